@@ -1,0 +1,20 @@
+#![doc = include_str!("../../docs/01-numbers.md")]
+
+mod complex;
+mod float;
+mod m61;
+mod real;
+mod ring;
+mod roots;
+mod sample;
+mod scalar;
+
+pub use m61::M61;
+pub use real::Real;
+pub use ring::{Field, Ring};
+pub use roots::RootsOfUnity;
+pub use sample::{Rng, Sample};
+pub use scalar::{ComplexScalar, Scalar};
+
+pub(crate) use real::complex_exp;
+pub(crate) use ring::dot;

@@ -1,0 +1,67 @@
+//! What decoding and discretizing parameters needs beyond a field: elementary functions.
+
+use super::ring::{Field, Ring};
+use super::scalar::{ComplexScalar, Scalar};
+
+/// A scalar with elementary functions and a magnitude: floats, balls, dual numbers over floats.
+pub trait Real: Scalar {
+    /// The largest relative error of one rounding of this scalar's arithmetic.
+    const UNIT_ROUNDOFF: f64;
+
+    /// The scalar nearest to `x`.
+    fn from_f64(x: f64) -> Self;
+
+    /// The `f64` nearest to this number (for a ball: to its midpoint).
+    fn to_f64(self) -> f64;
+
+    /// `e^self`.
+    fn exp(self) -> Self;
+
+    /// `e^self - 1` without cancellation near zero.
+    fn exp_m1(self) -> Self;
+
+    /// `ln(1 + self)` without cancellation near zero.
+    fn ln_1p(self) -> Self;
+
+    /// Sine and cosine.
+    fn sin_cos(self) -> (Self, Self);
+
+    /// The square root; not a number below zero.
+    fn sqrt(self) -> Self;
+
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+
+    /// `max(self, 0)`. A ball that straddles zero yields the hull of both cases.
+    fn relu(self) -> Self;
+
+    /// `phi_1(z) = (e^z - 1) / z`, with `phi_1(0) = 1`: the zero-order hold's input factor.
+    ///
+    /// The numerator is evaluated without cancellation: with `z = x + i y`,
+    /// `re(e^z - 1) = expm1(x) cos y - 2 sin^2(y/2)` and `im(e^z - 1) = e^x sin y`. For a decaying
+    /// mode (`x <= 0`) with `cos y >= 0` both terms of the real part have one sign; elsewhere
+    /// `|e^z - 1|` is not small. So the error relative to `|phi_1|` stays a few units roundoff,
+    /// where the official `(exp(z) - 1) / z` loses a factor `1/|z|`.
+    ///
+    /// At `z = 0`, which cannot be divided by, the series `1 + z/2` takes its place; it is exact
+    /// there, for a dual number too (value and derivative).
+    fn phi1(z: Self::Complex) -> Self::Complex {
+        let (x, y, two) = (z.re(), z.im(), Self::from_i64(2));
+        let (sin, cos) = y.sin_cos();
+        let (sin_half, _) = (y * Self::from_f64(0.5)).sin_cos();
+        let numerator =
+            Self::Complex::from_parts(x.exp_m1() * cos - two * sin_half * sin_half, x.exp() * sin);
+        numerator
+            .divide(z)
+            .unwrap_or_else(|| Self::Complex::ONE + z.scale(Self::from_f64(0.5)))
+    }
+}
+
+/// `e^z` for complex `z = x + i y`: `e^x (cos y + i sin y)`.
+pub(crate) fn complex_exp<C: ComplexScalar>(z: C) -> C
+where
+    C::Base: Real,
+{
+    let (sin, cos) = z.im().sin_cos();
+    C::from_parts(cos, sin).scale(z.re().exp())
+}

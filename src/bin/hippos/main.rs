@@ -1,0 +1,2 @@
+//! `hippos`: the command line of hungry-hippos.
+fn main() {}

@@ -1,0 +1,117 @@
+//! The one error type of the crate.
+
+use core::fmt;
+
+/// What went wrong, with enough to act on.
+///
+/// Every public function that can be given bad input returns this instead of panicking; the
+/// message names the thing at fault and what was expected of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice, state or tensor has the wrong number of elements or the wrong shape.
+    Shape {
+        /// The argument or tensor.
+        what: String,
+        /// The shape or length it should have had.
+        expected: String,
+        /// The one it has.
+        got: String,
+    },
+    /// A value is outside what is allowed.
+    Value {
+        /// The argument, field or tensor.
+        what: String,
+        /// Why it is refused and what is expected.
+        why: String,
+    },
+    /// Something needed is absent.
+    Missing {
+        /// The tensor, metadata key or argument.
+        what: String,
+    },
+    /// The request makes sense but has no answer in the form asked for.
+    Unsupported {
+        /// What was asked for and why it cannot be had.
+        why: String,
+    },
+    /// A file could not be read, written or understood.
+    File {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn shape(
+        what: impl Into<String>,
+        expected: impl fmt::Display,
+        got: impl fmt::Display,
+    ) -> Self {
+        Self::Shape {
+            what: what.into(),
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }
+    }
+
+    pub(crate) fn value(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Value {
+            what: what.into(),
+            why: why.into(),
+        }
+    }
+
+    pub(crate) fn missing(what: impl Into<String>) -> Self {
+        Self::Missing { what: what.into() }
+    }
+
+    pub(crate) fn unsupported(why: impl Into<String>) -> Self {
+        Self::Unsupported { why: why.into() }
+    }
+
+    pub(crate) fn file(path: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self::File {
+            path: path.into(),
+            why: why.to_string(),
+        }
+    }
+
+    /// The same error, said of a file: `path: message`.
+    #[must_use]
+    pub fn in_file(self, path: impl Into<String>) -> Self {
+        match self {
+            Self::File { .. } => self,
+            other => Self::file(path, other),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape {
+                what,
+                expected,
+                got,
+            } => write!(f, "{what}: expected {expected}, got {got}"),
+            Self::Value { what, why } => write!(f, "{what}: {why}"),
+            Self::Missing { what } => write!(f, "{what} is missing"),
+            Self::Unsupported { why } => f.write_str(why),
+            Self::File { path, why } => write!(f, "{path}: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Refuses a slice whose length is not `expected`.
+pub(crate) fn check_len(what: &str, got: usize, expected: usize) -> Result<(), Error> {
+    if got == expected {
+        Ok(())
+    } else {
+        Err(Error::shape(what, format_args!("{expected} elements"), got))
+    }
+}

@@ -1,0 +1,5 @@
+//! map
+
+pub mod algebra;
+mod error;
+pub use error::Error;
