@@ -104,9 +104,8 @@ float_scalar!(f64, 1.0 / (1u64 << 53) as f64);
 /// Cosine and sine of `2 pi k / n` for `k < n`.
 ///
 /// The angle is folded in integers into the first eighth of a turn, `0 <= 8 k <= n`, before
-/// anything is rounded. So the result is as accurate as the library's functions are on
-/// `[0, pi/4]`, multiples of a quarter turn are exact, and the symmetries of the circle,
-/// `conj(w^k) = w^{n-k}` among them, hold bit for bit.
+/// anything is rounded. So multiples of a quarter turn are exact, and the symmetries of the
+/// circle, `conj(w^k) = w^{n-k}` among them, hold bit for bit.
 fn cos_sin_of_turn(k: usize, n: usize) -> (f64, f64) {
     // k and n fit 61 bits (they index memory), so multiples by 8 fit u128 with ease.
     let (k, n) = (k as u128, n as u128);
@@ -138,7 +137,35 @@ fn first_quarter_turn(k: u128, n: u128) -> (f64, f64) {
     first_eighth_turn(4 * k, 4 * n)
 }
 
+/// [`cos_sin_of_turn`] for `8 k <= n`.
+///
+/// Rounding the angle alone, in `k / n`, in `2 pi` and in their product, can cost the sine more
+/// than two units in the last place. So the angle is carried as `theta + delta`, where `delta`
+/// makes good the three roundings, and enters to first order (`delta < 2^-52`): what is left is
+/// the library's rounding and that of one addition.
 fn first_eighth_turn(k: u128, n: u128) -> (f64, f64) {
-    let (sin, cos) = (core::f64::consts::TAU * (k as f64 / n as f64)).sin_cos();
-    (cos, sin)
+    /// `2 pi` minus its nearest `f64`.
+    const TAU_REST: f64 = 2.449_293_598_294_706_4e-16;
+    let (k, n) = (k as f64, n as f64);
+    let turn = k / n;
+    let (product, error) = exact_product(turn, n);
+    let turn_rest = ((k - product) - error) / n;
+    let (theta, error) = exact_product(core::f64::consts::TAU, turn);
+    let delta = error + (core::f64::consts::TAU * turn_rest + TAU_REST * turn);
+    let (sin, cos) = theta.sin_cos();
+    (cos - delta * sin, sin + delta * cos)
+}
+
+/// `a b` as its rounded value and the exact rest (Dekker 1971), for factors far from overflow
+/// and underflow.
+fn exact_product(a: f64, b: f64) -> (f64, f64) {
+    let halves = |x: f64| {
+        let scaled = 134_217_729.0 * x; // 2^27 + 1
+        let high = scaled - (scaled - x);
+        (high, x - high)
+    };
+    let ((a1, a0), (b1, b0)) = (halves(a), halves(b));
+    let product = a * b;
+    let rest = ((a1 * b1 - product) + a1 * b0 + a0 * b1) + a0 * b0;
+    (product, rest)
 }
