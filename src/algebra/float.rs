@@ -7,6 +7,7 @@ use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::Scalar;
+use core::f64::consts::{FRAC_1_SQRT_2, TAU};
 use num_complex::Complex;
 
 macro_rules! float_scalar {
@@ -146,12 +147,16 @@ fn first_quarter_turn(k: u128, n: u128) -> (f64, f64) {
 fn first_eighth_turn(k: u128, n: u128) -> (f64, f64) {
     /// `2 pi` minus its nearest `f64`.
     const TAU_REST: f64 = 2.449_293_598_294_706_4e-16;
+    if 8 * k == n {
+        // On the diagonal the two are one number, and must come out as one.
+        return (FRAC_1_SQRT_2, FRAC_1_SQRT_2);
+    }
     let (k, n) = (k as f64, n as f64);
     let turn = k / n;
     let (product, error) = exact_product(turn, n);
     let turn_rest = ((k - product) - error) / n;
-    let (theta, error) = exact_product(core::f64::consts::TAU, turn);
-    let delta = error + (core::f64::consts::TAU * turn_rest + TAU_REST * turn);
+    let (theta, error) = exact_product(TAU, turn);
+    let delta = error + (TAU * turn_rest + TAU_REST * turn);
     let (sin, cos) = theta.sin_cos();
     (cos - delta * sin, sin + delta * cos)
 }
