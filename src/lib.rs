@@ -2,4 +2,5 @@
 
 pub mod algebra;
 mod error;
+pub mod fourier;
 pub use error::Error;

@@ -1,0 +1,9 @@
+#![doc = include_str!("../../docs/04-fourier.md")]
+
+pub mod block;
+pub mod convolution;
+pub mod dft;
+pub mod fft;
+pub mod matrix;
+pub mod real;
+mod twiddles;
