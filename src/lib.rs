@@ -2,4 +2,5 @@
 
 pub mod algebra;
 mod error;
+pub mod safetensors;
 pub use error::Error;
