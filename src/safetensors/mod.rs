@@ -1,0 +1,28 @@
+#![doc = include_str!("../../docs/08-files.md")]
+
+mod dtype;
+mod float_format;
+mod header;
+mod json;
+mod reader;
+mod replace;
+mod writer;
+
+pub use dtype::Dtype;
+pub use float_format::{FloatFormat, bf16_from_f64, f16_from_f64};
+pub use reader::{SafeTensors, TensorView};
+pub use writer::Writer;
+
+/// The key under which a header keeps its strings; never the name of a tensor.
+const METADATA_KEY: &str = "__metadata__";
+
+/// The longest header, in bytes: the reference library's limit, for reading and for writing.
+const MAX_HEADER_LEN: u64 = 100_000_000;
+
+/// The most axes a tensor may have (NumPy long had the same limit). The format has no limit; with
+/// one, what a shape costs in memory is bounded.
+const MAX_RANK: usize = 32;
+
+/// The most tensors and metadata strings a file may hold, counted together. The format has no
+/// limit; with one, an index costs no more memory than a constant beyond the strings themselves.
+const MAX_ENTRIES: usize = 1 << 16;

@@ -1,0 +1,256 @@
+//! Writing a file: the same content always gives the same bytes.
+
+use super::header::{PREFIX_LEN, byte_len};
+use super::json::{push_string, quoted};
+use super::replace::replace_file;
+use super::{Dtype, MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
+use crate::Error;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Collects strings and tensors, in any order, and writes them in one canonical form.
+///
+/// What it refuses is what a reader would: a file it has written can be read.
+#[derive(Clone, Debug, Default)]
+pub struct Writer {
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Pending>,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// Nothing yet: a file without tensors and strings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a string under `__metadata__`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] if the key is there already, or the file is full.
+    pub fn metadata(&mut self, key: &str, value: &str) -> Result<&mut Self, Error> {
+        if self.metadata.contains_key(key) {
+            return Err(Error::value(
+                format!("metadata {}", quoted(key)),
+                "is there already",
+            ));
+        }
+        self.check_room()?;
+        self.metadata.insert(key.to_owned(), value.to_owned());
+        Ok(self)
+    }
+
+    /// Adds a float tensor, each element rounded to the nearest number of `dtype` (ties to even),
+    /// which is F64, F32, F16 or BF16. `values` are in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if `dtype` is another type; otherwise as
+    /// [`add_bytes`](Self::add_bytes).
+    pub fn add(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[usize],
+        values: &[f64],
+    ) -> Result<&mut Self, Error> {
+        let len = self.check_new(name, dtype, shape)?;
+        let bytes = match (dtype, dtype.narrow_float()) {
+            (Dtype::F64, _) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            (Dtype::F32, Some(format)) => {
+                let bits = values.iter().map(|&x| format.encode(x));
+                bits.flat_map(u32::to_le_bytes).collect()
+            }
+            (_, Some(format)) => {
+                // The 16 bits of the format are the low ones.
+                let bits = values.iter().map(|&x| format.encode(x) as u16);
+                bits.flat_map(u16::to_le_bytes).collect()
+            }
+            (_, None) => {
+                return Err(Error::unsupported(format!(
+                    "tensor {}: floats cannot be written as {dtype}, only as F64, F32, F16 or BF16",
+                    quoted(name)
+                )));
+            }
+        };
+        self.insert(name, dtype, shape, bytes, len)
+    }
+
+    /// Adds an I64 tensor. `values` are in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_bytes`](Self::add_bytes).
+    pub fn add_i64(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: &[i64],
+    ) -> Result<&mut Self, Error> {
+        let len = self.check_new(name, Dtype::I64, shape)?;
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.insert(name, Dtype::I64, shape, bytes, len)
+    }
+
+    /// Adds a tensor of any type as its bytes: little-endian, row-major. With the fields of a
+    /// [`TensorView`](super::TensorView), a copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] if the name is taken or is `__metadata__`, the shape has too many axes or
+    /// overflows, or the file is full; [`Error::Shape`] if there are more or fewer elements than
+    /// the shape asks for.
+    pub fn add_bytes(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: &[u8],
+    ) -> Result<&mut Self, Error> {
+        let len = self.check_new(name, dtype, shape)?;
+        self.insert(name, dtype, shape, bytes.to_vec(), len)
+    }
+
+    /// Checks everything but the number of elements, of which it gives the bytes expected.
+    fn check_new(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<usize, Error> {
+        let refused = |why: String| Err(Error::value(format!("tensor {}", quoted(name)), why));
+        if name == METADATA_KEY {
+            return refused("the name is reserved for strings".to_owned());
+        }
+        if self.tensors.contains_key(name) {
+            return refused("is there already".to_owned());
+        }
+        if shape.len() > MAX_RANK {
+            return refused(format!("{} axes, at most {MAX_RANK} allowed", shape.len()));
+        }
+        self.check_room()?;
+        byte_len(dtype, shape).or_else(refused)
+    }
+
+    fn check_room(&self) -> Result<(), Error> {
+        if self.metadata.len() + self.tensors.len() < MAX_ENTRIES {
+            return Ok(());
+        }
+        Err(Error::value(
+            "file",
+            format!("more than {MAX_ENTRIES} tensors and metadata strings"),
+        ))
+    }
+
+    /// Checks the number of elements, and takes them.
+    fn insert(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: Vec<u8>,
+        expected: usize,
+    ) -> Result<&mut Self, Error> {
+        if bytes.len() != expected {
+            return Err(Error::shape(
+                format!("tensor {}", quoted(name)),
+                format_args!("{expected} bytes ({dtype} of shape {shape:?})"),
+                format_args!("{} bytes", bytes.len()),
+            ));
+        }
+        let shape = shape.to_vec();
+        self.tensors.insert(
+            name.to_owned(),
+            Pending {
+                dtype,
+                shape,
+                bytes,
+            },
+        );
+        Ok(self)
+    }
+
+    /// The file: tensors by descending type, then name; strings by key; the header padded with
+    /// spaces to a multiple of 8 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] if the header would be longer than the format allows.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        // The map is sorted by name, and the sort is stable.
+        let mut tensors: Vec<_> = self.tensors.iter().collect();
+        tensors.sort_by_key(|(_, tensor)| Reverse(tensor.dtype));
+        let (header, data_len) = self.header(&tensors);
+        let header_len = header.len() as u64;
+        if header_len > MAX_HEADER_LEN {
+            return Err(Error::value(
+                "header",
+                format!("{header_len} bytes, more than the {MAX_HEADER_LEN} the format allows"),
+            ));
+        }
+        let mut file = Vec::with_capacity(PREFIX_LEN + header.len() + data_len);
+        file.extend_from_slice(&header_len.to_le_bytes());
+        file.extend_from_slice(header.as_bytes());
+        for (_, tensor) in tensors {
+            file.extend_from_slice(&tensor.bytes);
+        }
+        Ok(file)
+    }
+
+    /// The padded header, and the length of the data.
+    fn header(&self, tensors: &[(&String, &Pending)]) -> (String, usize) {
+        let mut out = String::from("{");
+        let comma = |out: &mut String| {
+            if !out.ends_with('{') {
+                out.push(',');
+            }
+        };
+        if !self.metadata.is_empty() {
+            push_string(&mut out, METADATA_KEY);
+            out.push_str(":{");
+            for (key, value) in &self.metadata {
+                comma(&mut out);
+                push_string(&mut out, key);
+                out.push(':');
+                push_string(&mut out, value);
+            }
+            out.push('}');
+        }
+        let mut begin = 0;
+        for (name, tensor) in tensors {
+            let end = begin + tensor.bytes.len();
+            comma(&mut out);
+            push_string(&mut out, name);
+            let axes: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
+            out.push_str(&format!(
+                r#":{{"dtype":"{}","shape":[{}],"data_offsets":[{begin},{end}]}}"#,
+                tensor.dtype,
+                axes.join(",")
+            ));
+            begin = end;
+        }
+        out.push('}');
+        while out.len() % 8 != 0 {
+            out.push(' ');
+        }
+        (out, begin)
+    }
+
+    /// Writes the file to `path`, all or nothing: under a temporary name in the same directory
+    /// first, and renamed when complete. Whatever fails, no temporary file is left, and a file
+    /// that was at `path` before stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] with the path, and what [`to_bytes`](Self::to_bytes) or the operating
+    /// system has against it.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let name = || path.display().to_string();
+        let bytes = self.to_bytes().map_err(|e| e.in_file(name()))?;
+        replace_file(path, &bytes).map_err(|e| Error::file(name(), e))
+    }
+}
