@@ -22,18 +22,10 @@ macro_rules! float_scalar {
         }
 
         impl Field for $float {
-            #[expect(
-                clippy::float_cmp,
-                reason = "exactly zero, of either sign, has no inverse"
-            )]
             fn inverse(self) -> Option<Self> {
                 (self != 0.0).then(|| 1.0 / self)
             }
 
-            #[expect(
-                clippy::float_cmp,
-                reason = "exactly zero, of either sign, has no inverse"
-            )]
             fn divide(self, divisor: Self) -> Option<Self> {
                 (divisor != 0.0).then(|| self / divisor)
             }

@@ -3,6 +3,7 @@
 mod complex;
 mod float;
 mod m61;
+mod matrix;
 mod real;
 mod ring;
 mod roots;
@@ -10,6 +11,7 @@ mod sample;
 mod scalar;
 
 pub use m61::M61;
+pub use matrix::Matrix;
 pub use real::Real;
 pub use ring::{Field, Ring};
 pub use roots::RootsOfUnity;

@@ -4,6 +4,5 @@ pub mod block;
 pub mod convolution;
 pub mod dft;
 pub mod fft;
-pub mod matrix;
 pub mod real;
 mod twiddles;

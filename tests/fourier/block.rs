@@ -2,6 +2,7 @@
 
 use crate::support::{Z, complex_signal, exact_lengths, factorizations};
 use hungry_hippos::Error;
+use hungry_hippos::algebra::Matrix;
 use hungry_hippos::algebra::{M61, Ring, RootsOfUnity};
 use hungry_hippos::fourier::block::{
     BlockFactors, FusedConvolution, block_fft, inverse_block_fft, inverse_permuted_fft,
@@ -9,7 +10,6 @@ use hungry_hippos::fourier::block::{
 };
 use hungry_hippos::fourier::dft::{dft, dft_matrix, inverse_dft};
 use hungry_hippos::fourier::fft::fft;
-use hungry_hippos::fourier::matrix::Matrix;
 use proptest::prelude::*;
 
 /// Lengths whose every ordered factorization is tried, how many there are, and why.

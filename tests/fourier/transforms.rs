@@ -3,10 +3,10 @@
 
 use crate::support::{Z, complex_signal, exact_lengths};
 use hungry_hippos::Error;
+use hungry_hippos::algebra::Matrix;
 use hungry_hippos::algebra::{M61, Ring, RootsOfUnity};
 use hungry_hippos::fourier::dft::{dft, dft_matrix, inverse_dft};
 use hungry_hippos::fourier::fft::{fft, inverse_fft};
-use hungry_hippos::fourier::matrix::Matrix;
 use num_complex::Complex;
 use proptest::prelude::*;
 

@@ -1,10 +1,9 @@
 //! The factors of the block FFT as matrices, to be multiplied out.
 
 use super::super::dft::dft_matrix;
-use super::super::matrix::Matrix;
 use super::super::twiddles::{Direction, Twiddles};
 use crate::Error;
-use crate::algebra::RootsOfUnity;
+use crate::algebra::{Matrix, RootsOfUnity};
 
 /// The factors of `F_N = P (I_N2 (x) F_N1) P^T D (I_N1 (x) F_N2) P`, each an `N x N` matrix,
 /// `N = N1 N2`.

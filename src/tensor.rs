@@ -1,0 +1,98 @@
+//! A row-major array with a shape: what the layer takes and returns.
+
+use crate::error::{Error, check_len};
+
+/// A row-major array: the last axis varies fastest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor<T> {
+    shape: Vec<usize>,
+    data: Vec<T>,
+}
+
+impl<T: Copy> Tensor<T> {
+    /// The array of this shape with these elements.
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many elements as the shape has places.
+    pub fn new(shape: impl Into<Vec<usize>>, data: Vec<T>) -> Result<Self, Error> {
+        let shape = shape.into();
+        let size = shape
+            .iter()
+            .try_fold(1usize, |size, &axis| size.checked_mul(axis))
+            .ok_or_else(|| Error::value("shape", format!("{shape:?} is too large")))?;
+        check_len(&format!("array of shape {shape:?}"), data.len(), size)?;
+        Ok(Self { shape, data })
+    }
+
+    /// The array of a shape known to fit its elements.
+    pub(crate) fn known(shape: impl Into<Vec<usize>>, data: Vec<T>) -> Self {
+        let shape = shape.into();
+        debug_assert_eq!(shape.iter().product::<usize>(), data.len());
+        Self { shape, data }
+    }
+
+    /// The array of this shape filled with one value.
+    pub(crate) fn filled(shape: impl Into<Vec<usize>>, value: T) -> Self {
+        let shape = shape.into();
+        let size = shape.iter().product();
+        Self {
+            shape,
+            data: vec![value; size],
+        }
+    }
+
+    /// The length of each axis.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements, row-major.
+    #[must_use]
+    pub fn data(&self) -> &[T] {
+        &self.data
+    }
+
+    /// The elements, row-major, taken out.
+    #[must_use]
+    pub fn into_data(self) -> Vec<T> {
+        self.data
+    }
+
+    /// The array with every element replaced by its image.
+    pub fn map<U: Copy>(&self, f: impl FnMut(T) -> U) -> Tensor<U> {
+        Tensor {
+            shape: self.shape.clone(),
+            data: self.data.iter().copied().map(f).collect(),
+        }
+    }
+
+    /// Row `r` of the array seen as a matrix whose rows run along the last axis. Panics outside.
+    pub(crate) fn row(&self, r: usize) -> &[T] {
+        let len = self.shape.last().copied().unwrap_or(1);
+        &self.data[r * len..(r + 1) * len]
+    }
+
+    /// As [`row`](Self::row), to be written.
+    pub(crate) fn row_mut(&mut self, r: usize) -> &mut [T] {
+        let len = self.shape.last().copied().unwrap_or(1);
+        &mut self.data[r * len..(r + 1) * len]
+    }
+
+    /// Refuses an array of another shape, naming it.
+    ///
+    /// # Errors
+    ///
+    /// If the shape is not `expected`.
+    pub(crate) fn check_shape(&self, what: &str, expected: &[usize]) -> Result<(), Error> {
+        if self.shape == expected {
+            return Ok(());
+        }
+        Err(Error::shape(
+            what,
+            format_args!("shape {expected:?}"),
+            format_args!("{:?}", self.shape),
+        ))
+    }
+}
