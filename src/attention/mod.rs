@@ -1,0 +1,11 @@
+#![doc = include_str!("../../docs/05-attention.md")]
+
+mod linear;
+mod masked;
+mod softmax;
+mod surrogate;
+
+pub use linear::{linear_attention_quadratic, linear_attention_recurrent, linear_attention_ssm};
+pub use masked::masked_attention;
+pub use softmax::softmax_attention;
+pub use surrogate::{h3_on_k, h3_on_v, hyena_on_v};

@@ -1,0 +1,47 @@
+//! Causal softmax attention: the definition.
+
+use crate::algebra::{Matrix, Real};
+use crate::error::{Error, check_len};
+
+/// Causal softmax attention of one head:
+/// `o_i = sum_{j <= i} softmax_j(scale * q_i . k_j) v_j`.
+///
+/// `q` and `k` are seq_len x d_k, `v` is seq_len x d_v, the result seq_len x d_v. `scale` is
+/// usually `1 / sqrt(d_k)`. The largest exponent of each row is subtracted first, which changes
+/// nothing but the range.
+///
+/// # Errors
+///
+/// If the shapes disagree.
+pub fn softmax_attention<T: Real>(
+    q: &Matrix<T>,
+    k: &Matrix<T>,
+    v: &Matrix<T>,
+    scale: T,
+) -> Result<Matrix<T>, Error> {
+    let scores = q.times(&k.transpose())?;
+    check_len("rows of K", k.rows(), q.rows())?;
+    check_len("rows of V", v.rows(), q.rows())?;
+    let mut weights = Vec::with_capacity(q.rows() * q.rows());
+    for i in 0..q.rows() {
+        let row: Vec<T> = scores.row(i)[..=i].iter().map(|&s| scale * s).collect();
+        // Any number may be subtracted; the one with the largest nearest f64 keeps exp small.
+        let top = row
+            .iter()
+            .copied()
+            .reduce(|a, b| if b.to_f64() > a.to_f64() { b } else { a })
+            .unwrap_or(T::ZERO);
+        let exps: Vec<T> = row.iter().map(|&s| (s - top).exp()).collect();
+        let sum = exps.iter().fold(T::ZERO, |sum, &e| sum + e);
+        for &e in &exps {
+            weights.push(e.divide(sum).ok_or_else(|| {
+                Error::value(
+                    "softmax attention",
+                    "the normalizer is not bounded away from 0",
+                )
+            })?);
+        }
+        weights.resize((i + 1) * q.rows(), T::ZERO);
+    }
+    Matrix::new(q.rows(), q.rows(), weights)?.times(v)
+}
