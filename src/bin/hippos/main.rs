@@ -1,2 +1,52 @@
 //! `hippos`: the command line of hungry-hippos.
-fn main() {}
+
+mod args;
+mod run;
+mod show;
+mod table;
+mod verify;
+
+use args::Failure;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+hippos: the reference implementation and golden-output oracle of the H3 layer
+
+usage: hippos COMMAND [ARGUMENTS]
+
+commands:
+  verify    every form against every other: exactly over a prime field, then in f64 and f32;
+            the M_xy table
+  run       the layer of a case file, every stage of it
+  show      what a safetensors file holds
+
+`hippos COMMAND --help` says more of each.
+exit status: 0 done, 1 a mismatch was found, 2 the request could not be carried out
+";
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let command = if arguments.is_empty() {
+        OsString::from("--help")
+    } else {
+        arguments.remove(0)
+    };
+    let outcome = match command.to_str() {
+        Some("verify") => verify::main(arguments),
+        Some("run") => run::main(arguments),
+        Some("show") => show::main(arguments),
+        Some("help" | "--help" | "-h") => args::print(HELP).map(|()| ExitCode::SUCCESS),
+        Some("--version" | "-V") => {
+            args::print(concat!("hippos ", env!("CARGO_PKG_VERSION"), "\n"))
+                .map(|()| ExitCode::SUCCESS)
+        }
+        _ => Err(Failure(format!(
+            "unknown command {command:?}; expected verify, run or show (hippos --help)"
+        ))),
+    };
+    outcome.unwrap_or_else(|Failure(message)| {
+        eprintln!("hippos: {message}");
+        ExitCode::from(2)
+    })
+}

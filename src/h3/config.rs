@@ -1,0 +1,147 @@
+//! What describes a layer beside its tensors.
+
+use crate::error::Error;
+use crate::ssm::Discretization;
+use core::fmt;
+use core::str::FromStr;
+
+/// How the stored `inv_A_real` stands for the real part of lambda (`ss_kernel_diag.py`, `_A`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RealType {
+    /// `-inv_A_real`
+    None,
+    /// `-exp(inv_A_real)`, the official default.
+    Exp,
+    /// `-relu(inv_A_real) - 1e-4`
+    Relu,
+    /// `-sigmoid(inv_A_real)`
+    Sigmoid,
+    /// `-softplus(inv_A_real)`; as in PyTorch, the identity above 20.
+    Softplus,
+}
+
+/// In which order the channels of `gated` enter `output_linear` when `head_dim > 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum HeadOrder {
+    /// Channel `d2 * H + h`: the official CPU forward pass and `step()`.
+    #[default]
+    D2H,
+    /// Channel `h * head_dim + d2`: the official fused kernel and its reference.
+    HD2,
+}
+
+/// The sizes and choices of an H3 layer.
+///
+/// Checked as a whole when [`Parameters`](super::Parameters) are made from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// d: the number of channels.
+    pub d_model: usize,
+    /// `d_h`: channels a head; divides `d_model`.
+    pub head_dim: usize,
+    /// m: shift taps a channel; a diagonal model stores `m / 2` (rounded down) complex modes.
+    pub d_state: usize,
+    /// How many diagonal models there are; divides the number of heads. Head `h` uses model
+    /// `h mod n_ssm`.
+    pub n_ssm: usize,
+    /// How the diagonal models are discretized.
+    pub disc: Discretization,
+    /// How the real part of lambda is stored.
+    pub real_type: RealType,
+    /// Kernels are cut to this length; `None`: as long as the input.
+    pub l_max: Option<usize>,
+    /// The order of channels between the heads and the output projection.
+    pub head_order: HeadOrder,
+}
+
+impl Config {
+    /// H: the number of heads, `d_model / head_dim`.
+    #[must_use]
+    pub fn n_heads(&self) -> usize {
+        self.d_model.checked_div(self.head_dim).unwrap_or(0)
+    }
+
+    /// The complex modes a diagonal model stores, `d_state / 2`.
+    #[must_use]
+    pub fn n_modes(&self) -> usize {
+        self.d_state / 2
+    }
+
+    /// Refuses sizes that no layer has.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (what, size) in [
+            ("d_model", self.d_model),
+            ("head_dim", self.head_dim),
+            ("d_state", self.d_state),
+            ("n_ssm", self.n_ssm),
+            ("l_max", self.l_max.unwrap_or(1)),
+        ] {
+            if size == 0 {
+                return Err(Error::value(what, "0; expected at least 1"));
+            }
+        }
+        if !self.d_model.is_multiple_of(self.head_dim) {
+            return Err(Error::value(
+                "head_dim",
+                format!(
+                    "{} does not divide d_model = {}",
+                    self.head_dim, self.d_model
+                ),
+            ));
+        }
+        if !self.n_heads().is_multiple_of(self.n_ssm) {
+            return Err(Error::value(
+                "n_ssm",
+                format!(
+                    "{} does not divide the number of heads, {}",
+                    self.n_ssm,
+                    self.n_heads()
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Gives an enum of named choices its file spelling: `Display` and `FromStr`.
+macro_rules! spelled {
+    ($type:ty, $what:literal, $($variant:path => $name:literal),+ $(,)?) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $($variant => $name,)+
+                })
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = Error;
+
+            fn from_str(name: &str) -> Result<Self, Error> {
+                match name {
+                    $($name => Ok($variant),)+
+                    _ => Err(Error::value(
+                        $what,
+                        format!("unknown value {name:?}; expected one of {}", [$($name),+].join(", ")),
+                    )),
+                }
+            }
+        }
+    };
+}
+
+spelled!(RealType, "real_type",
+    RealType::None => "none",
+    RealType::Exp => "exp",
+    RealType::Relu => "relu",
+    RealType::Sigmoid => "sigmoid",
+    RealType::Softplus => "softplus",
+);
+spelled!(HeadOrder, "head_order",
+    HeadOrder::D2H => "d2h",
+    HeadOrder::HD2 => "hd2",
+);
+spelled!(Discretization, "disc",
+    Discretization::Bilinear => "bilinear",
+    Discretization::ZeroOrderHold => "zoh",
+);

@@ -1,0 +1,332 @@
+//! The forward pass, every stage of it kept.
+
+use super::form::Form;
+use super::layer::{Layer, LayerState};
+use crate::algebra::{Matrix, Ring, RootsOfUnity, Scalar};
+use crate::attention::masked_attention;
+use crate::error::Error;
+use crate::ssm::{StateSpace, toeplitz_matrix};
+use crate::tensor::Tensor;
+
+/// What the layer computed, stage by stage, under the names of the files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stages<T: Scalar> {
+    /// `W_q u + b_q` (batch, d, seq_len).
+    pub q: Tensor<T>,
+    /// `W_k u + b_k` (batch, d, seq_len).
+    pub k: Tensor<T>,
+    /// `W_v u + b_v` (batch, d, seq_len).
+    pub v: Tensor<T>,
+    /// The shift model of k, with `ssm_k_D k` (batch, d, seq_len).
+    pub shift_k: Tensor<T>,
+    /// `shift_k v` (batch, d1, d2, H, seq_len).
+    pub kv: Tensor<T>,
+    /// The diagonal model of kv, with `D kv` (batch, d1, d2, H, seq_len). The attention form never
+    /// makes it.
+    pub ssm_out: Option<Tensor<T>>,
+    /// `sum_d1 q ssm_out` (batch, seq_len, d), channels in the layer's head order.
+    pub gated: Tensor<T>,
+    /// `W_o gated + b_o` (batch, seq_len, d).
+    pub output: Tensor<T>,
+    /// The state after the last input. It is the state of the full recurrence also where
+    /// `l_max` cuts the kernels, as in the official `forward_state`.
+    pub state: LayerState<T>,
+}
+
+/// The sizes every stage needs.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    len: usize,
+    d: usize,
+    d_h: usize,
+    heads: usize,
+}
+
+impl Sizes {
+    /// The row of a (batch, d, seq_len) stage.
+    fn channel(self, b: usize, channel: usize) -> usize {
+        b * self.d + channel
+    }
+
+    /// The row of a (batch, d1, d2, H, seq_len) stage.
+    fn pair(self, b: usize, d1: usize, d2: usize, h: usize) -> usize {
+        ((b * self.d_h + d1) * self.d_h + d2) * self.heads + h
+    }
+
+    /// All (d1, d2, h).
+    fn pairs(self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let Self { d_h, heads, .. } = self;
+        (0..d_h)
+            .flat_map(move |d1| (0..d_h).flat_map(move |d2| (0..heads).map(move |h| (d1, d2, h))))
+    }
+}
+
+impl<T> Layer<T>
+where
+    T: Scalar,
+    T::Complex: RootsOfUnity,
+{
+    /// The layer applied to `u` (batch, seq_len, d), in the form asked for, from `state` (zeros if
+    /// `None`).
+    ///
+    /// # Errors
+    ///
+    /// - If `u` or `state` has the wrong shape, or a chunking does not fit.
+    /// - If the kernels are cut (`l_max` below the number of inputs so far) and the form passes a
+    ///   state, or a state is passed in: no recurrence of finite window exists for a diagonal
+    ///   model.
+    pub fn forward(
+        &self,
+        form: &Form,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+    ) -> Result<Stages<T>, Error> {
+        let (sizes, state) = self.check_input(form, u, state)?;
+        let q = self.project(&self.parts().q, u, sizes);
+        let k = self.project(&self.parts().k, u, sizes);
+        let v = self.project(&self.parts().v, u, sizes);
+        let (shift_k, shift_state) = self.shift_keys(form, &k, &state, sizes)?;
+        let kv = multiply(&shift_k, &v, sizes);
+        let (ssm_out, gated, diagonal_state) = match form {
+            Form::Attention => {
+                let gated = self.attend(&q, &shift_k, &v, &state, sizes)?;
+                (None, gated, self.closed_form_states(&kv, &state, sizes))
+            }
+            _ => {
+                let (ssm_out, states) = self.run_diagonal(form, &kv, &state, sizes)?;
+                let gated = self.gate(&q, &ssm_out, sizes);
+                (Some(ssm_out), gated, states)
+            }
+        };
+        let mut output = Tensor::filled(u.shape(), T::ZERO);
+        for r in 0..sizes.batch * sizes.len {
+            let row = self.parts().output.apply(gated.row(r));
+            output.row_mut(r).copy_from_slice(&row);
+        }
+        Ok(Stages {
+            q,
+            k,
+            v,
+            shift_k,
+            kv,
+            ssm_out,
+            gated,
+            output,
+            state: LayerState {
+                shift: shift_state,
+                diagonal: diagonal_state,
+                position: state.position + sizes.len,
+            },
+        })
+    }
+
+    fn check_input(
+        &self,
+        form: &Form,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+    ) -> Result<(Sizes, LayerState<T>), Error> {
+        let (batch, len) = match u.shape() {
+            &[batch, len, d] if d == self.d_model() => (batch, len),
+            shape => {
+                return Err(Error::shape(
+                    "input",
+                    format_args!("shape (batch, seq_len, d_model = {})", self.d_model()),
+                    format_args!("{shape:?}"),
+                ));
+            }
+        };
+        let given = state.is_some();
+        let state = match state {
+            Some(state) => {
+                self.check_state(state, batch)?;
+                state.clone()
+            }
+            None => self.zero_state(batch),
+        };
+        let end = state
+            .position
+            .checked_add(len)
+            .ok_or_else(|| Error::value("position of the state", "too large to count on from"))?;
+        self.check_window(end, form.passes_state() || given, &format!("form {form}"))?;
+        let sizes = Sizes {
+            batch,
+            len,
+            d: self.d_model(),
+            d_h: self.head_dim(),
+            heads: self.n_heads(),
+        };
+        Ok((sizes, state))
+    }
+
+    /// Refuses to go on through a state beyond `l_max`.
+    pub(crate) fn check_window(
+        &self,
+        end: usize,
+        through_state: bool,
+        who: &str,
+    ) -> Result<(), Error> {
+        match self.parts().l_max {
+            Some(l_max) if through_state && end > l_max => Err(Error::unsupported(format!(
+                "{who} passes a state, and l_max = {l_max} is below the {end} inputs: a diagonal \
+                 model has no recurrence of finite window; use form convolution, fft or attention \
+                 on the whole sequence"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn project(&self, linear: &super::layer::Linear<T>, u: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+        let mut projected = Tensor::filled([sizes.batch, sizes.d, sizes.len], T::ZERO);
+        for b in 0..sizes.batch {
+            for i in 0..sizes.len {
+                let column = linear.apply(u.row(b * sizes.len + i));
+                for (channel, value) in column.into_iter().enumerate() {
+                    projected.row_mut(sizes.channel(b, channel))[i] = value;
+                }
+            }
+        }
+        projected
+    }
+
+    fn shift_keys(
+        &self,
+        form: &Form,
+        k: &Tensor<T>,
+        state: &LayerState<T>,
+        sizes: Sizes,
+    ) -> Result<(Tensor<T>, Tensor<T>), Error> {
+        let mut shift_k = Tensor::filled(k.shape(), T::ZERO);
+        let mut after = state.shift.clone();
+        let window = self.window(sizes.len);
+        for b in 0..sizes.batch {
+            for (channel, shift) in self.parts().shift.iter().enumerate() {
+                let r = sizes.channel(b, channel);
+                let x0 = state.shift.row(r);
+                let response = form.respond_within(shift, k.row(r), Some(x0), window)?;
+                shift_k.row_mut(r).copy_from_slice(&response.output);
+                after.row_mut(r).copy_from_slice(&response.state);
+            }
+        }
+        Ok((shift_k, after))
+    }
+
+    fn run_diagonal(
+        &self,
+        form: &Form,
+        kv: &Tensor<T>,
+        state: &LayerState<T>,
+        sizes: Sizes,
+    ) -> Result<(Tensor<T>, Tensor<T::Complex>), Error> {
+        let mut ssm_out = Tensor::filled(kv.shape(), T::ZERO);
+        let mut after = state.diagonal.clone();
+        let window = self.window(sizes.len);
+        for b in 0..sizes.batch {
+            for (d1, d2, h) in sizes.pairs() {
+                let r = sizes.pair(b, d1, d2, h);
+                let x0 = state.diagonal.row(r);
+                let ssm = &self.parts().diagonal[h];
+                let response = form.respond_within(ssm, kv.row(r), Some(x0), window)?;
+                ssm_out.row_mut(r).copy_from_slice(&response.output);
+                after.row_mut(r).copy_from_slice(&response.state);
+            }
+        }
+        Ok((ssm_out, after))
+    }
+
+    /// `gated[h, d2] = sum_d1 q[h d_h + d1] ssm_out[d1, d2, h]`.
+    fn gate(&self, q: &Tensor<T>, ssm_out: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+        let mut gated = Tensor::filled([sizes.batch, sizes.len, sizes.d], T::ZERO);
+        for b in 0..sizes.batch {
+            for (d1, d2, h) in sizes.pairs() {
+                let q = q.row(sizes.channel(b, h * sizes.d_h + d1));
+                let y = ssm_out.row(sizes.pair(b, d1, d2, h));
+                let channel = self.gated_channel(h, d2);
+                for (i, (&q, &y)) in q.iter().zip(y).enumerate() {
+                    let place = &mut gated.row_mut(b * sizes.len + i)[channel];
+                    *place = *place + q * y;
+                }
+            }
+        }
+        gated
+    }
+
+    /// `((Q Kt^T) o T_f) V` head by head, plus what the incoming states add.
+    fn attend(
+        &self,
+        q: &Tensor<T>,
+        shift_k: &Tensor<T>,
+        v: &Tensor<T>,
+        state: &LayerState<T>,
+        sizes: Sizes,
+    ) -> Result<Tensor<T>, Error> {
+        let Sizes { len, d_h, .. } = sizes;
+        let mut gated = Tensor::filled([sizes.batch, len, sizes.d], T::ZERO);
+        for b in 0..sizes.batch {
+            for (h, ssm) in self.parts().diagonal.iter().enumerate() {
+                // The head's channels as a seq_len x d_h matrix.
+                let head = |x: &Tensor<T>| {
+                    Matrix::from_fn(len, d_h, |i, c| x.row(sizes.channel(b, h * d_h + c))[i])
+                };
+                let mask = toeplitz_matrix(&ssm.kernel(self.window(len)), ssm.feedthrough(), len);
+                let o = masked_attention(&head(q), &head(shift_k), &head(v), &mask)?;
+                for d2 in 0..d_h {
+                    let mut column: Vec<T> = (0..len).map(|i| o.row(i)[d2]).collect();
+                    for d1 in 0..d_h {
+                        let x0 = state.diagonal.row(sizes.pair(b, d1, d2, h));
+                        let q = q.row(sizes.channel(b, h * d_h + d1));
+                        let from_state = ssm.state_to_output(x0, len);
+                        for ((y, s), &q) in column.iter_mut().zip(from_state).zip(q) {
+                            *y = *y + q * s;
+                        }
+                    }
+                    let channel = self.gated_channel(h, d2);
+                    for (i, y) in column.into_iter().enumerate() {
+                        gated.row_mut(b * len + i)[channel] = y;
+                    }
+                }
+            }
+        }
+        Ok(gated)
+    }
+
+    /// The diagonal models' final states where the form itself makes none.
+    fn closed_form_states(
+        &self,
+        kv: &Tensor<T>,
+        state: &LayerState<T>,
+        sizes: Sizes,
+    ) -> Tensor<T::Complex> {
+        let mut after = state.diagonal.clone();
+        for b in 0..sizes.batch {
+            for (d1, d2, h) in sizes.pairs() {
+                let r = sizes.pair(b, d1, d2, h);
+                let ssm = &self.parts().diagonal[h];
+                let carried = ssm.advance(state.diagonal.row(r), sizes.len);
+                let left = ssm.input_to_state(kv.row(r));
+                after
+                    .row_mut(r)
+                    .copy_from_slice(&crate::ssm::add_states(&carried, &left));
+            }
+        }
+        after
+    }
+}
+
+/// `kv[d1, d2, h] = shift_k[h d_h + d1] v[h d_h + d2]`.
+fn multiply<T: Ring>(shift_k: &Tensor<T>, v: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+    let Sizes { d_h, heads, .. } = sizes;
+    let mut kv = Tensor::filled([sizes.batch, d_h, d_h, heads, sizes.len], T::ZERO);
+    for b in 0..sizes.batch {
+        for (d1, d2, h) in sizes.pairs() {
+            let k = shift_k.row(sizes.channel(b, h * d_h + d1));
+            let v = v.row(sizes.channel(b, h * d_h + d2));
+            let row = kv.row_mut(sizes.pair(b, d1, d2, h));
+            for ((kv, &k), &v) in row.iter_mut().zip(k).zip(v) {
+                *kv = k * v;
+            }
+        }
+    }
+    kv
+}

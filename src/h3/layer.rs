@@ -1,0 +1,214 @@
+//! The discrete layer: everything after decoding and discretization, over any scalar.
+
+use super::config::HeadOrder;
+use crate::algebra::{Matrix, Ring, Scalar, dot};
+use crate::error::{Error, check_len};
+use crate::ssm::{Diagonal, Shift, StateSpace};
+use crate::tensor::Tensor;
+
+/// A projection `W u + b` of d channels to d channels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear<T> {
+    weight: Matrix<T>,
+    bias: Vec<T>,
+}
+
+impl<T: Ring> Linear<T> {
+    /// The projection with this weight (out x in, as PyTorch stores it) and bias (out).
+    ///
+    /// # Errors
+    ///
+    /// If the shapes disagree.
+    pub fn new(weight: Matrix<T>, bias: Vec<T>) -> Result<Self, Error> {
+        check_len("bias", bias.len(), weight.rows())?;
+        Ok(Self { weight, bias })
+    }
+
+    /// `W u + b` of a vector known to fit.
+    pub(crate) fn apply(&self, u: &[T]) -> Vec<T> {
+        self.bias
+            .iter()
+            .enumerate()
+            .map(|(i, &b)| dot(self.weight.row(i), u) + b)
+            .collect()
+    }
+}
+
+/// What a [`Layer`] is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerParts<T: Scalar> {
+    /// `d_h`, channels a head.
+    pub head_dim: usize,
+    /// Kernels are cut to this length; `None`: as long as the input.
+    pub l_max: Option<usize>,
+    /// The order of channels between the heads and the output projection.
+    pub head_order: HeadOrder,
+    /// `q_proj`.
+    pub q: Linear<T>,
+    /// `k_proj`.
+    pub k: Linear<T>,
+    /// `v_proj`.
+    pub v: Linear<T>,
+    /// `output_linear`.
+    pub output: Linear<T>,
+    /// The shift model of every key channel (d), `ssm_k_D` as its feedthrough.
+    pub shift: Vec<Shift<T>>,
+    /// The diagonal model of every head (H), `D` as its feedthrough.
+    pub diagonal: Vec<Diagonal<T>>,
+}
+
+/// A discrete H3 layer of consistent shapes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer<T: Scalar> {
+    parts: LayerParts<T>,
+    taps: usize,
+    modes: usize,
+}
+
+impl<T: Scalar> Layer<T> {
+    /// The layer made of these parts.
+    ///
+    /// # Errors
+    ///
+    /// If a shape disagrees with `d_model = parts.shift.len()`, `head_dim` times the number of
+    /// heads is not `d_model`, models of one kind have different state dimensions, or `l_max` is
+    /// zero.
+    pub fn new(parts: LayerParts<T>) -> Result<Self, Error> {
+        let d = parts.shift.len();
+        if d == 0 || parts.head_dim == 0 || parts.l_max == Some(0) {
+            return Err(Error::value(
+                "layer",
+                "d_model, head_dim and l_max must be at least 1",
+            ));
+        }
+        check_len(
+            "diagonal models times head_dim",
+            parts.diagonal.len().saturating_mul(parts.head_dim),
+            d,
+        )?;
+        for (what, linear) in [
+            ("q_proj", &parts.q),
+            ("k_proj", &parts.k),
+            ("v_proj", &parts.v),
+            ("output_linear", &parts.output),
+        ] {
+            let shape = (linear.weight.rows(), linear.weight.cols());
+            if shape != (d, d) {
+                return Err(Error::shape(
+                    format!("{what}.weight"),
+                    format_args!("({d}, {d})"),
+                    format_args!("{shape:?}"),
+                ));
+            }
+        }
+        let taps = parts.shift[0].state_dim();
+        for shift in &parts.shift {
+            check_len("taps of a shift model", shift.state_dim(), taps)?;
+        }
+        let modes = parts.diagonal[0].state_dim();
+        for diagonal in &parts.diagonal {
+            check_len("modes of a diagonal model", diagonal.state_dim(), modes)?;
+        }
+        Ok(Self { parts, taps, modes })
+    }
+
+    /// d, the number of channels.
+    #[must_use]
+    pub fn d_model(&self) -> usize {
+        self.parts.shift.len()
+    }
+
+    /// `d_h`, channels a head.
+    #[must_use]
+    pub fn head_dim(&self) -> usize {
+        self.parts.head_dim
+    }
+
+    /// H, the number of heads.
+    #[must_use]
+    pub fn n_heads(&self) -> usize {
+        self.parts.diagonal.len()
+    }
+
+    /// The parts, to be read.
+    #[must_use]
+    pub fn parts(&self) -> &LayerParts<T> {
+        &self.parts
+    }
+
+    /// The shift models' kernels without `ssm_k_D`, (d, min(len, l_max)).
+    #[must_use]
+    pub fn shift_kernel(&self, len: usize) -> Tensor<T> {
+        kernels(&self.parts.shift, self.window(len))
+    }
+
+    /// The diagonal models' kernels without `D`, (H, min(len, l_max)).
+    #[must_use]
+    pub fn ssm_kernel(&self, len: usize) -> Tensor<T> {
+        kernels(&self.parts.diagonal, self.window(len))
+    }
+
+    /// The kernel length for an input of `len`.
+    pub(crate) fn window(&self, len: usize) -> usize {
+        self.parts.l_max.map_or(len, |l_max| l_max.min(len))
+    }
+
+    /// The state before any input, for a batch.
+    #[must_use]
+    pub fn zero_state(&self, batch: usize) -> LayerState<T> {
+        LayerState {
+            shift: Tensor::filled(self.shift_state_shape(batch), T::ZERO),
+            diagonal: Tensor::filled(self.diagonal_state_shape(batch), T::Complex::ZERO),
+            position: 0,
+        }
+    }
+
+    pub(crate) fn shift_state_shape(&self, batch: usize) -> [usize; 3] {
+        [batch, self.d_model(), self.taps]
+    }
+
+    pub(crate) fn diagonal_state_shape(&self, batch: usize) -> [usize; 5] {
+        let d_h = self.head_dim();
+        [batch, d_h, d_h, self.n_heads(), self.modes]
+    }
+
+    /// Refuses a state that is not one of this layer for this batch.
+    pub(crate) fn check_state(&self, state: &LayerState<T>, batch: usize) -> Result<(), Error> {
+        state
+            .shift
+            .check_shape("state of the shift models", &self.shift_state_shape(batch))?;
+        state.diagonal.check_shape(
+            "state of the diagonal models",
+            &self.diagonal_state_shape(batch),
+        )
+    }
+
+    /// The channel of `gated` in which head `h`, value channel `d2` lands.
+    pub(crate) fn gated_channel(&self, h: usize, d2: usize) -> usize {
+        match self.parts.head_order {
+            HeadOrder::D2H => d2 * self.n_heads() + h,
+            HeadOrder::HD2 => h * self.head_dim() + d2,
+        }
+    }
+}
+
+fn kernels<S: StateSpace>(models: &[S], len: usize) -> Tensor<S::Scalar> {
+    let mut kernels = Tensor::filled([models.len(), len], S::Scalar::ZERO);
+    if len > 0 {
+        for (h, model) in models.iter().enumerate() {
+            kernels.row_mut(h).copy_from_slice(&model.kernel(len));
+        }
+    }
+    kernels
+}
+
+/// The state of a layer between two inputs: all it remembers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerState<T: Scalar> {
+    /// The shift models' states (batch, d, m): `final_state_k` in files.
+    pub shift: Tensor<T>,
+    /// The diagonal models' states (batch, d1, d2, H, m/2): `final_state` in files.
+    pub diagonal: Tensor<T::Complex>,
+    /// How many inputs came before; a layer with `l_max` needs it.
+    pub position: usize,
+}

@@ -1,0 +1,280 @@
+//! The official parameters, and from them the discrete layer.
+
+use super::config::{Config, RealType};
+use super::layer::{Layer, LayerParts, Linear};
+use crate::algebra::{ComplexScalar, Matrix, Real};
+use crate::error::{Error, check_len};
+use crate::ssm::{Diagonal, Shift};
+
+/// The parameters of the official layer, in the order of DESIGN: projections, shift model,
+/// diagonal model, output projection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// `q_proj.weight` (d, d)
+    QWeight,
+    /// `q_proj.bias` (d)
+    QBias,
+    /// `k_proj.weight` (d, d)
+    KWeight,
+    /// `k_proj.bias` (d)
+    KBias,
+    /// `v_proj.weight` (d, d)
+    VWeight,
+    /// `v_proj.bias` (d)
+    VBias,
+    /// `ssm_k_kernel.kernel.B` (d, m)
+    ShiftB,
+    /// `ssm_k_kernel.kernel.C` (1, d, m)
+    ShiftC,
+    /// `ssm_k_D` (d)
+    ShiftD,
+    /// `kernel.kernel.log_dt` (H)
+    LogDt,
+    /// `kernel.kernel.B` (n_ssm, m/2, 2)
+    B,
+    /// `kernel.kernel.C` (1, H, m/2, 2)
+    C,
+    /// `kernel.kernel.inv_A_real` (n_ssm, m/2)
+    InvAReal,
+    /// `kernel.kernel.A_imag` (n_ssm, m/2)
+    AImag,
+    /// `D` (H)
+    D,
+    /// `output_linear.weight` (d, d)
+    OutputWeight,
+    /// `output_linear.bias` (d)
+    OutputBias,
+}
+
+impl Name {
+    /// All parameters.
+    pub const ALL: [Self; 17] = [
+        Self::QWeight,
+        Self::QBias,
+        Self::KWeight,
+        Self::KBias,
+        Self::VWeight,
+        Self::VBias,
+        Self::ShiftB,
+        Self::ShiftC,
+        Self::ShiftD,
+        Self::LogDt,
+        Self::B,
+        Self::C,
+        Self::InvAReal,
+        Self::AImag,
+        Self::D,
+        Self::OutputWeight,
+        Self::OutputBias,
+    ];
+
+    /// The name in the official state dict.
+    #[must_use]
+    pub const fn official(self) -> &'static str {
+        match self {
+            Self::QWeight => "q_proj.weight",
+            Self::QBias => "q_proj.bias",
+            Self::KWeight => "k_proj.weight",
+            Self::KBias => "k_proj.bias",
+            Self::VWeight => "v_proj.weight",
+            Self::VBias => "v_proj.bias",
+            Self::ShiftB => "ssm_k_kernel.kernel.B",
+            Self::ShiftC => "ssm_k_kernel.kernel.C",
+            Self::ShiftD => "ssm_k_D",
+            Self::LogDt => "kernel.kernel.log_dt",
+            Self::B => "kernel.kernel.B",
+            Self::C => "kernel.kernel.C",
+            Self::InvAReal => "kernel.kernel.inv_A_real",
+            Self::AImag => "kernel.kernel.A_imag",
+            Self::D => "D",
+            Self::OutputWeight => "output_linear.weight",
+            Self::OutputBias => "output_linear.bias",
+        }
+    }
+
+    /// The shape in a layer of these sizes.
+    #[must_use]
+    pub fn shape(self, config: &Config) -> Vec<usize> {
+        let (d, m, h) = (config.d_model, config.d_state, config.n_heads());
+        let (t, n) = (config.n_ssm, config.n_modes());
+        match self {
+            Self::QWeight | Self::KWeight | Self::VWeight | Self::OutputWeight => vec![d, d],
+            Self::QBias | Self::KBias | Self::VBias | Self::OutputBias | Self::ShiftD => vec![d],
+            Self::ShiftB => vec![d, m],
+            Self::ShiftC => vec![1, d, m],
+            Self::LogDt | Self::D => vec![h],
+            Self::B => vec![t, n, 2],
+            Self::C => vec![1, h, n, 2],
+            Self::InvAReal | Self::AImag => vec![t, n],
+        }
+    }
+}
+
+/// The official parameters of one layer, of consistent shapes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters<T> {
+    config: Config,
+    // One vector a name, in the order of Name::ALL; each as long as its shape says.
+    values: Vec<Vec<T>>,
+}
+
+impl<T: Copy> Parameters<T> {
+    /// The parameters that `value_of` gives for each name, row-major.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is impossible, a value is not as long as its shape says, or
+    /// `value_of` fails.
+    pub fn new(
+        config: Config,
+        mut value_of: impl FnMut(Name) -> Result<Vec<T>, Error>,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let values = Name::ALL
+            .into_iter()
+            .map(|name| {
+                let value = value_of(name)?;
+                let shape = name.shape(&config);
+                check_len(name.official(), value.len(), shape.iter().product())?;
+                Ok(value)
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Self { config, values })
+    }
+
+    /// The sizes and choices of the layer.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// One parameter, row-major; its shape is [`Name::shape`].
+    #[must_use]
+    pub fn get(&self, name: Name) -> &[T] {
+        &self.values[name as usize]
+    }
+
+    /// The same parameters with every number replaced by its image.
+    pub fn map<U: Copy>(&self, mut f: impl FnMut(T) -> U) -> Parameters<U> {
+        Parameters {
+            config: self.config.clone(),
+            values: self
+                .values
+                .iter()
+                .map(|value| value.iter().copied().map(&mut f).collect())
+                .collect(),
+        }
+    }
+}
+
+impl<T: Real> Parameters<T> {
+    /// `lambda` of every stored mode, (n_ssm, m/2) row-major: the real part decoded as
+    /// `real_type` says, the imaginary part as stored.
+    #[must_use]
+    pub fn lambda(&self) -> Vec<T::Complex> {
+        self.get(Name::InvAReal)
+            .iter()
+            .zip(self.get(Name::AImag))
+            .map(|(&re, &im)| T::Complex::from_parts(decode_real(self.config.real_type, re), im))
+            .collect()
+    }
+
+    /// The discrete layer: `lambda` and `dt = exp(log_dt)` decoded, every diagonal model
+    /// discretized.
+    ///
+    /// # Errors
+    ///
+    /// If a discretization has no value ([`bilinear`](crate::ssm::bilinear)).
+    pub fn discretize(&self) -> Result<Layer<T>, Error> {
+        let config = &self.config;
+        let (d, m, n) = (config.d_model, config.d_state, config.n_modes());
+        let (b, c) = (self.complex(Name::B), self.complex(Name::C));
+        let lambda = self.lambda();
+        let shift = (0..d)
+            .map(|channel| {
+                let taps = channel * m..(channel + 1) * m;
+                Shift::new(
+                    self.get(Name::ShiftB)[taps.clone()].to_vec(),
+                    self.get(Name::ShiftC)[taps].to_vec(),
+                    self.get(Name::ShiftD)[channel],
+                )
+            })
+            .collect::<Result<_, Error>>()?;
+        let diagonal = (0..config.n_heads())
+            .map(|h| {
+                let dt = self.get(Name::LogDt)[h].exp();
+                // repeat(A, 't n -> (v t) n'): head h uses model h mod n_ssm.
+                let model = h % config.n_ssm;
+                let (a, b): (Vec<_>, Vec<_>) = (model * n..(model + 1) * n)
+                    .map(|i| config.disc.apply(lambda[i], b[i], dt))
+                    .collect::<Result<Vec<_>, Error>>()
+                    .map_err(|e| Error::value(format!("head {h}"), e.to_string()))?
+                    .into_iter()
+                    .unzip();
+                Diagonal::new(a, b, c[h * n..(h + 1) * n].to_vec(), self.get(Name::D)[h])
+            })
+            .collect::<Result<_, Error>>()?;
+        Layer::new(LayerParts {
+            head_dim: config.head_dim,
+            l_max: config.l_max,
+            head_order: config.head_order,
+            q: self.linear(Name::QWeight, Name::QBias)?,
+            k: self.linear(Name::KWeight, Name::KBias)?,
+            v: self.linear(Name::VWeight, Name::VBias)?,
+            output: self.linear(Name::OutputWeight, Name::OutputBias)?,
+            shift,
+            diagonal,
+        })
+    }
+
+    fn linear(&self, weight: Name, bias: Name) -> Result<Linear<T>, Error> {
+        let d = self.config.d_model;
+        Linear::new(
+            Matrix::new(d, d, self.get(weight).to_vec())?,
+            self.get(bias).to_vec(),
+        )
+    }
+
+    /// A parameter whose last axis of 2 holds real and imaginary parts.
+    fn complex(&self, name: Name) -> Vec<T::Complex> {
+        self.get(name)
+            .chunks_exact(2)
+            .map(|parts| T::Complex::from_parts(parts[0], parts[1]))
+            .collect()
+    }
+}
+
+/// The real part of lambda from its stored parameter (`ss_kernel_diag.py`, `_A`).
+fn decode_real<T: Real>(real_type: RealType, stored: T) -> T {
+    -match real_type {
+        RealType::None => stored,
+        RealType::Exp => stored.exp(),
+        RealType::Relu => stored.relu() + T::from_f64(1e-4),
+        RealType::Sigmoid => sigmoid(stored),
+        RealType::Softplus => softplus(stored),
+    }
+}
+
+/// `1 / (1 + e^{-x})`, with the exponential of a number below zero in both branches, so that it
+/// can neither overflow nor cancel.
+fn sigmoid<T: Real>(x: T) -> T {
+    let negative = x.to_f64() < 0.0;
+    let e = if negative { x } else { -x }.exp();
+    let numerator = if negative { e } else { T::ONE };
+    // 1 + e lies in [1, 2]; only a ball too wide to be of use can fail to exclude zero, and it
+    // is still enclosed by the form that does not divide.
+    numerator.divide(T::ONE + e).unwrap_or_else(|| {
+        let half = T::from_f64(0.5);
+        half + half * (half * x).tanh()
+    })
+}
+
+/// `ln(1 + e^x)`; as PyTorch does (`threshold = 20`), the identity above 20, where it differs
+/// from the formula by up to 2e-9.
+fn softplus<T: Real>(x: T) -> T {
+    if x.to_f64() > 20.0 {
+        x
+    } else {
+        x.exp().ln_1p()
+    }
+}

@@ -1,0 +1,5 @@
+#![doc = include_str!("../../docs/09-oracle.md")]
+
+mod case;
+
+pub use case::{Case, FORMAT, named_stages};
