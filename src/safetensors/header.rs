@@ -21,6 +21,9 @@ pub(super) struct Entry {
     pub(super) end: usize,
 }
 
+// The bound on memory beside `MAX_ENTRIES` rests on it.
+const _: () = assert!(size_of::<(String, Entry)>() <= 64);
+
 /// A header that has passed every check.
 #[derive(Debug)]
 pub(super) struct Header {

@@ -100,6 +100,8 @@ fn strings_are_checked() {
         ("high surrogate, then a letter", with_name(r"\ud83ex"), "lone surrogate \\ud83e"),
         ("high surrogate, then an escape", with_name(r"\ud83e\n"), "lone surrogate \\ud83e"),
         ("high surrogate, then a character", with_name(r"\ud83e\u0041"), "lone surrogate \\ud83e"),
+        ("high surrogate, then what comes after the low ones", with_name(r"\ud83e\ue000"), "lone surrogate \\ud83e"),
+        ("high surrogate, then what comes before them", with_name(r"\ud83e\udbff"), "lone surrogate \\ud83e"),
         ("two high surrogates", with_name(r"\ud83e\ud83e"), "lone surrogate \\ud83e"),
         ("low surrogate alone", with_name(r"\udd9b"), "lone surrogate \\udd9b"),
         ("surrogates swapped", with_name(r"\udd9b\ud83e"), "lone surrogate \\udd9b"),
