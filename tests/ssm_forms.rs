@@ -54,6 +54,8 @@ where
 fn agree<S>(ssm: &S, u: &[S::Scalar], x0: &[S::Element], rng: &mut Rng)
 where
     S: StateSpace + std::fmt::Debug,
+    S::Scalar: PartialEq,
+    S::Element: PartialEq,
     <S::Scalar as Scalar>::Complex: RootsOfUnity,
 {
     for x0 in [None, Some(x0)] {

@@ -5,7 +5,7 @@
 
 use super::real::Real;
 use super::ring::{Field, Ring};
-use super::roots::RootsOfUnity;
+use super::roots::{RootsOfUnity, fold_turn};
 use super::scalar::Scalar;
 use core::f64::consts::{FRAC_1_SQRT_2, TAU};
 use num_complex::Complex;
@@ -81,7 +81,7 @@ macro_rules! float_scalar {
                 (n > 0).then(|| {
                     (0..n)
                         .map(|k| {
-                            let (cos, sin) = cos_sin_of_turn(k, n);
+                            let (cos, sin) = fold_turn(k, n, cos_sin_of_eighth_turn);
                             Complex::new($float::from_f64(cos), $float::from_f64(sin))
                         })
                         .collect()
@@ -94,49 +94,13 @@ macro_rules! float_scalar {
 float_scalar!(f32, 1.0 / (1u32 << 24) as f64);
 float_scalar!(f64, 1.0 / (1u64 << 53) as f64);
 
-/// Cosine and sine of `2 pi k / n` for `k < n`.
-///
-/// The angle is folded in integers into the first eighth of a turn, `0 <= 8 k <= n`, before
-/// anything is rounded. So multiples of a quarter turn are exact, and the symmetries of the
-/// circle, `conj(w^k) = w^{n-k}` among them, hold bit for bit.
-fn cos_sin_of_turn(k: usize, n: usize) -> (f64, f64) {
-    // k and n fit 61 bits (they index memory), so multiples by 8 fit u128 with ease.
-    let (k, n) = (k as u128, n as u128);
-    if 2 * k > n {
-        let (cos, sin) = first_half_turn(n - k, n);
-        return (cos, -sin);
-    }
-    first_half_turn(k, n)
-}
-
-/// [`cos_sin_of_turn`] for `2 k <= n`.
-fn first_half_turn(k: u128, n: u128) -> (f64, f64) {
-    if 4 * k > n {
-        // Angle between a quarter and half a turn: reflect at the imaginary axis. The reflected
-        // angle is (n/2 - k)/n turns, kept as an integer over 2n.
-        let (cos, sin) = first_quarter_turn(n - 2 * k, 2 * n);
-        return (-cos, sin);
-    }
-    first_quarter_turn(2 * k, 2 * n)
-}
-
-/// [`cos_sin_of_turn`] for `4 k <= n`.
-fn first_quarter_turn(k: u128, n: u128) -> (f64, f64) {
-    if 8 * k > n {
-        // Reflect at the diagonal: (n/4 - k)/n turns, as an integer over 4n.
-        let (cos, sin) = first_eighth_turn(n - 4 * k, 4 * n);
-        return (sin, cos);
-    }
-    first_eighth_turn(4 * k, 4 * n)
-}
-
-/// [`cos_sin_of_turn`] for `8 k <= n`.
+/// Cosine and sine of `2 pi k / n` for `0 <= 8 k <= n`.
 ///
 /// Rounding the angle alone, in `k / n`, in `2 pi` and in their product, can cost the sine more
 /// than two units in the last place. So the angle is carried as `theta + delta`, where `delta`
 /// makes good the three roundings, and enters to first order (`delta < 2^-52`): what is left is
 /// the library's rounding and that of one addition.
-fn first_eighth_turn(k: u128, n: u128) -> (f64, f64) {
+fn cos_sin_of_eighth_turn(k: u128, n: u128) -> (f64, f64) {
     /// `2 pi` minus its nearest `f64`.
     const TAU_REST: f64 = 2.449_293_598_294_706_4e-16;
     if 8 * k == n {

@@ -1,15 +1,20 @@
 #![doc = include_str!("../../docs/01-numbers.md")]
 
+pub mod ball;
 mod complex;
+mod dual;
 mod float;
 mod m61;
 mod matrix;
 mod real;
 mod ring;
 mod roots;
+pub mod rounded;
 mod sample;
 mod scalar;
 
+pub use ball::{Ball, Disc};
+pub use dual::Dual;
 pub use m61::M61;
 pub use matrix::Matrix;
 pub use real::Real;

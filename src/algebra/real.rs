@@ -35,6 +35,25 @@ pub trait Real: Scalar {
     /// `max(self, 0)`. A ball that straddles zero yields the hull of both cases.
     fn relu(self) -> Self;
 
+    /// The slope of [`relu`](Real::relu): 1 above zero, else 0 (also at zero, by convention). A
+    /// ball that straddles zero yields the hull of both; a NaN stays one.
+    fn step(self) -> Self {
+        let x = self.to_f64();
+        if x > 0.0 {
+            Self::ONE
+        } else if x <= 0.0 {
+            Self::ZERO
+        } else {
+            Self::from_f64(x)
+        }
+    }
+
+    /// `e^z` for complex `z = x + i y`: `e^x (cos y + i sin y)`.
+    fn exp_complex(z: Self::Complex) -> Self::Complex {
+        let (sin, cos) = z.im().sin_cos();
+        Self::Complex::from_parts(cos, sin).scale(z.re().exp())
+    }
+
     /// `phi_1(z) = (e^z - 1) / z`, with `phi_1(0) = 1`: the zero-order hold's input factor.
     ///
     /// The numerator is evaluated without cancellation: with `z = x + i y`,
@@ -55,13 +74,40 @@ pub trait Real: Scalar {
             .divide(z)
             .unwrap_or_else(|| Self::Complex::ONE + z.scale(Self::from_f64(0.5)))
     }
+
+    /// `phi_1'(z) = (e^z - phi_1(z)) / z`, with `phi_1'(0) = 1/2`: what the derivative of a
+    /// zero-order hold needs.
+    ///
+    /// The quotient cancels near zero. There (where the parts of `z` add up to at most 1) the
+    /// series `sum_k (k+1) z^k / (k+2)!` is used, as many terms as this scalar's unit roundoff
+    /// asks for: the ones left out add up to less than `2/n! <= 2 UNIT_ROUNDOFF`.
+    fn phi1_derivative(z: Self::Complex) -> Self::Complex {
+        let quotient = (Self::exp_complex(z) - Self::phi1(z)).divide(z);
+        let size = z.re().to_f64().abs() + z.im().to_f64().abs();
+        if let Some(quotient) = quotient
+            && size > 1.0
+        {
+            return quotient;
+        }
+        let (mut term, mut n) = (1.0, 0i64);
+        while term > Self::UNIT_ROUNDOFF && n < 100 {
+            n += 1;
+            term /= n as f64;
+        }
+        // Nested by the ratios of coefficients, (k+2) / ((k+1)(k+3)).
+        let mut sum = Self::Complex::ONE;
+        for k in (0..n).rev() {
+            let ratio = Self::from_i64(k + 2).divide(Self::from_i64((k + 1) * (k + 3)));
+            sum = Self::Complex::ONE + (z * sum).scale(ratio.unwrap_or(Self::ZERO));
+        }
+        sum.scale(Self::from_f64(0.5))
+    }
 }
 
-/// `e^z` for complex `z = x + i y`: `e^x (cos y + i sin y)`.
+/// [`Real::exp_complex`], for a number known by its complex type.
 pub(crate) fn complex_exp<C: ComplexScalar>(z: C) -> C
 where
     C::Base: Real,
 {
-    let (sin, cos) = z.im().sin_cos();
-    C::from_parts(cos, sin).scale(z.re().exp())
+    C::Base::exp_complex(z)
 }

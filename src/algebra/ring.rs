@@ -11,13 +11,9 @@ use core::ops::{Add, Mul, Neg, Sub};
 /// are their neutral elements, and `x + (-x) == ZERO`. Exact scalars ([`M61`](super::M61) and
 /// what is built from it) satisfy them with `==`; floats satisfy them up to rounding, balls up
 /// to inclusion. `tests/laws.rs` runs one suite over all of them.
-///
-/// `==` compares representations: equality in the ring for exact scalars, of value for floats,
-/// and for a ball sameness of midpoint and radius, which says nothing about the numbers inside.
 pub trait Ring:
     Copy
     + Debug
-    + PartialEq
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>

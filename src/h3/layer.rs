@@ -35,7 +35,7 @@ impl<T: Ring> Linear<T> {
 }
 
 /// What a [`Layer`] is made of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LayerParts<T: Scalar> {
     /// `d_h`, channels a head.
     pub head_dim: usize,
@@ -58,7 +58,7 @@ pub struct LayerParts<T: Scalar> {
 }
 
 /// A discrete H3 layer of consistent shapes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Layer<T: Scalar> {
     parts: LayerParts<T>,
     taps: usize,

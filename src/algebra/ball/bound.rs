@@ -1,0 +1,192 @@
+//! Upper bounds: non-negative floats whose arithmetic rounds up.
+
+use super::eft::{ETA, power_of_two};
+use core::ops::{Add, Mul};
+
+/// An upper bound of a non-negative real number.
+///
+/// Sums and products of bounds are bounds of the sums and products. Rounding upward is done by
+/// rounding to nearest and enlarging, since the rounding mode of the machine is not ours to set:
+/// with `u = 2^-53`, `fl(x op y) >= (x op y)(1 - u)`, so multiplying by `1 + 4u` and rounding once
+/// more gives at least `(x op y)(1 - u)^2 (1 + 4u) > x op y`. In the subnormal range sums are
+/// exact, and for products `ETA`, twice the largest error there, is added.
+///
+/// An infinity or a NaN means "no bound"; both survive every operation, and the constructors of
+/// balls turn them into the ball that knows nothing. An exact zero stays zero.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound(f64);
+
+/// `1 + 4u`, covering two roundings.
+const UP: f64 = 1.0 + 1.0 / (1u64 << 51) as f64;
+/// `1 - 4u`.
+const DOWN: f64 = 1.0 - 1.0 / (1u64 << 51) as f64;
+/// `1 + 8u`, covering four roundings.
+const UP_MORE: f64 = 1.0 + 1.0 / (1u64 << 50) as f64;
+/// `1 - 8u`.
+const DOWN_MORE: f64 = 1.0 - 1.0 / (1u64 << 50) as f64;
+
+impl Bound {
+    pub(super) const ZERO: Self = Self(0.0);
+    pub(super) const NONE: Self = Self(f64::INFINITY);
+
+    /// The bound `|x|`; exact.
+    #[inline(always)]
+    pub(super) const fn of(x: f64) -> Self {
+        Self(x.abs())
+    }
+
+    #[inline(always)]
+    pub(super) const fn get(self) -> f64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(super) fn is_zero(self) -> bool {
+        self.0 <= 0.0
+    }
+
+    pub(super) fn is_finite(self) -> bool {
+        self.0 <= f64::MAX
+    }
+
+    /// Whether the bound proves the number to be at most `limit`.
+    pub(super) fn at_most(self, limit: f64) -> bool {
+        self.0 <= limit
+    }
+
+    /// The better of two bounds of the same number.
+    pub(super) fn min(self, other: Self) -> Self {
+        // A NaN on either side leaves the other.
+        Self(self.0.min(other.0))
+    }
+
+    /// A bound of both numbers.
+    pub(super) fn max(self, other: Self) -> Self {
+        if self.0.is_nan() || other.0.is_nan() {
+            return Self::NONE;
+        }
+        Self(self.0.max(other.0))
+    }
+
+    /// A bound of `self / divisor` where the divisor is at least `lower >= 0`.
+    pub(super) fn over(self, lower: f64) -> Self {
+        let q = self.0 / lower;
+        if self.0 <= 0.0 && lower > 0.0 {
+            return Self::ZERO;
+        }
+        // 0/0 is a NaN and x/0 an infinity: no bound in either case.
+        Self(q * UP + ETA)
+    }
+
+    pub(super) fn sqrt(self) -> Self {
+        // A square root cannot underflow.
+        Self(self.0.sqrt() * UP)
+    }
+
+    /// A bound of `sqrt(x^2 + y^2)`.
+    #[inline(always)]
+    pub(super) fn hypot(x: Self, y: Self) -> Self {
+        let (x, y) = (x.0, y.0);
+        if (x > SAFE_SQUARE_MIN || y > SAFE_SQUARE_MIN)
+            && x < SAFE_SQUARE_MAX
+            && y < SAFE_SQUARE_MAX
+        {
+            // Two roundings under the root count half; the one of the root and the last make
+            // less than four. The smaller square may underflow, by 2^-75 of the larger at most.
+            return Self((x * x + y * y).sqrt() * UP_MORE);
+        }
+        Self::hypot_scaled(x, y)
+    }
+
+    #[cold]
+    fn hypot_scaled(x: f64, y: f64) -> Self {
+        if x <= 0.0 && y <= 0.0 {
+            return Self::ZERO;
+        }
+        let down = Self(power_of_two(-600));
+        let up = Self(power_of_two(600));
+        if x >= SAFE_SQUARE_MAX || y >= SAFE_SQUARE_MAX {
+            let (x, y) = (Self(x) * down, Self(y) * down);
+            Self((x.0 * x.0 + y.0 * y.0).sqrt() * UP_MORE) * up
+        } else {
+            // Both small, or a NaN, which the square root passes on.
+            let (x, y) = (Self(x) * up, Self(y) * up);
+            Self((x.0 * x.0 + y.0 * y.0).sqrt() * UP_MORE) * down
+        }
+    }
+}
+
+const SAFE_SQUARE_MIN: f64 = power_of_two(-500);
+const SAFE_SQUARE_MAX: f64 = power_of_two(500);
+
+impl Add for Bound {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self((self.0 + other.0) * UP)
+    }
+}
+
+impl Mul for Bound {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        let p = self.0 * other.0;
+        if self.0 == 0.0 || other.0 == 0.0 {
+            // Zero, or a NaN if the other factor is no bound.
+            return Self(p);
+        }
+        Self(p * UP + ETA)
+    }
+}
+
+/// A bound of the sum of at most 128 magnitudes.
+#[inline(always)]
+pub(super) fn sum_of_magnitudes(terms: &[f64]) -> Bound {
+    debug_assert!(terms.len() <= 128);
+    let sum = terms.iter().fold(0.0, |sum: f64, x| sum + x.abs());
+    // n - 1 roundings: (1 - u)^127 (1 + 2^-44) (1 - u) > 1.
+    Bound(sum * (1.0 + 1.0 / (1u64 << 44) as f64))
+}
+
+/// A lower bound of `a - b` for non-negative `a` and `b`, and zero where that is the best known.
+#[inline(always)]
+pub(super) fn sub_down(a: f64, b: f64) -> f64 {
+    let d = a - b;
+    // A NaN compares as not greater.
+    if d > 0.0 { d * DOWN } else { 0.0 }
+}
+
+/// A lower bound of `a + b` for non-negative lower bounds.
+pub(super) fn add_down(a: f64, b: f64) -> f64 {
+    let s = a + b;
+    // s DOWN may round up by half of ETA only where the sum is subnormal and hence exact, and
+    // then it rounds to s itself at most.
+    if s > 0.0 {
+        (s * DOWN).min(f64::MAX)
+    } else {
+        0.0
+    }
+}
+
+/// A lower bound of `a * b` for non-negative lower bounds.
+pub(super) fn mul_down(a: f64, b: f64) -> f64 {
+    let p = a * b * DOWN - ETA;
+    if p > 0.0 { p.min(f64::MAX) } else { 0.0 }
+}
+
+/// A lower bound of `sqrt a` for a non-negative lower bound `a`.
+pub(super) fn sqrt_down(a: f64) -> f64 {
+    a.sqrt() * DOWN
+}
+
+/// A lower bound of `sqrt(x^2 + y^2)` for non-negative `x` and `y`.
+pub(super) fn hypot_down(x: f64, y: f64) -> f64 {
+    let larger = x.max(y);
+    if larger > SAFE_SQUARE_MIN && larger < SAFE_SQUARE_MAX {
+        (x * x + y * y).sqrt() * DOWN_MORE
+    } else {
+        // Off by a factor sqrt 2 at most, where the squares would not be safe.
+        larger
+    }
+}

@@ -1,0 +1,300 @@
+//! The complex companion of the ball: a disc, with one radius for both parts.
+
+use super::bound::{Bound, hypot_down, mul_down, sub_down};
+use super::expansion::{self, Approx};
+use super::interval::BallN;
+use core::fmt;
+use core::ops::{Add, Mul, Neg, Sub};
+
+/// A disc of complex numbers known to hold the one that was meant.
+///
+/// The midpoint is complex, each part a sum of `W` floats; there is *one* radius. A pair of balls
+/// would be a rectangle, and a rectangle turned by an angle has to be put into a larger
+/// rectangle, by up to a factor sqrt 2 at every multiplication (the wrapping effect); a disc
+/// turned is a disc, and under multiplication by `a` its radius grows by `|a|`.
+///
+/// The bound of `|a|` is `sqrt(re^2 + im^2)` rounded up, so a rotation costs a relative `2^-50` of
+/// the radius per step.
+///
+/// # Invariant
+///
+/// As for [`BallN`]: everything finite, or the disc that contains everything.
+#[derive(Clone, Copy)]
+pub struct DiscN<const W: usize> {
+    re: [f64; W],
+    im: [f64; W],
+    rad: f64,
+}
+
+/// The disc with double-double parts, companion of [`Ball`](super::Ball).
+pub type Disc = DiscN<2>;
+
+impl<const W: usize> DiscN<W> {
+    pub(super) const ZERO: Self = Self {
+        re: [0.0; W],
+        im: [0.0; W],
+        rad: 0.0,
+    };
+    pub(super) const ONE: Self = {
+        let mut re = [0.0; W];
+        re[0] = 1.0;
+        Self {
+            re,
+            im: [0.0; W],
+            rad: 0.0,
+        }
+    };
+
+    /// The disc that contains every complex number.
+    pub const UNKNOWN: Self = Self {
+        re: [f64::NAN; W],
+        im: [f64::NAN; W],
+        rad: f64::INFINITY,
+    };
+
+    /// The disc around `re + i im` (sums of words) with the given radius.
+    #[must_use]
+    pub fn new(re: [f64; W], im: [f64; W], radius: f64) -> Self {
+        Self::of_parts(BallN::new(re, 0.0), BallN::new(im, 0.0)).widened(if radius >= 0.0 {
+            Bound::of(radius)
+        } else {
+            Bound::NONE
+        })
+    }
+
+    #[inline(always)]
+    pub(super) fn assemble(re: [f64; W], im: [f64; W], rad: Bound) -> Self {
+        let size = re.iter().chain(&im).fold(rad.get(), |sum, x| sum + x.abs());
+        if size <= f64::MAX {
+            Self {
+                re,
+                im,
+                rad: rad.get(),
+            }
+        } else {
+            Self::UNKNOWN
+        }
+    }
+
+    /// The smallest disc around the rectangle of two balls.
+    pub(super) fn of_parts(re: BallN<W>, im: BallN<W>) -> Self {
+        Self::assemble(
+            re.midpoint(),
+            im.midpoint(),
+            Bound::hypot(re.rad(), im.rad()),
+        )
+    }
+
+    /// The words of the midpoint's real and imaginary parts.
+    #[must_use]
+    pub fn midpoint(self) -> ([f64; W], [f64; W]) {
+        (self.re, self.im)
+    }
+
+    /// The radius; infinite if nothing is known.
+    #[must_use]
+    pub fn radius(self) -> f64 {
+        self.rad
+    }
+
+    pub(super) fn rad(self) -> Bound {
+        Bound::of(self.rad)
+    }
+
+    /// Whether nothing is known about the number.
+    #[must_use]
+    pub fn is_unknown(self) -> bool {
+        self.rad > f64::MAX
+    }
+
+    /// The real part: the disc's shadow, with the same radius.
+    pub(super) fn real(self) -> BallN<W> {
+        BallN::from_parts(self.re, self.rad())
+    }
+
+    /// The imaginary part.
+    pub(super) fn imaginary(self) -> BallN<W> {
+        BallN::from_parts(self.im, self.rad())
+    }
+
+    pub(super) fn center(self) -> Self {
+        Self {
+            rad: if self.is_unknown() { self.rad } else { 0.0 },
+            ..self
+        }
+    }
+
+    pub(super) fn widened(self, by: Bound) -> Self {
+        if by.is_zero() {
+            return self;
+        }
+        Self::assemble(self.re, self.im, self.rad() + by)
+    }
+
+    /// A bound of the midpoint's modulus.
+    #[inline(always)]
+    pub(super) fn center_modulus(self) -> Bound {
+        Bound::hypot(
+            expansion::upper_magnitude(&self.re),
+            expansion::upper_magnitude(&self.im),
+        )
+    }
+
+    /// A bound of the modulus of every number in the disc.
+    #[inline(always)]
+    pub(super) fn modulus(self) -> Bound {
+        self.center_modulus() + self.rad()
+    }
+
+    /// An upper bound of the modulus; infinite if nothing is known.
+    #[must_use]
+    pub fn upper_modulus(self) -> f64 {
+        let bound = self.modulus().get();
+        if bound.is_nan() { f64::INFINITY } else { bound }
+    }
+
+    /// A lower bound of the midpoint's modulus.
+    fn center_lower_modulus(self) -> f64 {
+        hypot_down(
+            expansion::lower_magnitude(&self.re),
+            expansion::lower_magnitude(&self.im),
+        )
+    }
+
+    /// A lower bound of the modulus: zero if the number may be zero.
+    #[must_use]
+    pub fn lower_modulus(self) -> f64 {
+        sub_down(self.center_lower_modulus(), self.rad)
+    }
+
+    /// The complex conjugate, exactly.
+    pub(super) fn conjugate(self) -> Self {
+        Self {
+            im: expansion::negate(&self.im),
+            ..self
+        }
+    }
+
+    /// Times a real ball: the disc is stretched, and the factor's radius moves its midpoint.
+    pub(super) fn times_real(self, factor: BallN<W>) -> Self {
+        let m = factor.midpoint();
+        let (re, im) = (expansion::mul(&self.re, &m), expansion::mul(&self.im, &m));
+        let spread = self.center_modulus() * factor.rad() + factor.magnitude() * self.rad();
+        Self::assemble(re.words, im.words, re.error + im.error + spread)
+    }
+
+    /// `1 / z`, or `None` if the disc may contain zero.
+    ///
+    /// The midpoint's inverse is `conj m / |m|^2`, evaluated with balls of radius zero; and
+    /// `|1/(m + d) - 1/m| = |d| / (|m| |m + d|) <= r / (|m| (|m| - r))`.
+    pub(super) fn reciprocal(self) -> Option<Self> {
+        if self.lower_modulus() <= 0.0 {
+            return None;
+        }
+        // Scaled by a power of two to a modulus near 1, so that |m|^2 neither over- nor
+        // underflows: 1/z = 2^-k / (2^-k z).
+        let largest = if self.re[0].abs() > self.im[0].abs() {
+            self.re[0]
+        } else {
+            self.im[0]
+        };
+        let k = super::eft::significand(largest).1;
+        let z = self.scaled(-k);
+        let (x, y) = (z.real().center(), z.imaginary().center());
+        let norm = x * x + y * y;
+        let center = Self::of_parts(x.quotient(norm)?, -y.quotient(norm)?);
+        let (inner, outer) = (z.lower_modulus(), z.center_lower_modulus());
+        if z.rad > 0.0 && inner <= 0.0 {
+            return None;
+        }
+        let spread = if z.rad > 0.0 {
+            z.rad().over(mul_down(inner, outer))
+        } else {
+            Bound::ZERO
+        };
+        Some(center.widened(spread).scaled(-k))
+    }
+
+    /// `2^k` times the number.
+    fn scaled(self, k: i32) -> Self {
+        let (re, lost_re) = expansion::scale_words(&self.re, k);
+        let (im, lost_im) = expansion::scale_words(&self.im, k);
+        Self::assemble(
+            re,
+            im,
+            expansion::scale_bound(self.rad(), k) + (lost_re + lost_im),
+        )
+    }
+}
+
+impl<const W: usize> Add for DiscN<W> {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        let re = expansion::add(&self.re, &other.re);
+        let im = expansion::add(&self.im, &other.im);
+        let rad = (re.error + im.error) + (self.rad() + other.rad());
+        Self::assemble(re.words, im.words, rad)
+    }
+}
+
+impl<const W: usize> Neg for DiscN<W> {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Self {
+            re: expansion::negate(&self.re),
+            im: expansion::negate(&self.im),
+            rad: self.rad,
+        }
+    }
+}
+
+impl<const W: usize> Sub for DiscN<W> {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self + -other
+    }
+}
+
+impl<const W: usize> Mul for DiscN<W> {
+    type Output = Self;
+
+    /// The midpoints' product by its four real products, the radius as for real balls:
+    /// `|a| s + |b| r + r s`.
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        let difference = |p: Approx<W>, q: Approx<W>| -> Approx<W> {
+            let sum = expansion::add(&p.words, &expansion::negate(&q.words));
+            Approx {
+                words: sum.words,
+                error: sum.error + (p.error + q.error),
+            }
+        };
+        let sum = |p: Approx<W>, q: Approx<W>| -> Approx<W> {
+            let sum = expansion::add(&p.words, &q.words);
+            Approx {
+                words: sum.words,
+                error: sum.error + (p.error + q.error),
+            }
+        };
+        let re = difference(
+            expansion::mul(&self.re, &other.re),
+            expansion::mul(&self.im, &other.im),
+        );
+        let im = sum(
+            expansion::mul(&self.re, &other.im),
+            expansion::mul(&self.im, &other.re),
+        );
+        let (r, s) = (self.rad(), other.rad());
+        let spread = self.center_modulus() * s + (other.center_modulus() + s) * r;
+        Self::assemble(re.words, im.words, (re.error + im.error) + spread)
+    }
+}
+
+impl<const W: usize> fmt::Debug for DiscN<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} + i {:?} +- {:e}", self.re, self.im, self.rad)
+    }
+}
