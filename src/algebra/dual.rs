@@ -52,20 +52,14 @@ impl<T: Ring> Dual<T> {
 impl<T: Ring> Add for Dual<T> {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self::new(
-            self.value + other.value,
-            self.derivative + other.derivative,
-        )
+        Self::new(self.value + other.value, self.derivative + other.derivative)
     }
 }
 
 impl<T: Ring> Sub for Dual<T> {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self::new(
-            self.value - other.value,
-            self.derivative - other.derivative,
-        )
+        Self::new(self.value - other.value, self.derivative - other.derivative)
     }
 }
 
@@ -225,10 +219,7 @@ impl<T: Real> Real for Dual<T> {
     }
 
     fn phi1(z: Self::Complex) -> Self::Complex {
-        Dual::new(
-            T::phi1(z.value),
-            T::phi1_derivative(z.value) * z.derivative,
-        )
+        Dual::new(T::phi1(z.value), T::phi1_derivative(z.value) * z.derivative)
     }
 }
 

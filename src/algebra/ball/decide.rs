@@ -144,7 +144,8 @@ fn rounds_to(words: &[f64], radius: f64, cell: &Cell) -> bool {
     };
     let (above, below) = (end(1.0, cell.gaps.0), end(-1.0, -cell.gaps.1));
     let tie = |side: Option<Ordering>| cell.even && side == Some(Ordering::Equal);
-    (above == Some(Ordering::Less) || tie(above)) && (below == Some(Ordering::Greater) || tie(below))
+    (above == Some(Ordering::Less) || tie(above))
+        && (below == Some(Ordering::Greater) || tie(below))
 }
 
 pub(super) fn rounded_f64(words: &[f64], radius: f64) -> Option<f64> {

@@ -181,10 +181,7 @@ impl<const W: usize> BallN<W> {
             return Self::UNKNOWN;
         }
         let center = Self::from(expansion::sqrt(&self.midpoint()));
-        let slope_below = add_down(
-            center.lower_magnitude(),
-            sqrt_down(self.lower_magnitude()),
-        );
+        let slope_below = add_down(center.lower_magnitude(), sqrt_down(self.lower_magnitude()));
         center.widened(self.rad().over(slope_below))
     }
 

@@ -43,7 +43,11 @@ impl<const W: usize> BallN<W> {
             return Self::UNKNOWN;
         }
         let (f, e) = significand(sum.midpoint()[0]);
-        let k = if f > core::f64::consts::SQRT_2 { e + 1 } else { e };
+        let k = if f > core::f64::consts::SQRT_2 {
+            e + 1
+        } else {
+            e
+        };
         let (numerator, denominator) = if k == 0 {
             (m, m + Self::exact(2.0))
         } else {

@@ -1,6 +1,6 @@
 #![doc = include_str!("../../../docs/02-certified-digits.md")]
 
-mod bound;
+pub(super) mod bound;
 mod constants;
 mod decide;
 mod disc;
@@ -11,8 +11,9 @@ mod interval;
 mod logarithm;
 mod phi;
 mod reduction;
-mod trigonometric;
 mod traits;
+mod trigonometric;
 
 pub use disc::{Disc, DiscN};
+pub(super) use eft::{scale, significand};
 pub use interval::{Ball, BallN};
