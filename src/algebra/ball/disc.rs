@@ -30,12 +30,12 @@ pub struct DiscN<const W: usize> {
 pub type Disc = DiscN<2>;
 
 impl<const W: usize> DiscN<W> {
-    pub(super) const ZERO: Self = Self {
+    pub(in crate::algebra) const ZERO: Self = Self {
         re: [0.0; W],
         im: [0.0; W],
         rad: 0.0,
     };
-    pub(super) const ONE: Self = {
+    pub(in crate::algebra) const ONE: Self = {
         let mut re = [0.0; W];
         re[0] = 1.0;
         Self {
@@ -63,7 +63,7 @@ impl<const W: usize> DiscN<W> {
     }
 
     #[inline(always)]
-    pub(super) fn assemble(re: [f64; W], im: [f64; W], rad: Bound) -> Self {
+    pub(in crate::algebra) fn assemble(re: [f64; W], im: [f64; W], rad: Bound) -> Self {
         let size = re.iter().chain(&im).fold(rad.get(), |sum, x| sum + x.abs());
         if size <= f64::MAX {
             Self {
@@ -77,7 +77,7 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// The smallest disc around the rectangle of two balls.
-    pub(super) fn of_parts(re: BallN<W>, im: BallN<W>) -> Self {
+    pub(in crate::algebra) fn of_parts(re: BallN<W>, im: BallN<W>) -> Self {
         Self::assemble(
             re.midpoint(),
             im.midpoint(),
@@ -97,7 +97,7 @@ impl<const W: usize> DiscN<W> {
         self.rad
     }
 
-    pub(super) fn rad(self) -> Bound {
+    pub(in crate::algebra) fn rad(self) -> Bound {
         Bound::of(self.rad)
     }
 
@@ -108,23 +108,23 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// The real part: the disc's shadow, with the same radius.
-    pub(super) fn real(self) -> BallN<W> {
+    pub(in crate::algebra) fn real(self) -> BallN<W> {
         BallN::from_parts(self.re, self.rad())
     }
 
     /// The imaginary part.
-    pub(super) fn imaginary(self) -> BallN<W> {
+    pub(in crate::algebra) fn imaginary(self) -> BallN<W> {
         BallN::from_parts(self.im, self.rad())
     }
 
-    pub(super) fn center(self) -> Self {
+    pub(in crate::algebra) fn center(self) -> Self {
         Self {
             rad: if self.is_unknown() { self.rad } else { 0.0 },
             ..self
         }
     }
 
-    pub(super) fn widened(self, by: Bound) -> Self {
+    pub(in crate::algebra) fn widened(self, by: Bound) -> Self {
         if by.is_zero() {
             return self;
         }
@@ -133,7 +133,7 @@ impl<const W: usize> DiscN<W> {
 
     /// A bound of the midpoint's modulus.
     #[inline(always)]
-    pub(super) fn center_modulus(self) -> Bound {
+    pub(in crate::algebra) fn center_modulus(self) -> Bound {
         Bound::hypot(
             expansion::upper_magnitude(&self.re),
             expansion::upper_magnitude(&self.im),
@@ -142,7 +142,7 @@ impl<const W: usize> DiscN<W> {
 
     /// A bound of the modulus of every number in the disc.
     #[inline(always)]
-    pub(super) fn modulus(self) -> Bound {
+    pub(in crate::algebra) fn modulus(self) -> Bound {
         self.center_modulus() + self.rad()
     }
 
@@ -168,7 +168,7 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// The complex conjugate, exactly.
-    pub(super) fn conjugate(self) -> Self {
+    pub(in crate::algebra) fn conjugate(self) -> Self {
         Self {
             im: expansion::negate(&self.im),
             ..self
@@ -176,7 +176,7 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// Times a real ball: the disc is stretched, and the factor's radius moves its midpoint.
-    pub(super) fn times_real(self, factor: BallN<W>) -> Self {
+    pub(in crate::algebra) fn times_real(self, factor: BallN<W>) -> Self {
         let m = factor.midpoint();
         let (re, im) = (expansion::mul(&self.re, &m), expansion::mul(&self.im, &m));
         let spread = self.center_modulus() * factor.rad() + factor.magnitude() * self.rad();
@@ -187,7 +187,7 @@ impl<const W: usize> DiscN<W> {
     ///
     /// The midpoint's inverse is `conj m / |m|^2`, evaluated with balls of radius zero; and
     /// `|1/(m + d) - 1/m| = |d| / (|m| |m + d|) <= r / (|m| (|m| - r))`.
-    pub(super) fn reciprocal(self) -> Option<Self> {
+    pub(in crate::algebra) fn reciprocal(self) -> Option<Self> {
         if self.lower_modulus() <= 0.0 {
             return None;
         }

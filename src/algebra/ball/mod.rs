@@ -1,6 +1,6 @@
 #![doc = include_str!("../../../docs/02-certified-digits.md")]
 
-mod bound;
+pub(super) mod bound;
 mod constants;
 mod decide;
 mod disc;
@@ -15,4 +15,5 @@ mod traits;
 mod trigonometric;
 
 pub use disc::{Disc, DiscN};
+pub(super) use eft::{scale, significand};
 pub use interval::{Ball, BallN};
