@@ -115,6 +115,15 @@ impl<T: Ring> Matrix<T> {
         &self.entries[i * self.cols..(i + 1) * self.cols]
     }
 
+    /// The matrix with every entry replaced by its image.
+    pub fn map<U>(&self, f: impl FnMut(T) -> U) -> Matrix<U> {
+        Matrix {
+            rows: self.rows,
+            cols: self.cols,
+            entries: self.entries.iter().copied().map(f).collect(),
+        }
+    }
+
     /// The transposed matrix.
     #[must_use]
     pub fn transpose(&self) -> Self {

@@ -179,11 +179,8 @@ where
             }
             None => self.zero_state(batch),
         };
-        let end = state
-            .position
-            .checked_add(len)
-            .ok_or_else(|| Error::value("position of the state", "too large to count on from"))?;
-        self.check_window(end, form.passes_state() || given, &format!("form {form}"))?;
+        let through_state = form.passes_state() || given;
+        self.check_window(&state, len, through_state, &format!("form {form}"))?;
         let sizes = Sizes {
             batch,
             len,
@@ -194,20 +191,25 @@ where
         Ok((sizes, state))
     }
 
-    /// Refuses to go on through a state beyond `l_max`.
+    /// Refuses to take `len` inputs through a state beyond `l_max`, and gives the number of inputs
+    /// after them.
     pub(crate) fn check_window(
         &self,
-        end: usize,
+        state: &LayerState<T>,
+        len: usize,
         through_state: bool,
         who: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
+        let end = state.position.checked_add(len);
+        let end =
+            end.ok_or_else(|| Error::value("position of the state", "too large to count on from"))?;
         match self.parts().l_max {
             Some(l_max) if through_state && end > l_max => Err(Error::unsupported(format!(
                 "{who} passes a state, and l_max = {l_max} is below the {end} inputs: a diagonal \
                  model has no recurrence of finite window; use form convolution, fft or attention \
                  on the whole sequence"
             ))),
-            _ => Ok(()),
+            _ => Ok(end),
         }
     }
 

@@ -94,13 +94,7 @@ impl Case {
         &self,
     ) -> Result<(Layer<T>, Tensor<T>, Option<LayerState<T>>), Error> {
         let layer = self.parameters.map(T::from_f64).discretize()?;
-        let state = self.state.as_ref().map(|state| LayerState {
-            shift: state.shift.map(T::from_f64),
-            diagonal: state
-                .diagonal
-                .map(|z| T::Complex::from_parts(T::from_f64(z.re), T::from_f64(z.im))),
-            position: state.position,
-        });
+        let state = self.state.as_ref().map(|state| state.map(T::from_f64));
         Ok((layer, self.input.map(T::from_f64), state))
     }
 

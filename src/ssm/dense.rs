@@ -32,6 +32,17 @@ impl<T: Scalar> Dense<T> {
         Self { a, b, c, d }
     }
 
+    /// The same model in other scalars: every number replaced by its image.
+    #[must_use]
+    pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Dense<U> {
+        Dense {
+            a: self.a.map(&f),
+            b: self.b.iter().map(|&x| f(x)).collect(),
+            c: self.c.iter().map(|&x| f(x)).collect(),
+            d: f(self.d),
+        }
+    }
+
     /// `r A` for a row vector `r`.
     fn row_times_a(&self, r: &[T]) -> Vec<T> {
         (0..r.len())

@@ -45,6 +45,19 @@ impl<T: Scalar> Diagonal<T> {
         Self { a, b, c, d }
     }
 
+    /// The same model in other scalars: every number replaced by its image, complex numbers part
+    /// by part.
+    #[must_use]
+    pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Diagonal<U> {
+        let complex = |z: &T::Complex| U::Complex::from_parts(f(z.re()), f(z.im()));
+        Diagonal {
+            a: self.a.iter().map(complex).collect(),
+            b: self.b.iter().map(complex).collect(),
+            c: self.c.iter().map(complex).collect(),
+            d: f(self.d),
+        }
+    }
+
     /// The poles, one of each conjugate pair.
     #[must_use]
     pub fn poles(&self) -> &[T::Complex] {

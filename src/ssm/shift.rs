@@ -33,6 +33,16 @@ impl<T: Scalar> Shift<T> {
         Self { b, c, d }
     }
 
+    /// The same model in other scalars: every number replaced by its image.
+    #[must_use]
+    pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Shift<U> {
+        Shift {
+            b: self.b.iter().map(|&x| f(x)).collect(),
+            c: self.c.iter().map(|&x| f(x)).collect(),
+            d: f(self.d),
+        }
+    }
+
     /// `sum_n C_n x_{n-k}`: the output taps against a state moved down by `k`.
     fn read_shifted(&self, x: &[T], k: usize) -> T {
         match self.c.get(k..) {

@@ -1,6 +1,7 @@
 //! `hippos`: the command line of hungry-hippos.
 
 mod args;
+mod progress;
 mod run;
 mod show;
 mod table;
