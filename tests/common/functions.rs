@@ -137,6 +137,15 @@ fn exp_parts(x: &Int, p: i64) -> (Int, i64) {
     (exp_small(&t, p), k_small)
 }
 
+/// The exponent of an argument; zero needs no places.
+fn exponent_of(x: &Dyadic) -> i64 {
+    if x.is_zero() {
+        0
+    } else {
+        x.magnitude_exponent()
+    }
+}
+
 /// The precision at which a result of about `2^exponent` has `digits` bits.
 fn precision(digits: i64, exponent: i64) -> i64 {
     digits + GUARD + (-exponent).max(0)
@@ -144,7 +153,7 @@ fn precision(digits: i64, exponent: i64) -> i64 {
 
 /// `e^x` to about `digits` bits.
 pub(crate) fn exp(x: &Dyadic, digits: i64) -> Known {
-    let p = precision(digits, 0) + x.magnitude_exponent().max(0);
+    let p = precision(digits, 0) + exponent_of(x).max(0);
     let (y, k) = exp_parts(&x.fixed(p), p);
     let known = Known::fixed(y, p);
     Known {
@@ -155,7 +164,7 @@ pub(crate) fn exp(x: &Dyadic, digits: i64) -> Known {
 
 /// `e^x - 1`.
 pub(crate) fn exp_m1(x: &Dyadic, digits: i64) -> Known {
-    let p = precision(digits, x.magnitude_exponent() - 1);
+    let p = precision(digits, exponent_of(x) - 1);
     let exact = x.fixed(p);
     let (y, k) = exp_parts(&exact, p);
     // e^x - 1 = y 2^k - 1, at the precision of the larger of the two.
@@ -168,7 +177,7 @@ pub(crate) fn exp_m1(x: &Dyadic, digits: i64) -> Known {
 /// `tanh x = (e^{2x} - 1)/(e^{2x} + 1)`, for `|x|` below 2^9.
 pub(crate) fn tanh(x: &Dyadic, digits: i64) -> Known {
     // For large |x| the digits of 1 - |tanh x| are wanted as well.
-    let p = precision(digits, x.magnitude_exponent() - 1) + 8;
+    let p = precision(digits, exponent_of(x) - 1) + 8;
     let (y, k) = exp_parts(&x.scaled(1).abs().fixed(p).neg(), p);
     // With z = e^{-2|x|} <= 1: tanh |x| = (1 - z)/(1 + z).
     let z = y.shift(k);
@@ -180,9 +189,9 @@ pub(crate) fn tanh(x: &Dyadic, digits: i64) -> Known {
 pub(crate) fn ln_1p(x: &Dyadic, digits: i64) -> Known {
     let a = x.add(&Dyadic::power_of_two(0));
     // Scaled to a = 2^k f, f in [1/2, 1), so that a large or tiny a is fixed-point friendly.
-    let near_one = x.magnitude_exponent() < -1;
+    let near_one = x.is_zero() || x.magnitude_exponent() < -1;
     let k = if near_one { 0 } else { a.magnitude_exponent() };
-    let p = precision(digits, x.magnitude_exponent() - 1) + 16;
+    let p = precision(digits, exponent_of(x) - 1) + 16;
     let f = a.scaled(-k).fixed(p);
     // The crude start may come from anywhere: the iteration corrects it.
     let guess = Dyadic::new(f.clone(), -p).to_f64();
@@ -206,7 +215,7 @@ pub(crate) fn ln_1p(x: &Dyadic, digits: i64) -> Known {
 pub(crate) fn sin_cos(x: &Dyadic, digits: i64) -> (Known, Known) {
     // A float is never nearer to a multiple of pi/2 than about 2^-62; sums of several floats may
     // be. The caller asks for the digits it needs; small arguments need more places.
-    let exponent = x.magnitude_exponent();
+    let exponent = exponent_of(x);
     let p = precision(digits, exponent);
     // The quotient's digits multiply the error of pi: that many more places for it.
     let wide = p + exponent.max(0) + 8;

@@ -11,8 +11,9 @@ use core::ops::{Add, Mul};
 /// more gives at least `(x op y)(1 - u)^2 (1 + 4u) > x op y`. In the subnormal range sums are
 /// exact, and for products `ETA`, twice the largest error there, is added.
 ///
-/// An infinity or a NaN means "no bound"; both survive every operation, and the constructors of
-/// balls turn them into the ball that knows nothing. An exact zero stays zero.
+/// An infinity or a NaN means "no bound"; both survive every operation (but a product with zero,
+/// which is zero), and the constructors of balls turn them into the ball that knows nothing. An
+/// exact zero stays zero.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::algebra) struct Bound(f64);
 
@@ -131,12 +132,11 @@ impl Mul for Bound {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        let p = self.0 * other.0;
         if self.0 == 0.0 || other.0 == 0.0 {
-            // Zero, or a NaN if the other factor is no bound.
-            return Self(p);
+            // Zero times an unbounded number is zero.
+            return Self::ZERO;
         }
-        Self(p * UP + ETA)
+        Self(self.0 * other.0 * UP + ETA)
     }
 }
 

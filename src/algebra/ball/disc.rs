@@ -128,6 +128,9 @@ impl<const W: usize> DiscN<W> {
         if by.is_zero() {
             return self;
         }
+        if self.rad <= 0.0 {
+            return Self::assemble(self.re, self.im, by);
+        }
         Self::assemble(self.re, self.im, self.rad() + by)
     }
 

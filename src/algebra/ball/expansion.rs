@@ -79,7 +79,10 @@ impl Terms {
     }
 
     pub(super) fn lose(&mut self, loss: Bound) {
-        if !loss.is_zero() {
+        // A first loss is kept as it is: adding it to zero would round it up.
+        if self.lost.is_zero() {
+            self.lost = loss;
+        } else if !loss.is_zero() {
             self.lost = self.lost + loss;
         }
     }

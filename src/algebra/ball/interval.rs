@@ -283,6 +283,9 @@ impl<const W: usize> BallN<W> {
         if by.is_zero() {
             return self;
         }
+        if self.is_exact() {
+            return Self::from_parts(self.mid, by);
+        }
         Self::from_parts(self.mid, self.rad() + by)
     }
 
