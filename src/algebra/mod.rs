@@ -3,6 +3,7 @@
 pub mod ball;
 mod complex;
 mod dual;
+mod error_scale;
 mod float;
 mod m61;
 mod matrix;
@@ -16,6 +17,7 @@ mod scalar;
 
 pub use ball::{Ball, Disc};
 pub use dual::Dual;
+pub use error_scale::{ComplexErrorScale, ErrorScale, Growth, Probable, Worst};
 pub use m61::M61;
 pub use matrix::Matrix;
 pub use precision::{Bf16, F16, F32, F64, Precision, Tf32};

@@ -10,6 +10,7 @@ mod streaming;
 
 pub use config::{Config, HeadOrder, RealType};
 pub use form::Form;
+pub(crate) use forward::Respond;
 pub use forward::Stages;
 pub use layer::{Layer, LayerParts, LayerState, Linear};
 pub use parameters::{Name, Parameters};

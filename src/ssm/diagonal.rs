@@ -64,6 +64,16 @@ impl<T: Scalar> Diagonal<T> {
         &self.a
     }
 
+    /// The input vector.
+    pub(crate) fn b(&self) -> &[T::Complex] {
+        &self.b
+    }
+
+    /// The output vector.
+    pub(crate) fn c(&self) -> &[T::Complex] {
+        &self.c
+    }
+
     /// `sum_n trace(w_n a_n^i)` for `i = 0, ..., len - 1`: a Vandermonde matrix applied to the
     /// weights, and the trace.
     fn vandermonde(&self, weights: Vec<T::Complex>, len: usize) -> Vec<T> {

@@ -43,6 +43,16 @@ impl<T: Scalar> Shift<T> {
         }
     }
 
+    /// The input taps.
+    pub(crate) fn b(&self) -> &[T] {
+        &self.b
+    }
+
+    /// The output taps.
+    pub(crate) fn c(&self) -> &[T] {
+        &self.c
+    }
+
     /// `sum_n C_n x_{n-k}`: the output taps against a state moved down by `k`.
     fn read_shifted(&self, x: &[T], k: usize) -> T {
         match self.c.get(k..) {

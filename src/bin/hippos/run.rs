@@ -6,7 +6,7 @@ use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, RootsOfUnity, Scalar};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::{Case, named_stages};
+use hungry_hippos::oracle::{Case, certified, named_stages};
 use hungry_hippos::safetensors::Dtype;
 use std::ffi::OsString;
 use std::path::Path;
@@ -24,7 +24,8 @@ is printed, relative to the stage's largest magnitude.
   --out FILE       where to write; written whole or not at all
   --form F         recurrence, toeplitz, convolution, fft, real-fft, block-fft, scan, attention or flashconv
                    (default: recurrence; convolution where l_max cuts the kernels)
-  --precision P    f64 (default) or f32
+  --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
+                   to f64, with radius.STAGE beside every stage
   --chunk T        flashconv's chunk length (default 64)
 ",
     positional: &["CASE"],
@@ -43,13 +44,13 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             "--out {out:?} is the case file itself; expected another name"
         )));
     }
-    let precision = args.value("--precision").unwrap_or("f64".as_ref());
-    let dtype = match precision.to_str() {
-        Some("f64") => Dtype::F64,
-        Some("f32") => Dtype::F32,
-        _ => {
+    let precision = match args.value("--precision").map(|p| (p, p.to_str())) {
+        None | Some((_, Some("f64"))) => Precision::F64,
+        Some((_, Some("f32"))) => Precision::F32,
+        Some((_, Some("certified"))) => Precision::Certified,
+        Some((other, _)) => {
             return Err(Failure(format!(
-                "--precision {precision:?}: expected f64 or f32"
+                "--precision {other:?}: expected f64, f32 or certified"
             )));
         }
     };
@@ -66,27 +67,39 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     });
     let in_case =
         |e: hungry_hippos::Error| Failure(e.in_file(path.display().to_string()).to_string());
-    let stages = match dtype {
-        Dtype::F32 => stages::<f32>(&case, &form).map_err(in_case)?,
-        _ => stages::<f64>(&case, &form).map_err(in_case)?,
-    };
-
     let mut writer = case.writer()?;
     writer.metadata("form", &form.to_string())?;
-    writer.metadata("precision", &dtype.to_string())?;
-    let mut rows = vec![
-        ["stage", "shape", "largest", "from CASE"]
-            .map(String::from)
-            .to_vec(),
-    ];
-    for (name, tensor) in &stages {
-        writer.add(name, dtype, tensor.shape(), tensor.data())?;
-        rows.push(describe(&case, name, tensor));
+    writer.metadata("precision", precision.name())?;
+    let mut rows = vec![header(precision)];
+    let dtype = precision.dtype();
+    match precision {
+        Precision::Certified => {
+            for stage in certified(&case, &form).map_err(in_case)?.stages {
+                let (name, values, radii) = (stage.name, &stage.values, &stage.radii);
+                writer.add(name, dtype, values.shape(), values.data())?;
+                let radius = format!("radius.{name}");
+                writer.add(&radius, dtype, radii.shape(), radii.data())?;
+                let mut row = describe(&case, name, values);
+                row.push(format!("{:.1e}", largest(radii.data().iter().copied())));
+                row.push(positions(&stage.retried));
+                rows.push(row);
+            }
+        }
+        Precision::F32 | Precision::F64 => {
+            let stages = match precision {
+                Precision::F32 => stages::<f32>(&case, &form),
+                _ => stages::<f64>(&case, &form),
+            };
+            for (name, values) in stages.map_err(in_case)? {
+                writer.add(name, dtype, values.shape(), values.data())?;
+                rows.push(describe(&case, name, &values));
+            }
+        }
     }
     writer.write(out)?;
     let mut text = format!(
         "d_model {}, head_dim {}, {} heads, d_state {}, n_ssm {}, {}, {} real part, input {:?}; \
-         form {form}, precision {dtype}\n",
+         form {form}, precision {}\n",
         config.d_model,
         config.head_dim,
         config.n_heads(),
@@ -95,10 +108,56 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         config.disc,
         config.real_type,
         case.input().shape(),
+        precision.name(),
     );
     text.push_str(&aligned(&rows, true));
     args::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// In which numbers the layer is run.
+#[derive(Clone, Copy)]
+enum Precision {
+    F64,
+    F32,
+    Certified,
+}
+
+impl Precision {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::Certified => "certified",
+        }
+    }
+
+    /// The type the stages are written in.
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F64 | Self::Certified => Dtype::F64,
+        }
+    }
+}
+
+/// The head of the table of stages.
+fn header(precision: Precision) -> Vec<String> {
+    let mut header = vec!["stage", "shape", "largest", "from CASE"];
+    if let Precision::Certified = precision {
+        header.extend(["radius", "retried"]);
+    }
+    header.into_iter().map(String::from).collect()
+}
+
+/// How many positions, and the first few of them.
+fn positions(positions: &[usize]) -> String {
+    let first: Vec<String> = positions.iter().take(3).map(ToString::to_string).collect();
+    match positions.len() {
+        0 => "0".into(),
+        n if n > 3 => format!("{n} at {}, ...", first.join(", ")),
+        n => format!("{n} at {}", first.join(", ")),
+    }
 }
 
 fn form(args: &Args) -> Result<Option<Form>, Failure> {

@@ -1,0 +1,123 @@
+//! The layer in ball arithmetic: every stage correctly rounded.
+
+use super::case::{Case, named_stages};
+use crate::algebra::ball::{BallN, DiscN};
+use crate::algebra::{Real, RootsOfUnity, Scalar};
+use crate::error::Error;
+use crate::h3::Form;
+use crate::tensor::Tensor;
+
+/// One stage of a layer, every element *the* `f64` nearest to the real-number answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CertifiedStage {
+    /// The stage's name in files.
+    pub name: &'static str,
+    /// The correctly rounded values.
+    pub values: Tensor<f64>,
+    /// The radius within which each value was known when its rounding was decided.
+    pub radii: Tensor<f64>,
+    /// The positions (row-major) that double-double balls did not decide, so that longer
+    /// expansions had to.
+    pub retried: Vec<usize>,
+}
+
+/// All stages of a layer, certified.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certified {
+    /// In the order of computation.
+    pub stages: Vec<CertifiedStage>,
+    /// The longest expansion used, in words of 53 bits: 2 unless something was retried.
+    pub words: usize,
+}
+
+/// Runs the layer of a case in ball arithmetic, in one form, with midpoints of two words; if an
+/// enclosure does not decide the rounding of some element, again with three words, and so on up
+/// to six.
+///
+/// The parameters and the input of the file are taken as exact real numbers, and the layer as the
+/// real-number function of them. So the result does not depend on the form, the machine, or the
+/// order of summation.
+///
+/// # Errors
+///
+/// As [`Layer::forward`](crate::h3::Layer::forward); and if six words do not decide some element
+/// (its exact value then lies within 10^-90 or so of the middle between two floats, which for a
+/// form with rounded intermediate results includes an exact zero or tie).
+pub fn certified(case: &Case, form: &Form) -> Result<Certified, Error> {
+    let mut certified = Certified {
+        stages: Vec::new(),
+        words: 2,
+    };
+    for (name, balls) in balls::<2>(case, form)? {
+        certified.stages.push(CertifiedStage {
+            name,
+            values: balls.map(|ball| ball.rounded().unwrap_or(f64::NAN)),
+            radii: balls.map(BallN::radius),
+            retried: undecided(balls.data()),
+        });
+    }
+    certified.retry::<3>(case, form)?;
+    certified.retry::<4>(case, form)?;
+    certified.retry::<6>(case, form)?;
+    for stage in &certified.stages {
+        let open = stage.values.data().iter().position(|x| x.is_nan());
+        if let Some(at) = open {
+            return Err(Error::value(
+                format!("stage {}", stage.name),
+                format!(
+                    "the rounding of element {at} is not decided by balls of six words in form \
+                     {form}; form recurrence keeps exact zeros and ties exact"
+                ),
+            ));
+        }
+    }
+    Ok(certified)
+}
+
+impl Certified {
+    /// Decides what is still open with expansions of `W` words.
+    fn retry<const W: usize>(&mut self, case: &Case, form: &Form) -> Result<(), Error> {
+        let open = |stage: &CertifiedStage| stage.values.data().iter().any(|x| x.is_nan());
+        if !self.stages.iter().any(open) {
+            return Ok(());
+        }
+        self.words = W;
+        for (stage, (_, balls)) in self.stages.iter_mut().zip(balls::<W>(case, form)?) {
+            stage.decide(balls.data());
+        }
+        Ok(())
+    }
+}
+
+impl CertifiedStage {
+    fn decide<const W: usize>(&mut self, balls: &[BallN<W>]) {
+        let (values, radii) = (self.values.data_mut(), self.radii.data_mut());
+        for ((value, radius), ball) in values.iter_mut().zip(radii).zip(balls) {
+            if let (true, Some(rounded)) = (value.is_nan(), ball.rounded()) {
+                (*value, *radius) = (rounded, ball.radius());
+            }
+        }
+    }
+}
+
+/// The positions whose enclosure holds numbers that round differently.
+fn undecided<const W: usize>(balls: &[BallN<W>]) -> Vec<usize> {
+    let open = balls.iter().enumerate();
+    open.filter(|(_, ball)| ball.rounded().is_none())
+        .map(|(at, _)| at)
+        .collect()
+}
+
+/// Every stage enclosed, with midpoints of `W` words.
+fn balls<const W: usize>(
+    case: &Case,
+    form: &Form,
+) -> Result<Vec<(&'static str, Tensor<BallN<W>>)>, Error>
+where
+    BallN<W>: Real + Scalar<Complex = DiscN<W>>,
+    DiscN<W>: RootsOfUnity,
+{
+    let (layer, input, state) = case.in_precision::<BallN<W>>()?;
+    let stages = layer.forward(form, &input, state.as_ref())?;
+    Ok(named_stages(&layer, &stages))
+}
