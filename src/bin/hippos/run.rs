@@ -80,6 +80,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
                 let radius = format!("radius.{name}");
                 writer.add(&radius, dtype, radii.shape(), radii.data())?;
                 let mut row = describe(&case, name, values);
+                row.extend(units_in_the_last_place(&case, name, values));
                 row.push(format!("{:.1e}", largest(radii.data().iter().copied())));
                 row.push(positions(&stage.retried));
                 rows.push(row);
@@ -145,7 +146,7 @@ impl Precision {
 fn header(precision: Precision) -> Vec<String> {
     let mut header = vec!["stage", "shape", "largest", "from CASE"];
     if let Precision::Certified = precision {
-        header.extend(["radius", "retried"]);
+        header.extend(["ulp max", "ulp median", "radius", "retried"]);
     }
     header.into_iter().map(String::from).collect()
 }
@@ -240,6 +241,37 @@ fn describe(case: &Case, name: &str, tensor: &Tensor<f64>) -> Vec<String> {
         format!("{:.3e}", largest(tensor.data().iter().copied())),
         deviation,
     ]
+}
+
+/// The largest and the median error of the case's own stage, in units of the last place of the
+/// type it is stored in.
+fn units_in_the_last_place(case: &Case, name: &str, certified: &Tensor<f64>) -> [String; 2] {
+    let digits = match case.file().get(name).map(|view| view.dtype) {
+        Some(Dtype::F64) => 53,
+        Some(Dtype::F32) => 24,
+        _ => return [String::new(), String::new()],
+    };
+    let Ok(saved) = case.tensor(name, certified.shape()) else {
+        return [String::new(), String::new()];
+    };
+    // The unit in the last place of 1.m * 2^e with p digits is 2^(e + 1 - p).
+    let unit = |x: f64| {
+        let exponent = (x.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+        2f64.powi(exponent + 1 - digits)
+    };
+    let pairs = saved.data().iter().zip(certified.data());
+    let mut errors: Vec<f64> = pairs
+        .filter(|(_, certified)| **certified != 0.0)
+        .map(|(saved, certified)| ((saved - certified) / unit(*certified)).abs())
+        .collect();
+    errors.sort_by(f64::total_cmp);
+    match errors[..] {
+        [] => [String::new(), String::new()],
+        [.., max] => [
+            format!("{max:.1}"),
+            format!("{:.1}", errors[errors.len() / 2]),
+        ],
+    }
 }
 
 /// The largest magnitude; NaN if there is one.
