@@ -1,10 +1,12 @@
 //! First-order rounding error analysis as arithmetic: what a port may be off by, in units of its
 //! unit roundoff, whatever the order in which it adds.
 
+use super::ball::{Ball, Disc};
 use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::{ComplexScalar, Scalar};
+use crate::safetensors::FloatFormat;
 use core::marker::PhantomData;
 use core::ops::{Add, Mul, Neg, Sub};
 use num_complex::Complex;
@@ -82,6 +84,17 @@ const COMPLEX_PRODUCT: f64 = 2.2361;
 /// The error of a complex inverse `conj(z) / |z|^2` in units of `u / |z|`: the squared norm has
 /// relative error 2u, the two divisions u each.
 const COMPLEX_INVERSE: f64 = 3.0;
+
+/// The modulus, by operations that are the same on every machine.
+pub(crate) fn modulus(z: Complex<f64>) -> f64 {
+    z.norm_sqr().sqrt()
+}
+
+/// An elementary function by the crate's own arithmetic: error scales stand in golden files, which
+/// must be the same on every machine, and the platform's library is not.
+fn same_everywhere(f: impl Fn(Ball) -> Ball, x: f64) -> f64 {
+    f(Ball::from_f64(x)).to_f64()
+}
 
 macro_rules! error_scale {
     ($type:ident, $value:ty, $modulus:expr, $product:expr) => {
@@ -171,12 +184,7 @@ macro_rules! error_scale {
 }
 
 error_scale!(ErrorScale, f64, f64::abs, 1.0);
-error_scale!(
-    ComplexErrorScale,
-    Complex<f64>,
-    |z: Complex<f64>| z.re.hypot(z.im),
-    COMPLEX_PRODUCT
-);
+error_scale!(ComplexErrorScale, Complex<f64>, modulus, COMPLEX_PRODUCT);
 
 impl<G: Growth> ErrorScale<G> {
     /// A function of slope `slope`, evaluated with an error of `units` roundings.
@@ -226,9 +234,13 @@ impl<G: Growth> Scalar for ErrorScale<G> {
 impl<G: Growth> Real for ErrorScale<G> {
     const UNIT_ROUNDOFF: f64 = f64::UNIT_ROUNDOFF;
 
-    /// A parameter or input: the port rounds it to its format first, so its error is one rounding.
+    /// A parameter or input: the port rounds it to its format first, so its error is one rounding,
+    /// or none if every format holds the number.
     fn from_f64(x: f64) -> Self {
-        Self::rounded(x, 0.0, 1.0)
+        let held = [FloatFormat::F16, FloatFormat::BF16]
+            .iter()
+            .all(|format| format.round(x) == x);
+        Self::rounded(x, 0.0, if held { 0.0 } else { 1.0 })
     }
 
     fn to_f64(self) -> f64 {
@@ -236,20 +248,26 @@ impl<G: Growth> Real for ErrorScale<G> {
     }
 
     fn exp(self) -> Self {
-        let y = self.value.exp();
+        let y = same_everywhere(Ball::exp, self.value);
         self.function(y, y, LIBRARY)
     }
 
     fn exp_m1(self) -> Self {
-        self.function(self.value.exp_m1(), self.value.exp(), LIBRARY)
+        let (y, slope) = (
+            same_everywhere(Ball::exp_m1, self.value),
+            same_everywhere(Ball::exp, self.value),
+        );
+        self.function(y, slope, LIBRARY)
     }
 
     fn ln_1p(self) -> Self {
-        self.function(self.value.ln_1p(), 1.0 / (1.0 + self.value), LIBRARY)
+        let y = same_everywhere(Ball::ln_1p, self.value);
+        self.function(y, 1.0 / (1.0 + self.value), LIBRARY)
     }
 
     fn sin_cos(self) -> (Self, Self) {
-        let (sin, cos) = self.value.sin_cos();
+        let sin = same_everywhere(|x| x.sin_cos().0, self.value);
+        let cos = same_everywhere(|x| x.sin_cos().1, self.value);
         (
             self.function(sin, cos, LIBRARY),
             self.function(cos, sin, LIBRARY),
@@ -262,18 +280,21 @@ impl<G: Growth> Real for ErrorScale<G> {
     }
 
     fn tanh(self) -> Self {
-        let y = self.value.tanh();
+        let y = same_everywhere(Ball::tanh, self.value);
         self.function(y, 1.0 - y * y, LIBRARY)
     }
 
     /// With the error of the formula as it is usually coded, `(exp(z) - 1) / z`, which cancels: the
     /// exponential's error, `LIBRARY` a part, is divided by `|e^z - 1|`.
     fn phi1(z: ComplexErrorScale<G>) -> ComplexErrorScale<G> {
-        let value = f64::phi1(z.value);
-        let slope = f64::phi1_derivative(z.value).norm();
-        let numerator = (value * z.value).norm();
+        let part = Disc::from_parts(Ball::from_f64(z.value.re), Ball::from_f64(z.value.im));
+        let float = |z: Disc| Complex::new(z.re().to_f64(), z.im().to_f64());
+        let value = float(Ball::phi1(part));
+        let slope = modulus(float(Ball::phi1_derivative(part)));
+        let numerator = modulus(value * z.value);
         let cancelled = if numerator > 0.0 {
-            (core::f64::consts::SQRT_2 * LIBRARY * z.value.re.exp() + 1.0) / numerator
+            let power = same_everywhere(Ball::exp, z.value.re);
+            (core::f64::consts::SQRT_2 * LIBRARY * power + 1.0) / numerator
         } else {
             0.0
         };
@@ -347,7 +368,7 @@ impl<G: Growth> ComplexScalar for ComplexErrorScale<G> {
     }
 
     fn scale(self, factor: Self::Base) -> Self {
-        let inherited = factor.value.abs() * self.error + self.value.norm() * factor.error;
+        let inherited = factor.value.abs() * self.error + modulus(self.value) * factor.error;
         Self::rounded(self.value * factor.value, inherited, 1.0)
     }
 

@@ -28,5 +28,6 @@ pub use rounded::{LIBRARY_FACTOR, Rounded, RoundedDisc};
 pub use sample::{Rng, Sample};
 pub use scalar::{ComplexScalar, Scalar};
 
+pub(crate) use error_scale::modulus;
 pub(crate) use real::complex_exp;
 pub(crate) use ring::dot;

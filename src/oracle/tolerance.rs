@@ -6,7 +6,9 @@
 //! of the reference's own text on [`ErrorScale`], or a term with its source.
 
 use super::case::{Case, named_stages};
-use crate::algebra::{ComplexErrorScale, ComplexScalar, ErrorScale, Growth, LIBRARY_FACTOR, Ring};
+use crate::algebra::{
+    Ball, ComplexErrorScale, ComplexScalar, ErrorScale, Growth, LIBRARY_FACTOR, Real, Ring, modulus,
+};
 use crate::error::Error;
 use crate::fourier::convolution::transform_len;
 use crate::h3::Respond;
@@ -15,6 +17,7 @@ use crate::ssm::{
 };
 use crate::tensor::Tensor;
 use core::marker::PhantomData;
+use num_complex::Complex;
 
 /// What a port works in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -172,7 +175,7 @@ impl<G: Growth> Respond<ErrorScale<G>> for Analysis<G> {
     ) -> Result<Response<Diagonal<ErrorScale<G>>>, Error> {
         let size = |x: &[ComplexErrorScale<G>]| -> Vec<_> {
             x.iter()
-                .map(|z| ComplexErrorScale::new(z.value().norm().into(), z.error()))
+                .map(|z| ComplexErrorScale::new(modulus(z.value()).into(), z.error()))
                 .collect()
         };
         let majorant = Diagonal::new(
@@ -270,16 +273,19 @@ fn diagonal_kernel<G: Growth>(ssm: &Diagonal<ErrorScale<G>>, len: usize) -> Vec<
     let by_logarithm = (0..len).map(|l| {
         let mut sum = ErrorScale::<G>::ZERO;
         for (&weight, a) in weights.iter().zip(ssm.poles()) {
-            let (value, size) = (a.value(), a.value().norm());
+            let (value, size) = (a.value(), modulus(a.value()));
             if size <= 0.0 {
                 continue;
             }
-            let log = value.ln().norm();
+            // |log a| <= |ln |a|| + |arg a|, the arc at most pi/2 times its chord.
+            let chord = modulus(value / size - 1.0);
+            let logarithm = Ball::from_f64(size * size - 1.0).ln_1p().to_f64() / 2.0;
+            let log = logarithm.abs() + core::f64::consts::FRAC_PI_2 * chord;
             let relative = l as f64 * (a.error() / size + (LIBRARY_FACTOR + 1.0) * log)
                 + 2.0 * LIBRARY_FACTOR
                 + 2.0;
             let power = value.powu(u32::try_from(l).unwrap_or(u32::MAX));
-            let power = ComplexErrorScale::new(power, relative * power.norm());
+            let power = ComplexErrorScale::new(power, relative * modulus(power));
             sum = sum + (weight * power).trace();
         }
         sum.error()
