@@ -46,10 +46,6 @@ impl Bound {
         self.0 <= 0.0
     }
 
-    pub(in crate::algebra) fn is_finite(self) -> bool {
-        self.0 <= f64::MAX
-    }
-
     /// Whether the bound proves the number to be at most `limit`.
     pub(in crate::algebra) fn at_most(self, limit: f64) -> bool {
         self.0 <= limit
@@ -77,11 +73,6 @@ impl Bound {
         }
         // 0/0 is a NaN and x/0 an infinity: no bound in either case.
         Self(q * UP + ETA)
-    }
-
-    pub(in crate::algebra) fn sqrt(self) -> Self {
-        // A square root cannot underflow.
-        Self(self.0.sqrt() * UP)
     }
 
     /// A bound of `sqrt(x^2 + y^2)`.

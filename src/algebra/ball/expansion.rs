@@ -6,6 +6,8 @@
 //! and the magnitudes of all others are added up. Whatever the order or the overlap of the terms,
 //! the bound holds; they decide only how tight it is.
 
+#![allow(clippy::float_cmp, reason = "exact zeros lose nothing")]
+
 use super::bound::{Bound, add_down, sub_down, sum_of_magnitudes};
 use super::eft::{ETA, Product, product, scale, two_sum};
 
@@ -317,7 +319,8 @@ pub(super) fn sqrt<const W: usize>(a: &[f64; W]) -> Approx<W> {
             error: Bound::ZERO,
         };
     }
-    if !a[0].is_finite() || a[0] <= 0.0 {
+    // The first word decides the sign if it outweighs the others.
+    if a[0] <= 0.0 || lower_magnitude(a) <= 0.0 {
         return Approx::unknown();
     }
     let half_exponent = super::eft::significand(a[0]).1.div_euclid(2);
