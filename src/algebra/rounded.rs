@@ -27,6 +27,11 @@
 //! Not covered: flushing subnormals to zero, and products of complex numbers by three
 //! multiplications. A number that may overflow the format is unknown from there on.
 
+#![allow(
+    clippy::float_cmp,
+    reason = "whether a format holds a number is an exact question"
+)]
+
 use super::ball::bound::{Bound, mul_down, sub_down};
 use super::ball::{Ball, Disc};
 use super::precision::Precision;

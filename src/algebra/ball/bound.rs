@@ -46,10 +46,6 @@ impl Bound {
         self.0 <= 0.0
     }
 
-    pub(in crate::algebra) fn is_finite(self) -> bool {
-        self.0 <= f64::MAX
-    }
-
     /// Whether the bound proves the number to be at most `limit`.
     pub(in crate::algebra) fn at_most(self, limit: f64) -> bool {
         self.0 <= limit
@@ -77,11 +73,6 @@ impl Bound {
         }
         // 0/0 is a NaN and x/0 an infinity: no bound in either case.
         Self(q * UP + ETA)
-    }
-
-    pub(in crate::algebra) fn sqrt(self) -> Self {
-        // A square root cannot underflow.
-        Self(self.0.sqrt() * UP)
     }
 
     /// A bound of `sqrt(x^2 + y^2)`.
@@ -140,13 +131,12 @@ impl Mul for Bound {
     }
 }
 
-/// A bound of the sum of at most 128 magnitudes.
+/// A bound of a sum of magnitudes.
 #[inline(always)]
 pub(in crate::algebra) fn sum_of_magnitudes(terms: &[f64]) -> Bound {
-    debug_assert!(terms.len() <= 128);
     let sum = terms.iter().fold(0.0, |sum: f64, x| sum + x.abs());
-    // n - 1 roundings: (1 - u)^127 (1 + 2^-44) (1 - u) > 1.
-    Bound(sum * (1.0 + 1.0 / (1u64 << 44) as f64))
+    // n - 1 roundings and one more: (1 - u)^n (1 + 2 n u) > 1 for n below 2^20.
+    Bound(sum * (1.0 + terms.len() as f64 * f64::EPSILON))
 }
 
 /// A lower bound of `a - b` for non-negative `a` and `b`, and zero where that is the best known.

@@ -4,6 +4,11 @@
 //! `binary64` in the order written, no fused multiply-add and no library call, so they give the
 //! same bits on every machine.
 
+#![allow(
+    clippy::float_cmp,
+    reason = "error-free transformations ask whether something was lost at all"
+)]
+
 /// `(s, e)` with `s = fl(a + b)` and `s + e = a + b` exactly.
 ///
 /// Knuth's 2Sum (TAOCP 2, section 4.2.2, theorem B): six additions, no condition on the

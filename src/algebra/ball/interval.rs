@@ -289,11 +289,6 @@ impl<const W: usize> BallN<W> {
         Self::from_parts(self.mid, self.rad() + by)
     }
 
-    /// The ball of the same midpoint and another radius.
-    pub(in crate::algebra) fn with_radius(self, rad: Bound) -> Self {
-        Self::from_parts(self.mid, rad)
-    }
-
     /// `2^k` times the number.
     pub(in crate::algebra) fn scaled(self, k: i32) -> Self {
         Self::from(expansion::scaled(

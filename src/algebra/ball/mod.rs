@@ -17,3 +17,10 @@ mod trigonometric;
 pub use disc::{Disc, DiscN};
 pub(super) use eft::{scale, significand};
 pub use interval::{Ball, BallN};
+
+#[cfg(test)]
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+
+#[cfg(test)]
+mod internals;

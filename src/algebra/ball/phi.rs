@@ -139,6 +139,11 @@ impl<const W: usize> DiscN<W> {
 
     /// Cosine and sine of `2 pi k/n` for `0 <= 8 k <= n`.
     fn eighth_turn(k: u128, n: u128) -> (BallN<W>, BallN<W>) {
+        if 8 * k == n {
+            // On the diagonal both are sqrt(1/2), bit for bit.
+            let equal = BallN::exact(0.5).square_root();
+            return (equal, equal);
+        }
         let integer = |x: u128| -> BallN<W> {
             // Two halves of at most 64 bits, each as two floats.
             let mut terms = Terms::new();
