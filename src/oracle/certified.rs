@@ -31,8 +31,7 @@ pub struct Certified {
 }
 
 /// Runs the layer of a case in ball arithmetic, in one form, with midpoints of two words; if an
-/// enclosure does not decide the rounding of some element, again with three words, and so on up
-/// to six.
+/// enclosure does not decide the rounding of some element, again with four.
 ///
 /// The parameters and the input of the file are taken as exact real numbers, and the layer as the
 /// real-number function of them. So the result does not depend on the form, the machine, or the
@@ -40,9 +39,9 @@ pub struct Certified {
 ///
 /// # Errors
 ///
-/// As [`Layer::forward`](crate::h3::Layer::forward); and if six words do not decide some element
-/// (its exact value then lies within 10^-90 or so of the middle between two floats, which for a
-/// form with rounded intermediate results includes an exact zero or tie).
+/// As [`Layer::forward`](crate::h3::Layer::forward); and if four words do not decide some element:
+/// its exact value then lies within some 10^-60 of the middle between two floats. That happens to
+/// an exact zero or tie in a form whose intermediate results are not exact.
 pub fn certified(case: &Case, form: &Form) -> Result<Certified, Error> {
     let mut certified = Certified {
         stages: Vec::new(),
@@ -56,16 +55,14 @@ pub fn certified(case: &Case, form: &Form) -> Result<Certified, Error> {
             retried: undecided(balls.data()),
         });
     }
-    certified.retry::<3>(case, form)?;
     certified.retry::<4>(case, form)?;
-    certified.retry::<6>(case, form)?;
     for stage in &certified.stages {
         let open = stage.values.data().iter().position(|x| x.is_nan());
         if let Some(at) = open {
             return Err(Error::value(
                 format!("stage {}", stage.name),
                 format!(
-                    "the rounding of element {at} is not decided by balls of six words in form \
+                    "the rounding of element {at} is not decided by balls of four words in form \
                      {form}; form recurrence keeps exact zeros and ties exact"
                 ),
             ));

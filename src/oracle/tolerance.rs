@@ -17,7 +17,6 @@ use crate::ssm::{
 };
 use crate::tensor::Tensor;
 use core::marker::PhantomData;
-use num_complex::Complex;
 
 /// What a port works in.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -16,14 +16,21 @@ use core::ops::{Add, Mul, Neg, Sub};
 /// The bound of `|a|` is `sqrt(re^2 + im^2)` rounded up, so a rotation costs a relative `2^-50` of
 /// the radius per step.
 ///
+/// A number may also be known to be real: then the set is the disc's real diameter, an interval,
+/// and stays one under operations that keep the reals real. Without this the imaginary part of a
+/// real number, which is zero, could never be decided; and real poles are what the official layer
+/// begins with (`A_imag` of the first mode is 0).
+///
 /// # Invariant
 ///
-/// As for [`BallN`]: everything finite, or the disc that contains everything.
+/// As for [`BallN`]: everything finite, or the disc that contains everything. If `real`, then
+/// `im` is zero.
 #[derive(Clone, Copy)]
 pub struct DiscN<const W: usize> {
     re: [f64; W],
     im: [f64; W],
     rad: f64,
+    real: bool,
 }
 
 /// The disc with double-double parts, companion of [`Ball`](super::Ball).
@@ -34,6 +41,7 @@ impl<const W: usize> DiscN<W> {
         re: [0.0; W],
         im: [0.0; W],
         rad: 0.0,
+        real: true,
     };
     pub(in crate::algebra) const ONE: Self = {
         let mut re = [0.0; W];
@@ -42,6 +50,7 @@ impl<const W: usize> DiscN<W> {
             re,
             im: [0.0; W],
             rad: 0.0,
+            real: true,
         }
     };
 
@@ -50,26 +59,37 @@ impl<const W: usize> DiscN<W> {
         re: [f64::NAN; W],
         im: [f64::NAN; W],
         rad: f64::INFINITY,
+        real: false,
     };
 
     /// The disc around `re + i im` (sums of words) with the given radius.
     #[must_use]
     pub fn new(re: [f64; W], im: [f64; W], radius: f64) -> Self {
-        Self::of_parts(BallN::new(re, 0.0), BallN::new(im, 0.0)).widened(if radius >= 0.0 {
-            Bound::of(radius)
+        let center = Self::of_parts(BallN::new(re, 0.0), BallN::new(im, 0.0));
+        if radius >= 0.0 {
+            // A disc of positive radius also holds numbers that are not real.
+            let real = center.real && radius <= 0.0;
+            Self { real, ..center }.widened(Bound::of(radius))
         } else {
-            Bound::NONE
-        })
+            Self::UNKNOWN
+        }
     }
 
+    /// The disc of these parts; `real` says whether it is the real diameter that is meant, and
+    /// then `im` is zero.
     #[inline(always)]
-    pub(in crate::algebra) fn assemble(re: [f64; W], im: [f64; W], rad: Bound) -> Self {
+    fn assemble(re: [f64; W], im: [f64; W], rad: Bound, real: bool) -> Self {
+        debug_assert!(
+            !real || im == [0.0; W],
+            "a real number has no imaginary part"
+        );
         let size = re.iter().chain(&im).fold(rad.get(), |sum, x| sum + x.abs());
         if size <= f64::MAX {
             Self {
                 re,
                 im,
                 rad: rad.get(),
+                real,
             }
         } else {
             Self::UNKNOWN
@@ -82,6 +102,7 @@ impl<const W: usize> DiscN<W> {
             re.midpoint(),
             im.midpoint(),
             Bound::hypot(re.rad(), im.rad()),
+            im.is_exact() && im.midpoint() == [0.0; W],
         )
     }
 
@@ -114,6 +135,9 @@ impl<const W: usize> DiscN<W> {
 
     /// The imaginary part.
     pub(in crate::algebra) fn imaginary(self) -> BallN<W> {
+        if self.real {
+            return BallN::ZERO;
+        }
         BallN::from_parts(self.im, self.rad())
     }
 
@@ -124,14 +148,16 @@ impl<const W: usize> DiscN<W> {
         }
     }
 
+    /// The disc with its radius increased. A real number stays one: the error of an operation on
+    /// real numbers is real.
     pub(in crate::algebra) fn widened(self, by: Bound) -> Self {
         if by.is_zero() {
             return self;
         }
         if self.rad <= 0.0 {
-            return Self::assemble(self.re, self.im, by);
+            return Self::assemble(self.re, self.im, by, self.real);
         }
-        Self::assemble(self.re, self.im, self.rad() + by)
+        Self::assemble(self.re, self.im, self.rad() + by, self.real)
     }
 
     /// A bound of the midpoint's modulus.
@@ -183,7 +209,7 @@ impl<const W: usize> DiscN<W> {
         let m = factor.midpoint();
         let (re, im) = (expansion::mul(&self.re, &m), expansion::mul(&self.im, &m));
         let spread = self.center_modulus() * factor.rad() + factor.magnitude() * self.rad();
-        Self::assemble(re.words, im.words, re.error + im.error + spread)
+        Self::assemble(re.words, im.words, re.error + im.error + spread, self.real)
     }
 
     /// `1 / z`, or `None` if the disc may contain zero.
@@ -205,7 +231,11 @@ impl<const W: usize> DiscN<W> {
         let z = self.scaled(-k);
         let (x, y) = (z.real().center(), z.imaginary().center());
         let norm = x * x + y * y;
-        let center = Self::of_parts(x.quotient(norm)?, -y.quotient(norm)?);
+        let center = if self.real {
+            Self::of_parts(BallN::ONE.quotient(x)?, BallN::ZERO)
+        } else {
+            Self::of_parts(x.quotient(norm)?, -y.quotient(norm)?)
+        };
         let (inner, outer) = (z.lower_modulus(), z.center_lower_modulus());
         if z.rad > 0.0 && inner <= 0.0 {
             return None;
@@ -226,6 +256,7 @@ impl<const W: usize> DiscN<W> {
             re,
             im,
             expansion::scale_bound(self.rad(), k) + (lost_re + lost_im),
+            self.real,
         )
     }
 }
@@ -237,7 +268,7 @@ impl<const W: usize> Add for DiscN<W> {
         let re = expansion::add(&self.re, &other.re);
         let im = expansion::add(&self.im, &other.im);
         let rad = (re.error + im.error) + (self.rad() + other.rad());
-        Self::assemble(re.words, im.words, rad)
+        Self::assemble(re.words, im.words, rad, self.real && other.real)
     }
 }
 
@@ -248,7 +279,7 @@ impl<const W: usize> Neg for DiscN<W> {
         Self {
             re: expansion::negate(&self.re),
             im: expansion::negate(&self.im),
-            rad: self.rad,
+            ..self
         }
     }
 }
@@ -292,7 +323,8 @@ impl<const W: usize> Mul for DiscN<W> {
         );
         let (r, s) = (self.rad(), other.rad());
         let spread = self.center_modulus() * s + (other.center_modulus() + s) * r;
-        Self::assemble(re.words, im.words, (re.error + im.error) + spread)
+        let rad = (re.error + im.error) + spread;
+        Self::assemble(re.words, im.words, rad, self.real && other.real)
     }
 }
 

@@ -19,8 +19,11 @@ pub(super) use eft::{scale, significand};
 pub use interval::{Ball, BallN};
 
 #[cfg(test)]
-#[path = "../../../tests/common/mod.rs"]
-mod common;
+#[path = "../../../tests/common"]
+mod common {
+    pub(crate) mod exact;
+    pub(crate) mod functions;
+}
 
 #[cfg(test)]
 mod internals;
