@@ -128,10 +128,7 @@ impl<const W: usize> DiscN<W> {
         if by.is_zero() {
             return self;
         }
-        if self.rad <= 0.0 {
-            return Self::assemble(self.re, self.im, by);
-        }
-        Self::assemble(self.re, self.im, self.rad() + by)
+        Self::assemble(self.re, self.im, self.rad().charged(by))
     }
 
     /// A bound of the midpoint's modulus.
@@ -225,7 +222,7 @@ impl<const W: usize> DiscN<W> {
         Self::assemble(
             re,
             im,
-            expansion::scale_bound(self.rad(), k) + (lost_re + lost_im),
+            expansion::scale_bound(self.rad(), k).charged(lost_re + lost_im),
         )
     }
 }
