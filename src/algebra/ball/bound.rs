@@ -51,6 +51,17 @@ impl Bound {
         self.0 <= limit
     }
 
+    /// The sum with a loss that often is none: then, and if there was none before, it is exact.
+    pub(in crate::algebra) fn charged(self, loss: Self) -> Self {
+        if loss.is_zero() {
+            self
+        } else if self.is_zero() {
+            loss
+        } else {
+            self + loss
+        }
+    }
+
     /// The better of two bounds of the same number.
     pub(in crate::algebra) fn min(self, other: Self) -> Self {
         // A NaN on either side leaves the other.

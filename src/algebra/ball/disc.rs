@@ -154,10 +154,7 @@ impl<const W: usize> DiscN<W> {
         if by.is_zero() {
             return self;
         }
-        if self.rad <= 0.0 {
-            return Self::assemble(self.re, self.im, by, self.real);
-        }
-        Self::assemble(self.re, self.im, self.rad() + by, self.real)
+        Self::assemble(self.re, self.im, self.rad().charged(by), self.real)
     }
 
     /// A bound of the midpoint's modulus.
@@ -255,7 +252,7 @@ impl<const W: usize> DiscN<W> {
         Self::assemble(
             re,
             im,
-            expansion::scale_bound(self.rad(), k) + (lost_re + lost_im),
+            expansion::scale_bound(self.rad(), k).charged(lost_re + lost_im),
             self.real,
         )
     }

@@ -81,12 +81,7 @@ impl Terms {
     }
 
     pub(super) fn lose(&mut self, loss: Bound) {
-        // A first loss is kept as it is: adding it to zero would round it up.
-        if self.lost.is_zero() {
-            self.lost = loss;
-        } else if !loss.is_zero() {
-            self.lost = self.lost + loss;
-        }
+        self.lost = self.lost.charged(loss);
     }
 
     /// A bound of what the words leave out.
@@ -374,7 +369,7 @@ pub(super) fn scale_words<const W: usize>(words: &[f64; W], k: i32) -> ([f64; W]
     for (to, &from) in result.iter_mut().zip(words) {
         let (y, loss) = scale(from, k);
         *to = y;
-        lost = lost + Bound::of(loss);
+        lost = lost.charged(Bound::of(loss));
     }
     (result, lost)
 }
@@ -384,7 +379,7 @@ pub(super) fn scaled<const W: usize>(a: Approx<W>, k: i32) -> Approx<W> {
     let (words, lost) = scale_words(&a.words, k);
     Approx {
         words,
-        error: scale_bound(a.error, k) + lost,
+        error: scale_bound(a.error, k).charged(lost),
     }
 }
 
@@ -394,7 +389,7 @@ pub(super) fn scale_bound(bound: Bound, k: i32) -> Bound {
         return Bound::ZERO;
     }
     let (y, lost) = scale(bound.get(), k);
-    Bound::of(y) + Bound::of(lost)
+    Bound::of(y).charged(Bound::of(lost))
 }
 
 /// The words scaled so that the first lies in `[1, 2)`, what was lost, and the exponent taken out.

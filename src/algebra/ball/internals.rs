@@ -8,8 +8,10 @@ use super::constants::{
     Constant, FACTORIALS, INVERSE_FACTORIALS, INVERSE_ODDS, LN_2, LN_2_BITS, QUARTER_PI,
     QUARTER_PI_BITS, TWO_OVER_PI_BITS, WORDS,
 };
+use super::disc::DiscN;
 use super::eft::{ETA, product, scale, significand, two_sum};
 use super::expansion::Terms;
+use super::interval::BallN;
 use crate::algebra::Rng;
 
 /// Floats of all kinds: every exponent, few and many digits, subnormals, zeros.
@@ -284,4 +286,66 @@ fn tables_of_reciprocals() {
     ));
     assert!(!pieces_of_reciprocal(&LN_2, 8, &Int::from(1)));
     assert!(!pieces_of_reciprocal(&QUARTER_PI, 8, &Int::from(1)));
+}
+
+/// In use, series are cut where their tails no longer matter, and a wrong bound of the tail would
+/// not show. Here they are cut early, after two terms and more, so that the tail is all there is
+/// to the radius: the truth must be inside, and, the bounds being first terms left out times at
+/// most 2 (4 where weights are ignored), a radius of a sixteenth must not do.
+#[test]
+fn tails_of_series() {
+    let mut rng = Rng::new(6);
+    let p = 400;
+    for trial in 0..300 {
+        let cut = [1.0, 1e-2, 1e-4, 1e-9][trial % 4];
+        let x = [0.34, 0.78, 1.0, 0.2][trial / 4 % 4] * rng.unit();
+        let (ball, point) = (BallN::<4>::exact(x), exact(x));
+        let one = Dyadic::power_of_two(0);
+        let check = |name: &str, y: BallN<4>, truth: &Dyadic| {
+            let off = Dyadic::sum(&y.midpoint()).sub(truth).abs();
+            let radius = exact(y.radius());
+            assert!(off <= radius, "{name} of {x}, cut at {cut:e}: {y:?}");
+            // Where the tail is far above rounding and the argument not tiny.
+            if y.radius() > 1e-40 && x.abs() > 1e-3 {
+                assert!(
+                    off > radius.scaled(-4),
+                    "{name} of {x}, cut at {cut:e}: {y:?}"
+                );
+            }
+        };
+        let quotient = |a: &Dyadic, b: &Dyadic| Dyadic::new(a.fixed(2 * p).div(&b.fixed(p)), -p);
+        let exp_m1 = functions::exp_m1(&point, p).value;
+        check(
+            "exp",
+            BallN::exp_m1_over_t(ball, cut),
+            &quotient(&exp_m1, &point),
+        );
+        let (sin, cos) = functions::sin_cos(&point, p);
+        let (sin_ball, cos_ball) = BallN::sin_cos_series(ball, cut);
+        // The sine's tail is charged as the cosine's, which is larger by up to 2n + 1: only
+        // containment is asked of it.
+        let off = Dyadic::sum(&sin_ball.midpoint()).sub(&sin.value).abs();
+        assert!(off <= exact(sin_ball.radius()), "sin {x}: {sin_ball:?}");
+        check("cos", cos_ball, &cos.value);
+        if x.abs() <= 0.5 {
+            // ln((1 + x)/(1 - x)) = ln(1 + x) - ln(1 - x). The tail bound leaves out 1/(2n + 1).
+            let truth = functions::ln_1p(&point, p).value;
+            let truth = truth.sub(&functions::ln_1p(&point.neg(), p).value);
+            let y = BallN::twice_artanh(ball, cut);
+            let off = Dyadic::sum(&y.midpoint()).sub(&truth).abs();
+            assert!(off <= exact(y.radius()), "artanh {x}: {y:?}");
+        }
+        // phi_1 and its derivative on the real axis, where tails are largest for x > 0.
+        let z = DiscN::<4>::of_parts(ball, BallN::ZERO);
+        let phi = quotient(&exp_m1, &point);
+        let slope = quotient(&exp_m1.add(&one).sub(&phi), &point);
+        for (y, truth) in [
+            (z.series(1, |_| 1, cut), phi),
+            (z.series(2, |k| k + 1, cut), slope),
+        ] {
+            let off = Dyadic::sum(&y.midpoint().0).sub(&truth).abs();
+            assert!(off <= exact(y.radius()), "phi {x}: {y:?}");
+            assert!(y.radius() < 2.0 * cut.max(x * x) + 1e-40, "{y:?}");
+        }
+    }
 }

@@ -283,10 +283,7 @@ impl<const W: usize> BallN<W> {
         if by.is_zero() {
             return self;
         }
-        if self.is_exact() {
-            return Self::from_parts(self.mid, by);
-        }
-        Self::from_parts(self.mid, self.rad() + by)
+        Self::from_parts(self.mid, self.rad().charged(by))
     }
 
     /// `2^k` times the number.

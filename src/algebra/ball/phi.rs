@@ -28,7 +28,9 @@ impl<const W: usize> DiscN<W> {
     /// The terms left out from `k = n` on add up to at most
     /// `sum_{k >= n} (k+1) |z|^k / (k+1)! = sum_{k >= n} |z|^k / k! <= 2 |z|^n / n!`, for
     /// `shift >= 1` and `n >= 1`.
-    fn series(self, shift: usize, weight: fn(usize) -> usize) -> Self {
+    ///
+    /// Terms below `cut` are left out.
+    pub(super) fn series(self, shift: usize, weight: fn(usize) -> usize, cut: f64) -> Self {
         let z = self.center();
         let size = z.center_modulus();
         if !size.at_most(1.0) {
@@ -36,7 +38,7 @@ impl<const W: usize> DiscN<W> {
         }
         // next >= |z|^n / n!
         let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(negligible::<W>()) && n + shift < FACTORIALS) {
+        while n < 2 || (!next.at_most(cut) && n + shift < FACTORIALS) {
             n += 1;
             next = (next * size).over(n as f64);
         }
@@ -87,7 +89,7 @@ impl<const W: usize> DiscN<W> {
     /// disc contains zero. Elsewhere by division.
     pub(super) fn phi1(self) -> Self {
         if self.is_small() {
-            let center = self.series(1, |_| 1);
+            let center = self.series(1, |_| 1, negligible::<W>());
             if self.rad().is_zero() {
                 return center;
             }
@@ -110,7 +112,7 @@ impl<const W: usize> DiscN<W> {
     /// The spread near zero is bounded by `|phi_1''(z)| = |int_0^1 s^2 e^{sz} ds| <= max(1, e^x)/3`.
     pub(super) fn phi1_derivative(self) -> Self {
         if self.is_small() {
-            let center = self.series(2, |k| k + 1);
+            let center = self.series(2, |k| k + 1, negligible::<W>());
             if self.rad().is_zero() {
                 return center;
             }
@@ -157,7 +159,7 @@ impl<const W: usize> DiscN<W> {
         let angle = (integer(k) * BallN::constant(&QUARTER_PI).scaled(3)).quotient(integer(n));
         let angle = angle.unwrap_or(BallN::UNKNOWN);
         // The angle's own radius is of the order of rounding; the series carries it along.
-        let (sin, cos) = BallN::sin_cos_series(angle);
+        let (sin, cos) = BallN::sin_cos_series(angle, negligible::<W>());
         (cos, sin)
     }
 }
