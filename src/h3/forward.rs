@@ -69,27 +69,27 @@ where
 
 /// The sizes every stage needs.
 #[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    len: usize,
-    d: usize,
-    d_h: usize,
-    heads: usize,
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) len: usize,
+    pub(super) d: usize,
+    pub(super) d_h: usize,
+    pub(super) heads: usize,
 }
 
 impl Sizes {
     /// The row of a (batch, d, seq_len) stage.
-    fn channel(self, b: usize, channel: usize) -> usize {
+    pub(super) fn channel(self, b: usize, channel: usize) -> usize {
         b * self.d + channel
     }
 
     /// The row of a (batch, d1, d2, H, seq_len) stage.
-    fn pair(self, b: usize, d1: usize, d2: usize, h: usize) -> usize {
+    pub(super) fn pair(self, b: usize, d1: usize, d2: usize, h: usize) -> usize {
         ((b * self.d_h + d1) * self.d_h + d2) * self.heads + h
     }
 
     /// All (d1, d2, h).
-    fn pairs(self) -> impl Iterator<Item = (usize, usize, usize)> {
+    pub(super) fn pairs(self) -> impl Iterator<Item = (usize, usize, usize)> {
         let Self { d_h, heads, .. } = self;
         (0..d_h)
             .flat_map(move |d1| (0..d_h).flat_map(move |d2| (0..heads).map(move |h| (d1, d2, h))))
@@ -155,7 +155,7 @@ where
         })
     }
 
-    fn check_input(
+    pub(super) fn check_input(
         &self,
         form: &Form,
         u: &Tensor<T>,
@@ -211,7 +211,12 @@ where
         }
     }
 
-    fn project(&self, linear: &super::layer::Linear<T>, u: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+    pub(super) fn project(
+        &self,
+        linear: &super::layer::Linear<T>,
+        u: &Tensor<T>,
+        sizes: Sizes,
+    ) -> Tensor<T> {
         let mut projected = Tensor::filled([sizes.batch, sizes.d, sizes.len], T::ZERO);
         for b in 0..sizes.batch {
             for i in 0..sizes.len {
@@ -224,7 +229,7 @@ where
         projected
     }
 
-    fn shift_keys(
+    pub(super) fn shift_keys(
         &self,
         form: &Form,
         k: &Tensor<T>,

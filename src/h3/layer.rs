@@ -9,8 +9,8 @@ use crate::tensor::Tensor;
 /// A projection `W u + b` of d channels to d channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear<T> {
-    weight: Matrix<T>,
-    bias: Vec<T>,
+    pub(super) weight: Matrix<T>,
+    pub(super) bias: Vec<T>,
 }
 
 impl<T: Ring> Linear<T> {
@@ -22,6 +22,18 @@ impl<T: Ring> Linear<T> {
     pub fn new(weight: Matrix<T>, bias: Vec<T>) -> Result<Self, Error> {
         check_len("bias", bias.len(), weight.rows())?;
         Ok(Self { weight, bias })
+    }
+
+    /// `W` (out x in).
+    #[must_use]
+    pub fn weight(&self) -> &Matrix<T> {
+        &self.weight
+    }
+
+    /// `b` (out).
+    #[must_use]
+    pub fn bias(&self) -> &[T] {
+        &self.bias
     }
 
     /// `W u + b` of a vector known to fit.

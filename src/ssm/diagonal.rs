@@ -11,10 +11,10 @@ use crate::error::{Error, check_len};
 /// `y = sum_n (c_n x_n + conj(c_n x_n)) + D u`: the official code's `2 * y.real`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagonal<T: Scalar> {
-    a: Vec<T::Complex>,
-    b: Vec<T::Complex>,
-    c: Vec<T::Complex>,
-    d: T,
+    pub(super) a: Vec<T::Complex>,
+    pub(super) b: Vec<T::Complex>,
+    pub(super) c: Vec<T::Complex>,
+    pub(super) d: T,
 }
 
 impl<T: Scalar> Diagonal<T> {

@@ -12,9 +12,9 @@ use crate::error::{Error, check_len};
 /// kernel is a correlation, `f_j = sum_n C_n B_{n-j}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shift<T> {
-    b: Vec<T>,
-    c: Vec<T>,
-    d: T,
+    pub(super) b: Vec<T>,
+    pub(super) c: Vec<T>,
+    pub(super) d: T,
 }
 
 impl<T: Scalar> Shift<T> {
