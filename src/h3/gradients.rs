@@ -1,4 +1,4 @@
-//! Reverse mode through the discrete layer, over any scalar.
+#![doc = include_str!("../../docs/11-gradients.md")]
 
 use super::form::Form;
 use super::forward::Sizes;

@@ -13,7 +13,8 @@ use crate::ssm::{
 
 impl Form {
     /// The gradients of [`respond`](Self::respond), given the cotangents `g` of the outputs and
-    /// `g_state` of the final state (zeros if `None`), by the adjoint of this form.
+    /// `g_state` of the final state (zeros if `None`), by the adjoint of this form. As forward, the
+    /// models inside attention are written as Toeplitz matrices.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 mod config;
 mod form;
 mod forward;
-mod gradients;
+pub mod gradients;
 mod gradients_form;
 mod gradients_parameters;
 mod layer;

@@ -185,7 +185,7 @@ pub fn named_stages<T: Real>(
 }
 
 /// (batch, d1, d2, H, m/2) complex as (batch d1 d2, H, m/2, 2).
-fn flat_diagonal_state<T: Real>(state: &Tensor<T::Complex>) -> Tensor<T> {
+pub(super) fn flat_diagonal_state<T: Real>(state: &Tensor<T::Complex>) -> Tensor<T> {
     let shape = state.shape();
     let parts = state.data().iter().flat_map(|z| [z.re(), z.im()]).collect();
     let flat = [shape[0] * shape[1] * shape[2], shape[3], shape[4], 2];

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 const SPEC: Spec = Spec {
     help: "\
-usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T]
+usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T] [--grad]
 
 Runs the H3 layer of a case file and writes every stage: q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state, beside the parameters and the
@@ -26,10 +26,14 @@ is printed, relative to the stage's largest magnitude.
                    (default: recurrence; convolution where l_max cuts the kernels)
   --precision P    f64 (default) or f32
   --chunk T        flashconv's chunk length (default 64)
+  --grad           also run the form backwards: takes the cotangent of the output from tensor g
+                   (as input: batch x seq_len x d_model) and writes g, grad.input and grad.PARAMETER
+                   for every parameter, and grad.initial_state_k and grad.initial_state if CASE has
+                   an initial state
 ",
     positional: &["CASE"],
     values: &["--out", "--form", "--precision", "--chunk"],
-    switches: &[],
+    switches: &["--grad"],
 };
 
 pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
@@ -66,14 +70,19 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     });
     let in_case =
         |e: hungry_hippos::Error| Failure(e.in_file(path.display().to_string()).to_string());
+    let grad = args.has("--grad");
     let stages = match dtype {
-        Dtype::F32 => stages::<f32>(&case, &form).map_err(in_case)?,
-        _ => stages::<f64>(&case, &form).map_err(in_case)?,
+        Dtype::F32 => stages::<f32>(&case, &form, grad).map_err(in_case)?,
+        _ => stages::<f64>(&case, &form, grad).map_err(in_case)?,
     };
 
     let mut writer = case.writer()?;
     writer.metadata("form", &form.to_string())?;
     writer.metadata("precision", &dtype.to_string())?;
+    if grad {
+        let g = case.cotangent()?;
+        writer.add("g", Dtype::F64, g.shape(), g.data())?;
+    }
     let mut rows = vec![
         ["stage", "shape", "largest", "from CASE"]
             .map(String::from)
@@ -138,18 +147,26 @@ fn form(args: &Args) -> Result<Option<Form>, Failure> {
     Ok(Some(form))
 }
 
-/// Every stage in the precision of `T`, widened to f64.
+/// Every stage, and every gradient if asked for, in the precision of `T`, widened to f64.
 fn stages<T>(
     case: &Case,
     form: &Form,
-) -> Result<Vec<(&'static str, Tensor<f64>)>, hungry_hippos::Error>
+    grad: bool,
+) -> Result<Vec<(String, Tensor<f64>)>, hungry_hippos::Error>
 where
     T: Real,
     <T as Scalar>::Complex: RootsOfUnity,
 {
     let (layer, input, state) = case.in_precision::<T>()?;
     let stages = layer.forward(form, &input, state.as_ref())?;
-    Ok(named_stages(&layer, &stages)
+    let mut named: Vec<_> = named_stages(&layer, &stages)
+        .into_iter()
+        .map(|(name, tensor)| (name.to_string(), tensor))
+        .collect();
+    if grad {
+        named.extend(case.gradients(form)?);
+    }
+    Ok(named
         .into_iter()
         .map(|(name, tensor)| (name, tensor.map(Real::to_f64)))
         .collect())
