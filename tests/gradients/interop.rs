@@ -64,7 +64,9 @@ fn every_gradient_is_the_official_one() {
 /// The float32 case: the official run's own rounding decides. The longest chain of roundings
 /// between the input and a gradient goes through two projections, shift model, convolution and
 /// gate, forward and back, and ends in a sum over batch and tokens:
-/// `n = 4 d + 4 m + 4 L + B L` of them, `n u` relative to what is summed, `u = 2^-24`.
+/// `n = 4 d + 4 m + 4 L + B L` of them, `n u` relative to what is summed, `u = 2^-24`. These sums
+/// of random terms cancel little in a tensor's largest entry, which is taken for their scale; the
+/// worst measured is 1.2e-6.
 #[test]
 fn the_float32_case_is_within_what_float32_allows() {
     let case = open("layer-v6-f32-hd1-L32");

@@ -283,3 +283,26 @@ fn gradients_not_summed_are_refused() {
     first[problem.output_size() / 2..problem.output_size()].fill(Exact::ZERO);
     assert_ne!(problem.gradient(&Form::Fft, &flat, &first), right);
 }
+
+/// A sequence shorter than the shift's window leaves part of the initial state in the final one:
+/// its cotangent must pass through, moved by exactly the length.
+#[test]
+fn a_short_sequence_passes_the_final_states_cotangent_through() {
+    let (rng, m, n) = (&mut Rng::new(6), 4, 2);
+    let ssm = IsShift::build(m, &random::<Exact>(IsShift::size(m), rng));
+    let (u, g_state) = (random::<Exact>(n, rng), random::<Exact>(m, rng));
+    let zeros = vec![Exact::ZERO; n];
+    let gradients = recurrence_adjoint(&ssm, &u, None, &zeros, Some(&g_state)).expect("fits");
+    let moved = |places: usize| -> Vec<Exact> {
+        let rest = g_state[places..].iter().copied();
+        rest.chain(std::iter::repeat(Exact::ZERO)).take(m).collect()
+    };
+    assert_eq!(gradients.state, moved(n));
+    for (places, mistake) in [(m, "dropped"), (n - 1, "clamped"), (n + 1, "one too far")] {
+        assert_ne!(gradients.state, moved(places), "{mistake}");
+    }
+    for form in forms(n, rng) {
+        let got = form.gradients(&ssm, &u, None, &zeros, Some(&g_state));
+        assert_eq!(got.as_ref(), Ok(&gradients), "{form:?}");
+    }
+}
