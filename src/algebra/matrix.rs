@@ -124,6 +124,17 @@ impl<T: Ring> Matrix<T> {
         }
     }
 
+    /// The entries, row by row.
+    #[must_use]
+    pub fn entries(&self) -> &[T] {
+        &self.entries
+    }
+
+    /// As [`row`](Self::row), to be written.
+    pub(crate) fn row_mut(&mut self, i: usize) -> &mut [T] {
+        &mut self.entries[i * self.cols..(i + 1) * self.cols]
+    }
+
     /// The transposed matrix.
     #[must_use]
     pub fn transpose(&self) -> Self {

@@ -122,27 +122,27 @@ where
 
 /// The sizes every stage needs.
 #[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    len: usize,
-    d: usize,
-    d_h: usize,
-    heads: usize,
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) len: usize,
+    pub(super) d: usize,
+    pub(super) d_h: usize,
+    pub(super) heads: usize,
 }
 
 impl Sizes {
     /// The row of a (batch, d, seq_len) stage.
-    fn channel(self, b: usize, channel: usize) -> usize {
+    pub(super) fn channel(self, b: usize, channel: usize) -> usize {
         b * self.d + channel
     }
 
     /// The row of a (batch, d1, d2, H, seq_len) stage.
-    fn pair(self, b: usize, d1: usize, d2: usize, h: usize) -> usize {
+    pub(super) fn pair(self, b: usize, d1: usize, d2: usize, h: usize) -> usize {
         ((b * self.d_h + d1) * self.d_h + d2) * self.heads + h
     }
 
     /// All (d1, d2, h).
-    fn pairs(self) -> impl Iterator<Item = (usize, usize, usize)> {
+    pub(super) fn pairs(self) -> impl Iterator<Item = (usize, usize, usize)> {
         let Self { d_h, heads, .. } = self;
         (0..d_h)
             .flat_map(move |d1| (0..d_h).flat_map(move |d2| (0..heads).map(move |h| (d1, d2, h))))
@@ -249,6 +249,23 @@ impl<T: Scalar> Layer<T> {
         })
     }
 
+    /// The sizes of an input and the state to begin from, if this form can run the layer on them.
+    pub(super) fn prepare(
+        &self,
+        form: &Form,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+    ) -> Result<(Sizes, LayerState<T>), Error> {
+        let (sizes, given) = self.check_input(u, state)?;
+        let through_state = form.passes_state() || given.is_some();
+        let state = given
+            .cloned()
+            .unwrap_or_else(|| self.zero_state(sizes.batch));
+        let who = format!("form {form}");
+        self.check_window(&state, sizes.len, through_state, &who)?;
+        Ok((sizes, state))
+    }
+
     fn check_input<'a>(
         &self,
         u: &Tensor<T>,
@@ -303,7 +320,7 @@ impl<T: Scalar> Layer<T> {
         }
     }
 
-    fn shift_keys(
+    pub(super) fn shift_keys(
         &self,
         respond: &impl Respond<T>,
         k: &Tensor<T>,
@@ -428,7 +445,7 @@ impl<T: Scalar> Layer<T> {
 }
 
 /// `W u + b` of every token, (batch, d, seq_len).
-fn project<T: Ring>(linear: &Linear<T>, u: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+pub(super) fn project<T: Ring>(linear: &Linear<T>, u: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
     let mut projected = Tensor::filled([sizes.batch, sizes.d, sizes.len], T::ZERO);
     for b in 0..sizes.batch {
         for i in 0..sizes.len {

@@ -9,8 +9,8 @@ use crate::tensor::Tensor;
 /// A projection `W u + b` of d channels to d channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear<T> {
-    weight: Matrix<T>,
-    bias: Vec<T>,
+    pub(super) weight: Matrix<T>,
+    pub(super) bias: Vec<T>,
 }
 
 impl<T: Ring> Linear<T> {
@@ -31,6 +31,18 @@ impl<T: Ring> Linear<T> {
             weight: self.weight.map(&f),
             bias: self.bias.iter().map(|&x| f(x)).collect(),
         }
+    }
+
+    /// `W` (out x in).
+    #[must_use]
+    pub fn weight(&self) -> &Matrix<T> {
+        &self.weight
+    }
+
+    /// `b` (out).
+    #[must_use]
+    pub fn bias(&self) -> &[T] {
+        &self.bias
     }
 
     /// `W u + b` of a vector known to fit.

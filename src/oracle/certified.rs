@@ -1,7 +1,7 @@
 //! The layer in ball arithmetic: every stage correctly rounded.
 
-use super::case::{Case, named_stages};
-use crate::algebra::ball::{BallN, DiscN};
+use super::case::Case;
+use crate::algebra::ball::BallN;
 use crate::algebra::{Real, RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::h3::Form;
@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertifiedStage {
     /// The stage's name in files.
-    pub name: &'static str,
+    pub name: String,
     /// The correctly rounded values.
     pub values: Tensor<f64>,
     /// The radius within which each value was known when its rounding was decided.
@@ -30,7 +30,7 @@ pub struct Certified {
     pub words: usize,
 }
 
-/// Runs the layer of a case in ball arithmetic, in one form, with midpoints of two words; if an
+/// Runs the layer of a case in ball arithmetic, in one form (and backwards, with `gradients`), with midpoints of two words; if an
 /// enclosure does not decide the rounding of some element, again with four.
 ///
 /// The parameters and the input of the file are taken as exact real numbers, and the layer as the
@@ -42,12 +42,12 @@ pub struct Certified {
 /// As [`Layer::forward`](crate::h3::Layer::forward); and if four words do not decide some element:
 /// its exact value then lies within some 10^-60 of the middle between two floats. That happens to
 /// an exact zero or tie in a form whose intermediate results are not exact.
-pub fn certified(case: &Case, form: &Form) -> Result<Certified, Error> {
+pub fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified, Error> {
     let mut certified = Certified {
         stages: Vec::new(),
         words: 2,
     };
-    for (name, balls) in balls::<2>(case, form)? {
+    for (name, balls) in case.stages::<BallN<2>>(form, gradients)? {
         certified.stages.push(CertifiedStage {
             name,
             values: balls.map(|ball| ball.rounded().unwrap_or(f64::NAN)),
@@ -55,7 +55,7 @@ pub fn certified(case: &Case, form: &Form) -> Result<Certified, Error> {
             retried: undecided(balls.data()),
         });
     }
-    certified.retry::<4>(case, form)?;
+    certified.retry::<4>(case, form, gradients)?;
     for stage in &certified.stages {
         let open = stage.values.data().iter().position(|x| x.is_nan());
         if let Some(at) = open {
@@ -73,13 +73,23 @@ pub fn certified(case: &Case, form: &Form) -> Result<Certified, Error> {
 
 impl Certified {
     /// Decides what is still open with expansions of `W` words.
-    fn retry<const W: usize>(&mut self, case: &Case, form: &Form) -> Result<(), Error> {
+    fn retry<const W: usize>(
+        &mut self,
+        case: &Case,
+        form: &Form,
+        gradients: bool,
+    ) -> Result<(), Error>
+    where
+        BallN<W>: Real,
+        <BallN<W> as Scalar>::Complex: RootsOfUnity,
+    {
         let open = |stage: &CertifiedStage| stage.values.data().iter().any(|x| x.is_nan());
         if !self.stages.iter().any(open) {
             return Ok(());
         }
         self.words = W;
-        for (stage, (_, balls)) in self.stages.iter_mut().zip(balls::<W>(case, form)?) {
+        let longer = case.stages::<BallN<W>>(form, gradients)?;
+        for (stage, (_, balls)) in self.stages.iter_mut().zip(longer) {
             stage.decide(balls.data());
         }
         Ok(())
@@ -103,18 +113,4 @@ fn undecided<const W: usize>(balls: &[BallN<W>]) -> Vec<usize> {
     open.filter(|(_, ball)| ball.rounded().is_none())
         .map(|(at, _)| at)
         .collect()
-}
-
-/// Every stage enclosed, with midpoints of `W` words.
-fn balls<const W: usize>(
-    case: &Case,
-    form: &Form,
-) -> Result<Vec<(&'static str, Tensor<BallN<W>>)>, Error>
-where
-    BallN<W>: Real + Scalar<Complex = DiscN<W>>,
-    DiscN<W>: RootsOfUnity,
-{
-    let (layer, input, state) = case.in_precision::<BallN<W>>()?;
-    let stages = layer.forward(form, &input, state.as_ref())?;
-    Ok(named_stages(&layer, &stages))
 }

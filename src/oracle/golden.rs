@@ -75,7 +75,7 @@ impl Golden {
     ///
     /// As [`certified`] and [`error_scales`].
     pub fn certify(case: Case) -> Result<Self, Error> {
-        let certified = certified(&case, &default_form(&case))?;
+        let certified = certified(&case, &default_form(&case), false)?;
         let scales = error_scales::<Worst>(&case, Format::F64)?;
         let stages = certified
             .stages
@@ -84,7 +84,7 @@ impl Golden {
             .map(|(stage, (name, scale))| {
                 debug_assert_eq!(stage.name, name, "both come in the order of computation");
                 GoldenStage {
-                    name: name.to_string(),
+                    name,
                     values: stage.values,
                     scale: scale.map(up_to_f32),
                 }

@@ -3,9 +3,12 @@
 mod case;
 mod certified;
 mod golden;
+mod gradients;
+mod stages;
 mod tolerance;
 
-pub use case::{Case, FORMAT, named_stages};
+pub use case::{Case, FORMAT};
 pub use certified::{Certified, CertifiedStage, certified};
 pub use golden::{GOLDEN, Golden, GoldenStage};
+pub use stages::named_stages;
 pub use tolerance::{Format, error_scales};

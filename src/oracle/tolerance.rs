@@ -5,7 +5,8 @@
 //! kernels by running powers or by exponentials of logarithms; sums in any order. Each part is a run
 //! of the reference's own text on [`ErrorScale`], or a term with its source.
 
-use super::case::{Case, named_stages};
+use super::case::Case;
+use super::stages::named_stages;
 use crate::algebra::{
     Ball, ComplexErrorScale, ComplexScalar, ErrorScale, Growth, LIBRARY_FACTOR, Real, Ring, modulus,
 };
@@ -111,7 +112,7 @@ impl Format {
 pub fn error_scales<G: Growth>(
     case: &Case,
     format: Format,
-) -> Result<Vec<(&'static str, Tensor<f64>)>, Error> {
+) -> Result<Vec<(String, Tensor<f64>)>, Error> {
     let (layer, input, state) = case.in_precision::<ErrorScale<G>>()?;
     let analysis = Analysis::<G> {
         ratio: format.projections / format.models,
@@ -128,7 +129,7 @@ pub fn error_scales<G: Growth>(
     Ok(named_stages(&layer, &stages)
         .into_iter()
         .map(|(name, scales)| {
-            let errors = match name {
+            let errors = match name.as_str() {
                 "shift_kernel" => Tensor::known(scales.shape(), shift.concat()),
                 "ssm_kernel" => Tensor::known(scales.shape(), diagonal.concat()),
                 _ => scales,

@@ -11,10 +11,10 @@ use crate::error::{Error, check_len};
 /// `y = sum_n (c_n x_n + conj(c_n x_n)) + D u`: the official code's `2 * y.real`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagonal<T: Scalar> {
-    a: Vec<T::Complex>,
-    b: Vec<T::Complex>,
-    c: Vec<T::Complex>,
-    d: T,
+    pub(super) a: Vec<T::Complex>,
+    pub(super) b: Vec<T::Complex>,
+    pub(super) c: Vec<T::Complex>,
+    pub(super) d: T,
 }
 
 impl<T: Scalar> Diagonal<T> {
@@ -62,16 +62,6 @@ impl<T: Scalar> Diagonal<T> {
     #[must_use]
     pub fn poles(&self) -> &[T::Complex] {
         &self.a
-    }
-
-    /// The input vector.
-    pub(crate) fn b(&self) -> &[T::Complex] {
-        &self.b
-    }
-
-    /// The output vector.
-    pub(crate) fn c(&self) -> &[T::Complex] {
-        &self.c
     }
 
     /// `sum_n trace(w_n a_n^i)` for `i = 0, ..., len - 1`: a Vandermonde matrix applied to the

@@ -12,9 +12,9 @@ use crate::error::{Error, check_len};
 /// kernel is a correlation, `f_j = sum_n C_n B_{n-j}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shift<T> {
-    b: Vec<T>,
-    c: Vec<T>,
-    d: T,
+    pub(super) b: Vec<T>,
+    pub(super) c: Vec<T>,
+    pub(super) d: T,
 }
 
 impl<T: Scalar> Shift<T> {
@@ -41,16 +41,6 @@ impl<T: Scalar> Shift<T> {
             c: self.c.iter().map(|&x| f(x)).collect(),
             d: f(self.d),
         }
-    }
-
-    /// The input taps.
-    pub(crate) fn b(&self) -> &[T] {
-        &self.b
-    }
-
-    /// The output taps.
-    pub(crate) fn c(&self) -> &[T] {
-        &self.c
     }
 
     /// `sum_n C_n x_{n-k}`: the output taps against a state moved down by `k`.

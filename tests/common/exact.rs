@@ -1,4 +1,5 @@
 //! Big integers, dyadic numbers and their quotients: schoolbook, slow and plain.
+#![allow(dead_code, reason = "every test uses its own part of it")]
 
 use std::cmp::Ordering;
 

@@ -8,6 +8,7 @@
 //! truncates and errs by less than one unit `2^-p`; a function does fewer than `2^12` of them,
 //! and squarings double what went before at most ten times, so a result is off by less than
 //! `2^24` units. Precisions leave [`GUARD`] bits for that.
+#![allow(dead_code, reason = "every test uses its own part of it")]
 
 use super::exact::{Dyadic, Int};
 use std::cell::RefCell;

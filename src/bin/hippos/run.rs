@@ -6,7 +6,7 @@ use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, RootsOfUnity, Scalar};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::{Case, certified, named_stages};
+use hungry_hippos::oracle::{Case, certified};
 use hungry_hippos::safetensors::Dtype;
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 const SPEC: Spec = Spec {
     help: "\
-usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T]
+usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T] [--grad]
 
 Runs the H3 layer of a case file and writes every stage: q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state, beside the parameters and the
@@ -27,10 +27,14 @@ is printed, relative to the stage's largest magnitude.
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
                    to f64, with radius.STAGE beside every stage
   --chunk T        flashconv's chunk length (default 64)
+  --grad           also run the form backwards: takes the cotangent of the output from tensor g
+                   (as input: batch x seq_len x d_model) and writes g, grad.input and grad.PARAMETER
+                   for every parameter, and grad.initial_state_k and grad.initial_state if CASE has
+                   an initial state
 ",
     positional: &["CASE"],
     values: &["--out", "--form", "--precision", "--chunk"],
-    switches: &[],
+    switches: &["--grad"],
 };
 
 pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
@@ -67,15 +71,20 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     });
     let in_case =
         |e: hungry_hippos::Error| Failure(e.in_file(path.display().to_string()).to_string());
+    let grad = args.has("--grad");
     let mut writer = case.writer()?;
     writer.metadata("form", &form.to_string())?;
     writer.metadata("precision", precision.name())?;
+    if grad {
+        let g = case.cotangent().map_err(in_case)?;
+        writer.add("g", Dtype::F64, g.shape(), g.data())?;
+    }
     let mut rows = vec![header(precision)];
     let dtype = precision.dtype();
     match precision {
         Precision::Certified => {
-            for stage in certified(&case, &form).map_err(in_case)?.stages {
-                let (name, values, radii) = (stage.name, &stage.values, &stage.radii);
+            for stage in certified(&case, &form, grad).map_err(in_case)?.stages {
+                let (name, values, radii) = (&stage.name, &stage.values, &stage.radii);
                 writer.add(name, dtype, values.shape(), values.data())?;
                 let radius = format!("radius.{name}");
                 writer.add(&radius, dtype, radii.shape(), radii.data())?;
@@ -88,12 +97,12 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         }
         Precision::F32 | Precision::F64 => {
             let stages = match precision {
-                Precision::F32 => stages::<f32>(&case, &form),
-                _ => stages::<f64>(&case, &form),
+                Precision::F32 => stages::<f32>(&case, &form, grad),
+                _ => stages::<f64>(&case, &form, grad),
             };
             for (name, values) in stages.map_err(in_case)? {
-                writer.add(name, dtype, values.shape(), values.data())?;
-                rows.push(describe(&case, name, &values));
+                writer.add(&name, dtype, values.shape(), values.data())?;
+                rows.push(describe(&case, &name, &values));
             }
         }
     }
@@ -198,19 +207,18 @@ fn form(args: &Args) -> Result<Option<Form>, Failure> {
     Ok(Some(form))
 }
 
-/// Every stage in the precision of `T`, widened to f64.
+/// Every stage, and every gradient if asked for, in the precision of `T`, widened to f64.
 fn stages<T>(
     case: &Case,
     form: &Form,
-) -> Result<Vec<(&'static str, Tensor<f64>)>, hungry_hippos::Error>
+    grad: bool,
+) -> Result<Vec<(String, Tensor<f64>)>, hungry_hippos::Error>
 where
     T: Real,
     <T as Scalar>::Complex: RootsOfUnity,
 {
-    let (layer, input, state) = case.in_precision::<T>()?;
-    let stages = layer.forward(form, &input, state.as_ref())?;
-    Ok(named_stages(&layer, &stages)
-        .into_iter()
+    let stages = case.stages::<T>(form, grad)?.into_iter();
+    Ok(stages
         .map(|(name, tensor)| (name, tensor.map(Real::to_f64)))
         .collect())
 }
