@@ -196,9 +196,10 @@ impl<const W: usize> BallN<W> {
             Some(Ordering::Greater | Ordering::Equal) => self,
             Some(Ordering::Less) => Self::ZERO,
             None => {
-                // Around h = (m + r)/2 with radius h. The midpoint may be of either sign.
-                let top = (self.center() + Self::exact(self.radius())).scaled(-1);
-                top.center().widened(top.magnitude())
+                // Around a midpoint c near h = (m + r)/2, |c - h| <= e, the numbers from 0 to 2h are
+                // at most max(c, 2h - c) <= c + 2e away.
+                let half = (self.center() + Self::exact(self.radius())).scaled(-1);
+                half.center().widened(half.magnitude().charged(half.rad()))
             }
         }
     }

@@ -74,7 +74,8 @@ impl<const W: usize> DiscN<W> {
     fn exponential_minus_one(self) -> Self {
         let (x, y) = (self.real().center(), self.imaginary().center());
         let (sin, cos) = y.sin_cos_of_center();
-        let (sin_half, _) = y.scaled(-1).sin_cos_of_center();
+        // Halving a subnormal number loses a digit, which the ball's own radius then says.
+        let (sin_half, _) = y.scaled(-1).sine_cosine();
         let exp = x.exponential();
         let re = x.exponential_minus_one() * cos - sin_half * sin_half.scaled(1);
         let center = Self::of_parts(re, exp * sin);
