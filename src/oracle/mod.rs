@@ -4,6 +4,7 @@ mod case;
 mod certified;
 mod golden;
 mod gradients;
+pub mod mutants;
 mod stages;
 mod tolerance;
 

@@ -1,0 +1,1 @@
+//! Mutants against other code: what each formula says, computed without the evaluator.
