@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::certified::certified;
-use super::tolerance::{Format, error_scales};
+use super::tolerance::{Format, error_scales, gradient_scales};
 use crate::algebra::Worst;
 use crate::error::Error;
 use crate::h3::Form;
@@ -69,18 +69,21 @@ impl Golden {
         }
     }
 
-    /// Certifies every stage of a case and derives its error scales.
+    /// Certifies every stage of a case, with its gradients if it has a cotangent `g`, and derives
+    /// their error scales.
     ///
     /// # Errors
     ///
     /// As [`certified`] and [`error_scales`].
     pub fn certify(case: Case) -> Result<Self, Error> {
-        let certified = certified(&case, &default_form(&case), false)?;
-        let scales = error_scales::<Worst>(&case, Format::F64)?;
-        let stages = certified
-            .stages
-            .into_iter()
-            .zip(scales)
+        let gradients = case.file().get("g").is_some();
+        let certified = certified(&case, &default_form(&case), gradients)?;
+        let mut scales = error_scales::<Worst>(&case, Format::F64)?;
+        if gradients {
+            scales.extend(gradient_scales::<Worst>(&case)?);
+        }
+        let stages = certified.stages.into_iter().zip(scales);
+        let stages = stages
             .map(|(stage, (name, scale))| {
                 debug_assert_eq!(stage.name, name, "both come in the order of computation");
                 GoldenStage {
@@ -146,6 +149,10 @@ impl Golden {
     pub fn writer(&self) -> Result<Writer, Error> {
         let mut writer = self.case.writer()?;
         writer.metadata("golden", GOLDEN)?;
+        if self.case.file().get("g").is_some() {
+            let g = self.case.cotangent()?;
+            writer.add("g", Dtype::F64, g.shape(), g.data())?;
+        }
         for stage in &self.stages {
             let (values, scale) = (&stage.values, &stage.scale);
             writer.add(&stage.name, Dtype::F64, values.shape(), values.data())?;

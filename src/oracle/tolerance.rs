@@ -12,7 +12,7 @@ use crate::algebra::{
 };
 use crate::error::Error;
 use crate::fourier::convolution::transform_len;
-use crate::h3::Respond;
+use crate::h3::{Form, Respond};
 use crate::ssm::{
     Diagonal, Response, Shift, StateSpace, causal_convolution, finish_convolution, recurrence,
 };
@@ -137,6 +137,36 @@ pub fn error_scales<G: Growth>(
             (name, errors.map(ErrorScale::error))
         })
         .collect())
+}
+
+/// The error scale of every gradient of a case, the larger of what a port may be off by that runs
+/// the layer backwards by recurrences, by direct sums or by FFT. (Through FFTs this counts every
+/// butterfly at its worst, where the forward stages use the normwise bound: rigorous, and loose.)
+///
+/// # Errors
+///
+/// As [`Case::gradients`].
+pub fn gradient_scales<G: Growth>(case: &Case) -> Result<Vec<(String, Tensor<f64>)>, Error> {
+    let mut scales: Vec<(String, Tensor<f64>)> = Vec::new();
+    let cut = case.parameters().config().l_max;
+    let cut = cut.is_some_and(|l_max| l_max < case.input().shape()[1]);
+    for form in [Form::Convolution, Form::Fft, Form::Recurrence] {
+        if cut && form == Form::Recurrence {
+            continue;
+        }
+        let gradients = case.gradients::<ErrorScale<G>>(&form)?.into_iter();
+        let errors = gradients.map(|(name, scale)| (name, scale.map(ErrorScale::error)));
+        if scales.is_empty() {
+            scales = errors.collect();
+            continue;
+        }
+        for ((_, scale), (_, other)) in scales.iter_mut().zip(errors) {
+            for (scale, &other) in scale.data_mut().iter_mut().zip(other.data()) {
+                *scale = scale.max(other);
+            }
+        }
+    }
+    Ok(scales)
 }
 
 /// The response of a model as the worst of all right ways to compute it.

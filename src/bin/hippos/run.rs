@@ -43,11 +43,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let out = Path::new(args.required("--out")?);
     let path = Path::new(args.positional(0));
-    if same_file(path, out) {
-        return Err(Failure(format!(
-            "--out {out:?} is the case file itself; expected another name"
-        )));
-    }
+    args::not_the_same_file(path, out)?;
     let precision = match args.value("--precision").map(|p| (p, p.to_str())) {
         None | Some((_, Some("f64"))) => Precision::F64,
         Some((_, Some("f32"))) => Precision::F32,
@@ -290,11 +286,4 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
             if x.abs() <= largest { largest } else { x.abs() }
         },
     )
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
 }
