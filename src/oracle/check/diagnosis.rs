@@ -147,8 +147,6 @@ impl Runs<'_> {
 
     /// How far the candidate is from the mutated layer, stage by stage, as fractions of the
     /// tolerance; infinite where the mutant does not apply or gives another shape.
-    ///
-    /// The tolerance is the right layer's, grown with the stage where the mistake makes it larger.
     fn fractions(&self, mutants: &[Mutant], chunk_len: usize) -> Result<Vec<f64>, Error> {
         let case = self.golden.case();
         let (batch, seq_len) = (case.input().shape()[0], case.input().shape()[1]);
@@ -173,7 +171,6 @@ impl Runs<'_> {
         else {
             return Ok(none);
         };
-        let largest = |x: &[f64]| x.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
         Ok(self
             .compared
             .iter()
@@ -186,16 +183,7 @@ impl Runs<'_> {
                 if values.shape() != compared.golden.shape() {
                     return f64::INFINITY;
                 }
-                let (mutated, right) = (largest(values.data()), largest(compared.golden.data()));
-                let grown = if mutated > right && right > 0.0 {
-                    mutated / right
-                } else {
-                    1.0
-                };
-                if !grown.is_finite() {
-                    return f64::INFINITY;
-                }
-                compared.worst_against(values.data(), grown).0
+                compared.worst_against(values.data(), true).0
             })
             .collect())
     }

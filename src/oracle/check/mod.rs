@@ -71,20 +71,27 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    /// The largest error of other values as a fraction of the tolerance `grown` times over, and
-    /// where.
-    fn worst_against(&self, truth: &[f64], grown: f64) -> (f64, usize) {
+    /// The largest error against other values than the golden ones, as a fraction of the
+    /// tolerance, and where.
+    ///
+    /// `mutated` values have no tolerance of their own: theirs is the golden one, grown with the
+    /// stage where the mistake makes it larger, and relative to their own size no less than the
+    /// stage's tolerance is to its largest value.
+    fn worst_against(&self, truth: &[f64], mutated: bool) -> (f64, usize) {
+        let largest = |x: &[f64]| x.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        let (size, own_size) = (largest(self.golden.data()), largest(truth));
+        let (grown, relative) = match mutated && size > 0.0 {
+            true => ((own_size / size).max(1.0), largest(&self.bounds) / size),
+            false => (1.0, 0.0),
+        };
         let errors = truth.iter().zip(self.candidate.data()).zip(&self.bounds);
         let mut worst = (0.0, 0);
         for (at, ((truth, candidate), bound)) in errors.enumerate() {
             let error = (truth - candidate).abs();
-            let fraction = if error > 0.0 {
-                error / (bound * grown)
-            } else {
-                0.0
-            };
+            let allowed = bound * grown + relative * truth.abs();
+            let fraction = if error > 0.0 { error / allowed } else { 0.0 };
             // No number is the worst there is.
-            let fraction = if fraction.is_nan() {
+            let fraction = if fraction.is_nan() || error.is_nan() {
                 f64::INFINITY
             } else {
                 fraction
@@ -142,9 +149,9 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
             bounds: bounds(scale),
         };
         let probable = scale_of(&probable_scales)
-            .map(|scale| with(&scale).worst_against(stage.values.data(), 1.0).0);
+            .map(|scale| with(&scale).worst_against(stage.values.data(), false).0);
         let this = with(&scale);
-        let (worst, at) = this.worst_against(stage.values.data(), 1.0);
+        let (worst, at) = this.worst_against(stage.values.data(), false);
         stages.push(StageReport {
             name: stage.name.clone(),
             pass: worst <= 1.0,

@@ -294,6 +294,7 @@ fn diagonal_stage(
             () => &u,
         };
         let (y, beside) = (ssm_out.row_mut(r), ungated.row_mut(r));
+        y.copy_from_slice(&passed.within);
         for i in 0..sizes.len {
             // M34: no skip.
             let skip = if on.on(NoD) {
@@ -302,7 +303,6 @@ fn diagonal_stage(
                 model.d * skipped[i]
             };
             let carried = passed.carried[i];
-            y[i] = passed.within[i];
             // M61, M36: added after the gate instead of before it.
             *if on.on(CarryAfterGate) {
                 &mut beside[i]
