@@ -1,7 +1,8 @@
 //! Where each mutant acts.
 
-use crate::layers::{EQUAL, Subject, distance, official, random, stage, subjects};
+use crate::layers::{EQUAL, Subject, case, distance, official, random, stage, subjects};
 use crate::layers::{PLAIN, SHAPES, Shape};
+use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::mutants::{Mutant, STAGES, applies, default_chunk_len};
@@ -164,7 +165,7 @@ fn conjugating_everything_is_harmless() {
                     .skip(1)
                     .step_by(2)
                     .for_each(|im| *im = -*im);
-                let conjugate = hungry_hippos::Tensor::new(right.shape(), conjugate);
+                let conjugate = Tensor::new(right.shape(), conjugate);
                 assert!(distance(got, &conjugate.expect("fits")) <= EQUAL);
                 assert!(distance(got, right) > EQUAL);
             } else {
@@ -253,5 +254,47 @@ fn chunk_lengths() {
             len == 6 || len % chunk != 0,
             "length {len}: the last chunk is shorter"
         );
+    }
+}
+
+/// Which mutants have an output in common, among all that change it: those the chapter lists.
+#[test]
+fn outputs_in_common() {
+    for (name, expected) in [
+        (
+            "layer-v1-hd1-L7",
+            // As initialized, B is real.
+            "M09a M64c, M12 M64a, M19 M33d, M21 M33c, M45a M45c",
+        ),
+        ("layer-v2-hd4-L32", "M09a M64c, M12 M64a, M21 M33c"),
+        ("layer-v3-hd8-L90", "M09a M64c, M12 M64a, M21 M33c"),
+        (
+            "layer-v4-hd1-L100",
+            "M09a M64c, M12 M64a, M19 M33d, M21 M33c",
+        ),
+    ] {
+        let s = case(name);
+        let right = s.run(&[]);
+        let mut outputs: Vec<(Mutant, Tensor<f64>)> = Vec::new();
+        let mut common = Vec::new();
+        let mut silent = Vec::new();
+        for mutant in Mutant::ALL.into_iter().filter(|&m| applies_to(m, &s)) {
+            let output = stage(&s.run(&[mutant]), "output").clone();
+            if distance(&output, stage(&right, "output")) <= EQUAL {
+                silent.push(mutant.first_stage());
+                continue;
+            }
+            for (earlier, other) in &outputs {
+                if distance(&output, other) <= EQUAL {
+                    common.push(format!("{} {}", earlier.id(), mutant.id()));
+                }
+            }
+            outputs.push((mutant, output));
+        }
+        common.sort();
+        assert_eq!(common.join(", "), expected, "{name}");
+        let states_only = |first: &&str| first.starts_with("final_state");
+        assert!(silent.iter().all(states_only), "{name}: {silent:?}");
+        assert!(silent.len() >= 6, "{name}: {silent:?}");
     }
 }

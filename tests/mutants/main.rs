@@ -5,6 +5,9 @@
 mod common;
 
 mod catalogue;
+mod chunks;
 mod effects;
 mod formulas;
 mod layers;
+mod sums;
+mod wiring;

@@ -74,15 +74,15 @@ pub(super) fn softplus(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Values of erfc to 16 digits (Abramowitz and Stegun, table 7.1, and DLMF 7.23), on both
-    /// sides of the seam at 2 and on it.
+    /// Values of erfc to 16 digits, from another implementation, on both sides of the seam at 2 and
+    /// on it.
     #[test]
     fn erfc_has_its_known_values() {
         for (x, expected) in [
             (0.0, 1.0),
             (0.5, 0.479_500_122_186_953_5),
-            (1.0, 0.157_299_207_050_285_1),
-            (1.999_999_999_999, 0.004_677_734_981_068_036),
+            (1.0, 0.157_299_207_050_285_13),
+            (1.999_999_999_999, 0.004_677_734_981_067_934),
             (2.0, 0.004_677_734_981_047_266),
             (3.0, 2.209_049_699_858_544e-5),
             (-1.0, 1.842_700_792_949_715),
@@ -95,7 +95,7 @@ mod tests {
             );
         }
         assert!((gelu_exact(1.0) - 0.841_344_746_068_542_9).abs() < 1e-15);
-        assert!((gelu_exact(-3.0) + 0.004_049_694_093_890_836).abs() < 1e-17);
+        assert!((gelu_exact(-3.0) + 0.004_049_694_094_890_284).abs() < 1e-17);
     }
 
     #[test]

@@ -68,18 +68,6 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Whether a mode decays below `size` within the sequence. Of the mistake that divides by
-    /// `a^t + 1e-10` one sees nothing before: it errs by a relative `1e-10 / |a^t|`.
-    fn decays_below(&self, size: f64) -> bool {
-        let steps = i32::try_from(self.len).unwrap_or(i32::MAX);
-        self.p.discretize().is_ok_and(|layer| {
-            let models = layer.parts().diagonal.iter();
-            models
-                .flat_map(crate::ssm::Diagonal::poles)
-                .any(|a| a.norm_sqr().sqrt().powi(steps) < size)
-        })
-    }
-
     fn applies(&self) -> bool {
         let config = self.p.config();
         let (len, window, has_state) = (self.len, self.window, self.has_state);
@@ -177,8 +165,7 @@ impl Facts<'_> {
             | KernelBf16
             | DecodeBf16 => modes && self.diagonal_models_differ(),
             LMaxCut => self.shift_tap(window, len) || self.long_tap(window, len),
-            ScanUnderflow => modes && passes && self.decays_below(1e-6),
-            StateBf16 => modes && passes,
+            ScanUnderflow | StateBf16 => modes && passes,
             ScanOperands => modes && passes && (len >= 2 || has_state),
             MxyOneEarly | MxyOneLate | CarryOneShort | CarryUndecayed | CarryAfterGate => {
                 modes && across

@@ -11,7 +11,6 @@ use super::Mutant::{
 use super::switches::Switches;
 use crate::algebra::RootsOfUnity;
 use crate::error::Error;
-use crate::ssm::causal_convolution;
 use num_complex::Complex;
 
 /// One of the layer's two convolutions, with the mistakes made in it.
@@ -80,12 +79,13 @@ impl Convolution {
             2 * len
         } else {
             // RIGHT: no tap that cannot meet an input; padded as the FFT forms pad.
-            taps.resize(cut, 0.0);
+            taps.truncate(cut);
             // M01: n = L instead of at least L + L_k - 1.
             if self.circular { len } else { len + cut }
         };
         if self.unflipped {
             // M04: tap m weighs K_{L-1-m}.
+            taps.resize(cut, 0.0);
             taps.reverse();
         }
         // M06: the shortest transform that does not wrap around, which is odd when L_k = L.
@@ -97,7 +97,7 @@ impl Convolution {
         let mut y = if self.odd && odd_transform(n, len) {
             resample(&self.modulo(&taps, u, n, n), len)?
         } else if n >= len + cut && !self.correlate && !alias {
-            causal_convolution(&taps, u)
+            causal(&taps, u)
         } else {
             self.modulo(&taps, u, n, len)
         };
@@ -114,19 +114,37 @@ impl Convolution {
         Ok(y)
     }
 
-    /// The first `count` elements of the circular convolution modulo `n`, or correlation (M03).
+    /// The first `count` elements of the circular convolution modulo `n`, or correlation (M03):
+    /// each product lands at `i + j`, or `i - j`, modulo `n`.
     fn modulo(&self, taps: &[f64], u: &[f64], n: usize, count: usize) -> Vec<f64> {
-        (0..count)
-            .map(|i| {
-                taps.iter().enumerate().fold(0.0, |sum, (j, &f)| {
-                    let j = j % n;
-                    // M03: conj on one spectrum turns i - j into i + j.
-                    let place = if self.correlate { i + j } else { i + n - j } % n;
-                    sum + f * u.get(place).copied().unwrap_or(0.0)
-                })
-            })
-            .collect()
+        let mut y = vec![0.0; n];
+        for (j, &f) in taps.iter().enumerate() {
+            let j = j % n;
+            // M03: conj on one spectrum turns i + j into i - j.
+            let start = if self.correlate { (n - j) % n } else { j };
+            // In two runs, so that no index is reduced one by one: up to n, and wrapped around.
+            let (before, after) = u.split_at(u.len().min(n - start));
+            for (y, &u) in y[start..].iter_mut().zip(before) {
+                *y += f * u;
+            }
+            for (y, &u) in y.iter_mut().zip(after) {
+                *y += f * u;
+            }
+        }
+        y.truncate(count);
+        y
     }
+}
+
+/// `y_i = sum_j f_j u_{i-j}`, tap by tap.
+fn causal(taps: &[f64], u: &[f64]) -> Vec<f64> {
+    let mut y = vec![0.0; u.len()];
+    for (j, &f) in taps.iter().enumerate() {
+        for (y, &u) in y[j..].iter_mut().zip(u) {
+            *y += f * u;
+        }
+    }
+    y
 }
 
 /// Whether an inverse transform without its length would go wrong, and still return `len` points:

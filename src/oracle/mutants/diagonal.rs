@@ -154,7 +154,7 @@ fn discretize(
     if on.on(EulerB) {
         (a, b) = ((lambda * dt).exp(), input * dt); // M39
     }
-    if on.on(MissingBilinearDenominator) {
+    if on.on(MissingBilinearDenominator) && disc == Discretization::Bilinear {
         b = input * dt; // M40
     }
     if on.on(BUndiscretised) {

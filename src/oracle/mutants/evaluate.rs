@@ -12,7 +12,7 @@ use super::diagonal::{self, DiagonalModel};
 use super::passing::{Model, Passing, closed_form, pass};
 use super::shift::{ShiftStage, shift_stage};
 use super::switches::Switches;
-use super::wiring::{finish, gate, head_row, load, outer, project};
+use super::wiring::{by_channel, finish, gate, head_row, load, outer, project};
 use crate::error::Error;
 use crate::flashconv::Chunking;
 use crate::h3::{Config, LayerState, Name, Parameters};
@@ -126,9 +126,10 @@ pub fn mutated_forward_in_chunks(
     chunk_len: usize,
 ) -> Result<Vec<(&'static str, Tensor<f64>)>, Error> {
     let run = prepare(parameters, input, state, Switches(mutants), chunk_len)?;
-    let q = project(&run, Name::QWeight, Name::QBias);
-    let k = project(&run, Name::KWeight, Name::KBias);
-    let v = project(&run, Name::VWeight, Name::VBias);
+    let u = by_channel(&run);
+    let q = project(&run, &u, Name::QWeight, Name::QBias);
+    let k = project(&run, &u, Name::KWeight, Name::KBias);
+    let v = project(&run, &u, Name::VWeight, Name::VBias);
     let (shift_on_v, shift_on_q) = (run.on.on(ShiftOnV), run.on.on(ShiftOnQ));
     let shifted = match () {
         () if shift_on_v => &v, // M19
@@ -149,7 +150,7 @@ pub fn mutated_forward_in_chunks(
         core::mem::swap(&mut queries, &mut values); // M21
     }
     let kv = outer(&run, keys, values);
-    let long = diagonal_stage(&run, queries, keys, values, &kv)?;
+    let long = diagonal_stage(&run, &u, queries, keys, values, &kv)?;
     let gated = gate(&run, queries, &long.ssm_out, &long.ungated);
     let output = finish(&run, &gated);
     Ok(vec![
@@ -239,6 +240,7 @@ fn long_kernel_len(run: &Run<'_>) -> usize {
 
 fn diagonal_stage(
     run: &Run<'_>,
+    input: &Tensor<f64>,
     queries: &Tensor<f64>,
     keys: &Tensor<f64>,
     values: &Tensor<f64>,
@@ -283,42 +285,34 @@ fn diagonal_stage(
             })?
         };
         let (key, value) = (head_row(run, b, h, d1), head_row(run, b, h, d2));
-        // The layer's input in the place of the value.
-        let layer_input: Vec<f64> = (0..sizes.len)
-            .map(|i| run.input.row(b * sizes.len + i)[value - sizes.channel(b, 0)])
-            .collect();
         let skipped = match () {
-            () if on.on(DTimesV) => values.row(value),  // M35a
-            () if on.on(DTimesShiftK) => keys.row(key), // M35b
-            () if on.on(DTimesInput) => &layer_input,   // M35c
+            () if on.on(DTimesV) => values.row(value),    // M35a
+            () if on.on(DTimesShiftK) => keys.row(key),   // M35b
+            () if on.on(DTimesInput) => input.row(value), // M35c
             () => &u,
         };
         let (y, beside) = (ssm_out.row_mut(r), ungated.row_mut(r));
         y.copy_from_slice(&passed.within);
-        for i in 0..sizes.len {
-            // M34: no skip.
-            let skip = if on.on(NoD) {
-                0.0
-            } else {
-                model.d * skipped[i]
-            };
-            let carried = passed.carried[i];
-            // M61, M36: added after the gate instead of before it.
-            *if on.on(CarryAfterGate) {
-                &mut beside[i]
-            } else {
-                &mut y[i]
-            } += carried;
-            *if on.on(DAfterGate) {
-                &mut beside[i]
-            } else {
-                &mut y[i]
-            } += skip;
+        // M61, M36: added after the gate instead of before it.
+        let place = if on.on(CarryAfterGate) {
+            &mut *beside
+        } else {
+            &mut *y
+        };
+        for (place, carried) in place.iter_mut().zip(&passed.carried) {
+            *place += carried;
+        }
+        let place = if on.on(DAfterGate) { beside } else { &mut *y };
+        if !on.on(NoD) {
+            // M34
+            for (place, u) in place.iter_mut().zip(skipped) {
+                *place += model.d * u;
+            }
         }
         activate(on, [GeluLong, GeluTanhLong, SiluLong], y); // M32
         let source = match () {
-            () if on.on(StateFromInput) => Some(layer_input.as_slice()), // M65a
-            () if on.on(StateFromV) => Some(values.row(value)),          // M65c
+            () if on.on(StateFromInput) => Some(input.row(value)), // M65a
+            () if on.on(StateFromV) => Some(values.row(value)),    // M65c
             () => None,
         };
         let saved = if run.snapshot(b) {

@@ -164,11 +164,19 @@ impl Model for ShiftModel {
     }
 
     fn rows(&self, x: &[f64], first: usize, len: usize) -> Vec<f64> {
+        if let Some(decay) = &self.decay {
+            let mut x = self.advance(x, first);
+            let row = |_| {
+                let y = dot(&self.c, &x);
+                x.iter_mut().zip(decay).for_each(|(x, r)| *x *= r);
+                y
+            };
+            return (0..len).map(row).collect();
+        }
         (first..first + len)
-            .map(|k| match (&self.decay, self.c.get(k..)) {
-                (Some(_), _) => dot(&self.c, &self.advance(x, k)),
-                (None, Some(taps)) => dot(taps, &x[..taps.len()]),
-                (None, None) => 0.0,
+            .map(|k| match self.c.get(k..) {
+                Some(taps) => dot(taps, &x[..taps.len()]),
+                None => 0.0,
             })
             .collect()
     }

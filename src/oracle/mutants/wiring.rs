@@ -52,18 +52,35 @@ pub(super) fn load(p: &Parameters<f64>, on: Switches<'_>) -> Result<Parameters<f
     })
 }
 
-/// `W u + b`, (batch, d, seq_len).
-pub(super) fn project(run: &Run<'_>, weight: Name, bias: Name) -> Tensor<f64> {
+/// The layer's input as (batch, d, seq_len).
+pub(super) fn by_channel(run: &Run<'_>) -> Tensor<f64> {
+    let sizes = run.sizes;
+    let mut channels = Tensor::filled([sizes.batch, sizes.d, sizes.len], 0.0);
+    for b in 0..sizes.batch {
+        for c in 0..sizes.d {
+            let row = channels.row_mut(sizes.channel(b, c));
+            for (i, place) in row.iter_mut().enumerate() {
+                *place = run.input.row(b * sizes.len + i)[c];
+            }
+        }
+    }
+    channels
+}
+
+/// `W u + b` of `u` (batch, d, seq_len), of the same shape.
+pub(super) fn project(run: &Run<'_>, u: &Tensor<f64>, weight: Name, bias: Name) -> Tensor<f64> {
     let sizes = run.sizes;
     let (w, bias) = (run.parameters.get(weight), run.parameters.get(bias));
-    let mut projected = Tensor::filled([sizes.batch, sizes.d, sizes.len], 0.0);
+    let mut projected = Tensor::filled(u.shape(), 0.0);
     for b in 0..sizes.batch {
         for c in 0..sizes.d {
             let row = projected.row_mut(sizes.channel(b, c));
-            for (i, place) in row.iter_mut().enumerate() {
-                let u = run.input.row(b * sizes.len + i);
-                *place = dot(&w[c * sizes.d..][..sizes.d], u) + bias[c];
+            for (j, &w) in w[c * sizes.d..][..sizes.d].iter().enumerate() {
+                for (place, &u) in row.iter_mut().zip(u.row(sizes.channel(b, j))) {
+                    *place += w * u;
+                }
             }
+            row.iter_mut().for_each(|place| *place += bias[c]);
         }
     }
     projected

@@ -70,7 +70,7 @@ super::rows! {
     Factor4 "M42" "factor_4" at "ssm_kernel"
         wrong "the conjugate modes written out and 2 Re as well"
         right "one of the two"
-        seen "plausible (the official code has both styles of helper)"
+        seen "plausible (the official code sums a kernel in both styles)"
         looks "kernel exactly double"
         fix "either write out the conjugate modes and take Re, or keep half of them and take 2 Re";
     RealBeforePower "M43" "real_before_power" at "ssm_kernel"
