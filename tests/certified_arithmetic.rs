@@ -593,7 +593,12 @@ fn rounding_is_decided_exactly() {
     let (mut decided, mut open, mut ties) = (0, 0, 0);
     for trial in 0..20_000 {
         let scale = 2f64.powi([0, -1060, 100, -130, -149][trial % 5]);
-        let x = rng.unit() * scale;
+        // Powers of two among them: there the gap below is half of the gap above.
+        let x = if rng.below(5) == 0 {
+            scale
+        } else {
+            rng.unit() * scale
+        };
         // Near x, at a middle between two floats or two f32, or anywhere.
         let half_gap = (x.abs().next_up() - x.abs()) / 2.0;
         let low = match rng.below(4) {
@@ -662,6 +667,13 @@ fn rounding_at_the_edges() {
     assert_eq!(Ball::from_f64(1e-60).rounded_f32(), Some(0.0));
     assert_eq!(Ball::UNKNOWN.rounded(), None);
     assert_eq!(Ball::UNKNOWN.rounded_f32(), None);
+    // Below a power of two floats are twice as dense.
+    let gap = 2f64.powi(-54);
+    assert_eq!(Ball::new([1.0, 0.0], gap).rounded(), Some(1.0));
+    assert_eq!(Ball::new([1.0, 0.0], gap.next_up()).rounded(), None);
+    let gap = 2f64.powi(-25);
+    assert_eq!(Ball::new([-1.0, 0.0], gap).rounded_f32(), Some(-1.0));
+    assert_eq!(Ball::new([-1.0, 0.0], gap.next_up()).rounded_f32(), None);
     // Rounding to f64 first would give 1 + 2^-24, a tie, and then 1.
     let x = Ball::new([1.0 + 2f64.powi(-24), 2f64.powi(-80)], 0.0);
     assert_eq!(x.rounded(), Some(1.0 + 2f64.powi(-24)));

@@ -25,7 +25,7 @@ fn any_float(rng: &mut Rng) -> f64 {
             3 => bits & !(0x7ff << 52),
             // Ordinary size.
             4 => (bits & !(0x7ff << 52)) | ((1013 + (bits >> 58)) << 52),
-            5 if bits % 5 == 0 => 0,
+            5 if bits.is_multiple_of(5) => 0,
             _ => bits,
         });
         if x.is_finite() {
