@@ -147,6 +147,7 @@ fn nested() {
     assert_eq!(y.derivative.derivative, M61::from_i64(20) * x.power(3));
 }
 
+/// A function with its name.
 type Named<T> = (&'static str, fn(T) -> T);
 
 fn functions<T: Real>() -> Vec<Named<T>> {

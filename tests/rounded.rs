@@ -11,8 +11,8 @@ mod common;
 
 use common::exact::Dyadic;
 use hungry_hippos::algebra::{
-    Ball, Bf16, ComplexScalar, Disc, F16, F32, F64, Field, Precision, Real, Ring, Rng,
-    RootsOfUnity, Rounded, RoundedDisc, Scalar, Tf32,
+    Ball, Bf16, ComplexScalar, Disc, F16, F32, F64, Field, LIBRARY_FACTOR, Precision, Real, Ring,
+    Rng, RootsOfUnity, Rounded, RoundedDisc, Scalar, Tf32,
 };
 use std::marker::PhantomData;
 use std::ops::{Add, Mul, Neg, Sub};
@@ -650,6 +650,7 @@ fn formats_are_what_they_are_called() {
     assert_eq!(Bf16::UNIT_ROUNDOFF, 2f64.powi(-8));
     assert_eq!(2.0 * F32::HALF_SMALLEST, f64::from(f32::from_bits(1)));
     assert_eq!(2.0 * F16::HALF_SMALLEST, 2f64.powi(-24));
+    const { assert!(LIBRARY_FACTOR >= 2.0) };
     // The emulation rounds to f32 as the hardware does.
     let mut rng = Rng::new(2);
     for _ in 0..20_000 {
