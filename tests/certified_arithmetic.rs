@@ -449,9 +449,15 @@ fn spreads_are_attained() {
             dyadic(z.1).add(&dyadic(r).mul(&dyadic(c.1))),
         )
     };
-    for _ in 0..40 {
+    for trial in 0..40 {
         let mut draw = || (rng.unit(), rng.unit());
-        let (z, w) = (draw(), draw());
+        let (mut z, mut w) = (draw(), draw());
+        match trial % 5 {
+            0 => z.1 = 0.0,
+            1 => (z.1, w.1) = (0.0, 0.0),
+            2 => (z.0, w.1) = (0.0, 0.0),
+            _ => {}
+        }
         let (r, s) = (draw().0.abs() / 4.0, draw().0.abs() / 4.0);
         let (dz, dw) = (
             Disc::new([z.0, 0.0], [z.1, 0.0], r),
@@ -502,12 +508,51 @@ fn spreads_are_attained() {
     }
 }
 
+/// A disc whose center is real holds numbers that are not, and so do its images: nothing may
+/// take the center's imaginary part, zero, for the number's.
+#[test]
+fn a_real_center_is_not_a_real_number() {
+    for (x, r) in [(0.5, 0.1), (-2.0, 0.25), (3.0, 1e-9), (-1e-3, 1e-4)] {
+        let z = Disc::new([x, 0.0], [0.0, 0.0], r);
+        let images = [
+            z,
+            -z,
+            z.conj(),
+            z + z,
+            z - Disc::ONE,
+            z * z,
+            z * Disc::ONE,
+            z.scale(Ball::from_f64(3.0)),
+            z.inverse().unwrap(),
+            Disc::ONE.divide(z).unwrap(),
+            z.power(3),
+            Ball::exp_complex(z),
+            Ball::phi1(z),
+            Ball::phi1_derivative(z),
+        ];
+        for (i, image) in images.into_iter().enumerate() {
+            // Each is conformal at the center, with a slope above 1e-6.
+            let im = image.im();
+            assert!(
+                !im.is_exact() && im.radius() > 1e-6 * r,
+                "image {i} of {z:?}: {im:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn inverses_of_discs() {
     let mut rng = Rng::new(12);
-    for _ in 0..500 {
+    for trial in 0..500 {
         let scale = 2f64.powi(rng.below(800) as i32 - 400);
-        let (x, y) = (scale * rng.unit(), scale * rng.unit());
+        let (mut x, mut y) = (scale * rng.unit(), scale * rng.unit());
+        // Centers on the axes as well: such a disc still holds numbers off the axis.
+        match trial % 5 {
+            0 => x = 0.0,
+            1 => y = 0.0,
+            _ => {}
+        }
         let radius = (x.abs() + y.abs()) * 2f64.powi(-(rng.below(100) as i32) - 2);
         let z = Disc::new([x, 0.0], [y, 0.0], radius);
         let inverse = z.inverse().unwrap();
@@ -593,7 +638,12 @@ fn rounding_is_decided_exactly() {
     let (mut decided, mut open, mut ties) = (0, 0, 0);
     for trial in 0..20_000 {
         let scale = 2f64.powi([0, -1060, 100, -130, -149][trial % 5]);
-        let x = rng.unit() * scale;
+        // Powers of two among them: there the gap below is half of the gap above.
+        let x = if rng.below(5) == 0 {
+            scale
+        } else {
+            rng.unit() * scale
+        };
         // Near x, at a middle between two floats or two f32, or anywhere.
         let half_gap = (x.abs().next_up() - x.abs()) / 2.0;
         let low = match rng.below(4) {
@@ -662,6 +712,13 @@ fn rounding_at_the_edges() {
     assert_eq!(Ball::from_f64(1e-60).rounded_f32(), Some(0.0));
     assert_eq!(Ball::UNKNOWN.rounded(), None);
     assert_eq!(Ball::UNKNOWN.rounded_f32(), None);
+    // Below a power of two floats are twice as dense.
+    let gap = 2f64.powi(-54);
+    assert_eq!(Ball::new([1.0, 0.0], gap).rounded(), Some(1.0));
+    assert_eq!(Ball::new([1.0, 0.0], gap.next_up()).rounded(), None);
+    let gap = 2f64.powi(-25);
+    assert_eq!(Ball::new([-1.0, 0.0], gap).rounded_f32(), Some(-1.0));
+    assert_eq!(Ball::new([-1.0, 0.0], gap.next_up()).rounded_f32(), None);
     // Rounding to f64 first would give 1 + 2^-24, a tie, and then 1.
     let x = Ball::new([1.0 + 2f64.powi(-24), 2f64.powi(-80)], 0.0);
     assert_eq!(x.rounded(), Some(1.0 + 2f64.powi(-24)));

@@ -732,6 +732,10 @@ fn complex_functions_of_wide_discs() {
         (0.3, 0.2, 0.5),
         (-1.5, 0.5, 0.25),
         (-1.5, 0.5, 2.0),
+        // Centers on the real axis: the disc still holds numbers that are not real.
+        (0.5, 0.0, 0.25),
+        (-2.5, 0.0, 0.5),
+        (3.0, 0.0, 1e-3),
         (0.2, 6.2, 0.125),
         (-30.0, 2.0, 0.5),
     ] {
