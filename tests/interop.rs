@@ -63,7 +63,7 @@ fn every_stage_of_every_form_in_float64() {
             let named = named_stages(&layer, &stages);
             assert!(named.len() >= 11, "all stages are there");
             for (stage, tensor) in named {
-                let saved = case.tensor(&stage, tensor.shape()).expect("saved");
+                let saved = case.tensor(stage, tensor.shape()).expect("saved");
                 let bound = FLOAT64_BOUND * largest(saved.data());
                 let what = format!("{name}, {form}, {stage}");
                 assert_close(&what, tensor.data(), saved.data(), bound);

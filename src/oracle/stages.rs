@@ -9,26 +9,29 @@ use crate::tensor::Tensor;
 /// The stages as they stand in files: name and array, the diagonal states as
 /// (batch d1 d2, H, m/2, 2).
 #[must_use]
-pub fn named_stages<T: Real>(layer: &Layer<T>, stages: &Stages<T>) -> Vec<(String, Tensor<T>)> {
+pub fn named_stages<T: Real>(
+    layer: &Layer<T>,
+    stages: &Stages<T>,
+) -> Vec<(&'static str, Tensor<T>)> {
     let len = stages.output.shape()[1];
     let mut named = vec![
-        ("q".to_string(), stages.q.clone()),
-        ("k".to_string(), stages.k.clone()),
-        ("v".to_string(), stages.v.clone()),
-        ("shift_kernel".to_string(), layer.shift_kernel(len)),
-        ("shift_k".to_string(), stages.shift_k.clone()),
-        ("kv".to_string(), stages.kv.clone()),
-        ("ssm_kernel".to_string(), layer.ssm_kernel(len)),
-        ("gated".to_string(), stages.gated.clone()),
-        ("output".to_string(), stages.output.clone()),
-        ("final_state_k".to_string(), stages.state.shift.clone()),
+        ("q", stages.q.clone()),
+        ("k", stages.k.clone()),
+        ("v", stages.v.clone()),
+        ("shift_kernel", layer.shift_kernel(len)),
+        ("shift_k", stages.shift_k.clone()),
+        ("kv", stages.kv.clone()),
+        ("ssm_kernel", layer.ssm_kernel(len)),
+        ("gated", stages.gated.clone()),
+        ("output", stages.output.clone()),
+        ("final_state_k", stages.state.shift.clone()),
         (
-            "final_state".to_string(),
+            "final_state",
             flat_diagonal_state::<T>(&stages.state.diagonal),
         ),
     ];
     if let Some(ssm_out) = &stages.ssm_out {
-        named.insert(7, ("ssm_out".to_string(), ssm_out.clone()));
+        named.insert(7, ("ssm_out", ssm_out.clone()));
     }
     named
 }
@@ -46,7 +49,11 @@ impl Case {
         T::Complex: RootsOfUnity,
     {
         let (layer, input, state) = self.in_precision::<T>()?;
-        let mut named = named_stages(&layer, &layer.forward(form, &input, state.as_ref())?);
+        let stages = layer.forward(form, &input, state.as_ref())?;
+        let mut named: Vec<_> = named_stages(&layer, &stages)
+            .into_iter()
+            .map(|(name, stage)| (name.to_string(), stage))
+            .collect();
         if gradients {
             named.extend(self.gradients(form)?);
         }

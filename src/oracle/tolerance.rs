@@ -129,12 +129,12 @@ pub fn error_scales<G: Growth>(
     Ok(named_stages(&layer, &stages)
         .into_iter()
         .map(|(name, scales)| {
-            let errors = match name.as_str() {
+            let errors = match name {
                 "shift_kernel" => Tensor::known(scales.shape(), shift.concat()),
                 "ssm_kernel" => Tensor::known(scales.shape(), diagonal.concat()),
                 _ => scales,
             };
-            (name, errors.map(ErrorScale::error))
+            (name.to_string(), errors.map(ErrorScale::error))
         })
         .collect())
 }

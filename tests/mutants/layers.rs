@@ -39,6 +39,20 @@ impl Subject {
     pub(crate) fn batch(&self) -> usize {
         self.input.shape()[0]
     }
+
+    /// The same layer with some parameters or choices replaced.
+    pub(crate) fn with(
+        &self,
+        change: impl Fn(&mut Config),
+        value: impl Fn(Name) -> Option<Vec<f64>>,
+    ) -> Parameters<f64> {
+        let mut config = self.p.config().clone();
+        change(&mut config);
+        Parameters::new(config, |name| {
+            Ok(value(name).unwrap_or_else(|| self.p.get(name).to_vec()))
+        })
+        .expect("still a layer")
+    }
 }
 
 pub(crate) const CASES: [&str; 6] = [
