@@ -148,6 +148,15 @@ impl<const W: usize> DiscN<W> {
         }
     }
 
+    /// The same disc, known to be real only if `argument` is: for a function's value at the center of
+    /// a disc, which may be real where the disc's other numbers are not.
+    pub(in crate::algebra) fn as_real_as(self, argument: Self) -> Self {
+        Self {
+            real: self.real && argument.real,
+            ..self
+        }
+    }
+
     /// The disc with its radius increased. A real number stays one: the error of an operation on
     /// real numbers is real.
     pub(in crate::algebra) fn widened(self, by: Bound) -> Self {
@@ -242,7 +251,7 @@ impl<const W: usize> DiscN<W> {
         } else {
             Bound::ZERO
         };
-        Some(center.widened(spread).scaled(-k))
+        Some(center.as_real_as(self).widened(spread).scaled(-k))
     }
 
     /// `2^k` times the number.

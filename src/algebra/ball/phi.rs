@@ -13,7 +13,8 @@ impl<const W: usize> DiscN<W> {
     fn exp_of_center(self) -> Self {
         let (x, y) = (self.real().center(), self.imaginary().center());
         let (sin, cos) = y.sin_cos_of_center();
-        Self::of_parts(cos, sin).times_real(x.exponential())
+        let value = Self::of_parts(cos, sin).times_real(x.exponential());
+        value.as_real_as(self)
     }
 
     /// `|e^{m+d} - e^m| <= |e^m| (e^r - 1)`.
@@ -78,7 +79,7 @@ impl<const W: usize> DiscN<W> {
         let (sin_half, _) = y.scaled(-1).sine_cosine();
         let exp = x.exponential();
         let re = x.exponential_minus_one() * cos - sin_half * sin_half.scaled(1);
-        let center = Self::of_parts(re, exp * sin);
+        let center = Self::of_parts(re, exp * sin).as_real_as(self);
         let spread = exp.magnitude() * BallN::<W>::exp_m1_of_radius(self.rad());
         center.widened(spread)
     }
