@@ -20,6 +20,7 @@ pub struct Case {
     parameters: Parameters<f64>,
     input: Tensor<f64>,
     state: Option<LayerState<f64>>,
+    chunk_len: Option<usize>,
 }
 
 impl Case {
@@ -47,11 +48,13 @@ impl Case {
         })?;
         let input = read_input(&file, &config)?;
         let state = read_state(&file, &config, &input)?;
+        let chunk_len = read_chunk_len(&file)?;
         Ok(Self {
             file,
             parameters,
             input,
             state,
+            chunk_len,
         })
     }
 
@@ -72,6 +75,13 @@ impl Case {
     #[must_use]
     pub fn state(&self) -> Option<&LayerState<f64>> {
         self.state.as_ref()
+    }
+
+    /// The chunk length (metadata `chunk_len`) at whose multiples, and at the end, the states
+    /// between chunks are stages of the case (`chunk_states_k`, `chunk_states`).
+    #[must_use]
+    pub fn chunk_len(&self) -> Option<usize> {
+        self.chunk_len
     }
 
     /// The whole file.
@@ -138,6 +148,9 @@ impl Case {
             writer.add(name.official(), Dtype::F64, &name.shape(config), value)?;
         }
         add(&mut writer, "input", Dtype::F64, &self.input)?;
+        if let Some(chunk_len) = self.chunk_len {
+            writer.metadata("chunk_len", &chunk_len.to_string())?;
+        }
         if let Some(state) = &self.state {
             writer.metadata("position", &state.position.to_string())?;
             add(&mut writer, "initial_state_k", Dtype::F64, &state.shift)?;
@@ -273,6 +286,17 @@ fn read_state(
             None => 0,
         },
     }))
+}
+
+/// The chunk length, if the file states one.
+fn read_chunk_len(file: &SafeTensors) -> Result<Option<usize>, Error> {
+    if !file.metadata().contains_key("chunk_len") {
+        return Ok(None);
+    }
+    match required(file, "chunk_len")? {
+        0 => Err(Error::value("metadata chunk_len", "0; expected at least 1")),
+        len => Ok(Some(len)),
+    }
 }
 
 /// A metadata string that must be there.

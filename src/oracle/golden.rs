@@ -17,7 +17,7 @@ pub const GOLDEN: &str = "hippos-golden/1";
 const SCALE: &str = "scale.";
 
 /// The stages in the order in which they are computed; others follow by name.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 14] = [
     "q",
     "k",
     "v",
@@ -30,6 +30,8 @@ const ORDER: [&str; 12] = [
     "output",
     "final_state_k",
     "final_state",
+    "chunk_states_k",
+    "chunk_states",
 ];
 
 /// One stage of a golden file.

@@ -1,7 +1,7 @@
 //! The golden suite: small cases, each for a reason, made from a seed.
 
 use super::case::{Case, FORMAT};
-use crate::algebra::{Real, Rng};
+use crate::algebra::{Matrix, Real, Rng};
 use crate::error::Error;
 use crate::h3::{Config, HeadOrder, Name, RealType};
 use crate::safetensors::{Dtype, FloatFormat, SafeTensors, Writer};
@@ -24,6 +24,19 @@ pub struct SuiteCase {
     /// Inputs before the first one of the case: the case begins from a state.
     position: Option<usize>,
     dt: (f64, f64),
+    /// States are saved after every chunk of this length.
+    chunk_len: Option<usize>,
+    /// Which of the layer's models is left on its own, if one is.
+    alone: Option<Alone>,
+}
+
+/// A layer in which all but one model is the identity, so that a stage is that model alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Alone {
+    /// `shift_k` is the shift model of the input, and `kv` and everything after it repeat it.
+    Shift,
+    /// `kv` is the input, `ssm_out` the diagonal model of it.
+    Diagonal,
 }
 
 /// The cases of the suite, in order.
@@ -47,6 +60,8 @@ pub fn suite() -> Vec<SuiteCase> {
         seq_len,
         position: None,
         dt: (0.05, 0.5),
+        chunk_len: None,
+        alone: None,
     };
     let with = |mut case: SuiteCase, change: fn(&mut SuiteCase)| {
         change(&mut case);
@@ -254,6 +269,102 @@ pub fn suite() -> Vec<SuiteCase> {
         ),
         case("29-one-channel", "one channel", (1, 1, 6), 1, 25),
         case("30-one-mode", "two taps, one mode", (3, 1, 2), 1, 20),
+        with(
+            case(
+                "31-shift-alone",
+                "the shift model on its own",
+                (2, 1, 7),
+                1,
+                26,
+            ),
+            |c| {
+                c.alone = Some(Alone::Shift);
+            },
+        ),
+        with(
+            case(
+                "32-shift-alone-resumed",
+                "the shift model from a state",
+                (2, 1, 7),
+                1,
+                18,
+            ),
+            |c| {
+                c.alone = Some(Alone::Shift);
+                c.position = Some(9);
+            },
+        ),
+        with(
+            case(
+                "33-diagonal-alone",
+                "the diagonal model on its own",
+                (2, 1, 8),
+                1,
+                26,
+            ),
+            |c| {
+                c.alone = Some(Alone::Diagonal);
+            },
+        ),
+        with(
+            case(
+                "34-diagonal-alone-resumed",
+                "the diagonal model from a state",
+                (2, 1, 8),
+                1,
+                18,
+            ),
+            |c| {
+                c.alone = Some(Alone::Diagonal);
+                c.position = Some(9);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case(
+                "35-diagonal-alone-long",
+                "one long convolution",
+                (1, 1, 16),
+                1,
+                600,
+            ),
+            |c| {
+                c.alone = Some(Alone::Diagonal);
+                c.dt = (0.01, 0.02);
+            },
+        ),
+        with(
+            case(
+                "36-chunks",
+                "FlashConv: the states after every chunk of 8",
+                (4, 1, 6),
+                2,
+                32,
+            ),
+            |c| {
+                c.chunk_len = Some(8);
+            },
+        ),
+        with(
+            case(
+                "37-chunks-ragged",
+                "chunks of 5, the last one of 3, head_dim 2, resumed",
+                (4, 2, 6),
+                1,
+                23,
+            ),
+            |c| {
+                c.chunk_len = Some(5);
+                c.position = Some(4);
+            },
+        ),
+        with(
+            case("38-stream", "the states after every token", (3, 1, 4), 1, 9),
+            |c| {
+                c.chunk_len = Some(1);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
     ]
 }
 
@@ -287,8 +398,15 @@ impl SuiteCase {
         for name in Name::ALL {
             let shape = name.shape(config);
             let size = shape.iter().product();
-            let values: Vec<f64> = (0..size).map(|_| self.parameter(name, rng)).collect();
+            let drawn = (0..size).map(|_| self.parameter(name, rng));
+            let mut values: Vec<f64> = drawn.collect();
+            if let Some(fixed) = self.alone.and_then(|alone| alone.fixes(name)) {
+                values = fixed(config);
+            }
             writer.add(name.official(), Dtype::F64, &shape, &values)?;
+        }
+        if let Some(chunk_len) = self.chunk_len {
+            writer.metadata("chunk_len", &chunk_len.to_string())?;
         }
         let mut random = |writer: &mut Writer, name: &str, shape: &[usize], size: f64| {
             let len = shape.iter().product();
@@ -338,6 +456,28 @@ impl SuiteCase {
             },
             Name::AImag => between(0.5, 6.0) * if rng.next_u64() >> 63 == 0 { 1.0 } else { -1.0 },
         })
+    }
+}
+
+impl Alone {
+    /// The value of a parameter that is not left random.
+    fn fixes(self, name: Name) -> Option<fn(&Config) -> Vec<f64>> {
+        let ones: fn(&Config) -> Vec<f64> = |config| vec![1.0; config.d_model];
+        match (self, name) {
+            // q = v = 1, and k and the output are the input and the gated stage themselves.
+            (_, Name::QWeight | Name::VWeight) => Some(|c| vec![0.0; c.d_model * c.d_model]),
+            (_, Name::KWeight | Name::OutputWeight) => {
+                Some(|c| Matrix::identity(c.d_model).entries().to_vec())
+            }
+            (_, Name::QBias | Name::VBias) => Some(ones),
+            (_, Name::KBias | Name::OutputBias) => Some(|c| vec![0.0; c.d_model]),
+            // The other model: no kernel, and a skip of one.
+            (Self::Shift, Name::C) => Some(|c| vec![0.0; c.n_heads() * c.n_modes() * 2]),
+            (Self::Shift, Name::D) => Some(|c| vec![1.0; c.n_heads()]),
+            (Self::Diagonal, Name::ShiftC) => Some(|c| vec![0.0; c.d_model * c.d_state]),
+            (Self::Diagonal, Name::ShiftD) => Some(ones),
+            _ => None,
+        }
     }
 }
 

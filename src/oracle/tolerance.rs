@@ -6,7 +6,7 @@
 //! of the reference's own text on [`ErrorScale`], or a term with its source.
 
 use super::case::Case;
-use super::stages::named_stages;
+use super::stages::{chunk_states, named_stages};
 use crate::algebra::{
     Ball, ComplexErrorScale, ComplexScalar, ErrorScale, Growth, LIBRARY_FACTOR, Real, Ring, modulus,
 };
@@ -126,8 +126,8 @@ pub fn error_scales<G: Growth>(
     let diagonal: Vec<_> = diagonal
         .map(|ssm| diagonal_kernel(ssm, kernel_len))
         .collect();
-    Ok(named_stages(&layer, &stages)
-        .into_iter()
+    let named = named_stages(&layer, &stages).into_iter();
+    let mut scales: Vec<(String, Tensor<f64>)> = named
         .map(|(name, scales)| {
             let errors = match name {
                 "shift_kernel" => Tensor::known(scales.shape(), shift.concat()),
@@ -136,7 +136,14 @@ pub fn error_scales<G: Growth>(
             };
             (name.to_string(), errors.map(ErrorScale::error))
         })
-        .collect())
+        .collect();
+    if let Some(chunk_len) = case.chunk_len() {
+        let run = |u: &Tensor<_>, state: &_| layer.forward_by(&analysis, u, Some(state));
+        let states = chunk_states(&layer, &input, state.as_ref(), chunk_len, run)?;
+        let errors = states.map(|(name, state)| (name, state.map(ErrorScale::error)));
+        scales.extend(errors);
+    }
+    Ok(scales)
 }
 
 /// The error scale of every gradient of a case, the larger of what a port may be off by that runs
