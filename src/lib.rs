@@ -13,7 +13,7 @@
 //! | [`flashconv`] | state passing, and the M_xy question |
 //! | [`h3`] | the layer: official parameters, every form, streaming |
 //! | [`safetensors`] | the file format |
-//! | [`oracle`] | case files |
+//! | [`oracle`] | case files, certified stages, tolerances, the golden suite, mutants, the check |
 
 pub mod algebra;
 pub mod attention;
