@@ -1,5 +1,4 @@
-//! The check: a port's stages against golden ones, a verdict, and if it fails the most likely
-//! mistake.
+#![doc = include_str!("../../../docs/13-golden.md")]
 
 mod candidate;
 mod diagnosis;
