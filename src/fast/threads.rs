@@ -1,0 +1,76 @@
+//! Sharing independent items out among threads.
+
+use super::diagonal::DiagonalScratch;
+use super::lanes::Element;
+use std::sync::{Mutex, PoisonError};
+
+/// The buffers of a number of threads, kept between calls.
+///
+/// A call takes as many threads as the workspace was made for. After the first call of a kind
+/// there is nothing left to allocate, beside what the system does to start a thread.
+#[derive(Clone, Debug)]
+pub struct Workspace<T: Element> {
+    pub(crate) threads: Vec<Scratch<T>>,
+}
+
+/// The buffers of one thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Scratch<T: Element> {
+    pub(crate) diagonal: DiagonalScratch<T>,
+}
+
+impl<T: Element> Workspace<T> {
+    /// Buffers for a number of threads; 0 is taken as 1.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        let scratch = || Scratch {
+            diagonal: DiagonalScratch::new(),
+        };
+        Self {
+            threads: (0..threads.max(1)).map(|_| scratch()).collect(),
+        }
+    }
+
+    /// How many threads it is for.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+}
+
+/// Works on every item, each thread with a scratch of its own.
+///
+/// An item is computed by one thread from its own data alone, so which thread takes it changes
+/// nothing: the results are the same bits for any number of threads. Items are taken one at a
+/// time, so a thread that is held up takes fewer.
+pub(crate) fn share<I, S>(items: I, scratch: &mut [S], work: impl Fn(&mut S, I::Item) + Sync)
+where
+    I: Iterator + Send,
+    S: Send,
+{
+    let Some((own, others)) = scratch.split_first_mut() else {
+        return;
+    };
+    if others.is_empty() {
+        items.for_each(|item| work(own, item));
+        return;
+    }
+    let items = Mutex::new(items);
+    let worker = |own: &mut S| {
+        loop {
+            // The lock is held for taking an item, not for working on it. Taking cannot leave
+            // the iterator half way, so a poisoned lock is as good as any.
+            let next = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+            match next {
+                Some(item) => work(own, item),
+                None => return,
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for other in others {
+            scope.spawn(|| worker(other));
+        }
+        worker(own);
+    });
+}

@@ -1,0 +1,4 @@
+//! The fast path computes the functions of the reference, at every level this machine has.
+
+mod diagonal;
+mod support;
