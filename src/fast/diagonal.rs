@@ -16,6 +16,7 @@
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
+use super::shift::split_parts;
 use super::threads::{Workspace, share};
 use crate::error::{Error, check_len};
 use num_complex::Complex;
@@ -170,8 +171,9 @@ impl<T: Element> DiagonalSsm<T> {
         self.pairs
     }
 
-    pub(crate) fn groups(&self) -> usize {
-        self.groups.len()
+    /// Pairs a state is stored in: with those that only fill the last register tile.
+    pub(crate) fn padded(&self) -> usize {
+        self.padded
     }
 
     /// The zero state for a batch of `streams` signals a model.
@@ -244,39 +246,30 @@ impl<T: Element> DiagonalSsm<T> {
             return Ok(());
         }
         // With no pairs there are no states to share out; an item then has an empty part.
-        let states = split_states(&mut state.lanes, each, u.batch() * self.groups.len());
+        let states = split_parts(&mut state.lanes, each, u.batch() * self.groups.len());
         let items = u
             .streams()
             .zip(y.streams_mut())
             .zip(states)
             .enumerate()
             .map(|(i, ((u, y), x))| (i % self.groups.len(), u, x, y));
-        share(items, &mut workspace.threads, |scratch, (group, u, x, y)| {
-            self.run_group(group, u, x, y, &mut scratch.diagonal);
-        });
+        share(
+            items,
+            &mut workspace.threads,
+            |scratch, (group, u, x, y)| {
+                self.run_group(group, u, x, y, &mut scratch.diagonal);
+            },
+        );
         Ok(())
     }
 
-    pub(crate) fn check_state(
-        &self,
-        state: &DiagonalState<T>,
-        streams: usize,
-    ) -> Result<(), Error> {
+    fn check_state(&self, state: &DiagonalState<T>, streams: usize) -> Result<(), Error> {
         check_len("streams of the state", state.streams, streams)?;
         check_len(
             "state of the diagonal models",
             state.lanes.len(),
             streams * self.groups.len() * self.padded,
         )
-    }
-
-    /// The states one stream and group at a time.
-    pub(crate) fn states<'a>(
-        &self,
-        state: &'a mut DiagonalState<T>,
-    ) -> impl Iterator<Item = &'a mut [[T::Lanes; 2]]> + use<'a, T> {
-        let count = state.streams * self.groups.len();
-        split_states(&mut state.lanes, self.padded, count)
     }
 
     /// One group of lanes over one signal each.
@@ -297,20 +290,6 @@ impl<T: Element> DiagonalSsm<T> {
             scratch,
         });
     }
-}
-
-/// `count` consecutive parts of `each`, empty ones where `each` is zero.
-fn split_states<L>(
-    mut rest: &mut [[L; 2]],
-    each: usize,
-    count: usize,
-) -> impl Iterator<Item = &mut [[L; 2]]> {
-    (0..count).map(move |_| {
-        let whole = core::mem::take(&mut rest);
-        let (part, others) = whole.split_at_mut(each.min(whole.len()));
-        rest = others;
-        part
-    })
 }
 
 /// Asks a level for its tile.
@@ -456,16 +435,13 @@ impl<T: Element> Blocks<'_, T> {
         }
         let done = blocks * BLOCK;
         let (u, y) = (&self.u[done..], &mut self.y[done..]);
-        steps::<T, S>(self.coefficients, u, &mut self.x, y);
+        steps::<T, S>(self.coefficients, u, self.x, y);
     }
 }
 
 /// `inputs[j][b] = u[b T + j]`; zeros for blocks that are not whole.
 #[inline(always)]
-fn gather<L: Copy, const B: usize>(u: &[L], inputs: &mut [[L; B]])
-where
-    L: Copy,
-{
+fn gather<L: Copy, const B: usize>(u: &[L], inputs: &mut [[L; B]]) {
     let blocks = u.as_chunks::<BLOCK>().0;
     for (b, block) in blocks.iter().enumerate() {
         for (row, &u) in inputs.iter_mut().zip(block) {
@@ -544,10 +520,7 @@ fn read<T: Element, S: Isa, const I: usize, const B: usize>(
     }
     let m_xy = coefficients.output.as_chunks::<I>().0;
     let slice = 2 * PAIRS_AT_ONCE;
-    for (states, m_xy) in states
-        .chunks(slice)
-        .zip(m_xy.chunks(slice * (BLOCK / I)))
-    {
+    for (states, m_xy) in states.chunks(slice).zip(m_xy.chunks(slice * (BLOCK / I))) {
         for (out, m_xy) in outputs.iter_mut().zip(m_xy.chunks_exact(states.len())) {
             *out = product::<T, S, I, B>(m_xy, states, *out);
         }

@@ -2,12 +2,18 @@
 
 mod diagonal;
 mod lanes;
+mod layer;
 mod level;
 mod panels;
+mod projection;
+mod shift;
 mod threads;
 
 pub use diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState};
 pub use lanes::{Element, Lanes};
+pub use layer::{FastLayer, FastState};
 pub use level::Level;
 pub use panels::Panels;
+pub use projection::Projection;
+pub use shift::{ShiftParameters, ShiftSsm, ShiftState};
 pub use threads::Workspace;

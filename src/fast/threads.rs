@@ -11,12 +11,28 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Clone, Debug)]
 pub struct Workspace<T: Element> {
     pub(crate) threads: Vec<Scratch<T>>,
+    /// Packed rows all threads read.
+    pub(crate) shared: Vec<T>,
+    /// A few packed rows, likewise.
+    pub(crate) few: Vec<T>,
+    /// Panels written by all threads, each its own.
+    pub(crate) panels: Vec<T::Lanes>,
+    /// Gated signals, likewise.
+    pub(crate) gated: Vec<T::Lanes>,
 }
 
 /// The buffers of one thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch<T: Element> {
     pub(crate) diagonal: DiagonalScratch<T>,
+    /// Packed rows of this thread.
+    pub(crate) packed: Vec<T>,
+    /// The beginning of a filter's input, with zeros before it.
+    pub(crate) window: Vec<T::Lanes>,
+    /// Queries, keys and values of a group of heads.
+    pub(crate) heads: Vec<T::Lanes>,
+    /// Two signals: what enters a diagonal model and what leaves it.
+    pub(crate) signals: Vec<T::Lanes>,
 }
 
 impl<T: Element> Workspace<T> {
@@ -25,9 +41,17 @@ impl<T: Element> Workspace<T> {
     pub fn new(threads: usize) -> Self {
         let scratch = || Scratch {
             diagonal: DiagonalScratch::new(),
+            packed: Vec::new(),
+            window: Vec::new(),
+            heads: Vec::new(),
+            signals: Vec::new(),
         };
         Self {
             threads: (0..threads.max(1)).map(|_| scratch()).collect(),
+            shared: Vec::new(),
+            few: Vec::new(),
+            panels: Vec::new(),
+            gated: Vec::new(),
         }
     }
 

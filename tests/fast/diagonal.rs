@@ -47,7 +47,8 @@ impl<T: Element> Trial<T> {
         let mut y = poison.clone();
         let mut workspace = Workspace::new(threads);
         let mut spoilt = ssm.zero_state(self.batch);
-        ssm.run(&poison, &mut spoilt, &mut y, &mut workspace).unwrap();
+        ssm.run(&poison, &mut spoilt, &mut y, &mut workspace)
+            .unwrap();
         let mut state = ssm.state_from(self.batch, |b, h, n| self.x0(b, h, n));
         ssm.run(&u, &mut state, &mut y, &mut workspace).unwrap();
         let mut states = Vec::new();
@@ -161,7 +162,9 @@ fn wrong_results_are_outside_the_bound() {
     };
     let got: Vec<f32> = (0..1000).map(|t| y[t * 16]).collect();
     assert!(!refuses(&got, &trial.bank, &x0));
-    let late: Vec<f32> = (0..1000usize).map(|t| y[t.saturating_sub(1) * 16]).collect();
+    let late: Vec<f32> = (0..1000usize)
+        .map(|t| y[t.saturating_sub(1) * 16])
+        .collect();
     assert!(refuses(&late, &trial.bank, &x0));
     assert!(refuses(&got, &trial.bank, &|_| Complex::new(0.0, 0.0)));
     let mut bank = trial.bank.clone();
@@ -180,10 +183,22 @@ fn wrong_shapes_are_refused() {
     let workspace = &mut Workspace::new(1);
     let mut state = ssm.zero_state(1);
     assert!(ssm.run(&u, &mut state, &mut y, workspace).is_ok());
-    assert!(ssm.run(&u, &mut ssm.zero_state(2), &mut y, workspace).is_err());
-    assert!(ssm.run(&Panels::zeros(1, 4, 2), &mut state, &mut y, workspace).is_err());
-    assert!(ssm.run(&u, &mut state, &mut Panels::zeros(1, 5, 3), workspace).is_err());
-    assert!(ssm.run(&u, &mut state, &mut Panels::zeros(2, 4, 3), workspace).is_err());
+    assert!(
+        ssm.run(&u, &mut ssm.zero_state(2), &mut y, workspace)
+            .is_err()
+    );
+    assert!(
+        ssm.run(&Panels::zeros(1, 4, 2), &mut state, &mut y, workspace)
+            .is_err()
+    );
+    assert!(
+        ssm.run(&u, &mut state, &mut Panels::zeros(1, 5, 3), workspace)
+            .is_err()
+    );
+    assert!(
+        ssm.run(&u, &mut state, &mut Panels::zeros(2, 4, 3), workspace)
+            .is_err()
+    );
     let mut short = bank.clone();
     short.b.pop();
     assert!(DiagonalSsm::<f32>::new(Level::detect(), &short).is_err());

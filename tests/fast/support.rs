@@ -6,7 +6,7 @@ use hungry_hippos::ssm::{Diagonal, Response, recurrence};
 use num_complex::Complex;
 
 /// Lengths and why.
-pub const LENGTHS: [(usize, &str); 12] = [
+pub(crate) const LENGTHS: [(usize, &str); 12] = [
     (1, "a single step"),
     (2, "shorter than anything"),
     (15, "one less than a block"),
@@ -22,7 +22,7 @@ pub const LENGTHS: [(usize, &str); 12] = [
 ];
 
 /// Holds `got` against `expected` with a bound for each element: length, finiteness, bound.
-pub fn assert_within<T: Element>(what: &str, got: &[T], expected: &[f64], bound: &[f64]) {
+pub(crate) fn assert_within<T: Element>(what: &str, got: &[T], expected: &[f64], bound: &[f64]) {
     assert_eq!(got.len(), expected.len(), "{what}: length");
     assert_eq!(got.len(), bound.len(), "{what}: length of the bound");
     for (i, ((got, expected), bound)) in got.iter().zip(expected).zip(bound).enumerate() {
@@ -37,7 +37,7 @@ pub fn assert_within<T: Element>(what: &str, got: &[T], expected: &[f64], bound:
 }
 
 /// The largest share of the bound that was used.
-pub fn share_used<T: Element>(got: &[T], expected: &[f64], bound: &[f64]) -> f64 {
+pub(crate) fn share_used<T: Element>(got: &[T], expected: &[f64], bound: &[f64]) -> f64 {
     let shares = got.iter().zip(expected).zip(bound);
     shares.fold(0.0, |worst, ((got, expected), bound)| {
         let error = (got.to_f64() - expected).abs();
@@ -46,19 +46,23 @@ pub fn share_used<T: Element>(got: &[T], expected: &[f64], bound: &[f64]) -> f64
 }
 
 /// Random numbers in [-1, 1), such as `T` can hold exactly.
-pub fn signal<T: Element>(len: usize, rng: &mut Rng) -> Vec<T> {
+pub(crate) fn signal<T: Element>(len: usize, rng: &mut Rng) -> Vec<T> {
     (0..len).map(|_| T::from_f64(rng.unit())).collect()
 }
 
 /// Random stable models, some of them with a pole close to the unit circle.
-pub fn models(models: usize, pairs: usize, rng: &mut Rng) -> DiagonalParameters {
+pub(crate) fn models(models: usize, pairs: usize, rng: &mut Rng) -> DiagonalParameters {
     let size = models * pairs;
     let complex = |rng: &mut Rng| Complex::new(rng.unit(), rng.unit());
     DiagonalParameters {
         pairs,
         a: (0..size)
             .map(|i| {
-                let radius = if i % 3 == 0 { 0.9995 } else { 0.75 + 0.24 * rng.unit() };
+                let radius = if i % 3 == 0 {
+                    0.9995
+                } else {
+                    0.75 + 0.24 * rng.unit()
+                };
                 Complex::from_polar(radius, 3.2 * rng.unit())
             })
             .collect(),
@@ -69,17 +73,17 @@ pub fn models(models: usize, pairs: usize, rng: &mut Rng) -> DiagonalParameters 
 }
 
 /// One model of a bank, as the reference has it, in double precision.
-pub fn reference_model(bank: &DiagonalParameters, h: usize) -> Diagonal<f64> {
+pub(crate) fn reference_model(bank: &DiagonalParameters, h: usize) -> Diagonal<f64> {
     let of = |all: &[Complex<f64>]| all[h * bank.pairs..(h + 1) * bank.pairs].to_vec();
     Diagonal::new(of(&bank.a), of(&bank.b), of(&bank.c), bank.d[h]).unwrap()
 }
 
 /// What the reference answers, and how far a run in unit roundoff `u` may be from it.
-pub struct Expected {
-    pub output: Vec<f64>,
-    pub output_bound: Vec<f64>,
-    pub state: Vec<Complex<f64>>,
-    pub state_bound: Vec<f64>,
+pub(crate) struct Expected {
+    pub(crate) output: Vec<f64>,
+    pub(crate) output_bound: Vec<f64>,
+    pub(crate) state: Vec<Complex<f64>>,
+    pub(crate) state_bound: Vec<f64>,
 }
 
 /// The reference's answer for one model in double precision, with an a-priori bound.
@@ -97,7 +101,7 @@ pub struct Expected {
 /// K0: whole sums of 16 inputs, of `2 pairs` states and 16 Toeplitz terms, rounded coefficients
 /// and the product with the input, and at most 15 last steps of the recurrence at 10 each:
 /// 2 (16 + 2 pairs + 16 + 4) + 150.
-pub fn expected<T: Element>(
+pub(crate) fn expected<T: Element>(
     bank: &DiagonalParameters,
     h: usize,
     u: &[f64],
@@ -106,7 +110,10 @@ pub fn expected<T: Element>(
     let model = reference_model(bank, h);
     let Response { output, state } = recurrence(&model, u, Some(x0)).unwrap();
     let k0 = 2.0 * (36.0 + 2.0 * bank.pairs as f64) + 150.0;
-    let (k1, unit) = (10.0 / 16.0 + 10.0 * f64::UNIT_ROUNDOFF / T::UNIT_ROUNDOFF, T::UNIT_ROUNDOFF);
+    let (k1, unit) = (
+        10.0 / 16.0 + 10.0 * f64::UNIT_ROUNDOFF / T::UNIT_ROUNDOFF,
+        T::UNIT_ROUNDOFF,
+    );
     let at = h * bank.pairs;
     let mut m0: Vec<f64> = x0.iter().map(|x| x.norm()).collect();
     let mut m1 = vec![0.0; bank.pairs];
@@ -121,7 +128,10 @@ pub fn expected<T: Element>(
         }
         output_bound.push(unit * sum);
     }
-    let state_bound = m0.iter().zip(&m1).map(|(m0, m1)| unit * (k0 * m0 + k1 * m1));
+    let state_bound = m0
+        .iter()
+        .zip(&m1)
+        .map(|(m0, m1)| unit * (k0 * m0 + k1 * m1));
     Expected {
         output,
         output_bound,
