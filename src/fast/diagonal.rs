@@ -402,7 +402,7 @@ impl<T: Element> Kernel for Blocks<'_, T> {
 impl<T: Element> Blocks<'_, T> {
     /// Whole blocks in tiles of `B`, what is left over a step at a time.
     #[inline(always)]
-    fn tiles<S: Isa, const I: usize, const B: usize>(mut self) {
+    fn tiles<S: Isa, const I: usize, const B: usize>(self) {
         let blocks = self.u.len() / BLOCK;
         if blocks > 0 {
             let DiagonalScratch {

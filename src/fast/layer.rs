@@ -1,8 +1,9 @@
 //! The whole layer.
 
 use super::diagonal::{DiagonalParameters, DiagonalSsm};
-use super::lanes::{Arithmetic, Element, Vector};
-use super::level::{Isa, Kernel, Level};
+use super::elementwise::multiply;
+use super::lanes::{Element, Vector};
+use super::level::Level;
 use super::panels::lane_groups;
 use super::projection::Weights;
 use super::shift::{ShiftParameters, ShiftSsm, split_parts};
@@ -481,44 +482,14 @@ impl<T: Element> FastLayer<T> {
                 for d1 in 0..d_h {
                     let copy = (b * d_h + d1) * d_h + d2;
                     let x = &mut diagonal[copy * padded..][..padded];
-                    self.level.run(Multiply::<T> {
-                        a: &heads[place(1, d1, b)],
-                        b: &heads[place(2, d2, b)],
-                        add: false,
-                        out: first,
-                    });
+                    let (k, v) = (&heads[place(1, d1, b)], &heads[place(2, d2, b)]);
+                    multiply::<T>(self.level, k, v, false, first);
                     self.diagonal.run_group(group, first, x, second, blocks);
                     let gated = &mut gated[d2 * rows + b * steps..][..steps];
-                    self.level.run(Multiply::<T> {
-                        a: &heads[place(0, d1, b)],
-                        b: second,
-                        add: d1 > 0,
-                        out: gated,
-                    });
+                    let q = &heads[place(0, d1, b)];
+                    multiply::<T>(self.level, q, second, d1 > 0, gated);
                 }
             }
-        }
-    }
-}
-
-/// `out = a b`, or `out += a b`.
-struct Multiply<'a, T: Element> {
-    a: &'a [T::Lanes],
-    b: &'a [T::Lanes],
-    add: bool,
-    out: &'a mut [T::Lanes],
-}
-
-impl<T: Element> Kernel for Multiply<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Isa>(self) {
-        let items = self.out.iter_mut().zip(self.a).zip(self.b);
-        if self.add {
-            items.for_each(|((out, &a), &b)| *out = a.fma::<S>(b, *out));
-        } else {
-            items.for_each(|((out, &a), &b)| *out = a.times(b));
         }
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../../docs/10-fast-path.md")]
 
 mod diagonal;
+mod elementwise;
 mod lanes;
 mod layer;
 mod level;

@@ -6,12 +6,13 @@ use super::panels::{Panels, lane_groups};
 use super::threads::{Workspace, share};
 use crate::error::{Error, check_len};
 
-/// Outputs a register tile: each tap is loaded once for so many multiply-adds.
-const fn outputs_of(accumulators: usize) -> usize {
+/// Neighbouring outputs that share a step of the input, and runs of them side by side, in a
+/// register tile: each vector loaded serves several multiply-adds.
+const fn tile_of(accumulators: usize) -> (usize, usize) {
     match accumulators {
-        24.. => 16,
-        6.. => 6,
-        _ => 3,
+        24.. => (4, 6),
+        6.. => (2, 3),
+        _ => (2, 1),
     }
 }
 
@@ -46,6 +47,9 @@ struct Taps<T: Element> {
     c: Vec<T::Lanes>,
     /// `f_j = sum_n C_n B_{n-j}`, `D` within `f_0`.
     kernel: Vec<T::Lanes>,
+    /// For `rows` neighbouring outputs: what output `i` takes from the input `m - 1 - k` steps
+    /// before the first of them, `f_{i + m - 1 - k}` or zero: [k][i].
+    tile: Vec<T::Lanes>,
     feedthrough: T::Lanes,
 }
 
@@ -71,11 +75,13 @@ impl<T: Element> ShiftSsm<T> {
         check_len("B", parameters.b.len(), size)?;
         check_len("C", parameters.c.len(), size)?;
         let width = T::Lanes::WIDTH;
+        let (rows, _) = level.run(TileOf);
         let groups = (0..lane_groups::<T>(models)).map(|group| {
             let mut taps = Taps {
                 b: vec![T::Lanes::ZERO; m],
                 c: vec![T::Lanes::ZERO; m],
                 kernel: vec![T::Lanes::ZERO; m.max(1)],
+                tile: Vec::new(),
                 feedthrough: T::Lanes::ZERO,
             };
             for h in group * width..models.min((group + 1) * width) {
@@ -92,6 +98,13 @@ impl<T: Element> ShiftSsm<T> {
                     put(to, if j == 0 { f + d } else { f });
                 }
                 put(&mut taps.feedthrough, d);
+            }
+            let m = taps.kernel.len();
+            for k in 0..m + rows - 1 {
+                for i in 0..rows {
+                    let tap = (i + m - 1).checked_sub(k).and_then(|j| taps.kernel.get(j));
+                    taps.tile.push(tap.copied().unwrap_or(T::Lanes::ZERO));
+                }
             }
             taps
         });
@@ -250,10 +263,10 @@ impl<T: Element> Kernel for Filter<'_, T> {
         if self.u.len() * 2 < self.taps.b.len() {
             return self.steps::<S>();
         }
-        match outputs_of(S::ACCUMULATORS) {
-            16 => self.filter::<S, 16>(),
-            6 => self.filter::<S, 6>(),
-            _ => self.filter::<S, 3>(),
+        match tile_of(S::ACCUMULATORS) {
+            (4, _) => self.filter::<S, 4, 6>(),
+            (_, 3) => self.filter::<S, 2, 3>(),
+            _ => self.filter::<S, 2, 1>(),
         }
     }
 }
@@ -280,10 +293,10 @@ impl<T: Element> Filter<'_, T> {
         }
     }
 
-    /// `y = f * u` in tiles of `R` outputs, then what the state adds to the first outputs and
+    /// `y = f * u` in tiles of `I B` outputs, then what the state adds to the first outputs and
     /// what the last inputs leave in the state.
     #[inline(always)]
-    fn filter<S: Isa, const R: usize>(self) {
+    fn filter<S: Isa, const I: usize, const B: usize>(self) {
         let Self {
             taps,
             u,
@@ -293,13 +306,13 @@ impl<T: Element> Filter<'_, T> {
         } = self;
         let m = taps.kernel.len();
         // The first outputs read a window that begins with zeros; the others read the input.
-        let head = u.len().min((m - 1).next_multiple_of(R));
+        let head = u.len().min((m - 1).next_multiple_of(I * B));
         window.clear();
         window.resize(m - 1, T::Lanes::ZERO);
         window.extend_from_slice(&u[..head]);
-        convolve::<T, S, R>(&taps.kernel, window, &mut y[..head]);
+        convolve::<T, S, I, B>(taps, window, &mut y[..head]);
         if head < u.len() {
-            convolve::<T, S, R>(&taps.kernel, &u[head + 1 - m..], &mut y[head..]);
+            convolve::<T, S, I, B>(taps, &u[head + 1 - m..], &mut y[head..]);
         }
         let m = x.len();
         for (t, y) in y.iter_mut().enumerate().take(m.saturating_sub(1)) {
@@ -325,33 +338,51 @@ impl<T: Element> Filter<'_, T> {
 
 /// `y[t] = sum_j f[j] u[t + m - 1 - j]`.
 #[inline(always)]
-fn convolve<T: Element, S: Isa, const R: usize>(
-    f: &[T::Lanes],
+fn convolve<T: Element, S: Isa, const I: usize, const B: usize>(
+    taps: &Taps<T>,
     u: &[T::Lanes],
     y: &mut [T::Lanes],
 ) {
-    let m = f.len();
-    let (tiles, rest) = y.as_chunks_mut::<R>();
-    let done = tiles.len() * R;
-    for (i, tile) in tiles.iter_mut().enumerate() {
-        let u = &u[i * R..][..R + m - 1];
-        let mut acc = [T::Lanes::ZERO; R];
-        for (j, &f) in f.iter().enumerate() {
-            let Some(u) = u[m - 1 - j..].first_chunk::<R>() else {
-                break;
-            };
-            for r in 0..R {
-                acc[r] = f.fma::<S>(u[r], acc[r]);
+    let m = taps.kernel.len();
+    let tile = taps.tile.as_chunks::<I>().0;
+    let done = y.len() / (I * B) * (I * B);
+    for start in (0..done).step_by(I * B) {
+        let u = &u[start..][..I * B + m - 1];
+        let mut acc = [[T::Lanes::ZERO; B]; I];
+        for (k, f) in tile.iter().enumerate() {
+            // Output b I + i reads input b I + k by the coefficient [k][i].
+            let u: [T::Lanes; B] = core::array::from_fn(|b| u[b * I + k]);
+            for i in 0..I {
+                for b in 0..B {
+                    acc[i][b] = f[i].fma::<S>(u[b], acc[i][b]);
+                }
             }
         }
-        *tile = acc;
+        let y = &mut y[start..][..I * B];
+        for b in 0..B {
+            for i in 0..I {
+                y[b * I + i] = acc[i][b];
+            }
+        }
     }
-    for (t, y) in rest.iter_mut().enumerate() {
-        let u = &u[done + t..][..m];
+    for (t, y) in y.iter_mut().enumerate().skip(done) {
+        let u = &u[t..][..m];
         let mut sum = T::Lanes::ZERO;
-        for (&f, &u) in f.iter().zip(u.iter().rev()) {
+        for (&f, &u) in taps.kernel.iter().zip(u.iter().rev()) {
             sum = f.fma::<S>(u, sum);
         }
         *y = sum;
+    }
+}
+
+/// Asks a level for its tile.
+struct TileOf;
+
+impl Kernel for TileOf {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn run<S: Isa>(self) -> (usize, usize) {
+        tile_of(S::ACCUMULATORS)
     }
 }
