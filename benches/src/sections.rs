@@ -4,7 +4,8 @@ use crate::contest::{Contestant, Python, contest, seconds};
 use crate::peers::RealFft;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
-    DiagonalParameters, DiagonalSsm, FastLayer, Level, Panels, Projection, Workspace,
+    DiagonalParameters, DiagonalSsm, Element, FastLayer, Level, LongConvolution, Panels, Projection,
+    Workspace,
 };
 use hungry_hippos::h3::{Config, HeadOrder, Name, Parameters, RealType};
 use hungry_hippos::ssm::Discretization;
@@ -13,10 +14,11 @@ use std::cell::RefCell;
 
 type Section = fn(&mut Option<Python>);
 
-pub const ALL: [(&str, Section); 5] = [
+pub const ALL: [(&str, Section); 6] = [
     ("peak", peak),
     ("product", product),
     ("diagonal", diagonal),
+    ("convolution", convolution),
     ("layer", layer),
     ("step", step),
 ];
@@ -213,6 +215,51 @@ fn diagonal(python: &mut Option<Python>) {
     }
 }
 
+/// Both sides with the kernel's spectrum included. The crate's signals are in panels of lanes,
+/// realfft's one channel after another: each in its own.
+fn convolution_in<T: Element + realfft::FftNum>(name: &str) {
+    let lengths = [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 1000, 3000, 10007];
+    for len in lengths {
+        let channels = if len > 8192 { 64 } else { 192 };
+        let per = (len * channels) as f64;
+        let rows: Vec<T> = random(len * channels, 3).iter().map(|&x| T::from_f32(x).unwrap()).collect();
+        let u = Panels::from_rows(1, len, channels, &rows).unwrap();
+        let mut y = Panels::zeros(1, len, channels);
+        let mut workspace = Workspace::new(1);
+        let mut both = LongConvolution::new(Level::detect(), channels, len);
+        let mut known = both.clone();
+        known.set_kernels(&u, &mut workspace).unwrap();
+        let mut second = (Panels::zeros(1, len, channels), Workspace::new(1));
+        let mut fft = RealFft::<T>::new(len);
+        let mut out = vec![<T as hungry_hippos::algebra::Ring>::ZERO; len * channels];
+        let all = vec![
+            Contestant::new("fast", || {
+                seconds(|| {
+                    both.set_kernels(&u, &mut workspace).unwrap();
+                    both.run(&u, &mut y, &mut workspace).unwrap();
+                }) / per
+            }),
+            Contestant::new("realfft", || {
+                seconds(|| {
+                    for (u, y) in rows.chunks(len).zip(out.chunks_mut(len)) {
+                        fft.kernel(u);
+                        fft.convolve(u, None, y);
+                    }
+                }) / per
+            }),
+            Contestant::new("fast, spectrum known", || {
+                seconds(|| known.run(&u, &mut second.0, &mut second.1).unwrap()) / per
+            }),
+        ];
+        contest(&format!("long convolution, {channels} channels, L {len}, {name}, 1 thread"), "ns", 1e-9, all);
+    }
+}
+
+fn convolution(_: &mut Option<Python>) {
+    convolution_in::<f32>("f32");
+    convolution_in::<f64>("f64");
+}
+
 fn parameters() -> Parameters<f64> {
     let config = Config {
         d_model: D,
@@ -248,7 +295,7 @@ fn parameters() -> Parameters<f64> {
 fn layer(python: &mut Option<Python>) {
     let python = RefCell::new(python);
     let p = parameters();
-    for len in [2048] {
+    for len in [2048, 32768] {
         let u = random(len * D, 5);
         for threads in [1, 2] {
             let layer = FastLayer::<f32>::new(Level::detect(), &p).unwrap();

@@ -1,5 +1,6 @@
 #![doc = include_str!("../../docs/10-fast-path.md")]
 
+mod convolution;
 mod diagonal;
 mod elementwise;
 mod lanes;
@@ -9,7 +10,9 @@ mod panels;
 mod projection;
 mod shift;
 mod threads;
+mod transform;
 
+pub use convolution::LongConvolution;
 pub use diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState};
 pub use lanes::{Element, Lanes};
 pub use layer::{FastLayer, FastState};

@@ -31,6 +31,8 @@ pub(crate) struct Scratch<T: Element> {
     pub(crate) window: Vec<T::Lanes>,
     /// Queries, keys and values of a group of heads.
     pub(crate) heads: Vec<T::Lanes>,
+    /// Points of a transform.
+    pub(crate) points: Vec<[T::Lanes; 2]>,
     /// Two signals: what enters a diagonal model and what leaves it.
     pub(crate) signals: Vec<T::Lanes>,
 }
@@ -44,6 +46,7 @@ impl<T: Element> Workspace<T> {
             packed: Vec::new(),
             window: Vec::new(),
             heads: Vec::new(),
+            points: Vec::new(),
             signals: Vec::new(),
         };
         Self {
