@@ -1,10 +1,10 @@
 //! Long convolution with arbitrary kernels.
 
-use super::lanes::{Arithmetic, Element, Vector};
+use super::lanes::{Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
 use super::threads::{Workspace, share};
-use super::transform::{Pair, Transform, round};
+use super::transform::{Pair, Transform, pointwise};
 use crate::error::{Error, check_len};
 
 /// Causal convolution of every channel with a kernel of its own, prepared for a level and a
@@ -129,11 +129,9 @@ impl<T: Element> Kernel for Spectrum<'_, T> {
     #[inline(always)]
     fn run<S: Isa>(self) {
         let n = self.transform.len();
-        self.transform.forward::<S>(self.kernel, self.spectrum);
-        let scale = T::Lanes::splat(T::from_f64(1.0 / n as f64));
-        for block in self.spectrum.chunks_mut(1 << n.trailing_zeros()) {
-            round(block.len(), |i| block[i] = block[i].map(|x| x.times(scale)));
-        }
+        let scale = T::from_f64(1.0 / n as f64);
+        self.transform
+            .forward::<S>(self.kernel, scale, self.spectrum);
     }
 }
 
@@ -157,16 +155,8 @@ impl<T: Element> Kernel for Convolve<'_, T> {
             u,
             y,
         } = self;
-        transform.forward::<S>(u, points);
-        let block = 1 << transform.len().trailing_zeros();
-        for (points, spectrum) in points.chunks_mut(block).zip(spectrum.chunks(block)) {
-            round(points.len(), |i| {
-                let ([a, b], [c, d]) = (points[i], spectrum[i]);
-                let re = b.fnma::<S>(d, a.times(c));
-                let im = b.fma::<S>(c, a.times(d));
-                points[i] = [re, im];
-            });
-        }
+        transform.forward::<S>(u, T::ONE, points);
+        pointwise::<T, S>(points, spectrum);
         transform.inverse::<S>(points, y);
     }
 }

@@ -52,6 +52,13 @@ pub trait Vector<T>: Copy + Debug + Send + Sync + 'static {
     fn store(&self, to: &mut [T]);
 }
 
+/// What [`Arithmetic::lanewise`] does in each lane. Not a closure, since a closure cannot be told
+/// to be inlined, and one that is not is compiled for the baseline.
+pub trait LaneMap<T, const I: usize, const O: usize> {
+    /// The image of one lane. `#[inline(always)]`.
+    fn map<S: Isa>(&self, x: [T; I]) -> [T; O];
+}
+
 /// The arithmetic, compiled per instruction set. Not re-exported: a sealed detail of [`Element`].
 pub trait Arithmetic<T>: Vector<T> {
     /// `self * b + c`, in one rounding where the level can.
@@ -64,8 +71,18 @@ pub trait Arithmetic<T>: Vector<T> {
     fn minus(self, b: Self) -> Self;
     /// `self * b`
     fn times(self, b: Self) -> Self;
-    /// `splat(lane i of self)`
-    fn broadcast(&self, i: usize) -> Self;
+    /// `a * b + c` of one lane, in one rounding where the level can.
+    fn fma_lane<S: Isa>(a: T, b: T, c: T) -> T;
+    /// `f` in every lane, from `I` vectors to `O`.
+    ///
+    /// One loop over lanes around all of `f`, for computations whose intermediate values are used
+    /// more than once: chains of whole-vector operations are left to the compiler's straight-line
+    /// vectorizer, which gives up on those, while a loop of a body too long to be unrolled is
+    /// vectorized as a loop.
+    fn lanewise<S: Isa, const I: usize, const O: usize>(
+        a: [Self; I],
+        f: &impl LaneMap<T, I, O>,
+    ) -> [Self; O];
 }
 
 macro_rules! lanes {
@@ -171,8 +188,28 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn broadcast(&self, i: usize) -> Self {
-                Self([self.0[i]; $width])
+            fn fma_lane<S: Isa>(a: $float, b: $float, c: $float) -> $float {
+                if S::FMA { a.mul_add(b, c) } else { a * b + c }
+            }
+
+            #[inline(always)]
+            fn lanewise<S: Isa, const I: usize, const O: usize>(
+                a: [Self; I],
+                f: &impl LaneMap<$float, I, O>,
+            ) -> [Self; O] {
+                let mut out = [Self::ZERO; O];
+                for l in 0..$width {
+                    // Counted loops: with iterators here the whole is not vectorized.
+                    let mut lane = [0.0; I];
+                    for k in 0..I {
+                        lane[k] = a[k].0[l];
+                    }
+                    let lane = f.map::<S>(lane);
+                    for k in 0..O {
+                        out[k].0[l] = lane[k];
+                    }
+                }
+                out
             }
         }
     };

@@ -10,7 +10,7 @@
 //! visited depth first, so that what fits a cache stays in it, and nothing is ever permuted: the
 //! inverse undoes the nodes in reverse.
 
-use super::lanes::{Arithmetic, Element, Vector};
+use super::lanes::{Arithmetic, Element, LaneMap, Vector};
 use super::level::Isa;
 use core::f64::consts::TAU;
 
@@ -67,7 +67,7 @@ impl<T: Element> Transform<T> {
             let n = size(radix);
             n * (4 * radix + 7 * (n / radix).ilog2() as usize)
         };
-        let radix = (2..=7).min_by_key(|&radix| cost(radix)).unwrap_or(4);
+        let radix = (3..=8).min_by_key(|&radix| cost(radix)).unwrap_or(4);
         let n = size(radix);
         let constant = |fraction: f64| {
             let (cos, sin) = turn(fraction);
@@ -114,19 +114,20 @@ impl<T: Element> Transform<T> {
         self.n
     }
 
-    /// The spectrum of the real signal `u` of at most `n` steps.
+    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`.
     #[inline(always)]
-    pub(super) fn forward<S: Isa>(&self, u: &[T::Lanes], x: &mut [Pair<T::Lanes>]) {
+    pub(super) fn forward<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
         match self.radix {
-            2 => self.first::<S, 2>(u, x),
-            3 => self.first::<S, 3>(u, x),
-            4 => self.first::<S, 4>(u, x),
-            5 => self.first::<S, 5>(u, x),
-            6 => self.first::<S, 6>(u, x),
-            _ => self.first::<S, 7>(u, x),
+            3 => self.first::<S, 3>(u, scale, x),
+            4 => self.first::<S, 4>(u, scale, x),
+            5 => self.first::<S, 5>(u, scale, x),
+            6 => self.first::<S, 6>(u, scale, x),
+            7 => self.first::<S, 7>(u, scale, x),
+            _ => self.first::<S, 8>(u, scale, x),
         }
         for node in &self.nodes {
-            split::<T, S>(node, &mut x[node.start..][..4 * node.quarter]);
+            let x = &mut x[node.start..][..4 * node.quarter];
+            fours::<T, S>(node.quarter, x, &Split(node.constants));
         }
     }
 
@@ -134,141 +135,226 @@ impl<T: Element> Transform<T> {
     #[inline(always)]
     pub(super) fn inverse<S: Isa>(&self, x: &mut [Pair<T::Lanes>], y: &mut [T::Lanes]) {
         for node in self.nodes.iter().rev() {
-            join::<T, S>(node, &mut x[node.start..][..4 * node.quarter]);
+            let x = &mut x[node.start..][..4 * node.quarter];
+            fours::<T, S>(node.quarter, x, &Join(node.constants));
         }
         match self.radix {
-            2 => self.last::<S, 2>(x, y),
             3 => self.last::<S, 3>(x, y),
             4 => self.last::<S, 4>(x, y),
             5 => self.last::<S, 5>(x, y),
             6 => self.last::<S, 6>(x, y),
-            _ => self.last::<S, 7>(x, y),
+            7 => self.last::<S, 7>(x, y),
+            _ => self.last::<S, 8>(x, y),
         }
     }
 
     /// The first step, from a real signal: output `k` is `sum_j t[k][j] u_j`.
     #[inline(always)]
-    fn first<S: Isa, const R: usize>(&self, u: &[T::Lanes], x: &mut [Pair<T::Lanes>]) {
+    fn first<S: Isa, const R: usize>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
         let part = self.n / R;
-        let roots = self.roots.as_chunks::<R>().0;
-        round(part, |i| {
+        let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
+            return;
+        };
+        let (cos, sin) = (Sums::<T, R>::new(roots, 0), Sums::<T, R>::new(roots, 1));
+        let mut i = 0;
+        loop {
             // Most signals reach into every part; the end of the last one is zeros.
             let mut a = [T::Lanes::ZERO; R];
-            for (j, a) in a.iter_mut().enumerate() {
+            for j in 0..R {
                 if let Some(&u) = u.get(j * part + i) {
-                    *a = u;
+                    a[j] = u.times(T::Lanes::splat(scale));
                 }
             }
+            let re = T::Lanes::lanewise::<S, R, R>(a, &cos);
+            let im = T::Lanes::lanewise::<S, R, R>(a, &sin);
             for k in 0..R {
-                let (mut re, mut im) = (a[0], T::Lanes::ZERO);
-                for j in 1..R {
-                    let [c, s] = roots[k][j];
-                    re = T::Lanes::splat(c).fma::<S>(a[j], re);
-                    im = T::Lanes::splat(s).fma::<S>(a[j], im);
-                }
-                x[k * part + i] = [re, im];
+                x[k * part + i] = [re[k], im[k]];
             }
-        });
+            i = next(i, part);
+            if i == 0 {
+                return;
+            }
+        }
     }
 
     /// The last step of the inverse: the real part of `sum_k conj(t[k][j]) x_k`.
     #[inline(always)]
     fn last<S: Isa, const R: usize>(&self, x: &[Pair<T::Lanes>], y: &mut [T::Lanes]) {
         let part = self.n / R;
-        let roots = self.roots.as_chunks::<R>().0;
-        round(part, |i| {
-            for j in 0..R {
-                let Some(y) = y.get_mut(j * part + i) else {
-                    break;
-                };
-                let mut re = T::Lanes::ZERO;
-                for k in 0..R {
-                    let ([c, s], [a, b]) = (roots[k][j], x[k * part + i]);
-                    re = T::Lanes::splat(c).fma::<S>(a, T::Lanes::splat(s).fma::<S>(b, re));
-                }
-                *y = re;
+        let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
+            return;
+        };
+        let cos = Sums::<T, R>::new(roots, 0).transposed();
+        let sin = Sums::<T, R>::new(roots, 1).transposed();
+        let mut i = 0;
+        loop {
+            let (mut re, mut im) = ([T::Lanes::ZERO; R], [T::Lanes::ZERO; R]);
+            for k in 0..R {
+                [re[k], im[k]] = x[k * part + i];
             }
-        });
+            let re = T::Lanes::lanewise::<S, R, R>(re, &cos);
+            let im = T::Lanes::lanewise::<S, R, R>(im, &sin);
+            for j in 0..R {
+                if let Some(y) = y.get_mut(j * part + i) {
+                    *y = re[j].plus(im[j]);
+                }
+            }
+            i = next(i, part);
+            if i == 0 {
+                return;
+            }
+        }
     }
 }
 
-/// `body(0), body(1), ..` for a power of two of rounds.
+/// The round after round `i` of a power of two of them, 0 after the last.
 ///
-/// The wrapping count is not one the compiler can reason about, and it must not: it would run
+/// A count that wraps is not one the compiler can reason about, and it must not: it would run
 /// neighbouring rounds side by side, gathering every lane by itself, instead of the lanes of one.
 #[inline(always)]
-pub(super) fn round(count: usize, mut body: impl FnMut(usize)) {
+fn next(i: usize, count: usize) -> usize {
     debug_assert!(count.is_power_of_two(), "{count} rounds");
+    (i + 1) & (count - 1)
+}
+
+/// `sum_j t[k][j] x_j` for every `k`.
+struct Sums<T, const R: usize>([[T; R]; R]);
+
+impl<T: Element, const R: usize> Sums<T, R> {
+    /// One part, real (0) or imaginary (1), of a matrix of roots.
+    #[inline(always)]
+    fn new(roots: &[[[T; 2]; R]; R], part: usize) -> Self {
+        let mut t = [[T::ZERO; R]; R];
+        for k in 0..R {
+            for j in 0..R {
+                t[k][j] = roots[k][j][part];
+            }
+        }
+        Self(t)
+    }
+
+    #[inline(always)]
+    fn transposed(&self) -> Self {
+        let mut t = [[T::ZERO; R]; R];
+        for k in 0..R {
+            for j in 0..R {
+                t[j][k] = self.0[k][j];
+            }
+        }
+        Self(t)
+    }
+}
+
+impl<T: Element, const R: usize> LaneMap<T, R, R> for Sums<T, R> {
+    #[inline(always)]
+    fn map<S: Isa>(&self, x: [T; R]) -> [T; R] {
+        let mut sums = [T::ZERO; R];
+        for k in 0..R {
+            sums[k] = self.0[k][0] * x[0];
+            for j in 1..R {
+                sums[k] = T::Lanes::fma_lane::<S>(self.0[k][j], x[j], sums[k]);
+            }
+        }
+        sums
+    }
+}
+
+/// `(a + w b, a - w b)` in six operations: four for the first, and the second as `2 a` less it.
+#[inline(always)]
+fn butterfly<T: Element, S: Isa>([cos, sin]: [T; 2], a: [T; 2], b: [T; 2]) -> ([T; 2], [T; 2]) {
+    let re = T::Lanes::fma_lane::<S>(-sin, b[1], T::Lanes::fma_lane::<S>(cos, b[0], a[0]));
+    let im = T::Lanes::fma_lane::<S>(sin, b[0], T::Lanes::fma_lane::<S>(cos, b[1], a[1]));
+    ([re, im], [a[0] + a[0] - re, a[1] + a[1] - im])
+}
+
+/// `(a + b, conj(w) (a - b))`.
+#[inline(always)]
+fn back<T: Element, S: Isa>([cos, sin]: [T; 2], a: [T; 2], b: [T; 2]) -> ([T; 2], [T; 2]) {
+    let (re, im) = (a[0] - b[0], a[1] - b[1]);
+    let turned = [
+        T::Lanes::fma_lane::<S>(sin, im, cos * re),
+        T::Lanes::fma_lane::<S>(-sin, re, cos * im),
+    ];
+    ([a[0] + b[0], a[1] + b[1]], turned)
+}
+
+/// A node into its four.
+struct Split<T>([T; 4]);
+
+impl<T: Element> LaneMap<T, 8, 8> for Split<T> {
+    #[inline(always)]
+    fn map<S: Isa>(&self, [a, b, c, d, e, f, g, h]: [T; 8]) -> [T; 8] {
+        let [cos, sin, cos2, sin2] = self.0;
+        let (b0, b2) = butterfly::<T, S>([cos2, sin2], [a, b], [e, f]);
+        let (b1, b3) = butterfly::<T, S>([cos2, sin2], [c, d], [g, h]);
+        let (c0, c1) = butterfly::<T, S>([cos, sin], b0, b1);
+        let (c2, c3) = butterfly::<T, S>([-sin, cos], b2, b3);
+        [c0[0], c0[1], c1[0], c1[1], c2[0], c2[1], c3[0], c3[1]]
+    }
+}
+
+/// Four nodes into one, times four.
+struct Join<T>([T; 4]);
+
+impl<T: Element> LaneMap<T, 8, 8> for Join<T> {
+    #[inline(always)]
+    fn map<S: Isa>(&self, [a, b, c, d, e, f, g, h]: [T; 8]) -> [T; 8] {
+        let [cos, sin, cos2, sin2] = self.0;
+        let (b0, b1) = back::<T, S>([cos, sin], [a, b], [c, d]);
+        let (b2, b3) = back::<T, S>([-sin, cos], [e, f], [g, h]);
+        let (a0, a2) = back::<T, S>([cos2, sin2], b0, b2);
+        let (a1, a3) = back::<T, S>([cos2, sin2], b1, b3);
+        [a0[0], a0[1], a1[0], a1[1], a2[0], a2[1], a3[0], a3[1]]
+    }
+}
+
+/// `f` of the four points `i`, `i + q`, `i + 2 q`, `i + 3 q`, in every lane, for all `i`.
+#[inline(always)]
+fn fours<T: Element, S: Isa>(q: usize, x: &mut [Pair<T::Lanes>], f: &impl LaneMap<T, 8, 8>) {
+    let (x0, rest) = x.split_at_mut(q);
+    let (x1, rest) = rest.split_at_mut(q);
+    let (x2, x3) = rest.split_at_mut(q);
     let mut i = 0;
     loop {
-        body(i);
-        i = (i + 1) & (count - 1);
+        let ([a, b], [c, d], [e, g], [h, k]) = (x0[i], x1[i], x2[i], x3[i]);
+        let all = T::Lanes::lanewise::<S, 8, 8>([a, b, c, d, e, g, h, k], f);
+        let [a, b, c, d, e, g, h, k] = all;
+        (x0[i], x1[i], x2[i], x3[i]) = ([a, b], [c, d], [e, g], [h, k]);
+        i = next(i, q);
         if i == 0 {
             return;
         }
     }
 }
 
-/// `(a + w b, a - w b)` in six operations: four for the first, and the second as `2 a` less it.
-#[inline(always)]
-fn butterfly<T: Element, S: Isa>(
-    [cos, sin]: Pair<T::Lanes>,
-    a: Pair<T::Lanes>,
-    b: Pair<T::Lanes>,
-) -> (Pair<T::Lanes>, Pair<T::Lanes>) {
-    let re = sin.fnma::<S>(b[1], cos.fma::<S>(b[0], a[0]));
-    let im = sin.fma::<S>(b[0], cos.fma::<S>(b[1], a[1]));
-    let other = [a[0].plus(a[0]).minus(re), a[1].plus(a[1]).minus(im)];
-    ([re, im], other)
+/// Products of two points each: the factors' parts, then the other factors'.
+struct Products;
+
+impl<T: Element> LaneMap<T, 16, 8> for Products {
+    #[inline(always)]
+    fn map<S: Isa>(&self, v: [T; 16]) -> [T; 8] {
+        let mut out = [T::ZERO; 8];
+        for p in 0..4 {
+            let (a, b, c, d) = (v[2 * p], v[2 * p + 1], v[8 + 2 * p], v[9 + 2 * p]);
+            out[2 * p] = T::Lanes::fma_lane::<S>(-b, d, a * c);
+            out[2 * p + 1] = T::Lanes::fma_lane::<S>(b, c, a * d);
+        }
+        out
+    }
 }
 
-/// `(a + b, conj(w) (a - b))`.
+/// `x y` for every point, four at a time; the last ones with zeros.
 #[inline(always)]
-fn back<T: Element, S: Isa>(
-    [cos, sin]: Pair<T::Lanes>,
-    a: Pair<T::Lanes>,
-    b: Pair<T::Lanes>,
-) -> (Pair<T::Lanes>, Pair<T::Lanes>) {
-    let (re, im) = (a[0].minus(b[0]), a[1].minus(b[1]));
-    let turned = [
-        sin.fma::<S>(im, cos.times(re)),
-        sin.fnma::<S>(re, cos.times(im)),
-    ];
-    ([a[0].plus(b[0]), a[1].plus(b[1])], turned)
-}
-
-/// One node into its four.
-#[inline(always)]
-fn split<T: Element, S: Isa>(node: &Node<T>, x: &mut [Pair<T::Lanes>]) {
-    let [cos, sin, cos2, sin2] = node.constants.map(T::Lanes::splat);
-    let (s, s2) = ([cos, sin], [cos2, sin2]);
-    let is = [T::Lanes::ZERO.minus(sin), cos];
-    let q = node.quarter;
-    let (x0, rest) = x.split_at_mut(q);
-    let (x1, rest) = rest.split_at_mut(q);
-    let (x2, x3) = rest.split_at_mut(q);
-    round(q, |i| {
-        let (b0, b2) = butterfly::<T, S>(s2, x0[i], x2[i]);
-        let (b1, b3) = butterfly::<T, S>(s2, x1[i], x3[i]);
-        (x0[i], x1[i]) = butterfly::<T, S>(s, b0, b1);
-        (x2[i], x3[i]) = butterfly::<T, S>(is, b2, b3);
-    });
-}
-
-/// Four nodes into one, times four.
-#[inline(always)]
-fn join<T: Element, S: Isa>(node: &Node<T>, x: &mut [Pair<T::Lanes>]) {
-    let [cos, sin, cos2, sin2] = node.constants.map(T::Lanes::splat);
-    let (s, s2) = ([cos, sin], [cos2, sin2]);
-    let is = [T::Lanes::ZERO.minus(sin), cos];
-    let q = node.quarter;
-    let (x0, rest) = x.split_at_mut(q);
-    let (x1, rest) = rest.split_at_mut(q);
-    let (x2, x3) = rest.split_at_mut(q);
-    round(q, |i| {
-        let (b0, b1) = back::<T, S>(s, x0[i], x1[i]);
-        let (b2, b3) = back::<T, S>(is, x2[i], x3[i]);
-        (x0[i], x2[i]) = back::<T, S>(s2, b0, b2);
-        (x1[i], x3[i]) = back::<T, S>(s2, b1, b3);
-    });
+pub(super) fn pointwise<T: Element, S: Isa>(x: &mut [Pair<T::Lanes>], y: &[Pair<T::Lanes>]) {
+    for (x, y) in x.chunks_mut(4).zip(y.chunks(4)) {
+        let mut from = [T::Lanes::ZERO; 16];
+        for (p, (x, y)) in x.iter().zip(y).enumerate() {
+            [from[2 * p], from[2 * p + 1]] = *x;
+            [from[8 + 2 * p], from[9 + 2 * p]] = *y;
+        }
+        let out = T::Lanes::lanewise::<S, 16, 8>(from, &Products);
+        for (p, x) in x.iter_mut().enumerate() {
+            *x = [out[2 * p], out[2 * p + 1]];
+        }
+    }
 }

@@ -76,7 +76,9 @@ fn every_length_at_every_level() {
 #[test]
 fn every_radix_at_every_level() {
     for level in Level::all() {
-        for len in [3, 5, 6, 7, 12, 20, 24, 28, 96, 112, 320, 1280, 1792, 2048, 3000] {
+        for len in [
+            3, 4, 5, 6, 7, 8, 12, 20, 24, 28, 96, 112, 320, 1280, 1792, 2048, 3000,
+        ] {
             check::<f64>(level, (1, 1, len, len), len, 3);
         }
     }
@@ -132,10 +134,38 @@ fn wrong_shapes_are_refused() {
     let mut convolution = LongConvolution::<f64>::new(Level::detect(), 3, 8);
     let (u, mut y) = (Panels::zeros(1, 8, 3), Panels::zeros(1, 8, 3));
     assert!(convolution.run(&u, &mut y, workspace).is_ok());
-    assert!(convolution.run(&Panels::zeros(1, 9, 3), &mut Panels::zeros(1, 9, 3), workspace).is_err());
-    assert!(convolution.run(&u, &mut Panels::zeros(1, 7, 3), workspace).is_err());
-    assert!(convolution.run(&Panels::zeros(1, 8, 2), &mut y, workspace).is_err());
-    assert!(convolution.set_kernels(&Panels::zeros(2, 8, 3), workspace).is_err());
-    assert!(convolution.set_kernels(&Panels::zeros(1, 8, 4), workspace).is_err());
-    assert!(convolution.set_kernels(&Panels::zeros(1, 80, 3), workspace).is_ok());
+    assert!(
+        convolution
+            .run(
+                &Panels::zeros(1, 9, 3),
+                &mut Panels::zeros(1, 9, 3),
+                workspace
+            )
+            .is_err()
+    );
+    assert!(
+        convolution
+            .run(&u, &mut Panels::zeros(1, 7, 3), workspace)
+            .is_err()
+    );
+    assert!(
+        convolution
+            .run(&Panels::zeros(1, 8, 2), &mut y, workspace)
+            .is_err()
+    );
+    assert!(
+        convolution
+            .set_kernels(&Panels::zeros(2, 8, 3), workspace)
+            .is_err()
+    );
+    assert!(
+        convolution
+            .set_kernels(&Panels::zeros(1, 8, 4), workspace)
+            .is_err()
+    );
+    assert!(
+        convolution
+            .set_kernels(&Panels::zeros(1, 80, 3), workspace)
+            .is_ok()
+    );
 }
