@@ -18,6 +18,7 @@ use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
 use super::shift::split_parts;
 use super::threads::{Workspace, share};
+use super::transform::Transform;
 use crate::error::{Error, check_len};
 use num_complex::Complex;
 
@@ -110,6 +111,49 @@ impl<T: Element> DiagonalScratch<T> {
             states: Vec::new(),
             outputs: Vec::new(),
         }
+    }
+}
+
+/// What a run does, and vector operations a step and group of lanes; `Display` says it in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The level.
+    pub level: Level,
+    /// Stored pairs a model.
+    pub pairs: usize,
+    /// Steps a block.
+    pub block: usize,
+    /// Whole blocks, run as matrix products.
+    pub blocks: usize,
+    /// Steps left over, run by the recurrence.
+    pub steps: usize,
+    /// Operations a step in a block.
+    pub operations: f64,
+    /// Operations a step of the recurrence.
+    pub recurrence: f64,
+    /// Points of a transform for a convolution with the impulse responses.
+    pub points: usize,
+    /// Its operations a step, the spectra of the impulse responses being known.
+    pub transform: f64,
+}
+
+impl core::fmt::Display for Plan {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "{}, {} pairs: {} blocks of {} steps as matrix products ({:.1} operations a step; the \
+             recurrence takes {:.1}), {} steps by the recurrence; from the zero state and without \
+             the final one, convolution with known spectra takes {:.1} ({} points)",
+            self.level,
+            self.pairs,
+            self.blocks,
+            self.block,
+            self.operations,
+            self.recurrence,
+            self.steps,
+            self.transform,
+            self.points,
+        )
     }
 }
 
@@ -261,6 +305,48 @@ impl<T: Element> DiagonalSsm<T> {
             },
         );
         Ok(())
+    }
+
+    /// The impulse responses of all models, `D` within the first tap: (1, len, models). No
+    /// exponential is taken for them: they are the models' own answers to an impulse.
+    ///
+    /// As the kernels of a [`LongConvolution`](super::LongConvolution) they give the outputs from
+    /// the zero state; see [`plan`](Self::plan) for when that is less work.
+    ///
+    /// # Errors
+    ///
+    /// Never for sizes that fit memory.
+    pub fn impulse_response(
+        &self,
+        len: usize,
+        workspace: &mut Workspace<T>,
+    ) -> Result<Panels<T>, Error> {
+        let mut u = Panels::zeros(1, len, self.models);
+        for stream in u.streams_mut() {
+            stream[0] = T::Lanes::splat(T::ONE);
+        }
+        let mut y = Panels::zeros(1, len, self.models);
+        self.run(&u, &mut self.zero_state(1), &mut y, workspace)?;
+        Ok(y)
+    }
+
+    /// What a run over so many steps does, and what it costs.
+    #[must_use]
+    pub fn plan(&self, seq_len: usize) -> Plan {
+        let (rows, _) = self.level.run(TileOf);
+        let pairs = self.padded as f64;
+        let size = Transform::<T>::size_for(seq_len);
+        Plan {
+            level: self.level,
+            pairs: self.pairs,
+            block: BLOCK,
+            blocks: seq_len / BLOCK,
+            steps: seq_len % BLOCK,
+            operations: 4.0 * pairs + 4.0 * pairs / BLOCK as f64 + (BLOCK + rows) as f64 / 2.0,
+            recurrence: 6.0 * pairs,
+            points: size.points,
+            transform: size.operations as f64 / seq_len.max(1) as f64,
+        }
     }
 
     fn check_state(&self, state: &DiagonalState<T>, streams: usize) -> Result<(), Error> {

@@ -416,7 +416,7 @@ impl<T: Element> FastLayer<T> {
             .chunks_exact_mut(d_h * rows)
             .zip(shift.zip(diagonal))
             .enumerate();
-        share(items, &mut workspace.threads, |scratch, item| {
+        share(items, workspace.threads_for(rows), |scratch, item| {
             let (group, (gated, (shift, diagonal))) = item;
             scratch.heads.resize(3 * d_h * rows, T::Lanes::ZERO);
             let first = 3 * group * d_h;

@@ -13,7 +13,7 @@ mod threads;
 mod transform;
 
 pub use convolution::LongConvolution;
-pub use diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState};
+pub use diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState, Plan};
 pub use lanes::{Element, Lanes};
 pub use layer::{FastLayer, FastState};
 pub use level::Level;

@@ -257,21 +257,19 @@ impl<T: Element> Weights<T> {
         workspace: &mut Workspace<T>,
         pack: impl Fn(usize, usize, &mut [T]) + Sync,
     ) {
-        let Workspace {
-            threads,
-            few,
-            panels,
-            ..
-        } = workspace;
+        let (mut few, mut panels) = (
+            core::mem::take(&mut workspace.few),
+            core::mem::take(&mut workspace.panels),
+        );
         few.resize(self.packed_len(rows), T::ZERO);
-        pack(0, rows, few);
+        pack(0, rows, &mut few);
         let step = rows * self.per_tile;
         panels.resize(step * self.vectors.div_ceil(self.per_tile), T::Lanes::ZERO);
         let items = panels.chunks_exact_mut(step).enumerate();
-        share(items, threads, |_, (i, out)| {
+        share(items, workspace.threads_for(rows), |_, (i, out)| {
             self.level.run(ToPanels {
                 tile: self.tile(i),
-                packed: few,
+                packed: &few,
                 rows,
                 out,
             });
@@ -283,6 +281,8 @@ impl<T: Element> Weights<T> {
                 }
             }
         }
+        workspace.few = few;
+        workspace.panels = panels;
     }
 }
 

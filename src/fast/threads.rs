@@ -58,6 +58,14 @@ impl<T: Element> Workspace<T> {
         }
     }
 
+    /// The threads worth waking for so many rows of a layer or projection: for one or two, reading
+    /// the weights takes a few times as long as starting a thread, and sharing it out was measured
+    /// to gain nothing.
+    pub(crate) fn threads_for(&mut self, rows: usize) -> &mut [Scratch<T>] {
+        let count = if rows <= 2 { 1 } else { self.threads.len() };
+        &mut self.threads[..count]
+    }
+
     /// How many threads it is for.
     #[must_use]
     pub fn threads(&self) -> usize {

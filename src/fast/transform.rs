@@ -36,6 +36,13 @@ pub(super) struct Transform<T> {
     nodes: Vec<Node<T>>,
 }
 
+/// How large a transform is and what a convolution with a known spectrum costs.
+pub(super) struct Size {
+    radix: usize,
+    pub(super) points: usize,
+    pub(super) operations: usize,
+}
+
 /// Cosine and sine of a fraction of a turn.
 fn turn(fraction: f64) -> (f64, f64) {
     let reduced = fraction - fraction.round();
@@ -53,22 +60,36 @@ fn turn(fraction: f64) -> (f64, f64) {
 }
 
 impl<T: Element> Transform<T> {
+    /// The cheapest size of at least `len` points.
+    pub(super) fn size_for(len: usize) -> Size {
+        let sizes = (3..=8).map(|radix| {
+            let (mut points, mut passes) = (radix, 0);
+            while points < len {
+                points *= 4;
+                passes += 1;
+            }
+            // A point: the first step has `radix - 1` terms in two parts, the last `radix`; a
+            // pass has 6 operations forward and 8 back; the product of spectra 4.
+            let operations = points * (4 * radix - 2 + 14 * passes + 4);
+            Size {
+                radix,
+                points,
+                operations,
+            }
+        });
+        let smallest = sizes.min_by_key(|size| size.operations);
+        smallest.unwrap_or(Size {
+            radix: 4,
+            points: 4,
+            operations: 0,
+        })
+    }
+
     /// The cheapest transform of at least `len` points.
     pub(super) fn of_at_least(len: usize) -> Self {
-        let size = |radix: usize| {
-            let mut n = radix;
-            while n < len {
-                n *= 4;
-            }
-            n
-        };
-        // Operations a point: the first step's sums of `radix` terms both ways and the passes.
-        let cost = |radix: usize| {
-            let n = size(radix);
-            n * (4 * radix + 7 * (n / radix).ilog2() as usize)
-        };
-        let radix = (3..=8).min_by_key(|&radix| cost(radix)).unwrap_or(4);
-        let n = size(radix);
+        let Size {
+            radix, points: n, ..
+        } = Self::size_for(len);
         let constant = |fraction: f64| {
             let (cos, sin) = turn(fraction);
             [T::from_f64(cos), T::from_f64(sin)]

@@ -205,3 +205,27 @@ fn wrong_shapes_are_refused() {
     assert!(ssm.state_part(&state, 0, 3, 0).is_none());
     assert!("avx9000".parse::<Level>().is_err());
 }
+
+/// Outputs by convolution with the models' own impulse responses are the recurrence's.
+#[test]
+fn impulse_responses_are_kernels() {
+    let trial = Trial::<f64>::new(1, 19, 7, 500, 11);
+    for level in Level::all() {
+        let ssm = DiagonalSsm::<f64>::new(level, &trial.bank).unwrap();
+        let workspace = &mut Workspace::new(1);
+        let kernels = ssm.impulse_response(500, workspace).unwrap().to_rows();
+        let impulse: Vec<f64> = (0..500).map(|t| f64::from(u8::from(t == 0))).collect();
+        for h in 0..19 {
+            let zero = vec![Complex::new(0.0, 0.0); 7];
+            let want = expected::<f64>(&trial.bank, h, &impulse, &zero);
+            let got: Vec<f64> = (0..500).map(|t| kernels[t * 19 + h]).collect();
+            assert_within("impulse response", &got, &want.output, &want.output_bound);
+        }
+        let plan = ssm.plan(500);
+        assert_eq!((plan.blocks, plan.steps), (31, 4));
+        assert!(plan.to_string().contains("31 blocks of 16 steps"), "{plan}");
+    }
+    let none = DiagonalSsm::<f64>::new(Level::detect(), &trial.bank).unwrap();
+    let empty = none.impulse_response(0, &mut Workspace::new(1)).unwrap();
+    assert_eq!(empty.seq_len(), 0);
+}
