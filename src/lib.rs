@@ -1,4 +1,19 @@
-//! map
+#![doc = include_str!("../README.md")]
+//!
+//! # Map of the crate
+//!
+//! In the order of the derivation; each module opens with its chapter.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`algebra`] | the numbers: traits, floats, the prime field, duals, certified balls |
+//! | [`ssm`] | the state space model: three structures, its forms, discretization |
+//! | [`fourier`] | transforms from the definition to the fused block FFT, causal convolution |
+//! | [`attention`] | softmax and linear attention, H3 as masked attention, surrogate matrices |
+//! | [`flashconv`] | state passing, and the M_xy question |
+//! | [`h3`] | the layer: official parameters, every form, streaming |
+//! | [`safetensors`] | the file format |
+//! | [`oracle`] | case files |
 
 pub mod algebra;
 pub mod attention;

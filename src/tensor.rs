@@ -54,6 +54,11 @@ impl<T: Copy> Tensor<T> {
         &self.data
     }
 
+    /// The elements, row-major, to be written.
+    pub(crate) fn data_mut(&mut self) -> &mut [T] {
+        &mut self.data
+    }
+
     /// The elements, row-major, taken out.
     #[must_use]
     pub fn into_data(self) -> Vec<T> {

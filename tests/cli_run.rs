@@ -409,3 +409,68 @@ fn the_output_is_a_case() {
         "{shown}"
     );
 }
+
+/// With `--grad` the gradients are written, in every form the same, and the file is a case that
+/// can be run backwards again. Without a fitting cotangent it is refused by name.
+#[test]
+fn gradients_are_written_or_the_cotangent_is_named() {
+    let folder = folder("grad");
+    let at = |name: &str| folder.join(name).to_str().expect("UTF-8").to_string();
+    let (first, second) = (at("first"), at("second"));
+    let args = ["--grad", "--form", "flashconv", "--chunk", "5"];
+    let output = hippos(
+        &[
+            &["run", &case("layer-v2-hd4-L32"), "--out", &first],
+            &args[..],
+        ]
+        .concat(),
+    );
+    assert!(output.status.success(), "{output:?}");
+    let output = hippos(&["run", &first, "--out", &second, "--grad"]);
+    assert!(output.status.success(), "{output:?}");
+    let (saved, again) = (open(&first), open(&second));
+    let official = open(&case("layer-v2-hd4-L32"));
+    let mut compared = 0;
+    for tensor in official.tensors().filter(|t| t.name.starts_with("grad.")) {
+        let expected = tensor.to_f64().expect("floats");
+        let scale = expected.iter().fold(0.0f64, |s, x| s.max(x.abs()));
+        for file in [&saved, &again] {
+            let ours = file.tensor(tensor.name).expect("written");
+            assert_eq!(ours.shape, tensor.shape);
+            for (x, y) in ours.to_f64().expect("floats").iter().zip(&expected) {
+                assert!((x - y).abs() <= 1e-11 * scale, "{}: {x} {y}", tensor.name);
+            }
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 18, "input and 17 parameters");
+    assert!(saved.get("g").is_some(), "the cotangent is passed on");
+
+    let out = at("none");
+    for (edit, named) in [
+        (Edit::of("layer-v1-hd1-L7").without("g"), "\"g\""),
+        (
+            Edit::of("layer-v1-hd1-L7").tensor("g", |_, shape, values| {
+                shape[1] -= 1;
+                values.truncate(shape.iter().product());
+            }),
+            "\"g\"",
+        ),
+    ] {
+        let bad = folder.join("bad");
+        edit.write(&bad);
+        let bad = bad.to_str().expect("UTF-8");
+        let output = hippos(&["run", bad, "--out", &out, "--grad"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(named), "{stderr}");
+        assert!(!Path::new(&out).exists(), "nothing is written");
+        // Without --grad nobody asks for a cotangent.
+        let output = hippos(&["run", bad, "--out", &at("forward")]);
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+fn open(path: &str) -> SafeTensors {
+    SafeTensors::open(Path::new(path)).expect("a file of tensors")
+}

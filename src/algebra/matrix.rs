@@ -115,6 +115,26 @@ impl<T: Ring> Matrix<T> {
         &self.entries[i * self.cols..(i + 1) * self.cols]
     }
 
+    /// The matrix with every entry replaced by its image.
+    pub fn map<U>(&self, f: impl FnMut(T) -> U) -> Matrix<U> {
+        Matrix {
+            rows: self.rows,
+            cols: self.cols,
+            entries: self.entries.iter().copied().map(f).collect(),
+        }
+    }
+
+    /// The entries, row by row.
+    #[must_use]
+    pub fn entries(&self) -> &[T] {
+        &self.entries
+    }
+
+    /// As [`row`](Self::row), to be written.
+    pub(crate) fn row_mut(&mut self, i: usize) -> &mut [T] {
+        &mut self.entries[i * self.cols..(i + 1) * self.cols]
+    }
+
     /// The transposed matrix.
     #[must_use]
     pub fn transpose(&self) -> Self {

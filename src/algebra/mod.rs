@@ -3,25 +3,31 @@
 pub mod ball;
 mod complex;
 mod dual;
+mod error_scale;
 mod float;
 mod m61;
 mod matrix;
+mod precision;
 mod real;
 mod ring;
 mod roots;
-pub mod rounded;
+mod rounded;
 mod sample;
 mod scalar;
 
 pub use ball::{Ball, Disc};
 pub use dual::Dual;
+pub use error_scale::{ComplexErrorScale, ErrorScale, Growth, Probable, Worst};
 pub use m61::M61;
 pub use matrix::Matrix;
+pub use precision::{Bf16, F16, F32, F64, Precision, Tf32};
 pub use real::Real;
 pub use ring::{Field, Ring};
 pub use roots::RootsOfUnity;
+pub use rounded::{LIBRARY_FACTOR, Rounded, RoundedDisc};
 pub use sample::{Rng, Sample};
 pub use scalar::{ComplexScalar, Scalar};
 
+pub(crate) use error_scale::modulus;
 pub(crate) use real::complex_exp;
 pub(crate) use ring::dot;

@@ -1,10 +1,12 @@
 #![doc = include_str!("../../docs/06-flashconv.md")]
 
+mod adjoint;
 mod chunks;
 mod conventions;
 mod fused;
 mod state_passing;
 
+pub use adjoint::{flashconv_adjoint, flashconv_adjoint_from};
 pub use chunks::Chunking;
 pub use conventions::{Convention, MatrixSet};
 pub use fused::ChunkConvolution;

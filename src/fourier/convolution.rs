@@ -150,7 +150,7 @@ fn prepare<'a, T>(f: &'a [T], u: &[T]) -> Result<Option<(&'a [T], usize)>, Error
 }
 
 /// A real signal as a complex one, padded with zeros to `n`.
-fn embed<T: Scalar>(x: &[T], n: usize) -> Vec<T::Complex> {
+pub(super) fn embed<T: Scalar>(x: &[T], n: usize) -> Vec<T::Complex> {
     let mut z: Vec<T::Complex> = x.iter().map(|&x| T::Complex::from_base(x)).collect();
     z.resize(n, T::Complex::from_base(T::ZERO));
     z
@@ -162,6 +162,6 @@ fn multiply<C: ComplexScalar>(a: &[C], b: &[C]) -> Vec<C> {
 
 /// The real parts of the first `len` elements. The imaginary parts are zero up to rounding,
 /// and over `M61` exactly.
-fn real_parts<C: ComplexScalar>(z: &[C], len: usize) -> Vec<C::Base> {
+pub(super) fn real_parts<C: ComplexScalar>(z: &[C], len: usize) -> Vec<C::Base> {
     z[..len].iter().map(|z| z.re()).collect()
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../../docs/04-fourier.md")]
 
+pub mod adjoint;
 pub mod block;
 pub mod convolution;
 pub mod dft;

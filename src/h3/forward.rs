@@ -1,11 +1,11 @@
 //! The forward pass, every stage of it kept.
 
 use super::form::Form;
-use super::layer::{Layer, LayerState};
+use super::layer::{Layer, LayerState, Linear};
 use crate::algebra::{Matrix, Ring, RootsOfUnity, Scalar};
 use crate::attention::masked_attention;
 use crate::error::Error;
-use crate::ssm::{StateSpace, toeplitz_matrix};
+use crate::ssm::{Diagonal, Response, Shift, StateSpace, toeplitz_matrix};
 use crate::tensor::Tensor;
 
 /// What the layer computed, stage by stage, under the names of the files.
@@ -67,29 +67,82 @@ where
     }
 }
 
+/// How the models inside a layer respond: a [`Form`], or an analysis that stands for all of them.
+pub(crate) trait Respond<T: Scalar> {
+    /// A shift model's response, its kernel cut to `window`.
+    fn shift(
+        &self,
+        ssm: &Shift<T>,
+        u: &[T],
+        x0: &[T],
+        window: usize,
+    ) -> Result<Response<Shift<T>>, Error>;
+
+    /// A diagonal model's response, its kernel cut to `window`.
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<T>,
+        u: &[T],
+        x0: &[T::Complex],
+        window: usize,
+    ) -> Result<Response<Diagonal<T>>, Error>;
+
+    /// What becomes of a number that leaves a projection (`inward`) or enters the last one: a port
+    /// may change its precision there.
+    fn cross(&self, x: T, _inward: bool) -> T {
+        x
+    }
+}
+
+impl<T> Respond<T> for Form
+where
+    T: Scalar,
+    T::Complex: RootsOfUnity,
+{
+    fn shift(
+        &self,
+        ssm: &Shift<T>,
+        u: &[T],
+        x0: &[T],
+        window: usize,
+    ) -> Result<Response<Shift<T>>, Error> {
+        self.respond_within(ssm, u, Some(x0), window)
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<T>,
+        u: &[T],
+        x0: &[T::Complex],
+        window: usize,
+    ) -> Result<Response<Diagonal<T>>, Error> {
+        self.respond_within(ssm, u, Some(x0), window)
+    }
+}
+
 /// The sizes every stage needs.
 #[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    len: usize,
-    d: usize,
-    d_h: usize,
-    heads: usize,
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) len: usize,
+    pub(super) d: usize,
+    pub(super) d_h: usize,
+    pub(super) heads: usize,
 }
 
 impl Sizes {
     /// The row of a (batch, d, seq_len) stage.
-    fn channel(self, b: usize, channel: usize) -> usize {
+    pub(super) fn channel(self, b: usize, channel: usize) -> usize {
         b * self.d + channel
     }
 
     /// The row of a (batch, d1, d2, H, seq_len) stage.
-    fn pair(self, b: usize, d1: usize, d2: usize, h: usize) -> usize {
+    pub(super) fn pair(self, b: usize, d1: usize, d2: usize, h: usize) -> usize {
         ((b * self.d_h + d1) * self.d_h + d2) * self.heads + h
     }
 
     /// All (d1, d2, h).
-    fn pairs(self) -> impl Iterator<Item = (usize, usize, usize)> {
+    pub(super) fn pairs(self) -> impl Iterator<Item = (usize, usize, usize)> {
         let Self { d_h, heads, .. } = self;
         (0..d_h)
             .flat_map(move |d1| (0..d_h).flat_map(move |d2| (0..heads).map(move |h| (d1, d2, h))))
@@ -116,27 +169,68 @@ where
         u: &Tensor<T>,
         state: Option<&LayerState<T>>,
     ) -> Result<Stages<T>, Error> {
-        let (sizes, state) = self.check_input(form, u, state)?;
-        let q = self.project(&self.parts().q, u, sizes);
-        let k = self.project(&self.parts().k, u, sizes);
-        let v = self.project(&self.parts().v, u, sizes);
-        let (shift_k, shift_state) = self.shift_keys(form, &k, &state, sizes)?;
+        let (sizes, state) = self.check_input(u, state)?;
+        let through_state = form.passes_state() || state.is_some();
+        let state = state
+            .cloned()
+            .unwrap_or_else(|| self.zero_state(sizes.batch));
+        self.check_window(&state, sizes.len, through_state, &format!("form {form}"))?;
+        self.run(form, *form == Form::Attention, u, &state, sizes)
+    }
+}
+
+impl<T: Scalar> Layer<T> {
+    /// The layer with its models responding in any way; `l_max` cuts kernels where that way has
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// If `u` or `state` has the wrong shape, or a model's response fails.
+    pub(crate) fn forward_by(
+        &self,
+        respond: &impl Respond<T>,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+    ) -> Result<Stages<T>, Error> {
+        let (sizes, state) = self.check_input(u, state)?;
+        let state = state
+            .cloned()
+            .unwrap_or_else(|| self.zero_state(sizes.batch));
+        self.run(respond, false, u, &state, sizes)
+    }
+
+    fn run(
+        &self,
+        respond: &impl Respond<T>,
+        attention: bool,
+        u: &Tensor<T>,
+        state: &LayerState<T>,
+        sizes: Sizes,
+    ) -> Result<Stages<T>, Error> {
+        let parts = self.parts();
+        let [q, k, v] = [&parts.q, &parts.k, &parts.v]
+            .map(|linear| project(linear, u, sizes).map(|x| respond.cross(x, true)));
+        let (shift_k, shift_state) = self.shift_keys(respond, &k, state, sizes)?;
         let kv = multiply(&shift_k, &v, sizes);
-        let (ssm_out, gated, diagonal_state) = match form {
-            Form::Attention => {
-                let gated = self.attend(&q, &shift_k, &v, &state, sizes)?;
-                (None, gated, self.closed_form_states(&kv, &state, sizes))
-            }
-            _ => {
-                let (ssm_out, states) = self.run_diagonal(form, &kv, &state, sizes)?;
-                let gated = self.gate(&q, &ssm_out, sizes);
-                (Some(ssm_out), gated, states)
-            }
+        let (ssm_out, gated, diagonal_state) = if attention {
+            let gated = self.attend(&q, &shift_k, &v, state, sizes)?;
+            (None, gated, self.closed_form_states(&kv, state, sizes))
+        } else {
+            let (ssm_out, states) = self.run_diagonal(respond, &kv, state, sizes)?;
+            let gated = self.gate(&q, &ssm_out, sizes);
+            (Some(ssm_out), gated, states)
         };
         let mut output = Tensor::filled(u.shape(), T::ZERO);
         for r in 0..sizes.batch * sizes.len {
-            let row = self.parts().output.apply(gated.row(r));
-            output.row_mut(r).copy_from_slice(&row);
+            let row: Vec<T> = gated
+                .row(r)
+                .iter()
+                .map(|&x| respond.cross(x, false))
+                .collect();
+            let row = parts.output.apply(&row);
+            for (place, y) in output.row_mut(r).iter_mut().zip(row) {
+                *place = respond.cross(y, true);
+            }
         }
         Ok(Stages {
             q,
@@ -150,83 +244,85 @@ where
             state: LayerState {
                 shift: shift_state,
                 diagonal: diagonal_state,
-                position: state.position + sizes.len,
+                position: state.position.saturating_add(sizes.len),
             },
         })
     }
 
-    fn check_input(
+    /// The sizes of an input and the state to begin from, if this form can run the layer on them.
+    pub(super) fn prepare(
         &self,
         form: &Form,
         u: &Tensor<T>,
         state: Option<&LayerState<T>>,
     ) -> Result<(Sizes, LayerState<T>), Error> {
-        let (batch, len) = match u.shape() {
-            &[batch, len, d] if d == self.d_model() => (batch, len),
-            shape => {
-                return Err(Error::shape(
-                    "input",
-                    format_args!("shape (batch, seq_len, d_model = {})", self.d_model()),
-                    format_args!("{shape:?}"),
-                ));
-            }
+        let (sizes, given) = self.check_input(u, state)?;
+        let through_state = form.passes_state() || given.is_some();
+        let state = given
+            .cloned()
+            .unwrap_or_else(|| self.zero_state(sizes.batch));
+        let who = format!("form {form}");
+        self.check_window(&state, sizes.len, through_state, &who)?;
+        Ok((sizes, state))
+    }
+
+    fn check_input<'a>(
+        &self,
+        u: &Tensor<T>,
+        state: Option<&'a LayerState<T>>,
+    ) -> Result<(Sizes, Option<&'a LayerState<T>>), Error> {
+        let &[batch, len, d] = u.shape() else {
+            return Err(self.wrong_input(u));
         };
-        let given = state.is_some();
-        let state = match state {
-            Some(state) => {
-                self.check_state(state, batch)?;
-                state.clone()
-            }
-            None => self.zero_state(batch),
-        };
-        let end = state
-            .position
-            .checked_add(len)
-            .ok_or_else(|| Error::value("position of the state", "too large to count on from"))?;
-        self.check_window(end, form.passes_state() || given, &format!("form {form}"))?;
+        if d != self.d_model() {
+            return Err(self.wrong_input(u));
+        }
+        if let Some(state) = state {
+            self.check_state(state, batch)?;
+        }
         let sizes = Sizes {
             batch,
             len,
-            d: self.d_model(),
+            d,
             d_h: self.head_dim(),
             heads: self.n_heads(),
         };
         Ok((sizes, state))
     }
 
-    /// Refuses to go on through a state beyond `l_max`.
+    fn wrong_input(&self, u: &Tensor<T>) -> Error {
+        Error::shape(
+            "input",
+            format_args!("shape (batch, seq_len, d_model = {})", self.d_model()),
+            format_args!("{:?}", u.shape()),
+        )
+    }
+
+    /// Refuses to take `len` inputs through a state beyond `l_max`, and gives the number of inputs
+    /// after them.
     pub(crate) fn check_window(
         &self,
-        end: usize,
+        state: &LayerState<T>,
+        len: usize,
         through_state: bool,
         who: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
+        let end = state.position.checked_add(len);
+        let end =
+            end.ok_or_else(|| Error::value("position of the state", "too large to count on from"))?;
         match self.parts().l_max {
             Some(l_max) if through_state && end > l_max => Err(Error::unsupported(format!(
                 "{who} passes a state, and l_max = {l_max} is below the {end} inputs: a diagonal \
                  model has no recurrence of finite window; use form convolution, fft or attention \
                  on the whole sequence"
             ))),
-            _ => Ok(()),
+            _ => Ok(end),
         }
     }
 
-    fn project(&self, linear: &super::layer::Linear<T>, u: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
-        let mut projected = Tensor::filled([sizes.batch, sizes.d, sizes.len], T::ZERO);
-        for b in 0..sizes.batch {
-            for i in 0..sizes.len {
-                let column = linear.apply(u.row(b * sizes.len + i));
-                for (channel, value) in column.into_iter().enumerate() {
-                    projected.row_mut(sizes.channel(b, channel))[i] = value;
-                }
-            }
-        }
-        projected
-    }
-
-    fn shift_keys(
+    pub(super) fn shift_keys(
         &self,
-        form: &Form,
+        respond: &impl Respond<T>,
         k: &Tensor<T>,
         state: &LayerState<T>,
         sizes: Sizes,
@@ -238,7 +334,7 @@ where
             for (channel, shift) in self.parts().shift.iter().enumerate() {
                 let r = sizes.channel(b, channel);
                 let x0 = state.shift.row(r);
-                let response = form.respond_within(shift, k.row(r), Some(x0), window)?;
+                let response = respond.shift(shift, k.row(r), x0, window)?;
                 shift_k.row_mut(r).copy_from_slice(&response.output);
                 after.row_mut(r).copy_from_slice(&response.state);
             }
@@ -248,7 +344,7 @@ where
 
     fn run_diagonal(
         &self,
-        form: &Form,
+        respond: &impl Respond<T>,
         kv: &Tensor<T>,
         state: &LayerState<T>,
         sizes: Sizes,
@@ -261,7 +357,7 @@ where
                 let r = sizes.pair(b, d1, d2, h);
                 let x0 = state.diagonal.row(r);
                 let ssm = &self.parts().diagonal[h];
-                let response = form.respond_within(ssm, kv.row(r), Some(x0), window)?;
+                let response = respond.diagonal(ssm, kv.row(r), x0, window)?;
                 ssm_out.row_mut(r).copy_from_slice(&response.output);
                 after.row_mut(r).copy_from_slice(&response.state);
             }
@@ -346,6 +442,20 @@ where
         }
         after
     }
+}
+
+/// `W u + b` of every token, (batch, d, seq_len).
+pub(super) fn project<T: Ring>(linear: &Linear<T>, u: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+    let mut projected = Tensor::filled([sizes.batch, sizes.d, sizes.len], T::ZERO);
+    for b in 0..sizes.batch {
+        for i in 0..sizes.len {
+            let column = linear.apply(u.row(b * sizes.len + i));
+            for (channel, value) in column.into_iter().enumerate() {
+                projected.row_mut(sizes.channel(b, channel))[i] = value;
+            }
+        }
+    }
+    projected
 }
 
 /// `kv[d1, d2, h] = shift_k[h d_h + d1] v[h d_h + d2]`.

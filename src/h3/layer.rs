@@ -1,7 +1,7 @@
 //! The discrete layer: everything after decoding and discretization, over any scalar.
 
 use super::config::HeadOrder;
-use crate::algebra::{Matrix, Ring, Scalar, dot};
+use crate::algebra::{ComplexScalar, Matrix, Ring, Scalar, dot};
 use crate::error::{Error, check_len};
 use crate::ssm::{Diagonal, Shift, StateSpace};
 use crate::tensor::Tensor;
@@ -9,8 +9,8 @@ use crate::tensor::Tensor;
 /// A projection `W u + b` of d channels to d channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear<T> {
-    weight: Matrix<T>,
-    bias: Vec<T>,
+    pub(super) weight: Matrix<T>,
+    pub(super) bias: Vec<T>,
 }
 
 impl<T: Ring> Linear<T> {
@@ -22,6 +22,27 @@ impl<T: Ring> Linear<T> {
     pub fn new(weight: Matrix<T>, bias: Vec<T>) -> Result<Self, Error> {
         check_len("bias", bias.len(), weight.rows())?;
         Ok(Self { weight, bias })
+    }
+
+    /// The same projection in other scalars.
+    #[must_use]
+    pub fn map<U: Ring>(&self, f: impl Fn(T) -> U) -> Linear<U> {
+        Linear {
+            weight: self.weight.map(&f),
+            bias: self.bias.iter().map(|&x| f(x)).collect(),
+        }
+    }
+
+    /// `W` (out x in).
+    #[must_use]
+    pub fn weight(&self) -> &Matrix<T> {
+        &self.weight
+    }
+
+    /// `b` (out).
+    #[must_use]
+    pub fn bias(&self) -> &[T] {
+        &self.bias
     }
 
     /// `W u + b` of a vector known to fit.
@@ -110,6 +131,37 @@ impl<T: Scalar> Layer<T> {
             check_len("modes of a diagonal model", diagonal.state_dim(), modes)?;
         }
         Ok(Self { parts, taps, modes })
+    }
+
+    /// The same layer in other scalars: every number replaced by its image.
+    #[must_use]
+    pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Layer<U> {
+        let LayerParts {
+            head_dim,
+            l_max,
+            head_order,
+            q,
+            k,
+            v,
+            output,
+            shift,
+            diagonal,
+        } = &self.parts;
+        Layer {
+            parts: LayerParts {
+                head_dim: *head_dim,
+                l_max: *l_max,
+                head_order: *head_order,
+                q: q.map(&f),
+                k: k.map(&f),
+                v: v.map(&f),
+                output: output.map(&f),
+                shift: shift.iter().map(|model| model.map(&f)).collect(),
+                diagonal: diagonal.iter().map(|model| model.map(&f)).collect(),
+            },
+            taps: self.taps,
+            modes: self.modes,
+        }
     }
 
     /// d, the number of channels.
@@ -211,4 +263,19 @@ pub struct LayerState<T: Scalar> {
     pub diagonal: Tensor<T::Complex>,
     /// How many inputs came before; a layer with `l_max` needs it.
     pub position: usize,
+}
+
+impl<T: Scalar> LayerState<T> {
+    /// The same state in other scalars: every number replaced by its image, complex numbers part
+    /// by part.
+    #[must_use]
+    pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> LayerState<U> {
+        LayerState {
+            shift: self.shift.map(&f),
+            diagonal: self
+                .diagonal
+                .map(|z| U::Complex::from_parts(f(z.re()), f(z.im()))),
+            position: self.position,
+        }
+    }
 }

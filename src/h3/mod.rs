@@ -3,15 +3,22 @@
 mod config;
 mod form;
 mod forward;
+pub mod gradients;
+mod gradients_form;
+mod gradients_parameters;
 mod layer;
+mod modes;
 mod parameters;
 mod sample;
 mod streaming;
 
 pub use config::{Config, HeadOrder, RealType};
 pub use form::Form;
+pub(crate) use forward::Respond;
 pub use forward::Stages;
+pub use gradients::LayerGradients;
 pub use layer::{Layer, LayerParts, LayerState, Linear};
+pub use modes::Modes;
 pub use parameters::{Name, Parameters};
 pub use sample::LayerShape;
 pub use streaming::LayerStream;

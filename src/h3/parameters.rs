@@ -2,6 +2,7 @@
 
 use super::config::{Config, RealType};
 use super::layer::{Layer, LayerParts, Linear};
+use super::modes::Modes;
 use crate::algebra::{ComplexScalar, Matrix, Real};
 use crate::error::{Error, check_len};
 use crate::ssm::{Diagonal, Shift};
@@ -188,8 +189,7 @@ impl<T: Real> Parameters<T> {
     pub fn discretize(&self) -> Result<Layer<T>, Error> {
         let config = &self.config;
         let (d, m, n) = (config.d_model, config.d_state, config.n_modes());
-        let (b, c) = (self.complex(Name::B), self.complex(Name::C));
-        let lambda = self.lambda();
+        let c = self.complex(Name::C);
         let shift = (0..d)
             .map(|channel| {
                 let taps = channel * m..(channel + 1) * m;
@@ -200,17 +200,12 @@ impl<T: Real> Parameters<T> {
                 )
             })
             .collect::<Result<_, Error>>()?;
-        let diagonal = (0..config.n_heads())
-            .map(|h| {
-                let dt = self.get(Name::LogDt)[h].exp();
-                // repeat(A, 't n -> (v t) n'): head h uses model h mod n_ssm.
-                let model = h % config.n_ssm;
-                let (a, b): (Vec<_>, Vec<_>) = (model * n..(model + 1) * n)
-                    .map(|i| config.disc.apply(lambda[i], b[i], dt))
-                    .collect::<Result<Vec<_>, Error>>()
-                    .map_err(|e| Error::value(format!("head {h}"), e.to_string()))?
-                    .into_iter()
-                    .unzip();
+        let modes = self.modes();
+        let diagonal = modes
+            .discretize(config.disc)?
+            .into_iter()
+            .enumerate()
+            .map(|(h, (a, b))| {
                 Diagonal::new(a, b, c[h * n..(h + 1) * n].to_vec(), self.get(Name::D)[h])
             })
             .collect::<Result<_, Error>>()?;
@@ -225,6 +220,16 @@ impl<T: Real> Parameters<T> {
             shift,
             diagonal,
         })
+    }
+
+    /// The continuous diagonal models, decoded.
+    pub(super) fn modes(&self) -> Modes<T> {
+        Modes {
+            n_ssm: self.config.n_ssm,
+            lambda: self.lambda(),
+            b: self.complex(Name::B),
+            dt: self.get(Name::LogDt).iter().map(|&x| x.exp()).collect(),
+        }
     }
 
     fn linear(&self, weight: Name, bias: Name) -> Result<Linear<T>, Error> {
@@ -257,7 +262,7 @@ fn decode_real<T: Real>(real_type: RealType, stored: T) -> T {
 
 /// `1 / (1 + e^{-x})`, with the exponential of a number below zero in both branches, so that it
 /// can neither overflow nor cancel.
-fn sigmoid<T: Real>(x: T) -> T {
+pub(super) fn sigmoid<T: Real>(x: T) -> T {
     let negative = x.to_f64() < 0.0;
     let e = if negative { x } else { -x }.exp();
     let numerator = if negative { e } else { T::ONE };

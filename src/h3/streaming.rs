@@ -63,8 +63,7 @@ where
     pub fn step(&mut self, u: &[T]) -> Result<Vec<T>, Error> {
         let (d, d_h) = (self.layer.d_model(), self.layer.head_dim());
         check_len("token", u.len(), self.batch * d)?;
-        self.layer
-            .check_window(self.state.position + 1, true, "a stream")?;
+        let position = self.layer.check_window(&self.state, 1, true, "a stream")?;
         let parts = self.layer.parts();
         let heads = self.layer.n_heads();
         let mut output = Vec::with_capacity(u.len());
@@ -88,7 +87,7 @@ where
             }
             output.extend(parts.output.apply(&gated));
         }
-        self.state.position += 1;
+        self.state.position = position;
         Ok(output)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::algebra::{ComplexScalar, Real};
 use crate::error::Error;
-use crate::h3::{Config, HeadOrder, Layer, LayerState, Name, Parameters, Stages};
+use crate::h3::{Config, HeadOrder, Layer, LayerState, Name, Parameters};
 use crate::safetensors::{Dtype, SafeTensors, TensorView, Writer};
 use crate::tensor::Tensor;
 use core::str::FromStr;
@@ -94,13 +94,7 @@ impl Case {
         &self,
     ) -> Result<(Layer<T>, Tensor<T>, Option<LayerState<T>>), Error> {
         let layer = self.parameters.map(T::from_f64).discretize()?;
-        let state = self.state.as_ref().map(|state| LayerState {
-            shift: state.shift.map(T::from_f64),
-            diagonal: state
-                .diagonal
-                .map(|z| T::Complex::from_parts(T::from_f64(z.re), T::from_f64(z.im))),
-            position: state.position,
-        });
+        let state = self.state.as_ref().map(|state| state.map(T::from_f64));
         Ok((layer, self.input.map(T::from_f64), state))
     }
 
@@ -154,38 +148,8 @@ impl Case {
     }
 }
 
-/// The stages as they stand in files: name and array, the diagonal states as
-/// (batch d1 d2, H, m/2, 2).
-#[must_use]
-pub fn named_stages<T: Real>(
-    layer: &Layer<T>,
-    stages: &Stages<T>,
-) -> Vec<(&'static str, Tensor<T>)> {
-    let len = stages.output.shape()[1];
-    let mut named = vec![
-        ("q", stages.q.clone()),
-        ("k", stages.k.clone()),
-        ("v", stages.v.clone()),
-        ("shift_kernel", layer.shift_kernel(len)),
-        ("shift_k", stages.shift_k.clone()),
-        ("kv", stages.kv.clone()),
-        ("ssm_kernel", layer.ssm_kernel(len)),
-        ("gated", stages.gated.clone()),
-        ("output", stages.output.clone()),
-        ("final_state_k", stages.state.shift.clone()),
-        (
-            "final_state",
-            flat_diagonal_state::<T>(&stages.state.diagonal),
-        ),
-    ];
-    if let Some(ssm_out) = &stages.ssm_out {
-        named.insert(7, ("ssm_out", ssm_out.clone()));
-    }
-    named
-}
-
 /// (batch, d1, d2, H, m/2) complex as (batch d1 d2, H, m/2, 2).
-fn flat_diagonal_state<T: Real>(state: &Tensor<T::Complex>) -> Tensor<T> {
+pub(super) fn flat_diagonal_state<T: Real>(state: &Tensor<T::Complex>) -> Tensor<T> {
     let shape = state.shape();
     let parts = state.data().iter().flat_map(|z| [z.re(), z.im()]).collect();
     let flat = [shape[0] * shape[1] * shape[2], shape[3], shape[4], 2];

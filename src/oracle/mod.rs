@@ -1,5 +1,19 @@
 #![doc = include_str!("../../docs/09-oracle.md")]
 
 mod case;
+mod certified;
+mod check;
+mod golden;
+mod gradients;
+pub mod mutants;
+mod stages;
+mod suite;
+mod tolerance;
 
-pub use case::{Case, FORMAT, named_stages};
+pub use case::{Case, FORMAT};
+pub use certified::{Certified, CertifiedStage, certified};
+pub use check::{Candidate, CandidateStage, Diagnosis, Report, StageReport, Suspect, check};
+pub use golden::{GOLDEN, Golden, GoldenStage};
+pub use stages::named_stages;
+pub use suite::{SUITE_SEED, SuiteCase, suite};
+pub use tolerance::{Format, error_scales, gradient_scales};

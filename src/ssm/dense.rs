@@ -7,10 +7,10 @@ use crate::error::{Error, check_len};
 /// A state space model with a dense `A`: the definition, with nothing assumed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense<T> {
-    a: Matrix<T>,
-    b: Vec<T>,
-    c: Vec<T>,
-    d: T,
+    pub(super) a: Matrix<T>,
+    pub(super) b: Vec<T>,
+    pub(super) c: Vec<T>,
+    pub(super) d: T,
 }
 
 impl<T: Scalar> Dense<T> {
@@ -32,15 +32,26 @@ impl<T: Scalar> Dense<T> {
         Self { a, b, c, d }
     }
 
+    /// The same model in other scalars: every number replaced by its image.
+    #[must_use]
+    pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Dense<U> {
+        Dense {
+            a: self.a.map(&f),
+            b: self.b.iter().map(|&x| f(x)).collect(),
+            c: self.c.iter().map(|&x| f(x)).collect(),
+            d: f(self.d),
+        }
+    }
+
     /// `r A` for a row vector `r`.
-    fn row_times_a(&self, r: &[T]) -> Vec<T> {
+    pub(super) fn row_times_a(&self, r: &[T]) -> Vec<T> {
         (0..r.len())
             .map(|j| (0..r.len()).fold(T::ZERO, |sum, i| sum + r[i] * self.a.row(i)[j]))
             .collect()
     }
 
     /// `A x`.
-    fn a_times(&self, x: &[T]) -> Vec<T> {
+    pub(super) fn a_times(&self, x: &[T]) -> Vec<T> {
         (0..x.len()).map(|i| dot(self.a.row(i), x)).collect()
     }
 }

@@ -11,10 +11,10 @@ use crate::error::{Error, check_len};
 /// `y = sum_n (c_n x_n + conj(c_n x_n)) + D u`: the official code's `2 * y.real`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagonal<T: Scalar> {
-    a: Vec<T::Complex>,
-    b: Vec<T::Complex>,
-    c: Vec<T::Complex>,
-    d: T,
+    pub(super) a: Vec<T::Complex>,
+    pub(super) b: Vec<T::Complex>,
+    pub(super) c: Vec<T::Complex>,
+    pub(super) d: T,
 }
 
 impl<T: Scalar> Diagonal<T> {
@@ -43,6 +43,19 @@ impl<T: Scalar> Diagonal<T> {
         d: T,
     ) -> Self {
         Self { a, b, c, d }
+    }
+
+    /// The same model in other scalars: every number replaced by its image, complex numbers part
+    /// by part.
+    #[must_use]
+    pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Diagonal<U> {
+        let complex = |z: &T::Complex| U::Complex::from_parts(f(z.re()), f(z.im()));
+        Diagonal {
+            a: self.a.iter().map(complex).collect(),
+            b: self.b.iter().map(complex).collect(),
+            c: self.c.iter().map(complex).collect(),
+            d: f(self.d),
+        }
     }
 
     /// The poles, one of each conjugate pair.

@@ -1,5 +1,10 @@
 #![doc = include_str!("../../docs/03-state-space-models.md")]
 
+mod adjoint;
+mod adjoint_dense;
+mod adjoint_diagonal;
+mod adjoint_discretization;
+mod adjoint_shift;
 mod convolution;
 mod dense;
 mod diagonal;
@@ -11,6 +16,11 @@ mod shift;
 mod state_space;
 mod toeplitz;
 
+pub use adjoint::{
+    Adjoint, Gradients, causal_convolution_adjoint, convolution_adjoint, recurrence_adjoint,
+    scan_adjoint,
+};
+pub use adjoint_discretization::{ModeGradient, bilinear_adjoint, zero_order_hold_adjoint};
 pub use convolution::{causal_convolution, convolution};
 pub use dense::Dense;
 pub use diagonal::{Diagonal, DiagonalPower};
@@ -21,5 +31,6 @@ pub use shift::{Shift, ShiftPower};
 pub use state_space::{Response, StateSpace, Transition};
 pub use toeplitz::{toeplitz, toeplitz_matrix};
 
+pub(crate) use adjoint::{check_cotangents, convolution_adjoint_with};
 pub(crate) use convolution::finish_convolution;
 pub(crate) use state_space::{add_states, initial_state};

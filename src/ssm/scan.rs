@@ -53,32 +53,12 @@ pub fn scan<S: StateSpace>(
         a: a.clone(),
         b: ssm.inject(u),
     });
-    let size = u.len().next_power_of_two();
-    let mut tree: Vec<_> = leaves.collect();
-    tree.resize(size, identity);
-    let maps = tree.clone();
-
-    // Up-sweep: after the pass with stride s, every 2s-th node holds the map of its 2s leaves.
-    let mut stride = 1;
-    while stride < size {
-        for right in (2 * stride - 1..size).step_by(2 * stride) {
-            tree[right] = tree[right].after(&tree[right - stride]);
-        }
-        stride *= 2;
-    }
-    // Down-sweep: every node holds the map of all that is to the left of its leaves.
-    tree[size - 1] = Affine {
+    let maps: Vec<_> = leaves.collect();
+    let start = Affine {
         a: a.identity(),
         b: x0.clone(),
     };
-    while stride > 1 {
-        stride /= 2;
-        for right in (2 * stride - 1..size).step_by(2 * stride) {
-            let before = tree[right].clone();
-            tree[right] = tree[right - stride].after(&before);
-            tree[right - stride] = before;
-        }
-    }
+    let tree = prefixes(&maps, &identity, start, Affine::after);
 
     let mut state = x0;
     let output = maps
@@ -91,4 +71,39 @@ pub fn scan<S: StateSpace>(
         })
         .collect();
     Ok(Response { output, state })
+}
+
+/// For every node the composition of `start` and of all nodes before it, by Blelloch's tree.
+///
+/// `after(later, earlier)` composes two neighbours; it need not commute.
+pub(super) fn prefixes<N: Clone>(
+    nodes: &[N],
+    identity: &N,
+    start: N,
+    after: impl Fn(&N, &N) -> N,
+) -> Vec<N> {
+    let size = nodes.len().next_power_of_two();
+    let mut tree = nodes.to_vec();
+    tree.resize(size, identity.clone());
+
+    // Up-sweep: after the pass with stride s, every 2s-th node holds the map of its 2s leaves.
+    let mut stride = 1;
+    while stride < size {
+        for right in (2 * stride - 1..size).step_by(2 * stride) {
+            tree[right] = after(&tree[right], &tree[right - stride]);
+        }
+        stride *= 2;
+    }
+    // Down-sweep: every node holds the map of all that is to the left of its leaves.
+    tree[size - 1] = start;
+    while stride > 1 {
+        stride /= 2;
+        for right in (2 * stride - 1..size).step_by(2 * stride) {
+            let before = tree[right].clone();
+            tree[right] = after(&tree[right - stride], &before);
+            tree[right - stride] = before;
+        }
+    }
+    tree.truncate(nodes.len());
+    tree
 }

@@ -12,9 +12,9 @@ use crate::error::{Error, check_len};
 /// kernel is a correlation, `f_j = sum_n C_n B_{n-j}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shift<T> {
-    b: Vec<T>,
-    c: Vec<T>,
-    d: T,
+    pub(super) b: Vec<T>,
+    pub(super) c: Vec<T>,
+    pub(super) d: T,
 }
 
 impl<T: Scalar> Shift<T> {
@@ -31,6 +31,16 @@ impl<T: Scalar> Shift<T> {
     /// The model of parts known to fit.
     pub(super) fn from_parts(b: Vec<T>, c: Vec<T>, d: T) -> Self {
         Self { b, c, d }
+    }
+
+    /// The same model in other scalars: every number replaced by its image.
+    #[must_use]
+    pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Shift<U> {
+        Shift {
+            b: self.b.iter().map(|&x| f(x)).collect(),
+            c: self.c.iter().map(|&x| f(x)).collect(),
+            d: f(self.d),
+        }
     }
 
     /// `sum_n C_n x_{n-k}`: the output taps against a state moved down by `k`.

@@ -4,6 +4,9 @@
     reason = "every test file compiles this module and uses its own part of it"
 )]
 
+pub(crate) mod exact;
+pub(crate) mod functions;
+
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::flashconv::Chunking;
 

@@ -11,10 +11,11 @@ use core::ops::{Add, Mul};
 /// more gives at least `(x op y)(1 - u)^2 (1 + 4u) > x op y`. In the subnormal range sums are
 /// exact, and for products `ETA`, twice the largest error there, is added.
 ///
-/// An infinity or a NaN means "no bound"; both survive every operation, and the constructors of
-/// balls turn them into the ball that knows nothing. An exact zero stays zero.
+/// An infinity or a NaN means "no bound"; both survive every operation (but a product with zero,
+/// which is zero), and the constructors of balls turn them into the ball that knows nothing. An
+/// exact zero stays zero.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bound(f64);
+pub(in crate::algebra) struct Bound(f64);
 
 /// `1 + 4u`, covering two roundings.
 const UP: f64 = 1.0 + 1.0 / (1u64 << 51) as f64;
@@ -26,42 +27,49 @@ const UP_MORE: f64 = 1.0 + 1.0 / (1u64 << 50) as f64;
 const DOWN_MORE: f64 = 1.0 - 1.0 / (1u64 << 50) as f64;
 
 impl Bound {
-    pub(super) const ZERO: Self = Self(0.0);
-    pub(super) const NONE: Self = Self(f64::INFINITY);
+    pub(in crate::algebra) const ZERO: Self = Self(0.0);
+    pub(in crate::algebra) const NONE: Self = Self(f64::INFINITY);
 
     /// The bound `|x|`; exact.
     #[inline(always)]
-    pub(super) const fn of(x: f64) -> Self {
+    pub(in crate::algebra) const fn of(x: f64) -> Self {
         Self(x.abs())
     }
 
     #[inline(always)]
-    pub(super) const fn get(self) -> f64 {
+    pub(in crate::algebra) const fn get(self) -> f64 {
         self.0
     }
 
     #[inline(always)]
-    pub(super) fn is_zero(self) -> bool {
+    pub(in crate::algebra) fn is_zero(self) -> bool {
         self.0 <= 0.0
     }
 
-    pub(super) fn is_finite(self) -> bool {
-        self.0 <= f64::MAX
-    }
-
     /// Whether the bound proves the number to be at most `limit`.
-    pub(super) fn at_most(self, limit: f64) -> bool {
+    pub(in crate::algebra) fn at_most(self, limit: f64) -> bool {
         self.0 <= limit
     }
 
+    /// The sum with a loss that often is none: then, and if there was none before, it is exact.
+    pub(in crate::algebra) fn charged(self, loss: Self) -> Self {
+        if loss.is_zero() {
+            self
+        } else if self.is_zero() {
+            loss
+        } else {
+            self + loss
+        }
+    }
+
     /// The better of two bounds of the same number.
-    pub(super) fn min(self, other: Self) -> Self {
+    pub(in crate::algebra) fn min(self, other: Self) -> Self {
         // A NaN on either side leaves the other.
         Self(self.0.min(other.0))
     }
 
     /// A bound of both numbers.
-    pub(super) fn max(self, other: Self) -> Self {
+    pub(in crate::algebra) fn max(self, other: Self) -> Self {
         if self.0.is_nan() || other.0.is_nan() {
             return Self::NONE;
         }
@@ -69,7 +77,7 @@ impl Bound {
     }
 
     /// A bound of `self / divisor` where the divisor is at least `lower >= 0`.
-    pub(super) fn over(self, lower: f64) -> Self {
+    pub(in crate::algebra) fn over(self, lower: f64) -> Self {
         let q = self.0 / lower;
         if self.0 <= 0.0 && lower > 0.0 {
             return Self::ZERO;
@@ -78,14 +86,9 @@ impl Bound {
         Self(q * UP + ETA)
     }
 
-    pub(super) fn sqrt(self) -> Self {
-        // A square root cannot underflow.
-        Self(self.0.sqrt() * UP)
-    }
-
     /// A bound of `sqrt(x^2 + y^2)`.
     #[inline(always)]
-    pub(super) fn hypot(x: Self, y: Self) -> Self {
+    pub(in crate::algebra) fn hypot(x: Self, y: Self) -> Self {
         let (x, y) = (x.0, y.0);
         if (x > SAFE_SQUARE_MIN || y > SAFE_SQUARE_MIN)
             && x < SAFE_SQUARE_MAX
@@ -131,34 +134,32 @@ impl Mul for Bound {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        let p = self.0 * other.0;
         if self.0 == 0.0 || other.0 == 0.0 {
-            // Zero, or a NaN if the other factor is no bound.
-            return Self(p);
+            // Zero times an unbounded number is zero.
+            return Self::ZERO;
         }
-        Self(p * UP + ETA)
+        Self(self.0 * other.0 * UP + ETA)
     }
 }
 
-/// A bound of the sum of at most 128 magnitudes.
+/// A bound of a sum of magnitudes.
 #[inline(always)]
-pub(super) fn sum_of_magnitudes(terms: &[f64]) -> Bound {
-    debug_assert!(terms.len() <= 128);
+pub(in crate::algebra) fn sum_of_magnitudes(terms: &[f64]) -> Bound {
     let sum = terms.iter().fold(0.0, |sum: f64, x| sum + x.abs());
-    // n - 1 roundings: (1 - u)^127 (1 + 2^-44) (1 - u) > 1.
-    Bound(sum * (1.0 + 1.0 / (1u64 << 44) as f64))
+    // n - 1 roundings and one more: (1 - u)^n (1 + 2 n u) > 1 for n below 2^20.
+    Bound(sum * (1.0 + terms.len() as f64 * f64::EPSILON))
 }
 
 /// A lower bound of `a - b` for non-negative `a` and `b`, and zero where that is the best known.
 #[inline(always)]
-pub(super) fn sub_down(a: f64, b: f64) -> f64 {
+pub(in crate::algebra) fn sub_down(a: f64, b: f64) -> f64 {
     let d = a - b;
     // A NaN compares as not greater.
     if d > 0.0 { d * DOWN } else { 0.0 }
 }
 
 /// A lower bound of `a + b` for non-negative lower bounds.
-pub(super) fn add_down(a: f64, b: f64) -> f64 {
+pub(in crate::algebra) fn add_down(a: f64, b: f64) -> f64 {
     let s = a + b;
     // s DOWN may round up by half of ETA only where the sum is subnormal and hence exact, and
     // then it rounds to s itself at most.
@@ -170,18 +171,18 @@ pub(super) fn add_down(a: f64, b: f64) -> f64 {
 }
 
 /// A lower bound of `a * b` for non-negative lower bounds.
-pub(super) fn mul_down(a: f64, b: f64) -> f64 {
+pub(in crate::algebra) fn mul_down(a: f64, b: f64) -> f64 {
     let p = a * b * DOWN - ETA;
     if p > 0.0 { p.min(f64::MAX) } else { 0.0 }
 }
 
 /// A lower bound of `sqrt a` for a non-negative lower bound `a`.
-pub(super) fn sqrt_down(a: f64) -> f64 {
+pub(in crate::algebra) fn sqrt_down(a: f64) -> f64 {
     a.sqrt() * DOWN
 }
 
 /// A lower bound of `sqrt(x^2 + y^2)` for non-negative `x` and `y`.
-pub(super) fn hypot_down(x: f64, y: f64) -> f64 {
+pub(in crate::algebra) fn hypot_down(x: f64, y: f64) -> f64 {
     let larger = x.max(y);
     if larger > SAFE_SQUARE_MIN && larger < SAFE_SQUARE_MAX {
         (x * x + y * y).sqrt() * DOWN_MORE

@@ -1,5 +1,7 @@
 //! Exact decisions: the sign of a sum of floats, and to which float a ball rounds.
 
+#![allow(clippy::float_cmp, reason = "these decisions are exact")]
+
 use super::eft::two_sum;
 use core::cmp::Ordering;
 

@@ -16,32 +16,41 @@ use core::ops::{Add, Mul, Neg, Sub};
 /// The bound of `|a|` is `sqrt(re^2 + im^2)` rounded up, so a rotation costs a relative `2^-50` of
 /// the radius per step.
 ///
+/// A number may also be known to be real: then the set is the disc's real diameter, an interval,
+/// and stays one under operations that keep the reals real. Without this the imaginary part of a
+/// real number, which is zero, could never be decided; and real poles are what the official layer
+/// begins with (`A_imag` of the first mode is 0).
+///
 /// # Invariant
 ///
-/// As for [`BallN`]: everything finite, or the disc that contains everything.
+/// As for [`BallN`]: everything finite, or the disc that contains everything. If `real`, then
+/// `im` is zero.
 #[derive(Clone, Copy)]
 pub struct DiscN<const W: usize> {
     re: [f64; W],
     im: [f64; W],
     rad: f64,
+    real: bool,
 }
 
 /// The disc with double-double parts, companion of [`Ball`](super::Ball).
 pub type Disc = DiscN<2>;
 
 impl<const W: usize> DiscN<W> {
-    pub(super) const ZERO: Self = Self {
+    pub(in crate::algebra) const ZERO: Self = Self {
         re: [0.0; W],
         im: [0.0; W],
         rad: 0.0,
+        real: true,
     };
-    pub(super) const ONE: Self = {
+    pub(in crate::algebra) const ONE: Self = {
         let mut re = [0.0; W];
         re[0] = 1.0;
         Self {
             re,
             im: [0.0; W],
             rad: 0.0,
+            real: true,
         }
     };
 
@@ -50,26 +59,37 @@ impl<const W: usize> DiscN<W> {
         re: [f64::NAN; W],
         im: [f64::NAN; W],
         rad: f64::INFINITY,
+        real: false,
     };
 
     /// The disc around `re + i im` (sums of words) with the given radius.
     #[must_use]
     pub fn new(re: [f64; W], im: [f64; W], radius: f64) -> Self {
-        Self::of_parts(BallN::new(re, 0.0), BallN::new(im, 0.0)).widened(if radius >= 0.0 {
-            Bound::of(radius)
+        let center = Self::of_parts(BallN::new(re, 0.0), BallN::new(im, 0.0));
+        if radius >= 0.0 {
+            // A disc of positive radius also holds numbers that are not real.
+            let real = center.real && radius <= 0.0;
+            Self { real, ..center }.widened(Bound::of(radius))
         } else {
-            Bound::NONE
-        })
+            Self::UNKNOWN
+        }
     }
 
+    /// The disc of these parts; `real` says whether it is the real diameter that is meant, and
+    /// then `im` is zero.
     #[inline(always)]
-    pub(super) fn assemble(re: [f64; W], im: [f64; W], rad: Bound) -> Self {
+    fn assemble(re: [f64; W], im: [f64; W], rad: Bound, real: bool) -> Self {
+        debug_assert!(
+            !real || im == [0.0; W],
+            "a real number has no imaginary part"
+        );
         let size = re.iter().chain(&im).fold(rad.get(), |sum, x| sum + x.abs());
         if size <= f64::MAX {
             Self {
                 re,
                 im,
                 rad: rad.get(),
+                real,
             }
         } else {
             Self::UNKNOWN
@@ -77,11 +97,12 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// The smallest disc around the rectangle of two balls.
-    pub(super) fn of_parts(re: BallN<W>, im: BallN<W>) -> Self {
+    pub(in crate::algebra) fn of_parts(re: BallN<W>, im: BallN<W>) -> Self {
         Self::assemble(
             re.midpoint(),
             im.midpoint(),
             Bound::hypot(re.rad(), im.rad()),
+            im.is_exact() && im.midpoint() == [0.0; W],
         )
     }
 
@@ -97,7 +118,7 @@ impl<const W: usize> DiscN<W> {
         self.rad
     }
 
-    pub(super) fn rad(self) -> Bound {
+    pub(in crate::algebra) fn rad(self) -> Bound {
         Bound::of(self.rad)
     }
 
@@ -108,32 +129,46 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// The real part: the disc's shadow, with the same radius.
-    pub(super) fn real(self) -> BallN<W> {
+    pub(in crate::algebra) fn real(self) -> BallN<W> {
         BallN::from_parts(self.re, self.rad())
     }
 
     /// The imaginary part.
-    pub(super) fn imaginary(self) -> BallN<W> {
+    pub(in crate::algebra) fn imaginary(self) -> BallN<W> {
+        if self.real {
+            return BallN::ZERO;
+        }
         BallN::from_parts(self.im, self.rad())
     }
 
-    pub(super) fn center(self) -> Self {
+    pub(in crate::algebra) fn center(self) -> Self {
         Self {
             rad: if self.is_unknown() { self.rad } else { 0.0 },
             ..self
         }
     }
 
-    pub(super) fn widened(self, by: Bound) -> Self {
+    /// The same disc, known to be real only if `argument` is: for a function's value at the center of
+    /// a disc, which may be real where the disc's other numbers are not.
+    pub(in crate::algebra) fn as_real_as(self, argument: Self) -> Self {
+        Self {
+            real: self.real && argument.real,
+            ..self
+        }
+    }
+
+    /// The disc with its radius increased. A real number stays one: the error of an operation on
+    /// real numbers is real.
+    pub(in crate::algebra) fn widened(self, by: Bound) -> Self {
         if by.is_zero() {
             return self;
         }
-        Self::assemble(self.re, self.im, self.rad() + by)
+        Self::assemble(self.re, self.im, self.rad().charged(by), self.real)
     }
 
     /// A bound of the midpoint's modulus.
     #[inline(always)]
-    pub(super) fn center_modulus(self) -> Bound {
+    pub(in crate::algebra) fn center_modulus(self) -> Bound {
         Bound::hypot(
             expansion::upper_magnitude(&self.re),
             expansion::upper_magnitude(&self.im),
@@ -142,7 +177,7 @@ impl<const W: usize> DiscN<W> {
 
     /// A bound of the modulus of every number in the disc.
     #[inline(always)]
-    pub(super) fn modulus(self) -> Bound {
+    pub(in crate::algebra) fn modulus(self) -> Bound {
         self.center_modulus() + self.rad()
     }
 
@@ -168,7 +203,7 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// The complex conjugate, exactly.
-    pub(super) fn conjugate(self) -> Self {
+    pub(in crate::algebra) fn conjugate(self) -> Self {
         Self {
             im: expansion::negate(&self.im),
             ..self
@@ -176,18 +211,18 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// Times a real ball: the disc is stretched, and the factor's radius moves its midpoint.
-    pub(super) fn times_real(self, factor: BallN<W>) -> Self {
+    pub(in crate::algebra) fn times_real(self, factor: BallN<W>) -> Self {
         let m = factor.midpoint();
         let (re, im) = (expansion::mul(&self.re, &m), expansion::mul(&self.im, &m));
         let spread = self.center_modulus() * factor.rad() + factor.magnitude() * self.rad();
-        Self::assemble(re.words, im.words, re.error + im.error + spread)
+        Self::assemble(re.words, im.words, re.error + im.error + spread, self.real)
     }
 
     /// `1 / z`, or `None` if the disc may contain zero.
     ///
     /// The midpoint's inverse is `conj m / |m|^2`, evaluated with balls of radius zero; and
     /// `|1/(m + d) - 1/m| = |d| / (|m| |m + d|) <= r / (|m| (|m| - r))`.
-    pub(super) fn reciprocal(self) -> Option<Self> {
+    pub(in crate::algebra) fn reciprocal(self) -> Option<Self> {
         if self.lower_modulus() <= 0.0 {
             return None;
         }
@@ -202,7 +237,11 @@ impl<const W: usize> DiscN<W> {
         let z = self.scaled(-k);
         let (x, y) = (z.real().center(), z.imaginary().center());
         let norm = x * x + y * y;
-        let center = Self::of_parts(x.quotient(norm)?, -y.quotient(norm)?);
+        let center = if self.real {
+            Self::of_parts(BallN::ONE.quotient(x)?, BallN::ZERO)
+        } else {
+            Self::of_parts(x.quotient(norm)?, -y.quotient(norm)?)
+        };
         let (inner, outer) = (z.lower_modulus(), z.center_lower_modulus());
         if z.rad > 0.0 && inner <= 0.0 {
             return None;
@@ -212,7 +251,7 @@ impl<const W: usize> DiscN<W> {
         } else {
             Bound::ZERO
         };
-        Some(center.widened(spread).scaled(-k))
+        Some(center.as_real_as(self).widened(spread).scaled(-k))
     }
 
     /// `2^k` times the number.
@@ -222,7 +261,8 @@ impl<const W: usize> DiscN<W> {
         Self::assemble(
             re,
             im,
-            expansion::scale_bound(self.rad(), k) + (lost_re + lost_im),
+            expansion::scale_bound(self.rad(), k).charged(lost_re + lost_im),
+            self.real,
         )
     }
 }
@@ -234,7 +274,7 @@ impl<const W: usize> Add for DiscN<W> {
         let re = expansion::add(&self.re, &other.re);
         let im = expansion::add(&self.im, &other.im);
         let rad = (re.error + im.error) + (self.rad() + other.rad());
-        Self::assemble(re.words, im.words, rad)
+        Self::assemble(re.words, im.words, rad, self.real && other.real)
     }
 }
 
@@ -245,7 +285,7 @@ impl<const W: usize> Neg for DiscN<W> {
         Self {
             re: expansion::negate(&self.re),
             im: expansion::negate(&self.im),
-            rad: self.rad,
+            ..self
         }
     }
 }
@@ -289,7 +329,8 @@ impl<const W: usize> Mul for DiscN<W> {
         );
         let (r, s) = (self.rad(), other.rad());
         let spread = self.center_modulus() * s + (other.center_modulus() + s) * r;
-        Self::assemble(re.words, im.words, (re.error + im.error) + spread)
+        let rad = (re.error + im.error) + spread;
+        Self::assemble(re.words, im.words, rad, self.real && other.real)
     }
 }
 

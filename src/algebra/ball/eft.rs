@@ -4,6 +4,11 @@
 //! `binary64` in the order written, no fused multiply-add and no library call, so they give the
 //! same bits on every machine.
 
+#![allow(
+    clippy::float_cmp,
+    reason = "error-free transformations ask whether something was lost at all"
+)]
+
 /// `(s, e)` with `s = fl(a + b)` and `s + e = a + b` exactly.
 ///
 /// Knuth's 2Sum (TAOCP 2, section 4.2.2, theorem B): six additions, no condition on the
@@ -11,7 +16,7 @@
 /// finite (an infinity meets either a finite number or the opposite infinity), so an overflow is
 /// never silent.
 #[inline(always)]
-pub(super) fn two_sum(a: f64, b: f64) -> (f64, f64) {
+pub(in crate::algebra) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let s = a + b;
     let b_virtual = s - a;
     let a_virtual = s - b_virtual;
@@ -40,10 +45,10 @@ fn dekker(a: f64, b: f64, p: f64) -> f64 {
 
 /// `a * b = p + e` up to an error of at most `lost`, which is zero unless a word underflows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Product {
-    pub(super) p: f64,
-    pub(super) e: f64,
-    pub(super) lost: f64,
+pub(in crate::algebra) struct Product {
+    pub(in crate::algebra) p: f64,
+    pub(in crate::algebra) e: f64,
+    pub(in crate::algebra) lost: f64,
 }
 
 /// The exact product of two floats as the sum of two floats.
@@ -52,7 +57,7 @@ pub(super) struct Product {
 /// *Pitfalls of a full floating-point proof*, IJCAR 2006, proved in Coq). Inside a slightly
 /// smaller range it is used as it stands; outside, [`product_by_exponents`] takes over.
 #[inline(always)]
-pub(super) fn product(a: f64, b: f64) -> Product {
+pub(in crate::algebra) fn product(a: f64, b: f64) -> Product {
     let p = a * b;
     if p.abs() > TINY_PRODUCT && p.abs() < HUGE_PRODUCT && a.abs() < HUGE && b.abs() < HUGE {
         Product {
@@ -102,16 +107,16 @@ fn product_by_exponents(a: f64, b: f64) -> Product {
 }
 
 /// `2^k` for `-1022 <= k <= 1023`.
-pub(super) const fn power_of_two(k: i32) -> f64 {
+pub(in crate::algebra) const fn power_of_two(k: i32) -> f64 {
     assert!(k >= -1022 && k <= 1023);
     f64::from_bits(((1023 + k) as u64) << 52)
 }
 
 /// The smallest positive `f64`, `2^-1074`.
-pub(super) const ETA: f64 = f64::from_bits(1);
+pub(in crate::algebra) const ETA: f64 = f64::from_bits(1);
 
 /// `(f, e)` with `x = f 2^e` and `1 <= |f| < 2`, for finite `x` other than zero.
-pub(super) fn significand(x: f64) -> (f64, i32) {
+pub(in crate::algebra) fn significand(x: f64) -> (f64, i32) {
     const EXPONENT: u64 = 0x7ff << 52;
     let (x, shift) = if x.abs() < f64::MIN_POSITIVE {
         (x * power_of_two(64), -64)
@@ -129,7 +134,7 @@ pub(super) fn significand(x: f64) -> (f64, i32) {
 /// `x 2^k` and a bound on its error: zero, unless the result is subnormal and drops digits.
 ///
 /// An overflow gives an infinity.
-pub(super) fn scale(x: f64, k: i32) -> (f64, f64) {
+pub(in crate::algebra) fn scale(x: f64, k: i32) -> (f64, f64) {
     const CHUNK: i32 = 1000;
     // Beyond 3 chunks every non-zero number has over- or underflowed.
     let mut left = k.clamp(-3 * CHUNK, 3 * CHUNK);

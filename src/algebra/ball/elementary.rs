@@ -49,14 +49,16 @@ impl<const W: usize> BallN<W> {
     ///
     /// With terms to `t^{n-1}/n!` the truncation error is at most
     /// `sum_{k >= n} |t|^k / (k+1)! <= |t|^n/(n+1)! * sum_j (|t|/(n+2))^j <= 2 |t|^n / (n+1)!`.
-    fn exp_m1_over_t(t: Self) -> Self {
+    ///
+    /// Terms below `cut` are left out.
+    pub(super) fn exp_m1_over_t(t: Self, cut: f64) -> Self {
         let size = t.magnitude();
         if !size.at_most(1.0) {
             return Self::UNKNOWN;
         }
         // next >= |t|^n / (n+1)!
         let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(negligible::<W>()) && n + 2 < FACTORIALS) {
+        while n < 2 || (!next.at_most(cut) && n + 2 < FACTORIALS) {
             n += 1;
             next = (next * size).over((n + 1) as f64);
         }
@@ -92,7 +94,7 @@ impl<const W: usize> BallN<W> {
             return Self::ZERO.widened(Bound::of(super::eft::ETA));
         }
         let (t, k) = m.without_ln_2();
-        (Self::ONE + t * Self::exp_m1_over_t(t)).scaled(k)
+        (Self::ONE + t * Self::exp_m1_over_t(t, negligible::<W>())).scaled(k)
     }
 
     /// A bound of `e^r - 1` for the radius `r`.
@@ -119,7 +121,7 @@ impl<const W: usize> BallN<W> {
     fn exp_m1_of_center(self) -> Self {
         let m = self.center();
         if m.midpoint()[0].abs() < 0.35 {
-            return m * Self::exp_m1_over_t(m);
+            return m * Self::exp_m1_over_t(m, negligible::<W>());
         }
         m.exp_of_center() - Self::ONE
     }
@@ -194,9 +196,10 @@ impl<const W: usize> BallN<W> {
             Some(Ordering::Greater | Ordering::Equal) => self,
             Some(Ordering::Less) => Self::ZERO,
             None => {
-                // Around h = (m + r)/2 with radius h. The midpoint may be of either sign.
-                let top = (self.center() + Self::exact(self.radius())).scaled(-1);
-                top.center().widened(top.magnitude())
+                // Around a midpoint c near h = (m + r)/2, |c - h| <= e, the numbers from 0 to 2h are
+                // at most max(c, 2h - c) <= c + 2e away.
+                let half = (self.center() + Self::exact(self.radius())).scaled(-1);
+                half.center().widened(half.magnitude().charged(half.rad()))
             }
         }
     }

@@ -6,7 +6,9 @@
 //! and the magnitudes of all others are added up. Whatever the order or the overlap of the terms,
 //! the bound holds; they decide only how tight it is.
 
-use super::bound::{Bound, sub_down, sum_of_magnitudes};
+#![allow(clippy::float_cmp, reason = "exact zeros lose nothing")]
+
+use super::bound::{Bound, add_down, sub_down, sum_of_magnitudes};
 use super::eft::{ETA, Product, product, scale, two_sum};
 
 /// The longest midpoint. The constants have the digits for it.
@@ -79,9 +81,7 @@ impl Terms {
     }
 
     pub(super) fn lose(&mut self, loss: Bound) {
-        if !loss.is_zero() {
-            self.lost = self.lost + loss;
-        }
+        self.lost = self.lost.charged(loss);
     }
 
     /// A bound of what the words leave out.
@@ -287,7 +287,8 @@ pub(super) fn div<const W: usize>(a: &[f64; W], b: &[f64; W]) -> Approx<W> {
     let mut remainder = Terms::new();
     remainder.extend(&a);
     let mut quotient = Terms::new();
-    for _ in 0..W {
+    // One digit more than fits, since a digit is good to 51 bits or so.
+    for _ in 0..=W {
         let digit = remainder.leading() / b[0];
         quotient.push(digit);
         for &word in &b {
@@ -304,7 +305,8 @@ pub(super) fn div<const W: usize>(a: &[f64; W], b: &[f64; W]) -> Approx<W> {
 /// `sqrt(a)` for an expansion above zero, or a result without bound.
 ///
 /// Digit by digit as in [`div`]; the root `s > 0` found is off by
-/// `|sqrt a - s| = |a - s^2| / (sqrt a + s) <= |a - s^2| / s`.
+/// `|sqrt a - s| = |r| / (sqrt a + s)` with `r = a - s^2`, hence by at most `|r| / s`, hence
+/// `sqrt a >= s - |r|/s`, and the error is at most `|r| / (2s - |r|/s)`.
 pub(super) fn sqrt<const W: usize>(a: &[f64; W]) -> Approx<W> {
     if a.iter().all(|&x| x == 0.0) {
         return Approx {
@@ -312,7 +314,8 @@ pub(super) fn sqrt<const W: usize>(a: &[f64; W]) -> Approx<W> {
             error: Bound::ZERO,
         };
     }
-    if !a[0].is_finite() || a[0] <= 0.0 {
+    // The first word decides the sign if it outweighs the others.
+    if a[0] <= 0.0 || lower_magnitude(a) <= 0.0 {
         return Approx::unknown();
     }
     let half_exponent = super::eft::significand(a[0]).1.div_euclid(2);
@@ -320,8 +323,8 @@ pub(super) fn sqrt<const W: usize>(a: &[f64; W]) -> Approx<W> {
     let mut remainder = Terms::new();
     remainder.extend(&a);
     remainder.lose(lost);
-    let mut root = [0.0; W];
-    for k in 0..W {
+    let mut root = [0.0; MAX_WORDS + 1];
+    for k in 0..=W {
         let digit = if k == 0 {
             a[0].sqrt()
         } else {
@@ -337,7 +340,9 @@ pub(super) fn sqrt<const W: usize>(a: &[f64; W]) -> Approx<W> {
     let lower = sub_down(root[0], sum_of_magnitudes(&root[1..]).get());
     let mut terms = Terms::new();
     terms.extend(&root);
-    terms.lose(remainder.magnitude().over(lower));
+    let residual = remainder.magnitude();
+    let root_of_a = sub_down(lower, residual.over(lower).get());
+    terms.lose(residual.over(add_down(lower, root_of_a)));
     scaled(terms.round(), half_exponent)
 }
 
@@ -364,7 +369,7 @@ pub(super) fn scale_words<const W: usize>(words: &[f64; W], k: i32) -> ([f64; W]
     for (to, &from) in result.iter_mut().zip(words) {
         let (y, loss) = scale(from, k);
         *to = y;
-        lost = lost + Bound::of(loss);
+        lost = lost.charged(Bound::of(loss));
     }
     (result, lost)
 }
@@ -374,7 +379,7 @@ pub(super) fn scaled<const W: usize>(a: Approx<W>, k: i32) -> Approx<W> {
     let (words, lost) = scale_words(&a.words, k);
     Approx {
         words,
-        error: scale_bound(a.error, k) + lost,
+        error: scale_bound(a.error, k).charged(lost),
     }
 }
 
@@ -384,7 +389,7 @@ pub(super) fn scale_bound(bound: Bound, k: i32) -> Bound {
         return Bound::ZERO;
     }
     let (y, lost) = scale(bound.get(), k);
-    Bound::of(y) + Bound::of(lost)
+    Bound::of(y).charged(Bound::of(lost))
 }
 
 /// The words scaled so that the first lies in `[1, 2)`, what was lost, and the exponent taken out.

@@ -34,8 +34,8 @@ impl<const W: usize> BallN<W> {
         "a ball's midpoint has 1 to 6 words"
     );
 
-    pub(super) const ZERO: Self = Self::exact_float(0.0);
-    pub(super) const ONE: Self = Self::exact_float(1.0);
+    pub(in crate::algebra) const ZERO: Self = Self::exact_float(0.0);
+    pub(in crate::algebra) const ONE: Self = Self::exact_float(1.0);
 
     /// The ball that contains everything: nothing is known.
     pub const UNKNOWN: Self = Self {
@@ -86,7 +86,7 @@ impl<const W: usize> BallN<W> {
     }
 
     /// An `f64`, exactly; [`UNKNOWN`](Self::UNKNOWN) for a NaN or an infinity.
-    pub(super) fn exact(x: f64) -> Self {
+    pub(in crate::algebra) fn exact(x: f64) -> Self {
         if x.is_finite() {
             Self::exact_float(x)
         } else {
@@ -104,7 +104,7 @@ impl<const W: usize> BallN<W> {
 
     /// The ball of these words and this radius, or the unknown ball if any is not finite.
     #[inline(always)]
-    pub(super) fn from_parts(mid: [f64; W], rad: Bound) -> Self {
+    pub(in crate::algebra) fn from_parts(mid: [f64; W], rad: Bound) -> Self {
         let () = Self::WIDTH_IS_SUPPORTED;
         let size = mid.iter().fold(rad.get(), |sum, x| sum + x.abs());
         if size <= f64::MAX {
@@ -130,7 +130,7 @@ impl<const W: usize> BallN<W> {
         self.rad
     }
 
-    pub(super) fn rad(self) -> Bound {
+    pub(in crate::algebra) fn rad(self) -> Bound {
         Bound::of(self.rad)
     }
 
@@ -155,7 +155,7 @@ impl<const W: usize> BallN<W> {
 
     /// A bound of `|x|` for all `x` of the ball.
     #[inline(always)]
-    pub(super) fn magnitude(self) -> Bound {
+    pub(in crate::algebra) fn magnitude(self) -> Bound {
         expansion::upper_magnitude(&self.mid) + self.rad()
     }
 
@@ -173,7 +173,7 @@ impl<const W: usize> BallN<W> {
     }
 
     /// Whether the exact sum of `words` lies in the ball, for at most 16 words.
-    pub(super) fn contains_sum(self, words: &[f64]) -> bool {
+    pub(in crate::algebra) fn contains_sum(self, words: &[f64]) -> bool {
         self.is_unknown() || {
             let side = |sign: f64| {
                 let terms = self.mid.iter().copied().chain([sign * self.rad]);
@@ -197,7 +197,7 @@ impl<const W: usize> BallN<W> {
     }
 
     /// Whether the whole ball is at or above zero.
-    pub(super) fn is_nonnegative(self) -> bool {
+    pub(in crate::algebra) fn is_nonnegative(self) -> bool {
         matches!(
             decide::sign(self.mid.iter().copied().chain([-self.rad])),
             Some(Ordering::Greater | Ordering::Equal)
@@ -271,7 +271,7 @@ impl<const W: usize> BallN<W> {
     }
 
     /// The ball of the same midpoint and radius zero.
-    pub(super) fn center(self) -> Self {
+    pub(in crate::algebra) fn center(self) -> Self {
         Self {
             mid: self.mid,
             rad: if self.is_unknown() { self.rad } else { 0.0 },
@@ -279,20 +279,15 @@ impl<const W: usize> BallN<W> {
     }
 
     /// The ball with its radius increased.
-    pub(super) fn widened(self, by: Bound) -> Self {
+    pub(in crate::algebra) fn widened(self, by: Bound) -> Self {
         if by.is_zero() {
             return self;
         }
-        Self::from_parts(self.mid, self.rad() + by)
-    }
-
-    /// The ball of the same midpoint and another radius.
-    pub(super) fn with_radius(self, rad: Bound) -> Self {
-        Self::from_parts(self.mid, rad)
+        Self::from_parts(self.mid, self.rad().charged(by))
     }
 
     /// `2^k` times the number.
-    pub(super) fn scaled(self, k: i32) -> Self {
+    pub(in crate::algebra) fn scaled(self, k: i32) -> Self {
         Self::from(expansion::scaled(
             Approx {
                 words: self.mid,
@@ -303,7 +298,7 @@ impl<const W: usize> BallN<W> {
     }
 
     /// The reciprocal; `None` if the ball contains zero or is unknown.
-    pub(super) fn reciprocal(self) -> Option<Self> {
+    pub(in crate::algebra) fn reciprocal(self) -> Option<Self> {
         Self::ONE.quotient(self)
     }
 
@@ -311,7 +306,7 @@ impl<const W: usize> BallN<W> {
     ///
     /// With midpoints `a`, `b`, radii `r`, `s` and `q = a/b`:
     /// `|(a + d)/(b + e) - a/b| = |d - q e| / |b + e| <= (r + |q| s) / (|b| - s)`.
-    pub(super) fn quotient(self, divisor: Self) -> Option<Self> {
+    pub(in crate::algebra) fn quotient(self, divisor: Self) -> Option<Self> {
         let lower = divisor.lower_magnitude();
         if lower <= 0.0 {
             return None;

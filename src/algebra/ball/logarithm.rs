@@ -12,7 +12,9 @@ impl<const W: usize> BallN<W> {
     ///
     /// With the terms below `j = n` the truncation error of the sum is at most
     /// `s^{2n}/(2n + 1) * 1/(1 - s^2) <= 2 s^{2n}`.
-    fn twice_artanh(s: Self) -> Self {
+    ///
+    /// Terms below `cut` are left out.
+    pub(super) fn twice_artanh(s: Self, cut: f64) -> Self {
         let square = s * s;
         let size = square.magnitude();
         if !size.at_most(0.25) {
@@ -20,7 +22,7 @@ impl<const W: usize> BallN<W> {
         }
         // next >= s^{2n}
         let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(negligible::<W>()) && n < ODDS) {
+        while n < 2 || (!next.at_most(cut) && n < ODDS) {
             n += 1;
             next = next * size;
         }
@@ -57,7 +59,7 @@ impl<const W: usize> BallN<W> {
         let Some(s) = numerator.quotient(denominator) else {
             return Self::UNKNOWN;
         };
-        let small = Self::twice_artanh(s);
+        let small = Self::twice_artanh(s, negligible::<W>());
         if k == 0 {
             return small;
         }

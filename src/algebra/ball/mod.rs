@@ -1,6 +1,6 @@
 #![doc = include_str!("../../../docs/02-certified-digits.md")]
 
-mod bound;
+pub(super) mod bound;
 mod constants;
 mod decide;
 mod disc;
@@ -15,4 +15,15 @@ mod traits;
 mod trigonometric;
 
 pub use disc::{Disc, DiscN};
+pub(super) use eft::{scale, significand};
 pub use interval::{Ball, BallN};
+
+#[cfg(test)]
+#[path = "../../../tests/common"]
+mod common {
+    pub(crate) mod exact;
+    pub(crate) mod functions;
+}
+
+#[cfg(test)]
+mod internals;

@@ -13,7 +13,8 @@ impl<const W: usize> DiscN<W> {
     fn exp_of_center(self) -> Self {
         let (x, y) = (self.real().center(), self.imaginary().center());
         let (sin, cos) = y.sin_cos_of_center();
-        Self::of_parts(cos, sin).times_real(x.exponential())
+        let value = Self::of_parts(cos, sin).times_real(x.exponential());
+        value.as_real_as(self)
     }
 
     /// `|e^{m+d} - e^m| <= |e^m| (e^r - 1)`.
@@ -28,7 +29,9 @@ impl<const W: usize> DiscN<W> {
     /// The terms left out from `k = n` on add up to at most
     /// `sum_{k >= n} (k+1) |z|^k / (k+1)! = sum_{k >= n} |z|^k / k! <= 2 |z|^n / n!`, for
     /// `shift >= 1` and `n >= 1`.
-    fn series(self, shift: usize, weight: fn(usize) -> usize) -> Self {
+    ///
+    /// Terms below `cut` are left out.
+    pub(super) fn series(self, shift: usize, weight: fn(usize) -> usize, cut: f64) -> Self {
         let z = self.center();
         let size = z.center_modulus();
         if !size.at_most(1.0) {
@@ -36,7 +39,7 @@ impl<const W: usize> DiscN<W> {
         }
         // next >= |z|^n / n!
         let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(negligible::<W>()) && n + shift < FACTORIALS) {
+        while n < 2 || (!next.at_most(cut) && n + shift < FACTORIALS) {
             n += 1;
             next = (next * size).over(n as f64);
         }
@@ -72,10 +75,11 @@ impl<const W: usize> DiscN<W> {
     fn exponential_minus_one(self) -> Self {
         let (x, y) = (self.real().center(), self.imaginary().center());
         let (sin, cos) = y.sin_cos_of_center();
-        let (sin_half, _) = y.scaled(-1).sin_cos_of_center();
+        // Halving a subnormal number loses a digit, which the ball's own radius then says.
+        let (sin_half, _) = y.scaled(-1).sine_cosine();
         let exp = x.exponential();
         let re = x.exponential_minus_one() * cos - sin_half * sin_half.scaled(1);
-        let center = Self::of_parts(re, exp * sin);
+        let center = Self::of_parts(re, exp * sin).as_real_as(self);
         let spread = exp.magnitude() * BallN::<W>::exp_m1_of_radius(self.rad());
         center.widened(spread)
     }
@@ -87,7 +91,7 @@ impl<const W: usize> DiscN<W> {
     /// disc contains zero. Elsewhere by division.
     pub(super) fn phi1(self) -> Self {
         if self.is_small() {
-            let center = self.series(1, |_| 1);
+            let center = self.series(1, |_| 1, negligible::<W>());
             if self.rad().is_zero() {
                 return center;
             }
@@ -110,7 +114,7 @@ impl<const W: usize> DiscN<W> {
     /// The spread near zero is bounded by `|phi_1''(z)| = |int_0^1 s^2 e^{sz} ds| <= max(1, e^x)/3`.
     pub(super) fn phi1_derivative(self) -> Self {
         if self.is_small() {
-            let center = self.series(2, |k| k + 1);
+            let center = self.series(2, |k| k + 1, negligible::<W>());
             if self.rad().is_zero() {
                 return center;
             }
@@ -139,6 +143,11 @@ impl<const W: usize> DiscN<W> {
 
     /// Cosine and sine of `2 pi k/n` for `0 <= 8 k <= n`.
     fn eighth_turn(k: u128, n: u128) -> (BallN<W>, BallN<W>) {
+        if 8 * k == n {
+            // On the diagonal both are sqrt(1/2), bit for bit.
+            let equal = BallN::exact(0.5).square_root();
+            return (equal, equal);
+        }
         let integer = |x: u128| -> BallN<W> {
             // Two halves of at most 64 bits, each as two floats.
             let mut terms = Terms::new();
@@ -152,7 +161,7 @@ impl<const W: usize> DiscN<W> {
         let angle = (integer(k) * BallN::constant(&QUARTER_PI).scaled(3)).quotient(integer(n));
         let angle = angle.unwrap_or(BallN::UNKNOWN);
         // The angle's own radius is of the order of rounding; the series carries it along.
-        let (sin, cos) = BallN::sin_cos_series(angle);
+        let (sin, cos) = BallN::sin_cos_series(angle, negligible::<W>());
         (cos, sin)
     }
 }

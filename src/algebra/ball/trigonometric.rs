@@ -17,7 +17,9 @@ impl<const W: usize> BallN<W> {
     /// `sin t / t = sum_j (-t^2)^j / (2j+1)!` and `cos t = sum_j (-t^2)^j / (2j)!`. Terms alternate
     /// and decrease for `|t| <= 1`, so truncation before `j = n` errs by at most the first term
     /// left out, `|t|^{2n}/(2n)!` for both.
-    pub(super) fn sin_cos_series(t: Self) -> (Self, Self) {
+    ///
+    /// Terms below `cut` are left out.
+    pub(super) fn sin_cos_series(t: Self, cut: f64) -> (Self, Self) {
         let square = t * t;
         let size = square.magnitude();
         if !size.at_most(1.0) {
@@ -25,7 +27,7 @@ impl<const W: usize> BallN<W> {
         }
         // next >= |t|^{2n} / (2n)!
         let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(negligible::<W>()) && 2 * n + 3 < FACTORIALS) {
+        while n < 2 || (!next.at_most(cut) && 2 * n + 3 < FACTORIALS) {
             n += 1;
             next = (next * size).over(((2 * n - 1) * (2 * n)) as f64);
         }
@@ -45,7 +47,7 @@ impl<const W: usize> BallN<W> {
             return (self, self);
         }
         let (t, quadrant) = self.reduced();
-        let (sin, cos) = Self::sin_cos_series(t);
+        let (sin, cos) = Self::sin_cos_series(t, negligible::<W>());
         match quadrant {
             0 => (sin, cos),
             1 => (cos, -sin),

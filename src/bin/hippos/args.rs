@@ -3,6 +3,7 @@
 use hungry_hippos::Error;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
+use std::path::Path;
 use std::str::FromStr;
 
 /// A request that could not be carried out: one line for stderr, exit status 2.
@@ -144,6 +145,16 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure(format!("standard output: {e}")))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to write over the file that is read.
+pub(crate) fn not_the_same_file(case: &Path, out: &Path) -> Result<(), Failure> {
+    match (case.canonicalize(), out.canonicalize()) {
+        (Ok(a), Ok(b)) if a == b => Err(Failure(format!(
+            "--out {out:?} is the case file itself; expected another name"
+        ))),
         _ => Ok(()),
     }
 }

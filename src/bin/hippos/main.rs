@@ -1,6 +1,9 @@
 //! `hippos`: the command line of hungry-hippos.
 
 mod args;
+mod check;
+mod golden;
+mod progress;
 mod run;
 mod show;
 mod table;
@@ -19,6 +22,8 @@ commands:
   verify    every form against every other: exactly over a prime field, then in f64 and f32;
             the M_xy table
   run       the layer of a case file, every stage of it
+  golden    certified stages with their error scales: the golden suite, or for your own layer
+  check     a port's stages against golden ones: pass, or what is wrong
   show      what a safetensors file holds
 
 `hippos COMMAND --help` says more of each.
@@ -35,6 +40,8 @@ fn main() -> ExitCode {
     let outcome = match command.to_str() {
         Some("verify") => verify::main(arguments),
         Some("run") => run::main(arguments),
+        Some("golden") => golden::main(arguments),
+        Some("check") => check::main(arguments),
         Some("show") => show::main(arguments),
         Some("help" | "--help" | "-h") => args::print(HELP).map(|()| ExitCode::SUCCESS),
         Some("--version" | "-V") => {
@@ -42,7 +49,7 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, run or show (hippos --help)"
+            "unknown command {command:?}; expected verify, run, golden, check or show (hippos --help)"
         ))),
     };
     outcome.unwrap_or_else(|Failure(message)| {

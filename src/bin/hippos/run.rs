@@ -6,7 +6,7 @@ use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, RootsOfUnity, Scalar};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::{Case, named_stages};
+use hungry_hippos::oracle::{Case, certified};
 use hungry_hippos::safetensors::Dtype;
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 const SPEC: Spec = Spec {
     help: "\
-usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T]
+usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T] [--grad]
 
 Runs the H3 layer of a case file and writes every stage: q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state, beside the parameters and the
@@ -24,12 +24,17 @@ is printed, relative to the stage's largest magnitude.
   --out FILE       where to write; written whole or not at all
   --form F         recurrence, toeplitz, convolution, fft, real-fft, block-fft, scan, attention or flashconv
                    (default: recurrence; convolution where l_max cuts the kernels)
-  --precision P    f64 (default) or f32
+  --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
+                   to f64, with radius.STAGE beside every stage
   --chunk T        flashconv's chunk length (default 64)
+  --grad           also run the form backwards: takes the cotangent of the output from tensor g
+                   (as input: batch x seq_len x d_model) and writes g, grad.input and grad.PARAMETER
+                   for every parameter, and grad.initial_state_k and grad.initial_state if CASE has
+                   an initial state
 ",
     positional: &["CASE"],
     values: &["--out", "--form", "--precision", "--chunk"],
-    switches: &[],
+    switches: &["--grad"],
 };
 
 pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
@@ -38,18 +43,14 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let out = Path::new(args.required("--out")?);
     let path = Path::new(args.positional(0));
-    if same_file(path, out) {
-        return Err(Failure(format!(
-            "--out {out:?} is the case file itself; expected another name"
-        )));
-    }
-    let precision = args.value("--precision").unwrap_or("f64".as_ref());
-    let dtype = match precision.to_str() {
-        Some("f64") => Dtype::F64,
-        Some("f32") => Dtype::F32,
-        _ => {
+    args::not_the_same_file(path, out)?;
+    let precision = match args.value("--precision").map(|p| (p, p.to_str())) {
+        None | Some((_, Some("f64"))) => Precision::F64,
+        Some((_, Some("f32"))) => Precision::F32,
+        Some((_, Some("certified"))) => Precision::Certified,
+        Some((other, _)) => {
             return Err(Failure(format!(
-                "--precision {precision:?}: expected f64 or f32"
+                "--precision {other:?}: expected f64, f32 or certified"
             )));
         }
     };
@@ -66,27 +67,45 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     });
     let in_case =
         |e: hungry_hippos::Error| Failure(e.in_file(path.display().to_string()).to_string());
-    let stages = match dtype {
-        Dtype::F32 => stages::<f32>(&case, &form).map_err(in_case)?,
-        _ => stages::<f64>(&case, &form).map_err(in_case)?,
-    };
-
+    let grad = args.has("--grad");
     let mut writer = case.writer()?;
     writer.metadata("form", &form.to_string())?;
-    writer.metadata("precision", &dtype.to_string())?;
-    let mut rows = vec![
-        ["stage", "shape", "largest", "from CASE"]
-            .map(String::from)
-            .to_vec(),
-    ];
-    for (name, tensor) in &stages {
-        writer.add(name, dtype, tensor.shape(), tensor.data())?;
-        rows.push(describe(&case, name, tensor));
+    writer.metadata("precision", precision.name())?;
+    if grad {
+        let g = case.cotangent().map_err(in_case)?;
+        writer.add("g", Dtype::F64, g.shape(), g.data())?;
+    }
+    let mut rows = vec![header(precision)];
+    let dtype = precision.dtype();
+    match precision {
+        Precision::Certified => {
+            for stage in certified(&case, &form, grad).map_err(in_case)?.stages {
+                let (name, values, radii) = (&stage.name, &stage.values, &stage.radii);
+                writer.add(name, dtype, values.shape(), values.data())?;
+                let radius = format!("radius.{name}");
+                writer.add(&radius, dtype, radii.shape(), radii.data())?;
+                let mut row = describe(&case, name, values);
+                row.extend(units_in_the_last_place(&case, name, values));
+                row.push(format!("{:.1e}", largest(radii.data().iter().copied())));
+                row.push(positions(&stage.retried));
+                rows.push(row);
+            }
+        }
+        Precision::F32 | Precision::F64 => {
+            let stages = match precision {
+                Precision::F32 => stages::<f32>(&case, &form, grad),
+                _ => stages::<f64>(&case, &form, grad),
+            };
+            for (name, values) in stages.map_err(in_case)? {
+                writer.add(&name, dtype, values.shape(), values.data())?;
+                rows.push(describe(&case, &name, &values));
+            }
+        }
     }
     writer.write(out)?;
     let mut text = format!(
         "d_model {}, head_dim {}, {} heads, d_state {}, n_ssm {}, {}, {} real part, input {:?}; \
-         form {form}, precision {dtype}\n",
+         form {form}, precision {}\n",
         config.d_model,
         config.head_dim,
         config.n_heads(),
@@ -95,10 +114,56 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         config.disc,
         config.real_type,
         case.input().shape(),
+        precision.name(),
     );
     text.push_str(&aligned(&rows, true));
     args::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// In which numbers the layer is run.
+#[derive(Clone, Copy)]
+enum Precision {
+    F64,
+    F32,
+    Certified,
+}
+
+impl Precision {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::Certified => "certified",
+        }
+    }
+
+    /// The type the stages are written in.
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F64 | Self::Certified => Dtype::F64,
+        }
+    }
+}
+
+/// The head of the table of stages.
+fn header(precision: Precision) -> Vec<String> {
+    let mut header = vec!["stage", "shape", "largest", "from CASE"];
+    if let Precision::Certified = precision {
+        header.extend(["ulp max", "ulp median", "radius", "retried"]);
+    }
+    header.into_iter().map(String::from).collect()
+}
+
+/// How many positions, and the first few of them.
+fn positions(positions: &[usize]) -> String {
+    let first: Vec<String> = positions.iter().take(3).map(ToString::to_string).collect();
+    match positions.len() {
+        0 => "0".into(),
+        n if n > 3 => format!("{n} at {}, ...", first.join(", ")),
+        n => format!("{n} at {}", first.join(", ")),
+    }
 }
 
 fn form(args: &Args) -> Result<Option<Form>, Failure> {
@@ -138,19 +203,18 @@ fn form(args: &Args) -> Result<Option<Form>, Failure> {
     Ok(Some(form))
 }
 
-/// Every stage in the precision of `T`, widened to f64.
+/// Every stage, and every gradient if asked for, in the precision of `T`, widened to f64.
 fn stages<T>(
     case: &Case,
     form: &Form,
-) -> Result<Vec<(&'static str, Tensor<f64>)>, hungry_hippos::Error>
+    grad: bool,
+) -> Result<Vec<(String, Tensor<f64>)>, hungry_hippos::Error>
 where
     T: Real,
     <T as Scalar>::Complex: RootsOfUnity,
 {
-    let (layer, input, state) = case.in_precision::<T>()?;
-    let stages = layer.forward(form, &input, state.as_ref())?;
-    Ok(named_stages(&layer, &stages)
-        .into_iter()
+    let stages = case.stages::<T>(form, grad)?.into_iter();
+    Ok(stages
         .map(|(name, tensor)| (name, tensor.map(Real::to_f64)))
         .collect())
 }
@@ -183,6 +247,37 @@ fn describe(case: &Case, name: &str, tensor: &Tensor<f64>) -> Vec<String> {
     ]
 }
 
+/// The largest and the median error of the case's own stage, in units of the last place of the
+/// type it is stored in.
+fn units_in_the_last_place(case: &Case, name: &str, certified: &Tensor<f64>) -> [String; 2] {
+    let digits = match case.file().get(name).map(|view| view.dtype) {
+        Some(Dtype::F64) => 53,
+        Some(Dtype::F32) => 24,
+        _ => return [String::new(), String::new()],
+    };
+    let Ok(saved) = case.tensor(name, certified.shape()) else {
+        return [String::new(), String::new()];
+    };
+    // The unit in the last place of 1.m * 2^e with p digits is 2^(e + 1 - p).
+    let unit = |x: f64| {
+        let exponent = (x.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+        2f64.powi(exponent + 1 - digits)
+    };
+    let pairs = saved.data().iter().zip(certified.data());
+    let mut errors: Vec<f64> = pairs
+        .filter(|(_, certified)| **certified != 0.0)
+        .map(|(saved, certified)| ((saved - certified) / unit(*certified)).abs())
+        .collect();
+    errors.sort_by(f64::total_cmp);
+    match errors[..] {
+        [] => [String::new(), String::new()],
+        [.., max] => [
+            format!("{max:.1}"),
+            format!("{:.1}", errors[errors.len() / 2]),
+        ],
+    }
+}
+
 /// The largest magnitude; NaN if there is one.
 fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(
@@ -191,11 +286,4 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
             if x.abs() <= largest { largest } else { x.abs() }
         },
     )
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
 }

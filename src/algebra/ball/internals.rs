@@ -1,0 +1,351 @@
+//! Tests of what cannot be reached from outside: the exactness of the error-free transformations,
+//! upward rounding, every digit of the tables.
+
+use super::bound::{Bound, add_down, hypot_down, mul_down, sqrt_down, sub_down, sum_of_magnitudes};
+use super::common::exact::{Dyadic, Int};
+use super::common::functions;
+use super::constants::{
+    Constant, FACTORIALS, INVERSE_FACTORIALS, INVERSE_ODDS, LN_2, LN_2_BITS, QUARTER_PI,
+    QUARTER_PI_BITS, TWO_OVER_PI_BITS, WORDS,
+};
+use super::disc::DiscN;
+use super::eft::{ETA, product, scale, significand, two_sum};
+use super::expansion::Terms;
+use super::interval::BallN;
+use crate::algebra::Rng;
+
+/// Floats of all kinds: every exponent, few and many digits, subnormals, zeros.
+fn any_float(rng: &mut Rng) -> f64 {
+    loop {
+        let bits = rng.next_u64();
+        let x = f64::from_bits(match rng.below(8) {
+            // Few digits.
+            0..3 => bits & !((1 << 48) - 1),
+            // Subnormal.
+            3 => bits & !(0x7ff << 52),
+            // Ordinary size.
+            4 => (bits & !(0x7ff << 52)) | ((1013 + (bits >> 58)) << 52),
+            5 if bits.is_multiple_of(5) => 0,
+            _ => bits,
+        });
+        if x.is_finite() {
+            return x;
+        }
+    }
+}
+
+fn exact(x: f64) -> Dyadic {
+    Dyadic::from_f64(x)
+}
+
+#[test]
+fn sums_are_split_exactly() {
+    let mut rng = Rng::new(1);
+    for _ in 0..50_000 {
+        let (a, b) = (any_float(&mut rng), any_float(&mut rng));
+        let (s, e) = two_sum(a, b);
+        assert_eq!(s.to_bits(), (a + b).to_bits());
+        if s.is_finite() && e.is_finite() {
+            assert_eq!(
+                exact(s).add(&exact(e)),
+                exact(a).add(&exact(b)),
+                "{a:e} + {b:e}"
+            );
+        } else {
+            // An overflow leaves its mark in the error.
+            assert!(!e.is_finite());
+        }
+    }
+}
+
+#[test]
+fn products_are_split_exactly_or_say_what_they_lost() {
+    let mut rng = Rng::new(2);
+    let (mut lossless, mut lossy) = (0, 0);
+    for _ in 0..100_000 {
+        let (a, b) = (any_float(&mut rng), any_float(&mut rng));
+        let split = product(a, b);
+        if !split.p.is_finite() || !split.e.is_finite() {
+            assert!((a * b).abs() > f64::MAX / 2.0, "{a:e} * {b:e} = {split:?}");
+            continue;
+        }
+        let truth = exact(a).mul(&exact(b));
+        let off = exact(split.p).add(&exact(split.e)).sub(&truth).abs();
+        assert!(off <= exact(split.lost), "{a:e} * {b:e} = {split:?}");
+        if split.lost == 0.0 {
+            lossless += 1;
+        } else {
+            assert!(split.lost <= 2.0 * ETA && split.p.abs() < 1e-280);
+            lossy += 1;
+        }
+    }
+    assert!(lossless > 40_000 && lossy > 1000, "{lossless} {lossy}");
+}
+
+#[test]
+fn scaling_says_what_it_lost() {
+    let mut rng = Rng::new(3);
+    for _ in 0..50_000 {
+        let x = any_float(&mut rng);
+        let k = rng.below(4400) as i32 - 2200;
+        let (y, lost) = scale(x, k);
+        if y.is_finite() {
+            let off = exact(y).sub(&exact(x).scaled(i64::from(k))).abs();
+            assert!(off <= exact(lost), "{x:e} 2^{k} = {y:e} lost {lost:e}");
+        } else {
+            assert!(exact(x).magnitude_exponent() + i64::from(k) > 1023);
+        }
+        if x != 0.0 {
+            let (f, e) = significand(x);
+            assert!((1.0..2.0).contains(&f.abs()));
+            assert_eq!(exact(f).scaled(i64::from(e)), exact(x));
+        }
+    }
+}
+
+/// Bounds are bounds, and no further off than a few units in the last place.
+#[test]
+fn bounds_round_outward() {
+    let mut rng = Rng::new(4);
+    for _ in 0..100_000 {
+        let (x, y) = (any_float(&mut rng).abs(), any_float(&mut rng).abs());
+        let (a, b) = (exact(x), exact(y));
+        let (bx, by) = (Bound::of(x), Bound::of(y));
+        // (upper bound, what it is compared with): squares for roots.
+        let upper = |bound: Bound, truth: &Dyadic, square: bool| {
+            let got = bound.get();
+            assert!(got >= 0.0);
+            if got.is_finite() {
+                let got = exact(got);
+                let got = if square { got.mul(&got) } else { got };
+                assert!(got >= *truth, "{x:e}, {y:e}: {bound:?}");
+                // Not more than 2^-47 or four smallest numbers above.
+                let slack = truth.mul(&exact(1.0 + 2f64.powi(-47)));
+                let tiny = exact(ETA).scaled(2);
+                let limit = if square {
+                    slack.add(&tiny.mul(&got))
+                } else {
+                    slack.add(&tiny)
+                };
+                let limit = if square { limit.add(&tiny) } else { limit };
+                assert!(got <= limit.add(&tiny), "{x:e}, {y:e}: {bound:?} is loose");
+            } else {
+                assert!(truth.magnitude_exponent() >= if square { 2046 } else { 1023 });
+            }
+        };
+        upper(bx + by, &a.add(&b), false);
+        upper(bx * by, &a.mul(&b), false);
+        upper(sum_of_magnitudes(&[x, -y]), &a.add(&b), false);
+        upper(Bound::hypot(bx, by), &a.mul(&a).add(&b.mul(&b)), true);
+        if y > 0.0 {
+            // x / y <= q: x <= q y.
+            let q = bx.over(y).get();
+            assert!(
+                q == f64::INFINITY || exact(q).mul(&b) >= a,
+                "{x:e} / {y:e} <= {q:e}"
+            );
+        }
+        let lower = |got: f64, truth: &Dyadic| {
+            assert!(got >= 0.0 && exact(got) <= *truth, "{x:e}, {y:e}: {got:e}");
+        };
+        lower(add_down(x, y), &a.add(&b));
+        lower(mul_down(x, y), &a.mul(&b));
+        let root = sqrt_down(x);
+        lower(root * root, &a.mul(&exact(1.0 + 2f64.powi(-50))));
+        assert!(exact(root).mul(&exact(root)) <= a);
+        let h = exact(hypot_down(x, y));
+        assert!(h.mul(&h) <= a.mul(&a).add(&b.mul(&b)));
+        if x >= y {
+            lower(sub_down(x, y), &a.sub(&b));
+        } else {
+            assert!(sub_down(x, y) <= 0.0);
+        }
+    }
+    assert!((Bound::ZERO + Bound::ZERO).is_zero() && (Bound::ZERO * Bound::NONE).is_zero());
+    assert!(Bound::ZERO.over(1.0).is_zero() && !Bound::ZERO.over(0.0).at_most(f64::MAX));
+    assert!(!Bound::of(1.0).over(0.0).at_most(f64::MAX));
+}
+
+/// Condensing keeps the sum up to what it says it lost, whatever the terms.
+#[test]
+fn condensing_keeps_the_sum() {
+    let mut rng = Rng::new(5);
+    for trial in 0..20_000 {
+        let mut terms = Terms::new();
+        let mut truth = Dyadic::zero();
+        let spread = [20, 200, 900][trial % 3];
+        for _ in 0..rng.below(30) {
+            let x = rng.unit() * 2f64.powi(rng.below(spread) as i32 - spread as i32 / 2);
+            for x in [x, -x.next_up()].into_iter().take(1 + rng.below(2)) {
+                terms.push(x);
+                truth = truth.add(&exact(x));
+            }
+        }
+        let words = 1 + rng.below(6);
+        terms.condense(words);
+        assert!(terms.words().len() <= words);
+        let off = Dyadic::sum(terms.words()).sub(&truth).abs();
+        assert!(off <= exact(terms.lost().get()), "{terms:?}");
+        // Nothing is lost that fits: the loss is small beside the last word.
+        let size = truth.magnitude_exponent();
+        let lost = exact(terms.lost().get()).magnitude_exponent();
+        assert!(
+            terms.lost().is_zero() || lost <= size - 53 * words as i64 + 2,
+            "lost 2^{lost} of 2^{size} at {words} words"
+        );
+    }
+}
+
+fn bits_match(limbs: &[u64], truth: &Int) -> bool {
+    // The truth has as many fractional bits as the limbs.
+    let mut value = Int::zero();
+    for &limb in limbs {
+        let (high, low) = ((limb >> 32) as i64, (limb & 0xffff_ffff) as i64);
+        value = value
+            .shift(32)
+            .add(&Int::from(high))
+            .shift(32)
+            .add(&Int::from(low));
+    }
+    value == *truth
+}
+
+/// Every bit of the three constants, computed again (and twice over, by two formulas each).
+#[test]
+fn constants_to_the_last_bit() {
+    let truncated = |x: &Int, guard: i64| x.shift(-guard);
+    let (short, long, guard) = (512, 1664, 128);
+    let quarter_pi = truncated(&functions::pi(short + guard), guard + 2);
+    let quarter_pi_again = truncated(&functions::pi_again(short + guard), guard + 2);
+    let ln_2 = truncated(&functions::ln_2(short + guard), guard);
+    let ln_2_again = truncated(&functions::ln_2_again(short + guard), guard);
+    let p = long + guard;
+    let two_over = |pi: Int| truncated(&Int::one().shift(2 * p + 1).div(&pi), guard);
+    let two_over_pi = two_over(functions::pi(p));
+    let two_over_pi_again = two_over(functions::pi_again(p));
+    for (bits, truths) in [
+        (&LN_2_BITS[..], [ln_2, ln_2_again]),
+        (&QUARTER_PI_BITS[..], [quarter_pi, quarter_pi_again]),
+        (&TWO_OVER_PI_BITS[..], [two_over_pi, two_over_pi_again]),
+    ] {
+        for truth in &truths {
+            assert!(bits_match(bits, truth));
+            // Any single wrong bit is noticed.
+            for wrong in 0..64 * bits.len() {
+                let mut bits = bits.to_vec();
+                bits[wrong / 64] ^= 1 << (wrong % 64);
+                assert!(!bits_match(&bits, truth), "bit {wrong}");
+            }
+        }
+    }
+}
+
+/// Whether the first `n` pieces leave out what they say, of a constant times `factor` that is 1.
+fn pieces_of_reciprocal(constant: &Constant, n: usize, factor: &Int) -> bool {
+    let (pieces, left) = constant.truncated(n);
+    // 0 <= 1 - factor * sum <= factor * left.
+    let factor = Dyadic::new(factor.clone(), 0);
+    let rest = Dyadic::power_of_two(0).sub(&Dyadic::sum(pieces).mul(&factor));
+    rest >= Dyadic::zero() && rest <= factor.mul(&exact(left.get()))
+}
+
+#[test]
+fn tables_of_reciprocals() {
+    let mut factorial = Int::one();
+    for (k, constant) in INVERSE_FACTORIALS.iter().enumerate() {
+        factorial = factorial.mul(&Int::from(k.max(1) as i64));
+        for n in 1..WORDS {
+            assert!(
+                pieces_of_reciprocal(constant, n, &factorial),
+                "1/{k}!, {n} pieces"
+            );
+            // Relative to the value the rest is below 2^(3 - 53 n): the table is not just bounded
+            // but accurate.
+            let (_, left) = constant.truncated(n);
+            let scaled = exact(left.get()).mul(&Dyadic::new(factorial.clone(), 0));
+            assert!(scaled.magnitude_exponent() <= 3 - 53 * n as i64);
+        }
+        let (_, left) = constant.truncated(2);
+        assert_eq!(left.is_zero(), k <= 2, "only 1, 1 and 1/2 are exact");
+    }
+    assert_eq!(INVERSE_FACTORIALS.len(), FACTORIALS);
+    for (k, constant) in INVERSE_ODDS.iter().enumerate() {
+        for n in 1..WORDS {
+            assert!(pieces_of_reciprocal(
+                constant,
+                n,
+                &Int::from(2 * k as i64 + 1)
+            ));
+        }
+    }
+    // A wrong entry is noticed: 1/3! is not 1/7.
+    assert!(!pieces_of_reciprocal(
+        &INVERSE_FACTORIALS[3],
+        2,
+        &Int::from(7)
+    ));
+    assert!(!pieces_of_reciprocal(&LN_2, 8, &Int::from(1)));
+    assert!(!pieces_of_reciprocal(&QUARTER_PI, 8, &Int::from(1)));
+}
+
+/// In use, series are cut where their tails no longer matter, and a wrong bound of the tail would
+/// not show. Here they are cut early, after two terms and more, so that the tail is all there is
+/// to the radius: the truth must be inside, and, the bounds being first terms left out times at
+/// most 2 (4 where weights are ignored), a radius of a sixteenth must not do.
+#[test]
+fn tails_of_series() {
+    let mut rng = Rng::new(6);
+    let p = 400;
+    for trial in 0..300 {
+        let cut = [1.0, 1e-2, 1e-4, 1e-9][trial % 4];
+        let x = [0.34, 0.78, 1.0, 0.2][trial / 4 % 4] * rng.unit();
+        let (ball, point) = (BallN::<4>::exact(x), exact(x));
+        let one = Dyadic::power_of_two(0);
+        let check = |name: &str, y: BallN<4>, truth: &Dyadic| {
+            let off = Dyadic::sum(&y.midpoint()).sub(truth).abs();
+            let radius = exact(y.radius());
+            assert!(off <= radius, "{name} of {x}, cut at {cut:e}: {y:?}");
+            // Where the tail is far above rounding and the argument not tiny.
+            if y.radius() > 1e-40 && x.abs() > 1e-3 {
+                assert!(
+                    off > radius.scaled(-4),
+                    "{name} of {x}, cut at {cut:e}: {y:?}"
+                );
+            }
+        };
+        let quotient = |a: &Dyadic, b: &Dyadic| Dyadic::new(a.fixed(2 * p).div(&b.fixed(p)), -p);
+        let exp_m1 = functions::exp_m1(&point, p).value;
+        check(
+            "exp",
+            BallN::exp_m1_over_t(ball, cut),
+            &quotient(&exp_m1, &point),
+        );
+        let (sin, cos) = functions::sin_cos(&point, p);
+        let (sin_ball, cos_ball) = BallN::sin_cos_series(ball, cut);
+        // The sine's tail is charged as the cosine's, which is larger by up to 2n + 1: only
+        // containment is asked of it.
+        let off = Dyadic::sum(&sin_ball.midpoint()).sub(&sin.value).abs();
+        assert!(off <= exact(sin_ball.radius()), "sin {x}: {sin_ball:?}");
+        check("cos", cos_ball, &cos.value);
+        if x.abs() <= 0.5 {
+            // ln((1 + x)/(1 - x)) = ln(1 + x) - ln(1 - x). The tail bound leaves out 1/(2n + 1).
+            let truth = functions::ln_1p(&point, p).value;
+            let truth = truth.sub(&functions::ln_1p(&point.neg(), p).value);
+            let y = BallN::twice_artanh(ball, cut);
+            let off = Dyadic::sum(&y.midpoint()).sub(&truth).abs();
+            assert!(off <= exact(y.radius()), "artanh {x}: {y:?}");
+        }
+        // phi_1 and its derivative on the real axis, where tails are largest for x > 0.
+        let z = DiscN::<4>::of_parts(ball, BallN::ZERO);
+        let phi = quotient(&exp_m1, &point);
+        let slope = quotient(&exp_m1.add(&one).sub(&phi), &point);
+        for (y, truth) in [
+            (z.series(1, |_| 1, cut), phi),
+            (z.series(2, |k| k + 1, cut), slope),
+        ] {
+            let off = Dyadic::sum(&y.midpoint().0).sub(&truth).abs();
+            assert!(off <= exact(y.radius()), "phi {x}: {y:?}");
+            assert!(y.radius() < 2.0 * cut.max(x * x) + 1e-40, "{y:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `hippos golden`: certified stages with their error scales.
+
+use crate::args::{self, Failure, Spec};
+use crate::progress::Progress;
+use hungry_hippos::oracle::{Case, Golden, SUITE_SEED, suite};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+const SPEC: Spec = Spec {
+    help: "\
+usage: hippos golden --out DIR [--seed S]
+       hippos golden --from CASE --out FILE
+
+Writes golden files: case files whose stages (and gradients, if the case has a cotangent g) are
+correctly rounded to f64, with scale.STAGE beside every stage. A port of unit roundoff u is within
+tolerance where |port - golden| <= u * scale.
+
+  --out DIR      the golden suite, one file a case, into a folder
+  --seed S       the suite of another seed (default: that of version 1)
+  --from CASE    a golden file for your own layer and input instead; --out is then the file
+",
+    positional: &[],
+    values: &["--out", "--from", "--seed"],
+    switches: &[],
+};
+
+pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
+    let Some(args) = SPEC.parse(raw)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let out = Path::new(args.required("--out")?);
+    let seed: Option<u64> = args.parsed("--seed", "a whole number from 0")?;
+    if let Some(from) = args.value("--from") {
+        if seed.is_some() {
+            return Err(Failure(
+                "--seed goes with the suite, not with --from".into(),
+            ));
+        }
+        args::not_the_same_file(Path::new(from), out)?;
+        let from = Path::new(from);
+        let in_case =
+            |e: hungry_hippos::Error| Failure(e.in_file(from.display().to_string()).to_string());
+        let golden = Golden::certify(Case::open(from)?).map_err(in_case)?;
+        golden.writer()?.write(out)?;
+        args::print(&format!(
+            "{} stages certified into {}\n",
+            golden.stages().len(),
+            out.display()
+        ))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    std::fs::create_dir_all(out).map_err(|e| Failure(format!("{}: {e}", out.display())))?;
+    let cases = suite();
+    let mut progress = Progress::new("cases", cases.len());
+    let mut bytes = 0;
+    for case in &cases {
+        let golden = Golden::certify(case.build(seed.unwrap_or(SUITE_SEED))?)
+            .map_err(|e| Failure(format!("case {}: {e}", case.name)))?;
+        let writer = golden.writer()?;
+        writer.write(&out.join(format!("{}.safetensors", case.name)))?;
+        bytes += writer.to_bytes()?.len();
+        progress.step();
+    }
+    drop(progress);
+    args::print(&format!(
+        "{} cases, {:.2} MB, into {}\n",
+        cases.len(),
+        bytes as f64 / 1e6,
+        out.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,179 @@
+//! A port's file: the stages it holds, brought into the golden file's shapes.
+
+use super::super::golden::Golden;
+use super::super::tolerance::Format;
+use crate::error::Error;
+use crate::h3::Name;
+use crate::safetensors::{Dtype, SafeTensors, TensorView};
+use crate::tensor::Tensor;
+
+/// One stage of a candidate, in the golden file's shape.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CandidateStage {
+    /// The stage.
+    pub name: String,
+    /// The values, exactly as stored.
+    pub values: Tensor<f64>,
+    /// The unit roundoff of the type they are stored in.
+    pub unit_roundoff: f64,
+    /// Half the smallest positive number of that type.
+    pub smallest: f64,
+    /// What had to be done to the shape, if anything.
+    pub note: Option<String>,
+}
+
+/// What a port computed: any of the golden file's stages.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    stages: Vec<CandidateStage>,
+    narrowest: Dtype,
+}
+
+impl Candidate {
+    /// Reads a candidate's stages, those of the golden file's names; other tensors are left alone.
+    ///
+    /// A stage may have more or fewer axes of length one than the golden one, and the last two of
+    /// its three axes exchanged; both are said in its note. Parameters and input, where the
+    /// candidate holds them, must be the golden file's (rounded to the type they are stored in).
+    ///
+    /// # Errors
+    ///
+    /// If none of the stages is there, one is of another shape or not a float type or not finite
+    /// everywhere, or the candidate was made from other parameters or another input.
+    pub fn read(file: &SafeTensors, golden: &Golden) -> Result<Self, Error> {
+        same_case(file, golden)?;
+        let mut stages = Vec::new();
+        let mut narrowest = Dtype::F64;
+        for stage in golden.stages() {
+            let Some(view) = file.get(&stage.name) else {
+                continue;
+            };
+            let values = finite(&view)?;
+            if view.dtype.bits() < narrowest.bits() || view.dtype == Dtype::BF16 {
+                narrowest = view.dtype;
+            }
+            let (values, note) = in_shape(&view, values, stage.values.shape())?;
+            let (unit_roundoff, smallest) = storage(view.dtype);
+            stages.push(CandidateStage {
+                name: stage.name.clone(),
+                values,
+                unit_roundoff,
+                smallest,
+                note,
+            });
+        }
+        if stages.is_empty() {
+            let names: Vec<&str> = golden.stages().iter().map(|s| s.name.as_str()).collect();
+            return Err(Error::missing(format!(
+                "every stage of the golden file (any of {})",
+                names.join(", ")
+            )));
+        }
+        Ok(Self { stages, narrowest })
+    }
+
+    /// A stage by name.
+    #[must_use]
+    pub fn stage(&self, name: &str) -> Option<&CandidateStage> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// The format to judge by where none is asked for: that of the narrowest type among the
+    /// stages.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self.narrowest {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::BF16,
+            _ => Format::F64,
+        }
+    }
+}
+
+/// Unit roundoff and half the smallest positive number of a stored type.
+fn storage(dtype: Dtype) -> (f64, f64) {
+    let power = |k: i32| 2f64.powi(k);
+    match dtype {
+        Dtype::F32 => (power(-24), power(-150)),
+        Dtype::F16 => (power(-11), power(-25)),
+        Dtype::BF16 => (power(-8), power(-134)),
+        _ => (0.0, 0.0),
+    }
+}
+
+/// The values of a float tensor, every one finite.
+fn finite(view: &TensorView<'_>) -> Result<Vec<f64>, Error> {
+    let values = view.to_f64()?;
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(values),
+        Some(at) => Err(Error::value(
+            format!("tensor {:?}", view.name),
+            format!("element {at} is {}; expected finite numbers", values[at]),
+        )),
+    }
+}
+
+/// Refuses a candidate whose own parameters or input are not the golden file's.
+fn same_case(file: &SafeTensors, golden: &Golden) -> Result<(), Error> {
+    let names = Name::ALL.into_iter().map(Name::official);
+    for name in names.chain(["input"]) {
+        let (Some(theirs), Some(ours)) = (file.get(name), golden.case().file().get(name)) else {
+            continue;
+        };
+        let (u, smallest) = storage(theirs.dtype);
+        let (theirs_values, ours_values) = (finite(&theirs)?, ours.to_f64()?);
+        let same = theirs.shape == ours.shape
+            && theirs_values.iter().zip(&ours_values).all(|(a, b)| {
+                // One rounding to the candidate's type.
+                (a - b).abs() <= u * b.abs() + smallest
+            });
+        if !same {
+            return Err(Error::value(
+                format!("tensor {name:?}"),
+                "is not the golden file's: the candidate was made from another case",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The values in the golden shape, and what had to be done.
+fn in_shape(
+    view: &TensorView<'_>,
+    values: Vec<f64>,
+    expected: &[usize],
+) -> Result<(Tensor<f64>, Option<String>), Error> {
+    if view.shape == expected {
+        return Ok((Tensor::new(expected, values)?, None));
+    }
+    let squeezed = |shape: &[usize]| -> Vec<usize> {
+        shape.iter().copied().filter(|&axis| axis != 1).collect()
+    };
+    let (theirs, ours) = (squeezed(view.shape), squeezed(expected));
+    if theirs == ours {
+        let note = format!("read {:?} as {expected:?}", view.shape);
+        return Ok((Tensor::new(expected, values)?, Some(note)));
+    }
+    // (batch, length, channels) against (batch, channels, length): only for what has three axes.
+    if let (&[batch, rows, cols], [.., a, b]) = (expected, view.shape)
+        && (*a, *b) == (cols, rows)
+        && values.len() == batch * rows * cols
+    {
+        let exchanged = (0..batch * rows * cols).map(|place| {
+            let (b, r, c) = (place / (rows * cols), place / cols % rows, place % cols);
+            values[(b * cols + c) * rows + r]
+        });
+        let note = format!(
+            "last two axes of {:?} exchanged to {expected:?}",
+            view.shape
+        );
+        return Ok((Tensor::new(expected, exchanged.collect())?, Some(note)));
+    }
+    Err(Error::shape(
+        format!("tensor {:?}", view.name),
+        format_args!("shape {expected:?}"),
+        format_args!("{:?}", view.shape),
+    ))
+}

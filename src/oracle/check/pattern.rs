@@ -1,0 +1,234 @@
+//! What an error looks like, said in words, for mistakes that no mutant covers.
+
+use super::Compared;
+
+/// A stage as series over time: how many, how long, and how to read them.
+struct Series {
+    count: usize,
+    len: usize,
+    /// How many series lie side by side at each step, when time is not the last axis.
+    inner: usize,
+}
+
+impl Series {
+    fn of(compared: &Compared<'_>) -> Option<Self> {
+        let shape = compared.golden.shape();
+        match (compared.name, shape) {
+            ("gated" | "output" | "grad.input", &[batch, len, d]) => Some(Self {
+                count: batch * d,
+                len,
+                inner: d,
+            }),
+            ("q" | "k" | "v" | "shift_k" | "kv" | "ssm_out" | "shift_kernel" | "ssm_kernel", _) => {
+                let len = shape.last().copied().unwrap_or(1);
+                let count = shape.iter().rev().skip(1).product();
+                Some(Self {
+                    count,
+                    len,
+                    inner: 1,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The place of series `s` at time `t`.
+    fn place(&self, s: usize, t: usize) -> usize {
+        let (outer, inner) = (s / self.inner, s % self.inner);
+        (outer * self.len + t) * self.inner + inner
+    }
+}
+
+fn wrong(compared: &Compared<'_>, at: usize, truth: f64) -> bool {
+    let error = (compared.candidate.data()[at] - truth).abs();
+    error.is_nan() || error > compared.bounds[at]
+}
+
+/// The first time step at which any series is outside its tolerance, if time is an axis and it is
+/// not the first step.
+pub(super) fn first_wrong_token(compared: &Compared<'_>) -> Option<usize> {
+    let series = Series::of(compared)?;
+    let golden = compared.golden.data();
+    let first = (0..series.len).find(|&t| {
+        (0..series.count).any(|s| {
+            let at = series.place(s, t);
+            wrong(compared, at, golden[at])
+        })
+    });
+    first.filter(|&t| t > 0)
+}
+
+/// One sentence about the error of a stage that is outside its tolerance.
+pub(super) fn describe(compared: &Compared<'_>) -> String {
+    let found = factor(compared)
+        .or_else(|| shifted(compared))
+        .or_else(|| reversed(compared))
+        .or_else(|| permuted(compared))
+        .or_else(|| some_series(compared))
+        .or_else(|| from_some_token(compared));
+    found.unwrap_or_else(|| scattered(compared))
+}
+
+/// The stage times a constant.
+fn factor(compared: &Compared<'_>) -> Option<String> {
+    let (golden, candidate) = (compared.golden.data(), compared.candidate.data());
+    let square: f64 = golden.iter().map(|g| g * g).sum();
+    let alpha = golden
+        .iter()
+        .zip(candidate)
+        .map(|(g, c)| g * c)
+        .sum::<f64>()
+        / square;
+    if !alpha.is_finite() {
+        return None;
+    }
+    if candidate.iter().all(|&c| c.abs() <= 0.0) {
+        return Some("all zero".into());
+    }
+    let explained = golden.iter().zip(candidate).zip(&compared.bounds);
+    let fits = explained
+        .clone()
+        .all(|((g, c), bound)| (c - alpha * g).abs() <= bound * alpha.abs().max(1.0) * 2.0);
+    (fits && alpha.abs() > 0.0).then(|| format!("the golden stage times {alpha:.6}"))
+}
+
+/// Every series moved along time by a few places.
+fn shifted(compared: &Compared<'_>) -> Option<String> {
+    let series = Series::of(compared)?;
+    let golden = compared.golden.data();
+    for places in 1..=4usize.min(series.len.saturating_sub(3)) {
+        for late in [true, false] {
+            let fits = (0..series.count).all(|s| {
+                (0..series.len - places).all(|t| {
+                    let (at, truth) = match late {
+                        true => (series.place(s, t + places), series.place(s, t)),
+                        false => (series.place(s, t), series.place(s, t + places)),
+                    };
+                    let bound = compared.bounds[at].max(compared.bounds[truth]);
+                    (compared.candidate.data()[at] - golden[truth]).abs() <= bound
+                })
+            });
+            if fits {
+                let way = if late { "late" } else { "early" };
+                return Some(format!("the golden stage {places} time step(s) {way}"));
+            }
+        }
+    }
+    None
+}
+
+/// Every series back to front.
+fn reversed(compared: &Compared<'_>) -> Option<String> {
+    let series = Series::of(compared)?;
+    let golden = compared.golden.data();
+    let fits = series.len > 2
+        && (0..series.count).all(|s| {
+            (0..series.len).all(|t| {
+                let (at, truth) = (series.place(s, t), series.place(s, series.len - 1 - t));
+                let bound = compared.bounds[at].max(compared.bounds[truth]);
+                (compared.candidate.data()[at] - golden[truth]).abs() <= bound
+            })
+        });
+    fits.then(|| "the golden stage reversed in time".into())
+}
+
+/// The series in another order.
+fn permuted(compared: &Compared<'_>) -> Option<String> {
+    let series = Series::of(compared)?;
+    if series.count > 4096 {
+        return None;
+    }
+    let golden = compared.golden.data();
+    let same = |s: usize, from: usize| {
+        (0..series.len).all(|t| {
+            let (at, truth) = (series.place(s, t), series.place(from, t));
+            let bound = compared.bounds[at].max(compared.bounds[truth]);
+            (compared.candidate.data()[at] - golden[truth]).abs() <= bound
+        })
+    };
+    let mut free: Vec<usize> = (0..series.count).collect();
+    let mut moved = Vec::new();
+    for s in 0..series.count {
+        let own = free
+            .iter()
+            .position(|&from| from == s)
+            .filter(|_| same(s, s));
+        let found = own.or_else(|| free.iter().position(|&from| same(s, from)))?;
+        let from = free.remove(found);
+        if from != s {
+            moved.push(format!("{s} holds {from}"));
+        }
+    }
+    let shown = moved.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
+    let more = if moved.len() > 4 { ", ..." } else { "" };
+    (!moved.is_empty()).then(|| format!("channels permuted: {shown}{more}"))
+}
+
+/// Some series wrong and the others right.
+fn some_series(compared: &Compared<'_>) -> Option<String> {
+    let series = Series::of(compared)?;
+    let golden = compared.golden.data();
+    let bad: Vec<usize> = (0..series.count)
+        .filter(|&s| {
+            (0..series.len).any(|t| {
+                let at = series.place(s, t);
+                wrong(compared, at, golden[at])
+            })
+        })
+        .collect();
+    if bad.len() == series.count {
+        return None;
+    }
+    let shown: Vec<String> = bad.iter().take(6).map(ToString::to_string).collect();
+    let more = if bad.len() > 6 { ", ..." } else { "" };
+    Some(format!(
+        "wrong in {} of {} series ({}{more}), right in the others",
+        bad.len(),
+        series.count,
+        shown.join(", ")
+    ))
+}
+
+/// Right up to some token and wrong from there on, or wrong at the starts of chunks.
+fn from_some_token(compared: &Compared<'_>) -> Option<String> {
+    let series = Series::of(compared)?;
+    let golden = compared.golden.data();
+    let bad: Vec<bool> = (0..series.len)
+        .map(|t| {
+            (0..series.count).any(|s| {
+                let at = series.place(s, t);
+                wrong(compared, at, golden[at])
+            })
+        })
+        .collect();
+    let first = bad.iter().position(|&b| b)?;
+    let last = bad.iter().rposition(|&b| b)?;
+    // Runs of wrong tokens that begin at multiples of one length: a carry lost between chunks.
+    let starts: Vec<usize> = (0..series.len)
+        .filter(|&t| bad[t] && (t == 0 || !bad[t - 1]))
+        .collect();
+    if starts.len() > 1 && first > 0 && starts.iter().all(|t| t.is_multiple_of(first)) {
+        return Some(format!(
+            "wrong after every multiple of {first} time steps: what is carried between chunks"
+        ));
+    }
+    if first > 0 {
+        return Some(format!(
+            "right up to time step {}, wrong from {first} on",
+            first - 1
+        ));
+    }
+    (last + 1 < series.len)
+        .then(|| format!("wrong up to time step {last}, right from {} on", last + 1))
+}
+
+fn scattered(compared: &Compared<'_>) -> String {
+    let golden = compared.golden.data();
+    let bad = (0..golden.len())
+        .filter(|&at| wrong(compared, at, golden[at]))
+        .count();
+    format!(
+        "{bad} of {} elements outside their tolerance, in no pattern known here",
+        golden.len()
+    )
+}

@@ -1,0 +1,184 @@
+//! Golden files: what a layer's stages are, and what a port may be off by.
+
+use super::case::Case;
+use super::certified::certified;
+use super::tolerance::{Format, error_scales, gradient_scales};
+use crate::algebra::Worst;
+use crate::error::Error;
+use crate::h3::Form;
+use crate::safetensors::{Dtype, SafeTensors, Writer};
+use crate::tensor::Tensor;
+use std::path::Path;
+
+/// The `golden` metadata of the golden files this crate writes.
+pub const GOLDEN: &str = "hippos-golden/1";
+
+/// What the name of an error scale begins with.
+const SCALE: &str = "scale.";
+
+/// The stages in the order in which they are computed; others follow by name.
+const ORDER: [&str; 12] = [
+    "q",
+    "k",
+    "v",
+    "shift_kernel",
+    "shift_k",
+    "kv",
+    "ssm_kernel",
+    "ssm_out",
+    "gated",
+    "output",
+    "final_state_k",
+    "final_state",
+];
+
+/// One stage of a golden file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GoldenStage {
+    /// The name in files.
+    pub name: String,
+    /// The correctly rounded values.
+    pub values: Tensor<f64>,
+    /// The error scale of every element: a port of unit roundoff `u` is within tolerance where
+    /// `|port - golden| <= u * scale`.
+    pub scale: Tensor<f64>,
+}
+
+/// A golden file: certified stages with their error scales, and the case they belong to.
+#[derive(Debug)]
+pub struct Golden {
+    case: Case,
+    stages: Vec<GoldenStage>,
+}
+
+impl Golden {
+    /// Reads a golden file; a plain case file is certified first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::open`], [`certified`] and [`error_scales`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let named = |e: Error| e.in_file(path.display().to_string());
+        let file = SafeTensors::open(path)?;
+        let is_golden = file.metadata().contains_key("golden");
+        let case = Case::from_file(file).map_err(named)?;
+        if is_golden {
+            Self::read(case).map_err(named)
+        } else {
+            Self::certify(case).map_err(named)
+        }
+    }
+
+    /// Certifies every stage of a case, with its gradients if it has a cotangent `g`, and derives
+    /// their error scales.
+    ///
+    /// # Errors
+    ///
+    /// As [`certified`] and [`error_scales`].
+    pub fn certify(case: Case) -> Result<Self, Error> {
+        let gradients = case.file().get("g").is_some();
+        let certified = certified(&case, &default_form(&case), gradients)?;
+        let mut scales = error_scales::<Worst>(&case, Format::F64)?;
+        if gradients {
+            scales.extend(gradient_scales::<Worst>(&case)?);
+        }
+        let stages = certified.stages.into_iter().zip(scales);
+        let stages = stages
+            .map(|(stage, (name, scale))| {
+                debug_assert_eq!(stage.name, name, "both come in the order of computation");
+                GoldenStage {
+                    name,
+                    values: stage.values,
+                    scale: scale.map(up_to_f32),
+                }
+            })
+            .collect();
+        Ok(Self { case, stages })
+    }
+
+    /// The stages of a golden file: every tensor that has an error scale.
+    fn read(case: Case) -> Result<Self, Error> {
+        let version = case.file().metadata().get("golden");
+        if version.map(String::as_str) != Some(GOLDEN) {
+            return Err(Error::value(
+                "metadata golden",
+                format!("{version:?} is not a version this program reads; expected {GOLDEN:?}"),
+            ));
+        }
+        let mut stages = Vec::new();
+        for scale in case.file().tensors() {
+            let Some(name) = scale.name.strip_prefix(SCALE) else {
+                continue;
+            };
+            stages.push(GoldenStage {
+                name: name.to_string(),
+                values: case.tensor(name, scale.shape)?,
+                scale: case.tensor(scale.name, scale.shape)?,
+            });
+        }
+        let place = |stage: &GoldenStage| {
+            let place = ORDER.iter().position(|name| *name == stage.name);
+            place.unwrap_or(ORDER.len())
+        };
+        stages.sort_by_key(place);
+        if stages.is_empty() {
+            return Err(Error::missing(
+                "every scale.STAGE tensor of the golden file",
+            ));
+        }
+        Ok(Self { case, stages })
+    }
+
+    /// The layer and input the stages belong to.
+    #[must_use]
+    pub fn case(&self) -> &Case {
+        &self.case
+    }
+
+    /// The stages, in the order in which they are computed.
+    #[must_use]
+    pub fn stages(&self) -> &[GoldenStage] {
+        &self.stages
+    }
+
+    /// The golden file: the case, its stages as F64, their error scales as F32 (rounded up).
+    ///
+    /// # Errors
+    ///
+    /// Never for a case that was read; the writer's own checks are passed on.
+    pub fn writer(&self) -> Result<Writer, Error> {
+        let mut writer = self.case.writer()?;
+        writer.metadata("golden", GOLDEN)?;
+        if self.case.file().get("g").is_some() {
+            let g = self.case.cotangent()?;
+            writer.add("g", Dtype::F64, g.shape(), g.data())?;
+        }
+        for stage in &self.stages {
+            let (values, scale) = (&stage.values, &stage.scale);
+            writer.add(&stage.name, Dtype::F64, values.shape(), values.data())?;
+            let name = format!("{SCALE}{}", stage.name);
+            writer.add(&name, Dtype::F32, scale.shape(), scale.data())?;
+        }
+        Ok(writer)
+    }
+}
+
+/// The recurrence, which keeps exact zeros exact; convolution where `l_max` cuts the kernels.
+pub(crate) fn default_form(case: &Case) -> Form {
+    let seq_len = case.input().shape()[1];
+    match case.parameters().config().l_max {
+        Some(l_max) if l_max < seq_len => Form::Convolution,
+        _ => Form::Recurrence,
+    }
+}
+
+/// The smallest f32 not below `x`, as f64.
+fn up_to_f32(x: f64) -> f64 {
+    let nearest = x as f32;
+    let up = if f64::from(nearest) < x {
+        nearest.next_up()
+    } else {
+        nearest
+    };
+    f64::from(up)
+}

@@ -1,0 +1,136 @@
+//! M21 to M33: what is multiplied with what, heads, projections.
+
+super::rows! {
+    QvRolesSwapped "M21" "qv_roles_swapped" at "kv"
+        wrong "out = v SSM(k' q)"
+        right "out = q SSM(k' v)"
+        seen "seen in independent ports"
+        looks "q, k, v right; kv holds k' q"
+        fix "the product of key and value enters the SSM; the query gates its output";
+    GateBeforeSsm "M22" "gate_before_ssm" at "ssm_out"
+        wrong "out = SSM(q k' v)"
+        right "out = q SSM(k' v)"
+        seen "seen in an independent port"
+        looks "kv right, ssm_out wrong"
+        fix "multiply with q after the diagonal SSM";
+    NoFinalGate "M23" "no_final_gate" at "gated"
+        wrong "gated = sum_d1 SSM(k' v)"
+        right "gated = sum_d1 q SSM(k' v)"
+        seen "seen in an independent port"
+        looks "gated does not depend on q"
+        fix "multiply the SSM's output with q";
+    HeadOutPerm "M24" "head_out_perm" at "gated"
+        wrong "gated's channels in the other of the orders d2 H + h and h d_h + d2"
+        right "the order the file names (head_order)"
+        seen "the official code: its CPU path and step() against its fused kernel"
+        looks "gated is a pure permutation of the right one"
+        fix "set the rearrange before output_linear to the order the weights were trained with";
+    HeadSplitPerm "M25" "head_split_perm" at "kv"
+        wrong "channel c = j H + h when q, k', v are split into heads"
+        right "c = h d_h + j"
+        seen "plausible"
+        looks "q, k, v right; kv mixes channels of different heads"
+        fix "heads are the slow axis: rearrange '(h d1) -> h d1'";
+    ContractWrongIndex "M27" "contract_wrong_index" at "gated"
+        wrong "o[d1] = sum_d2 q[d2] y[d1,d2]"
+        right "o[d2] = sum_d1 q[d1] y[d1,d2]"
+        seen "plausible"
+        looks "ssm_out right, gated wrong where head_dim > 1"
+        fix "sum over the key's index d1, keep the value's index d2";
+    ElementwiseNotOuter "M28" "elementwise_not_outer" at "kv"
+        wrong "kv[d1,d2] = k'[d1] v[d1] for d1 = d2 only"
+        right "the outer product, all d1, d2"
+        seen "plausible (any port written for head_dim 1)"
+        looks "off-diagonal pairs of kv missing"
+        fix "with head_dim > 1 every key channel of a head meets every value channel";
+    NoBias "M30a" "no_bias" at "q"
+        wrong "W u in all four projections"
+        right "W u + b"
+        seen "seen in independent ports"
+        looks "q, k, v off by a constant a channel"
+        fix "all four projections have a bias";
+    NoBiasQkv "M30b" "no_bias_qkv" at "q"
+        wrong "W u for q, k and v"
+        right "W u + b"
+        seen "seen in independent ports"
+        looks "q, k, v off by a constant a channel"
+        fix "q_proj, k_proj and v_proj have a bias";
+    NoBiasOutput "M30c" "no_bias_output" at "output"
+        wrong "W_o gated"
+        right "W_o gated + b_o"
+        seen "seen in independent ports"
+        looks "gated right, output off by a constant a channel"
+        fix "output_linear has a bias";
+    NoOutProj "M31" "no_out_proj" at "output"
+        wrong "output = gated"
+        right "W_o gated + b_o"
+        seen "seen in independent ports"
+        looks "output equals gated"
+        fix "apply output_linear";
+    GeluShift "M32a" "gelu_shift" at "shift_k"
+        wrong "shift_k = gelu(K_sh * k + D k)"
+        right "no activation anywhere in the layer"
+        seen "the official fftconv_func has gelu=True by default; the layer passes False"
+        looks "shift_k bounded below by -0.17"
+        fix "pass gelu=False";
+    GeluLong "M32b" "gelu_long" at "ssm_out"
+        wrong "ssm_out = gelu(K * kv + D kv)"
+        right "no activation anywhere in the layer"
+        seen "the official fftconv_func has gelu=True by default; the layer passes False"
+        looks "ssm_out bounded below by -0.17"
+        fix "pass gelu=False";
+    GeluTanhShift "M32c" "gelu_tanh_shift" at "shift_k"
+        wrong "shift_k = gelu(K_sh * k + D k), gelu by its tanh approximation"
+        right "no activation anywhere in the layer"
+        seen "as M32a; the tanh form is the default of JAX"
+        looks "shift_k bounded below by -0.17"
+        fix "no activation after the shift model";
+    GeluTanhLong "M32d" "gelu_tanh_long" at "ssm_out"
+        wrong "ssm_out = gelu(K * kv + D kv), gelu by its tanh approximation"
+        right "no activation anywhere in the layer"
+        seen "as M32b; the tanh form is the default of JAX"
+        looks "ssm_out bounded below by -0.17"
+        fix "no activation after the diagonal SSM";
+    SiluShift "M32e" "silu_shift" at "shift_k"
+        wrong "shift_k = silu(K_sh * k + D k)"
+        right "no activation anywhere in the layer"
+        seen "seen in an independent port"
+        looks "shift_k bounded below by -0.28"
+        fix "no activation after the shift model";
+    SiluLong "M32f" "silu_long" at "ssm_out"
+        wrong "ssm_out = silu(K * kv + D kv)"
+        right "no activation anywhere in the layer"
+        seen "plausible (as M32e)"
+        looks "ssm_out bounded below by -0.28"
+        fix "no activation after the diagonal SSM";
+    WeightTranspose "M33a" "weight_transpose" at "q"
+        wrong "W^T u + b in all four projections"
+        right "W u + b"
+        seen "plausible (JAX and Keras store weights in x out)"
+        looks "q, k, v wrong from the start"
+        fix "PyTorch stores a Linear's weight as (out, in): transpose it on loading";
+    MapSwapQk "M33b" "map_swap_qk" at "q"
+        wrong "q_proj and k_proj exchanged"
+        right "each under its name"
+        seen "HazyResearch/H3#10 (names mapped wrongly)"
+        looks "q holds k, k holds q"
+        fix "check the map of parameter names";
+    MapSwapQv "M33c" "map_swap_qv" at "q"
+        wrong "q_proj and v_proj exchanged"
+        right "each under its name"
+        seen "HazyResearch/H3#10 (names mapped wrongly)"
+        looks "q holds v, v holds q"
+        fix "check the map of parameter names";
+    MapSwapKv "M33d" "map_swap_kv" at "k"
+        wrong "k_proj and v_proj exchanged"
+        right "each under its name"
+        seen "HazyResearch/H3#10 (names mapped wrongly)"
+        looks "k holds v, v holds k"
+        fix "check the map of parameter names";
+    MapSwapD "M33e" "map_swap_d" at "shift_k"
+        wrong "ssm_k_D and D exchanged (head_dim 1, where they have one shape)"
+        right "each under its name"
+        seen "HazyResearch/H3#10 (names mapped wrongly)"
+        looks "kernels right; both skips wrong"
+        fix "ssm_k_D belongs to the shift model, D to the diagonal one";
+}

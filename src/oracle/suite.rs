@@ -1,0 +1,347 @@
+//! The golden suite: small cases, each for a reason, made from a seed.
+
+use super::case::{Case, FORMAT};
+use crate::algebra::{Real, Rng};
+use crate::error::Error;
+use crate::h3::{Config, HeadOrder, Name, RealType};
+use crate::safetensors::{Dtype, FloatFormat, SafeTensors, Writer};
+use crate::ssm::Discretization;
+
+/// The seed of version 1 of the suite.
+pub const SUITE_SEED: u64 = 0x4833;
+
+/// One case of the suite.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SuiteCase {
+    /// The file's name without its ending.
+    pub name: &'static str,
+    /// Why the case is there.
+    pub stresses: &'static str,
+    config: Config,
+    batch: usize,
+    seq_len: usize,
+    /// Inputs before the first one of the case: the case begins from a state.
+    position: Option<usize>,
+    dt: (f64, f64),
+}
+
+/// The cases of the suite, in order.
+#[must_use]
+pub fn suite() -> Vec<SuiteCase> {
+    use Discretization::{Bilinear, ZeroOrderHold};
+    let case = |name, stresses, (d, d_h, m): (usize, usize, usize), batch, seq_len| SuiteCase {
+        name,
+        stresses,
+        config: Config {
+            d_model: d,
+            head_dim: d_h,
+            d_state: m,
+            n_ssm: d / d_h,
+            disc: Bilinear,
+            real_type: RealType::Exp,
+            l_max: None,
+            head_order: HeadOrder::D2H,
+        },
+        batch,
+        seq_len,
+        position: None,
+        dt: (0.05, 0.5),
+    };
+    let with = |mut case: SuiteCase, change: fn(&mut SuiteCase)| {
+        change(&mut case);
+        case
+    };
+    vec![
+        case(
+            "01-basic",
+            "head_dim 1, bilinear: begin here",
+            (4, 1, 6),
+            2,
+            21,
+        ),
+        with(case("02-zoh", "zero-order hold", (4, 1, 6), 2, 21), |c| {
+            c.config.disc = ZeroOrderHold;
+        }),
+        case(
+            "03-heads",
+            "head_dim 2, channels d2 * H + h",
+            (6, 2, 6),
+            2,
+            19,
+        ),
+        with(
+            case(
+                "04-heads-hd2",
+                "head_dim 2, channels h * head_dim + d2",
+                (6, 2, 6),
+                2,
+                19,
+            ),
+            |c| {
+                c.config.head_order = HeadOrder::HD2;
+            },
+        ),
+        with(
+            case(
+                "05-heads-8",
+                "head_dim 8, two heads, zero-order hold",
+                (16, 8, 4),
+                1,
+                13,
+            ),
+            |c| {
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case("06-shared", "four heads share two models", (4, 1, 6), 1, 23),
+            |c| {
+                c.config.n_ssm = 2;
+            },
+        ),
+        with(
+            case(
+                "07-shared-all",
+                "all heads share one model",
+                (6, 2, 8),
+                1,
+                17,
+            ),
+            |c| {
+                c.config.n_ssm = 1;
+            },
+        ),
+        with(
+            case("08-cut", "l_max below the length", (4, 1, 8), 2, 24),
+            |c| {
+                c.config.l_max = Some(9);
+            },
+        ),
+        with(
+            case(
+                "09-cut-short",
+                "l_max below the window, head_dim 2",
+                (4, 2, 8),
+                1,
+                19,
+            ),
+            |c| {
+                c.config.l_max = Some(5);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case(
+                "10-uncut",
+                "l_max above the length: cuts nothing",
+                (4, 1, 6),
+                1,
+                18,
+            ),
+            |c| {
+                c.config.l_max = Some(64);
+            },
+        ),
+        case("11-one", "one token", (4, 2, 4), 2, 1),
+        case(
+            "12-two",
+            "two tokens: the first with a past",
+            (4, 1, 4),
+            2,
+            2,
+        ),
+        case("13-short", "shorter than the window", (4, 1, 16), 2, 7),
+        case("14-window", "exactly the window", (4, 1, 8), 1, 8),
+        case(
+            "15-window-and-one",
+            "the window begins to forget",
+            (4, 1, 8),
+            1,
+            9,
+        ),
+        case("16-prime", "a prime length", (4, 1, 6), 1, 31),
+        case(
+            "17-power",
+            "a power of two: no slack in the padding",
+            (4, 1, 8),
+            1,
+            32,
+        ),
+        case(
+            "18-long",
+            "long: 257 tokens, two channels",
+            (2, 1, 8),
+            1,
+            257,
+        ),
+        with(
+            case("19-real-none", "real_type none", (4, 1, 6), 1, 16),
+            |c| {
+                c.config.real_type = RealType::None;
+            },
+        ),
+        with(
+            case("20-real-relu", "real_type relu", (4, 1, 6), 1, 16),
+            |c| {
+                c.config.real_type = RealType::Relu;
+            },
+        ),
+        with(
+            case("21-real-sigmoid", "real_type sigmoid", (4, 1, 6), 1, 16),
+            |c| {
+                c.config.real_type = RealType::Sigmoid;
+            },
+        ),
+        with(
+            case("22-real-softplus", "real_type softplus", (4, 1, 6), 1, 16),
+            |c| {
+                c.config.real_type = RealType::Softplus;
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        case(
+            "23-odd-state",
+            "odd d_state: 5 taps, 2 modes",
+            (4, 1, 5),
+            2,
+            15,
+        ),
+        with(
+            case("24-resumed", "goes on from a state", (4, 1, 6), 2, 14),
+            |c| {
+                c.position = Some(11);
+            },
+        ),
+        with(
+            case(
+                "25-resumed-heads",
+                "goes on from a state, head_dim 2",
+                (4, 2, 6),
+                2,
+                14,
+            ),
+            |c| {
+                c.position = Some(6);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        case("26-batch", "three sequences", (3, 1, 4), 3, 11),
+        with(
+            case(
+                "27-slow",
+                "small steps: poles near the unit circle",
+                (4, 1, 6),
+                1,
+                40,
+            ),
+            |c| {
+                c.dt = (0.004, 0.03);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case(
+                "28-fast",
+                "large steps: the discretizations far apart",
+                (4, 1, 6),
+                1,
+                20,
+            ),
+            |c| {
+                c.dt = (0.5, 1.5);
+            },
+        ),
+        case("29-one-channel", "one channel", (1, 1, 6), 1, 25),
+        case("30-one-mode", "two taps, one mode", (3, 1, 2), 1, 20),
+    ]
+}
+
+impl SuiteCase {
+    /// The case made from a seed: the same on every machine.
+    ///
+    /// Every parameter, input and state is a number that F16 and BF16 hold exactly, so that no
+    /// port begins with a rounding.
+    ///
+    /// # Errors
+    ///
+    /// Never for the cases of [`suite`]; the file's own checks are passed on.
+    pub fn build(&self, seed: u64) -> Result<Case, Error> {
+        let name_hash = self.name.bytes().fold(seed, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        let rng = &mut Rng::new(name_hash);
+        let config = &self.config;
+        let mut writer = Writer::new();
+        let l_max = config.l_max.map_or("none".into(), |l| l.to_string());
+        for (key, value) in [
+            ("format", FORMAT.to_string()),
+            ("head_dim", config.head_dim.to_string()),
+            ("disc", config.disc.to_string()),
+            ("real_type", config.real_type.to_string()),
+            ("l_max", l_max),
+            ("head_order", config.head_order.to_string()),
+        ] {
+            writer.metadata(key, &value)?;
+        }
+        for name in Name::ALL {
+            let shape = name.shape(config);
+            let size = shape.iter().product();
+            let values: Vec<f64> = (0..size).map(|_| self.parameter(name, rng)).collect();
+            writer.add(name.official(), Dtype::F64, &shape, &values)?;
+        }
+        let mut random = |writer: &mut Writer, name: &str, shape: &[usize], size: f64| {
+            let len = shape.iter().product();
+            let values: Vec<f64> = (0..len).map(|_| held(size * rng.unit())).collect();
+            writer.add(name, Dtype::F64, shape, &values).map(|_| ())
+        };
+        let (batch, d, d_h) = (self.batch, config.d_model, config.head_dim);
+        random(&mut writer, "input", &[batch, self.seq_len, d], 1.5)?;
+        random(&mut writer, "g", &[batch, self.seq_len, d], 1.0)?;
+        if let Some(position) = self.position {
+            writer.metadata("position", &position.to_string())?;
+            let pairs = batch * d_h * d_h;
+            let shape = [pairs, config.n_heads(), config.n_modes(), 2];
+            random(
+                &mut writer,
+                "initial_state_k",
+                &[batch, d, config.d_state],
+                1.0,
+            )?;
+            random(&mut writer, "initial_state", &shape, 1.0)?;
+        }
+        Case::from_file(SafeTensors::from_bytes(writer.to_bytes()?)?)
+    }
+
+    /// A random value of one parameter, in a range where every part of the layer matters.
+    fn parameter(&self, name: Name, rng: &mut Rng) -> f64 {
+        let unit = rng.unit();
+        // Uniform between two numbers.
+        let between = |low: f64, high: f64| low + (high - low) * (0.5 + 0.5 * unit);
+        held(match name {
+            Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
+                // Of the variance that keeps a projection's output as large as its input.
+                unit * (3.0 / self.config.d_model as f64).sqrt()
+            }
+            Name::QBias | Name::KBias | Name::VBias | Name::OutputBias => 0.6 * unit,
+            Name::ShiftB | Name::ShiftC | Name::ShiftD | Name::D => unit,
+            Name::B | Name::C => 1.5 * unit,
+            Name::LogDt => {
+                // Uniform between the logarithms of the ends, by the crate's own logarithm: the
+                // same on every machine.
+                let ln = |x: f64| crate::algebra::Ball::from_f64(x - 1.0).ln_1p().to_f64();
+                between(ln(self.dt.0), ln(self.dt.1))
+            }
+            Name::InvAReal => match self.config.real_type {
+                RealType::Exp => between(-2.0, 0.5),
+                _ => between(0.1, 1.2),
+            },
+            Name::AImag => between(0.5, 6.0) * if rng.next_u64() >> 63 == 0 { 1.0 } else { -1.0 },
+        })
+    }
+}
+
+/// The nearest number that F16 and BF16 both hold.
+fn held(x: f64) -> f64 {
+    FloatFormat::BF16.round(FloatFormat::F16.round(x))
+}

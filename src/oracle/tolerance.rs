@@ -1,0 +1,328 @@
+//! What a port may be off by: the layer as a first-order rounding error analysis.
+//!
+//! The tolerance has to accept every right way to compute the layer, so it is the largest of what
+//! they may do: models run as recurrences, scans or chunks, as direct convolutions, or by FFT;
+//! kernels by running powers or by exponentials of logarithms; sums in any order. Each part is a run
+//! of the reference's own text on [`ErrorScale`], or a term with its source.
+
+use super::case::Case;
+use super::stages::named_stages;
+use crate::algebra::{
+    Ball, ComplexErrorScale, ComplexScalar, ErrorScale, Growth, LIBRARY_FACTOR, Real, Ring, modulus,
+};
+use crate::error::Error;
+use crate::fourier::convolution::transform_len;
+use crate::h3::{Form, Respond};
+use crate::ssm::{
+    Diagonal, Response, Shift, StateSpace, causal_convolution, finish_convolution, recurrence,
+};
+use crate::tensor::Tensor;
+use core::marker::PhantomData;
+
+/// What a port works in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Format {
+    name: &'static str,
+    /// The unit roundoff of the projections.
+    projections: f64,
+    /// The unit roundoff of everything between them.
+    models: f64,
+}
+
+/// `2^-k`.
+const fn two_to_minus(k: u32) -> f64 {
+    1.0 / (1u64 << k) as f64
+}
+
+impl Format {
+    /// IEEE binary64 throughout.
+    pub const F64: Self = Self::uniform("f64", two_to_minus(53));
+    /// IEEE binary32 throughout.
+    pub const F32: Self = Self::uniform("f32", two_to_minus(24));
+    /// IEEE binary16 throughout.
+    pub const F16: Self = Self::uniform("f16", two_to_minus(11));
+    /// bfloat16 throughout.
+    pub const BF16: Self = Self::uniform("bf16", two_to_minus(8));
+    /// Projections in TF32, as PyTorch does where it is allowed, the models in binary32.
+    pub const TF32: Self = Self::mixed("tf32", two_to_minus(11));
+    /// Projections in binary16, the models in binary32, as in the official training code.
+    pub const MIXED_F16: Self = Self::mixed("mixed-f16", two_to_minus(11));
+    /// Projections in bfloat16, the models in binary32, as in the official training code.
+    pub const MIXED_BF16: Self = Self::mixed("mixed-bf16", two_to_minus(8));
+
+    /// All formats, from the finest.
+    pub const ALL: [Self; 7] = [
+        Self::F64,
+        Self::F32,
+        Self::TF32,
+        Self::MIXED_F16,
+        Self::MIXED_BF16,
+        Self::F16,
+        Self::BF16,
+    ];
+
+    const fn uniform(name: &'static str, u: f64) -> Self {
+        Self {
+            name,
+            projections: u,
+            models: u,
+        }
+    }
+
+    const fn mixed(name: &'static str, projections: f64) -> Self {
+        Self {
+            name,
+            projections,
+            models: two_to_minus(24),
+        }
+    }
+
+    /// The format of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name == name)
+    }
+
+    /// The name, as on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The unit roundoff that error scales are in units of: that of the models.
+    #[must_use]
+    pub fn unit_roundoff(&self) -> f64 {
+        self.models
+    }
+
+    /// The unit roundoff of the projections.
+    #[must_use]
+    pub fn projection_unit_roundoff(&self) -> f64 {
+        self.projections
+    }
+}
+
+/// The error scale of every stage of a case, in units of the format's unit roundoff, under the
+/// names and shapes of the stages: a port is within tolerance where
+/// `|port - golden| <= unit_roundoff * scale`.
+///
+/// # Errors
+///
+/// As [`Layer::forward`](crate::h3::Layer::forward).
+pub fn error_scales<G: Growth>(
+    case: &Case,
+    format: Format,
+) -> Result<Vec<(String, Tensor<f64>)>, Error> {
+    let (layer, input, state) = case.in_precision::<ErrorScale<G>>()?;
+    let analysis = Analysis::<G> {
+        ratio: format.projections / format.models,
+        growth: PhantomData,
+    };
+    let stages = layer.forward_by(&analysis, &input, state.as_ref())?;
+    let kernel_len = layer.window(input.shape()[1]);
+    let shift = layer.parts().shift.iter();
+    let diagonal = layer.parts().diagonal.iter();
+    let shift: Vec<_> = shift.map(|ssm| shift_kernel(ssm, kernel_len)).collect();
+    let diagonal: Vec<_> = diagonal
+        .map(|ssm| diagonal_kernel(ssm, kernel_len))
+        .collect();
+    Ok(named_stages(&layer, &stages)
+        .into_iter()
+        .map(|(name, scales)| {
+            let errors = match name {
+                "shift_kernel" => Tensor::known(scales.shape(), shift.concat()),
+                "ssm_kernel" => Tensor::known(scales.shape(), diagonal.concat()),
+                _ => scales,
+            };
+            (name.to_string(), errors.map(ErrorScale::error))
+        })
+        .collect())
+}
+
+/// The error scale of every gradient of a case, the larger of what a port may be off by that runs
+/// the layer backwards by recurrences, by direct sums or by FFT. (Through FFTs this counts every
+/// butterfly at its worst, where the forward stages use the normwise bound: rigorous, and loose.)
+///
+/// # Errors
+///
+/// As [`Case::gradients`].
+pub fn gradient_scales<G: Growth>(case: &Case) -> Result<Vec<(String, Tensor<f64>)>, Error> {
+    let mut scales: Vec<(String, Tensor<f64>)> = Vec::new();
+    let cut = case.parameters().config().l_max;
+    let cut = cut.is_some_and(|l_max| l_max < case.input().shape()[1]);
+    for form in [Form::Convolution, Form::Fft, Form::Recurrence] {
+        if cut && form == Form::Recurrence {
+            continue;
+        }
+        let gradients = case.gradients::<ErrorScale<G>>(&form)?.into_iter();
+        let errors = gradients.map(|(name, scale)| (name, scale.map(ErrorScale::error)));
+        if scales.is_empty() {
+            scales = errors.collect();
+            continue;
+        }
+        for ((_, scale), (_, other)) in scales.iter_mut().zip(errors) {
+            for (scale, &other) in scale.data_mut().iter_mut().zip(other.data()) {
+                *scale = scale.max(other);
+            }
+        }
+    }
+    Ok(scales)
+}
+
+/// The response of a model as the worst of all right ways to compute it.
+struct Analysis<G> {
+    /// The projections' unit roundoff over the models'.
+    ratio: f64,
+    growth: PhantomData<G>,
+}
+
+impl<G: Growth> Respond<ErrorScale<G>> for Analysis<G> {
+    fn shift(
+        &self,
+        ssm: &Shift<ErrorScale<G>>,
+        u: &[ErrorScale<G>],
+        x0: &[ErrorScale<G>],
+        window: usize,
+    ) -> Result<Response<Shift<ErrorScale<G>>>, Error> {
+        let size = |x: &[ErrorScale<G>]| -> Vec<_> { x.iter().map(|&x| absolute(x)).collect() };
+        let majorant = Shift::new(size(ssm.b()), size(ssm.c()), absolute(ssm.feedthrough()))?;
+        let by_state = recurrence(&majorant, &size(u), Some(&size(x0)))?;
+        let by_kernel = convolution(ssm, &shift_kernel(ssm, window.min(u.len())), u, x0)?;
+        let mut response = by_kernel;
+        response.output = larger_errors(&response.output, &by_state.output);
+        for (x, majorant) in response.state.iter_mut().zip(by_state.state) {
+            *x = x.with_error(x.error().max(majorant.error()));
+        }
+        Ok(response)
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<ErrorScale<G>>,
+        u: &[ErrorScale<G>],
+        x0: &[ComplexErrorScale<G>],
+        window: usize,
+    ) -> Result<Response<Diagonal<ErrorScale<G>>>, Error> {
+        let size = |x: &[ComplexErrorScale<G>]| -> Vec<_> {
+            x.iter()
+                .map(|z| ComplexErrorScale::new(modulus(z.value()).into(), z.error()))
+                .collect()
+        };
+        let majorant = Diagonal::new(
+            size(ssm.poles()),
+            size(ssm.b()),
+            size(ssm.c()),
+            absolute(ssm.feedthrough()),
+        )?;
+        let inputs: Vec<_> = u.iter().map(|&u| absolute(u)).collect();
+        let by_state = recurrence(&majorant, &inputs, Some(&size(x0)))?;
+        let by_kernel = convolution(ssm, &diagonal_kernel(ssm, window.min(u.len())), u, x0)?;
+        let mut response = by_kernel;
+        response.output = larger_errors(&response.output, &by_state.output);
+        for (x, majorant) in response.state.iter_mut().zip(by_state.state) {
+            *x = x.with_error(x.error().max(majorant.error()));
+        }
+        Ok(response)
+    }
+
+    fn cross(&self, x: ErrorScale<G>, inward: bool) -> ErrorScale<G> {
+        if self.ratio <= 1.0 {
+            return x;
+        }
+        // Errors are in units of the models' roundoff between the projections, and of the
+        // projections' within them; what enters the last projection is rounded to its format.
+        let error = if inward {
+            x.error() * self.ratio
+        } else {
+            x.error() / self.ratio + x.value().abs()
+        };
+        ErrorScale::new(x.value(), error)
+    }
+}
+
+fn absolute<G: Growth>(x: ErrorScale<G>) -> ErrorScale<G> {
+    ErrorScale::new(x.value().abs(), x.error())
+}
+
+fn larger_errors<G: Growth>(
+    values: &[ErrorScale<G>],
+    others: &[ErrorScale<G>],
+) -> Vec<ErrorScale<G>> {
+    let pairs = values.iter().zip(others);
+    pairs
+        .map(|(x, other)| ErrorScale::new(x.value(), x.error().max(other.error())))
+        .collect()
+}
+
+/// The normwise error of a convolution by FFT in units of `u |f|_2 |v|_2`: three transforms, each
+/// within `log2(n) eta` with `eta = u + gamma_4 (sqrt(2) + u)`, twiddles good to `u` (Higham, *Accuracy
+/// and Stability*, theorem 24.2; chapter 04 of the docs), and one complex product.
+fn fft_error(n: usize) -> f64 {
+    let eta = 1.0 + 4.0 * core::f64::consts::SQRT_2;
+    let bits = n.max(2).next_power_of_two().trailing_zeros();
+    3.0 * f64::from(bits) * eta + 2.24
+}
+
+fn norm<G: Growth>(x: &[ErrorScale<G>]) -> f64 {
+    x.iter().map(|x| x.value() * x.value()).sum::<f64>().sqrt()
+}
+
+/// `f * u + D u` and what the state adds: the direct sum in any order, or the FFT.
+fn convolution<G: Growth, S: StateSpace<Scalar = ErrorScale<G>>>(
+    ssm: &S,
+    f: &[ErrorScale<G>],
+    u: &[ErrorScale<G>],
+    x0: &[S::Element],
+) -> Result<Response<S>, Error> {
+    let fft = fft_error(transform_len(f.len(), u.len())?) * norm(f) * norm(u);
+    let convolved = causal_convolution(f, u)
+        .into_iter()
+        .map(|y| y.with_error(y.error() + fft))
+        .collect();
+    finish_convolution(ssm, convolved, u, Some(x0))
+}
+
+/// The shift model's kernel, by its sum or, as the official code does, by an FFT of length 2m.
+fn shift_kernel<G: Growth>(ssm: &Shift<ErrorScale<G>>, len: usize) -> Vec<ErrorScale<G>> {
+    let m = ssm.state_dim();
+    let fft = fft_error(2 * m) * norm(ssm.b()) * norm(ssm.c());
+    ssm.kernel(len)
+        .into_iter()
+        .enumerate()
+        // Beyond the window the kernel is not computed but zero.
+        .map(|(j, f)| f.with_error(f.error() + if j < m { fft } else { 0.0 }))
+        .collect()
+}
+
+/// The diagonal model's kernel, by running powers or, as the official code does, by
+/// `exp(l log a)`: the logarithm is good to one library function, its product with `l` and the
+/// exponential's argument carry that error `l` times, and `exp(z)` is `e^x (cos y + i sin y)`.
+fn diagonal_kernel<G: Growth>(ssm: &Diagonal<ErrorScale<G>>, len: usize) -> Vec<ErrorScale<G>> {
+    let weights: Vec<_> = ssm.c().iter().zip(ssm.b()).map(|(&c, &b)| c * b).collect();
+    let running = ssm.kernel(len);
+    let by_logarithm = (0..len).map(|l| {
+        let mut sum = ErrorScale::<G>::ZERO;
+        for (&weight, a) in weights.iter().zip(ssm.poles()) {
+            let (value, size) = (a.value(), modulus(a.value()));
+            if size <= 0.0 {
+                continue;
+            }
+            // |log a| <= |ln |a|| + |arg a|, the arc at most pi/2 times its chord.
+            let chord = modulus(value / size - 1.0);
+            let logarithm = Ball::from_f64(size * size - 1.0).ln_1p().to_f64() / 2.0;
+            let log = logarithm.abs() + core::f64::consts::FRAC_PI_2 * chord;
+            let relative = l as f64 * (a.error() / size + (LIBRARY_FACTOR + 1.0) * log)
+                + 2.0 * LIBRARY_FACTOR
+                + 2.0;
+            let power = value.powu(u32::try_from(l).unwrap_or(u32::MAX));
+            let power = ComplexErrorScale::new(power, relative * modulus(power));
+            sum = sum + (weight * power).trace();
+        }
+        sum.error()
+    });
+    running
+        .into_iter()
+        .zip(by_logarithm)
+        .map(|(f, error)| f.with_error(f.error().max(error)))
+        .collect()
+}

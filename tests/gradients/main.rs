@@ -1,0 +1,11 @@
+//! Claims: the gradients of every form are the derivative, exactly; all forms' gradients are one;
+//! they are the official autograd's; known mistakes are refused; balls certify them.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod decoding;
+mod interop;
+mod layer;
+mod models;
+mod support;
+mod teeth;

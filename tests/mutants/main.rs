@@ -1,0 +1,13 @@
+//! Claim: the mutants are what they say. Without any the evaluator is the reference; each changes
+//! something exactly where it is said to apply, and nothing before its first stage.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod catalogue;
+mod chunks;
+mod effects;
+mod formulas;
+mod layers;
+mod sums;
+mod wiring;

@@ -1,0 +1,250 @@
+//! Correct ports refused: none. Every form, in f64 and f32, in random orders of summation, with
+//! chunks, with parameters rounded first; and the official float64 and float32 outputs.
+
+use super::{OFFICIAL, committed, dumped, judge, official};
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::{Real, Rng, RootsOfUnity, Scalar};
+use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::h3::{Form, Name};
+use hungry_hippos::oracle::{Format, Golden, Report};
+use hungry_hippos::safetensors::{Dtype, FloatFormat};
+
+fn assert_pass(what: &str, report: &Report) {
+    for stage in &report.stages {
+        assert!(
+            stage.pass,
+            "{what}: {} at {} of its tolerance",
+            stage.name, stage.worst
+        );
+    }
+}
+
+fn forms(golden: &Golden) -> Vec<Form> {
+    let len = golden.case().input().shape()[1];
+    let cut = golden.case().parameters().config().l_max;
+    let mut forms = vec![
+        Form::Toeplitz,
+        Form::Convolution,
+        Form::Fft,
+        Form::RealFft,
+        Form::BlockFft,
+        Form::Attention,
+    ];
+    if cut.is_none_or(|l_max| l_max >= len) || golden.case().state().is_some() {
+        forms.extend([
+            Form::Recurrence,
+            Form::Scan,
+            Form::FlashConv(Chunking::Uniform(5)),
+            Form::FlashConv(Chunking::Uniform(16)),
+        ]);
+    }
+    forms
+}
+
+/// All forms of one golden file in one precision; returns how many ports passed.
+fn in_every_form<T>(name: &str, golden: &Golden, dtype: Dtype, format: Format) -> usize
+where
+    T: Real,
+    <T as Scalar>::Complex: RootsOfUnity,
+{
+    let with_gradients = golden.stages().iter().any(|s| s.name == "grad.input");
+    let forms = forms(golden);
+    for form in &forms {
+        let stages = golden
+            .case()
+            .stages::<T>(form, with_gradients)
+            .expect("runs");
+        let stages: Vec<(String, Tensor<f64>)> = stages
+            .into_iter()
+            .map(|(name, stage)| (name, stage.map(Real::to_f64)))
+            .collect();
+        let named: Vec<_> = stages.iter().map(|(n, s)| (n.as_str(), s)).collect();
+        let report = judge(golden, &dumped(&named, dtype), format);
+        assert!(
+            report.stages.len() >= named.len() - 1,
+            "all stages are compared"
+        );
+        assert_pass(&format!("{name}, {form}, {}", format.name()), &report);
+    }
+    forms.len()
+}
+
+#[test]
+fn every_form_in_f64_and_f32_passes() {
+    let mut ports = 0;
+    for (name, golden) in &committed() {
+        ports += in_every_form::<f64>(name, golden, Dtype::F64, Format::F64);
+        ports += in_every_form::<f32>(name, golden, Dtype::F32, Format::F32);
+    }
+    for name in OFFICIAL {
+        let golden = official(name);
+        ports += in_every_form::<f64>(name, &golden, Dtype::F64, Format::F64);
+        ports += in_every_form::<f32>(name, &golden, Dtype::F32, Format::F32);
+    }
+    println!("{ports} ports accepted");
+    assert!(ports > 600, "{ports}");
+}
+
+#[test]
+fn the_official_outputs_pass() {
+    for name in OFFICIAL {
+        let golden = official(name);
+        let format = match name {
+            "layer-v6-f32-hd1-L32" => Format::F32,
+            _ => Format::F64,
+        };
+        let report = judge(&golden, golden.case().file(), format);
+        assert!(report.stages.len() > 25, "stages and gradients");
+        assert_pass(name, &report);
+    }
+}
+
+/// A port that sums in a random order, every operation rounded to a format: the layer written
+/// once more, by hand, from its definition, with explicit sums.
+struct Port<'a> {
+    golden: &'a Golden,
+    format: FloatFormat,
+    rng: Rng,
+}
+
+impl Port<'_> {
+    fn r(&self, x: f64) -> f64 {
+        self.format.round(x)
+    }
+
+    /// The sum of the terms in a random order, every addition rounded.
+    fn sum(&mut self, mut terms: Vec<f64>) -> f64 {
+        let mut sum = 0.0;
+        while !terms.is_empty() {
+            let term = terms.swap_remove(self.rng.below(terms.len()));
+            sum = self.r(sum + term);
+        }
+        sum
+    }
+
+    fn project(&mut self, x: &[f64], weight: Name, bias: Name) -> Vec<f64> {
+        let parameters = self.golden.case().parameters();
+        let (w, b) = (parameters.get(weight), parameters.get(bias));
+        let d = b.len();
+        (0..d)
+            .map(|i| {
+                let mut terms: Vec<f64> = (0..d)
+                    .map(|j| self.r(self.r(w[i * d + j]) * self.r(x[j])))
+                    .collect();
+                terms.push(self.r(b[i]));
+                self.sum(terms)
+            })
+            .collect()
+    }
+
+    /// The stages q, k, v, shift_k, kv of a layer without initial state.
+    fn front(&mut self) -> Vec<(&'static str, Tensor<f64>)> {
+        let case = self.golden.case();
+        let parameters = case.parameters();
+        let config = parameters.config().clone();
+        let (u, d, m) = (case.input(), config.d_model, config.d_state);
+        let (batch, len) = (u.shape()[0], u.shape()[1]);
+        let window = config.l_max.map_or(len, |l| l.min(len));
+        let mut stages = Vec::new();
+        for (name, weight, bias) in [
+            ("q", Name::QWeight, Name::QBias),
+            ("k", Name::KWeight, Name::KBias),
+            ("v", Name::VWeight, Name::VBias),
+        ] {
+            let mut stage = vec![0.0; batch * d * len];
+            for b in 0..batch {
+                for t in 0..len {
+                    let token = u.data()[(b * len + t) * d..][..d].to_vec();
+                    for (c, y) in self.project(&token, weight, bias).into_iter().enumerate() {
+                        stage[(b * d + c) * len + t] = y;
+                    }
+                }
+            }
+            stages.push((name, Tensor::new([batch, d, len], stage).expect("fits")));
+        }
+        let (k, v) = (stages[1].1.data().to_vec(), stages[2].1.data().to_vec());
+        let [tap_b, tap_c, skip] = [Name::ShiftB, Name::ShiftC, Name::ShiftD].map(|name| {
+            parameters
+                .get(name)
+                .iter()
+                .map(|&x| self.r(x))
+                .collect::<Vec<_>>()
+        });
+        let mut shift_k = vec![0.0; batch * d * len];
+        for c in 0..d {
+            let kernel: Vec<f64> = (0..window.min(m))
+                .map(|j| {
+                    let terms = (j..m).map(|n| self.r(tap_c[c * m + n] * tap_b[c * m + n - j]));
+                    let terms = terms.collect();
+                    self.sum(terms)
+                })
+                .collect();
+            for b in 0..batch {
+                let at = (b * d + c) * len;
+                for t in 0..len {
+                    let mut terms: Vec<f64> = kernel
+                        .iter()
+                        .take(t + 1)
+                        .enumerate()
+                        .map(|(j, &f)| self.r(f * k[at + t - j]))
+                        .collect();
+                    terms.push(self.r(skip[c] * k[at + t]));
+                    shift_k[at + t] = self.sum(terms);
+                }
+            }
+        }
+        let (d_h, heads) = (config.head_dim, config.n_heads());
+        let mut kv = Vec::new();
+        for b in 0..batch {
+            for d1 in 0..d_h {
+                for d2 in 0..d_h {
+                    for h in 0..heads {
+                        for t in 0..len {
+                            let row = |c: usize| (b * d + h * d_h + c) * len + t;
+                            kv.push(self.r(shift_k[row(d1)] * v[row(d2)]));
+                        }
+                    }
+                }
+            }
+        }
+        stages.push((
+            "shift_k",
+            Tensor::new([batch, d, len], shift_k).expect("fits"),
+        ));
+        let shape = [batch, d_h, d_h, heads, len];
+        stages.push(("kv", Tensor::new(shape, kv).expect("fits")));
+        stages
+    }
+}
+
+/// Every operation rounded to f32, tf32-wide, f16 or bf16, sums in random orders.
+#[test]
+fn random_orders_of_summation_pass_in_every_format() {
+    let mut ports = 0;
+    for (name, golden) in &committed() {
+        if golden.case().state().is_some() {
+            continue;
+        }
+        for (format, dtype, judged) in [
+            (FloatFormat::F32, Dtype::F32, Format::F32),
+            (FloatFormat::F16, Dtype::F16, Format::F16),
+            (FloatFormat::BF16, Dtype::BF16, Format::BF16),
+        ] {
+            for seed in 0..4 {
+                let mut port = Port {
+                    golden,
+                    format,
+                    rng: Rng::new(seed),
+                };
+                let stages = port.front();
+                let named: Vec<_> = stages.iter().map(|(n, s)| (*n, s)).collect();
+                let report = judge(golden, &dumped(&named, dtype), judged);
+                assert_eq!(report.stages.len(), 5, "five stages");
+                assert_pass(&format!("{name}, {}, seed {seed}", judged.name()), &report);
+                ports += 1;
+            }
+        }
+    }
+    println!("{ports} ports accepted");
+    assert!(ports > 300, "{ports}");
+}
