@@ -4,8 +4,8 @@ use crate::contest::{Contestant, Python, contest, seconds};
 use crate::peers::RealFft;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
-    DiagonalParameters, DiagonalSsm, Element, FastLayer, Level, LongConvolution, Panels, Projection,
-    Workspace,
+    DiagonalParameters, DiagonalSsm, Element, FastLayer, Level, LongConvolution, Panels,
+    Projection, Workspace,
 };
 use hungry_hippos::h3::{Config, HeadOrder, Name, Parameters, RealType};
 use hungry_hippos::ssm::Discretization;
@@ -14,11 +14,13 @@ use std::cell::RefCell;
 
 type Section = fn(&mut Option<Python>);
 
-pub const ALL: [(&str, Section); 6] = [
+pub const ALL: [(&str, Section); 8] = [
     ("peak", peak),
     ("product", product),
     ("diagonal", diagonal),
+    ("length", length),
     ("convolution", convolution),
+    ("memory", memory),
     ("layer", layer),
     ("step", step),
 ];
@@ -89,13 +91,32 @@ fn product(python: &mut Option<Python>) {
             n => gemm::Parallelism::Rayon(n),
         };
         let mut all = vec![
-            Contestant::new("fast", || seconds(|| p.apply(&u, &mut ours, &mut workspace).unwrap())),
+            Contestant::new("fast", || {
+                seconds(|| p.apply(&u, &mut ours, &mut workspace).unwrap())
+            }),
             Contestant::new("gemm", || {
                 // SAFETY: row-major slices of l x d, d x d (transposed by its strides), l x d.
                 seconds(|| unsafe {
                     gemm::gemm(
-                        l, D, D, y.as_mut_ptr(), 1, d, false, u.as_ptr(), 1, d, w.as_ptr(), d, 1,
-                        0.0, 1.0, false, false, false, parallel,
+                        l,
+                        D,
+                        D,
+                        y.as_mut_ptr(),
+                        1,
+                        d,
+                        false,
+                        u.as_ptr(),
+                        1,
+                        d,
+                        w.as_ptr(),
+                        d,
+                        1,
+                        0.0,
+                        1.0,
+                        false,
+                        false,
+                        false,
+                        parallel,
                     );
                 })
             }),
@@ -105,8 +126,20 @@ fn product(python: &mut Option<Python>) {
                 // SAFETY: as above.
                 seconds(|| unsafe {
                     matrixmultiply::sgemm(
-                        l, D, D, 1.0, u.as_ptr(), d, 1, w.as_ptr(), 1, d, 0.0,
-                        theirs.as_mut_ptr(), d, 1,
+                        l,
+                        D,
+                        D,
+                        1.0,
+                        u.as_ptr(),
+                        d,
+                        1,
+                        w.as_ptr(),
+                        1,
+                        d,
+                        0.0,
+                        theirs.as_mut_ptr(),
+                        d,
+                        1,
                     );
                 })
             }));
@@ -160,7 +193,11 @@ fn diagonal(python: &mut Option<Python>) {
             c: bank.c[..32 * channels].to_vec(),
             d: bank.d[..channels].to_vec(),
         };
-        let ssm = if channels == D { ssm.clone() } else { DiagonalSsm::new(level, &part).unwrap() };
+        let ssm = if channels == D {
+            ssm.clone()
+        } else {
+            DiagonalSsm::new(level, &part).unwrap()
+        };
         let per = (len * channels) as f64;
         let rows = random(len * channels, 3);
         let kernel = random(len * channels, 4);
@@ -205,24 +242,100 @@ fn diagonal(python: &mut Option<Python>) {
             all.extend(ask(&python, "torch_conv", threads, &sizes, per));
             all.extend(ask(&python, "torch_conv_known", threads, &sizes, per));
             all.extend(ask(&python, "scipy_conv", threads, &sizes, per));
-            let title = format!("diagonal, 32 pairs, {channels} channels, L {len}, f32, {threads} threads");
+            let title =
+                format!("diagonal, 32 pairs, {channels} channels, L {len}, f32, {threads} threads");
             let medians = contest(&title, "ns", 1e-9, all);
             // 4 m products, 4 m / 16 of state, 10 of the Toeplitz tiles.
             let operations = 4.0 * 32.0 + 4.0 * 32.0 / 16.0 + 10.0;
             let rate = 2.0 * operations / medians[0];
-            println!("  {rate:.1} GFLOP/s, {:.0} % of {threads} cores' peak", 100.0 * rate / measured_peak(level) / threads as f64);
+            println!(
+                "  {rate:.1} GFLOP/s, {:.0} % of {threads} cores' peak",
+                100.0 * rate / measured_peak(level) / threads as f64
+            );
         }
+    }
+}
+
+/// Time a channel and step over sequences of any length, in pieces of at most 4096 steps that stay
+/// in the caches, the state carried: it should not depend on the length.
+fn length(_: &mut Option<Python>) {
+    let bank = bank();
+    let ssm = DiagonalSsm::<f32>::new(Level::detect(), &bank).unwrap();
+    println!("{}", ssm.plan(4096));
+    for total in [1000, 10_000, 100_000, 1_000_000, 4_000_000] {
+        // One group of channels is what a core works on at a time.
+        let part = DiagonalParameters {
+            pairs: 32,
+            a: bank.a[..32 * 16].to_vec(),
+            b: bank.b[..32 * 16].to_vec(),
+            c: bank.c[..32 * 16].to_vec(),
+            d: bank.d[..16].to_vec(),
+        };
+        let ssm = DiagonalSsm::<f32>::new(Level::detect(), &part).unwrap();
+        let piece = total.min(4096);
+        let u = Panels::from_rows(1, piece, 16, &random(piece * 16, 3)).unwrap();
+        let mut y = Panels::zeros(1, piece, 16);
+        let mut workspace = Workspace::new(1);
+        let pieces = total.div_ceil(piece);
+        let all = vec![Contestant::new("fast", || {
+            let mut state = ssm.zero_state(1);
+            seconds(|| {
+                for _ in 0..pieces {
+                    ssm.run(&u, &mut state, &mut y, &mut workspace).unwrap();
+                }
+            }) / (pieces * piece * 16) as f64
+        })];
+        contest(
+            &format!("diagonal, 32 pairs, 16 channels, L {total}, f32, 1 thread"),
+            "ns",
+            1e-9,
+            all,
+        );
+    }
+}
+
+/// The most memory this process has had, in MB (Linux).
+fn most_memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kib.unwrap_or(f64::NAN) / 1024.0
+}
+
+/// What the layer needs beside its input: run alone (`memory` as the only section), since the
+/// most a process ever had does not go down again.
+fn memory(_: &mut Option<Python>) {
+    let layer = FastLayer::<f32>::new(Level::detect(), &parameters()).unwrap();
+    println!("memory: {:.0} MB with the layer prepared", most_memory());
+    for len in [2048, 32768] {
+        let u = random(len * D, 5);
+        let mut out = vec![0.0f32; len * D];
+        let before = most_memory();
+        let mut state = layer.zero_state(1);
+        layer
+            .run(&u, &mut out, &mut state, &mut Workspace::new(2))
+            .unwrap();
+        let signals = 2.0 * (len * D * 4) as f64 / 1048576.0;
+        println!(
+            "  L {len}: {:.0} MB more for a run (2 threads), input and output being {signals:.0} MB",
+            most_memory() - before
+        );
     }
 }
 
 /// Both sides with the kernel's spectrum included. The crate's signals are in panels of lanes,
 /// realfft's one channel after another: each in its own.
 fn convolution_in<T: Element + realfft::FftNum>(name: &str) {
-    let lengths = [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 1000, 3000, 10007];
+    let lengths = [
+        256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 1000, 3000, 10007,
+    ];
     for len in lengths {
         let channels = if len > 8192 { 64 } else { 192 };
         let per = (len * channels) as f64;
-        let rows: Vec<T> = random(len * channels, 3).iter().map(|&x| T::from_f32(x).unwrap()).collect();
+        let rows: Vec<T> = random(len * channels, 3)
+            .iter()
+            .map(|&x| T::from_f32(x).unwrap())
+            .collect();
         let u = Panels::from_rows(1, len, channels, &rows).unwrap();
         let mut y = Panels::zeros(1, len, channels);
         let mut workspace = Workspace::new(1);
@@ -251,7 +364,12 @@ fn convolution_in<T: Element + realfft::FftNum>(name: &str) {
                 seconds(|| known.run(&u, &mut second.0, &mut second.1).unwrap()) / per
             }),
         ];
-        contest(&format!("long convolution, {channels} channels, L {len}, {name}, 1 thread"), "ns", 1e-9, all);
+        contest(
+            &format!("long convolution, {channels} channels, L {len}, {name}, 1 thread"),
+            "ns",
+            1e-9,
+            all,
+        );
     }
 }
 
@@ -282,9 +400,21 @@ fn parameters() -> Parameters<f64> {
                 Name::LogDt => -4.6 + 2.3 * rng.unit(),
                 Name::InvAReal => 0.5f64.ln(),
                 Name::AImag => std::f64::consts::PI * i as f64,
-                Name::ShiftB => if i % 64 == 0 { 1.0 } else { 0.0 },
+                Name::ShiftB => {
+                    if i % 64 == 0 {
+                        1.0
+                    } else {
+                        0.0
+                    }
+                }
                 Name::ShiftC => rng.unit() / 8.0,
-                Name::B => if i % 2 == 0 { 1.0 } else { 0.0 },
+                Name::B => {
+                    if i % 2 == 0 {
+                        1.0
+                    } else {
+                        0.0
+                    }
+                }
                 _ => rng.unit(),
             })
             .collect())
@@ -310,7 +440,12 @@ fn layer(python: &mut Option<Python>) {
             if len == 2048 {
                 all.extend(ask(&python, "official", threads, &sizes, 1.0));
             }
-            contest(&format!("layer, d {D}, d_state 64, L {len}, f32, {threads} threads"), "ms", 1e-3, all);
+            contest(
+                &format!("layer, d {D}, d_state 64, L {len}, f32, {threads} threads"),
+                "ms",
+                1e-3,
+                all,
+            );
         }
     }
 }
@@ -347,8 +482,19 @@ fn step(python: &mut Option<Python>) {
                     }
                 }) / 20.0
             }));
-            all.extend(ask(&python, "official_step", threads, &format!("{D} {batch}"), 20.0));
-            contest(&format!("step, d {D}, batch {batch}, f32, {threads} threads"), "us", 1e-6, all);
+            all.extend(ask(
+                &python,
+                "official_step",
+                threads,
+                &format!("{D} {batch}"),
+                20.0,
+            ));
+            contest(
+                &format!("step, d {D}, batch {batch}, f32, {threads} threads"),
+                "us",
+                1e-6,
+                all,
+            );
         }
     }
 }
