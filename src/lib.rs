@@ -18,6 +18,7 @@
 pub mod algebra;
 pub mod attention;
 mod error;
+pub mod fast;
 pub mod flashconv;
 pub mod fourier;
 pub mod h3;

@@ -4,6 +4,7 @@ use crate::args::{self, Args, Failure, Spec};
 use crate::table::aligned;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, RootsOfUnity, Scalar};
+use hungry_hippos::fast::{Element, FastLayer, Level, Workspace};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::{Case, certified};
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 const SPEC: Spec = Spec {
     help: "\
 usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T] [--grad]
+       hippos run CASE --out FILE --form fast [--precision P] [--threads K] [--level L]
 
 Runs the H3 layer of a case file and writes every stage: q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state, beside the parameters and the
@@ -22,18 +24,29 @@ input, so that FILE is a case file itself. Where CASE already holds a stage, the
 is printed, relative to the stage's largest magnitude.
 
   --out FILE       where to write; written whole or not at all
-  --form F         recurrence, toeplitz, convolution, fft, real-fft, block-fft, scan, attention or flashconv
+  --form F         recurrence, toeplitz, convolution, fft, real-fft, block-fft, scan, attention,
+                   flashconv or fast
                    (default: recurrence; convolution where l_max cuts the kernels)
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
                    to f64, with radius.STAGE beside every stage
   --chunk T        flashconv's chunk length (default 64)
+  --form fast      the fast path (f64 or f32): writes output, final_state_k and final_state alone
+  --threads K      threads of the fast path (default 1); they do not change a bit of the result
+  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
   --grad           also run the form backwards: takes the cotangent of the output from tensor g
                    (as input: batch x seq_len x d_model) and writes g, grad.input and grad.PARAMETER
                    for every parameter, and grad.initial_state_k and grad.initial_state if CASE has
                    an initial state
 ",
     positional: &["CASE"],
-    values: &["--out", "--form", "--precision", "--chunk"],
+    values: &[
+        "--out",
+        "--form",
+        "--precision",
+        "--chunk",
+        "--threads",
+        "--level",
+    ],
     switches: &["--grad"],
 };
 
@@ -54,7 +67,11 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             )));
         }
     };
-    let asked = form(&args)?;
+    let fast = Fast::asked(&args)?;
+    let asked = match fast {
+        Some(_) => None,
+        None => form(&args)?,
+    };
     let case = Case::open(path)?;
     let config = case.parameters().config();
     let cut = config
@@ -69,7 +86,11 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         |e: hungry_hippos::Error| Failure(e.in_file(path.display().to_string()).to_string());
     let grad = args.has("--grad");
     let mut writer = case.writer()?;
-    writer.metadata("form", &form.to_string())?;
+    let form_name = match fast {
+        Some(_) => "fast".to_string(),
+        None => form.to_string(),
+    };
+    writer.metadata("form", &form_name)?;
     writer.metadata("precision", precision.name())?;
     if grad {
         let g = case.cotangent().map_err(in_case)?;
@@ -92,9 +113,11 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             }
         }
         Precision::F32 | Precision::F64 => {
-            let stages = match precision {
-                Precision::F32 => stages::<f32>(&case, &form, grad),
-                _ => stages::<f64>(&case, &form, grad),
+            let stages = match (precision, fast) {
+                (Precision::F32, Some(fast)) => fast.stages::<f32>(&case),
+                (_, Some(fast)) => fast.stages::<f64>(&case),
+                (Precision::F32, None) => stages::<f32>(&case, &form, grad),
+                (_, None) => stages::<f64>(&case, &form, grad),
             };
             for (name, values) in stages.map_err(in_case)? {
                 writer.add(&name, dtype, values.shape(), values.data())?;
@@ -105,7 +128,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     writer.write(out)?;
     let mut text = format!(
         "d_model {}, head_dim {}, {} heads, d_state {}, n_ssm {}, {}, {} real part, input {:?}; \
-         form {form}, precision {}\n",
+         form {form_name}, precision {}\n",
         config.d_model,
         config.head_dim,
         config.n_heads(),
@@ -119,6 +142,77 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     text.push_str(&aligned(&rows, true));
     args::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the fast path was asked for.
+#[derive(Clone, Copy)]
+struct Fast {
+    level: Level,
+    threads: usize,
+}
+
+impl Fast {
+    /// The fast path with its flags, if `--form` names it.
+    fn asked(args: &Args) -> Result<Option<Self>, Failure> {
+        if args.value("--form") != Some("fast".as_ref()) {
+            for flag in ["--threads", "--level"] {
+                if args.value(flag).is_some() {
+                    return Err(Failure(format!("{flag} goes with --form fast")));
+                }
+            }
+            return Ok(None);
+        }
+        if args.value("--chunk").is_some() {
+            return Err(Failure("--chunk goes with --form flashconv".into()));
+        }
+        if args.has("--grad") {
+            return Err(Failure(
+                "--form fast runs forwards only; --grad goes with the other forms".into(),
+            ));
+        }
+        if args.value("--precision") == Some("certified".as_ref()) {
+            return Err(Failure(
+                "--form fast runs in f64 or f32; --precision certified goes with the other forms"
+                    .into(),
+            ));
+        }
+        let threads = args.parsed("--threads", "a whole number from 1 to 1024")?;
+        let threads = threads.unwrap_or(1);
+        if !(1..=1024).contains(&threads) {
+            return Err(Failure(format!(
+                "--threads {threads}: expected a whole number from 1 to 1024"
+            )));
+        }
+        let level = match args.value("--level") {
+            None => Level::detect(),
+            Some(name) => name.to_string_lossy().parse()?,
+        };
+        Ok(Some(Self { level, threads }))
+    }
+
+    /// Output and final states, widened to f64.
+    fn stages<T: Element>(
+        self,
+        case: &Case,
+    ) -> Result<Vec<(String, Tensor<f64>)>, hungry_hippos::Error> {
+        let layer = FastLayer::<T>::new(self.level, case.parameters())?;
+        let (_, input, state) = case.in_precision::<T>()?;
+        let mut workspace = Workspace::new(self.threads);
+        let (output, state) = layer.forward(&input, state.as_ref(), &mut workspace)?;
+        let &[batch, d1, d2, heads, modes] = state.diagonal.shape() else {
+            return Err(hungry_hippos::Error::Unsupported {
+                why: "a state of the diagonal models has five axes".into(),
+            });
+        };
+        let parts = state.diagonal.data().iter();
+        let parts = parts.flat_map(|z| [z.re.to_f64(), z.im.to_f64()]).collect();
+        let diagonal = Tensor::new([batch * d1 * d2, heads, modes, 2], parts)?;
+        Ok(vec![
+            ("output".into(), output.map(Real::to_f64)),
+            ("final_state_k".into(), state.shift.map(Real::to_f64)),
+            ("final_state".into(), diagonal),
+        ])
+    }
 }
 
 /// In which numbers the layer is run.
@@ -193,7 +287,7 @@ fn form(args: &Args) -> Result<Option<Form>, Failure> {
         _ => {
             return Err(Failure(format!(
                 "--form {name:?}: expected recurrence, toeplitz, convolution, fft, real-fft, \
-                 block-fft, scan, attention or flashconv"
+                 block-fft, scan, attention, flashconv or fast"
             )));
         }
     };

@@ -1,0 +1,123 @@
+//! Peers in turn, and what is said of them.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+/// Rounds of a contest; every contestant runs once a round.
+pub const ROUNDS: usize = 9;
+
+/// The seconds one call takes.
+pub fn seconds(mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    f();
+    start.elapsed().as_secs_f64()
+}
+
+/// A named way to do the same thing, returning the seconds it took.
+pub struct Contestant<'a> {
+    pub name: String,
+    pub run: Box<dyn FnMut() -> f64 + 'a>,
+}
+
+impl<'a> Contestant<'a> {
+    pub fn new(name: impl Into<String>, run: impl FnMut() -> f64 + 'a) -> Self {
+        Self {
+            name: name.into(),
+            run: Box::new(run),
+        }
+    }
+}
+
+/// Smallest, median and largest.
+pub fn spread(values: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (first, last) = (sorted[0], sorted[sorted.len() - 1]);
+    (first, sorted[sorted.len() / 2], last)
+}
+
+/// Runs the contestants in turn and prints a line for each: time in `unit`s of `scale` seconds,
+/// and how many times as long as the first (the crate) it took, round by round: median, smallest
+/// and largest ratio.
+pub fn contest(title: &str, unit: &str, scale: f64, mut all: Vec<Contestant<'_>>) -> Vec<f64> {
+    let mut times = vec![Vec::new(); all.len()];
+    for one in &mut all {
+        (one.run)();
+    }
+    for _ in 0..ROUNDS {
+        for (one, times) in all.iter_mut().zip(&mut times) {
+            times.push((one.run)() / scale);
+        }
+    }
+    let mut text = format!("{title}\n");
+    for (one, own) in all.iter().zip(&times) {
+        let (low, median, high) = spread(own);
+        let ratios: Vec<f64> = own.iter().zip(&times[0]).map(|(a, b)| a / b).collect();
+        let (least, middle, most) = spread(&ratios);
+        let _ = writeln!(
+            text,
+            "  {:<28} {median:>9.3} {unit} [{low:.3}, {high:.3}]   x {middle:.2} [{least:.2}, {most:.2}]",
+            one.name
+        );
+    }
+    print!("{text}");
+    times.iter().map(|own| spread(own).1).collect()
+}
+
+/// The Python peers, if there is a Python.
+pub struct Python {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    have: Vec<String>,
+}
+
+impl Python {
+    pub fn start(python: &str, official: Option<&str>) -> Option<Self> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/peers.py");
+        let mut child = Command::new(python)
+            .arg(script)
+            .args(official)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let to = child.stdin.take()?;
+        let mut from = BufReader::new(child.stdout.take()?);
+        let mut line = String::new();
+        from.read_line(&mut line).ok()?;
+        let mut words = line.split_whitespace().map(String::from);
+        (words.next()? == "ready").then_some(())?;
+        println!("python peers: torch {}", words.next()?);
+        Some(Self {
+            child,
+            to,
+            from,
+            have: words.collect(),
+        })
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.have.iter().any(|have| have == name)
+    }
+
+    /// The seconds a request took; not a number if Python failed.
+    pub fn ask(&mut self, request: &str) -> f64 {
+        let mut line = String::new();
+        let asked = writeln!(self.to, "{request}").and_then(|()| self.to.flush());
+        match asked.and_then(|()| self.from.read_line(&mut line)) {
+            Ok(_) => line.trim().parse().unwrap_or(f64::NAN),
+            Err(_) => f64::NAN,
+        }
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,560 @@
+//! The whole layer.
+
+use super::diagonal::{DiagonalParameters, DiagonalSsm};
+use super::elementwise::multiply;
+use super::lanes::{Element, Vector};
+use super::level::Level;
+use super::panels::lane_groups;
+use super::projection::Weights;
+use super::shift::{ShiftParameters, ShiftSsm, split_parts};
+use super::threads::{Scratch, Workspace, share};
+use crate::error::{Error, check_len};
+use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters};
+use crate::tensor::Tensor;
+use core::ops::Range;
+use num_complex::Complex;
+
+/// Rows (sequences times steps) worked on between two visits to memory: the packed input and the
+/// gated signals of so many stay in the last-level cache.
+const ROWS_AT_ONCE: usize = 1024;
+
+/// Fewer steps than this at once would spend too much on the ends of the filters.
+const LEAST_STEPS: usize = 128;
+
+/// An H3 layer prepared for a level.
+///
+/// Inside, heads are lanes: channel `h d_h + d1` is lane `h` of the vectors of `d1`, so that the
+/// outer product of a head's keys and values is a product of vectors, and all `d_h^2` signals of
+/// a head use one set of coefficients.
+#[derive(Clone, Debug)]
+pub struct FastLayer<T: Element> {
+    config: Config,
+    level: Level,
+    /// For every group of heads and every `d1`: queries, keys, values.
+    projections: Weights<T>,
+    /// Models in the order (group of heads, d1, lane).
+    shift: ShiftSsm<T>,
+    /// A model a head.
+    diagonal: DiagonalSsm<T>,
+    output: Weights<T>,
+}
+
+/// What a [`FastLayer`] remembers of a batch of sequences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FastState<T: Element> {
+    batch: usize,
+    position: usize,
+    /// [group of heads][sequence][d1][n]
+    shift: Vec<T::Lanes>,
+    /// [group of heads][sequence][d1][d2][n][re, im]
+    diagonal: Vec<[T::Lanes; 2]>,
+}
+
+impl<T: Element> FastState<T> {
+    /// How many sequences it is the state of.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// How many inputs came before.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+}
+
+impl<T: Element> FastLayer<T> {
+    /// The layer of these official parameters, prepared for a level: decoded, discretized and
+    /// brought to the powers that are needed in double precision, and only then rounded to `T`.
+    ///
+    /// # Errors
+    ///
+    /// If a discretization has no value.
+    pub fn new(level: Level, parameters: &Parameters<f64>) -> Result<Self, Error> {
+        let config = parameters.config().clone();
+        let (d, d_h, heads) = (config.d_model, config.head_dim, config.n_heads());
+        let width = T::Lanes::WIDTH;
+        let groups = lane_groups::<T>(heads);
+        // The channel in a lane, if there is one.
+        let channel = |vector: usize, lane: usize| {
+            let (h, d1) = (vector / d_h * width + lane, vector % d_h);
+            (h < heads).then_some(h * d_h + d1)
+        };
+        let weights = [
+            (Name::QWeight, Name::QBias),
+            (Name::KWeight, Name::KBias),
+            (Name::VWeight, Name::VBias),
+        ]
+        .map(|(weight, bias)| (parameters.get(weight), parameters.get(bias)));
+        let projections = Weights::pack(
+            level,
+            3 * groups * d_h,
+            d,
+            |vector, lane, input| {
+                let of = channel(vector / 3, lane);
+                of.map_or(T::ZERO, |c| {
+                    T::from_f64(weights[vector % 3].0[c * d + input])
+                })
+            },
+            |vector, lane| {
+                let of = channel(vector / 3, lane);
+                of.map_or(T::ZERO, |c| T::from_f64(weights[vector % 3].1[c]))
+            },
+        );
+        let (weight, bias) = (
+            parameters.get(Name::OutputWeight),
+            parameters.get(Name::OutputBias),
+        );
+        let output = Weights::pack(
+            level,
+            lane_groups::<T>(d),
+            groups * d_h * width,
+            |vector, lane, input| {
+                let (from, d2) = (input / width, input / width % d_h);
+                let h = from / d_h * width + input % width;
+                let gated = match config.head_order {
+                    HeadOrder::D2H => d2 * heads + h,
+                    HeadOrder::HD2 => h * d_h + d2,
+                };
+                let out = vector * width + lane;
+                if h < heads && out < d {
+                    T::from_f64(weight[out * d + gated])
+                } else {
+                    T::ZERO
+                }
+            },
+            |vector, lane| {
+                let bias = bias.get(vector * width + lane);
+                bias.map_or(T::ZERO, |&bias| T::from_f64(bias))
+            },
+        );
+        Ok(Self {
+            level,
+            projections,
+            shift: ShiftSsm::new(
+                level,
+                &shift_parameters::<T>(parameters, groups * d_h, channel),
+            )?,
+            diagonal: DiagonalSsm::new(level, &diagonal_parameters(parameters)?)?,
+            output,
+            config,
+        })
+    }
+
+    /// The sizes and choices of the layer.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The level it was prepared for.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The state before any input, for a batch.
+    #[must_use]
+    pub fn zero_state(&self, batch: usize) -> FastState<T> {
+        let groups = self.groups();
+        FastState {
+            batch,
+            position: 0,
+            shift: vec![T::Lanes::ZERO; groups * self.shift_part(batch)],
+            diagonal: vec![[T::Lanes::ZERO; 2]; groups * self.diagonal_part(batch)],
+        }
+    }
+
+    /// The state in the reference's layout, taken over.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a state of this layer.
+    pub fn state_from(&self, state: &LayerState<T>) -> Result<FastState<T>, Error> {
+        let batch = state.shift.shape().first().copied().unwrap_or(0);
+        let (d, d_h, heads) = (
+            self.config.d_model,
+            self.config.head_dim,
+            self.config.n_heads(),
+        );
+        let (m, n) = (self.config.d_state, self.config.n_modes());
+        state
+            .shift
+            .check_shape("state of the shift models", &[batch, d, m])?;
+        let shape = [batch, d_h, d_h, heads, n];
+        state
+            .diagonal
+            .check_shape("state of the diagonal models", &shape)?;
+        let mut fast = self.zero_state(batch);
+        fast.position = state.position;
+        for (at, place, lane) in self.shift_places(batch) {
+            fast.shift[place].lanes_mut()[lane] = state.shift.data()[at];
+        }
+        for (at, place, lane) in self.diagonal_places(batch) {
+            let z = state.diagonal.data()[at];
+            fast.diagonal[place][0].lanes_mut()[lane] = z.re;
+            fast.diagonal[place][1].lanes_mut()[lane] = z.im;
+        }
+        Ok(fast)
+    }
+
+    /// The state in the reference's layout.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a state of this layer.
+    pub fn state_to(&self, fast: &FastState<T>) -> Result<LayerState<T>, Error> {
+        self.check_state(fast, fast.batch)?;
+        let (d, d_h, heads) = (
+            self.config.d_model,
+            self.config.head_dim,
+            self.config.n_heads(),
+        );
+        let (m, n, batch) = (self.config.d_state, self.config.n_modes(), fast.batch);
+        let mut shift = vec![T::ZERO; batch * d * m];
+        for (at, place, lane) in self.shift_places(batch) {
+            shift[at] = fast.shift[place].lanes()[lane];
+        }
+        let mut diagonal = vec![Complex::new(T::ZERO, T::ZERO); batch * d_h * d_h * heads * n];
+        for (at, place, lane) in self.diagonal_places(batch) {
+            let [re, im] = &fast.diagonal[place];
+            diagonal[at] = Complex::new(re.lanes()[lane], im.lanes()[lane]);
+        }
+        Ok(LayerState {
+            shift: Tensor::new([batch, d, m], shift)?,
+            diagonal: Tensor::new([batch, d_h, d_h, heads, n], diagonal)?,
+            position: fast.position,
+        })
+    }
+
+    /// The layer applied to `u` (batch, seq_len, d), row-major, written to `out` of the same
+    /// shape, from `state` and leaving in it the state after the last input. The batch is the
+    /// state's. One step of a batch of streams is a call with `seq_len` 1.
+    ///
+    /// The result does not depend on the number of threads; nor do the outputs depend, beyond
+    /// rounding, on how a sequence is cut into calls.
+    ///
+    /// # Errors
+    ///
+    /// If a length or the state does not fit, or `l_max` is exceeded: beyond it the layer is not
+    /// the function of any recurrence. `out` and `state` are then as they were.
+    pub fn run(
+        &self,
+        u: &[T],
+        out: &mut [T],
+        state: &mut FastState<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        let (d, batch) = (self.config.d_model, state.batch);
+        let len = u.len().checked_div(batch * d).unwrap_or(0);
+        check_len("input", u.len(), batch * len * d)?;
+        check_len("output", out.len(), u.len())?;
+        self.check_state(state, batch)?;
+        let end = state
+            .position
+            .checked_add(len)
+            .ok_or_else(|| Error::value("position of the state", "too large to count on from"))?;
+        if let Some(l_max) = self.config.l_max.filter(|&l_max| end > l_max) {
+            return Err(Error::unsupported(format!(
+                "{end} inputs exceed l_max = {l_max}: the fast path passes states, and no \
+                 recurrence of finite window exists for a diagonal model"
+            )));
+        }
+        let steps = (ROWS_AT_ONCE / batch.max(1)).max(LEAST_STEPS);
+        let mut first = 0;
+        while first < len {
+            let last = len.min(first + steps);
+            self.run_steps(u, out, len, first..last, state, workspace);
+            first = last;
+        }
+        state.position = end;
+        Ok(())
+    }
+
+    /// The layer applied to `u` (batch, seq_len, d), from `state` (zeros if `None`): output and
+    /// final state. Allocates what it needs; [`run`](Self::run) does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn forward(
+        &self,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(Tensor<T>, LayerState<T>), Error> {
+        let &[batch, _, d] = u.shape() else {
+            return Err(self.wrong_input(u.shape()));
+        };
+        if d != self.config.d_model {
+            return Err(self.wrong_input(u.shape()));
+        }
+        let mut fast = match state {
+            Some(state) => self.state_from(state)?,
+            None => self.zero_state(batch),
+        };
+        check_len("sequences of the state", fast.batch, batch)?;
+        let mut out = vec![T::ZERO; u.data().len()];
+        self.run(u.data(), &mut out, &mut fast, workspace)?;
+        Ok((Tensor::new(u.shape(), out)?, self.state_to(&fast)?))
+    }
+
+    /// The layer over a sequence that comes in pieces of any lengths, each (batch, steps, d)
+    /// row-major: an output for every piece. Memory is bounded by the piece, whatever the length
+    /// of the sequence.
+    pub fn run_pieces<'a, I>(
+        &'a self,
+        pieces: I,
+        state: &'a mut FastState<T>,
+        workspace: &'a mut Workspace<T>,
+    ) -> impl Iterator<Item = Result<Vec<T>, Error>> + use<'a, I, T>
+    where
+        I: IntoIterator<Item = Vec<T>>,
+        I::IntoIter: 'a,
+    {
+        pieces.into_iter().map(|piece| {
+            let mut out = vec![T::ZERO; piece.len()];
+            self.run(&piece, &mut out, state, workspace)?;
+            Ok(out)
+        })
+    }
+
+    fn wrong_input(&self, shape: &[usize]) -> Error {
+        Error::shape(
+            "input",
+            format_args!("shape (batch, seq_len, d_model = {})", self.config.d_model),
+            format_args!("{shape:?}"),
+        )
+    }
+
+    fn groups(&self) -> usize {
+        lane_groups::<T>(self.config.n_heads())
+    }
+
+    /// Vectors of shift states a group of heads.
+    fn shift_part(&self, batch: usize) -> usize {
+        batch * self.config.head_dim * self.config.d_state
+    }
+
+    /// Pairs of vectors of diagonal states a group of heads.
+    fn diagonal_part(&self, batch: usize) -> usize {
+        batch * self.config.head_dim * self.config.head_dim * self.diagonal.padded()
+    }
+
+    fn check_state(&self, state: &FastState<T>, batch: usize) -> Result<(), Error> {
+        let groups = self.groups();
+        let shift = groups * self.shift_part(batch);
+        check_len("state of the shift models", state.shift.len(), shift)?;
+        let diagonal = groups * self.diagonal_part(batch);
+        check_len(
+            "state of the diagonal models",
+            state.diagonal.len(),
+            diagonal,
+        )
+    }
+
+    /// For every element of a reference's shift state: its index, the vector here, the lane.
+    fn shift_places(&self, batch: usize) -> impl Iterator<Item = (usize, usize, usize)> + use<T> {
+        let (d, d_h, m) = (
+            self.config.d_model,
+            self.config.head_dim,
+            self.config.d_state,
+        );
+        (0..batch * d * m).map(move |at| {
+            let (b, c, n) = (at / m / d, at / m % d, at % m);
+            let (h, d1) = (c / d_h, c % d_h);
+            let (group, lane) = (h / T::Lanes::WIDTH, h % T::Lanes::WIDTH);
+            let place = ((group * batch + b) * d_h + d1) * m + n;
+            (at, place, lane)
+        })
+    }
+
+    /// As [`shift_places`](Self::shift_places), for the diagonal states.
+    fn diagonal_places(
+        &self,
+        batch: usize,
+    ) -> impl Iterator<Item = (usize, usize, usize)> + use<T> {
+        let (d_h, heads) = (self.config.head_dim, self.config.n_heads());
+        let (n, padded, copies) = (self.config.n_modes(), self.diagonal.padded(), d_h * d_h);
+        (0..batch * copies * heads * n).map(move |at| {
+            let (i, h) = (at % n, at / n % heads);
+            let (b, copy) = (at / n / heads / copies, at / n / heads % copies);
+            let (group, lane) = (h / T::Lanes::WIDTH, h % T::Lanes::WIDTH);
+            let place = ((group * batch + b) * copies + copy) * padded + i;
+            (at, place, lane)
+        })
+    }
+
+    /// Some steps of every sequence: projections and mixing group of heads by group of heads,
+    /// then the output projection.
+    fn run_steps(
+        &self,
+        u: &[T],
+        out: &mut [T],
+        len: usize,
+        steps: Range<usize>,
+        state: &mut FastState<T>,
+        workspace: &mut Workspace<T>,
+    ) {
+        let (d, d_h, batch) = (self.config.d_model, self.config.head_dim, state.batch);
+        let rows = batch * steps.len();
+        let row = |r: usize| {
+            let (b, t) = (r / steps.len(), r % steps.len());
+            &u[(b * len + steps.start + t) * d..][..d]
+        };
+        let mut packed = core::mem::take(&mut workspace.shared);
+        self.projections
+            .pack_rows_shared(rows, row, &mut packed, workspace);
+        let mut gated = core::mem::take(&mut workspace.gated);
+        gated.resize(self.groups() * d_h * rows, T::Lanes::ZERO);
+
+        let groups = self.groups();
+        let shift = split_parts(&mut state.shift, self.shift_part(batch), groups);
+        let diagonal = split_parts(&mut state.diagonal, self.diagonal_part(batch), groups);
+        let items = gated
+            .chunks_exact_mut(d_h * rows)
+            .zip(shift.zip(diagonal))
+            .enumerate();
+        share(items, workspace.threads_for(rows), |scratch, item| {
+            let (group, (gated, (shift, diagonal))) = item;
+            scratch.heads.resize(3 * d_h * rows, T::Lanes::ZERO);
+            let first = 3 * group * d_h;
+            self.projections
+                .multiply_to_panels(&packed, rows, first, &mut scratch.heads);
+            self.mix(group, batch, shift, diagonal, gated, scratch);
+        });
+
+        if steps.len() == len {
+            let lanes = |vector: usize, r: usize| gated[vector * rows + r];
+            self.output.project_panels(d, lanes, out, workspace);
+        } else {
+            for b in 0..batch {
+                let lanes = |vector: usize, t: usize| gated[vector * rows + b * steps.len() + t];
+                let out = &mut out[(b * len + steps.start) * d..][..steps.len() * d];
+                self.output.project_panels(d, lanes, out, workspace);
+            }
+        }
+        workspace.shared = packed;
+        workspace.gated = gated;
+    }
+
+    /// One group of heads: from queries, keys and values in `scratch.heads` to `gated`
+    /// [d2][sequence][step].
+    fn mix(
+        &self,
+        group: usize,
+        batch: usize,
+        shift: &mut [T::Lanes],
+        diagonal: &mut [[T::Lanes; 2]],
+        gated: &mut [T::Lanes],
+        scratch: &mut Scratch<T>,
+    ) {
+        let (d_h, m, padded) = (
+            self.config.head_dim,
+            self.config.d_state,
+            self.diagonal.padded(),
+        );
+        let rows = gated.len() / d_h;
+        let steps = rows / batch;
+        let Scratch {
+            heads,
+            signals,
+            window,
+            diagonal: blocks,
+            ..
+        } = scratch;
+        signals.resize(2 * steps, T::Lanes::ZERO);
+        let (first, second) = signals.split_at_mut(steps);
+        // Where the part of a sequence lies in the panel of q (0), k (1) or v (2) of d1.
+        let place = |which: usize, d1: usize, b: usize| {
+            let start = (3 * d1 + which) * rows + b * steps;
+            start..start + steps
+        };
+        for b in 0..batch {
+            for d1 in 0..d_h {
+                let k = &mut heads[place(1, d1, b)];
+                let x = &mut shift[(b * d_h + d1) * m..][..m];
+                self.shift.run_group(group * d_h + d1, k, x, first, window);
+                k.copy_from_slice(first);
+            }
+            for d2 in 0..d_h {
+                for d1 in 0..d_h {
+                    let copy = (b * d_h + d1) * d_h + d2;
+                    let x = &mut diagonal[copy * padded..][..padded];
+                    let (k, v) = (&heads[place(1, d1, b)], &heads[place(2, d2, b)]);
+                    multiply::<T>(self.level, k, v, false, first);
+                    self.diagonal.run_group(group, first, x, second, blocks);
+                    let gated = &mut gated[d2 * rows + b * steps..][..steps];
+                    let q = &heads[place(0, d1, b)];
+                    multiply::<T>(self.level, q, second, d1 > 0, gated);
+                }
+            }
+        }
+    }
+}
+
+/// The shift models in the order of the lanes; a lane without a channel has zero taps.
+fn shift_parameters<T: Element>(
+    parameters: &Parameters<f64>,
+    vectors: usize,
+    channel: impl Fn(usize, usize) -> Option<usize>,
+) -> ShiftParameters {
+    let m = parameters.config().d_state;
+    let (b, c) = (parameters.get(Name::ShiftB), parameters.get(Name::ShiftC));
+    let mut shift = ShiftParameters {
+        taps: m,
+        b: Vec::with_capacity(vectors * T::Lanes::WIDTH * m),
+        c: Vec::with_capacity(vectors * T::Lanes::WIDTH * m),
+        d: Vec::with_capacity(vectors * T::Lanes::WIDTH),
+    };
+    for vector in 0..vectors {
+        for lane in 0..T::Lanes::WIDTH {
+            match channel(vector, lane) {
+                Some(at) => {
+                    shift.b.extend_from_slice(&b[at * m..(at + 1) * m]);
+                    shift.c.extend_from_slice(&c[at * m..(at + 1) * m]);
+                    shift.d.push(parameters.get(Name::ShiftD)[at]);
+                }
+                None => {
+                    shift.b.resize(shift.b.len() + m, 0.0);
+                    shift.c.resize(shift.c.len() + m, 0.0);
+                    shift.d.push(0.0);
+                }
+            }
+        }
+    }
+    shift
+}
+
+/// The diagonal models, decoded and discretized.
+fn diagonal_parameters(parameters: &Parameters<f64>) -> Result<DiagonalParameters, Error> {
+    let config = parameters.config();
+    let n = config.n_modes();
+    let complex = |name: Name, at: usize| {
+        let parts = parameters.get(name);
+        Complex::new(parts[2 * at], parts[2 * at + 1])
+    };
+    let lambda = parameters.lambda();
+    let mut diagonal = DiagonalParameters {
+        pairs: n,
+        a: Vec::new(),
+        b: Vec::new(),
+        c: Vec::new(),
+        d: parameters.get(Name::D).to_vec(),
+    };
+    for (h, log_dt) in parameters.get(Name::LogDt).iter().enumerate() {
+        let dt = log_dt.exp();
+        for i in 0..n {
+            let at = h % config.n_ssm * n + i;
+            let (a, b) = config
+                .disc
+                .apply(lambda[at], complex(Name::B, at), dt)
+                .map_err(|e| Error::value(format!("head {h}"), e.to_string()))?;
+            diagonal.a.push(a);
+            diagonal.b.push(b);
+            diagonal.c.push(complex(Name::C, h * n + i));
+        }
+    }
+    Ok(diagonal)
+}

@@ -1,0 +1,388 @@
+//! The shift model over lanes of channels: a short filter.
+
+use super::lanes::{Arithmetic, Element, Vector};
+use super::level::{Isa, Kernel, Level};
+use super::panels::{Panels, lane_groups};
+use super::threads::{Workspace, share};
+use crate::error::{Error, check_len};
+
+/// Neighbouring outputs that share a step of the input, and runs of them side by side, in a
+/// register tile: each vector loaded serves several multiply-adds.
+const fn tile_of(accumulators: usize) -> (usize, usize) {
+    match accumulators {
+        24.. => (4, 6),
+        6.. => (2, 3),
+        _ => (2, 1),
+    }
+}
+
+/// The parameters of a bank of shift models, in double precision whatever it will run in.
+///
+/// Model `h` has the taps `h * taps .. (h + 1) * taps` of `b` and `c`.
+#[derive(Clone, Debug)]
+pub struct ShiftParameters {
+    /// m, the state dimension.
+    pub taps: usize,
+    /// Input taps (models, m).
+    pub b: Vec<f64>,
+    /// Output taps (models, m).
+    pub c: Vec<f64>,
+    /// Feedthroughs (models).
+    pub d: Vec<f64>,
+}
+
+/// A bank of shift models, one a lane, prepared for a level.
+#[derive(Clone, Debug)]
+pub struct ShiftSsm<T: Element> {
+    level: Level,
+    models: usize,
+    taps: usize,
+    groups: Vec<Taps<T>>,
+}
+
+/// The coefficients of one group of lanes: `[j]` each, lane `l` for model `l`.
+#[derive(Clone, Debug)]
+struct Taps<T: Element> {
+    b: Vec<T::Lanes>,
+    c: Vec<T::Lanes>,
+    /// `f_j = sum_n C_n B_{n-j}`, `D` within `f_0`.
+    kernel: Vec<T::Lanes>,
+    /// For `rows` neighbouring outputs: what output `i` takes from the input `m - 1 - k` steps
+    /// before the first of them, `f_{i + m - 1 - k}` or zero: [k][i].
+    tile: Vec<T::Lanes>,
+    feedthrough: T::Lanes,
+}
+
+/// The states of a batch of banks, as lanes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShiftState<T: Element> {
+    /// [stream][group][n]
+    lanes: Vec<T::Lanes>,
+    streams: usize,
+}
+
+impl<T: Element> ShiftSsm<T> {
+    /// The bank prepared for a level; kernels are formed in double precision and rounded once.
+    ///
+    /// # Errors
+    ///
+    /// If the lengths disagree.
+    pub fn new(level: Level, parameters: &ShiftParameters) -> Result<Self, Error> {
+        let (models, m) = (parameters.d.len(), parameters.taps);
+        let size = models
+            .checked_mul(m)
+            .ok_or_else(|| Error::value("taps", "too many"))?;
+        check_len("B", parameters.b.len(), size)?;
+        check_len("C", parameters.c.len(), size)?;
+        let width = T::Lanes::WIDTH;
+        let (rows, _) = level.run(TileOf);
+        let groups = (0..lane_groups::<T>(models)).map(|group| {
+            let mut taps = Taps {
+                b: vec![T::Lanes::ZERO; m],
+                c: vec![T::Lanes::ZERO; m],
+                kernel: vec![T::Lanes::ZERO; m.max(1)],
+                tile: Vec::new(),
+                feedthrough: T::Lanes::ZERO,
+            };
+            for h in group * width..models.min((group + 1) * width) {
+                let lane = h % width;
+                let put = |to: &mut T::Lanes, x: f64| to.lanes_mut()[lane] = T::from_f64(x);
+                let (b, c) = (&parameters.b[h * m..][..m], &parameters.c[h * m..][..m]);
+                let d = parameters.d[h];
+                for j in 0..m {
+                    put(&mut taps.b[j], b[j]);
+                    put(&mut taps.c[j], c[j]);
+                }
+                for (j, to) in taps.kernel.iter_mut().enumerate() {
+                    let f: f64 = c.iter().skip(j).zip(b).map(|(c, b)| c * b).sum();
+                    put(to, if j == 0 { f + d } else { f });
+                }
+                put(&mut taps.feedthrough, d);
+            }
+            let m = taps.kernel.len();
+            for k in 0..m + rows - 1 {
+                for i in 0..rows {
+                    let tap = (i + m - 1).checked_sub(k).and_then(|j| taps.kernel.get(j));
+                    taps.tile.push(tap.copied().unwrap_or(T::Lanes::ZERO));
+                }
+            }
+            taps
+        });
+        Ok(Self {
+            level,
+            models,
+            taps: m,
+            groups: groups.collect(),
+        })
+    }
+
+    /// The number of models.
+    #[must_use]
+    pub fn models(&self) -> usize {
+        self.models
+    }
+
+    /// m, the state dimension.
+    #[must_use]
+    pub fn taps(&self) -> usize {
+        self.taps
+    }
+
+    /// The zero state for a batch of `streams` signals a model.
+    #[must_use]
+    pub fn zero_state(&self, streams: usize) -> ShiftState<T> {
+        ShiftState {
+            lanes: vec![T::Lanes::ZERO; streams * self.groups.len() * self.taps],
+            streams,
+        }
+    }
+
+    /// The state given by parts: `part(stream, model, n)`.
+    pub fn state_from(
+        &self,
+        streams: usize,
+        mut part: impl FnMut(usize, usize, usize) -> T,
+    ) -> ShiftState<T> {
+        let mut state = self.zero_state(streams);
+        for stream in 0..streams {
+            for model in 0..self.models {
+                for n in 0..self.taps {
+                    let at = self.place(stream, model, n);
+                    let lane = model % T::Lanes::WIDTH;
+                    state.lanes[at].lanes_mut()[lane] = part(stream, model, n);
+                }
+            }
+        }
+        state
+    }
+
+    /// One number of a state, or `None` where there is none.
+    #[must_use]
+    pub fn state_part(
+        &self,
+        state: &ShiftState<T>,
+        stream: usize,
+        model: usize,
+        n: usize,
+    ) -> Option<T> {
+        if model >= self.models || n >= self.taps {
+            return None;
+        }
+        let lanes = state.lanes.get(self.place(stream, model, n))?;
+        Some(lanes.lanes()[model % T::Lanes::WIDTH])
+    }
+
+    fn place(&self, stream: usize, model: usize, n: usize) -> usize {
+        (stream * self.groups.len() + model / T::Lanes::WIDTH) * self.taps + n
+    }
+
+    /// Runs every model over its signal: `u` and `y` (batch, seq_len, models), from `state` and
+    /// leaving in it the state after the last input. The result does not depend on the number of
+    /// threads.
+    ///
+    /// # Errors
+    ///
+    /// If a shape disagrees.
+    pub fn run(
+        &self,
+        u: &Panels<T>,
+        state: &mut ShiftState<T>,
+        y: &mut Panels<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        u.check("input", u.batch(), self.models, u.seq_len())?;
+        y.check("output", u.batch(), self.models, u.seq_len())?;
+        check_len("streams of the state", state.streams, u.batch())?;
+        let size = u.batch() * self.groups.len() * self.taps;
+        check_len("state of the shift models", state.lanes.len(), size)?;
+        if u.seq_len() == 0 || self.groups.is_empty() {
+            return Ok(());
+        }
+        let count = u.batch() * self.groups.len();
+        let items = u
+            .streams()
+            .zip(y.streams_mut())
+            .zip(split_parts(&mut state.lanes, self.taps, count))
+            .enumerate();
+        share(items, &mut workspace.threads, |scratch, (i, item)| {
+            let ((u, y), x) = item;
+            self.run_group(i % self.groups.len(), u, x, y, &mut scratch.window);
+        });
+        Ok(())
+    }
+
+    /// One group of lanes over one signal each.
+    pub(crate) fn run_group(
+        &self,
+        group: usize,
+        u: &[T::Lanes],
+        x: &mut [T::Lanes],
+        y: &mut [T::Lanes],
+        window: &mut Vec<T::Lanes>,
+    ) {
+        self.level.run(Filter {
+            taps: &self.groups[group],
+            u,
+            x,
+            y,
+            window,
+        });
+    }
+}
+
+/// `count` consecutive parts of `each`, empty ones where `each` is zero.
+pub(crate) fn split_parts<L>(
+    mut rest: &mut [L],
+    each: usize,
+    count: usize,
+) -> impl Iterator<Item = &mut [L]> {
+    (0..count).map(move |_| {
+        let whole = core::mem::take(&mut rest);
+        let (part, others) = whole.split_at_mut(each.min(whole.len()));
+        rest = others;
+        part
+    })
+}
+
+/// One group of lanes over one signal each, as a kernel.
+struct Filter<'a, T: Element> {
+    taps: &'a Taps<T>,
+    u: &'a [T::Lanes],
+    x: &'a mut [T::Lanes],
+    y: &'a mut [T::Lanes],
+    window: &'a mut Vec<T::Lanes>,
+}
+
+impl<T: Element> Kernel for Filter<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Isa>(self) {
+        // Below this the closed forms for what the state adds, quadratic in the taps, cost more
+        // than moving the window.
+        if self.u.len() * 2 < self.taps.b.len() {
+            return self.steps::<S>();
+        }
+        match tile_of(S::ACCUMULATORS) {
+            (4, _) => self.filter::<S, 4, 6>(),
+            (_, 3) => self.filter::<S, 2, 3>(),
+            _ => self.filter::<S, 2, 1>(),
+        }
+    }
+}
+
+impl<T: Element> Filter<'_, T> {
+    /// The recurrence, the window moved a place a step.
+    #[inline(always)]
+    fn steps<S: Isa>(self) {
+        let Taps {
+            b, c, feedthrough, ..
+        } = self.taps;
+        for (y, &u) in self.y.iter_mut().zip(self.u) {
+            let mut moved = T::Lanes::ZERO;
+            // Four sums, since one would wait for itself at every tap.
+            let mut sums = [T::Lanes::ZERO; 4];
+            for (n, ((x, &b), &c)) in self.x.iter_mut().zip(b).zip(c).enumerate() {
+                let next = b.fma::<S>(u, moved);
+                moved = *x;
+                *x = next;
+                sums[n % 4] = c.fma::<S>(next, sums[n % 4]);
+            }
+            let [s0, s1, s2, s3] = sums;
+            *y = feedthrough.fma::<S>(u, s0.plus(s1).plus(s2.plus(s3)));
+        }
+    }
+
+    /// `y = f * u` in tiles of `I B` outputs, then what the state adds to the first outputs and
+    /// what the last inputs leave in the state.
+    #[inline(always)]
+    fn filter<S: Isa, const I: usize, const B: usize>(self) {
+        let Self {
+            taps,
+            u,
+            x,
+            y,
+            window,
+        } = self;
+        let m = taps.kernel.len();
+        // The first outputs read a window that begins with zeros; the others read the input.
+        let head = u.len().min((m - 1).next_multiple_of(I * B));
+        window.clear();
+        window.resize(m - 1, T::Lanes::ZERO);
+        window.extend_from_slice(&u[..head]);
+        convolve::<T, S, I, B>(taps, window, &mut y[..head]);
+        if head < u.len() {
+            convolve::<T, S, I, B>(taps, &u[head + 1 - m..], &mut y[head..]);
+        }
+        let m = x.len();
+        for (t, y) in y.iter_mut().enumerate().take(m.saturating_sub(1)) {
+            // After t + 1 moves x_n stands at n + t + 1.
+            let mut sum = *y;
+            for (&c, &x) in taps.c[t + 1..].iter().zip(x.iter()) {
+                sum = c.fma::<S>(x, sum);
+            }
+            *y = sum;
+        }
+        for n in (0..m).rev() {
+            let mut sum = match n.checked_sub(u.len()) {
+                Some(from) => x[from],
+                None => T::Lanes::ZERO,
+            };
+            for (&u, &b) in u.iter().rev().zip(taps.b[..=n].iter().rev()) {
+                sum = b.fma::<S>(u, sum);
+            }
+            x[n] = sum;
+        }
+    }
+}
+
+/// `y[t] = sum_j f[j] u[t + m - 1 - j]`.
+#[inline(always)]
+fn convolve<T: Element, S: Isa, const I: usize, const B: usize>(
+    taps: &Taps<T>,
+    u: &[T::Lanes],
+    y: &mut [T::Lanes],
+) {
+    let m = taps.kernel.len();
+    let tile = taps.tile.as_chunks::<I>().0;
+    let done = y.len() / (I * B) * (I * B);
+    for start in (0..done).step_by(I * B) {
+        let u = &u[start..][..I * B + m - 1];
+        let mut acc = [[T::Lanes::ZERO; B]; I];
+        for (k, f) in tile.iter().enumerate() {
+            // Output b I + i reads input b I + k by the coefficient [k][i].
+            let u: [T::Lanes; B] = core::array::from_fn(|b| u[b * I + k]);
+            for i in 0..I {
+                for b in 0..B {
+                    acc[i][b] = f[i].fma::<S>(u[b], acc[i][b]);
+                }
+            }
+        }
+        let y = &mut y[start..][..I * B];
+        for b in 0..B {
+            for i in 0..I {
+                y[b * I + i] = acc[i][b];
+            }
+        }
+    }
+    for (t, y) in y.iter_mut().enumerate().skip(done) {
+        let u = &u[t..][..m];
+        let mut sum = T::Lanes::ZERO;
+        for (&f, &u) in taps.kernel.iter().zip(u.iter().rev()) {
+            sum = f.fma::<S>(u, sum);
+        }
+        *y = sum;
+    }
+}
+
+/// Asks a level for its tile.
+struct TileOf;
+
+impl Kernel for TileOf {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn run<S: Isa>(self) -> (usize, usize) {
+        tile_of(S::ACCUMULATORS)
+    }
+}

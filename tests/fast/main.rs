@@ -1,0 +1,8 @@
+//! The fast path computes the functions of the reference, at every level this machine has.
+
+mod convolution;
+mod diagonal;
+mod layer;
+mod projection;
+mod shift;
+mod support;
