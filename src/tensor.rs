@@ -2,6 +2,9 @@
 
 use crate::error::{Error, check_len};
 
+/// The largest product of the axes that are not zero, of an array that is empty.
+const MAX_EMPTY: usize = 1 << 20;
+
 /// A row-major array: the last axis varies fastest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor<T> {
@@ -22,6 +25,13 @@ impl<T: Copy> Tensor<T> {
             .try_fold(1usize, |size, &axis| size.checked_mul(axis))
             .ok_or_else(|| Error::value("shape", format!("{shape:?} is too large")))?;
         check_len(&format!("array of shape {shape:?}"), data.len(), size)?;
+        // An array of nothing may have a long axis, and what is computed from it need not be
+        // empty: nothing is held, but something would have to be allocated.
+        let mut others = shape.iter().filter(|&&axis| axis > 0);
+        let others = others.try_fold(1usize, |size, &axis| size.checked_mul(axis));
+        if size == 0 && others.is_none_or(|others| others > MAX_EMPTY) {
+            return Err(Error::value("shape", format!("{shape:?} is too large")));
+        }
         Ok(Self { shape, data })
     }
 

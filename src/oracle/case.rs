@@ -49,6 +49,12 @@ impl Case {
         let input = read_input(&file, &config)?;
         let state = read_state(&file, &config, &input)?;
         let chunk_len = read_chunk_len(&file)?;
+        if chunk_len.is_some() && config.l_max.is_some_and(|l_max| l_max < input.shape()[1]) {
+            return Err(Error::unsupported(
+                "metadata chunk_len: no state passes between the chunks of a layer whose l_max is \
+                 below its length",
+            ));
+        }
         Ok(Self {
             file,
             parameters,
@@ -254,6 +260,15 @@ fn read_input(file: &SafeTensors, config: &Config) -> Result<Tensor<f64>, Error>
             format_args!("{:?}", view.shape),
         ));
     };
+    if batch == 0 || seq_len == 0 {
+        return Err(Error::value(
+            "tensor \"input\"",
+            format!(
+                "shape {:?} holds nothing; expected at least one token",
+                view.shape
+            ),
+        ));
+    }
     check_size(file, "B", batch, false)?;
     check_size(file, "L", seq_len, false)?;
     read_tensor(file, "input", &[batch, seq_len, config.d_model])

@@ -7,6 +7,10 @@ use crate::error::Error;
 use crate::h3::Form;
 use crate::tensor::Tensor;
 
+/// Below this magnitude (1e-240) an enclosure is taken as it is: the second word of a number of
+/// this size is near 1e-256, the fourth would be near the end of the exponents.
+const UNDERFLOW: f64 = 1e-240;
+
 /// One stage of a layer, every element *the* `f64` nearest to the real-number answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertifiedStage {
@@ -56,6 +60,7 @@ pub fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified,
         });
     }
     certified.retry::<4>(case, form, gradients)?;
+    certified.settle_underflow(case, form, gradients)?;
     for stage in &certified.stages {
         let open = stage.values.data().iter().position(|x| x.is_nan());
         if let Some(at) = open {
@@ -63,7 +68,8 @@ pub fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified,
                 format!("stage {}", stage.name),
                 format!(
                     "the rounding of element {at} is not decided by balls of four words in form \
-                     {form}; form recurrence keeps exact zeros and ties exact"
+                     {form}: it is an exact zero or tie, or closer to one than 1e-60; a form that \
+                     keeps zeros exact (recurrence) may decide it"
                 ),
             ));
         }
@@ -72,6 +78,25 @@ pub fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified,
 }
 
 impl Certified {
+    /// Takes the midpoint where the enclosure lies below [`UNDERFLOW`]: there the lower words of an
+    /// expansion underflow, and no number of them decides a rounding. The radius says what is
+    /// known.
+    fn settle_underflow(&mut self, case: &Case, form: &Form, gradients: bool) -> Result<(), Error> {
+        if !self.stages.iter().any(CertifiedStage::is_open) {
+            return Ok(());
+        }
+        let balls = case.stages::<BallN<2>>(form, gradients)?;
+        for (stage, (_, balls)) in self.stages.iter_mut().zip(balls) {
+            let values = stage.values.data_mut().iter_mut();
+            for (value, ball) in values.zip(balls.data()) {
+                if value.is_nan() && ball.upper_magnitude() < UNDERFLOW {
+                    *value = ball.to_f64();
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Decides what is still open with expansions of `W` words.
     fn retry<const W: usize>(
         &mut self,
@@ -83,8 +108,7 @@ impl Certified {
         BallN<W>: Real,
         <BallN<W> as Scalar>::Complex: RootsOfUnity,
     {
-        let open = |stage: &CertifiedStage| stage.values.data().iter().any(|x| x.is_nan());
-        if !self.stages.iter().any(open) {
+        if !self.stages.iter().any(CertifiedStage::is_open) {
             return Ok(());
         }
         self.words = W;
@@ -97,6 +121,11 @@ impl Certified {
 }
 
 impl CertifiedStage {
+    /// Whether some rounding is not decided yet.
+    fn is_open(&self) -> bool {
+        self.values.data().iter().any(|x| x.is_nan())
+    }
+
     fn decide<const W: usize>(&mut self, balls: &[BallN<W>]) {
         let (values, radii) = (self.values.data_mut(), self.radii.data_mut());
         for ((value, radius), ball) in values.iter_mut().zip(radii).zip(balls) {

@@ -5,7 +5,7 @@ use super::certified::certified;
 use super::tolerance::{Format, error_scales, gradient_scales};
 use crate::algebra::Worst;
 use crate::error::Error;
-use crate::h3::Form;
+use crate::h3::{Form, Name};
 use crate::safetensors::{Dtype, SafeTensors, Writer};
 use crate::tensor::Tensor;
 use std::path::Path;
@@ -87,14 +87,17 @@ impl Golden {
         let stages = certified.stages.into_iter().zip(scales);
         let stages = stages
             .map(|(stage, (name, scale))| {
-                debug_assert_eq!(stage.name, name, "both come in the order of computation");
-                GoldenStage {
+                if stage.name != name {
+                    let why = format!("certified where the error scale of {name} stands");
+                    return Err(Error::value(format!("stage {}", stage.name), why));
+                }
+                Ok(GoldenStage {
                     name,
                     values: stage.values,
                     scale: scale.map(up_to_f32),
-                }
+                })
             })
-            .collect();
+            .collect::<Result<_, Error>>()?;
         Ok(Self { case, stages })
     }
 
@@ -112,11 +115,24 @@ impl Golden {
             let Some(name) = scale.name.strip_prefix(SCALE) else {
                 continue;
             };
-            stages.push(GoldenStage {
+            let shape = stage_shape(&case, name).ok_or_else(|| {
+                Error::value(
+                    format!("tensor {:?}", scale.name),
+                    "is of no stage known here",
+                )
+            })?;
+            let stage = GoldenStage {
                 name: name.to_string(),
-                values: case.tensor(name, scale.shape)?,
-                scale: case.tensor(scale.name, scale.shape)?,
-            });
+                values: case.tensor(name, &shape)?,
+                scale: case.tensor(scale.name, &shape)?,
+            };
+            if let Some(at) = stage.scale.data().iter().position(|scale| *scale < 0.0) {
+                return Err(Error::value(
+                    format!("tensor {:?}", scale.name),
+                    format!("element {at} is negative; expected an error scale, from 0"),
+                ));
+            }
+            stages.push(stage);
         }
         let place = |stage: &GoldenStage| {
             let place = ORDER.iter().position(|name| *name == stage.name);
@@ -183,4 +199,34 @@ fn up_to_f32(x: f64) -> f64 {
         nearest
     };
     f64::from(up)
+}
+
+/// The shape of a stage of this case, by name; `None` for what is no stage.
+fn stage_shape(case: &Case, name: &str) -> Option<Vec<usize>> {
+    let config = case.parameters().config();
+    let (batch, len) = (case.input().shape()[0], case.input().shape()[1]);
+    let (d, d_h, m) = (config.d_model, config.head_dim, config.d_state);
+    let (heads, modes) = (config.n_heads(), config.n_modes());
+    let window = config.l_max.map_or(len, |l_max| l_max.min(len));
+    let (shift_state, state) = (vec![batch, d, m], vec![batch * d_h * d_h, heads, modes, 2]);
+    let chunks = || case.chunk_len().map(|chunk_len| len.div_ceil(chunk_len));
+    let between = |state: Vec<usize>| chunks().map(|chunks| [vec![chunks], state].concat());
+    Some(match name {
+        "q" | "k" | "v" | "shift_k" => vec![batch, d, len],
+        "shift_kernel" => vec![d, window],
+        "ssm_kernel" => vec![heads, window],
+        "kv" | "ssm_out" => vec![batch, d_h, d_h, heads, len],
+        "gated" | "output" | "grad.input" => vec![batch, len, d],
+        "final_state_k" | "grad.initial_state_k" => shift_state,
+        "final_state" | "grad.initial_state" => state,
+        "chunk_states_k" => between(shift_state)?,
+        "chunk_states" => between(state)?,
+        _ => {
+            let official = name.strip_prefix("grad.")?;
+            let mut names = Name::ALL.into_iter();
+            names
+                .find(|name| name.official() == official)?
+                .shape(config)
+        }
+    })
 }

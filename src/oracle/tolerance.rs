@@ -95,6 +95,17 @@ impl Format {
         self.models
     }
 
+    /// What one operation between the projections may lose to underflow: the smallest normal
+    /// number, since many ports flush to zero; in F16 the smallest number.
+    #[must_use]
+    pub(crate) fn underflow(&self) -> f64 {
+        match self.name {
+            "f64" => f64::MIN_POSITIVE,
+            "f16" => two_to_minus(24),
+            _ => f64::from(f32::MIN_POSITIVE),
+        }
+    }
+
     /// The unit roundoff of the projections.
     #[must_use]
     pub fn projection_unit_roundoff(&self) -> f64 {

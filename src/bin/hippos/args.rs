@@ -66,7 +66,9 @@ impl Spec {
             if let Some(&name) = self.values.iter().find(|&&name| name == flag) {
                 let value = inline
                     .or_else(|| raw.next())
-                    .filter(|value| !value.is_empty())
+                    .filter(|value| {
+                        !value.is_empty() && !value.as_encoded_bytes().starts_with(b"--")
+                    })
                     .ok_or_else(|| Failure(format!("{flag} needs a value")))?;
                 args.values.push((name, value));
             } else if let Some(&name) = self.switches.iter().find(|&&name| name == flag) {

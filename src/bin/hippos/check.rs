@@ -18,11 +18,11 @@ ssm_kernel, ssm_out, gated, output, final_state_k, final_state, grad.*) holds wi
 is a golden file, or a plain case file, which is certified first.
 
   --dtype F    what the port works in: f64, f32, tf32, f16, bf16, or mixed-f16 and mixed-bf16
-               (projections in 16 bits, the rest in f32). Default: the narrowest type stored
+               (projections in 16 bits, the rest in f32). Default: the type the stages are stored in
   --json       the report for programs
 
 What decides is the worst-case tolerance: a stage passes if no element is further from the golden
-one than rounding at that precision can take any right way to compute it. 'probable' is the same
+one than rounding at that precision can take any right way to compute it, to first order. 'probable' is the same
 with roundings taken as independent; a right port is expected to stay below 100 % of it too.
 
 Exit status: 0 pass, 1 fail (with a diagnosis), 2 could not be judged.
@@ -52,13 +52,19 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let in_candidate =
         |e: hungry_hippos::Error| Failure(e.in_file(path.display().to_string()).to_string());
     let candidate = Candidate::read(&file, &golden).map_err(in_candidate)?;
-    let report = check(&golden, &candidate, format.unwrap_or(candidate.format()))?;
+    let format = match format {
+        Some(format) => format,
+        None => candidate.format().map_err(in_candidate)?,
+    };
+    let report = check(&golden, &candidate, format)?;
     args::print(&if args.has("--json") {
         json(&report)
     } else {
         text(&report)
     })?;
-    Ok(if report.pass() {
+    Ok(if report.says_nothing() {
+        ExitCode::from(2)
+    } else if report.pass() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(1)
@@ -94,7 +100,11 @@ fn text(report: &Report) -> String {
     for stage in &report.stages {
         rows.push(vec![
             stage.name.clone(),
-            if stage.pass { "pass" } else { "FAIL" }.into(),
+            match (stage.pass, stage.says_nothing) {
+                (false, _) => "FAIL".into(),
+                (true, false) => "pass".into(),
+                (true, true) => "says nothing".into(),
+            },
             percent(stage.worst),
             stage.probable.map(percent).unwrap_or_default(),
             format!("{:.1}", stage.bits),
@@ -114,7 +124,11 @@ fn text(report: &Report) -> String {
         }
     }
     let Some(diagnosis) = &report.diagnosis else {
-        text.push_str("pass: every stage is within tolerance\n");
+        text.push_str(if report.says_nothing() {
+            "cannot be judged: at this precision zeros would be within tolerance too\n"
+        } else {
+            "pass: every stage is within tolerance\n"
+        });
         return text;
     };
     let _ = writeln!(
@@ -123,7 +137,11 @@ fn text(report: &Report) -> String {
         diagnosis.first_stage, diagnosis.pattern
     );
     if diagnosis.suspects.is_empty() {
-        text.push_str("no known mistake, and no pair of them, reproduces these stages\n");
+        text.push_str(if diagnosis.pairs_tried {
+            "no known mistake, and no pair of them, reproduces these stages\n"
+        } else {
+            "no known mistake reproduces these stages (pairs are not tried on a layer of this size)\n"
+        });
     }
     for (place, suspect) in diagnosis.suspects.iter().enumerate().take(5) {
         let intro = if place == 0 {
@@ -177,10 +195,11 @@ fn json(report: &Report) -> String {
         .iter()
         .map(|stage| {
             format!(
-                "{{\"name\":{},\"pass\":{},\"of_tolerance\":{},\"of_probable\":{},\"bits\":{},\"at\":{:?},\
+                "{{\"name\":{},\"pass\":{},\"says_nothing\":{},\"of_tolerance\":{},\"of_probable\":{},\"bits\":{},\"at\":{:?},\
                  \"golden\":{},\"candidate\":{},\"note\":{}}}",
                 quoted(&stage.name),
                 stage.pass,
+                stage.says_nothing,
                 number(stage.worst),
                 stage.probable.map_or("null".into(), number),
                 number(stage.bits),

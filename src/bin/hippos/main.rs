@@ -11,6 +11,7 @@ mod verify;
 
 use args::Failure;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -53,7 +54,8 @@ fn main() -> ExitCode {
         ))),
     };
     outcome.unwrap_or_else(|Failure(message)| {
-        eprintln!("hippos: {message}");
+        // Where stderr cannot be written, the exit status still says it.
+        let _ = writeln!(std::io::stderr(), "hippos: {message}");
         ExitCode::from(2)
     })
 }

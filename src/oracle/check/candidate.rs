@@ -27,7 +27,7 @@ pub struct CandidateStage {
 #[derive(Clone, Debug)]
 pub struct Candidate {
     stages: Vec<CandidateStage>,
-    narrowest: Dtype,
+    dtypes: Vec<Dtype>,
 }
 
 impl Candidate {
@@ -44,14 +44,14 @@ impl Candidate {
     pub fn read(file: &SafeTensors, golden: &Golden) -> Result<Self, Error> {
         same_case(file, golden)?;
         let mut stages = Vec::new();
-        let mut narrowest = Dtype::F64;
+        let mut dtypes = Vec::new();
         for stage in golden.stages() {
             let Some(view) = file.get(&stage.name) else {
                 continue;
             };
             let values = finite(&view)?;
-            if view.dtype.bits() < narrowest.bits() || view.dtype == Dtype::BF16 {
-                narrowest = view.dtype;
+            if !dtypes.contains(&view.dtype) {
+                dtypes.push(view.dtype);
             }
             let (values, note) = in_shape(&view, values, stage.values.shape())?;
             let (unit_roundoff, smallest) = storage(view.dtype);
@@ -70,7 +70,7 @@ impl Candidate {
                 names.join(", ")
             )));
         }
-        Ok(Self { stages, narrowest })
+        Ok(Self { stages, dtypes })
     }
 
     /// A stage by name.
@@ -79,15 +79,28 @@ impl Candidate {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
-    /// The format to judge by where none is asked for: that of the narrowest type among the
-    /// stages.
-    #[must_use]
-    pub fn format(&self) -> Format {
-        match self.narrowest {
-            Dtype::F32 => Format::F32,
-            Dtype::F16 => Format::F16,
-            Dtype::BF16 => Format::BF16,
-            _ => Format::F64,
+    /// The format to judge by where none is asked for: that of the type all stages are stored in.
+    ///
+    /// # Errors
+    ///
+    /// If they are stored in several types: one narrow stage would loosen the others' tolerance.
+    pub fn format(&self) -> Result<Format, Error> {
+        match self.dtypes[..] {
+            [Dtype::F32] => Ok(Format::F32),
+            [Dtype::F16] => Ok(Format::F16),
+            [Dtype::BF16] => Ok(Format::BF16),
+            [_] => Ok(Format::F64),
+            _ => Err(Error::value(
+                "candidate",
+                format!(
+                    "its stages are stored as {}; say what the port works in (--dtype)",
+                    self.dtypes
+                        .iter()
+                        .map(|dtype| dtype.name())
+                        .collect::<Vec<_>>()
+                        .join(" and ")
+                ),
+            )),
         }
     }
 }
@@ -118,7 +131,7 @@ fn finite(view: &TensorView<'_>) -> Result<Vec<f64>, Error> {
 /// Refuses a candidate whose own parameters or input are not the golden file's.
 fn same_case(file: &SafeTensors, golden: &Golden) -> Result<(), Error> {
     let names = Name::ALL.into_iter().map(Name::official);
-    for name in names.chain(["input"]) {
+    for name in names.chain(["input", "initial_state_k", "initial_state", "g"]) {
         let (Some(theirs), Some(ours)) = (file.get(name), golden.case().file().get(name)) else {
             continue;
         };

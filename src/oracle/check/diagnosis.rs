@@ -18,6 +18,9 @@ pub struct Diagnosis {
     pub pattern: String,
     /// Mistakes that reproduce every stage of the candidate within tolerance, the closest first.
     pub suspects: Vec<Suspect>,
+    /// Whether pairs of mistakes were tried, or not needed; on a large layer they would take too
+    /// long.
+    pub pairs_tried: bool,
 }
 
 /// Known mistakes that together reproduce a candidate.
@@ -31,8 +34,8 @@ pub struct Suspect {
     pub worst: f64,
 }
 
-/// Work beyond which pairs of mutants are not tried: elements of all stages times mutated runs.
-const PAIR_WORK: usize = 400_000_000;
+/// Multiplications that trying pairs of mutants may cost in all: a few seconds.
+const PAIR_WORK: usize = 1_000_000_000;
 
 pub(super) fn diagnose(
     golden: &Golden,
@@ -45,15 +48,19 @@ pub(super) fn diagnose(
         compared,
         chunk_lens: chunk_lens(golden, stage),
     };
-    let mut suspects = runs.singles()?;
+    let (mut suspects, explaining) = runs.singles(first)?;
+    let mut pairs_tried = true;
     if suspects.is_empty() {
-        suspects = runs.pairs(first)?;
+        let pairs = runs.pairs(first, explaining)?;
+        pairs_tried = pairs.is_some();
+        suspects = pairs.unwrap_or_default();
     }
     suspects.sort_by(|a, b| a.worst.total_cmp(&b.worst));
     Ok(Diagnosis {
         first_stage: stage.name.to_string(),
         pattern: pattern::describe(stage),
         suspects,
+        pairs_tried,
     })
 }
 
@@ -65,6 +72,8 @@ fn chunk_lens(golden: &Golden, stage: &Compared<'_>) -> Vec<usize> {
     if let Some(token) = pattern::first_wrong_token(stage) {
         lens.push(token);
     }
+    // A state saved one token early looks like a last chunk of one token.
+    lens.push(seq_len.saturating_sub(1));
     lens.extend([8, 16, 32, 64, 128]);
     let mut kept = Vec::new();
     for len in lens {
@@ -85,8 +94,10 @@ struct Runs<'a> {
 }
 
 impl Runs<'_> {
-    fn singles(&self) -> Result<Vec<Suspect>, Error> {
+    /// The mutants that reproduce every stage, and those that reproduce the first one that departs.
+    fn singles(&self, first: usize) -> Result<(Vec<Suspect>, Vec<Mutant>), Error> {
         let mut suspects: Vec<Suspect> = Vec::new();
+        let mut explaining = Vec::new();
         for mutant in Mutant::ALL {
             let lens = match mutant.needs_chunks() {
                 true => &self.chunk_lens[..],
@@ -94,7 +105,13 @@ impl Runs<'_> {
             };
             for &len in lens {
                 let fractions = self.fractions(&[mutant], len)?;
-                let worst = fractions.iter().copied().fold(0.0, f64::max);
+                if fractions[first].is_none_or(|fraction| fraction > 1.0) {
+                    continue;
+                }
+                if !explaining.contains(&mutant) {
+                    explaining.push(mutant);
+                }
+                let worst = worst(&fractions);
                 if worst <= 1.0 && !suspects.iter().any(|s| s.mutants == [mutant]) {
                     suspects.push(Suspect {
                         mutants: vec![mutant],
@@ -103,27 +120,19 @@ impl Runs<'_> {
                 }
             }
         }
-        Ok(suspects)
+        Ok((suspects, explaining))
     }
 
-    /// Pairs: one mutant that explains the first stage that departs, with any other; or, where the
-    /// layer is small enough, any two.
-    fn pairs(&self, first: usize) -> Result<Vec<Suspect>, Error> {
-        let len = self.chunk_lens[0];
-        let mut explaining = Vec::new();
-        for mutant in Mutant::ALL {
-            if self
-                .fractions(&[mutant], len)?
-                .get(first)
-                .is_some_and(|f| *f <= 1.0)
-            {
-                explaining.push(mutant);
-            }
-        }
-        let elements: usize = self.compared.iter().map(|c| c.golden.data().len()).sum();
-        let all = Mutant::ALL.len();
-        if explaining.is_empty() && elements.saturating_mul(all * all / 2) <= PAIR_WORK {
-            explaining = Mutant::ALL.to_vec();
+    /// Pairs: one mutant that explains the first stage that departs, with any other; or, where none
+    /// does and the layer is small enough, any two. `None` if that would take too long.
+    fn pairs(&self, first: usize, explaining: Vec<Mutant>) -> Result<Option<Vec<Suspect>>, Error> {
+        let (len, all) = (self.chunk_lens[0], Mutant::ALL.len());
+        let explaining = match explaining.is_empty() {
+            true => Mutant::ALL.to_vec(),
+            false => explaining,
+        };
+        if self.cost().saturating_mul(explaining.len() * all) > PAIR_WORK {
+            return Ok(None);
         }
         let mut suspects: Vec<Suspect> = Vec::new();
         for &one in &explaining {
@@ -133,8 +142,8 @@ impl Runs<'_> {
                     continue;
                 }
                 let fractions = self.fractions(&pair, len)?;
-                let worst = fractions.iter().copied().fold(0.0, f64::max);
-                if worst <= 1.0 {
+                let worst = worst(&fractions);
+                if fractions[first].is_some() && worst <= 1.0 {
                     suspects.push(Suspect {
                         mutants: pair.to_vec(),
                         worst,
@@ -142,12 +151,28 @@ impl Runs<'_> {
                 }
             }
         }
-        Ok(suspects)
+        Ok(Some(suspects))
+    }
+
+    /// Multiplications of one mutated run: projections and direct convolutions.
+    fn cost(&self) -> usize {
+        let case = self.golden.case();
+        let (batch, len) = (case.input().shape()[0], case.input().shape()[1]);
+        let (d, d_h) = (
+            case.parameters().config().d_model,
+            case.parameters().config().head_dim,
+        );
+        let convolutions = d
+            .saturating_mul(d_h + 1)
+            .saturating_mul(len.saturating_mul(len) / 2);
+        let projections = len.saturating_mul(4 * d * d);
+        batch.saturating_mul(convolutions.saturating_add(projections))
     }
 
     /// How far the candidate is from the mutated layer, stage by stage, as fractions of the
-    /// tolerance; infinite where the mutant does not apply or gives another shape.
-    fn fractions(&self, mutants: &[Mutant], chunk_len: usize) -> Result<Vec<f64>, Error> {
+    /// tolerance; infinite where the mutant does not apply or gives another shape, `None` for what
+    /// is no stage of the forward pass (gradients), of which mutants say nothing.
+    fn fractions(&self, mutants: &[Mutant], chunk_len: usize) -> Result<Vec<Option<f64>>, Error> {
         let case = self.golden.case();
         let (batch, seq_len) = (case.input().shape()[0], case.input().shape()[1]);
         let state = case.state();
@@ -161,7 +186,7 @@ impl Runs<'_> {
                 chunk_len,
             )
         };
-        let none = vec![f64::INFINITY; self.compared.len()];
+        let none = vec![Some(f64::INFINITY); self.compared.len()];
         if !mutants.iter().all(apply) {
             return Ok(none);
         }
@@ -176,15 +201,17 @@ impl Runs<'_> {
             .iter()
             .map(|compared| {
                 let stage = stages.iter().find(|(name, _)| *name == compared.name);
-                // Gradients and the like are not stages of the forward pass: they say nothing.
-                let Some((_, values)) = stage else {
-                    return 0.0;
-                };
+                let (_, values) = stage?;
                 if values.shape() != compared.golden.shape() {
-                    return f64::INFINITY;
+                    return Some(f64::INFINITY);
                 }
-                compared.worst_against(values.data(), true).0
+                Some(compared.worst_against(values.data(), true).0)
             })
             .collect())
     }
+}
+
+/// The largest of the fractions there are.
+fn worst(fractions: &[Option<f64>]) -> f64 {
+    fractions.iter().flatten().copied().fold(0.0, f64::max)
 }

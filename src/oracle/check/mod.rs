@@ -11,6 +11,7 @@ use super::golden::Golden;
 use super::tolerance::{Format, error_scales};
 use crate::algebra::{Probable, Worst};
 use crate::error::Error;
+use crate::h3::Name;
 use crate::tensor::Tensor;
 
 /// How one stage of a candidate compares.
@@ -27,6 +28,8 @@ pub struct StageReport {
     /// The largest error as a fraction of the probabilistic tolerance, where there is one: an
     /// honest port is expected to stay below 1.
     pub probable: Option<f64>,
+    /// Whether the tolerance is so wide that zeros would pass too: then passing says nothing.
+    pub says_nothing: bool,
     /// The index of the element of the largest fraction, axis by axis.
     pub at: Vec<usize>,
     /// The golden value there.
@@ -58,6 +61,12 @@ impl Report {
     pub fn pass(&self) -> bool {
         self.stages.iter().all(|stage| stage.pass)
     }
+
+    /// Whether no stage's tolerance is narrow enough to tell a port from zeros.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        self.stages.iter().all(|stage| stage.says_nothing)
+    }
 }
 
 /// A stage of golden file and candidate, with everything a comparison needs.
@@ -70,6 +79,16 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
+    /// Whether a stage of zeros would be within tolerance, and the golden one is not zeros.
+    fn zeros_pass(&self) -> bool {
+        let golden = self.golden.data();
+        golden.iter().any(|g| g.abs() > 0.0)
+            && golden
+                .iter()
+                .zip(&self.bounds)
+                .all(|(g, bound)| g.abs() <= *bound)
+    }
+
     /// The largest error against other values than the golden ones, as a fraction of the
     /// tolerance, and where.
     ///
@@ -88,7 +107,13 @@ impl Compared<'_> {
         for (at, ((truth, candidate), bound)) in errors.enumerate() {
             let error = (truth - candidate).abs();
             let allowed = bound * grown + relative * truth.abs();
-            let fraction = if error > 0.0 { error / allowed } else { 0.0 };
+            let fraction = if error > 0.0 && allowed > 0.0 {
+                error / allowed
+            } else if error > 0.0 {
+                f64::INFINITY
+            } else {
+                0.0
+            };
             // No number is the worst there is.
             let fraction = if fraction.is_nan() || error.is_nan() {
                 f64::INFINITY
@@ -118,6 +143,7 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
         false => Some(error_scales::<Worst>(golden.case(), format)?),
     };
     let probable_scales = error_scales::<Probable>(golden.case(), format)?;
+    let underflow = underflow(golden, format);
     let mut compared = Vec::new();
     let mut stages = Vec::new();
     for stage in golden.stages() {
@@ -128,15 +154,25 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
             let own = scales.iter().find(|(name, _)| *name == stage.name);
             own.map(|(_, scale)| scale.data().to_vec())
         };
+        // Gradients have no analysis in two formats; the coarser one throughout bounds it.
+        let ratio = format.projection_unit_roundoff() / format.unit_roundoff();
+        let coarser = || {
+            stage
+                .scale
+                .data()
+                .iter()
+                .map(|scale| scale * ratio)
+                .collect()
+        };
         let scale = own_scales
             .as_deref()
             .and_then(scale_of)
-            .unwrap_or_else(|| stage.scale.data().to_vec());
+            .unwrap_or_else(coarser);
         let bounds = |scale: &[f64]| -> Vec<f64> {
             let pairs = scale.iter().zip(stage.values.data());
             pairs
                 .map(|(scale, golden)| {
-                    let stored = found.unit_roundoff * golden.abs() + found.smallest;
+                    let stored = found.unit_roundoff * golden.abs() + found.smallest + underflow;
                     scale * format.unit_roundoff() + stored + golden.abs() * f64::EPSILON / 2.0
                 })
                 .collect()
@@ -154,6 +190,7 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
         stages.push(StageReport {
             name: stage.name.clone(),
             pass: worst <= 1.0,
+            says_nothing: this.zeros_pass(),
             worst,
             probable,
             at: index_of(at, stage.values.shape()),
@@ -173,6 +210,20 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
         stages,
         diagnosis,
     })
+}
+
+/// What underflow may add to an element: each of the operations behind it may lose a number as
+/// large as the smallest normal one (ports flush to zero), or in F16, where that would be coarse,
+/// as the smallest there is; magnified by what it is multiplied with on its way.
+fn underflow(golden: &Golden, format: Format) -> f64 {
+    let case = golden.case();
+    let config = case.parameters().config();
+    let operations = case.input().shape()[1] * (config.d_state + config.d_model);
+    let parameters = Name::ALL
+        .into_iter()
+        .flat_map(|name| case.parameters().get(name));
+    let largest = parameters.fold(1.0, |largest: f64, x| largest.max(x.abs()));
+    format.underflow() * operations as f64 * largest * largest
 }
 
 /// The place in a row-major array, axis by axis.

@@ -19,7 +19,7 @@ const MAX_LEN: usize = 200;
 const EXTRA_DEGREE: usize = 10;
 
 /// Every how many trials floats are run beside the field: their balls take most of the time.
-const FLOAT_EVERY: usize = 4;
+const FLOAT_EVERY: usize = 8;
 
 /// One thing to compute in every form.
 enum Model<T: Scalar> {

@@ -120,7 +120,7 @@ super::rows! {
         right "the rule of real_type (exp: A_re = -exp(inv_A_real))"
         seen "plausible (real_type='none' in the official code)"
         looks "wrong decay; may grow"
-        fix "inv_A_real is the logarithm of -A_re";
+        fix "decode inv_A_real as the file's real_type says (exp: the logarithm of -A_re; relu: with the official -1e-4)";
     RealDecodePositive "M47b" "real_decode_positive" at "ssm_kernel"
         wrong "A_re = +exp(inv_A_real) (or the sign lost in another real_type)"
         right "A_re = -exp(inv_A_real)"
