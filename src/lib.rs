@@ -12,6 +12,7 @@
 //! | [`attention`] | softmax and linear attention, H3 as masked attention, surrogate matrices |
 //! | [`flashconv`] | state passing, and the M_xy question |
 //! | [`h3`] | the layer: official parameters, every form, streaming |
+//! | [`fast`] | the layer in vectorized loops, checked against all of the above |
 //! | [`safetensors`] | the file format |
 //! | [`oracle`] | case files, certified stages, tolerances, the golden suite, mutants, the check |
 
