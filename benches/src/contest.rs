@@ -48,6 +48,8 @@ pub fn contest(title: &str, unit: &str, scale: f64, mut all: Vec<Contestant<'_>>
     }
     for _ in 0..ROUNDS {
         for (one, times) in all.iter_mut().zip(&mut times) {
+            // Threads of the one before may still be spinning in wait for more.
+            std::thread::sleep(std::time::Duration::from_millis(20));
             times.push((one.run)() / scale);
         }
     }
@@ -80,6 +82,12 @@ impl Python {
         let mut child = Command::new(python)
             .arg(script)
             .args(official)
+            // Threads that wait by spinning would take the cores of whoever comes next.
+            .envs([
+                ("OMP_WAIT_POLICY", "PASSIVE"),
+                ("KMP_BLOCKTIME", "0"),
+                ("GOMP_SPINCOUNT", "0"),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
