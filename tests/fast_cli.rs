@@ -1,0 +1,89 @@
+//! `hippos run --form fast` writes the reference's output, whatever the threads and the level, and
+//! refuses what it does not do.
+
+use hungry_hippos::oracle::Case;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn case() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layer-v2-hd4-L32.safetensors")
+}
+
+fn run(out: &Path, flags: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .arg("run")
+        .arg(case())
+        .arg("--out")
+        .arg(out)
+        .args(flags)
+        .output()
+        .unwrap()
+}
+
+/// The output tensor of a run.
+fn output(name: &str, flags: &[&str]) -> Vec<f64> {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let ran = run(&out, flags);
+    let message = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{flags:?}: {message}");
+    let case = Case::open(&out).unwrap();
+    let shape = case.input().shape().to_vec();
+    case.tensor("output", &shape).unwrap().into_data()
+}
+
+#[test]
+fn output_is_the_references() {
+    let want = output("fast_cli-reference", &[]);
+    let largest = want.iter().fold(0.0f64, |most, y| most.max(y.abs()));
+    let one = output("fast_cli-one", &["--form", "fast", "--threads", "1"]);
+    let three = output("fast_cli-three", &["--form", "fast", "--threads", "3"]);
+    assert_eq!(one, three, "threads change nothing");
+    for (precision, unit) in [("f64", 2f64.powi(-53)), ("f32", 2f64.powi(-24))] {
+        for level in hungry_hippos::fast::Level::all() {
+            let flags = [
+                "--form",
+                "fast",
+                "--precision",
+                precision,
+                "--level",
+                level.name(),
+            ];
+            let got = output("fast_cli-level", &flags);
+            assert_eq!(got.len(), want.len());
+            // The bounds proper are those of tests/fast; here it is enough to tell the function
+            // from any other: a thousand roundings of the largest output.
+            for (got, want) in got.iter().zip(&want) {
+                assert!(
+                    (got - want).abs() <= 1e3 * unit * largest,
+                    "{level} {precision}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_it_does_not_do_is_refused() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fast_cli-refused");
+    for (flags, says) in [
+        (vec!["--form", "fast", "--grad"], "--grad"),
+        (
+            vec!["--form", "fast", "--precision", "certified"],
+            "certified",
+        ),
+        (vec!["--form", "fast", "--chunk", "4"], "--chunk"),
+        (vec!["--form", "fast", "--threads", "0"], "--threads 0"),
+        (vec!["--form", "fast", "--level", "avx9000"], "avx9000"),
+        (vec!["--threads", "2"], "--threads goes with"),
+        (
+            vec!["--form", "scan", "--level", "baseline"],
+            "--level goes with",
+        ),
+    ] {
+        let ran = run(&out, &flags);
+        let message = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(2), "{flags:?}");
+        assert!(message.contains(says), "{flags:?}: {message}");
+        assert!(!out.exists(), "{flags:?} wrote a file");
+    }
+}
