@@ -103,6 +103,7 @@ impl Div for M61 {
     /// [`Field::divide`], which returns `None` instead; this operator exists because
     /// `num_complex` asks for `num_traits::Num`.
     fn div(self, other: Self) -> Self {
+        // Documented above: an operator cannot return an Option, and no form divides through it.
         self.divide(other).expect("division by zero in M61")
     }
 }
