@@ -9,7 +9,7 @@ pub use diagnosis::{Diagnosis, Suspect};
 
 use super::golden::Golden;
 use super::tolerance::{Format, error_scales};
-use crate::algebra::{Probable, Worst};
+use crate::algebra::ErrorBound;
 use crate::error::Error;
 use crate::h3::Name;
 use crate::tensor::Tensor;
@@ -138,11 +138,7 @@ impl Compared<'_> {
 /// If the candidate cannot be judged: see [`Candidate::read`].
 pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<Report, Error> {
     let uniform = format.projection_unit_roundoff() <= format.unit_roundoff();
-    let own_scales = match uniform {
-        true => None,
-        false => Some(error_scales::<Worst>(golden.case(), format)?),
-    };
-    let probable_scales = error_scales::<Probable>(golden.case(), format)?;
+    let scales = error_scales(golden.case(), format)?;
     let underflow = underflow(golden, format);
     let mut compared = Vec::new();
     let mut stages = Vec::new();
@@ -150,11 +146,12 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
         let Some(found) = candidate.stage(&stage.name) else {
             continue;
         };
-        let scale_of = |scales: &[(String, Tensor<f64>)]| {
-            let own = scales.iter().find(|(name, _)| *name == stage.name);
-            own.map(|(_, scale)| scale.data().to_vec())
+        let scales = scales.iter().find(|(name, _)| *name == stage.name);
+        let scale_of = |part: fn(&ErrorBound) -> f64| -> Option<Vec<f64>> {
+            scales.map(|(_, scales)| scales.data().iter().map(part).collect())
         };
-        // Gradients have no analysis in two formats; the coarser one throughout bounds it.
+        // In one format the golden file's own scale decides. Gradients have no analysis in two; the
+        // coarser one throughout bounds it.
         let ratio = format.projection_unit_roundoff() / format.unit_roundoff();
         let coarser = || {
             stage
@@ -164,10 +161,10 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
                 .map(|scale| scale * ratio)
                 .collect()
         };
-        let scale = own_scales
-            .as_deref()
-            .and_then(scale_of)
-            .unwrap_or_else(coarser);
+        let scale = match uniform {
+            true => stage.scale.data().to_vec(),
+            false => scale_of(|scale| scale.worst).unwrap_or_else(coarser),
+        };
         let bounds = |scale: &[f64]| -> Vec<f64> {
             let pairs = scale.iter().zip(stage.values.data());
             pairs
@@ -183,7 +180,7 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
             candidate: &found.values,
             bounds: bounds(scale),
         };
-        let probable = scale_of(&probable_scales)
+        let probable = scale_of(|scale| scale.probable)
             .map(|scale| with(&scale).worst_against(stage.values.data(), false).0);
         let this = with(&scale);
         let (worst, at) = this.worst_against(stage.values.data(), false);
