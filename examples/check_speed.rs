@@ -154,7 +154,7 @@ fn judged(golden: &[u8], stages: &[&(String, Tensor<f64>)]) -> Result<String> {
     let named: Vec<String> = named.take(3).collect();
     let unnamed = match diagnosis.pairs_tried {
         true => "no known mistake, no pair",
-        false => "no known mistake; pairs not tried",
+        false => "no known mistake; not all pairs tried",
     };
     Ok(match named.is_empty() {
         true => format!("fails from {}: {unnamed}", diagnosis.first_stage),

@@ -42,7 +42,11 @@ impl ErrorBound {
         let roundings = (terms - 1.0).max(0.0);
         Self {
             worst: roundings * magnitude,
-            probable: roundings.min(4.0 * roundings.sqrt()) * magnitude,
+            // Up to 16 roundings 4 sqrt(n) is the larger.
+            probable: match roundings <= 16.0 {
+                true => roundings * magnitude,
+                false => 4.0 * roundings.sqrt() * magnitude,
+            },
         }
     }
 

@@ -140,7 +140,7 @@ fn text(report: &Report) -> String {
         text.push_str(if diagnosis.pairs_tried {
             "no known mistake, and no pair of them, reproduces these stages\n"
         } else {
-            "no known mistake reproduces these stages (pairs are not tried on a layer of this size)\n"
+            "no known mistake reproduces these stages (not all pairs of them are tried on a layer of this size)\n"
         });
     }
     for (place, suspect) in diagnosis.suspects.iter().enumerate().take(5) {

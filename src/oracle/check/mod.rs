@@ -3,6 +3,7 @@
 mod candidate;
 mod diagnosis;
 mod pattern;
+mod search;
 
 pub use candidate::{Candidate, CandidateStage};
 pub use diagnosis::{Diagnosis, Suspect};
@@ -96,36 +97,109 @@ impl Compared<'_> {
     /// stage where the mistake makes it larger, and relative to their own size no less than the
     /// stage's tolerance is to its largest value.
     fn worst_against(&self, truth: &[f64], mutated: bool) -> (f64, usize) {
-        let largest = |x: &[f64]| x.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-        let (size, own_size) = (largest(self.golden.data()), largest(truth));
-        let (grown, relative) = match mutated && size > 0.0 {
-            true => ((own_size / size).max(1.0), largest(&self.bounds) / size),
-            false => (1.0, 0.0),
+        let leeway = match mutated {
+            true => self.leeway(largest(truth)),
+            false => Leeway::NONE,
         };
         let errors = truth.iter().zip(self.candidate.data()).zip(&self.bounds);
         let mut worst = (0.0, 0);
-        for (at, ((truth, candidate), bound)) in errors.enumerate() {
-            let error = (truth - candidate).abs();
-            let allowed = bound * grown + relative * truth.abs();
-            let fraction = if error > 0.0 && allowed > 0.0 {
-                error / allowed
-            } else if error > 0.0 {
-                f64::INFINITY
-            } else {
-                0.0
-            };
-            // No number is the worst there is.
-            let fraction = if fraction.is_nan() || error.is_nan() {
-                f64::INFINITY
-            } else {
-                fraction
-            };
+        for (at, ((&truth, &candidate), &bound)) in errors.enumerate() {
+            let fraction = leeway.fraction(truth, candidate, bound);
             if fraction > worst.0 {
                 worst = (fraction, at);
             }
         }
         worst
     }
+
+    /// The tolerance of mutated values, of this largest one.
+    fn leeway(&self, own_size: f64) -> Leeway {
+        let size = largest(self.golden.data());
+        if size <= 0.0 {
+            return Leeway::NONE;
+        }
+        Leeway {
+            grown: (own_size / size).max(1.0),
+            relative: largest(&self.bounds) / size,
+        }
+    }
+
+    /// This stage among those of a run.
+    fn of<'s>(&self, stages: &'s [(&str, Tensor<f64>)]) -> Option<&'s Tensor<f64>> {
+        let stage = stages.iter().find(|(name, _)| *name == self.name);
+        stage.map(|(_, values)| values)
+    }
+
+    /// How far the candidate is from mutated values of its first time steps alone, as
+    /// [`worst_against`](Self::worst_against); `None` for what has no time steps. What the mutant
+    /// makes of the rest is not known: as the candidate's, if it is the right one.
+    fn worst_beginning(&self, mutated: &Tensor<f64>) -> Option<f64> {
+        let leeway = self.leeway(largest(self.candidate.data()));
+        self.beginning(mutated, self.candidate, leeway, usize::MAX)
+    }
+
+    /// How far the golden values are from mutated ones of at most `steps` first time steps.
+    fn golden_beginning(&self, mutated: &Tensor<f64>, steps: usize) -> Option<f64> {
+        self.beginning(mutated, self.golden, Leeway::NONE, steps)
+    }
+
+    fn beginning(
+        &self,
+        mutated: &Tensor<f64>,
+        whole: &Tensor<f64>,
+        leeway: Leeway,
+        steps: usize,
+    ) -> Option<f64> {
+        let short = pattern::Series::over_time(self.name, mutated.shape())?;
+        let long = pattern::Series::over_time(self.name, whole.shape())?;
+        if short.count != long.count {
+            return Some(f64::INFINITY);
+        }
+        let mut worst = 0.0;
+        for s in 0..short.count {
+            for t in 0..short.len.min(long.len).min(steps) {
+                let at = long.place(s, t);
+                let truth = mutated.data()[short.place(s, t)];
+                let fraction = leeway.fraction(truth, whole.data()[at], self.bounds[at]);
+                worst = f64::max(worst, fraction);
+            }
+        }
+        Some(worst)
+    }
+}
+
+/// By how much the tolerance of a mutated stage is wider than the golden one's.
+#[derive(Clone, Copy)]
+struct Leeway {
+    grown: f64,
+    relative: f64,
+}
+
+impl Leeway {
+    const NONE: Self = Self {
+        grown: 1.0,
+        relative: 0.0,
+    };
+
+    /// The distance as a fraction of the tolerance; infinite for what is no number.
+    fn fraction(self, truth: f64, candidate: f64, bound: f64) -> f64 {
+        let error = (truth - candidate).abs();
+        let allowed = bound * self.grown + self.relative * truth.abs();
+        let fraction = match error > 0.0 {
+            true if allowed > 0.0 => error / allowed,
+            true => f64::INFINITY,
+            false => 0.0,
+        };
+        match fraction.is_nan() || error.is_nan() {
+            true => f64::INFINITY,
+            false => fraction,
+        }
+    }
+}
+
+/// The largest magnitude.
+fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |m: f64, x| m.max(x.abs()))
 }
 
 /// Checks a candidate's stages against a golden file at a format.
