@@ -2,7 +2,7 @@
 //! reproduce it, and what the error looks like.
 
 use super::super::golden::Golden;
-use super::super::mutants::{Mutant, default_chunk_len};
+use super::super::mutants::{GradientMutant, Mutant, default_chunk_len, mutated_gradients};
 use super::search::Search;
 use super::{Compared, pattern};
 use crate::error::Error;
@@ -26,11 +26,47 @@ pub struct Diagnosis {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Suspect {
-    /// One mutant, or two.
+    /// One mutant of the forward pass, or two; none if the forward pass is right.
     pub mutants: Vec<Mutant>,
+    /// The mutant of the backward pass, if the forward pass is right.
+    pub gradient: Option<GradientMutant>,
     /// The largest distance of the candidate from the mutated layer, as a fraction of the
     /// tolerance.
     pub worst: f64,
+}
+
+/// A known mistake, in words.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KnownMistake {
+    /// The entry of the catalogue.
+    pub id: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What is computed, and what should be.
+    pub formula: String,
+    /// The fix.
+    pub advice: &'static str,
+}
+
+impl Suspect {
+    /// The mistakes in words.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<KnownMistake> {
+        let forward = self.mutants.iter().map(|m| KnownMistake {
+            id: m.id(),
+            name: m.name(),
+            formula: m.formula(),
+            advice: m.advice(),
+        });
+        let backward = self.gradient.iter().map(|m| KnownMistake {
+            id: m.id(),
+            name: m.name(),
+            formula: m.formula(),
+            advice: m.advice(),
+        });
+        forward.chain(backward).collect()
+    }
 }
 
 pub(super) fn diagnose(
@@ -39,11 +75,16 @@ pub(super) fn diagnose(
     first: usize,
 ) -> Result<Diagnosis, Error> {
     let stage = &compared[first];
-    let search = Search::new(golden, compared, first, chunk_lens(golden, stage))?;
-    let singles = search.singles();
-    let (mut suspects, pairs_tried) = match singles.suspects.is_empty() {
-        true => search.pairs(&singles),
-        false => (singles.suspects, true),
+    let (mut suspects, pairs_tried) = if stage.name.starts_with("grad.") {
+        // The forward stages pass: what is wrong is the way back.
+        (backward(golden, compared)?, false)
+    } else {
+        let search = Search::new(golden, compared, first, chunk_lens(golden, stage))?;
+        let singles = search.singles();
+        match singles.suspects.is_empty() {
+            true => search.pairs(&singles),
+            false => (singles.suspects, true),
+        }
     };
     suspects.sort_by(|a, b| a.worst.total_cmp(&b.worst));
     Ok(Diagnosis {
@@ -52,6 +93,30 @@ pub(super) fn diagnose(
         suspects,
         pairs_tried,
     })
+}
+
+/// The mutants of the backward pass that reproduce every gradient.
+fn backward(golden: &Golden, compared: &[Compared<'_>]) -> Result<Vec<Suspect>, Error> {
+    let mut suspects = Vec::new();
+    for mutant in GradientMutant::ALL {
+        let stages = mutated_gradients(golden.case(), mutant)?;
+        let (mut worst, mut differs) = (0.0, false);
+        for compared in compared {
+            let Some((_, found)) = stages.iter().find(|(name, _)| name == compared.name) else {
+                continue;
+            };
+            worst = f64::max(worst, compared.worst_against(found.data(), true).0);
+            differs |= compared.differs(found.data());
+        }
+        if differs && worst <= 1.0 {
+            suspects.push(Suspect {
+                mutants: Vec::new(),
+                gradient: Some(mutant),
+                worst,
+            });
+        }
+    }
+    Ok(suspects)
 }
 
 /// The chunk lengths a mistake between chunks may have happened at: the catalogue's own, the place

@@ -6,7 +6,7 @@ mod pattern;
 mod search;
 
 pub use candidate::{Candidate, CandidateStage};
-pub use diagnosis::{Diagnosis, Suspect};
+pub use diagnosis::{Diagnosis, KnownMistake, Suspect};
 
 use super::golden::Golden;
 use super::tolerance::{Format, error_scales};
@@ -110,6 +110,13 @@ impl Compared<'_> {
             }
         }
         worst
+    }
+
+    /// Whether values are outside the tolerance of the golden ones.
+    fn differs(&self, values: &[f64]) -> bool {
+        let pairs = values.iter().zip(self.golden.data()).zip(&self.bounds);
+        let mut pairs = pairs.map(|((x, golden), bound)| (x - golden).abs() > *bound);
+        pairs.any(|differs| differs)
     }
 
     /// The tolerance of mutated values, of this largest one.

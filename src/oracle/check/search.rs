@@ -134,7 +134,11 @@ impl<'a> Search<'a> {
                     let known = suspects.iter().any(|s| s.mutants == pair);
                     if fractions[self.first].is_some() && worst <= 1.0 && !known {
                         let mutants = pair.to_vec();
-                        suspects.push(Suspect { mutants, worst });
+                        suspects.push(Suspect {
+                            mutants,
+                            gradient: None,
+                            worst,
+                        });
                     }
                 }
             }
@@ -250,7 +254,11 @@ impl Singles {
         let worst = worst(fractions);
         if worst <= 1.0 && !self.suspects.iter().any(|s| s.mutants == [mutant]) {
             let mutants = vec![mutant];
-            self.suspects.push(Suspect { mutants, worst });
+            self.suspects.push(Suspect {
+                mutants,
+                gradient: None,
+                worst,
+            });
         }
     }
 }
