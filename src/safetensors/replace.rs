@@ -6,14 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Puts `bytes` at `path`: written and flushed to disk under another name in the same directory
-/// (a rename does not cross file systems), then renamed.
+/// (a rename does not cross file systems), then renamed. Where `path` is a link, what it points to
+/// is replaced. What is there and is no regular file stays: a rename would put a file in the place
+/// of a device.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     if path.file_name().is_none() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not the name of a file",
-        ));
+        return refused("not the name of a file");
     }
+    let target = match fs::canonicalize(path) {
+        Ok(target) if !target.is_file() => return refused("not a regular file"),
+        Ok(target) => target,
+        Err(_) => path.to_owned(),
+    };
+    let path = target.as_path();
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
