@@ -17,7 +17,7 @@ mod scalar;
 
 pub use ball::{Ball, Disc};
 pub use dual::Dual;
-pub use error_scale::{ComplexErrorScale, ErrorScale, Growth, Probable, Worst};
+pub use error_scale::{ComplexErrorScale, ErrorBound, ErrorScale};
 pub use m61::M61;
 pub use matrix::Matrix;
 pub use precision::{Bf16, F16, F32, F64, Precision, Tf32};

@@ -9,7 +9,6 @@ mod plain;
 
 use common::{assert_close, close, largest};
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::Worst;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Config, Form, HeadOrder, Layer, LayerStream, Parameters};
 use hungry_hippos::oracle::{Case, Format, certified, error_scales, named_stages};
@@ -168,7 +167,7 @@ fn a_wrong_choice_is_refused() {
 fn the_float32_case_is_within_what_float32_allows() {
     let case = open("layer-v6-f32-hd1-L32");
     let certified = certified(&case, &Form::Recurrence, false).expect("decided");
-    let scales = error_scales::<Worst>(&case, Format::F32).expect("a layer");
+    let scales = error_scales(&case, Format::F32).expect("a layer");
     let zoh = reconfigured(&case, |c| c.disc = Discretization::ZeroOrderHold);
     let wrong = zoh.forward(&Form::Fft, case.input(), None).expect("fits");
     let wrong = named_stages(&zoh, &wrong);
@@ -179,7 +178,7 @@ fn the_float32_case_is_within_what_float32_allows() {
         let bounds: Vec<f64> = scale
             .data()
             .iter()
-            .map(|scale| scale * Format::F32.unit_roundoff())
+            .map(|scale| scale.worst * Format::F32.unit_roundoff())
             .collect();
         let share = |values: &[f64]| {
             let errors = values.iter().zip(stage.values.data());
