@@ -159,24 +159,26 @@ fn windows_are_as_long_as_said() {
     }
 }
 
-/// LegS as S4 runs it, and LagT: the recent past well, the far past not at all.
+/// LegS as S4 runs it, and LagT: a bump not long ago is recalled, the same bump long ago is not.
 #[test]
 fn fading_memories_fade() {
-    for (measure, m, dt, frequency, near, far) in [
-        (Measure::LegS, 24, 0.002, 3.0, 0.5, 6.0),
-        (Measure::LagT, 8, 0.01, 0.4, 2.0, 60.0),
+    for (measure, dt, width, near, far) in [
+        (Measure::LegS, 0.002, 0.3, 0.8, 7.0),
+        (Measure::LagT, 0.02, 3.0, 8.0, 150.0),
     ] {
-        let u = |i: f64| (frequency * dt * i).sin();
-        let u: Vec<f64> = (0..8000).map(|i| u(f64::from(i))).collect();
-        let worst = |delay: f64| {
-            let model = measure.memory(m, dt, delay).expect("a model");
+        let recalled = |age: f64| {
+            let now = (1.5 * age / dt) as i32;
+            let bump = |i: i32| {
+                let x = (f64::from(now - i) * dt - age) / width;
+                (-x * x).exp()
+            };
+            let u: Vec<f64> = (0..now).map(bump).collect();
+            let model = measure.memory(24, dt, age).expect("a model");
             let y = recurrence(&model, &u, None).expect("fits").output;
-            let steps = (delay / dt).round() as usize;
-            (7000..8000)
-                .map(|i| (y[i] - u[i - steps]).abs())
-                .fold(0.0, f64::max)
+            y[u.len() - 1]
         };
-        let (near, far) = (worst(near), worst(far));
-        assert!(near < 0.05 && far > 0.5, "{measure}: {near:e} {far:e}");
+        let (near, far) = (recalled(near), recalled(far));
+        assert!((near - 1.0).abs() < 0.05, "{measure}: {near}");
+        assert!(far.abs() < 0.3, "{measure}: {far}");
     }
 }
