@@ -9,6 +9,7 @@ mod convolution;
 mod dense;
 mod diagonal;
 mod discretization;
+pub mod hippo;
 mod recurrence;
 mod sample;
 mod scan;
