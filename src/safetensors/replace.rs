@@ -1,13 +1,23 @@
 //! Writing a file all or nothing.
 
+use crate::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Puts `bytes` at `path`: written and flushed to disk under another name in the same directory
-/// (a rename does not cross file systems), then renamed.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts `bytes` at `path`, all or nothing: written and flushed to disk under another name in the
+/// same directory (a rename does not cross file systems), then renamed. Whatever fails, no
+/// temporary file is left, and a file that was at `path` before stays as it was.
+///
+/// # Errors
+///
+/// [`Error::File`] with the path and what the operating system has against it.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace(path, bytes).map_err(|e| Error::file(path.display().to_string(), e))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.file_name().is_none() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
