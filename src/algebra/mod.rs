@@ -5,6 +5,7 @@ mod complex;
 mod dual;
 mod error_scale;
 mod float;
+mod hermitian;
 mod m61;
 mod matrix;
 mod precision;
@@ -14,10 +15,12 @@ mod roots;
 mod rounded;
 mod sample;
 mod scalar;
+mod solve;
 
 pub use ball::{Ball, Disc};
 pub use dual::Dual;
 pub use error_scale::{ComplexErrorScale, ErrorBound, ErrorScale};
+pub use hermitian::{HermitianEigen, hermitian_eigen};
 pub use m61::M61;
 pub use matrix::Matrix;
 pub use precision::{Bf16, F16, F32, F64, Precision, Tf32};
@@ -29,5 +32,5 @@ pub use sample::{Rng, Sample};
 pub use scalar::{ComplexScalar, Scalar};
 
 pub(crate) use error_scale::modulus;
-pub(crate) use real::complex_exp;
-pub(crate) use ring::dot;
+pub(crate) use real::{complex_exp, pi};
+pub(crate) use ring::{dot, one_half};

@@ -1,3 +1,4 @@
+#![doc = include_str!("../../docs/figures/rustdoc.md")]
 #![doc = include_str!("../../docs/03-state-space-models.md")]
 
 mod adjoint;
@@ -9,6 +10,7 @@ mod convolution;
 mod dense;
 mod diagonal;
 mod discretization;
+pub mod hippo;
 mod recurrence;
 mod sample;
 mod scan;

@@ -3,7 +3,9 @@
 //! The cases in `tests/data` were made by running HazyResearch/H3 at commit 5c4d06b in float64
 //! (`layer-v6` in float32) on random parameters; see `tests/data/README.md`.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod plain;
 
 use common::{assert_close, close, largest};
 use hungry_hippos::Tensor;
