@@ -1,25 +1,28 @@
 //! Writing a file all or nothing.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Puts `bytes` at `path`: written and flushed to disk under another name in the same directory
-/// (a rename does not cross file systems), then renamed.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts what `write` writes at `path`: written and flushed to disk under another name in the same
+/// directory (a rename does not cross file systems), then renamed.
+pub(crate) fn replace_file<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>,
+) -> Result<(), E> {
     if path.file_name().is_none() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not the name of a file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file").into());
     }
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let (mut temporary, mut file) = Temporary::create(directory)?;
-    file.write_all(bytes)?;
+    let mut buffered = BufWriter::new(&mut file);
+    write(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
     file.sync_all()?;
     // Some systems do not rename an open file.
     drop(file);

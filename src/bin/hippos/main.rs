@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod golden;
+mod lm;
 mod progress;
 mod run;
 mod show;
@@ -25,6 +26,7 @@ commands:
   run       the layer of a case file, every stage of it
   golden    certified stages with their error scales: the golden suite, or for your own layer
   check     a port's stages against golden ones: pass, or what is wrong
+  lm        language models: logits, generation, perplexity, cost
   show      what a safetensors file holds
 
 `hippos COMMAND --help` says more of each.
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Some("run") => run::main(arguments),
         Some("golden") => golden::main(arguments),
         Some("check") => check::main(arguments),
+        Some("lm") => lm::main(arguments),
         Some("show") => show::main(arguments),
         Some("help" | "--help" | "-h") => args::print(HELP).map(|()| ExitCode::SUCCESS),
         Some("--version" | "-V") => {
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, run, golden, check or show (hippos --help)"
+            "unknown command {command:?}; expected verify, run, golden, check, lm or show (hippos --help)"
         ))),
     };
     outcome.unwrap_or_else(|Failure(message)| {
