@@ -1,6 +1,7 @@
 #![doc = include_str!("../../docs/10-fast-path.md")]
 
 mod attend;
+mod blocks;
 mod convolution;
 mod diagonal;
 mod elementwise;

@@ -54,18 +54,6 @@ impl<T: Copy> ModelParameters<T> {
         self.values.get(&name).map_or(&[], Vec::as_slice)
     }
 
-    /// One parameter, row-major, to be changed.
-    pub(crate) fn get_mut(&mut self, name: ModelName) -> &mut [T] {
-        self.values
-            .get_mut(&name)
-            .map_or(&mut [], Vec::as_mut_slice)
-    }
-
-    /// The sizes and choices, to be changed: what does not change a shape.
-    pub(crate) fn config_mut(&mut self) -> &mut ModelConfig {
-        &mut self.config
-    }
-
     /// The parameters of an H3 block's layer.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::header::{PREFIX_LEN, byte_len};
 use super::json::{push_string, quoted};
-use super::replace::replace_file;
+use super::replace::{replace, replace_file};
 use super::{Dtype, MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
 use crate::Error;
 use std::cmp::Reverse;
@@ -209,7 +209,7 @@ impl Writer {
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let name = || path.display().to_string();
         let bytes = self.to_bytes().map_err(|e| e.in_file(name()))?;
-        replace_file(path, |file| file.write_all(&bytes)).map_err(|e| Error::file(name(), e))
+        replace_file(path, &bytes)
     }
 }
 
@@ -315,7 +315,7 @@ where
     }
     let counted: Vec<(&str, usize)> = entries.iter().map(|e| (e.name, e.len / 4)).collect();
     let (beginning, _) = beginning(metadata, entries.into_iter())?;
-    replace_file(path, |file| {
+    replace(path, |file| {
         let system = |e: std::io::Error| Streamed(Error::file(name(), e));
         file.write_all(&beginning).map_err(system)?;
         for (tensor, expected) in counted {

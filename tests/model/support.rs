@@ -1,8 +1,5 @@
 //! What the tests of the model share.
 
-use hungry_hippos::Tensor;
-use hungry_hippos::algebra::Rng;
-use hungry_hippos::model::{ModelConfig, ModelParameters, initial_values};
 use hungry_hippos::oracle::ModelCase;
 use std::path::{Path, PathBuf};
 
