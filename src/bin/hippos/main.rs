@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod golden;
+mod init;
 mod progress;
 mod run;
 mod show;
@@ -22,6 +23,7 @@ usage: hippos COMMAND [ARGUMENTS]
 commands:
   verify    every form against every other: exactly over a prime field, then in f64 and f32;
             the M_xy table
+  init      a layer with the official initialization, and an input, as a case file
   run       the layer of a case file, every stage of it
   golden    certified stages with their error scales: the golden suite, or for your own layer
   check     a port's stages against golden ones: pass, or what is wrong
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     };
     let outcome = match command.to_str() {
         Some("verify") => verify::main(arguments),
+        Some("init") => init::main(arguments),
         Some("run") => run::main(arguments),
         Some("golden") => golden::main(arguments),
         Some("check") => check::main(arguments),
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, run, golden, check or show (hippos --help)"
+            "unknown command {command:?}; expected verify, init, run, golden, check or show (hippos --help)"
         ))),
     };
     outcome.unwrap_or_else(|Failure(message)| {
