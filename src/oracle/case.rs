@@ -39,6 +39,16 @@ impl Case {
             .map_err(|e| e.in_file(path.display().to_string()))
     }
 
+    /// The case of a layer and an input (batch, seq_len, d_model).
+    ///
+    /// # Errors
+    ///
+    /// If the input does not fit the layer, or a number is not finite.
+    pub fn new(parameters: &Parameters<f64>, input: &Tensor<f64>) -> Result<Self, Error> {
+        let file = layer_writer(parameters, input)?.to_bytes()?;
+        Self::from_file(SafeTensors::from_bytes(file)?)
+    }
+
     /// The case in an already parsed file.
     ///
     /// # Errors
@@ -135,29 +145,7 @@ impl Case {
     ///
     /// Never for a case that was read; the writer's own checks are passed on.
     pub fn writer(&self) -> Result<Writer, Error> {
-        let config = self.parameters.config();
-        let mut writer = Writer::new();
-        let l_max = config.l_max.map_or("none".into(), |l| l.to_string());
-        for (key, value) in [
-            ("format", FORMAT.to_string()),
-            ("d_model", config.d_model.to_string()),
-            ("head_dim", config.head_dim.to_string()),
-            ("d_state", config.d_state.to_string()),
-            ("n_ssm", config.n_ssm.to_string()),
-            ("disc", config.disc.to_string()),
-            ("real_type", config.real_type.to_string()),
-            ("l_max", l_max),
-            ("head_order", config.head_order.to_string()),
-            ("B", self.input.shape()[0].to_string()),
-            ("L", self.input.shape()[1].to_string()),
-        ] {
-            writer.metadata(key, &value)?;
-        }
-        for name in Name::ALL {
-            let value = self.parameters.get(name);
-            writer.add(name.official(), Dtype::F64, &name.shape(config), value)?;
-        }
-        add(&mut writer, "input", Dtype::F64, &self.input)?;
+        let mut writer = layer_writer(&self.parameters, &self.input)?;
         if let Some(chunk_len) = self.chunk_len {
             writer.metadata("chunk_len", &chunk_len.to_string())?;
         }
@@ -169,6 +157,34 @@ impl Case {
         }
         Ok(writer)
     }
+}
+
+/// A writer that holds a layer and its input.
+fn layer_writer(parameters: &Parameters<f64>, input: &Tensor<f64>) -> Result<Writer, Error> {
+    let config = parameters.config();
+    let mut writer = Writer::new();
+    let l_max = config.l_max.map_or("none".into(), |l| l.to_string());
+    for (key, value) in [
+        ("format", FORMAT.to_string()),
+        ("d_model", config.d_model.to_string()),
+        ("head_dim", config.head_dim.to_string()),
+        ("d_state", config.d_state.to_string()),
+        ("n_ssm", config.n_ssm.to_string()),
+        ("disc", config.disc.to_string()),
+        ("real_type", config.real_type.to_string()),
+        ("l_max", l_max),
+        ("head_order", config.head_order.to_string()),
+        ("B", input.shape()[0].to_string()),
+        ("L", input.shape()[1].to_string()),
+    ] {
+        writer.metadata(key, &value)?;
+    }
+    for name in Name::ALL {
+        let value = parameters.get(name);
+        writer.add(name.official(), Dtype::F64, &name.shape(config), value)?;
+    }
+    add(&mut writer, "input", Dtype::F64, input)?;
+    Ok(writer)
 }
 
 /// (batch, d1, d2, H, m/2) complex as (batch d1 d2, H, m/2, 2).
