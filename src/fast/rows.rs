@@ -23,7 +23,8 @@ macro_rules! gelu {
     ($float:ident) => {
         #[inline(always)]
         fn gelu<S: Isa>(x: $float) -> $float {
-            const LINEAR: $float = -1.595_769_121_605_730_7;
+            // -2 sqrt(2 / pi)
+            const LINEAR: $float = -1.595_769_121_605_730_7_f64 as $float;
             const CUBIC: $float = LINEAR * 0.044715;
             let z = x * (LINEAR + CUBIC * (x * x));
             // e^80 is as good as infinity here, and stays finite.

@@ -95,8 +95,8 @@ pub fn initial_values(
                 Name::InvAReal => -core::f64::consts::LN_2 + normal(0.02),
                 Name::AImag => core::f64::consts::PI * (at % modes) as f64 + normal(0.02),
                 // Uniform between the logarithms of 0.001 and 0.1.
-                Name::LogDt => -4.605 + 2.3025 * rng.unit(),
-                Name::B if at % 2 == 0 => 1.0 + normal(0.02),
+                Name::LogDt => core::f64::consts::LN_10 * (rng.unit() - 2.0),
+                Name::B if at.is_multiple_of(2) => 1.0 + normal(0.02),
                 Name::C => normal(core::f64::consts::FRAC_1_SQRT_2),
                 Name::ShiftB if at.is_multiple_of(taps) => 1.0,
                 Name::ShiftC => normal(1.0 / (3.0 * taps as f64).sqrt()),

@@ -114,23 +114,19 @@ where
         let mut hidden = self.model.embed(ids, self.batch, self.position)?;
         let mut residual: Option<Vec<T>> = None;
         let mut stages = Vec::with_capacity(self.mixers.len());
-        let each = |x: &[T], f: &dyn Fn(&[T]) -> Result<Vec<T>, Error>| {
-            let rows = x.chunks_exact(d).map(f);
-            rows.collect::<Result<Vec<_>, Error>>().map(|x| x.concat())
-        };
         for (block, mixer) in self.model.blocks.iter().zip(&mut self.mixers) {
             let before = match residual {
                 None => hidden,
                 Some(residual) => add(&hidden, &residual),
             };
-            let u = each(&before, &|x| block.norm1.apply(x))?;
+            let u = each(&before, d, |x| block.norm1.apply(x))?;
             let mixed = match mixer {
                 MixerStream::H3(stream) => stream.step(&u)?,
                 MixerStream::Attention(attention, cache) => attention.step(&u, cache)?,
             };
             let between = add(&mixed, &before);
-            let u = each(&between, &|x| block.norm2.apply(x))?;
-            hidden = each(&u, &|x| Ok(block.mlp.apply(x, gelu)))?;
+            let u = each(&between, d, |x| block.norm2.apply(x))?;
+            hidden = each(&u, d, |x| Ok(block.mlp.apply(x, gelu)))?;
             stages.push([hidden.clone(), between.clone()]);
             residual = Some(between);
         }
@@ -139,6 +135,16 @@ where
             Some(residual) => add(&hidden, &residual),
         };
         self.position += 1;
-        Ok((each(&last, &|x| self.model.head(x))?, stages))
+        Ok((each(&last, d, |x| self.model.head(x))?, stages))
     }
+}
+
+/// Every token (d) of a batch replaced by its image, one after another.
+fn each<T: Real>(
+    x: &[T],
+    d: usize,
+    f: impl Fn(&[T]) -> Result<Vec<T>, Error>,
+) -> Result<Vec<T>, Error> {
+    let rows: Vec<Vec<T>> = x.chunks_exact(d).map(f).collect::<Result<_, Error>>()?;
+    Ok(rows.concat())
 }
