@@ -23,6 +23,7 @@ macro_rules! gelu {
     ($float:ident) => {
         #[inline(always)]
         fn gelu<S: Isa>(x: $float) -> $float {
+            // -2 sqrt(2 / pi)
             const LINEAR: $float = -1.595_769_121_605_730_7_f64 as $float;
             const CUBIC: $float = LINEAR * 0.044715;
             let z = x * (LINEAR + CUBIC * (x * x));

@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 )]
 pub enum Mixer<T: Real> {
     /// An H3 layer.
-    H3(Layer<T>),
+    H3(Box<Layer<T>>),
     /// Multi-head attention.
     Attention(MultiHeadAttention<T>),
 }

@@ -97,7 +97,7 @@ impl ModelParameters<f64> {
                     linear(BlockName::OutWeight, BlockName::OutBias, d, d)?,
                 )?)
             } else {
-                Mixer::H3(self.h3(i)?.map(T::from_f64).discretize()?)
+                Mixer::H3(Box::new(self.h3(i)?.map(T::from_f64).discretize()?))
             };
             let inner = config.d_inner;
             Ok(Block {

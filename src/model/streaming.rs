@@ -119,14 +119,14 @@ where
                 None => hidden,
                 Some(residual) => add(&hidden, &residual),
             };
-            let u = each_row(&before, d, |x| block.norm1.apply(x))?;
+            let u = each(&before, d, |x| block.norm1.apply(x))?;
             let mixed = match mixer {
                 MixerStream::H3(stream) => stream.step(&u)?,
                 MixerStream::Attention(attention, cache) => attention.step(&u, cache)?,
             };
             let between = add(&mixed, &before);
-            let u = each_row(&between, d, |x| block.norm2.apply(x))?;
-            hidden = each_row(&u, d, |x| Ok(block.mlp.apply(x, gelu)))?;
+            let u = each(&between, d, |x| block.norm2.apply(x))?;
+            hidden = each(&u, d, |x| Ok(block.mlp.apply(x, gelu)))?;
             stages.push([hidden.clone(), between.clone()]);
             residual = Some(between);
         }
@@ -135,16 +135,16 @@ where
             Some(residual) => add(&hidden, &residual),
         };
         self.position += 1;
-        Ok((each_row(&last, d, |x| self.model.head(x))?, stages))
+        Ok((each(&last, d, |x| self.model.head(x))?, stages))
     }
 }
 
-/// `f` of every row of `d` numbers, one after another.
-fn each_row<T: Real>(
+/// Every token (d) of a batch replaced by its image, one after another.
+fn each<T: Real>(
     x: &[T],
     d: usize,
     f: impl Fn(&[T]) -> Result<Vec<T>, Error>,
 ) -> Result<Vec<T>, Error> {
-    let rows = x.chunks_exact(d).map(f);
-    rows.collect::<Result<Vec<_>, Error>>().map(|x| x.concat())
+    let rows: Vec<Vec<T>> = x.chunks_exact(d).map(f).collect::<Result<_, Error>>()?;
+    Ok(rows.concat())
 }

@@ -45,7 +45,7 @@ struct Timed {
     name: &'static str,
     config: ModelConfig,
     model: FastModel<f32>,
-    /// Seconds a step, [length][round].
+    /// Seconds a step, by length and round.
     seconds: Vec<Vec<f64>>,
 }
 
