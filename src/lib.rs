@@ -1,3 +1,4 @@
+#![doc = include_str!("../docs/figures/rustdoc.md")]
 #![doc = include_str!("../README.md")]
 //!
 //! # Map of the crate

@@ -19,7 +19,7 @@ mod solve;
 
 pub use ball::{Ball, Disc};
 pub use dual::Dual;
-pub use error_scale::{ComplexErrorScale, ErrorScale, Growth, Probable, Worst};
+pub use error_scale::{ComplexErrorScale, ErrorBound, ErrorScale};
 pub use hermitian::{HermitianEigen, hermitian_eigen};
 pub use m61::M61;
 pub use matrix::Matrix;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../../docs/10-fast-path.md")]
 
+mod blocks;
 mod convolution;
 mod diagonal;
 mod elementwise;

@@ -54,7 +54,7 @@ impl<T: Element> Weights<T> {
         mut entry: impl FnMut(usize, usize, usize) -> T,
         mut bias: impl FnMut(usize, usize) -> T,
     ) -> Self {
-        let (height, per_tile) = level.run(TileOf);
+        let (height, per_tile) = tile_of(level.accumulators());
         let padded = vectors.next_multiple_of(per_tile);
         let mut packed = Self {
             level,
@@ -283,18 +283,6 @@ impl<T: Element> Weights<T> {
         }
         workspace.few = few;
         workspace.panels = panels;
-    }
-}
-
-/// Asks a level for its tile.
-struct TileOf;
-
-impl Kernel for TileOf {
-    type Output = (usize, usize);
-
-    #[inline(always)]
-    fn run<S: Isa>(self) -> (usize, usize) {
-        tile_of(S::ACCUMULATORS)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sharing independent items out among threads.
 
-use super::diagonal::DiagonalScratch;
+use super::blocks::BlockScratch;
 use super::lanes::Element;
 use std::sync::{Mutex, PoisonError};
 
@@ -24,7 +24,7 @@ pub struct Workspace<T: Element> {
 /// The buffers of one thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch<T: Element> {
-    pub(crate) diagonal: DiagonalScratch<T>,
+    pub(crate) diagonal: BlockScratch<T>,
     /// Packed rows of this thread.
     pub(crate) packed: Vec<T>,
     /// The beginning of a filter's input, with zeros before it.
@@ -42,7 +42,7 @@ impl<T: Element> Workspace<T> {
     #[must_use]
     pub fn new(threads: usize) -> Self {
         let scratch = || Scratch {
-            diagonal: DiagonalScratch::new(),
+            diagonal: BlockScratch::new(),
             packed: Vec::new(),
             window: Vec::new(),
             heads: Vec::new(),

@@ -1,3 +1,4 @@
+#![doc = include_str!("../../docs/figures/rustdoc.md")]
 #![doc = include_str!("../../docs/04-fourier.md")]
 
 pub mod adjoint;

@@ -17,6 +17,7 @@ pub use config::{Config, HeadOrder, RealType};
 pub use form::Form;
 pub(crate) use forward::Respond;
 pub use forward::Stages;
+pub(crate) use gradients::Backward;
 pub use gradients::LayerGradients;
 pub use init::Initialization;
 pub use layer::{Layer, LayerParts, LayerState, Linear};

@@ -12,7 +12,9 @@ mod tolerance;
 
 pub use case::{Case, FORMAT};
 pub use certified::{Certified, CertifiedStage, certified};
-pub use check::{Candidate, CandidateStage, Diagnosis, Report, StageReport, Suspect, check};
+pub use check::{
+    Candidate, CandidateStage, Diagnosis, KnownMistake, Report, StageReport, Suspect, check,
+};
 pub use golden::{GOLDEN, Golden, GoldenStage};
 pub use stages::named_stages;
 pub use suite::{SUITE_SEED, SuiteCase, suite};

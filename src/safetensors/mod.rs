@@ -11,6 +11,7 @@ mod writer;
 pub use dtype::Dtype;
 pub use float_format::{FloatFormat, bf16_from_f64, f16_from_f64};
 pub use reader::{SafeTensors, TensorView};
+pub use replace::replace_file;
 pub use writer::Writer;
 
 /// The key under which a header keeps its strings; never the name of a tensor.

@@ -1,19 +1,35 @@
 //! Writing a file all or nothing.
 
+use crate::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Puts `bytes` at `path`: written and flushed to disk under another name in the same directory
-/// (a rename does not cross file systems), then renamed.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts `bytes` at `path`, all or nothing: written and flushed to disk under another name in the
+/// same directory (a rename does not cross file systems), then renamed. Whatever fails, no
+/// temporary file is left, and a file that was at `path` before stays as it was. Where `path` is a
+/// link, what it points to is replaced. What is there and is no regular file stays: a rename would
+/// put a file in the place of a device.
+///
+/// # Errors
+///
+/// [`Error::File`] with the path and what the operating system has against it.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace(path, bytes).map_err(|e| Error::file(path.display().to_string(), e))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     if path.file_name().is_none() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not the name of a file",
-        ));
+        return refused("not the name of a file");
     }
+    let target = match fs::canonicalize(path) {
+        Ok(target) if !target.is_file() => return refused("not a regular file"),
+        Ok(target) => target,
+        Err(_) => path.to_owned(),
+    };
+    let path = target.as_path();
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

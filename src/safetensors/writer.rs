@@ -249,8 +249,9 @@ impl Writer {
     /// [`Error::File`] with the path, and what [`to_bytes`](Self::to_bytes) or the operating
     /// system has against it.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let name = || path.display().to_string();
-        let bytes = self.to_bytes().map_err(|e| e.in_file(name()))?;
-        replace_file(path, &bytes).map_err(|e| Error::file(name(), e))
+        let bytes = self
+            .to_bytes()
+            .map_err(|e| e.in_file(path.display().to_string()))?;
+        replace_file(path, &bytes)
     }
 }

@@ -1,10 +1,11 @@
+#![doc = include_str!("../../../docs/figures/rustdoc.md")]
 #![doc = include_str!("../../../docs/02-certified-digits.md")]
 
 pub(super) mod bound;
 mod constants;
 mod decide;
 mod disc;
-mod eft;
+pub(super) mod eft;
 mod elementary;
 mod expansion;
 mod interval;

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod figures;
 mod golden;
 mod init;
 mod progress;
@@ -28,6 +29,7 @@ commands:
   golden    certified stages with their error scales: the golden suite, or for your own layer
   check     a port's stages against golden ones: pass, or what is wrong
   show      what a safetensors file holds
+  figures   the figures of the documentation, as SVG
 
 `hippos COMMAND --help` says more of each.
 exit status: 0 done, 1 a mismatch was found, 2 the request could not be carried out
@@ -47,13 +49,14 @@ fn main() -> ExitCode {
         Some("golden") => golden::main(arguments),
         Some("check") => check::main(arguments),
         Some("show") => show::main(arguments),
+        Some("figures") => figures::main(arguments),
         Some("help" | "--help" | "-h") => args::print(HELP).map(|()| ExitCode::SUCCESS),
         Some("--version" | "-V") => {
             args::print(concat!("hippos ", env!("CARGO_PKG_VERSION"), "\n"))
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, init, run, golden, check or show (hippos --help)"
+            "unknown command {command:?}; expected verify, init, run, golden, check, show or figures (hippos --help)"
         ))),
     };
     outcome.unwrap_or_else(|Failure(message)| {

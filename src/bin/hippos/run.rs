@@ -185,7 +185,10 @@ impl Fast {
         }
         let level = match args.value("--level") {
             None => Level::detect(),
-            Some(name) => name.to_string_lossy().parse()?,
+            Some(name) => {
+                let level = name.to_string_lossy().parse();
+                level.map_err(|e: hungry_hippos::Error| Failure(format!("--level: {e}")))?
+            }
         };
         Ok(Some(Self { level, threads }))
     }
