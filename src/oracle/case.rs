@@ -7,10 +7,14 @@ use crate::safetensors::{Dtype, SafeTensors, TensorView, Writer};
 use crate::tensor::Tensor;
 use core::str::FromStr;
 use num_complex::Complex;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The `format` of the case files this crate writes.
 pub const FORMAT: &str = "hippos-case/1";
+
+/// The strings of a file.
+type Strings = BTreeMap<String, String>;
 
 /// A layer's official parameters and an input, read from a case file, with the file at hand for
 /// whatever else it holds.
@@ -229,15 +233,15 @@ fn read_config(file: &SafeTensors) -> Result<Config, Error> {
         d_model: axis(Name::QWeight, 2, 0)?,
         d_state: axis(Name::ShiftB, 2, 1)?,
         n_ssm: axis(Name::B, 3, 0)?,
-        head_dim: required(file, "head_dim")?,
-        disc: required(file, "disc")?,
-        real_type: required(file, "real_type")?,
-        l_max: match metadata(file, "l_max")? {
+        head_dim: required(file.metadata(), "head_dim")?,
+        disc: required(file.metadata(), "disc")?,
+        real_type: required(file.metadata(), "real_type")?,
+        l_max: match metadata(file.metadata(), "l_max")? {
             "none" => None,
-            _ => Some(required(file, "l_max")?),
+            _ => Some(required(file.metadata(), "l_max")?),
         },
         head_order: match file.metadata().get("head_order") {
-            Some(_) => required(file, "head_order")?,
+            Some(_) => required(file.metadata(), "head_order")?,
             None => HeadOrder::default(),
         },
     };
@@ -262,7 +266,7 @@ fn read_config(file: &SafeTensors) -> Result<Config, Error> {
     ] {
         // The official code writes n_ssm = none for one model a head.
         let none_means_heads = key == "n_ssm" && config.n_ssm == config.n_heads();
-        check_size(file, key, size, none_means_heads)?;
+        check_size(file.metadata(), key, size, none_means_heads)?;
     }
     Ok(config)
 }
@@ -285,8 +289,8 @@ fn read_input(file: &SafeTensors, config: &Config) -> Result<Tensor<f64>, Error>
             ),
         ));
     }
-    check_size(file, "B", batch, false)?;
-    check_size(file, "L", seq_len, false)?;
+    check_size(file.metadata(), "B", batch, false)?;
+    check_size(file.metadata(), "L", seq_len, false)?;
     read_tensor(file, "input", &[batch, seq_len, config.d_model])
 }
 
@@ -313,7 +317,7 @@ fn read_state(
         shift,
         diagonal: Tensor::new([batch, d_h, d_h, config.n_heads(), n], diagonal)?,
         position: match file.metadata().get("position") {
-            Some(_) => required(file, "position")?,
+            Some(_) => required(file.metadata(), "position")?,
             None => 0,
         },
     }))
@@ -324,26 +328,26 @@ fn read_chunk_len(file: &SafeTensors) -> Result<Option<usize>, Error> {
     if !file.metadata().contains_key("chunk_len") {
         return Ok(None);
     }
-    match required(file, "chunk_len")? {
+    match required(file.metadata(), "chunk_len")? {
         0 => Err(Error::value("metadata chunk_len", "0; expected at least 1")),
         len => Ok(Some(len)),
     }
 }
 
 /// A metadata string that must be there.
-fn metadata<'a>(file: &'a SafeTensors, key: &str) -> Result<&'a str, Error> {
-    file.metadata()
+pub(super) fn metadata<'a>(strings: &'a Strings, key: &str) -> Result<&'a str, Error> {
+    strings
         .get(key)
         .map(String::as_str)
         .ok_or_else(|| Error::missing(format!("metadata {key}")))
 }
 
 /// A metadata string that must be there and be understood.
-fn required<V: FromStr>(file: &SafeTensors, key: &str) -> Result<V, Error>
+pub(super) fn required<V: FromStr>(strings: &Strings, key: &str) -> Result<V, Error>
 where
     V::Err: core::fmt::Display,
 {
-    let value = metadata(file, key)?;
+    let value = metadata(strings, key)?;
     value.parse().map_err(|e| {
         Error::value(
             format!("metadata {key}"),
@@ -353,8 +357,13 @@ where
 }
 
 /// Holds a size stated in the metadata against the one the tensors have.
-fn check_size(file: &SafeTensors, key: &str, size: usize, none_allowed: bool) -> Result<(), Error> {
-    match file.metadata().get(key).map(String::as_str) {
+pub(super) fn check_size(
+    strings: &Strings,
+    key: &str,
+    size: usize,
+    none_allowed: bool,
+) -> Result<(), Error> {
+    match strings.get(key).map(String::as_str) {
         None => Ok(()),
         Some("none") if none_allowed => Ok(()),
         Some(stated) if stated == size.to_string() => Ok(()),
@@ -376,11 +385,17 @@ fn read_tensor(file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Tensor
         ));
     }
     let data = view.to_f64()?;
-    if let Some(at) = data.iter().position(|x| !x.is_finite()) {
-        return Err(Error::value(
+    check_finite(name, &data)?;
+    Tensor::new(shape, data)
+}
+
+/// Refuses a tensor with an element that is not finite.
+pub(super) fn check_finite(name: &str, data: &[f64]) -> Result<(), Error> {
+    match data.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::value(
             format!("tensor {name:?}"),
             format!("element {at} is {}; expected finite numbers", data[at]),
-        ));
+        )),
     }
-    Tensor::new(shape, data)
 }

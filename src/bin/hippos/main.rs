@@ -5,6 +5,7 @@ mod check;
 mod figures;
 mod golden;
 mod init;
+mod lm;
 mod progress;
 mod run;
 mod show;
@@ -28,6 +29,7 @@ commands:
   run       the layer of a case file, every stage of it
   golden    certified stages with their error scales: the golden suite, or for your own layer
   check     a port's stages against golden ones: pass, or what is wrong
+  lm        language models: logits, generation, perplexity, cost
   show      what a safetensors file holds
   figures   the figures of the documentation, as SVG
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Some("run") => run::main(arguments),
         Some("golden") => golden::main(arguments),
         Some("check") => check::main(arguments),
+        Some("lm") => lm::main(arguments),
         Some("show") => show::main(arguments),
         Some("figures") => figures::main(arguments),
         Some("help" | "--help" | "-h") => args::print(HELP).map(|()| ExitCode::SUCCESS),
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, init, run, golden, check, show or figures (hippos --help)"
+            "unknown command {command:?}; expected verify, init, run, golden, check, lm, show or figures (hippos --help)"
         ))),
     };
     outcome.unwrap_or_else(|Failure(message)| {

@@ -102,7 +102,7 @@ mutants! {
     ConjC "M45a" ConjB "M45b" ConjA "M45c"
     ExpImag "M46"
     RealDecodeNone "M47a" RealDecodePositive "M47b" RealDecodeSoftplus "M47c"
-    RealDecodeExp "M47d"
+    RealDecodeExp "M47d" ReluWithoutOffset "M47e"
     DtSoftplus "M48a" DtRaw "M48b" DtExpExp "M48c"
     Undiscretised "M49"
     KernelDelay "M50a" KernelAdvance "M50b"
