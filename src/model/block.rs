@@ -10,10 +10,6 @@ use crate::tensor::Tensor;
 
 /// What mixes tokens in a block.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a model has one a block, and each of them holds matrices"
-)]
 pub enum Mixer<T: Real> {
     /// An H3 layer.
     H3(Box<Layer<T>>),

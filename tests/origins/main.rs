@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod history;
+mod init;
 mod matrices;
 mod official;
 mod spectra;

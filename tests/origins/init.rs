@@ -1,0 +1,235 @@
+//! Claim: `hippos init` writes a case with the official constructor's values and distributions, the
+//! same for the same seed, and answers bad requests with one line, exit status 2 and no file.
+
+use crate::common::assert_close;
+use crate::official::numbers;
+use hungry_hippos::Error;
+use hungry_hippos::algebra::Rng;
+use hungry_hippos::h3::{Config, HeadOrder, Initialization, Name, Parameters, RealType};
+use hungry_hippos::oracle::Case;
+use hungry_hippos::ssm::Discretization;
+use hungry_hippos::ssm::hippo::Diagonalized;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn layer(
+    d_model: usize,
+    real_type: RealType,
+    measure: &str,
+    seed: u64,
+) -> Result<Parameters<f64>, Error> {
+    Initialization {
+        config: Config {
+            d_model,
+            head_dim: 1,
+            d_state: 16,
+            n_ssm: 4,
+            disc: Discretization::Bilinear,
+            real_type,
+            l_max: None,
+            head_order: HeadOrder::D2H,
+        },
+        measure: Diagonalized::of_measure(measure)?,
+        dt_min: 0.001,
+        dt_max: 0.1,
+    }
+    .parameters(&mut Rng::new(seed))
+}
+
+/// What is not drawn is the official value; every `real_type` is encoded as the official code does.
+#[test]
+fn fixed_values_are_the_official_ones() {
+    for real_type in [
+        RealType::None,
+        RealType::Exp,
+        RealType::Relu,
+        RealType::Sigmoid,
+        RealType::Softplus,
+    ] {
+        let layer = layer(8, real_type, "diag", 1).expect("possible");
+        let official = numbers(&format!("inv_A_real.{real_type}"))[0];
+        let expected = vec![official; 32];
+        assert_close("inv_A_real", layer.get(Name::InvAReal), &expected, 1e-15);
+        let decoded: Vec<f64> = layer.lambda().iter().map(|z| z.re).collect();
+        // The official relu: its decoding adds 1e-4, which its encoding does not take off.
+        let real = if real_type == RealType::Relu {
+            -0.5001
+        } else {
+            -0.5
+        };
+        assert_close("real part", &decoded, &[real; 32], 1e-15);
+    }
+    let layer = layer(8, RealType::Exp, "diag", 1).expect("possible");
+    let official = numbers("diag.diag.w");
+    let imaginary: Vec<f64> = official.chunks(2).map(|z| z[1]).collect();
+    assert_close("A_imag", layer.get(Name::AImag), &imaginary, 1e-13 * 82.0);
+    assert!(layer.get(Name::B).chunks(2).all(|b| b == [1.0, 0.0]));
+    let e_1 = |taps: &[f64]| taps[0] == 1.0 && taps[1..].iter().all(|&b| b == 0.0);
+    assert!(layer.get(Name::ShiftB).chunks(16).all(e_1));
+}
+
+/// Range, mean and variance of what is drawn. Over thousands of draws a wrong rule (a normal for a
+/// uniform, variance 1 for 1/2, steps uniform instead of log-uniform) is far outside.
+#[test]
+fn drawn_values_have_the_official_distributions() {
+    let layer = layer(400, RealType::Exp, "diag-lin", 2).expect("possible");
+    let moments = |x: &[f64]| {
+        let n = x.len() as f64;
+        let mean = x.iter().sum::<f64>() / n;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        (
+            mean,
+            variance,
+            x.iter().fold(0.0, |top, x| f64::max(top, x.abs())),
+        )
+    };
+    for (name, bound) in [
+        (Name::QWeight, 0.05),
+        (Name::OutputBias, 0.05),
+        (Name::ShiftC, 0.25),
+    ] {
+        let (mean, variance, largest) = moments(layer.get(name));
+        assert!(
+            largest <= bound && largest > 0.98 * bound,
+            "{name:?}: {largest}"
+        );
+        assert!(mean.abs() < 0.1 * bound, "{name:?}: {mean}");
+        let ratio = variance / (bound * bound / 3.0);
+        assert!((ratio - 1.0).abs() < 0.2, "{name:?}: {ratio}");
+    }
+    for (name, expected) in [(Name::ShiftD, 1.0), (Name::D, 1.0), (Name::C, 0.5)] {
+        let (mean, variance, largest) = moments(layer.get(name));
+        assert!(mean.abs() < 0.2, "{name:?}: {mean}");
+        assert!(
+            (variance / expected - 1.0).abs() < 0.25,
+            "{name:?}: {variance}"
+        );
+        assert!(
+            largest > 2.2 * f64::sqrt(expected),
+            "{name:?} has tails: {largest}"
+        );
+    }
+    let log_dt = layer.get(Name::LogDt);
+    let (low, high) = (0.001f64.ln(), 0.1f64.ln());
+    assert!(log_dt.iter().all(|x| (low..=high).contains(x)));
+    let (mean, variance, _) = moments(log_dt);
+    assert!((mean - (low + high) / 2.0).abs() < 0.25, "{mean}");
+    let ratio = variance / ((high - low).powi(2) / 12.0);
+    assert!((ratio - 1.0).abs() < 0.2, "{ratio}");
+}
+
+#[test]
+fn a_seed_names_a_layer() {
+    let draw = |seed| layer(8, RealType::Exp, "diag-inv", seed).expect("possible");
+    assert_eq!(draw(5), draw(5));
+    assert_ne!(draw(5), draw(6));
+    assert!(layer(8, RealType::Sigmoid, "diag-real", 1).is_err());
+    assert!(
+        layer(6, RealType::Exp, "diag", 1).is_err(),
+        "4 models, 6 heads"
+    );
+}
+
+fn hippos(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .args(args)
+        .output()
+        .expect("hippos runs")
+}
+
+fn folder(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("origins-{test}"));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).expect("a folder for the test");
+    path
+}
+
+#[test]
+fn the_command_writes_what_run_and_golden_read() {
+    let folder = folder("init");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (case, again, out) = (path("case"), path("again"), path("out"));
+    for file in [&case, &again] {
+        let done = hippos(&[
+            "init",
+            "--d-model",
+            "4",
+            "--head-dim",
+            "2",
+            "--d-state",
+            "6",
+            "--measure",
+            "diag-legs",
+            "--disc",
+            "zoh",
+            "--seq-len",
+            "9",
+            "--batch",
+            "2",
+            "--seed",
+            "7",
+            "--out",
+            file,
+        ]);
+        assert!(done.status.success(), "{done:?}");
+    }
+    let bytes = |file: &str| std::fs::read(file).expect("written");
+    assert_eq!(bytes(&case), bytes(&again), "the same bytes");
+    let read = Case::open(Path::new(&case)).expect("a case");
+    assert_eq!(read.input().shape(), [2, 9, 4]);
+    assert_eq!(read.file().metadata()["measure"], "diag-legs");
+    assert!(hippos(&["run", &case, "--out", &out]).status.success());
+    let golden = path("golden");
+    let done = hippos(&["golden", "--from", &case, "--out", &golden]);
+    assert!(done.status.success(), "{done:?}");
+    assert!(hippos(&["check", &golden, &out]).status.success());
+}
+
+#[test]
+fn bad_requests_are_one_line_and_no_file() {
+    let folder = folder("init-bad");
+    let out = folder.join("case").display().to_string();
+    for (flags, said) in [
+        ("", "--d-model is missing"),
+        ("--d-model 0", "--d-model 0"),
+        ("--d-model four", "--d-model"),
+        ("--d-model 4 --head-dim 3", "does not divide d_model"),
+        ("--d-model 4 --head-dim 8", "does not divide d_model"),
+        (
+            "--d-model 4 --n-ssm 3",
+            "does not divide the number of heads",
+        ),
+        ("--d-model 4 --measure diag --n-ssm 1", "shared equally"),
+        ("--d-model 4 --measure legs", "diag-lin"),
+        (
+            "--d-model 4 --measure diag-real --real-type sigmoid",
+            "sigmoid",
+        ),
+        (
+            "--d-model 4 --measure diag-legs --d-state 1000",
+            "at most 256",
+        ),
+        ("--d-model 4 --d-state 1", "at least 2"),
+        ("--d-model 4 --dt-min 1", "dt_min <= dt_max"),
+        ("--d-model 4 --dt-min -1", "dt_min <= dt_max"),
+        ("--d-model 4 --dt-max inf", "dt_min <= dt_max"),
+        ("--d-model 4 --dt-min nan", "dt_min <= dt_max"),
+        ("--d-model 4 --l-max 0", "--l-max 0"),
+        ("--d-model 4 --disc euler", "bilinear, zoh"),
+        ("--d-model 4 --real-type log", "softplus"),
+        ("--d-model 4 --batch 0", "--batch 0"),
+        ("--d-model 4 --seed -1", "--seed"),
+        ("--d-model 99999999999", "numbers"),
+        ("--d-model 4 --seq-len 99999999999", "numbers"),
+        ("--d-model 4 --bogus 1", "unknown flag"),
+    ] {
+        let mut args = vec!["init", "--out", &out];
+        args.extend(flags.split_whitespace());
+        let done = hippos(&args);
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(2), "{flags}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{flags}: {stderr}");
+        assert!(stderr.contains(said), "{flags}: {stderr}");
+        assert!(!Path::new(&out).exists(), "{flags}");
+    }
+}
