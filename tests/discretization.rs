@@ -1,6 +1,6 @@
 //! Claim: the discretizations are what they are named after.
 
-use hungry_hippos::algebra::{Field, M61, Real, Ring, Rng, Sample};
+use hungry_hippos::algebra::{M61, Real, Ring, Rng, Sample};
 use hungry_hippos::ssm::{Discretization, bilinear, zero_order_hold};
 use num_complex::Complex;
 use proptest::prelude::*;
@@ -86,5 +86,4 @@ fn the_pole_of_the_bilinear_map_is_an_error() {
         .apply(C::new(8.0, 0.0), C::new(1.0, 0.0), 0.25)
         .expect_err("dt lambda = 2");
     assert!(said.to_string().contains("dt * lambda = 2"), "{said}");
-    assert!(2.0f64.inverse().is_some());
 }

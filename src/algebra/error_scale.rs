@@ -7,37 +7,88 @@ use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::{ComplexScalar, Scalar};
 use crate::safetensors::FloatFormat;
-use core::marker::PhantomData;
-use core::ops::{Add, Mul, Neg, Sub};
+use core::ops::{Add, Div, Mul, Neg, Sub};
 use num_complex::Complex;
 
-/// How the roundings of a sum of `n` terms add up.
-pub trait Growth: Copy + core::fmt::Debug + Send + Sync + 'static {
-    /// The factor of `u sum |terms|` that bounds the error of the sum, in any order.
-    fn of_sum(n: f64) -> f64;
+/// What a port may be off by, in units of its unit roundoff `u`, under two assumptions on how the
+/// roundings of a sum of `n` terms add up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorBound {
+    /// Every rounding at its worst, all of one sign: `(n - 1) u sum |terms|` (Higham, *Accuracy and
+    /// Stability of Numerical Algorithms*, section 4.2).
+    pub worst: f64,
+    /// Roundings as independent, mean-zero random variables: `4 sqrt(n - 1) u sum |terms|` holds
+    /// with probability at least `1 - 2 exp(-8)` a sum (Higham and Mary, *A new approach to
+    /// probabilistic rounding error analysis*, 2019, with lambda = 4), and never more than the worst
+    /// case.
+    pub probable: f64,
 }
 
-/// Every rounding at its worst, all of one sign: `(n - 1) u` (Higham, *Accuracy and Stability of
-/// Numerical Algorithms*, section 4.2).
-#[derive(Clone, Copy, Debug)]
-pub struct Worst;
+impl ErrorBound {
+    /// No error.
+    pub const ZERO: Self = Self::both(0.0);
 
-/// Roundings as independent, mean-zero random variables: `4 sqrt(n - 1) u` holds with probability
-/// at least `1 - 2 exp(-8)` a sum (Higham and Mary, *A new approach to probabilistic rounding
-/// error analysis*, 2019, with lambda = 4), and never more than the worst case.
-#[derive(Clone, Copy, Debug)]
-pub struct Probable;
+    /// The same under both assumptions.
+    #[must_use]
+    pub const fn both(error: f64) -> Self {
+        Self {
+            worst: error,
+            probable: error,
+        }
+    }
 
-impl Growth for Worst {
-    fn of_sum(n: f64) -> f64 {
-        (n - 1.0).max(0.0)
+    /// The error of a sum of `terms` terms of summed magnitude `magnitude`, in any order.
+    fn of_sum(terms: f64, magnitude: f64) -> Self {
+        let roundings = (terms - 1.0).max(0.0);
+        Self {
+            worst: roundings * magnitude,
+            // Up to 16 roundings 4 sqrt(n) is the larger.
+            probable: match roundings <= 16.0 {
+                true => roundings * magnitude,
+                false => 4.0 * roundings.sqrt() * magnitude,
+            },
+        }
+    }
+
+    fn with(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        Self {
+            worst: f(self.worst, other.worst),
+            probable: f(self.probable, other.probable),
+        }
+    }
+
+    /// The larger of two, each under its own assumption.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        self.with(other, f64::max)
     }
 }
 
-impl Growth for Probable {
-    fn of_sum(n: f64) -> f64 {
-        let worst = Worst::of_sum(n);
-        worst.min(4.0 * worst.sqrt())
+impl Add for ErrorBound {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        self.with(other, |a, b| a + b)
+    }
+}
+
+impl Add<f64> for ErrorBound {
+    type Output = Self;
+    fn add(self, error: f64) -> Self {
+        self + Self::both(error)
+    }
+}
+
+impl Mul<f64> for ErrorBound {
+    type Output = Self;
+    fn mul(self, factor: f64) -> Self {
+        self.with(Self::both(factor), |error, factor| error * factor)
+    }
+}
+
+impl Div<f64> for ErrorBound {
+    type Output = Self;
+    fn div(self, divisor: f64) -> Self {
+        self.with(Self::both(divisor), |error, divisor| error / divisor)
     }
 }
 
@@ -45,32 +96,31 @@ impl Growth for Probable {
 ///
 /// # Invariant
 ///
-/// To first order in the port's unit roundoff `u`, `|port - value| <= error * u`, for every order
+/// To first order in the port's unit roundoff `u`, `|port - value| <= error * u` (with `error` the [`ErrorBound`] in question), for every order
 /// in which the port may add the `terms` terms, of summed magnitude `magnitude`, of which the value
 /// is the sum.
 ///
-/// Adding two sums makes one of all their terms: with `g(n)` the growth of a sum, an error of
+/// Adding two sums makes one of all their terms: with `g(n)` the growth of a sum (`n - 1`, or
+/// less), an error of
 /// `g(n) magnitude` in total is kept up by adding `g(n1 + n2) (m1 + m2) - g(n1) m1 - g(n2) m2` to the
 /// errors of the parts. A product, or anything else that must be rounded before it is used, is one
 /// term again.
 #[derive(Clone, Copy, Debug)]
-pub struct ErrorScale<G> {
+pub struct ErrorScale {
     value: f64,
-    error: f64,
+    error: ErrorBound,
     magnitude: f64,
     terms: f64,
-    growth: PhantomData<G>,
 }
 
 /// The complex companion of [`ErrorScale`]; errors and magnitudes are of the modulus, so that a
 /// rotation does not inflate them.
 #[derive(Clone, Copy, Debug)]
-pub struct ComplexErrorScale<G> {
+pub struct ComplexErrorScale {
     value: Complex<f64>,
-    error: f64,
+    error: ErrorBound,
     magnitude: f64,
     terms: f64,
-    growth: PhantomData<G>,
 }
 
 /// The error of a library's elementary function in units of `u |f(x)|`; see
@@ -98,16 +148,15 @@ fn same_everywhere(f: impl Fn(Ball) -> Ball, x: f64) -> f64 {
 
 macro_rules! error_scale {
     ($type:ident, $value:ty, $modulus:expr, $product:expr) => {
-        impl<G: Growth> $type<G> {
+        impl $type {
             /// A number the port holds with this error, in units of `u`.
             #[must_use]
-            pub fn new(value: $value, error: f64) -> Self {
+            pub fn new(value: $value, error: ErrorBound) -> Self {
                 Self {
                     value,
                     error,
                     magnitude: $modulus(value),
-                    terms: f64::from(u8::from($modulus(value) > 0.0 || error > 0.0)),
-                    growth: PhantomData,
+                    terms: f64::from(u8::from($modulus(value) > 0.0 || error.worst > 0.0)),
                 }
             }
 
@@ -119,50 +168,51 @@ macro_rules! error_scale {
 
             /// The error a port may make, in units of its unit roundoff.
             #[must_use]
-            pub fn error(self) -> f64 {
+            pub fn error(self) -> ErrorBound {
                 self.error
             }
 
             /// The same number, known to the port only within `error`.
             #[must_use]
-            pub fn with_error(self, error: f64) -> Self {
+            pub fn with_error(self, error: ErrorBound) -> Self {
                 Self { error, ..self }
             }
 
             /// Rounded by the port: one term, one rounding more.
-            fn rounded(value: $value, inherited: f64, units: f64) -> Self {
+            fn rounded(value: $value, inherited: ErrorBound, units: f64) -> Self {
                 Self::new(value, inherited + units * $modulus(value))
             }
 
             fn plus(self, other: Self, value: $value) -> Self {
-                let grown = |x: Self| G::of_sum(x.terms) * x.magnitude;
+                let grown = |x: Self| ErrorBound::of_sum(x.terms, x.magnitude);
                 let mut sum = Self {
                     value,
                     error: self.error + other.error,
                     magnitude: self.magnitude + other.magnitude,
                     terms: self.terms + other.terms,
-                    growth: PhantomData,
                 };
-                sum.error += (grown(sum) - grown(self) - grown(other)).max(0.0);
+                let less = |a: ErrorBound, b| a.with(b, |a, b| a - b);
+                let added = less(less(grown(sum), grown(self)), grown(other));
+                sum.error = sum.error + added.max(ErrorBound::ZERO);
                 sum
             }
         }
 
-        impl<G: Growth> Add for $type<G> {
+        impl Add for $type {
             type Output = Self;
             fn add(self, other: Self) -> Self {
                 self.plus(other, self.value + other.value)
             }
         }
 
-        impl<G: Growth> Sub for $type<G> {
+        impl Sub for $type {
             type Output = Self;
             fn sub(self, other: Self) -> Self {
                 self.plus(other, self.value - other.value)
             }
         }
 
-        impl<G: Growth> Neg for $type<G> {
+        impl Neg for $type {
             type Output = Self;
             fn neg(self) -> Self {
                 Self {
@@ -172,11 +222,11 @@ macro_rules! error_scale {
             }
         }
 
-        impl<G: Growth> Mul for $type<G> {
+        impl Mul for $type {
             type Output = Self;
             fn mul(self, other: Self) -> Self {
                 let (a, b) = ($modulus(self.value), $modulus(other.value));
-                let inherited = a * other.error + b * self.error;
+                let inherited = other.error * a + self.error * b;
                 Self::rounded(self.value * other.value, inherited, $product)
             }
         }
@@ -186,20 +236,19 @@ macro_rules! error_scale {
 error_scale!(ErrorScale, f64, f64::abs, 1.0);
 error_scale!(ComplexErrorScale, Complex<f64>, modulus, COMPLEX_PRODUCT);
 
-impl<G: Growth> ErrorScale<G> {
+impl ErrorScale {
     /// A function of slope `slope`, evaluated with an error of `units` roundings.
     fn function(self, value: f64, slope: f64, units: f64) -> Self {
-        Self::rounded(value, slope.abs() * self.error, units)
+        Self::rounded(value, self.error * slope.abs(), units)
     }
 }
 
-impl<G: Growth> Ring for ErrorScale<G> {
+impl Ring for ErrorScale {
     const ZERO: Self = Self {
         value: 0.0,
-        error: 0.0,
+        error: ErrorBound::ZERO,
         magnitude: 0.0,
         terms: 0.0,
-        growth: PhantomData,
     };
     const ONE: Self = Self {
         value: 1.0,
@@ -209,11 +258,11 @@ impl<G: Growth> Ring for ErrorScale<G> {
     };
 
     fn from_i64(n: i64) -> Self {
-        Self::new(n as f64, 0.0)
+        Self::new(n as f64, ErrorBound::ZERO)
     }
 }
 
-impl<G: Growth> Field for ErrorScale<G> {
+impl Field for ErrorScale {
     fn inverse(self) -> Option<Self> {
         let inverse = self.value.inverse()?;
         Some(self.function(inverse, inverse * inverse, 1.0))
@@ -222,16 +271,16 @@ impl<G: Growth> Field for ErrorScale<G> {
     fn divide(self, divisor: Self) -> Option<Self> {
         let inverse = divisor.value.inverse()?;
         let quotient = self.value * inverse;
-        let inherited = (self.error + quotient.abs() * divisor.error) * inverse.abs();
+        let inherited = (self.error + divisor.error * quotient.abs()) * inverse.abs();
         Some(Self::rounded(quotient, inherited, 1.0))
     }
 }
 
-impl<G: Growth> Scalar for ErrorScale<G> {
-    type Complex = ComplexErrorScale<G>;
+impl Scalar for ErrorScale {
+    type Complex = ComplexErrorScale;
 }
 
-impl<G: Growth> Real for ErrorScale<G> {
+impl Real for ErrorScale {
     const UNIT_ROUNDOFF: f64 = f64::UNIT_ROUNDOFF;
 
     /// A parameter or input: the port rounds it to its format first, so its error is one rounding,
@@ -240,7 +289,7 @@ impl<G: Growth> Real for ErrorScale<G> {
         let held = [FloatFormat::F16, FloatFormat::BF16]
             .iter()
             .all(|format| format.round(x) == x);
-        Self::rounded(x, 0.0, if held { 0.0 } else { 1.0 })
+        Self::rounded(x, ErrorBound::ZERO, if held { 0.0 } else { 1.0 })
     }
 
     fn to_f64(self) -> f64 {
@@ -286,7 +335,7 @@ impl<G: Growth> Real for ErrorScale<G> {
 
     /// With the error of the formula as it is usually coded, `(exp(z) - 1) / z`, which cancels: the
     /// exponential's error, `LIBRARY` a part, is divided by `|e^z - 1|`.
-    fn phi1(z: ComplexErrorScale<G>) -> ComplexErrorScale<G> {
+    fn phi1(z: ComplexErrorScale) -> ComplexErrorScale {
         let part = Disc::from_parts(Ball::from_f64(z.value.re), Ball::from_f64(z.value.im));
         let float = |z: Disc| Complex::new(z.re().to_f64(), z.im().to_f64());
         let value = float(Ball::phi1(part));
@@ -299,7 +348,7 @@ impl<G: Growth> Real for ErrorScale<G> {
             0.0
         };
         let units = cancelled + COMPLEX_INVERSE + COMPLEX_PRODUCT;
-        ComplexErrorScale::rounded(value, slope * z.error, units)
+        ComplexErrorScale::rounded(value, z.error * slope, units)
     }
 
     fn relu(self) -> Self {
@@ -308,13 +357,12 @@ impl<G: Growth> Real for ErrorScale<G> {
     }
 }
 
-impl<G: Growth> Ring for ComplexErrorScale<G> {
+impl Ring for ComplexErrorScale {
     const ZERO: Self = Self {
         value: Complex { re: 0.0, im: 0.0 },
-        error: 0.0,
+        error: ErrorBound::ZERO,
         magnitude: 0.0,
         terms: 0.0,
-        growth: PhantomData,
     };
     const ONE: Self = Self {
         value: Complex { re: 1.0, im: 0.0 },
@@ -324,23 +372,26 @@ impl<G: Growth> Ring for ComplexErrorScale<G> {
     };
 
     fn from_i64(n: i64) -> Self {
-        Self::new(Complex::from(n as f64), 0.0)
+        Self::new(Complex::from(n as f64), ErrorBound::ZERO)
     }
 }
 
-impl<G: Growth> Field for ComplexErrorScale<G> {
+impl Field for ComplexErrorScale {
     fn inverse(self) -> Option<Self> {
         let inverse = Field::inverse(self.value)?;
         let slope = inverse.norm_sqr();
-        Some(Self::rounded(inverse, slope * self.error, COMPLEX_INVERSE))
+        Some(Self::rounded(inverse, self.error * slope, COMPLEX_INVERSE))
     }
 }
 
-impl<G: Growth> ComplexScalar for ComplexErrorScale<G> {
-    type Base = ErrorScale<G>;
+impl ComplexScalar for ComplexErrorScale {
+    type Base = ErrorScale;
 
     fn from_parts(re: Self::Base, im: Self::Base) -> Self {
-        Self::new(Complex::new(re.value, im.value), re.error.hypot(im.error))
+        Self::new(
+            Complex::new(re.value, im.value),
+            re.error.with(im.error, f64::hypot),
+        )
     }
 
     fn re(self) -> Self::Base {
@@ -349,7 +400,6 @@ impl<G: Growth> ComplexScalar for ComplexErrorScale<G> {
             error: self.error,
             magnitude: self.magnitude,
             terms: self.terms,
-            growth: PhantomData,
         }
     }
 
@@ -368,7 +418,7 @@ impl<G: Growth> ComplexScalar for ComplexErrorScale<G> {
     }
 
     fn scale(self, factor: Self::Base) -> Self {
-        let inherited = factor.value.abs() * self.error + modulus(self.value) * factor.error;
+        let inherited = self.error * factor.value.abs() + factor.error * modulus(self.value);
         Self::rounded(self.value * factor.value, inherited, 1.0)
     }
 
@@ -377,20 +427,20 @@ impl<G: Growth> ComplexScalar for ComplexErrorScale<G> {
         let re = self.re();
         ErrorScale {
             value: 2.0 * re.value,
-            error: 2.0 * re.error,
+            error: re.error * 2.0,
             magnitude: 2.0 * re.magnitude,
             ..re
         }
     }
 }
 
-impl<G: Growth> RootsOfUnity for ComplexErrorScale<G> {
+impl RootsOfUnity for ComplexErrorScale {
     fn roots_of_unity(n: usize) -> Option<Vec<Self>> {
         let roots = Complex::<f64>::roots_of_unity(n)?;
         Some(
             roots
                 .into_iter()
-                .map(|w| Self::rounded(w, 0.0, 1.0))
+                .map(|w| Self::rounded(w, ErrorBound::ZERO, 1.0))
                 .collect(),
         )
     }

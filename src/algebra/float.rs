@@ -3,6 +3,7 @@
 //! The reference's floats use plain `+ - * /` in the order the formulas state, with no fused
 //! multiply-add, so that a result does not depend on what the compiler finds to fuse.
 
+use super::ball::eft::{Product, product};
 use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::{RootsOfUnity, fold_turn};
@@ -109,24 +110,10 @@ fn cos_sin_of_eighth_turn(k: u128, n: u128) -> (f64, f64) {
     }
     let (k, n) = (k as f64, n as f64);
     let turn = k / n;
-    let (product, error) = exact_product(turn, n);
-    let turn_rest = ((k - product) - error) / n;
-    let (theta, error) = exact_product(TAU, turn);
-    let delta = error + (TAU * turn_rest + TAU_REST * turn);
+    let Product { p, e, .. } = product(turn, n);
+    let turn_rest = ((k - p) - e) / n;
+    let Product { p: theta, e, .. } = product(TAU, turn);
+    let delta = e + (TAU * turn_rest + TAU_REST * turn);
     let (sin, cos) = theta.sin_cos();
     (cos - delta * sin, sin + delta * cos)
-}
-
-/// `a b` as its rounded value and the exact rest (Dekker 1971), for factors far from overflow
-/// and underflow.
-fn exact_product(a: f64, b: f64) -> (f64, f64) {
-    let halves = |x: f64| {
-        let scaled = 134_217_729.0 * x; // 2^27 + 1
-        let high = scaled - (scaled - x);
-        (high, x - high)
-    };
-    let ((a1, a0), (b1, b0)) = (halves(a), halves(b));
-    let product = a * b;
-    let rest = ((a1 * b1 - product) + a1 * b0 + a0 * b1) + a0 * b0;
-    (product, rest)
 }

@@ -111,3 +111,11 @@ where
 {
     C::Base::exp_complex(z)
 }
+
+/// `pi` in any real scalar. `x + sin x` is a third-order iteration towards it: from the nearest
+/// `f64` two steps leave less than `1e-140`.
+pub(crate) fn pi<T: Real>() -> T {
+    let x = T::from_f64(core::f64::consts::PI);
+    let x = x + x.sin_cos().0;
+    x + x.sin_cos().0
+}

@@ -1,5 +1,6 @@
 //! What every number of this crate can do, and what a field adds.
 
+use crate::error::Error;
 use core::fmt::Debug;
 use core::ops::{Add, Mul, Neg, Sub};
 
@@ -68,4 +69,15 @@ pub trait Field: Ring {
 pub(crate) fn dot<T: Ring>(a: &[T], b: &[T]) -> T {
     debug_assert_eq!(a.len(), b.len());
     a.iter().zip(b).fold(T::ZERO, |sum, (&x, &y)| sum + x * y)
+}
+
+/// `1/2`.
+///
+/// # Errors
+///
+/// If this scalar has none.
+pub(crate) fn one_half<T: Field>() -> Result<T, Error> {
+    T::from_i64(2)
+        .inverse()
+        .ok_or_else(|| Error::unsupported("a scalar without one half"))
 }

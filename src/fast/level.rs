@@ -133,6 +133,11 @@ impl Level {
         self.0 != Kind::Baseline
     }
 
+    /// [`Isa::ACCUMULATORS`] of this level, on which the shapes of packed operands depend.
+    pub(super) fn accumulators(self) -> usize {
+        self.run(Accumulators)
+    }
+
     /// Runs a kernel compiled for this level.
     #[expect(
         unsafe_code,
@@ -171,6 +176,18 @@ impl Level {
                 unsafe { enter(kernel) }
             }
         }
+    }
+}
+
+/// Asks a level for its accumulators.
+struct Accumulators;
+
+impl Kernel for Accumulators {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Isa>(self) -> usize {
+        S::ACCUMULATORS
     }
 }
 

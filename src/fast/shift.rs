@@ -1,20 +1,11 @@
 //! The shift model over lanes of channels: a short filter.
 
+use super::blocks::signal_tile;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
 use super::threads::{Workspace, share};
 use crate::error::{Error, check_len};
-
-/// Neighbouring outputs that share a step of the input, and runs of them side by side, in a
-/// register tile: each vector loaded serves several multiply-adds.
-const fn tile_of(accumulators: usize) -> (usize, usize) {
-    match accumulators {
-        24.. => (4, 6),
-        6.. => (2, 3),
-        _ => (2, 1),
-    }
-}
 
 /// The parameters of a bank of shift models, in double precision whatever it will run in.
 ///
@@ -75,7 +66,7 @@ impl<T: Element> ShiftSsm<T> {
         check_len("B", parameters.b.len(), size)?;
         check_len("C", parameters.c.len(), size)?;
         let width = T::Lanes::WIDTH;
-        let (rows, _) = level.run(TileOf);
+        let (rows, _) = signal_tile(level.accumulators());
         let groups = (0..lane_groups::<T>(models)).map(|group| {
             let mut taps = Taps {
                 b: vec![T::Lanes::ZERO; m],
@@ -263,7 +254,7 @@ impl<T: Element> Kernel for Filter<'_, T> {
         if self.u.len() * 2 < self.taps.b.len() {
             return self.steps::<S>();
         }
-        match tile_of(S::ACCUMULATORS) {
+        match signal_tile(S::ACCUMULATORS) {
             (4, _) => self.filter::<S, 4, 6>(),
             (_, 3) => self.filter::<S, 2, 3>(),
             _ => self.filter::<S, 2, 1>(),
@@ -372,17 +363,5 @@ fn convolve<T: Element, S: Isa, const I: usize, const B: usize>(
             sum = f.fma::<S>(u, sum);
         }
         *y = sum;
-    }
-}
-
-/// Asks a level for its tile.
-struct TileOf;
-
-impl Kernel for TileOf {
-    type Output = (usize, usize);
-
-    #[inline(always)]
-    fn run<S: Isa>(self) -> (usize, usize) {
-        tile_of(S::ACCUMULATORS)
     }
 }

@@ -1,6 +1,6 @@
 //! Sharing independent items out among threads.
 
-use super::diagonal::DiagonalScratch;
+use super::blocks::BlockScratch;
 use super::lanes::Element;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,12 +19,14 @@ pub struct Workspace<T: Element> {
     pub(crate) panels: Vec<T::Lanes>,
     /// Gated signals, likewise.
     pub(crate) gated: Vec<T::Lanes>,
+    /// The most rows that are left to one thread.
+    few_rows: usize,
 }
 
 /// The buffers of one thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch<T: Element> {
-    pub(crate) diagonal: DiagonalScratch<T>,
+    pub(crate) diagonal: BlockScratch<T>,
     /// Packed rows of this thread.
     pub(crate) packed: Vec<T>,
     /// The beginning of a filter's input, with zeros before it.
@@ -42,7 +44,7 @@ impl<T: Element> Workspace<T> {
     #[must_use]
     pub fn new(threads: usize) -> Self {
         let scratch = || Scratch {
-            diagonal: DiagonalScratch::new(),
+            diagonal: BlockScratch::new(),
             packed: Vec::new(),
             window: Vec::new(),
             heads: Vec::new(),
@@ -55,14 +57,26 @@ impl<T: Element> Workspace<T> {
             few: Vec::new(),
             panels: Vec::new(),
             gated: Vec::new(),
+            few_rows: 2,
         }
+    }
+
+    /// Wakes all threads for a single row too: for a model, whose weights come from memory, not
+    /// from a cache.
+    pub(crate) fn sharing_single_rows(mut self) -> Self {
+        self.few_rows = 0;
+        self
     }
 
     /// The threads worth waking for so many rows of a layer or projection: for one or two, reading
     /// the weights takes a few times as long as starting a thread, and sharing it out was measured
     /// to gain nothing.
     pub(crate) fn threads_for(&mut self, rows: usize) -> &mut [Scratch<T>] {
-        let count = if rows <= 2 { 1 } else { self.threads.len() };
+        let count = if rows <= self.few_rows {
+            1
+        } else {
+            self.threads.len()
+        };
         &mut self.threads[..count]
     }
 

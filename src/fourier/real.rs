@@ -11,7 +11,7 @@
 use super::fft::{fft, inverse_fft};
 use super::twiddles::{Direction, Twiddles};
 use crate::Error;
-use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar};
+use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar, one_half};
 use crate::error::check_len;
 
 /// Bins `0, ..., n/2` of the transform of `n` real numbers, by one complex FFT of length `n/2`.
@@ -126,12 +126,6 @@ fn unpack<C: ComplexScalar>(near: C, far: C, half: C::Base) -> (C, C) {
 
 fn times_i<C: ComplexScalar>(z: C) -> C {
     C::from_parts(-z.im(), z.re())
-}
-
-fn one_half<T: Scalar>() -> Result<T, Error> {
-    T::from_i64(2)
-        .inverse()
-        .ok_or_else(|| Error::unsupported("Hermitian packing over a scalar without one half"))
 }
 
 fn check_real_len(what: &str, n: usize) -> Result<(), Error> {

@@ -169,12 +169,7 @@ where
         u: &Tensor<T>,
         state: Option<&LayerState<T>>,
     ) -> Result<Stages<T>, Error> {
-        let (sizes, state) = self.check_input(u, state)?;
-        let through_state = form.passes_state() || state.is_some();
-        let state = state
-            .cloned()
-            .unwrap_or_else(|| self.zero_state(sizes.batch));
-        self.check_window(&state, sizes.len, through_state, &format!("form {form}"))?;
+        let (sizes, state) = self.prepare(form, u, state)?;
         self.run(form, *form == Form::Attention, u, &state, sizes)
     }
 }

@@ -5,8 +5,63 @@ use super::forward::{Sizes, project};
 use super::layer::{Layer, LayerState, Linear};
 use crate::algebra::{Matrix, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
-use crate::ssm::{Adjoint, Diagonal, Shift};
+use crate::ssm::{Adjoint, Diagonal, Gradients, Shift};
 use crate::tensor::Tensor;
+
+/// How the models inside a layer are run backwards: by the adjoint of a [`Form`], or wrongly.
+pub(crate) trait Backward<T: Scalar> {
+    /// A shift model's gradients, its kernel cut to `window`.
+    fn shift(
+        &self,
+        ssm: &Shift<T>,
+        u: &[T],
+        x0: Option<&[T]>,
+        g: &[T],
+        g_state: Option<&[T]>,
+        window: usize,
+    ) -> Result<Gradients<Shift<T>>, Error>;
+
+    /// A diagonal model's gradients, its kernel cut to `window`.
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<T>,
+        u: &[T],
+        x0: Option<&[T::Complex]>,
+        g: &[T],
+        g_state: Option<&[T::Complex]>,
+        window: usize,
+    ) -> Result<Gradients<Diagonal<T>>, Error>;
+}
+
+impl<T> Backward<T> for Form
+where
+    T: Scalar,
+    T::Complex: RootsOfUnity,
+{
+    fn shift(
+        &self,
+        ssm: &Shift<T>,
+        u: &[T],
+        x0: Option<&[T]>,
+        g: &[T],
+        g_state: Option<&[T]>,
+        window: usize,
+    ) -> Result<Gradients<Shift<T>>, Error> {
+        self.gradients_within(ssm, u, x0, g, g_state, window)
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<T>,
+        u: &[T],
+        x0: Option<&[T::Complex]>,
+        g: &[T],
+        g_state: Option<&[T::Complex]>,
+        window: usize,
+    ) -> Result<Gradients<Diagonal<T>>, Error> {
+        self.gradients_within(ssm, u, x0, g, g_state, window)
+    }
+}
 
 /// The gradients of a layer, each in the shape of what it is a gradient of.
 #[derive(Clone, Debug)]
@@ -104,6 +159,23 @@ where
         g: &Tensor<T>,
         g_state: Option<&LayerState<T>>,
     ) -> Result<LayerGradients<T>, Error> {
+        self.gradients_by(form, form, u, state, g, g_state)
+    }
+
+    /// [`gradients`](Self::gradients) with the models' adjoints computed in any way.
+    ///
+    /// # Errors
+    ///
+    /// As [`gradients`](Self::gradients), or if a model's adjoint fails.
+    pub(crate) fn gradients_by(
+        &self,
+        form: &Form,
+        back: &impl Backward<T>,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+        g: &Tensor<T>,
+        g_state: Option<&LayerState<T>>,
+    ) -> Result<LayerGradients<T>, Error> {
         let (sizes, state) = self.prepare(form, u, state)?;
         g.check_shape("cotangent of the output", u.shape())?;
         let g_state = match g_state {
@@ -136,13 +208,14 @@ where
             v: &v,
             of_gated: &of_gated,
         };
-        let head_gradients = self.heads_adjoint(form, &heads, &state, &g_state, &mut sum, sizes)?;
+        let head_gradients =
+            self.heads_adjoint((form, back), &heads, &state, &g_state, &mut sum, sizes)?;
         for r in 0..sizes.batch * sizes.len {
             let gated = head_gradients.gated.row(r);
             parts.output.adjoint(gated, g.row(r), &mut sum.output);
         }
         let of_k = self.shift_adjoint(
-            form,
+            back,
             &k,
             &head_gradients.shift_k,
             &state,
@@ -180,7 +253,7 @@ where
     /// ```
     fn heads_adjoint(
         &self,
-        form: &Form,
+        (form, back): (&Form, &impl Backward<T>),
         heads: &Heads<'_, T>,
         state: &LayerState<T>,
         g_state: &LayerState<T>,
@@ -219,7 +292,7 @@ where
                 }
 
                 let g_final = Some(g_state.diagonal.row(pair));
-                let gradients = form.gradients_within(ssm, &kv, x0, &g, g_final, window)?;
+                let gradients = back.diagonal(ssm, &kv, x0, &g, g_final, window)?;
                 sum.diagonal[h].add_gradient(&gradients.model);
                 sum.state
                     .diagonal
@@ -240,7 +313,7 @@ where
     #[expect(clippy::too_many_arguments, reason = "both sides of one stage")]
     fn shift_adjoint(
         &self,
-        form: &Form,
+        back: &impl Backward<T>,
         k: &Tensor<T>,
         g: &Tensor<T>,
         state: &LayerState<T>,
@@ -254,8 +327,7 @@ where
             for (channel, shift) in self.parts().shift.iter().enumerate() {
                 let r = sizes.channel(b, channel);
                 let (x0, g_final) = (Some(state.shift.row(r)), Some(g_state.shift.row(r)));
-                let gradients =
-                    form.gradients_within(shift, k.row(r), x0, g.row(r), g_final, window)?;
+                let gradients = back.shift(shift, k.row(r), x0, g.row(r), g_final, window)?;
                 sum.shift[channel].add_gradient(&gradients.model);
                 sum.state.shift.row_mut(r).copy_from_slice(&gradients.state);
                 of_k.row_mut(r).copy_from_slice(&gradients.input);

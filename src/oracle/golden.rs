@@ -3,7 +3,6 @@
 use super::case::Case;
 use super::certified::certified;
 use super::tolerance::{Format, error_scales, gradient_scales};
-use crate::algebra::Worst;
 use crate::error::Error;
 use crate::h3::{Form, Name};
 use crate::safetensors::{Dtype, SafeTensors, Writer};
@@ -58,16 +57,24 @@ impl Golden {
     ///
     /// # Errors
     ///
-    /// As [`Case::open`], [`certified`] and [`error_scales`].
+    /// As [`from_file`](Self::from_file), naming the file.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let named = |e: Error| e.in_file(path.display().to_string());
         let file = SafeTensors::open(path)?;
+        Self::from_file(file).map_err(|e| e.in_file(path.display().to_string()))
+    }
+
+    /// The golden file in an already parsed file; a plain case is certified first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::from_file`], [`certified`] and [`error_scales`].
+    pub fn from_file(file: SafeTensors) -> Result<Self, Error> {
         let is_golden = file.metadata().contains_key("golden");
-        let case = Case::from_file(file).map_err(named)?;
+        let case = Case::from_file(file)?;
         if is_golden {
-            Self::read(case).map_err(named)
+            Self::read(case)
         } else {
-            Self::certify(case).map_err(named)
+            Self::certify(case)
         }
     }
 
@@ -80,9 +87,9 @@ impl Golden {
     pub fn certify(case: Case) -> Result<Self, Error> {
         let gradients = case.file().get("g").is_some();
         let certified = certified(&case, &default_form(&case), gradients)?;
-        let mut scales = error_scales::<Worst>(&case, Format::F64)?;
+        let mut scales = error_scales(&case, Format::F64)?;
         if gradients {
-            scales.extend(gradient_scales::<Worst>(&case)?);
+            scales.extend(gradient_scales(&case)?);
         }
         let stages = certified.stages.into_iter().zip(scales);
         let stages = stages
@@ -94,7 +101,7 @@ impl Golden {
                 Ok(GoldenStage {
                     name,
                     values: stage.values,
-                    scale: scale.map(up_to_f32),
+                    scale: scale.map(|scale| up_to_f32(scale.worst)),
                 })
             })
             .collect::<Result<_, Error>>()?;

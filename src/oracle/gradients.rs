@@ -3,7 +3,7 @@
 use super::case::{Case, flat_diagonal_state};
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::h3::{Form, Name};
+use crate::h3::{Backward, Form, Name};
 use crate::tensor::Tensor;
 
 impl Case {
@@ -31,10 +31,23 @@ impl Case {
         T: Real,
         T::Complex: RootsOfUnity,
     {
+        self.gradients_by(form, form)
+    }
+
+    /// [`gradients`](Self::gradients) with the models' adjoints computed in any way.
+    pub(super) fn gradients_by<T>(
+        &self,
+        form: &Form,
+        back: &impl Backward<T>,
+    ) -> Result<Vec<(String, Tensor<T>)>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
         let parameters = self.parameters().map(T::from_f64);
         let (layer, input, state) = self.in_precision::<T>()?;
         let g = self.cotangent()?.map(T::from_f64);
-        let discrete = layer.gradients(form, &input, state.as_ref(), &g, None)?;
+        let discrete = layer.gradients_by(form, back, &input, state.as_ref(), &g, None)?;
         let official = parameters.gradients(&discrete)?;
         let mut named = vec![("grad.input".to_string(), discrete.input.clone())];
         for name in Name::ALL {

@@ -8,7 +8,8 @@
 use super::case::Case;
 use super::stages::{chunk_states, named_stages};
 use crate::algebra::{
-    Ball, ComplexErrorScale, ComplexScalar, ErrorScale, Growth, LIBRARY_FACTOR, Real, Ring, modulus,
+    Ball, ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale, LIBRARY_FACTOR, Real, Ring,
+    modulus,
 };
 use crate::error::Error;
 use crate::fourier::convolution::transform_len;
@@ -17,7 +18,6 @@ use crate::ssm::{
     Diagonal, Response, Shift, StateSpace, causal_convolution, finish_convolution, recurrence,
 };
 use crate::tensor::Tensor;
-use core::marker::PhantomData;
 
 /// What a port works in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,14 +120,13 @@ impl Format {
 /// # Errors
 ///
 /// As [`Layer::forward`](crate::h3::Layer::forward).
-pub fn error_scales<G: Growth>(
+pub fn error_scales(
     case: &Case,
     format: Format,
-) -> Result<Vec<(String, Tensor<f64>)>, Error> {
-    let (layer, input, state) = case.in_precision::<ErrorScale<G>>()?;
-    let analysis = Analysis::<G> {
+) -> Result<Vec<(String, Tensor<ErrorBound>)>, Error> {
+    let (layer, input, state) = case.in_precision::<ErrorScale>()?;
+    let analysis = Analysis {
         ratio: format.projections / format.models,
-        growth: PhantomData,
     };
     let stages = layer.forward_by(&analysis, &input, state.as_ref())?;
     let kernel_len = layer.window(input.shape()[1]);
@@ -138,7 +137,7 @@ pub fn error_scales<G: Growth>(
         .map(|ssm| diagonal_kernel(ssm, kernel_len))
         .collect();
     let named = named_stages(&layer, &stages).into_iter();
-    let mut scales: Vec<(String, Tensor<f64>)> = named
+    let mut scales: Vec<(String, Tensor<ErrorBound>)> = named
         .map(|(name, scales)| {
             let errors = match name {
                 "shift_kernel" => Tensor::known(scales.shape(), shift.concat()),
@@ -164,15 +163,15 @@ pub fn error_scales<G: Growth>(
 /// # Errors
 ///
 /// As [`Case::gradients`].
-pub fn gradient_scales<G: Growth>(case: &Case) -> Result<Vec<(String, Tensor<f64>)>, Error> {
-    let mut scales: Vec<(String, Tensor<f64>)> = Vec::new();
+pub fn gradient_scales(case: &Case) -> Result<Vec<(String, Tensor<ErrorBound>)>, Error> {
+    let mut scales: Vec<(String, Tensor<ErrorBound>)> = Vec::new();
     let cut = case.parameters().config().l_max;
     let cut = cut.is_some_and(|l_max| l_max < case.input().shape()[1]);
     for form in [Form::Convolution, Form::Fft, Form::Recurrence] {
         if cut && form == Form::Recurrence {
             continue;
         }
-        let gradients = case.gradients::<ErrorScale<G>>(&form)?.into_iter();
+        let gradients = case.gradients::<ErrorScale>(&form)?.into_iter();
         let errors = gradients.map(|(name, scale)| (name, scale.map(ErrorScale::error)));
         if scales.is_empty() {
             scales = errors.collect();
@@ -188,21 +187,20 @@ pub fn gradient_scales<G: Growth>(case: &Case) -> Result<Vec<(String, Tensor<f64
 }
 
 /// The response of a model as the worst of all right ways to compute it.
-struct Analysis<G> {
+struct Analysis {
     /// The projections' unit roundoff over the models'.
     ratio: f64,
-    growth: PhantomData<G>,
 }
 
-impl<G: Growth> Respond<ErrorScale<G>> for Analysis<G> {
+impl Respond<ErrorScale> for Analysis {
     fn shift(
         &self,
-        ssm: &Shift<ErrorScale<G>>,
-        u: &[ErrorScale<G>],
-        x0: &[ErrorScale<G>],
+        ssm: &Shift<ErrorScale>,
+        u: &[ErrorScale],
+        x0: &[ErrorScale],
         window: usize,
-    ) -> Result<Response<Shift<ErrorScale<G>>>, Error> {
-        let size = |x: &[ErrorScale<G>]| -> Vec<_> { x.iter().map(|&x| absolute(x)).collect() };
+    ) -> Result<Response<Shift<ErrorScale>>, Error> {
+        let size = |x: &[ErrorScale]| -> Vec<_> { x.iter().map(|&x| absolute(x)).collect() };
         let majorant = Shift::new(size(ssm.b()), size(ssm.c()), absolute(ssm.feedthrough()))?;
         let by_state = recurrence(&majorant, &size(u), Some(&size(x0)))?;
         let by_kernel = convolution(ssm, &shift_kernel(ssm, window.min(u.len())), u, x0)?;
@@ -216,12 +214,12 @@ impl<G: Growth> Respond<ErrorScale<G>> for Analysis<G> {
 
     fn diagonal(
         &self,
-        ssm: &Diagonal<ErrorScale<G>>,
-        u: &[ErrorScale<G>],
-        x0: &[ComplexErrorScale<G>],
+        ssm: &Diagonal<ErrorScale>,
+        u: &[ErrorScale],
+        x0: &[ComplexErrorScale],
         window: usize,
-    ) -> Result<Response<Diagonal<ErrorScale<G>>>, Error> {
-        let size = |x: &[ComplexErrorScale<G>]| -> Vec<_> {
+    ) -> Result<Response<Diagonal<ErrorScale>>, Error> {
+        let size = |x: &[ComplexErrorScale]| -> Vec<_> {
             x.iter()
                 .map(|z| ComplexErrorScale::new(modulus(z.value()).into(), z.error()))
                 .collect()
@@ -243,7 +241,7 @@ impl<G: Growth> Respond<ErrorScale<G>> for Analysis<G> {
         Ok(response)
     }
 
-    fn cross(&self, x: ErrorScale<G>, inward: bool) -> ErrorScale<G> {
+    fn cross(&self, x: ErrorScale, inward: bool) -> ErrorScale {
         if self.ratio <= 1.0 {
             return x;
         }
@@ -258,14 +256,11 @@ impl<G: Growth> Respond<ErrorScale<G>> for Analysis<G> {
     }
 }
 
-fn absolute<G: Growth>(x: ErrorScale<G>) -> ErrorScale<G> {
+fn absolute(x: ErrorScale) -> ErrorScale {
     ErrorScale::new(x.value().abs(), x.error())
 }
 
-fn larger_errors<G: Growth>(
-    values: &[ErrorScale<G>],
-    others: &[ErrorScale<G>],
-) -> Vec<ErrorScale<G>> {
+fn larger_errors(values: &[ErrorScale], others: &[ErrorScale]) -> Vec<ErrorScale> {
     let pairs = values.iter().zip(others);
     pairs
         .map(|(x, other)| ErrorScale::new(x.value(), x.error().max(other.error())))
@@ -281,15 +276,15 @@ fn fft_error(n: usize) -> f64 {
     3.0 * f64::from(bits) * eta + 2.24
 }
 
-fn norm<G: Growth>(x: &[ErrorScale<G>]) -> f64 {
+fn norm(x: &[ErrorScale]) -> f64 {
     x.iter().map(|x| x.value() * x.value()).sum::<f64>().sqrt()
 }
 
 /// `f * u + D u` and what the state adds: the direct sum in any order, or the FFT.
-fn convolution<G: Growth, S: StateSpace<Scalar = ErrorScale<G>>>(
+fn convolution<S: StateSpace<Scalar = ErrorScale>>(
     ssm: &S,
-    f: &[ErrorScale<G>],
-    u: &[ErrorScale<G>],
+    f: &[ErrorScale],
+    u: &[ErrorScale],
     x0: &[S::Element],
 ) -> Result<Response<S>, Error> {
     let fft = fft_error(transform_len(f.len(), u.len())?) * norm(f) * norm(u);
@@ -301,7 +296,7 @@ fn convolution<G: Growth, S: StateSpace<Scalar = ErrorScale<G>>>(
 }
 
 /// The shift model's kernel, by its sum or, as the official code does, by an FFT of length 2m.
-fn shift_kernel<G: Growth>(ssm: &Shift<ErrorScale<G>>, len: usize) -> Vec<ErrorScale<G>> {
+fn shift_kernel(ssm: &Shift<ErrorScale>, len: usize) -> Vec<ErrorScale> {
     let m = ssm.state_dim();
     let fft = fft_error(2 * m) * norm(ssm.b()) * norm(ssm.c());
     ssm.kernel(len)
@@ -315,23 +310,30 @@ fn shift_kernel<G: Growth>(ssm: &Shift<ErrorScale<G>>, len: usize) -> Vec<ErrorS
 /// The diagonal model's kernel, by running powers or, as the official code does, by
 /// `exp(l log a)`: the logarithm is good to one library function, its product with `l` and the
 /// exponential's argument carry that error `l` times, and `exp(z)` is `e^x (cos y + i sin y)`.
-fn diagonal_kernel<G: Growth>(ssm: &Diagonal<ErrorScale<G>>, len: usize) -> Vec<ErrorScale<G>> {
+fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
     let weights: Vec<_> = ssm.c().iter().zip(ssm.b()).map(|(&c, &b)| c * b).collect();
     let running = ssm.kernel(len);
-    let by_logarithm = (0..len).map(|l| {
-        let mut sum = ErrorScale::<G>::ZERO;
-        for (&weight, a) in weights.iter().zip(ssm.poles()) {
+    // The relative error of a pole and what its logarithm adds, which grow with l in the power a^l.
+    let steps: Vec<ErrorBound> = ssm
+        .poles()
+        .iter()
+        .map(|a| {
             let (value, size) = (a.value(), modulus(a.value()));
-            if size <= 0.0 {
-                continue;
-            }
             // |log a| <= |ln |a|| + |arg a|, the arc at most pi/2 times its chord.
             let chord = modulus(value / size - 1.0);
             let logarithm = Ball::from_f64(size * size - 1.0).ln_1p().to_f64() / 2.0;
             let log = logarithm.abs() + core::f64::consts::FRAC_PI_2 * chord;
-            let relative = l as f64 * (a.error() / size + (LIBRARY_FACTOR + 1.0) * log)
-                + 2.0 * LIBRARY_FACTOR
-                + 2.0;
+            a.error() / size + (LIBRARY_FACTOR + 1.0) * log
+        })
+        .collect();
+    let by_logarithm = (0..len).map(|l| {
+        let mut sum = ErrorScale::ZERO;
+        for ((&weight, a), &step) in weights.iter().zip(ssm.poles()).zip(&steps) {
+            let (value, size) = (a.value(), modulus(a.value()));
+            if size <= 0.0 {
+                continue;
+            }
+            let relative = step * l as f64 + 2.0 * LIBRARY_FACTOR + 2.0;
             let power = value.powu(u32::try_from(l).unwrap_or(u32::MAX));
             let power = ComplexErrorScale::new(power, relative * modulus(power));
             sum = sum + (weight * power).trace();

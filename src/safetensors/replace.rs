@@ -2,34 +2,48 @@
 
 use crate::error::Error;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Puts `bytes` at `path`, all or nothing: written and flushed to disk under another name in the
 /// same directory (a rename does not cross file systems), then renamed. Whatever fails, no
-/// temporary file is left, and a file that was at `path` before stays as it was.
+/// temporary file is left, and a file that was at `path` before stays as it was. Where `path` is a
+/// link, what it points to is replaced. What is there and is no regular file stays: a rename would
+/// put a file in the place of a device.
 ///
 /// # Errors
 ///
 /// [`Error::File`] with the path and what the operating system has against it.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    replace(path, bytes).map_err(|e| Error::file(path.display().to_string(), e))
+    replace(path, |file| file.write_all(bytes))
+        .map_err(|e| Error::file(path.display().to_string(), e))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// [`replace_file`], of what `write` writes.
+pub(super) fn replace<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>,
+) -> Result<(), E> {
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
     if path.file_name().is_none() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not the name of a file",
-        ));
+        return refused("not the name of a file");
     }
+    let target = match fs::canonicalize(path) {
+        Ok(target) if !target.is_file() => return refused("not a regular file"),
+        Ok(target) => target,
+        Err(_) => path.to_owned(),
+    };
+    let path = target.as_path();
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let (mut temporary, mut file) = Temporary::create(directory)?;
-    file.write_all(bytes)?;
+    let mut buffered = BufWriter::new(&mut file);
+    write(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
     file.sync_all()?;
     // Some systems do not rename an open file.
     drop(file);

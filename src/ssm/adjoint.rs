@@ -115,6 +115,18 @@ pub fn recurrence_adjoint<S: Adjoint>(
     g: &[S::Scalar],
     g_state: Option<&[S::Element]>,
 ) -> Result<Gradients<S>, Error> {
+    recurrence_adjoint_with(ssm, u, x0, g, g_state, |_| {})
+}
+
+/// [`recurrence_adjoint`] with something done to every `l_i`.
+pub(crate) fn recurrence_adjoint_with<S: Adjoint>(
+    ssm: &S,
+    u: &[S::Scalar],
+    x0: Option<&[S::Element]>,
+    g: &[S::Scalar],
+    g_state: Option<&[S::Element]>,
+    change: impl Fn(&mut [S::Element]),
+) -> Result<Gradients<S>, Error> {
     let (x0, mut adjoint) = check_cotangents(ssm, u, x0, g, g_state)?;
     let mut states = vec![x0];
     for (i, &u) in u.iter().enumerate() {
@@ -127,6 +139,7 @@ pub fn recurrence_adjoint<S: Adjoint>(
     for i in (0..u.len()).rev() {
         let read = ssm.read_adjoint(&states[i + 1], g[i], &mut gradient);
         adjoint = add_states(&adjoint, &read);
+        change(&mut adjoint);
         input[i] = ssm.feedthrough_adjoint(u[i], g[i], &mut gradient)
             + ssm.inject_adjoint(u[i], &adjoint, &mut gradient);
         adjoint = ssm.advance_adjoint(&states[i], 1, &adjoint, &mut gradient);

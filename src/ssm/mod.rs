@@ -10,6 +10,7 @@ mod convolution;
 mod dense;
 mod diagonal;
 mod discretization;
+pub mod hippo;
 mod recurrence;
 mod sample;
 mod scan;
@@ -32,6 +33,6 @@ pub use shift::{Shift, ShiftPower};
 pub use state_space::{Response, StateSpace, Transition};
 pub use toeplitz::{toeplitz, toeplitz_matrix};
 
-pub(crate) use adjoint::{check_cotangents, convolution_adjoint_with};
+pub(crate) use adjoint::{check_cotangents, convolution_adjoint_with, recurrence_adjoint_with};
 pub(crate) use convolution::finish_convolution;
 pub(crate) use state_space::{add_states, initial_state};

@@ -1,6 +1,7 @@
 //! The unrolled recurrence, written as a lower triangular Toeplitz matrix.
 
-use super::state_space::{Response, StateSpace, add_states, initial_state};
+use super::convolution::finish_convolution;
+use super::state_space::{Response, StateSpace};
 use crate::algebra::{Matrix, Ring};
 use crate::error::Error;
 
@@ -16,8 +17,8 @@ pub fn toeplitz_matrix<T: Ring>(f: &[T], d: T, n: usize) -> Matrix<T> {
     })
 }
 
-/// The outputs as `(T_f + D I) u` plus what the initial state adds, and the final state in
-/// closed form. O(N^2) time and memory: the definition written as a matrix.
+/// The outputs as `T_f u + D u` plus what the initial state adds, and the final state in closed
+/// form. O(N^2) time and memory: the definition written as a matrix.
 ///
 /// # Errors
 ///
@@ -27,16 +28,6 @@ pub fn toeplitz<S: StateSpace>(
     u: &[S::Scalar],
     x0: Option<&[S::Element]>,
 ) -> Result<Response<S>, Error> {
-    let x0 = initial_state(ssm, x0)?;
-    let matrix = toeplitz_matrix(&ssm.kernel(u.len()), ssm.feedthrough(), u.len());
-    let from_input = matrix.apply(u)?;
-    let from_state = ssm.state_to_output(&x0, u.len());
-    Ok(Response {
-        output: from_input
-            .iter()
-            .zip(from_state)
-            .map(|(&y, s)| y + s)
-            .collect(),
-        state: add_states(&ssm.advance(&x0, u.len()), &ssm.input_to_state(u)),
-    })
+    let matrix = toeplitz_matrix(&ssm.kernel(u.len()), S::Scalar::ZERO, u.len());
+    finish_convolution(ssm, matrix.apply(u)?, u, x0)
 }

@@ -1,6 +1,6 @@
 //! The words: ids, names, the chapter's table.
 
-use hungry_hippos::oracle::mutants::{Mutant, STAGES, WITHOUT_SWITCH};
+use hungry_hippos::oracle::mutants::{GradientMutant, Mutant, STAGES, WITHOUT_SWITCH};
 use std::collections::BTreeSet;
 
 #[test]
@@ -9,7 +9,8 @@ fn every_entry_has_a_switch_or_a_reason() {
     let reasons = WITHOUT_SWITCH.iter().map(|(id, ..)| *id);
     let mut entries = BTreeSet::new();
     let mut ids = BTreeSet::new();
-    for id in switched.chain(reasons) {
+    let backward = GradientMutant::ALL.iter().map(|m| m.id());
+    for id in switched.chain(backward).chain(reasons) {
         assert!(ids.insert(id), "{id} twice");
         let digits = id.strip_prefix('M').expect("starts with M");
         let entry: String = digits.chars().take_while(char::is_ascii_digit).collect();
@@ -40,6 +41,15 @@ fn names_and_words_are_there() {
         assert_eq!(Mutant::find(m.id()), Some(m));
         assert_eq!(Mutant::find(m.name()), Some(m));
     }
+    for m in GradientMutant::ALL {
+        assert!(names.insert(m.name()), "{} twice", m.name());
+        assert!(m.first_stage().starts_with("grad."), "{}", m.id());
+        for text in [m.evidence(), m.advice(), m.looks()] {
+            assert!(!text.is_empty() && !text.contains('\n'), "{}", m.id());
+        }
+        assert_eq!(GradientMutant::find(m.id()), Some(m));
+        assert_eq!(GradientMutant::find(m.name()), Some(m));
+    }
     assert_eq!(Mutant::find("M07"), None);
 }
 
@@ -47,21 +57,25 @@ fn names_and_words_are_there() {
 #[test]
 fn the_chapter_has_the_table() {
     let chapter = include_str!("../../docs/12-mutants.md");
-    let rows: Vec<String> = Mutant::ALL
-        .iter()
-        .map(|m| {
+    macro_rules! row {
+        ($m:ident) => {
             format!(
                 "| {} | `{}` | `{}` | {} | {} | {} |",
-                m.id(),
-                m.name(),
-                m.formula()
+                $m.id(),
+                $m.name(),
+                $m.formula()
                     .replace('|', "\\|")
                     .replace(" instead of ", "` instead of `"),
-                m.evidence(),
-                m.first_stage(),
-                m.looks().replace('|', "\\|"),
+                $m.evidence(),
+                $m.first_stage(),
+                $m.looks().replace('|', "\\|"),
             )
-        })
+        };
+    }
+    let rows: Vec<String> = Mutant::ALL
+        .iter()
+        .map(|m| row!(m))
+        .chain(GradientMutant::ALL.iter().map(|m| row!(m)))
         .chain(
             WITHOUT_SWITCH
                 .iter()

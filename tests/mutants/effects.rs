@@ -5,7 +5,9 @@ use crate::layers::{PLAIN, SHAPES, Shape};
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::mutants::{Mutant, STAGES, applies, default_chunk_len};
+use hungry_hippos::oracle::mutants::{
+    Mutant, STAGES, applies, default_chunk_len, mutated_forward_in_chunks,
+};
 use hungry_hippos::oracle::named_stages;
 use std::collections::BTreeSet;
 
@@ -297,4 +299,33 @@ fn outputs_in_common() {
         assert!(silent.iter().all(states_only), "{name}: {silent:?}");
         assert!(silent.len() >= 6, "{name}: {silent:?}");
     }
+}
+
+/// What a causal mutant makes of the first tokens is what it makes of them on their own, bit for
+/// bit; and those that are not causal show that they are not.
+#[test]
+fn causal_mutants_do_not_look_ahead() {
+    let s = random(PLAIN, 11);
+    let (len, short) = (s.len(), s.len() / 2);
+    let d = s.p.config().d_model;
+    let kept = (0..s.batch()).flat_map(|b| &s.input.data()[b * len * d..][..short * d]);
+    let input = Tensor::new([s.batch(), short, d], kept.copied().collect()).expect("fits");
+    let mut looking_ahead = 0;
+    for mutant in Mutant::ALL {
+        let run = |input| mutated_forward_in_chunks(&s.p, input, None, &[mutant], 3).expect("runs");
+        let (whole, beginning) = (run(&s.input), run(&input));
+        // Of `output` (batch, len, d) the first tokens stand together.
+        let (whole, beginning) = (stage(&whole, "output"), stage(&beginning, "output"));
+        let same = (0..s.batch()).all(|b| {
+            let first = &whole.data()[b * len * d..][..short * d];
+            first == &beginning.data()[b * short * d..][..short * d]
+        });
+        if mutant.is_causal() {
+            assert!(same, "{}", mutant.id());
+        } else {
+            looking_ahead += usize::from(!same);
+        }
+    }
+    // The others do, but for those that a short window hides here.
+    assert!(looking_ahead >= 12, "{looking_ahead}");
 }

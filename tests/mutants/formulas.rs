@@ -100,6 +100,15 @@ fn choices() {
         35,
     );
     chosen(&relu, RealDecodeExp, |c| c.real_type = RealType::Exp);
+    // The offset is in no other real_type; without it relu is none of a number cut at zero.
+    let p = relu.with(
+        |c| c.real_type = RealType::None,
+        |n| {
+            let stored = relu.p.get(n).iter().map(|x| x.max(0.0));
+            (n == Name::InvAReal).then(|| stored.collect())
+        },
+    );
+    assert_stages(&relu, ReluWithoutOffset, &reference(&p, &relu), &[]);
     let fused = random(
         Shape {
             head_dim: 2,

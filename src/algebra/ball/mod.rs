@@ -5,7 +5,7 @@ pub(super) mod bound;
 mod constants;
 mod decide;
 mod disc;
-mod eft;
+pub(super) mod eft;
 mod elementary;
 mod expansion;
 mod interval;

@@ -140,7 +140,7 @@ fn text(report: &Report) -> String {
         text.push_str(if diagnosis.pairs_tried {
             "no known mistake, and no pair of them, reproduces these stages\n"
         } else {
-            "no known mistake reproduces these stages (pairs are not tried on a layer of this size)\n"
+            "no known mistake reproduces these stages (not every pair of them was tried)\n"
         });
     }
     for (place, suspect) in diagnosis.suspects.iter().enumerate().take(5) {
@@ -149,14 +149,11 @@ fn text(report: &Report) -> String {
         } else {
             "also by"
         };
-        for mutant in &suspect.mutants {
+        for known in suspect.mistakes() {
             let _ = writeln!(
                 text,
                 "{intro} {} {}: {}\n  fix: {}",
-                mutant.id(),
-                mutant.name(),
-                mutant.formula(),
-                mutant.advice()
+                known.id, known.name, known.formula, known.advice
             );
         }
     }
@@ -219,15 +216,15 @@ fn json(report: &Report) -> String {
                 .iter()
                 .map(|suspect| {
                     let mutants: Vec<String> = suspect
-                        .mutants
+                        .mistakes()
                         .iter()
-                        .map(|mutant| {
+                        .map(|known| {
                             format!(
                                 "{{\"id\":{},\"name\":{},\"formula\":{},\"fix\":{}}}",
-                                quoted(mutant.id()),
-                                quoted(mutant.name()),
-                                quoted(&mutant.formula()),
-                                quoted(mutant.advice())
+                                quoted(known.id),
+                                quoted(known.name),
+                                quoted(&known.formula),
+                                quoted(known.advice)
                             )
                         })
                         .collect();

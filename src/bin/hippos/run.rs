@@ -185,7 +185,10 @@ impl Fast {
         }
         let level = match args.value("--level") {
             None => Level::detect(),
-            Some(name) => name.to_string_lossy().parse()?,
+            Some(name) => {
+                let level = name.to_string_lossy().parse();
+                level.map_err(|e: hungry_hippos::Error| Failure(format!("--level: {e}")))?
+            }
         };
         Ok(Some(Self { level, threads }))
     }
@@ -373,7 +376,7 @@ fn units_in_the_last_place(case: &Case, name: &str, certified: &Tensor<f64>) -> 
 }
 
 /// The largest magnitude; NaN if there is one.
-fn largest(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(
         0.0,
         |largest, x| {

@@ -3,13 +3,14 @@
 mod candidate;
 mod diagnosis;
 mod pattern;
+mod search;
 
 pub use candidate::{Candidate, CandidateStage};
-pub use diagnosis::{Diagnosis, Suspect};
+pub use diagnosis::{Diagnosis, KnownMistake, Suspect};
 
 use super::golden::Golden;
 use super::tolerance::{Format, error_scales};
-use crate::algebra::{Probable, Worst};
+use crate::algebra::ErrorBound;
 use crate::error::Error;
 use crate::h3::Name;
 use crate::tensor::Tensor;
@@ -96,36 +97,116 @@ impl Compared<'_> {
     /// stage where the mistake makes it larger, and relative to their own size no less than the
     /// stage's tolerance is to its largest value.
     fn worst_against(&self, truth: &[f64], mutated: bool) -> (f64, usize) {
-        let largest = |x: &[f64]| x.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-        let (size, own_size) = (largest(self.golden.data()), largest(truth));
-        let (grown, relative) = match mutated && size > 0.0 {
-            true => ((own_size / size).max(1.0), largest(&self.bounds) / size),
-            false => (1.0, 0.0),
+        let leeway = match mutated {
+            true => self.leeway(largest(truth)),
+            false => Leeway::NONE,
         };
         let errors = truth.iter().zip(self.candidate.data()).zip(&self.bounds);
         let mut worst = (0.0, 0);
-        for (at, ((truth, candidate), bound)) in errors.enumerate() {
-            let error = (truth - candidate).abs();
-            let allowed = bound * grown + relative * truth.abs();
-            let fraction = if error > 0.0 && allowed > 0.0 {
-                error / allowed
-            } else if error > 0.0 {
-                f64::INFINITY
-            } else {
-                0.0
-            };
-            // No number is the worst there is.
-            let fraction = if fraction.is_nan() || error.is_nan() {
-                f64::INFINITY
-            } else {
-                fraction
-            };
+        for (at, ((&truth, &candidate), &bound)) in errors.enumerate() {
+            let fraction = leeway.fraction(truth, candidate, bound);
             if fraction > worst.0 {
                 worst = (fraction, at);
             }
         }
         worst
     }
+
+    /// Whether values are outside the tolerance of the golden ones.
+    fn differs(&self, values: &[f64]) -> bool {
+        let pairs = values.iter().zip(self.golden.data()).zip(&self.bounds);
+        let mut pairs = pairs.map(|((x, golden), bound)| (x - golden).abs() > *bound);
+        pairs.any(|differs| differs)
+    }
+
+    /// The tolerance of mutated values, of this largest one.
+    fn leeway(&self, own_size: f64) -> Leeway {
+        let size = largest(self.golden.data());
+        if size <= 0.0 {
+            return Leeway::NONE;
+        }
+        Leeway {
+            grown: (own_size / size).max(1.0),
+            relative: largest(&self.bounds) / size,
+        }
+    }
+
+    /// This stage among those of a run.
+    fn of<'s>(&self, stages: &'s [(&str, Tensor<f64>)]) -> Option<&'s Tensor<f64>> {
+        let stage = stages.iter().find(|(name, _)| *name == self.name);
+        stage.map(|(_, values)| values)
+    }
+
+    /// How far the candidate is from mutated values of its first time steps alone, as
+    /// [`worst_against`](Self::worst_against); `None` for what has no time steps. What the mutant
+    /// makes of the rest is not known: as the candidate's, if it is the right one.
+    fn worst_beginning(&self, mutated: &Tensor<f64>) -> Option<f64> {
+        let leeway = self.leeway(largest(self.candidate.data()));
+        self.beginning(mutated, self.candidate, leeway, usize::MAX)
+    }
+
+    /// How far the golden values are from mutated ones of at most `steps` first time steps.
+    fn golden_beginning(&self, mutated: &Tensor<f64>, steps: usize) -> Option<f64> {
+        self.beginning(mutated, self.golden, Leeway::NONE, steps)
+    }
+
+    fn beginning(
+        &self,
+        mutated: &Tensor<f64>,
+        whole: &Tensor<f64>,
+        leeway: Leeway,
+        steps: usize,
+    ) -> Option<f64> {
+        let short = pattern::Series::over_time(self.name, mutated.shape())?;
+        let long = pattern::Series::over_time(self.name, whole.shape())?;
+        if short.count != long.count {
+            return Some(f64::INFINITY);
+        }
+        let mut worst = 0.0;
+        for s in 0..short.count {
+            for t in 0..short.len.min(long.len).min(steps) {
+                let at = long.place(s, t);
+                let truth = mutated.data()[short.place(s, t)];
+                let fraction = leeway.fraction(truth, whole.data()[at], self.bounds[at]);
+                worst = f64::max(worst, fraction);
+            }
+        }
+        Some(worst)
+    }
+}
+
+/// By how much the tolerance of a mutated stage is wider than the golden one's.
+#[derive(Clone, Copy)]
+struct Leeway {
+    grown: f64,
+    relative: f64,
+}
+
+impl Leeway {
+    const NONE: Self = Self {
+        grown: 1.0,
+        relative: 0.0,
+    };
+
+    /// The distance as a fraction of the tolerance; infinite for what is no number.
+    fn fraction(self, truth: f64, candidate: f64, bound: f64) -> f64 {
+        let error = (truth - candidate).abs();
+        let allowed = bound * self.grown + self.relative * truth.abs();
+        let fraction = match error > 0.0 {
+            true if allowed > 0.0 => error / allowed,
+            true => f64::INFINITY,
+            false => 0.0,
+        };
+        match fraction.is_nan() || error.is_nan() {
+            true => f64::INFINITY,
+            false => fraction,
+        }
+    }
+}
+
+/// The largest magnitude.
+fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |m: f64, x| m.max(x.abs()))
 }
 
 /// Checks a candidate's stages against a golden file at a format.
@@ -138,11 +219,7 @@ impl Compared<'_> {
 /// If the candidate cannot be judged: see [`Candidate::read`].
 pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<Report, Error> {
     let uniform = format.projection_unit_roundoff() <= format.unit_roundoff();
-    let own_scales = match uniform {
-        true => None,
-        false => Some(error_scales::<Worst>(golden.case(), format)?),
-    };
-    let probable_scales = error_scales::<Probable>(golden.case(), format)?;
+    let scales = error_scales(golden.case(), format)?;
     let underflow = underflow(golden, format);
     let mut compared = Vec::new();
     let mut stages = Vec::new();
@@ -150,11 +227,12 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
         let Some(found) = candidate.stage(&stage.name) else {
             continue;
         };
-        let scale_of = |scales: &[(String, Tensor<f64>)]| {
-            let own = scales.iter().find(|(name, _)| *name == stage.name);
-            own.map(|(_, scale)| scale.data().to_vec())
+        let scales = scales.iter().find(|(name, _)| *name == stage.name);
+        let scale_of = |part: fn(&ErrorBound) -> f64| -> Option<Vec<f64>> {
+            scales.map(|(_, scales)| scales.data().iter().map(part).collect())
         };
-        // Gradients have no analysis in two formats; the coarser one throughout bounds it.
+        // In one format the golden file's own scale decides. Gradients have no analysis in two; the
+        // coarser one throughout bounds it.
         let ratio = format.projection_unit_roundoff() / format.unit_roundoff();
         let coarser = || {
             stage
@@ -164,10 +242,10 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
                 .map(|scale| scale * ratio)
                 .collect()
         };
-        let scale = own_scales
-            .as_deref()
-            .and_then(scale_of)
-            .unwrap_or_else(coarser);
+        let scale = match uniform {
+            true => stage.scale.data().to_vec(),
+            false => scale_of(|scale| scale.worst).unwrap_or_else(coarser),
+        };
         let bounds = |scale: &[f64]| -> Vec<f64> {
             let pairs = scale.iter().zip(stage.values.data());
             pairs
@@ -183,7 +261,7 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
             candidate: &found.values,
             bounds: bounds(scale),
         };
-        let probable = scale_of(&probable_scales)
+        let probable = scale_of(|scale| scale.probable)
             .map(|scale| with(&scale).worst_against(stage.values.data(), false).0);
         let this = with(&scale);
         let (worst, at) = this.worst_against(stage.values.data(), false);

@@ -2,38 +2,67 @@
 
 use super::Compared;
 
-/// A stage as series over time: how many, how long, and how to read them.
-struct Series {
-    count: usize,
-    len: usize,
-    /// How many series lie side by side at each step, when time is not the last axis.
+/// A stage as series along one of its axes: how many, how long, and how to read them.
+pub(super) struct Series {
+    pub(super) count: usize,
+    pub(super) len: usize,
+    /// How many series lie side by side at each step, when the axis is not the last one.
     inner: usize,
+    /// What a step along the axis is.
+    pub(super) step: &'static str,
 }
 
+/// A step along the time axis.
+const TIME: &str = "time step";
+
 impl Series {
-    fn of(compared: &Compared<'_>) -> Option<Self> {
-        let shape = compared.golden.shape();
-        match (compared.name, shape) {
-            ("gated" | "output" | "grad.input", &[batch, len, d]) => Some(Self {
-                count: batch * d,
-                len,
-                inner: d,
-            }),
-            ("q" | "k" | "v" | "shift_k" | "kv" | "ssm_out" | "shift_kernel" | "ssm_kernel", _) => {
-                let len = shape.last().copied().unwrap_or(1);
-                let count = shape.iter().rev().skip(1).product();
-                Some(Self {
-                    count,
-                    len,
-                    inner: 1,
-                })
-            }
-            _ => None,
+    /// Along the axis `axis`.
+    fn along(shape: &[usize], axis: usize, step: &'static str) -> Self {
+        let len = shape.get(axis).copied().unwrap_or(1);
+        let inner = shape.iter().skip(axis + 1).product();
+        let outer: usize = shape.iter().take(axis).product();
+        Self {
+            count: outer * inner,
+            len,
+            inner,
+            step,
         }
     }
 
-    /// The place of series `s` at time `t`.
-    fn place(&self, s: usize, t: usize) -> usize {
+    fn of(name: &str, shape: &[usize]) -> Option<Self> {
+        let last = shape.len().saturating_sub(1);
+        let name = name.strip_prefix("grad.").unwrap_or(name);
+        Some(match name {
+            "gated" | "output" | "input" => Self::along(shape, 1, TIME),
+            "q" | "k" | "v" | "shift_k" | "kv" | "ssm_out" | "shift_kernel" | "ssm_kernel" => {
+                Self::along(shape, last, TIME)
+            }
+            "chunk_states_k" | "chunk_states" => Self::along(shape, 0, "chunk"),
+            "final_state_k"
+            | "initial_state_k"
+            | "ssm_k_kernel.kernel.B"
+            | "ssm_k_kernel.kernel.C" => Self::along(shape, last, "tap"),
+            // Real and imaginary parts are the last axis.
+            "final_state" | "initial_state" | "kernel.kernel.B" | "kernel.kernel.C" => {
+                Self::along(shape, last.saturating_sub(1), "mode")
+            }
+            "kernel.kernel.inv_A_real" | "kernel.kernel.A_imag" => Self::along(shape, last, "mode"),
+            "kernel.kernel.log_dt" | "D" => Self::along(shape, last, "head"),
+            "ssm_k_D" => Self::along(shape, last, "channel"),
+            name if name.ends_with(".weight") => Self::along(shape, last, "column"),
+            name if name.ends_with(".bias") => Self::along(shape, last, "channel"),
+            _ => return None,
+        })
+    }
+
+    /// Only if the axis is time and what it holds at a time depends on the past alone.
+    pub(super) fn over_time(name: &str, shape: &[usize]) -> Option<Self> {
+        let forward = !name.starts_with("grad.");
+        Self::of(name, shape).filter(|series| forward && series.step == TIME)
+    }
+
+    /// The place of step `t` in series `s`.
+    pub(super) fn place(&self, s: usize, t: usize) -> usize {
         let (outer, inner) = (s / self.inner, s % self.inner);
         (outer * self.len + t) * self.inner + inner
     }
@@ -47,7 +76,7 @@ fn wrong(compared: &Compared<'_>, at: usize, truth: f64) -> bool {
 /// The first time step at which any series is outside its tolerance, if time is an axis and it is
 /// not the first step.
 pub(super) fn first_wrong_token(compared: &Compared<'_>) -> Option<usize> {
-    let series = Series::of(compared)?;
+    let series = Series::over_time(compared.name, compared.golden.shape())?;
     let golden = compared.golden.data();
     let first = (0..series.len).find(|&t| {
         (0..series.count).any(|s| {
@@ -94,7 +123,7 @@ fn factor(compared: &Compared<'_>) -> Option<String> {
 
 /// Every series moved along time by a few places.
 fn shifted(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared)?;
+    let series = Series::of(compared.name, compared.golden.shape())?;
     let golden = compared.golden.data();
     for places in 1..=4usize.min(series.len.saturating_sub(3)) {
         for late in [true, false] {
@@ -110,7 +139,10 @@ fn shifted(compared: &Compared<'_>) -> Option<String> {
             });
             if fits {
                 let way = if late { "late" } else { "early" };
-                return Some(format!("the golden stage {places} time step(s) {way}"));
+                return Some(format!(
+                    "the golden stage {places} {}(s) {way}",
+                    series.step
+                ));
             }
         }
     }
@@ -119,7 +151,7 @@ fn shifted(compared: &Compared<'_>) -> Option<String> {
 
 /// Every series back to front.
 fn reversed(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared)?;
+    let series = Series::of(compared.name, compared.golden.shape())?;
     let golden = compared.golden.data();
     let fits = series.len > 2
         && (0..series.count).all(|s| {
@@ -129,12 +161,15 @@ fn reversed(compared: &Compared<'_>) -> Option<String> {
                 (compared.candidate.data()[at] - golden[truth]).abs() <= bound
             })
         });
-    fits.then(|| "the golden stage reversed in time".into())
+    fits.then(|| match series.step {
+        TIME => "the golden stage reversed in time".into(),
+        step => format!("the golden stage with its {step}s in reverse"),
+    })
 }
 
 /// The series in another order.
 fn permuted(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared)?;
+    let series = Series::of(compared.name, compared.golden.shape())?;
     if series.count > 4096 {
         return None;
     }
@@ -166,7 +201,7 @@ fn permuted(compared: &Compared<'_>) -> Option<String> {
 
 /// Some series wrong and the others right.
 fn some_series(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared)?;
+    let series = Series::of(compared.name, compared.golden.shape())?;
     let golden = compared.golden.data();
     let bad: Vec<usize> = (0..series.count)
         .filter(|&s| {
@@ -191,7 +226,7 @@ fn some_series(compared: &Compared<'_>) -> Option<String> {
 
 /// Right up to some token and wrong from there on, or wrong at the starts of chunks.
 fn from_some_token(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared)?;
+    let series = Series::of(compared.name, compared.golden.shape())?;
     let golden = compared.golden.data();
     let bad: Vec<bool> = (0..series.len)
         .map(|t| {
@@ -201,6 +236,7 @@ fn from_some_token(compared: &Compared<'_>) -> Option<String> {
             })
         })
         .collect();
+    let step = series.step;
     let first = bad.iter().position(|&b| b)?;
     let last = bad.iter().rposition(|&b| b)?;
     // Runs of wrong tokens that begin at multiples of one length: a carry lost between chunks.
@@ -209,17 +245,17 @@ fn from_some_token(compared: &Compared<'_>) -> Option<String> {
         .collect();
     if starts.len() > 1 && first > 0 && starts.iter().all(|t| t.is_multiple_of(first)) {
         return Some(format!(
-            "wrong after every multiple of {first} time steps: what is carried between chunks"
+            "wrong after every multiple of {first} {step}s: what is carried between chunks"
         ));
     }
     if first > 0 {
         return Some(format!(
-            "right up to time step {}, wrong from {first} on",
+            "right up to {step} {}, wrong from {first} on",
             first - 1
         ));
     }
     (last + 1 < series.len)
-        .then(|| format!("wrong up to time step {last}, right from {} on", last + 1))
+        .then(|| format!("wrong up to {step} {last}, right from {} on", last + 1))
 }
 
 fn scattered(compared: &Compared<'_>) -> String {

@@ -7,7 +7,7 @@ use super::passing::{Model, Passing};
 use super::shift;
 use super::switches::Switches;
 use crate::algebra::{Rng, Sample};
-use crate::h3::{Name, Parameters};
+use crate::h3::{Name, Parameters, RealType};
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 use num_complex::Complex;
@@ -141,6 +141,9 @@ impl Facts<'_> {
             }
             RealDecodeNone | RealDecodeSoftplus | RealDecodeExp => {
                 other_real_type(self.mutant, config) && self.diagonal_models_differ()
+            }
+            ReluWithoutOffset => {
+                config.real_type == RealType::Relu && self.diagonal_models_differ()
             }
             EulerB
             | MissingBilinearDenominator

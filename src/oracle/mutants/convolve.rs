@@ -162,24 +162,31 @@ fn resample(y: &[f64], len: usize) -> Result<Vec<f64>, Error> {
             .ok_or_else(|| Error::unsupported(format!("no roots of unity of order {n}")))
     };
     let (long_roots, short_roots) = (roots(n)?, roots(short)?);
+    // The root of exponent (i k) mod n, for i = 0, 1, ...: an index that grows by k.
+    let turned = |at: &mut usize, k: usize, n: usize| {
+        let now = *at;
+        *at += k;
+        if *at >= n {
+            *at -= n;
+        }
+        now
+    };
     let bins: Vec<Complex<f64>> = (0..=short / 2)
         .map(|k| {
-            y.iter()
-                .enumerate()
-                .fold(Complex::new(0.0, 0.0), |sum, (j, &y)| {
-                    sum + long_roots[(j * k) % n].conj() * y
-                })
+            let mut at = 0;
+            y.iter().fold(Complex::new(0.0, 0.0), |sum, &y| {
+                sum + long_roots[turned(&mut at, k, n)].conj() * y
+            })
         })
         .collect();
-    Ok((0..len)
-        .map(|i| {
-            let sum = bins.iter().enumerate().fold(0.0, |sum, (k, bin)| {
-                let term = (bin * short_roots[(i * k) % short]).re;
-                // Bins 0 and short/2 have no mirror image.
-                let weight = if k == 0 || k == short / 2 { 1.0 } else { 2.0 };
-                sum + weight * term
-            });
-            sum / short as f64
-        })
-        .collect())
+    let mut resampled = vec![0.0; len];
+    for (k, bin) in bins.iter().enumerate() {
+        // Bins 0 and short/2 have no mirror image.
+        let weight = if k == 0 || k == short / 2 { 1.0 } else { 2.0 };
+        let mut at = 0;
+        for y in &mut resampled {
+            *y += weight * (bin * short_roots[turned(&mut at, k, short)]).re;
+        }
+    }
+    Ok(resampled.into_iter().map(|y| y / short as f64).collect())
 }

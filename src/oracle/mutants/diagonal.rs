@@ -5,7 +5,7 @@ use super::Mutant::{
     ConjC, DTwice, DecodeBf16, DtExpExp, DtRaw, DtSoftplus, EulerB, ExpImag, Factor4, ImagDropped,
     KernelAdvance, KernelBf16, KernelDelay, MagnitudeOnly, MissingBilinearDenominator, NoFactor2,
     RealBeforePower, RealDecodeExp, RealDecodeNone, RealDecodePositive, RealDecodeSoftplus,
-    ScanOperands, ScanUnderflow, StateBf16, Undiscretised, ZohForBilinear,
+    ReluWithoutOffset, ScanOperands, ScanUnderflow, StateBf16, Undiscretised, ZohForBilinear,
 };
 use super::activation::{bf16, softplus};
 use super::evaluate::Run;
@@ -107,6 +107,9 @@ fn lambda(p: &Parameters<f64>, on: Switches<'_>) -> Result<Vec<Complex<f64>>, Er
     for z in &mut lambda {
         if on.on(RealDecodePositive) {
             z.re = -z.re; // M47b: the minus sign forgotten
+        }
+        if on.on(ReluWithoutOffset) && p.config().real_type == RealType::Relu {
+            z.re += 1e-4; // M47e
         }
         if on.on(ExpImag) {
             z.im = z.im.exp(); // M46

@@ -6,6 +6,7 @@ mod catalogue;
 mod convolve;
 mod diagonal;
 mod evaluate;
+mod gradients;
 mod passing;
 mod shift;
 mod switches;
@@ -13,8 +14,9 @@ mod wiring;
 
 pub use applies::{applies, applies_in_chunks};
 pub use evaluate::{default_chunk_len, mutated_forward, mutated_forward_in_chunks};
+pub use gradients::{GradientMutant, mutated_gradients};
 
-use catalogue::{Row, TABLE};
+use catalogue::{TABLE, Words};
 
 /// The stages of a case file, in the order in which they are computed and compared.
 pub const STAGES: [&str; 12] = [
@@ -100,7 +102,7 @@ mutants! {
     ConjC "M45a" ConjB "M45b" ConjA "M45c"
     ExpImag "M46"
     RealDecodeNone "M47a" RealDecodePositive "M47b" RealDecodeSoftplus "M47c"
-    RealDecodeExp "M47d"
+    RealDecodeExp "M47d" ReluWithoutOffset "M47e"
     DtSoftplus "M48a" DtRaw "M48b" DtExpExp "M48c"
     Undiscretised "M49"
     KernelDelay "M50a" KernelAdvance "M50b"
@@ -125,64 +127,15 @@ mutants! {
 }
 
 impl Mutant {
-    fn row(self) -> &'static Row {
-        &TABLE[self as usize]
-    }
-
-    /// The entry of the catalogue, `"M01a"`: a letter tells the variants of one entry apart.
-    #[must_use]
-    pub fn id(self) -> &'static str {
-        self.row().id
-    }
-
-    /// A short name in snake case, `"circular_fft"`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.row().name
-    }
-
-    /// What is computed, and what should be, in one line.
-    #[must_use]
-    pub fn formula(self) -> String {
-        format!("{} instead of {}", self.row().wrong, self.row().right)
-    }
-
-    /// Where it was seen: an issue thread, the official code, an independent port; or
-    /// `"plausible"`.
-    #[must_use]
-    pub fn evidence(self) -> &'static str {
-        self.row().evidence
-    }
-
-    /// The fix, for the author of a port.
-    #[must_use]
-    pub fn advice(self) -> &'static str {
-        self.row().advice
-    }
-
-    /// The first of [`STAGES`] that can differ; none before it ever does.
-    #[must_use]
-    pub fn first_stage(self) -> &'static str {
-        self.row().first
-    }
-
-    /// What the error looks like in a comparison.
-    #[must_use]
-    pub fn looks(self) -> &'static str {
-        self.row().looks
-    }
-
-    /// The mutant of this id (`"M01a"`) or name (`"circular_fft"`).
-    #[must_use]
-    pub fn find(id_or_name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|m| m.id() == id_or_name || m.name() == id_or_name)
+    fn words(self) -> &'static Words {
+        &TABLE[self as usize].words
     }
 }
 
+catalogue::accessors!(Mutant);
+
 /// The entries of the catalogue without a switch here, and why.
-pub const WITHOUT_SWITCH: [(&str, &str, &str); 10] = [
+pub const WITHOUT_SWITCH: [(&str, &str, &str); 5] = [
     (
         "M07",
         "bidir_lag",
@@ -209,15 +162,6 @@ pub const WITHOUT_SWITCH: [(&str, &str, &str); 10] = [
         "head_state_batch",
         "states of another shape: it raises, or is refused by its shape",
     ),
-    ("M71", "dk_time_or_length", "shows in gradients only"),
-    ("M72", "complex_grad_conj", "shows in gradients only"),
-    ("M73", "half_grad", "shows in gradients only"),
-    (
-        "M74",
-        "untrained_or_trained",
-        "shows in which gradients exist, not in what they are",
-    ),
-    ("M75", "state_grad_bf16", "shows in gradients only"),
 ];
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use super::Mutant::{
     GeluShift, GeluTanhShift, LMaxCut, LongKernelAlias, NoShiftD, PadInState, ShiftAdvanced,
-    ShiftConjOnC, ShiftConvNotCorr, ShiftDelayed, ShiftFeatureAxis, ShiftFftN, ShiftIsDecay,
-    ShiftLenAlias, ShiftLenUncut, ShiftStateFromShiftK, ShiftStepReadsBefore, ShiftStepRolledBack,
-    ShiftStepTransposed, ShiftTapsReversed, ShiftUnitDelay, SiluShift,
+    ShiftConjOnC, ShiftConvNotCorr, ShiftCyclicTime, ShiftDelayed, ShiftFeatureAxis, ShiftFftN,
+    ShiftIsDecay, ShiftLenAlias, ShiftLenUncut, ShiftStateFromShiftK, ShiftStepReadsBefore,
+    ShiftStepRolledBack, ShiftStepTransposed, ShiftTapsReversed, ShiftUnitDelay, SiluShift,
 };
 use super::activation::activate;
 use super::convolve::Convolution;
@@ -63,7 +63,7 @@ impl ShiftModel {
             kernel.resize(m.max(2), 0.0);
             kernel
         } else {
-            self.over_the_state_axis(on)
+            self.over_the_state_axis(on, len)
         };
         if on.on(ShiftTapsReversed) {
             kernel[..m].reverse(); // M10
@@ -77,8 +77,8 @@ impl ShiftModel {
         kernel
     }
 
-    /// `irfft(conj(B_f) C_f)`, as the sum it is.
-    fn over_the_state_axis(&self, on: Switches<'_>) -> Vec<f64> {
+    /// `irfft(conj(B_f) C_f)`, as the sum it is; no more taps than inputs of `len` can meet.
+    fn over_the_state_axis(&self, on: Switches<'_>, len: usize) -> Vec<f64> {
         let m = self.b.len();
         // M13: an FFT of m points instead of 2 m.
         let n = if on.on(ShiftFftN) { m } else { 2 * m };
@@ -90,6 +90,12 @@ impl ShiftModel {
         };
         // M14b: all n points instead of the first m.
         let count = if on.on(ShiftLenUncut) { n } else { m };
+        // M10, M15, M16: the last tap at the first time steps.
+        let late = [ShiftTapsReversed, ShiftCyclicTime, ShiftFeatureAxis];
+        let count = match on.any(&late) {
+            true => count,
+            false => count.min(2 * len + 2),
+        };
         (0..count)
             .map(|t| {
                 b.iter().enumerate().fold(0.0, |sum, (i, &b)| {
@@ -99,7 +105,9 @@ impl ShiftModel {
                     } else {
                         i + t
                     };
-                    sum + b * c.get(place % n).copied().unwrap_or(0.0)
+                    // Both are below 2 n.
+                    let place = if place < n { place } else { place - n };
+                    sum + b * c.get(place).copied().unwrap_or(0.0)
                 })
             })
             .collect()

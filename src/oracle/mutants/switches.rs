@@ -43,6 +43,29 @@ impl Mutant {
         )
     }
 
+    /// Whether what the mistake makes of the first tokens depends on those alone: not where a
+    /// transform's length is the sequence's, or taps are read back to front.
+    #[must_use]
+    pub fn is_causal(self) -> bool {
+        !matches!(
+            self,
+            Self::CircularFft
+                | Self::CircularFftLong
+                | Self::LongKernelAlias
+                | Self::FftConj
+                | Self::FftConjLong
+                | Self::FftConjShift
+                | Self::ConvNoFlip
+                | Self::NormTwiceLong
+                | Self::NormNeverLong
+                | Self::NormTwiceShift
+                | Self::NormNeverShift
+                | Self::IrfftOddN
+                | Self::ShiftLenAlias
+                | Self::ShiftCyclicTime
+        )
+    }
+
     /// Whether the mistake sits in the diagonal model's recurrence, which then takes the place of
     /// its convolution.
     pub(super) fn steps_diagonal(self) -> bool {

@@ -139,6 +139,12 @@ super::rows! {
         seen "plausible (exp is the official default)"
         looks "wrong decay"
         fix "decode inv_A_real as real_type says";
+    ReluWithoutOffset "M47e" "relu_without_offset" at "ssm_kernel"
+        wrong "A_re = -max(inv_A_real, 0) where real_type is relu"
+        right "A_re = -max(inv_A_real, 0) - 1e-4"
+        seen "made by this project's own PyTorch port, see the chapter on golden outputs"
+        looks "the decay too slow by e^{-1e-4 dt t}: next to nothing at first, then all of it"
+        fix "real_type relu has an offset in the official code: subtract 1e-4 once more";
     DtSoftplus "M48a" "dt_softplus" at "ssm_kernel"
         wrong "dt = softplus(log_dt)"
         right "dt = exp(log_dt)"

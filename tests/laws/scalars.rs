@@ -1,4 +1,4 @@
-//! Claim: the scalars obey the laws the forms rest on. Exact ones with `==`.
+//! The scalars.
 
 use hungry_hippos::algebra::{
     ComplexScalar, Field, M61, Matrix, Ring, Rng, RootsOfUnity, Sample, Scalar,

@@ -1,0 +1,45 @@
+//! Any file as a candidate: judged or refused, never a panic; what differs from the golden file
+//! by more than its tolerance never passes.
+#![no_main]
+
+use hungry_hippos::oracle::{Candidate, Case, Format, Golden, check};
+use hungry_hippos::safetensors::SafeTensors;
+use hungry_hippos_fuzz::{Counting, mutate};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use std::path::Path;
+use std::sync::LazyLock;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static GOLDEN: LazyLock<Golden> = LazyLock::new(|| {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/golden/v1/29-one-channel.safetensors"
+    );
+    Golden::open(Path::new(path)).expect("a golden file")
+});
+
+fuzz_mutator!(|data: &mut [u8], len: usize, max_len: usize, seed: u32| {
+    mutate(data, len, max_len, seed)
+});
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(file) = SafeTensors::from_bytes(data.to_vec()) else {
+        return;
+    };
+    let Ok(candidate) = Candidate::read(&file, &GOLDEN) else {
+        return;
+    };
+    let format = candidate.format().unwrap_or(Format::F32);
+    let Ok(report) = check(&GOLDEN, &candidate, format) else {
+        return;
+    };
+    for stage in &report.stages {
+        assert_eq!(stage.pass, stage.worst <= 1.0, "{stage:?}");
+        assert!(!stage.worst.is_nan());
+    }
+    assert_eq!(report.pass(), report.diagnosis.is_none());
+    // A golden file made of the candidate itself is no business of the check, but must not panic.
+    let _ = Case::from_file(file);
+});

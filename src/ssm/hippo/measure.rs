@@ -1,0 +1,132 @@
+//! The measures by name: their models, and the functions their states are coefficients of.
+
+use super::continuous::Continuous;
+use super::fout::fout;
+use super::lagt::{lagt, laguerre};
+use super::legendre::legendre;
+use super::legs::legs;
+use super::legt::{legt, lmu};
+use crate::algebra::{Real, pi};
+use crate::error::Error;
+use crate::ssm::Dense;
+use core::fmt;
+use core::str::FromStr;
+
+/// Which part of the past counts, and how much: the measure of a HiPPO projection, by the official
+/// name (`hippo.py`, `transition`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// `legs`: scaled Legendre. Run as a time-invariant model, as S4 does, it weighs the past by
+    /// `e^{-s}`; the history of a growing window is [`LegsHistory`](super::LegsHistory).
+    LegS,
+    /// `legt`: translated Legendre, a window of length 2.
+    LegT,
+    /// `lmu`: LegT for a window of length 1 in other coordinates.
+    Lmu,
+    /// `lagt`: translated Laguerre.
+    LagT,
+    /// `fout`: truncated Fourier, a window of length 2.
+    FouT,
+}
+
+impl Measure {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::LegS, Self::LegT, Self::Lmu, Self::LagT, Self::FouT];
+
+    /// `A` and `B` for m states, as the official code gives them.
+    ///
+    /// # Errors
+    ///
+    /// If m is odd for [`FouT`](Self::FouT).
+    pub fn model<T: Real>(self, m: usize) -> Result<Continuous<T>, Error> {
+        match self {
+            Self::LegS => Ok(legs(m)),
+            Self::LegT => legt(m),
+            Self::Lmu => Ok(lmu(m)),
+            Self::LagT => lagt(m),
+            Self::FouT => fout(m),
+        }
+    }
+
+    /// How long ago the window begins, if there is one.
+    #[must_use]
+    pub fn window(self) -> Option<i64> {
+        match self {
+            Self::LegS | Self::LagT => None,
+            Self::Lmu => Some(1),
+            Self::LegT | Self::FouT => Some(2),
+        }
+    }
+
+    /// The row that reads the past from a state: `u(t - delay) ~ sum_n row_n x_n`.
+    ///
+    /// # Errors
+    ///
+    /// Never for the scalars of this crate; the recurrences' divisions are passed on.
+    pub fn reading<T: Real>(self, m: usize, delay: T) -> Result<Vec<T>, Error> {
+        let root = |n: usize| T::from_i64(2 * n as i64 + 1).sqrt();
+        let orthonormal = |x: T| -> Result<Vec<T>, Error> {
+            let p = legendre(m, x)?;
+            Ok(p.into_iter()
+                .enumerate()
+                .map(|(n, p)| root(n) * p)
+                .collect())
+        };
+        match self {
+            Self::LegS => {
+                let e = (-delay).exp();
+                orthonormal(e + e - T::ONE)
+            }
+            Self::LegT => orthonormal(T::ONE - delay),
+            Self::Lmu => legendre(m, delay + delay - T::ONE),
+            Self::LagT => {
+                let decay = (delay * T::from_f64(-0.5)).exp();
+                Ok(laguerre(m, delay)?.into_iter().map(|l| decay * l).collect())
+            }
+            Self::FouT => Ok((0..m)
+                .map(|i| {
+                    let (sin, cos) = (pi::<T>() * T::from_i64(i as i64 / 2) * delay).sin_cos();
+                    let root = T::from_i64(super::fout::fout_weight(i)).sqrt();
+                    root * if i % 2 == 0 { cos } else { sin }
+                })
+                .collect()),
+        }
+    }
+
+    /// The discrete model, bilinear with step `dt`, whose output is what the state remembers of the
+    /// input `delay` ago.
+    ///
+    /// # Errors
+    ///
+    /// As [`model`](Self::model).
+    pub fn memory<T: Real>(self, m: usize, dt: T, delay: T) -> Result<Dense<T>, Error> {
+        self.model(m)?.bilinear(dt, self.reading(m, delay)?)
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LegS => "legs",
+            Self::LegT => "legt",
+            Self::Lmu => "lmu",
+            Self::LagT => "lagt",
+            Self::FouT => "fout",
+        })
+    }
+}
+
+impl FromStr for Measure {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let known = Self::ALL.into_iter().find(|m| m.to_string() == name);
+        known.ok_or_else(|| {
+            let names = Self::ALL.map(|m| m.to_string()).join(", ");
+            Error::value(
+                "measure",
+                format!("unknown value {name:?}; expected one of {names}"),
+            )
+        })
+    }
+}

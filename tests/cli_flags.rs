@@ -1,0 +1,378 @@
+//! Claims: every flag of every command refuses every bad value with one line that names it, and
+//! whatever the system does while a file is written, no half of it is left under its name.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// What a flag takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// Nothing.
+    Switch,
+    /// A whole number from 0.
+    Number,
+    /// A whole number from 1.
+    Count,
+    /// One of some names, of which this is one.
+    Choice(&'static str),
+    /// A file to write.
+    Out,
+    /// A folder to write into.
+    Dir,
+    /// A file to read.
+    In,
+}
+
+/// A command that would succeed, and its flags. `CASE`, `OUT` and `DIR` stand for paths.
+struct Usage {
+    command: &'static [&'static str],
+    flags: &'static [(&'static str, Kind)],
+}
+
+const USAGES: &[Usage] = &[
+    Usage {
+        command: &["verify"],
+        flags: &[
+            ("--seed", Kind::Number),
+            ("--trials", Kind::Count),
+            ("--quick", Kind::Switch),
+        ],
+    },
+    Usage {
+        command: &["run", "CASE", "--form", "flashconv"],
+        flags: &[
+            ("--out", Kind::Out),
+            ("--precision", Kind::Choice("f32")),
+            ("--chunk", Kind::Count),
+            ("--grad", Kind::Switch),
+        ],
+    },
+    Usage {
+        command: &["run", "CASE", "--out", "OUT"],
+        flags: &[("--form", Kind::Choice("scan"))],
+    },
+    Usage {
+        command: &["run", "CASE", "--out", "OUT", "--form", "fast"],
+        flags: &[
+            ("--threads", Kind::Count),
+            ("--level", Kind::Choice("baseline")),
+        ],
+    },
+    Usage {
+        command: &["golden"],
+        flags: &[("--seed", Kind::Number), ("--out", Kind::Dir)],
+    },
+    Usage {
+        command: &["golden", "--out", "OUT"],
+        flags: &[("--from", Kind::In)],
+    },
+    Usage {
+        command: &["check", "CASE", "CASE"],
+        flags: &[("--dtype", Kind::Choice("f32")), ("--json", Kind::Switch)],
+    },
+];
+
+/// Values no flag of a kind takes.
+fn bad_values(kind: Kind, folder: &Path) -> Vec<OsString> {
+    let mut values: Vec<OsString> = match kind {
+        Kind::Switch => Vec::new(),
+        Kind::Number | Kind::Count => [
+            "-1",
+            "1.5",
+            "1e3",
+            "0x10",
+            " 1",
+            "one",
+            "NaN",
+            "18446744073709551616",
+            "\u{ff11}",
+            "1\n",
+        ]
+        .map(OsString::from)
+        .into(),
+        Kind::Choice(name) => vec![
+            name.to_uppercase().into(),
+            format!("{name} ").into(),
+            "x\ny".into(),
+        ],
+        Kind::Out => vec![
+            "/".into(),
+            "..".into(),
+            folder.join("no-such-folder").join("out").into(),
+            folder.join("x".repeat(300)).into(),
+        ],
+        Kind::Dir => vec![
+            case().into(),
+            case().join("inside").into(),
+            folder.join("x".repeat(300)).into(),
+        ],
+        Kind::In => vec![folder.join("nowhere").into(), folder.into()],
+    };
+    if kind == Kind::Count {
+        values.push("0".into());
+    }
+    #[cfg(unix)]
+    if !matches!(kind, Kind::Switch | Kind::Out | Kind::Dir) {
+        use std::os::unix::ffi::OsStrExt as _;
+        values.push(OsStr::from_bytes(b"\xff\xfe").to_owned());
+    }
+    values
+}
+
+fn case() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layer-v5-hd4-L1.safetensors")
+}
+
+/// A fresh folder for one test.
+fn folder(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli_flags-{test}"));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("a folder for the test");
+    path
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let mut entries: Vec<_> = entries
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    entries.sort();
+    entries
+}
+
+fn hippos(folder: &Path, args: &[OsString]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .expect("hippos runs")
+}
+
+/// Exit status 2, one line on stderr that holds `names`, nothing on stdout, and no new file.
+fn refused(folder: &Path, args: &[OsString], names: &str) {
+    let before = entries(folder);
+    let output = hippos(folder, args);
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
+    assert!(stderr.starts_with("hippos: "), "{stderr}");
+    assert!(
+        stderr.contains(names),
+        "{args:?}: {names:?} not in {stderr}"
+    );
+    assert!(output.stdout.is_empty(), "{args:?}: nothing on stdout");
+    assert_eq!(entries(folder), before, "{args:?}: no file is left behind");
+}
+
+#[test]
+fn every_flag_refuses_every_bad_value() {
+    let folder = folder("values");
+    for usage in USAGES {
+        let command: Vec<OsString> = usage
+            .command
+            .iter()
+            .map(|&part| match part {
+                "CASE" => case().into(),
+                "OUT" => folder.join("out").into(),
+                part => part.into(),
+            })
+            .collect();
+        let with = |more: &[&OsStr]| -> Vec<OsString> {
+            let more = more.iter().map(|&part| part.to_owned());
+            command.iter().cloned().chain(more).collect()
+        };
+        refused(
+            &folder,
+            &with(&["--no-such-flag".as_ref()]),
+            "--no-such-flag",
+        );
+        refused(
+            &folder,
+            &with(&["stray".as_ref(), "stray".as_ref()]),
+            "stray",
+        );
+        for &(flag, kind) in usage.flags {
+            let flag_os = OsStr::new(flag);
+            if kind == Kind::Switch {
+                refused(&folder, &with(&[flag_os, flag_os]), flag);
+                refused(&folder, &with(&[format!("{flag}=1").as_ref()]), flag);
+                continue;
+            }
+            refused(&folder, &with(&[flag_os]), flag);
+            refused(&folder, &with(&[flag_os, "".as_ref()]), flag);
+            refused(&folder, &with(&[format!("{flag}=").as_ref()]), flag);
+            refused(&folder, &with(&[flag_os, "--help-me".as_ref()]), flag);
+            let once = [flag_os, "1".as_ref(), flag_os, "1".as_ref()];
+            refused(&folder, &with(&once), flag);
+            for value in bad_values(kind, &folder) {
+                // Where a path is at fault, the path is what to name.
+                let names = match kind {
+                    Kind::Out | Kind::Dir | Kind::In => "",
+                    _ => flag,
+                };
+                let mut args = with(&[flag_os, &value]);
+                // What else the command needs, so that nothing but the value is wrong.
+                if usage.command[0] == "golden" && kind == Kind::Number {
+                    args.extend(["--out".into(), folder.join("suite").into()]);
+                }
+                if usage.command[0] == "run"
+                    && kind != Kind::Out
+                    && !usage.command.contains(&"--out")
+                {
+                    args.extend(["--out".into(), folder.join("out").into()]);
+                }
+                refused(&folder, &args, names);
+            }
+        }
+    }
+}
+
+#[test]
+fn flags_that_contradict_each_other() {
+    let folder = folder("contradictions");
+    let case = case();
+    let case = case.to_str().expect("UTF-8");
+    for (args, names) in [
+        (vec!["verify", "--quick", "--trials", "3"], "--quick"),
+        (
+            vec!["golden", "--from", case, "--out", "out", "--seed", "1"],
+            "--seed",
+        ),
+        (vec!["golden", "--from", case, "--out", case], "--out"),
+        (vec!["run", case, "--out", case], "--out"),
+        (
+            vec!["run", case, "--out", "out", "--threads", "2"],
+            "--threads",
+        ),
+        (
+            vec!["run", case, "--out", "out", "--level", "baseline"],
+            "--level",
+        ),
+        (vec!["run", case, "--out", "out", "--chunk", "3"], "--chunk"),
+        (
+            vec![
+                "run",
+                case,
+                "--out",
+                "out",
+                "--form",
+                "fast",
+                "--precision",
+                "certified",
+            ],
+            "certified",
+        ),
+    ] {
+        let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+        refused(&folder, &args, names);
+    }
+}
+
+/// A device is not replaced by a file.
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_stays() {
+    let folder = folder("devices");
+    let run = |out: &str| -> Vec<OsString> {
+        ["run", case().to_str().expect("UTF-8"), "--out", out]
+            .map(OsString::from)
+            .into()
+    };
+    refused(&folder, &run("/dev/null"), "/dev/null");
+    fs::create_dir(folder.join("taken")).expect("a folder");
+    refused(&folder, &run("taken"), "taken");
+    assert!(!fs::metadata("/dev/null").expect("there").is_file());
+    // A link is followed: its target is replaced, the link stays.
+    fs::write(folder.join("target"), "old").expect("written");
+    std::os::unix::fs::symlink("target", folder.join("link")).expect("linked");
+    assert!(hippos(&folder, &run("link")).status.success());
+    assert!(
+        fs::symlink_metadata(folder.join("link"))
+            .expect("there")
+            .is_symlink()
+    );
+    assert!(fs::read(folder.join("target")).expect("readable").len() > 1000);
+}
+
+/// A disk that fills up, as a limit on the size of files; what was there before stays.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_that_fails_leaves_what_was_there() {
+    let folder = folder("full");
+    for old in [None, Some("what was there")] {
+        if let Some(old) = old {
+            fs::write(folder.join("out"), old).expect("written");
+        }
+        let before = entries(&folder);
+        let script = format!(
+            "trap '' XFSZ; ulimit -f 1; exec '{}' run '{}' --out out",
+            env!("CARGO_BIN_EXE_hippos"),
+            case().display()
+        );
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(&folder)
+            .output();
+        let output = output.expect("bash runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.contains("out"), "{stderr}");
+        assert_eq!(entries(&folder), before, "no file is left behind");
+        let now = fs::read_to_string(folder.join("out")).ok();
+        assert_eq!(now.as_deref(), old, "untouched");
+    }
+}
+
+/// Killed at any moment, the file is whole or not there (under its own name).
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_a_whole_file_or_none() {
+    let folder = folder("killed");
+    let out = folder.join("out");
+    let args: Vec<OsString> = ["run", case().to_str().expect("UTF-8"), "--out", "out"]
+        .map(OsString::from)
+        .into();
+    assert!(hippos(&folder, &args).status.success());
+    let whole = fs::read(&out).expect("written");
+    for micros in (0..4000).step_by(250) {
+        let _ = fs::remove_file(&out);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hippos"))
+            .args(&args)
+            .current_dir(&folder)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("hippos runs");
+        std::thread::sleep(std::time::Duration::from_micros(micros));
+        let _ = child.kill();
+        child.wait().expect("ended");
+        if let Ok(bytes) = fs::read(&out) {
+            assert!(bytes == whole, "killed after {micros} us: half a file");
+        }
+    }
+}
+
+/// A reader of the output that has gone away is no error, and nothing to talk about.
+#[cfg(unix)]
+#[test]
+fn a_broken_pipe_is_silent() {
+    for command in [
+        "--help",
+        &format!("show '{}'", case().display()),
+        "verify --trials 1",
+    ] {
+        let script = format!(
+            "'{}' {command} | true; exit ${{PIPESTATUS[0]}}",
+            env!("CARGO_BIN_EXE_hippos")
+        );
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .output()
+            .expect("bash runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.is_empty(), "{command}: {stderr}");
+        assert_eq!(output.status.code(), Some(0), "{command}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Claims: the scalars obey the laws the forms rest on, and the forms the laws that hold between
+//! modules, whoever computes them. Exact ones with `==`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod layers;
+mod models;
+mod scalars;
+mod transforms;
