@@ -1,4 +1,5 @@
-#![doc = include_str!("../docs/figures/rustdoc.md")]
+#![cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#![cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
 #![doc = include_str!("../README.md")]
 //!
 //! # Map of the crate
@@ -15,10 +16,12 @@
 //! | [`h3`] | the layer: official parameters, every form, streaming |
 //! | [`fast`] | the layer in vectorized loops, checked against all of the above |
 //! | [`safetensors`] | the file format |
+//! | [`book`] | the chapters that belong to no one module: golden outputs, recall by hand, the review answered |
 //! | [`oracle`] | case files, certified stages, tolerances, the golden suite, mutants, the check |
 
 pub mod algebra;
 pub mod attention;
+pub mod book;
 mod error;
 pub mod fast;
 pub mod flashconv;

@@ -1,8 +1,9 @@
-//! Claims about the documentation: figures are those the program draws, links
-//! lead somewhere.
+//! Claims about the documentation: figures are those the program draws, links lead somewhere, and what
+//! is quoted from commands is what they print.
 
 mod figures;
 mod links;
+mod quoted;
 
 use std::path::{Path, PathBuf};
 

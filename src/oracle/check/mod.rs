@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/13-golden.md")]
+//! The check of a port against golden outputs (chapter 13, [`book::golden`](crate::book::golden)).
 
 mod candidate;
 mod diagnosis;

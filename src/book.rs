@@ -1,0 +1,21 @@
+//! Chapters that describe no one module.
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/13-golden.md")]
+pub mod golden {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/18-recall.md")]
+pub mod recall {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/19-review.md")]
+pub mod review {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/19-review.ko.md")]
+pub mod review_ko {}
