@@ -3,13 +3,18 @@
 mod blocks;
 mod convolution;
 mod diagonal;
+mod diagonal_adjoint;
 mod elementwise;
 mod lanes;
 mod layer;
+mod layer_adjoint;
+mod layer_parameters;
 mod level;
 mod panels;
 mod projection;
+mod projection_adjoint;
 mod shift;
+mod shift_adjoint;
 mod threads;
 mod transform;
 
@@ -17,6 +22,7 @@ pub use convolution::LongConvolution;
 pub use diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState, Plan};
 pub use lanes::{Element, Lanes};
 pub use layer::{FastLayer, FastState};
+pub use layer_adjoint::{FastAdjoint, FastGradient, FastGradients, SavedStates};
 pub use level::Level;
 pub use panels::Panels;
 pub use projection::Projection;

@@ -2,6 +2,7 @@
 
 use super::blocks::BlockScratch;
 use super::lanes::Element;
+use super::layer_adjoint::{AdjointBuffers, AdjointScratch};
 use std::sync::{Mutex, PoisonError};
 
 /// The buffers of a number of threads, kept between calls.
@@ -19,6 +20,7 @@ pub struct Workspace<T: Element> {
     pub(crate) panels: Vec<T::Lanes>,
     /// Gated signals, likewise.
     pub(crate) gated: Vec<T::Lanes>,
+    pub(crate) adjoint: AdjointBuffers<T>,
 }
 
 /// The buffers of one thread.
@@ -35,6 +37,7 @@ pub(crate) struct Scratch<T: Element> {
     pub(crate) points: Vec<[T::Lanes; 2]>,
     /// Two signals: what enters a diagonal model and what leaves it.
     pub(crate) signals: Vec<T::Lanes>,
+    pub(crate) adjoint: AdjointScratch<T>,
 }
 
 impl<T: Element> Workspace<T> {
@@ -48,6 +51,7 @@ impl<T: Element> Workspace<T> {
             heads: Vec::new(),
             points: Vec::new(),
             signals: Vec::new(),
+            adjoint: AdjointScratch::new(),
         };
         Self {
             threads: (0..threads.max(1)).map(|_| scratch()).collect(),
@@ -55,6 +59,7 @@ impl<T: Element> Workspace<T> {
             few: Vec::new(),
             panels: Vec::new(),
             gated: Vec::new(),
+            adjoint: AdjointBuffers::default(),
         }
     }
 
