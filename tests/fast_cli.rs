@@ -66,7 +66,6 @@ fn output_is_the_references() {
 fn what_it_does_not_do_is_refused() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fast_cli-refused");
     for (flags, says) in [
-        (vec!["--form", "fast", "--grad"], "--grad"),
         (
             vec!["--form", "fast", "--precision", "certified"],
             "certified",

@@ -178,6 +178,11 @@ impl<T: Element> DiagonalSsm<T> {
         self.padded
     }
 
+    /// The coefficients of a group of lanes.
+    pub(super) fn coefficients(&self, group: usize) -> &Coefficients<T> {
+        &self.groups[group]
+    }
+
     /// The zero state for a batch of `streams` signals a model.
     #[must_use]
     pub fn zero_state(&self, streams: usize) -> DiagonalState<T> {

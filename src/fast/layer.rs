@@ -1,15 +1,17 @@
 //! The whole layer.
 
-use super::diagonal::{DiagonalParameters, DiagonalSsm};
+use super::diagonal::DiagonalSsm;
 use super::elementwise::multiply;
 use super::lanes::{Element, Vector};
+use super::layer_adjoint::SavedStates;
+use super::layer_parameters::{PROJECTIONS, Places, diagonal_parameters, shift_parameters};
 use super::level::Level;
 use super::panels::lane_groups;
 use super::projection::Weights;
-use super::shift::{ShiftParameters, ShiftSsm, split_parts};
+use super::shift::{ShiftSsm, split_parts};
 use super::threads::{Scratch, Workspace, share};
 use crate::error::{Error, check_len};
-use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters};
+use crate::h3::{Config, LayerState, Name, Parameters};
 use crate::tensor::Tensor;
 use core::ops::Range;
 use num_complex::Complex;
@@ -21,6 +23,15 @@ const ROWS_AT_ONCE: usize = 1024;
 /// Fewer steps than this at once would spend too much on the ends of the filters.
 const LEAST_STEPS: usize = 128;
 
+/// The parts a sequence of `len` steps is worked on in.
+pub(super) fn parts(
+    batch: usize,
+    len: usize,
+) -> impl DoubleEndedIterator<Item = Range<usize>> + ExactSizeIterator {
+    let steps = (ROWS_AT_ONCE / batch.max(1)).max(LEAST_STEPS);
+    (0..len.div_ceil(steps)).map(move |i| i * steps..len.min((i + 1) * steps))
+}
+
 /// An H3 layer prepared for a level.
 ///
 /// Inside, heads are lanes: channel `h d_h + d1` is lane `h` of the vectors of `d1`, so that the
@@ -28,26 +39,26 @@ const LEAST_STEPS: usize = 128;
 /// a head use one set of coefficients.
 #[derive(Clone, Debug)]
 pub struct FastLayer<T: Element> {
-    config: Config,
-    level: Level,
+    pub(super) config: Config,
+    pub(super) level: Level,
     /// For every group of heads and every `d1`: queries, keys, values.
-    projections: Weights<T>,
+    pub(super) projections: Weights<T>,
     /// Models in the order (group of heads, d1, lane).
-    shift: ShiftSsm<T>,
+    pub(super) shift: ShiftSsm<T>,
     /// A model a head.
-    diagonal: DiagonalSsm<T>,
-    output: Weights<T>,
+    pub(super) diagonal: DiagonalSsm<T>,
+    pub(super) output: Weights<T>,
 }
 
 /// What a [`FastLayer`] remembers of a batch of sequences.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FastState<T: Element> {
-    batch: usize,
-    position: usize,
+    pub(super) batch: usize,
+    pub(super) position: usize,
     /// [group of heads][sequence][d1][n]
-    shift: Vec<T::Lanes>,
+    pub(super) shift: Vec<T::Lanes>,
     /// [group of heads][sequence][d1][d2][n][re, im]
-    diagonal: Vec<[T::Lanes; 2]>,
+    pub(super) diagonal: Vec<[T::Lanes; 2]>,
 }
 
 impl<T: Element> FastState<T> {
@@ -73,32 +84,22 @@ impl<T: Element> FastLayer<T> {
     /// If a discretization has no value.
     pub fn new(level: Level, parameters: &Parameters<f64>) -> Result<Self, Error> {
         let config = parameters.config().clone();
-        let (d, d_h, heads) = (config.d_model, config.head_dim, config.n_heads());
-        let width = T::Lanes::WIDTH;
-        let groups = lane_groups::<T>(heads);
-        // The channel in a lane, if there is one.
-        let channel = |vector: usize, lane: usize| {
-            let (h, d1) = (vector / d_h * width + lane, vector % d_h);
-            (h < heads).then_some(h * d_h + d1)
-        };
-        let weights = [
-            (Name::QWeight, Name::QBias),
-            (Name::KWeight, Name::KBias),
-            (Name::VWeight, Name::VBias),
-        ]
-        .map(|(weight, bias)| (parameters.get(weight), parameters.get(bias)));
+        let (d, width) = (config.d_model, T::Lanes::WIDTH);
+        let places = Places::new::<T>(&config);
+        let weights =
+            PROJECTIONS.map(|(weight, bias)| (parameters.get(weight), parameters.get(bias)));
         let projections = Weights::pack(
             level,
-            3 * groups * d_h,
+            3 * places.vectors(),
             d,
             |vector, lane, input| {
-                let of = channel(vector / 3, lane);
+                let of = places.channel(vector / 3, lane);
                 of.map_or(T::ZERO, |c| {
                     T::from_f64(weights[vector % 3].0[c * d + input])
                 })
             },
             |vector, lane| {
-                let of = channel(vector / 3, lane);
+                let of = places.channel(vector / 3, lane);
                 of.map_or(T::ZERO, |c| T::from_f64(weights[vector % 3].1[c]))
             },
         );
@@ -109,19 +110,13 @@ impl<T: Element> FastLayer<T> {
         let output = Weights::pack(
             level,
             lane_groups::<T>(d),
-            groups * d_h * width,
+            places.vectors() * width,
             |vector, lane, input| {
-                let (from, d2) = (input / width, input / width % d_h);
-                let h = from / d_h * width + input % width;
-                let gated = match config.head_order {
-                    HeadOrder::D2H => d2 * heads + h,
-                    HeadOrder::HD2 => h * d_h + d2,
-                };
                 let out = vector * width + lane;
-                if h < heads && out < d {
-                    T::from_f64(weight[out * d + gated])
-                } else {
-                    T::ZERO
+                let from = places.gated(input / width, input % width);
+                match from.filter(|_| out < d) {
+                    Some(gated) => T::from_f64(weight[out * d + gated]),
+                    None => T::ZERO,
                 }
             },
             |vector, lane| {
@@ -132,10 +127,7 @@ impl<T: Element> FastLayer<T> {
         Ok(Self {
             level,
             projections,
-            shift: ShiftSsm::new(
-                level,
-                &shift_parameters::<T>(parameters, groups * d_h, channel),
-            )?,
+            shift: ShiftSsm::new(level, &shift_parameters(parameters, places))?,
             diagonal: DiagonalSsm::new(level, &diagonal_parameters(parameters)?)?,
             output,
             config,
@@ -246,6 +238,18 @@ impl<T: Element> FastLayer<T> {
         state: &mut FastState<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
+        self.run_keeping(u, out, state, None, workspace)
+    }
+
+    /// As [`run`](Self::run), keeping the state before every part of the sequence if asked to.
+    pub(super) fn run_keeping(
+        &self,
+        u: &[T],
+        out: &mut [T],
+        state: &mut FastState<T>,
+        mut kept: Option<&mut SavedStates<T>>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
         let (d, batch) = (self.config.d_model, state.batch);
         let len = u.len().checked_div(batch * d).unwrap_or(0);
         check_len("input", u.len(), batch * len * d)?;
@@ -261,12 +265,11 @@ impl<T: Element> FastLayer<T> {
                  recurrence of finite window exists for a diagonal model"
             )));
         }
-        let steps = (ROWS_AT_ONCE / batch.max(1)).max(LEAST_STEPS);
-        let mut first = 0;
-        while first < len {
-            let last = len.min(first + steps);
-            self.run_steps(u, out, len, first..last, state, workspace);
-            first = last;
+        for part in parts(batch, len) {
+            if let Some(kept) = &mut kept {
+                kept.push(state);
+            }
+            self.run_steps(u, out, len, part, state, workspace);
         }
         state.position = end;
         Ok(())
@@ -284,17 +287,7 @@ impl<T: Element> FastLayer<T> {
         state: Option<&LayerState<T>>,
         workspace: &mut Workspace<T>,
     ) -> Result<(Tensor<T>, LayerState<T>), Error> {
-        let &[batch, _, d] = u.shape() else {
-            return Err(self.wrong_input(u.shape()));
-        };
-        if d != self.config.d_model {
-            return Err(self.wrong_input(u.shape()));
-        }
-        let mut fast = match state {
-            Some(state) => self.state_from(state)?,
-            None => self.zero_state(batch),
-        };
-        check_len("sequences of the state", fast.batch, batch)?;
+        let mut fast = self.initial_state(u, state)?;
         let mut out = vec![T::ZERO; u.data().len()];
         self.run(u.data(), &mut out, &mut fast, workspace)?;
         Ok((Tensor::new(u.shape(), out)?, self.state_to(&fast)?))
@@ -320,29 +313,46 @@ impl<T: Element> FastLayer<T> {
         })
     }
 
-    fn wrong_input(&self, shape: &[usize]) -> Error {
-        Error::shape(
-            "input",
-            format_args!("shape (batch, seq_len, d_model = {})", self.config.d_model),
-            format_args!("{shape:?}"),
-        )
+    /// The state (zeros if `None`) for an input (batch, seq_len, d), both checked.
+    pub(super) fn initial_state(
+        &self,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+    ) -> Result<FastState<T>, Error> {
+        let d_model = self.config.d_model;
+        let batch = match *u.shape() {
+            [batch, _, d] if d == d_model => batch,
+            _ => {
+                return Err(Error::shape(
+                    "input",
+                    format_args!("shape (batch, seq_len, d_model = {d_model})"),
+                    format_args!("{:?}", u.shape()),
+                ));
+            }
+        };
+        let fast = match state {
+            Some(state) => self.state_from(state)?,
+            None => self.zero_state(batch),
+        };
+        check_len("sequences of the state", fast.batch, batch)?;
+        Ok(fast)
     }
 
-    fn groups(&self) -> usize {
+    pub(super) fn groups(&self) -> usize {
         lane_groups::<T>(self.config.n_heads())
     }
 
     /// Vectors of shift states a group of heads.
-    fn shift_part(&self, batch: usize) -> usize {
+    pub(super) fn shift_part(&self, batch: usize) -> usize {
         batch * self.config.head_dim * self.config.d_state
     }
 
     /// Pairs of vectors of diagonal states a group of heads.
-    fn diagonal_part(&self, batch: usize) -> usize {
+    pub(super) fn diagonal_part(&self, batch: usize) -> usize {
         batch * self.config.head_dim * self.config.head_dim * self.diagonal.padded()
     }
 
-    fn check_state(&self, state: &FastState<T>, batch: usize) -> Result<(), Error> {
+    pub(super) fn check_state(&self, state: &FastState<T>, batch: usize) -> Result<(), Error> {
         let groups = self.groups();
         let shift = groups * self.shift_part(batch);
         check_len("state of the shift models", state.shift.len(), shift)?;
@@ -492,69 +502,4 @@ impl<T: Element> FastLayer<T> {
             }
         }
     }
-}
-
-/// The shift models in the order of the lanes; a lane without a channel has zero taps.
-fn shift_parameters<T: Element>(
-    parameters: &Parameters<f64>,
-    vectors: usize,
-    channel: impl Fn(usize, usize) -> Option<usize>,
-) -> ShiftParameters {
-    let m = parameters.config().d_state;
-    let (b, c) = (parameters.get(Name::ShiftB), parameters.get(Name::ShiftC));
-    let mut shift = ShiftParameters {
-        taps: m,
-        b: Vec::with_capacity(vectors * T::Lanes::WIDTH * m),
-        c: Vec::with_capacity(vectors * T::Lanes::WIDTH * m),
-        d: Vec::with_capacity(vectors * T::Lanes::WIDTH),
-    };
-    for vector in 0..vectors {
-        for lane in 0..T::Lanes::WIDTH {
-            match channel(vector, lane) {
-                Some(at) => {
-                    shift.b.extend_from_slice(&b[at * m..(at + 1) * m]);
-                    shift.c.extend_from_slice(&c[at * m..(at + 1) * m]);
-                    shift.d.push(parameters.get(Name::ShiftD)[at]);
-                }
-                None => {
-                    shift.b.resize(shift.b.len() + m, 0.0);
-                    shift.c.resize(shift.c.len() + m, 0.0);
-                    shift.d.push(0.0);
-                }
-            }
-        }
-    }
-    shift
-}
-
-/// The diagonal models, decoded and discretized.
-fn diagonal_parameters(parameters: &Parameters<f64>) -> Result<DiagonalParameters, Error> {
-    let config = parameters.config();
-    let n = config.n_modes();
-    let complex = |name: Name, at: usize| {
-        let parts = parameters.get(name);
-        Complex::new(parts[2 * at], parts[2 * at + 1])
-    };
-    let lambda = parameters.lambda();
-    let mut diagonal = DiagonalParameters {
-        pairs: n,
-        a: Vec::new(),
-        b: Vec::new(),
-        c: Vec::new(),
-        d: parameters.get(Name::D).to_vec(),
-    };
-    for (h, log_dt) in parameters.get(Name::LogDt).iter().enumerate() {
-        let dt = log_dt.exp();
-        for i in 0..n {
-            let at = h % config.n_ssm * n + i;
-            let (a, b) = config
-                .disc
-                .apply(lambda[at], complex(Name::B, at), dt)
-                .map_err(|e| Error::value(format!("head {h}"), e.to_string()))?;
-            diagonal.a.push(a);
-            diagonal.b.push(b);
-            diagonal.c.push(complex(Name::C, h * n + i));
-        }
-    }
-    Ok(diagonal)
 }

@@ -78,6 +78,11 @@ impl<T: Element> Weights<T> {
         packed
     }
 
+    /// Vectors of outputs a tile.
+    pub(crate) fn per_tile(&self) -> usize {
+        self.per_tile
+    }
+
     /// Packs `rows` rows, `row(r)` each: tiles of rows, an input's row elements side by side.
     fn pack_rows<'a>(&self, rows: usize, row: impl Fn(usize) -> &'a [T], packed: &mut [T]) {
         self.pack_tiles(rows, packed, |tile, height, first, count| {

@@ -33,11 +33,11 @@ pub struct ShiftSsm<T: Element> {
 
 /// The coefficients of one group of lanes: `[j]` each, lane `l` for model `l`.
 #[derive(Clone, Debug)]
-struct Taps<T: Element> {
-    b: Vec<T::Lanes>,
-    c: Vec<T::Lanes>,
+pub(super) struct Taps<T: Element> {
+    pub(super) b: Vec<T::Lanes>,
+    pub(super) c: Vec<T::Lanes>,
     /// `f_j = sum_n C_n B_{n-j}`, `D` within `f_0`.
-    kernel: Vec<T::Lanes>,
+    pub(super) kernel: Vec<T::Lanes>,
     /// For `rows` neighbouring outputs: what output `i` takes from the input `m - 1 - k` steps
     /// before the first of them, `f_{i + m - 1 - k}` or zero: [k][i].
     tile: Vec<T::Lanes>,
@@ -117,6 +117,15 @@ impl<T: Element> ShiftSsm<T> {
     #[must_use]
     pub fn taps(&self) -> usize {
         self.taps
+    }
+
+    pub(super) fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The coefficients of a group of lanes.
+    pub(super) fn group(&self, group: usize) -> &Taps<T> {
+        &self.groups[group]
     }
 
     /// The zero state for a batch of `streams` signals a model.
@@ -295,16 +304,7 @@ impl<T: Element> Filter<'_, T> {
             y,
             window,
         } = self;
-        let m = taps.kernel.len();
-        // The first outputs read a window that begins with zeros; the others read the input.
-        let head = u.len().min((m - 1).next_multiple_of(I * B));
-        window.clear();
-        window.resize(m - 1, T::Lanes::ZERO);
-        window.extend_from_slice(&u[..head]);
-        convolve::<T, S, I, B>(taps, window, &mut y[..head]);
-        if head < u.len() {
-            convolve::<T, S, I, B>(taps, &u[head + 1 - m..], &mut y[head..]);
-        }
+        convolve_from_zero::<T, S, I, B>(taps, u, y, window);
         let m = x.len();
         for (t, y) in y.iter_mut().enumerate().take(m.saturating_sub(1)) {
             // After t + 1 moves x_n stands at n + t + 1.
@@ -324,6 +324,26 @@ impl<T: Element> Filter<'_, T> {
             }
             x[n] = sum;
         }
+    }
+}
+
+/// `y = f * u`, nothing having come before.
+#[inline(always)]
+pub(super) fn convolve_from_zero<T: Element, S: Isa, const I: usize, const B: usize>(
+    taps: &Taps<T>,
+    u: &[T::Lanes],
+    y: &mut [T::Lanes],
+    window: &mut Vec<T::Lanes>,
+) {
+    let m = taps.kernel.len();
+    // The first outputs read a window that begins with zeros; the others read the input.
+    let head = u.len().min((m - 1).next_multiple_of(I * B));
+    window.clear();
+    window.resize(m - 1, T::Lanes::ZERO);
+    window.extend_from_slice(&u[..head]);
+    convolve::<T, S, I, B>(taps, window, &mut y[..head]);
+    if head < u.len() {
+        convolve::<T, S, I, B>(taps, &u[head + 1 - m..], &mut y[head..]);
     }
 }
 

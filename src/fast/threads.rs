@@ -2,6 +2,7 @@
 
 use super::blocks::BlockScratch;
 use super::lanes::Element;
+use super::layer_adjoint::{AdjointBuffers, AdjointScratch};
 use std::sync::{Mutex, PoisonError};
 
 /// The buffers of a number of threads, kept between calls.
@@ -21,6 +22,7 @@ pub struct Workspace<T: Element> {
     pub(crate) gated: Vec<T::Lanes>,
     /// The most rows that are left to one thread.
     few_rows: usize,
+    pub(crate) adjoint: AdjointBuffers<T>,
 }
 
 /// The buffers of one thread.
@@ -37,6 +39,7 @@ pub(crate) struct Scratch<T: Element> {
     pub(crate) points: Vec<[T::Lanes; 2]>,
     /// Two signals: what enters a diagonal model and what leaves it.
     pub(crate) signals: Vec<T::Lanes>,
+    pub(crate) adjoint: AdjointScratch<T>,
 }
 
 impl<T: Element> Workspace<T> {
@@ -50,6 +53,7 @@ impl<T: Element> Workspace<T> {
             heads: Vec::new(),
             points: Vec::new(),
             signals: Vec::new(),
+            adjoint: AdjointScratch::new(),
         };
         Self {
             threads: (0..threads.max(1)).map(|_| scratch()).collect(),
@@ -58,6 +62,7 @@ impl<T: Element> Workspace<T> {
             panels: Vec::new(),
             gated: Vec::new(),
             few_rows: 2,
+            adjoint: AdjointBuffers::default(),
         }
     }
 

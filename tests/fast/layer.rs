@@ -14,7 +14,7 @@ use num_complex::Complex;
 use proptest::prelude::*;
 use std::path::Path;
 
-fn config(heads: usize, head_dim: usize, d_state: usize) -> Config {
+pub(crate) fn config(heads: usize, head_dim: usize, d_state: usize) -> Config {
     Config {
         d_model: heads * head_dim,
         head_dim,
@@ -160,7 +160,7 @@ fn bounds<T: Element>(
     (out, unit * largest_shift, unit * largest_diagonal)
 }
 
-fn rounded<T: Element>(state: &LayerState<f64>) -> LayerState<T> {
+pub(crate) fn rounded<T: Element>(state: &LayerState<f64>) -> LayerState<T> {
     LayerState {
         shift: state.shift.map(T::from_f64),
         diagonal: state
@@ -245,7 +245,7 @@ fn check<T: Element>(
     worst
 }
 
-fn trial(
+pub(crate) fn trial(
     config: Config,
     batch: usize,
     len: usize,

@@ -2,6 +2,7 @@
 
 mod convolution;
 mod diagonal;
+mod gradients;
 mod layer;
 mod projection;
 mod shift;

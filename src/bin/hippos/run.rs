@@ -30,7 +30,8 @@ is printed, relative to the stage's largest magnitude.
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
                    to f64, with radius.STAGE beside every stage
   --chunk T        flashconv's chunk length (default 64)
-  --form fast      the fast path (f64 or f32): writes output, final_state_k and final_state alone
+  --form fast      the fast path (f64 or f32): writes output, final_state_k, final_state
+                   and what --grad gives
   --threads K      threads of the fast path (default 1); they do not change a bit of the result
   --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
   --grad           also run the form backwards: takes the cotangent of the output from tensor g
@@ -114,8 +115,8 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         }
         Precision::F32 | Precision::F64 => {
             let stages = match (precision, fast) {
-                (Precision::F32, Some(fast)) => fast.stages::<f32>(&case),
-                (_, Some(fast)) => fast.stages::<f64>(&case),
+                (Precision::F32, Some(fast)) => fast.stages::<f32>(&case, grad),
+                (_, Some(fast)) => fast.stages::<f64>(&case, grad),
                 (Precision::F32, None) => stages::<f32>(&case, &form, grad),
                 (_, None) => stages::<f64>(&case, &form, grad),
             };
@@ -165,11 +166,6 @@ impl Fast {
         if args.value("--chunk").is_some() {
             return Err(Failure("--chunk goes with --form flashconv".into()));
         }
-        if args.has("--grad") {
-            return Err(Failure(
-                "--form fast runs forwards only; --grad goes with the other forms".into(),
-            ));
-        }
         if args.value("--precision") == Some("certified".as_ref()) {
             return Err(Failure(
                 "--form fast runs in f64 or f32; --precision certified goes with the other forms"
@@ -193,29 +189,62 @@ impl Fast {
         Ok(Some(Self { level, threads }))
     }
 
-    /// Output and final states, widened to f64.
+    /// Output, final states and, if asked for, gradients, widened to f64.
     fn stages<T: Element>(
         self,
         case: &Case,
+        grad: bool,
     ) -> Result<Vec<(String, Tensor<f64>)>, hungry_hippos::Error> {
-        let layer = FastLayer::<T>::new(self.level, case.parameters())?;
         let (_, input, state) = case.in_precision::<T>()?;
         let mut workspace = Workspace::new(self.threads);
-        let (output, state) = layer.forward(&input, state.as_ref(), &mut workspace)?;
-        let &[batch, d1, d2, heads, modes] = state.diagonal.shape() else {
-            return Err(hungry_hippos::Error::Unsupported {
-                why: "a state of the diagonal models has five axes".into(),
-            });
-        };
-        let parts = state.diagonal.data().iter();
-        let parts = parts.flat_map(|z| [z.re.to_f64(), z.im.to_f64()]).collect();
-        let diagonal = Tensor::new([batch * d1 * d2, heads, modes, 2], parts)?;
-        Ok(vec![
-            ("output".into(), output.map(Real::to_f64)),
-            ("final_state_k".into(), state.shift.map(Real::to_f64)),
-            ("final_state".into(), diagonal),
-        ])
+        if !grad {
+            let layer = FastLayer::<T>::new(self.level, case.parameters())?;
+            let (output, last) = layer.forward(&input, state.as_ref(), &mut workspace)?;
+            return outputs(&output, &last);
+        }
+        let adjoint = FastAdjoint::<T>::new(self.level, case.parameters())?;
+        let g = case.cotangent()?.map(T::from_f64);
+        let found = adjoint.gradients(&input, state.as_ref(), &g, None, &mut workspace)?;
+        let mut stages = outputs(&found.output, &found.final_state)?;
+        stages.push(("grad.input".into(), found.input.map(Real::to_f64)));
+        for name in Name::ALL {
+            let shape = name.shape(case.parameters().config());
+            let values = Tensor::new(shape, found.parameters.get(name).to_vec())?;
+            stages.push((format!("grad.{}", name.official()), values));
+        }
+        if state.is_some() {
+            let [k, diagonal] = states(&found.state)?;
+            stages.push(("grad.initial_state_k".into(), k));
+            stages.push(("grad.initial_state".into(), diagonal));
+        }
+        Ok(stages)
     }
+}
+
+/// The stages that the fast path keeps.
+fn outputs<T: Element>(
+    output: &Tensor<T>,
+    last: &LayerState<T>,
+) -> Result<Vec<(String, Tensor<f64>)>, hungry_hippos::Error> {
+    let [k, diagonal] = states(last)?;
+    Ok(vec![
+        ("output".into(), output.map(Real::to_f64)),
+        ("final_state_k".into(), k),
+        ("final_state".into(), diagonal),
+    ])
+}
+
+/// The two states in the shapes of the files.
+fn states<T: Element>(state: &LayerState<T>) -> Result<[Tensor<f64>; 2], hungry_hippos::Error> {
+    let &[batch, d1, d2, heads, modes] = state.diagonal.shape() else {
+        return Err(hungry_hippos::Error::Unsupported {
+            why: "a state of the diagonal models has five axes".into(),
+        });
+    };
+    let parts = state.diagonal.data().iter();
+    let parts = parts.flat_map(|z| [z.re.to_f64(), z.im.to_f64()]).collect();
+    let diagonal = Tensor::new([batch * d1 * d2, heads, modes, 2], parts)?;
+    Ok([state.shift.map(Real::to_f64), diagonal])
 }
 
 /// In which numbers the layer is run.

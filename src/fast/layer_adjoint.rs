@@ -1,0 +1,684 @@
+//! The whole layer backwards.
+//!
+//! Forwards, the state before every part of the sequence is kept; backwards, the parts are taken
+//! from the last: queries, keys, values and the models' outputs are computed again from the state
+//! before the part, and the cotangent of the state is passed on to the part before. Memory is
+//! bounded by the part, one state a part, and the gradients themselves.
+
+use super::blocks::BlockScratch;
+use super::diagonal_adjoint::{DiagonalAdjoint, DiagonalAdjointScratch, DiagonalSums};
+use super::elementwise::multiply;
+use super::lanes::{Arithmetic, Element, Vector};
+use super::layer::{FastLayer, FastState, parts};
+use super::layer_parameters::{
+    Continuous, PROJECTIONS, Places, diagonal_parameters, shift_parameters,
+};
+use super::level::Level;
+use super::panels::lane_groups;
+use super::projection::Weights;
+use super::projection_adjoint::{WeightSums, WideRows};
+use super::shift::{ShiftParameters, split_parts};
+use super::shift_adjoint::{ShiftAdjointScratch, ShiftSums};
+use super::threads::{Workspace, share};
+use crate::error::{Error, check_len};
+use crate::h3::{LayerState, Name, Parameters};
+use crate::tensor::Tensor;
+use core::ops::Range;
+
+/// A layer prepared to be run forwards and backwards.
+#[derive(Clone, Debug)]
+pub struct FastAdjoint<T: Element> {
+    layer: FastLayer<T>,
+    places: Places,
+    /// From the cotangents of queries, keys and values to those of the input.
+    to_input: Weights<T>,
+    /// From the cotangents of the output to those of the gated signals.
+    to_gated: Weights<T>,
+    shift: ShiftParameters,
+    diagonal: DiagonalAdjoint<T>,
+    continuous: Continuous,
+}
+
+/// The states a forward run keeps for the backward run: one before every part of the sequence.
+///
+/// Its buffers are used again.
+#[derive(Clone, Debug)]
+pub struct SavedStates<T: Element> {
+    states: Vec<FastState<T>>,
+    used: usize,
+    len: usize,
+}
+
+/// What the parameters of a layer have received: a sum over the backward runs it was given to.
+///
+/// In the order of the lanes; [`FastAdjoint::official`] brings it to the official names.
+#[derive(Clone, Debug)]
+pub struct FastGradients<T: Element> {
+    projections: WeightSums<T>,
+    output: WeightSums<T>,
+    heads: Vec<HeadSums<T>>,
+}
+
+/// What the models and biases of a group of heads have received.
+#[derive(Clone, Debug)]
+struct HeadSums<T: Element> {
+    diagonal: DiagonalSums<T>,
+    /// [d1]
+    shift: Vec<ShiftSums<T>>,
+    /// [d1][q, k, v]
+    bias: Vec<T::Lanes>,
+}
+
+/// All that [`FastAdjoint::gradients`] computes, in the reference's layouts.
+#[derive(Clone, Debug)]
+pub struct FastGradient<T: Element> {
+    /// The output (batch, seq_len, d).
+    pub output: Tensor<T>,
+    /// The state after the last input.
+    pub final_state: LayerState<T>,
+    /// With respect to the input (batch, seq_len, d).
+    pub input: Tensor<T>,
+    /// With respect to the initial state.
+    pub state: LayerState<T>,
+    /// With respect to every official parameter, in its own shape.
+    pub parameters: Parameters<f64>,
+}
+
+/// Buffers all threads share.
+#[derive(Clone, Debug)]
+pub(crate) struct AdjointBuffers<T: Element> {
+    packed: Vec<T>,
+    of_gated: Vec<T::Lanes>,
+    of_heads: Vec<T::Lanes>,
+    inputs: WideRows<T>,
+    cotangents: WideRows<T>,
+}
+
+/// Buffers of one thread.
+#[derive(Clone, Debug)]
+pub(crate) struct AdjointScratch<T: Element> {
+    diagonal: DiagonalAdjointScratch<T>,
+    shift: ShiftAdjointScratch<T>,
+    signals: Vec<T::Lanes>,
+    keys: Vec<T::Lanes>,
+    window: Vec<T::Lanes>,
+}
+
+impl<T: Element> Default for AdjointBuffers<T> {
+    fn default() -> Self {
+        Self {
+            packed: Vec::new(),
+            of_gated: Vec::new(),
+            of_heads: Vec::new(),
+            inputs: WideRows::new(),
+            cotangents: WideRows::new(),
+        }
+    }
+}
+
+impl<T: Element> AdjointScratch<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            diagonal: DiagonalAdjointScratch::new(),
+            shift: ShiftAdjointScratch::new(),
+            signals: Vec::new(),
+            keys: Vec::new(),
+            window: Vec::new(),
+        }
+    }
+}
+
+impl<T: Element> SavedStates<T> {
+    /// Nothing kept yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            states: Vec::new(),
+            used: 0,
+            len: 0,
+        }
+    }
+
+    /// How many states are kept.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn push(&mut self, state: &FastState<T>) {
+        match self.states.get_mut(self.used) {
+            Some(place) => {
+                place.batch = state.batch;
+                place.position = state.position;
+                place.shift.clone_from(&state.shift);
+                place.diagonal.clone_from(&state.diagonal);
+            }
+            None => self.states.push(state.clone()),
+        }
+        self.used += 1;
+    }
+}
+
+impl<T: Element> Default for SavedStates<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Element> FastGradients<T> {
+    /// Forgets what was received.
+    pub fn clear(&mut self) {
+        let Self {
+            projections,
+            output,
+            heads,
+        } = self;
+        projections.clear();
+        output.clear();
+        for HeadSums {
+            diagonal,
+            shift,
+            bias,
+        } in heads
+        {
+            diagonal.clear();
+            shift.iter_mut().for_each(ShiftSums::clear);
+            bias.fill(T::Lanes::ZERO);
+        }
+    }
+}
+
+impl<T: Element> FastAdjoint<T> {
+    /// The layer of these official parameters prepared for a level, and its adjoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`FastLayer::new`].
+    pub fn new(level: Level, parameters: &Parameters<f64>) -> Result<Self, Error> {
+        let layer = FastLayer::new(level, parameters)?;
+        let config = parameters.config();
+        let (d, width) = (config.d_model, T::Lanes::WIDTH);
+        let places = Places::new::<T>(config);
+        let number = |at: Option<f64>| at.map_or(T::ZERO, T::from_f64);
+        let weights = PROJECTIONS.map(|(weight, _)| parameters.get(weight));
+        let to_input = Weights::pack(
+            level,
+            lane_groups::<T>(d),
+            3 * places.vectors() * width,
+            |vector, lane, from| {
+                let (to, from, lane) = (vector * width + lane, from / width, from % width);
+                let channel = places.channel(from / 3, lane).filter(|_| to < d);
+                number(channel.map(|c| weights[from % 3][c * d + to]))
+            },
+            |_, _| T::ZERO,
+        );
+        let output = parameters.get(Name::OutputWeight);
+        let to_gated = Weights::pack(
+            level,
+            places.vectors(),
+            d,
+            |vector, lane, from| {
+                let gated = places.gated(vector, lane);
+                number(gated.map(|gated| output[from * d + gated]))
+            },
+            |_, _| T::ZERO,
+        );
+        Ok(Self {
+            layer,
+            to_input,
+            to_gated,
+            shift: shift_parameters(parameters, places),
+            diagonal: DiagonalAdjoint::new(level, diagonal_parameters(parameters)?),
+            continuous: Continuous::new(parameters),
+            places,
+        })
+    }
+
+    /// The layer.
+    #[must_use]
+    pub fn layer(&self) -> &FastLayer<T> {
+        &self.layer
+    }
+
+    /// Gradients that have received nothing.
+    #[must_use]
+    pub fn zero_gradients(&self) -> FastGradients<T> {
+        let (d, d_h) = (self.layer.config.d_model, self.layer.config.head_dim);
+        let (level, vectors) = (self.layer.level, self.places.vectors());
+        let head = HeadSums {
+            diagonal: self.diagonal.zero_sums(),
+            shift: vec![self.layer.shift.zero_sums(); d_h],
+            bias: vec![T::Lanes::ZERO; 3 * d_h],
+        };
+        FastGradients {
+            projections: WeightSums::new(level, 3 * vectors, d),
+            output: WeightSums::new(level, vectors, d),
+            heads: vec![head; self.layer.groups()],
+        }
+    }
+
+    /// [`FastLayer::run`], keeping in `saved` what [`backward`](Self::backward) needs beside the
+    /// input.
+    ///
+    /// # Errors
+    ///
+    /// As [`FastLayer::run`].
+    pub fn forward(
+        &self,
+        u: &[T],
+        out: &mut [T],
+        state: &mut FastState<T>,
+        saved: &mut SavedStates<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        saved.used = 0;
+        saved.len = u.len();
+        self.layer
+            .run_keeping(u, out, state, Some(saved), workspace)
+    }
+
+    /// The layer backwards over the input it was last run [`forward`](Self::forward) over with
+    /// `saved`.
+    ///
+    /// `g` (batch, seq_len, d) are the cotangents of the output. `cotangent` is that of the final
+    /// state (zeros if nothing depends on it) and becomes that of the initial state; its `position`
+    /// does not matter. The cotangents of the input are written to `of_u`, and what the parameters
+    /// receive is added to `gradients`. The results do not depend on the number of threads.
+    ///
+    /// # Errors
+    ///
+    /// If a length or state does not fit, or `saved` is not of this input. Everything is then as
+    /// it was.
+    #[expect(clippy::too_many_arguments, reason = "both directions of the layer")]
+    pub fn backward(
+        &self,
+        u: &[T],
+        g: &[T],
+        saved: &SavedStates<T>,
+        cotangent: &mut FastState<T>,
+        of_u: &mut [T],
+        gradients: &mut FastGradients<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        let (d, batch) = (self.layer.config.d_model, cotangent.batch);
+        let len = u.len().checked_div(batch * d).unwrap_or(0);
+        check_len("input", u.len(), batch * len * d)?;
+        check_len("cotangent of the output", g.len(), u.len())?;
+        check_len("gradient of the input", of_u.len(), u.len())?;
+        check_len("input the states were saved for", saved.len, u.len())?;
+        check_len("saved states", saved.used, parts(batch, len).len())?;
+        check_len("gradients", gradients.heads.len(), self.layer.groups())?;
+        self.layer.check_state(cotangent, batch)?;
+        let states = &saved.states[..saved.used];
+        for before in states {
+            check_len("sequences of the saved states", before.batch, batch)?;
+            self.layer.check_state(before, batch)?;
+        }
+        for (part, before) in parts(batch, len).zip(states).rev() {
+            let signals = Signals { u, g, len, part };
+            self.back_steps(&signals, before, cotangent, of_u, gradients, workspace);
+        }
+        Ok(())
+    }
+
+    /// The gradients of the official parameters, back through the discretization (summed over the
+    /// heads that share a model), `dt = exp(log_dt)` and `real_type`, in double precision.
+    ///
+    /// # Errors
+    ///
+    /// If they are not gradients of this layer.
+    pub fn official(&self, gradients: &FastGradients<T>) -> Result<Parameters<f64>, Error> {
+        let config = &self.layer.config;
+        let (d, d_h, width) = (config.d_model, config.head_dim, T::Lanes::WIDTH);
+        let FastGradients {
+            projections,
+            output,
+            heads,
+        } = gradients;
+        check_len("gradients", heads.len(), self.layer.groups())?;
+        let shift = heads.iter().flat_map(|head| &head.shift);
+        let shift = self.layer.shift.gradient(&self.shift, shift);
+        let diagonal = self.diagonal.gradient(heads.iter().map(|h| &h.diagonal));
+        let continuous = self.continuous.gradient(&diagonal.a, &diagonal.b);
+        // A list by channel from one by lane.
+        let by_channel = |each: usize, of_row: &dyn Fn(usize, usize) -> f64| {
+            let mut list = vec![0.0; d * each];
+            for (channel, row) in self.places.rows(Places::channel) {
+                for i in 0..each {
+                    list[channel * each + i] = of_row(row, i);
+                }
+            }
+            list
+        };
+        let m = config.d_state;
+        Parameters::new(config.clone(), |name| {
+            let projection = PROJECTIONS
+                .iter()
+                .position(|(weight, bias)| [*weight, *bias].contains(&name));
+            Ok(match (name, projection) {
+                (Name::QWeight | Name::KWeight | Name::VWeight, Some(which)) => {
+                    by_channel(d, &|row, input| {
+                        let vector = 3 * (row / width) + which;
+                        projections.entry(vector * width + row % width, input)
+                    })
+                }
+                (Name::QBias | Name::KBias | Name::VBias, Some(which)) => {
+                    by_channel(1, &|row, _| {
+                        let (vector, lane) = (row / width, row % width);
+                        let bias = &heads[vector / d_h].bias[vector % d_h * 3 + which];
+                        bias.lanes()[lane].to_f64()
+                    })
+                }
+                (Name::ShiftB, _) => by_channel(m, &|row, n| shift.b[row * m + n]),
+                (Name::ShiftC, _) => by_channel(m, &|row, n| shift.c[row * m + n]),
+                (Name::ShiftD, _) => by_channel(1, &|row, _| shift.d[row]),
+                (Name::OutputWeight, _) => {
+                    let mut weight = vec![0.0; d * d];
+                    for (gated, row) in self.places.rows(Places::gated) {
+                        for to in 0..d {
+                            weight[to * d + gated] = output.entry(row, to);
+                        }
+                    }
+                    weight
+                }
+                (Name::OutputBias, _) => (0..d).map(|to| output.input(to)).collect(),
+                (Name::C, _) => diagonal.c.iter().flat_map(|z| [z.re, z.im]).collect(),
+                (Name::D, _) => diagonal.d.clone(),
+                (Name::B, _) => continuous.b.clone(),
+                (Name::LogDt, _) => continuous.log_dt.clone(),
+                (Name::InvAReal, _) => continuous.inv_a_real.clone(),
+                (Name::AImag, _) => continuous.a_imag.clone(),
+                // Every projection is one of the three.
+                (_, None) => Vec::new(),
+            })
+        })
+    }
+
+    /// Forwards and backwards over `u` (batch, seq_len, d) from `state` (zeros if `None`), given
+    /// the cotangents of the output and of the final state (zeros if `None`). Allocates what it
+    /// needs; [`forward`](Self::forward) and [`backward`](Self::backward) do not.
+    ///
+    /// # Errors
+    ///
+    /// As those two.
+    pub fn gradients(
+        &self,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+        g: &Tensor<T>,
+        g_state: Option<&LayerState<T>>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<FastGradient<T>, Error> {
+        let layer = &self.layer;
+        let mut running = layer.initial_state(u, state)?;
+        let mut cotangent = layer.initial_state(u, g_state)?;
+        g.check_shape("cotangent of the output", u.shape())?;
+        let mut output = vec![T::ZERO; u.data().len()];
+        let mut input = output.clone();
+        let mut saved = SavedStates::new();
+        let initial = running.position;
+        self.forward(u.data(), &mut output, &mut running, &mut saved, workspace)?;
+        let mut gradients = self.zero_gradients();
+        self.backward(
+            u.data(),
+            g.data(),
+            &saved,
+            &mut cotangent,
+            &mut input,
+            &mut gradients,
+            workspace,
+        )?;
+        cotangent.position = initial;
+        Ok(FastGradient {
+            output: Tensor::new(u.shape(), output)?,
+            final_state: layer.state_to(&running)?,
+            input: Tensor::new(u.shape(), input)?,
+            state: layer.state_to(&cotangent)?,
+            parameters: self.official(&gradients)?,
+        })
+    }
+
+    /// One part of every sequence.
+    fn back_steps(
+        &self,
+        signals: &Signals<'_, T>,
+        before: &FastState<T>,
+        cotangent: &mut FastState<T>,
+        of_u: &mut [T],
+        gradients: &mut FastGradients<T>,
+        workspace: &mut Workspace<T>,
+    ) {
+        let layer = &self.layer;
+        let (d, d_h, batch) = (layer.config.d_model, layer.config.head_dim, before.batch);
+        let steps = signals.part.len();
+        let (rows, groups) = (batch * steps, layer.groups());
+        let mut packed = core::mem::take(&mut workspace.shared);
+        let mut gated = core::mem::take(&mut workspace.gated);
+        let AdjointBuffers {
+            packed: mut packed_g,
+            mut of_gated,
+            mut of_heads,
+            mut inputs,
+            mut cotangents,
+        } = core::mem::take(&mut workspace.adjoint);
+
+        let (u, g) = (
+            |r| signals.row(signals.u, d, r),
+            |r| signals.row(signals.g, d, r),
+        );
+        layer
+            .projections
+            .pack_rows_shared(rows, u, &mut packed, workspace);
+        self.to_gated
+            .pack_rows_shared(rows, g, &mut packed_g, workspace);
+        let threads = workspace.threads_for(rows);
+        inputs.pack(layer.level, rows, d, u, threads);
+        cotangents.pack(layer.level, rows, d, g, threads);
+        let each = self.to_gated.per_tile();
+        let vectors = self.places.vectors();
+        of_gated.resize(vectors.next_multiple_of(each) * rows, T::Lanes::ZERO);
+        let items = of_gated.chunks_exact_mut(each * rows).enumerate();
+        share(items, threads, |_, (i, out)| {
+            self.to_gated
+                .multiply_to_panels(&packed_g, rows, i * each, out);
+        });
+
+        gated.resize(vectors * rows, T::Lanes::ZERO);
+        of_heads.resize(3 * vectors * rows, T::Lanes::ZERO);
+        let (shift, diagonal) = (layer.shift_part(batch), layer.diagonal_part(batch));
+        let items = gated
+            .chunks_exact_mut(d_h * rows)
+            .zip(of_heads.chunks_exact_mut(3 * d_h * rows))
+            .zip(split_parts(&mut cotangent.shift, shift, groups))
+            .zip(split_parts(&mut cotangent.diagonal, diagonal, groups))
+            .zip(&mut gradients.heads)
+            .enumerate();
+        share(items, threads, |scratch, (group, item)| {
+            let ((((gated, of_heads), l_shift), l_diagonal), sums) = item;
+            scratch.heads.resize(3 * d_h * rows, T::Lanes::ZERO);
+            layer.projections.multiply_to_panels(
+                &packed,
+                rows,
+                3 * group * d_h,
+                &mut scratch.heads,
+            );
+            let part = GroupPart {
+                adjoint: self,
+                group,
+                batch,
+                steps,
+                heads: &scratch.heads,
+                of_gated: &of_gated[group * d_h * rows..][..d_h * rows],
+                shift: &before.shift[group * shift..][..shift],
+                diagonal: &before.diagonal[group * diagonal..][..diagonal],
+            };
+            let scratches = (&mut scratch.adjoint, &mut scratch.diagonal);
+            part.run(gated, of_heads, (l_shift, l_diagonal), sums, scratches);
+        });
+
+        gradients
+            .projections
+            .receive(&of_heads, &inputs, rows, threads);
+        gradients.output.receive(&gated, &cotangents, rows, threads);
+        for b in 0..batch {
+            let lanes = |vector: usize, t: usize| of_heads[vector * rows + b * steps + t];
+            let of_u = &mut of_u[(b * signals.len + signals.part.start) * d..][..steps * d];
+            self.to_input.project_panels(d, lanes, of_u, workspace);
+        }
+        workspace.shared = packed;
+        workspace.gated = gated;
+        workspace.adjoint = AdjointBuffers {
+            packed: packed_g,
+            of_gated,
+            of_heads,
+            inputs,
+            cotangents,
+        };
+    }
+}
+
+/// A part of the input and of the cotangents of the output.
+struct Signals<'a, T> {
+    u: &'a [T],
+    g: &'a [T],
+    /// Steps of the whole sequences.
+    len: usize,
+    part: Range<usize>,
+}
+
+impl<'a, T> Signals<'a, T> {
+    /// Row (sequence, step) of the part.
+    fn row(&self, of: &'a [T], d: usize, r: usize) -> &'a [T] {
+        let steps = self.part.len();
+        let (b, t) = (r / steps, r % steps);
+        &of[(b * self.len + self.part.start + t) * d..][..d]
+    }
+}
+
+/// A part of the signals of a group of heads, [.][sequence][step] each, and the states before it.
+struct GroupPart<'a, T: Element> {
+    adjoint: &'a FastAdjoint<T>,
+    group: usize,
+    batch: usize,
+    steps: usize,
+    /// [d1][q, k, v]
+    heads: &'a [T::Lanes],
+    /// [d2]
+    of_gated: &'a [T::Lanes],
+    shift: &'a [T::Lanes],
+    diagonal: &'a [[T::Lanes; 2]],
+}
+
+impl<T: Element> GroupPart<'_, T> {
+    /// Forwards and back at once, so that nothing larger than a signal is kept: with `y` the
+    /// output of the pair (d1, d2),
+    ///
+    /// ```text
+    /// gated = sum_d1 q y     q: sum_d2 g y     y: g q     kv: by the model's adjoint
+    /// kv = shift_k v         shift_k: sum_d2 (kv's) v     v: sum_d1 (kv's) shift_k
+    /// ```
+    fn run(
+        &self,
+        gated: &mut [T::Lanes],
+        of_heads: &mut [T::Lanes],
+        (l_shift, l_diagonal): (&mut [T::Lanes], &mut [[T::Lanes; 2]]),
+        sums: &mut HeadSums<T>,
+        (scratch, blocks): (&mut AdjointScratch<T>, &mut BlockScratch<T>),
+    ) {
+        let FastAdjoint {
+            layer, diagonal, ..
+        } = self.adjoint;
+        let (d_h, m) = (layer.config.head_dim, layer.config.d_state);
+        let (level, steps, padded) = (layer.level, self.steps, layer.diagonal.padded());
+        let rows = self.batch * steps;
+        let AdjointScratch {
+            diagonal: diagonal_scratch,
+            shift: shift_scratch,
+            signals,
+            keys,
+            window,
+        } = scratch;
+        signals.resize(4 * steps, T::Lanes::ZERO);
+        keys.resize(d_h * steps, T::Lanes::ZERO);
+        let (kv, rest) = signals.split_at_mut(steps);
+        let (y, rest) = rest.split_at_mut(steps);
+        let (of_y, of_kv) = rest.split_at_mut(steps);
+        // Where the part of a sequence lies in the panel of q (0), k (1) or v (2) of d1.
+        let place = |which: usize, d1: usize, b: usize| {
+            let start = (3 * d1 + which) * rows + b * steps;
+            start..start + steps
+        };
+        let models = self.group * d_h;
+        for b in 0..self.batch {
+            let gated_at = |d2: usize| d2 * rows + b * steps..d2 * rows + (b + 1) * steps;
+            for (d1, key) in keys.chunks_exact_mut(steps).enumerate() {
+                // What the run leaves in the state is not needed.
+                let x = &self.shift[(b * d_h + d1) * m..][..m];
+                shift_scratch.state.clear();
+                shift_scratch.state.extend_from_slice(x);
+                let (k, x) = (&self.heads[place(1, d1, b)], &mut shift_scratch.state);
+                layer.shift.run_group(models + d1, k, x, key, window);
+            }
+            for d2 in 0..d_h {
+                for d1 in 0..d_h {
+                    let copy = ((b * d_h + d1) * d_h + d2) * padded;
+                    let x = &self.diagonal[copy..][..padded];
+                    let key = &keys[d1 * steps..][..steps];
+                    let (q, v) = (&self.heads[place(0, d1, b)], &self.heads[place(2, d2, b)]);
+                    let of_gated = &self.of_gated[gated_at(d2)];
+                    multiply::<T>(level, key, v, false, kv);
+                    diagonal.run_group_forward(
+                        &layer.diagonal,
+                        self.group,
+                        kv,
+                        x,
+                        y,
+                        diagonal_scratch,
+                        blocks,
+                    );
+                    multiply::<T>(level, q, y, d1 > 0, &mut gated[gated_at(d2)]);
+                    let of_q = &mut of_heads[place(0, d1, b)];
+                    multiply::<T>(level, of_gated, y, d2 > 0, of_q);
+                    multiply::<T>(level, of_gated, q, false, of_y);
+                    diagonal.run_group(
+                        &layer.diagonal,
+                        self.group,
+                        kv,
+                        of_y,
+                        &mut l_diagonal[copy..][..padded],
+                        of_kv,
+                        &mut sums.diagonal,
+                        diagonal_scratch,
+                        blocks,
+                    );
+                    let of_key = &mut of_heads[place(1, d1, b)];
+                    multiply::<T>(level, of_kv, v, d2 > 0, of_key);
+                    let of_v = &mut of_heads[place(2, d2, b)];
+                    multiply::<T>(level, of_kv, key, d1 > 0, of_v);
+                }
+            }
+            for d1 in 0..d_h {
+                let at = (b * d_h + d1) * m;
+                let of_k = &mut of_heads[place(1, d1, b)];
+                of_y.copy_from_slice(of_k);
+                layer.shift.run_group_adjoint(
+                    models + d1,
+                    &self.heads[place(1, d1, b)],
+                    of_y,
+                    &self.shift[at..][..m],
+                    &mut l_shift[at..][..m],
+                    of_k,
+                    &mut sums.shift[d1],
+                    shift_scratch,
+                );
+            }
+        }
+        for (bias, panel) in sums.bias.iter_mut().zip(of_heads.chunks_exact(rows)) {
+            // From zero, so that no sum is longer than a part.
+            let sum = panel
+                .iter()
+                .fold(T::Lanes::ZERO, |sum, &lanes| sum.plus(lanes));
+            *bias = bias.plus(sum);
+        }
+    }
+}
