@@ -2,6 +2,7 @@
 //! refuses what it does not do.
 
 use hungry_hippos::oracle::Case;
+use hungry_hippos::safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -84,5 +85,36 @@ fn what_it_does_not_do_is_refused() {
         assert_eq!(ran.status.code(), Some(2), "{flags:?}");
         assert!(message.contains(says), "{flags:?}: {message}");
         assert!(!out.exists(), "{flags:?} wrote a file");
+    }
+}
+
+/// `--grad`: every gradient of the reference, at every level, and no other shape.
+#[test]
+fn gradients_are_the_references() {
+    let read = |name: &str, flags: &[&str]| {
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let ran = run(&out, flags);
+        let message = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{flags:?}: {message}");
+        SafeTensors::open(&out).unwrap()
+    };
+    let want = read("fast_cli-grad-reference", &["--grad"]);
+    for level in hungry_hippos::fast::Level::all() {
+        let flags = ["--grad", "--form", "fast", "--level", level.name()];
+        let got = read("fast_cli-grad", &flags);
+        let mut compared = 0;
+        for want in want.tensors().filter(|t| t.name.starts_with("grad.")) {
+            let got = got.tensor(want.name).unwrap();
+            assert_eq!(got.shape, want.shape, "{}", want.name);
+            let (got, values) = (got.to_f64().unwrap(), want.to_f64().unwrap());
+            let largest = values.iter().fold(0.0f64, |most, g| most.max(g.abs()));
+            // As above: the bounds proper are those of tests/fast.
+            for (got, value) in got.iter().zip(&values) {
+                let error = (got - value).abs();
+                assert!(error <= 1e-12 * largest, "{level} {}: {error:e}", want.name);
+            }
+            compared += 1;
+        }
+        assert_eq!(compared, 18, "the input and 17 parameters");
     }
 }

@@ -145,6 +145,7 @@ impl<T: Element> DiagonalAdjoint<T> {
     }
 
     /// One group forwards from the state `x`, keeping what [`run_group`](Self::run_group) needs.
+    #[expect(clippy::too_many_arguments, reason = "both directions of one stage")]
     pub(super) fn run_group_forward(
         &self,
         ssm: &DiagonalSsm<T>,
