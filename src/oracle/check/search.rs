@@ -13,8 +13,8 @@ use crate::tensor::Tensor;
 use core::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-/// Multiplications that trying pairs of mutants may cost in all: one or two seconds.
-const PAIR_WORK: usize = 2_500_000_000;
+/// Multiplications that trying pairs of mutants may cost in all: about a second.
+const PAIR_WORK: usize = 1_200_000_000;
 
 /// By how much more than its tolerance a beginning may be off. What is out here is out for good, so
 /// the doubt (the tolerance of a mutant grows with what it makes of the whole stage) is given to it.

@@ -4,8 +4,8 @@ use super::Mutant::{
     self, BDropped, BUndiscretised, BilinearForZoh, CarryNoFactor2, CarryRealParts, ConjA, ConjB,
     ConjC, DTwice, DecodeBf16, DtExpExp, DtRaw, DtSoftplus, EulerB, ExpImag, Factor4, ImagDropped,
     KernelAdvance, KernelBf16, KernelDelay, MagnitudeOnly, MissingBilinearDenominator, NoFactor2,
-    RealBeforePower, RealDecodeExp, RealDecodeNone, RealDecodePositive, RealDecodeSoftplus, ReluWithoutOffset,
-    ScanOperands, ScanUnderflow, StateBf16, Undiscretised, ZohForBilinear,
+    RealBeforePower, RealDecodeExp, RealDecodeNone, RealDecodePositive, RealDecodeSoftplus,
+    ReluWithoutOffset, ScanOperands, ScanUnderflow, StateBf16, Undiscretised, ZohForBilinear,
 };
 use super::activation::{bf16, softplus};
 use super::evaluate::Run;
