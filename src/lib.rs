@@ -24,6 +24,7 @@ pub mod fast;
 pub mod flashconv;
 pub mod fourier;
 pub mod h3;
+pub mod model;
 pub mod oracle;
 pub mod safetensors;
 pub mod ssm;

@@ -25,23 +25,35 @@ pub fn softmax_attention<T: Real>(
     let mut weights = Vec::with_capacity(q.rows() * q.rows());
     for i in 0..q.rows() {
         let row: Vec<T> = scores.row(i)[..=i].iter().map(|&s| scale * s).collect();
-        // Any number may be subtracted; the one with the largest nearest f64 keeps exp small.
-        let top = row
-            .iter()
-            .copied()
-            .reduce(|a, b| if b.to_f64() > a.to_f64() { b } else { a })
-            .unwrap_or(T::ZERO);
-        let exps: Vec<T> = row.iter().map(|&s| (s - top).exp()).collect();
-        let sum = exps.iter().fold(T::ZERO, |sum, &e| sum + e);
-        for &e in &exps {
-            weights.push(e.divide(sum).ok_or_else(|| {
+        weights.extend(softmax(&row)?);
+        weights.resize((i + 1) * q.rows(), T::ZERO);
+    }
+    Matrix::new(q.rows(), q.rows(), weights)?.times(v)
+}
+
+/// `e^{s_j} / sum_j e^{s_j}`.
+///
+/// # Errors
+///
+/// If the normalizer, which is at least 1, cannot be told from zero: the scores are balls too wide,
+/// or not finite.
+pub(crate) fn softmax<T: Real>(scores: &[T]) -> Result<Vec<T>, Error> {
+    // Any number may be subtracted; the one with the largest nearest f64 keeps exp small.
+    let top = scores
+        .iter()
+        .copied()
+        .reduce(|a, b| if b.to_f64() > a.to_f64() { b } else { a })
+        .unwrap_or(T::ZERO);
+    let exps: Vec<T> = scores.iter().map(|&s| (s - top).exp()).collect();
+    let sum = exps.iter().fold(T::ZERO, |sum, &e| sum + e);
+    exps.into_iter()
+        .map(|e| {
+            e.divide(sum).ok_or_else(|| {
                 Error::value(
                     "softmax attention",
                     "the normalizer is not bounded away from 0",
                 )
-            })?);
-        }
-        weights.resize((i + 1) * q.rows(), T::ZERO);
-    }
-    Matrix::new(q.rows(), q.rows(), weights)?.times(v)
+            })
+        })
+        .collect()
 }

@@ -198,6 +198,16 @@ impl<T: Element> Weights<T> {
         }
     }
 
+    /// The weights of one output, one an input, read out of the packed layout.
+    pub(crate) fn read_output(&self, output: usize, to: &mut [T]) {
+        let (vector, lane) = (output / T::Lanes::WIDTH, output % T::Lanes::WIDTH);
+        let tile = self.tile(vector / self.per_tile);
+        let inputs = tile.entries.chunks_exact(self.per_tile);
+        for (to, vectors) in to.iter_mut().zip(inputs) {
+            *to = vectors[vector % self.per_tile].lanes()[lane];
+        }
+    }
+
     fn tile(&self, i: usize) -> Tile<'_, T> {
         let size = self.inputs * self.per_tile;
         Tile {
@@ -217,6 +227,20 @@ impl<T: Element> Weights<T> {
     ) {
         self.project(width, out, workspace, |first, rows, packed| {
             self.pack_panels(rows, |vector, r| lanes(vector, first + r), packed);
+        });
+    }
+
+    /// `out` (rows, width) row-major from rows of inputs, the rows shared among threads.
+    pub(crate) fn project_rows(
+        &self,
+        u: &[T],
+        width: usize,
+        out: &mut [T],
+        workspace: &mut Workspace<T>,
+    ) {
+        self.project(width, out, workspace, |first, count, packed| {
+            let row = |r: usize| &u[(first + r) * self.inputs..][..self.inputs];
+            self.pack_rows(count, row, packed);
         });
     }
 
@@ -454,11 +478,7 @@ impl<T: Element> Projection<T> {
         let rows = u.len().checked_div(inputs).unwrap_or(0);
         check_len("rows of the input", u.len(), rows * inputs)?;
         check_len("output", out.len(), rows * outputs)?;
-        self.weights
-            .project(outputs, out, workspace, |first, count, packed| {
-                let row = |r: usize| &u[(first + r) * inputs..][..inputs];
-                self.weights.pack_rows(count, row, packed);
-            });
+        self.weights.project_rows(u, outputs, out, workspace);
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ pub struct Workspace<T: Element> {
     pub(crate) panels: Vec<T::Lanes>,
     /// Gated signals, likewise.
     pub(crate) gated: Vec<T::Lanes>,
+    /// The most rows that are left to one thread.
+    few_rows: usize,
 }
 
 /// The buffers of one thread.
@@ -55,14 +57,26 @@ impl<T: Element> Workspace<T> {
             few: Vec::new(),
             panels: Vec::new(),
             gated: Vec::new(),
+            few_rows: 2,
         }
+    }
+
+    /// Wakes all threads for a single row too: for a model, whose weights come from memory, not
+    /// from a cache.
+    pub(crate) fn sharing_single_rows(mut self) -> Self {
+        self.few_rows = 0;
+        self
     }
 
     /// The threads worth waking for so many rows of a layer or projection: for one or two, reading
     /// the weights takes a few times as long as starting a thread, and sharing it out was measured
     /// to gain nothing.
     pub(crate) fn threads_for(&mut self, rows: usize) -> &mut [Scratch<T>] {
-        let count = if rows <= 2 { 1 } else { self.threads.len() };
+        let count = if rows <= self.few_rows {
+            1
+        } else {
+            self.threads.len()
+        };
         &mut self.threads[..count]
     }
 

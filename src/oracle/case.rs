@@ -7,10 +7,14 @@ use crate::safetensors::{Dtype, SafeTensors, TensorView, Writer};
 use crate::tensor::Tensor;
 use core::str::FromStr;
 use num_complex::Complex;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The `format` of the case files this crate writes.
 pub const FORMAT: &str = "hippos-case/1";
+
+/// The strings of a file.
+type Strings = BTreeMap<String, String>;
 
 /// A layer's official parameters and an input, read from a case file, with the file at hand for
 /// whatever else it holds.
@@ -33,6 +37,16 @@ impl Case {
         SafeTensors::open(path)
             .and_then(Self::from_file)
             .map_err(|e| e.in_file(path.display().to_string()))
+    }
+
+    /// The case of a layer and an input (batch, seq_len, d_model).
+    ///
+    /// # Errors
+    ///
+    /// If the input does not fit the layer, or a number is not finite.
+    pub fn new(parameters: &Parameters<f64>, input: &Tensor<f64>) -> Result<Self, Error> {
+        let file = layer_writer(parameters, input)?.to_bytes()?;
+        Self::from_file(SafeTensors::from_bytes(file)?)
     }
 
     /// The case in an already parsed file.
@@ -131,29 +145,7 @@ impl Case {
     ///
     /// Never for a case that was read; the writer's own checks are passed on.
     pub fn writer(&self) -> Result<Writer, Error> {
-        let config = self.parameters.config();
-        let mut writer = Writer::new();
-        let l_max = config.l_max.map_or("none".into(), |l| l.to_string());
-        for (key, value) in [
-            ("format", FORMAT.to_string()),
-            ("d_model", config.d_model.to_string()),
-            ("head_dim", config.head_dim.to_string()),
-            ("d_state", config.d_state.to_string()),
-            ("n_ssm", config.n_ssm.to_string()),
-            ("disc", config.disc.to_string()),
-            ("real_type", config.real_type.to_string()),
-            ("l_max", l_max),
-            ("head_order", config.head_order.to_string()),
-            ("B", self.input.shape()[0].to_string()),
-            ("L", self.input.shape()[1].to_string()),
-        ] {
-            writer.metadata(key, &value)?;
-        }
-        for name in Name::ALL {
-            let value = self.parameters.get(name);
-            writer.add(name.official(), Dtype::F64, &name.shape(config), value)?;
-        }
-        add(&mut writer, "input", Dtype::F64, &self.input)?;
+        let mut writer = layer_writer(&self.parameters, &self.input)?;
         if let Some(chunk_len) = self.chunk_len {
             writer.metadata("chunk_len", &chunk_len.to_string())?;
         }
@@ -165,6 +157,34 @@ impl Case {
         }
         Ok(writer)
     }
+}
+
+/// A writer that holds a layer and its input.
+fn layer_writer(parameters: &Parameters<f64>, input: &Tensor<f64>) -> Result<Writer, Error> {
+    let config = parameters.config();
+    let mut writer = Writer::new();
+    let l_max = config.l_max.map_or("none".into(), |l| l.to_string());
+    for (key, value) in [
+        ("format", FORMAT.to_string()),
+        ("d_model", config.d_model.to_string()),
+        ("head_dim", config.head_dim.to_string()),
+        ("d_state", config.d_state.to_string()),
+        ("n_ssm", config.n_ssm.to_string()),
+        ("disc", config.disc.to_string()),
+        ("real_type", config.real_type.to_string()),
+        ("l_max", l_max),
+        ("head_order", config.head_order.to_string()),
+        ("B", input.shape()[0].to_string()),
+        ("L", input.shape()[1].to_string()),
+    ] {
+        writer.metadata(key, &value)?;
+    }
+    for name in Name::ALL {
+        let value = parameters.get(name);
+        writer.add(name.official(), Dtype::F64, &name.shape(config), value)?;
+    }
+    add(&mut writer, "input", Dtype::F64, input)?;
+    Ok(writer)
 }
 
 /// (batch, d1, d2, H, m/2) complex as (batch d1 d2, H, m/2, 2).
@@ -213,15 +233,15 @@ fn read_config(file: &SafeTensors) -> Result<Config, Error> {
         d_model: axis(Name::QWeight, 2, 0)?,
         d_state: axis(Name::ShiftB, 2, 1)?,
         n_ssm: axis(Name::B, 3, 0)?,
-        head_dim: required(file, "head_dim")?,
-        disc: required(file, "disc")?,
-        real_type: required(file, "real_type")?,
-        l_max: match metadata(file, "l_max")? {
+        head_dim: required(file.metadata(), "head_dim")?,
+        disc: required(file.metadata(), "disc")?,
+        real_type: required(file.metadata(), "real_type")?,
+        l_max: match metadata(file.metadata(), "l_max")? {
             "none" => None,
-            _ => Some(required(file, "l_max")?),
+            _ => Some(required(file.metadata(), "l_max")?),
         },
         head_order: match file.metadata().get("head_order") {
-            Some(_) => required(file, "head_order")?,
+            Some(_) => required(file.metadata(), "head_order")?,
             None => HeadOrder::default(),
         },
     };
@@ -246,7 +266,7 @@ fn read_config(file: &SafeTensors) -> Result<Config, Error> {
     ] {
         // The official code writes n_ssm = none for one model a head.
         let none_means_heads = key == "n_ssm" && config.n_ssm == config.n_heads();
-        check_size(file, key, size, none_means_heads)?;
+        check_size(file.metadata(), key, size, none_means_heads)?;
     }
     Ok(config)
 }
@@ -269,8 +289,8 @@ fn read_input(file: &SafeTensors, config: &Config) -> Result<Tensor<f64>, Error>
             ),
         ));
     }
-    check_size(file, "B", batch, false)?;
-    check_size(file, "L", seq_len, false)?;
+    check_size(file.metadata(), "B", batch, false)?;
+    check_size(file.metadata(), "L", seq_len, false)?;
     read_tensor(file, "input", &[batch, seq_len, config.d_model])
 }
 
@@ -297,7 +317,7 @@ fn read_state(
         shift,
         diagonal: Tensor::new([batch, d_h, d_h, config.n_heads(), n], diagonal)?,
         position: match file.metadata().get("position") {
-            Some(_) => required(file, "position")?,
+            Some(_) => required(file.metadata(), "position")?,
             None => 0,
         },
     }))
@@ -308,26 +328,26 @@ fn read_chunk_len(file: &SafeTensors) -> Result<Option<usize>, Error> {
     if !file.metadata().contains_key("chunk_len") {
         return Ok(None);
     }
-    match required(file, "chunk_len")? {
+    match required(file.metadata(), "chunk_len")? {
         0 => Err(Error::value("metadata chunk_len", "0; expected at least 1")),
         len => Ok(Some(len)),
     }
 }
 
 /// A metadata string that must be there.
-fn metadata<'a>(file: &'a SafeTensors, key: &str) -> Result<&'a str, Error> {
-    file.metadata()
+pub(super) fn metadata<'a>(strings: &'a Strings, key: &str) -> Result<&'a str, Error> {
+    strings
         .get(key)
         .map(String::as_str)
         .ok_or_else(|| Error::missing(format!("metadata {key}")))
 }
 
 /// A metadata string that must be there and be understood.
-fn required<V: FromStr>(file: &SafeTensors, key: &str) -> Result<V, Error>
+pub(super) fn required<V: FromStr>(strings: &Strings, key: &str) -> Result<V, Error>
 where
     V::Err: core::fmt::Display,
 {
-    let value = metadata(file, key)?;
+    let value = metadata(strings, key)?;
     value.parse().map_err(|e| {
         Error::value(
             format!("metadata {key}"),
@@ -337,8 +357,13 @@ where
 }
 
 /// Holds a size stated in the metadata against the one the tensors have.
-fn check_size(file: &SafeTensors, key: &str, size: usize, none_allowed: bool) -> Result<(), Error> {
-    match file.metadata().get(key).map(String::as_str) {
+pub(super) fn check_size(
+    strings: &Strings,
+    key: &str,
+    size: usize,
+    none_allowed: bool,
+) -> Result<(), Error> {
+    match strings.get(key).map(String::as_str) {
         None => Ok(()),
         Some("none") if none_allowed => Ok(()),
         Some(stated) if stated == size.to_string() => Ok(()),
@@ -360,11 +385,17 @@ fn read_tensor(file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Tensor
         ));
     }
     let data = view.to_f64()?;
-    if let Some(at) = data.iter().position(|x| !x.is_finite()) {
-        return Err(Error::value(
+    check_finite(name, &data)?;
+    Tensor::new(shape, data)
+}
+
+/// Refuses a tensor with an element that is not finite.
+pub(super) fn check_finite(name: &str, data: &[f64]) -> Result<(), Error> {
+    match data.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::value(
             format!("tensor {name:?}"),
             format!("element {at} is {}; expected finite numbers", data[at]),
-        ));
+        )),
     }
-    Tensor::new(shape, data)
 }

@@ -34,6 +34,39 @@ pub struct Certified {
     pub words: usize,
 }
 
+/// Something whose stages can be computed in any scalars.
+pub(super) trait Computation {
+    /// What it is run as, for messages.
+    fn form(&self) -> String;
+
+    /// Every stage under its name in files.
+    fn stages<T>(&self) -> Result<Vec<(String, Tensor<T>)>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity;
+}
+
+/// The layer of a case in one form; backwards too, with `gradients`.
+struct LayerRun<'a> {
+    case: &'a Case,
+    form: &'a Form,
+    gradients: bool,
+}
+
+impl Computation for LayerRun<'_> {
+    fn form(&self) -> String {
+        self.form.to_string()
+    }
+
+    fn stages<T>(&self) -> Result<Vec<(String, Tensor<T>)>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        self.case.stages(self.form, self.gradients)
+    }
+}
+
 /// Runs the layer of a case in ball arithmetic, in one form (and backwards, with `gradients`), with midpoints of two words; if an
 /// enclosure does not decide the rounding of some element, again with four.
 ///
@@ -47,11 +80,20 @@ pub struct Certified {
 /// its exact value then lies within some 10^-60 of the middle between two floats. That happens to
 /// an exact zero or tie in a form whose intermediate results are not exact.
 pub fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified, Error> {
+    certify(&LayerRun {
+        case,
+        form,
+        gradients,
+    })
+}
+
+/// [`certified`], of any computation.
+pub(super) fn certify(run: &impl Computation) -> Result<Certified, Error> {
     let mut certified = Certified {
         stages: Vec::new(),
         words: 2,
     };
-    for (name, balls) in case.stages::<BallN<2>>(form, gradients)? {
+    for (name, balls) in run.stages::<BallN<2>>()? {
         certified.stages.push(CertifiedStage {
             name,
             values: balls.map(|ball| ball.rounded().unwrap_or(f64::NAN)),
@@ -59,8 +101,8 @@ pub fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified,
             retried: undecided(balls.data()),
         });
     }
-    certified.retry::<4>(case, form, gradients)?;
-    certified.settle_underflow(case, form, gradients)?;
+    certified.retry::<4>(run)?;
+    certified.settle_underflow(run)?;
     for stage in &certified.stages {
         let open = stage.values.data().iter().position(|x| x.is_nan());
         if let Some(at) = open {
@@ -68,8 +110,9 @@ pub fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified,
                 format!("stage {}", stage.name),
                 format!(
                     "the rounding of element {at} is not decided by balls of four words in form \
-                     {form}: it is an exact zero or tie, or closer to one than 1e-60; a form that \
-                     keeps zeros exact (recurrence) may decide it"
+                     {}: it is an exact zero or tie, or closer to one than 1e-60; a form that \
+                     keeps zeros exact (recurrence) may decide it",
+                    run.form()
                 ),
             ));
         }
@@ -81,11 +124,11 @@ impl Certified {
     /// Takes the midpoint where the enclosure lies below [`UNDERFLOW`]: there the lower words of an
     /// expansion underflow, and no number of them decides a rounding. The radius says what is
     /// known.
-    fn settle_underflow(&mut self, case: &Case, form: &Form, gradients: bool) -> Result<(), Error> {
+    fn settle_underflow(&mut self, run: &impl Computation) -> Result<(), Error> {
         if !self.stages.iter().any(CertifiedStage::is_open) {
             return Ok(());
         }
-        let balls = case.stages::<BallN<2>>(form, gradients)?;
+        let balls = run.stages::<BallN<2>>()?;
         for (stage, (_, balls)) in self.stages.iter_mut().zip(balls) {
             let values = stage.values.data_mut().iter_mut();
             for (value, ball) in values.zip(balls.data()) {
@@ -98,12 +141,7 @@ impl Certified {
     }
 
     /// Decides what is still open with expansions of `W` words.
-    fn retry<const W: usize>(
-        &mut self,
-        case: &Case,
-        form: &Form,
-        gradients: bool,
-    ) -> Result<(), Error>
+    fn retry<const W: usize>(&mut self, run: &impl Computation) -> Result<(), Error>
     where
         BallN<W>: Real,
         <BallN<W> as Scalar>::Complex: RootsOfUnity,
@@ -112,7 +150,7 @@ impl Certified {
             return Ok(());
         }
         self.words = W;
-        let longer = case.stages::<BallN<W>>(form, gradients)?;
+        let longer = run.stages::<BallN<W>>()?;
         for (stage, (_, balls)) in self.stages.iter_mut().zip(longer) {
             stage.decide(balls.data());
         }

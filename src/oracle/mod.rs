@@ -5,6 +5,8 @@ mod certified;
 mod check;
 mod golden;
 mod gradients;
+mod model_case;
+mod model_run;
 pub mod mutants;
 mod stages;
 mod suite;
@@ -16,6 +18,8 @@ pub use check::{
     Candidate, CandidateStage, Diagnosis, KnownMistake, Report, StageReport, Suspect, check,
 };
 pub use golden::{GOLDEN, Golden, GoldenStage};
+pub use model_case::ModelCase;
+pub use model_run::ModelRun;
 pub use stages::named_stages;
 pub use suite::{SUITE_SEED, SuiteCase, suite};
 pub use tolerance::{Format, error_scales, gradient_scales};

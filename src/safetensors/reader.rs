@@ -196,6 +196,24 @@ impl TensorView<'_> {
         }
     }
 
+    /// The elements of an integer tensor of at most 64 bits, in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] naming the tensor and its type, if that is none of them (U64 is not read).
+    pub fn to_integers(&self) -> Result<Vec<i64>, Error> {
+        Ok(match self.dtype {
+            Dtype::I64 => return self.to_i64(),
+            Dtype::I32 => self.elements(|bytes| i32::from_le_bytes(bytes).into()),
+            Dtype::I16 => self.elements(|bytes| i16::from_le_bytes(bytes).into()),
+            Dtype::I8 => self.elements(|bytes| i8::from_le_bytes(bytes).into()),
+            Dtype::U32 => self.elements(|bytes| u32::from_le_bytes(bytes).into()),
+            Dtype::U16 => self.elements(|bytes| u16::from_le_bytes(bytes).into()),
+            Dtype::U8 => self.elements(|bytes| u8::from_le_bytes(bytes).into()),
+            _ => return Err(self.unsupported("I64, or an integer type narrower")),
+        })
+    }
+
     fn elements<const N: usize, T>(&self, decode: impl Fn([u8; N]) -> T) -> Vec<T> {
         // The layout check has left no rest.
         let (elements, _) = self.bytes.as_chunks::<N>();

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,11 +16,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// [`Error::File`] with the path and what the operating system has against it.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    replace(path, bytes).map_err(|e| Error::file(path.display().to_string(), e))
+    replace(path, |file| file.write_all(bytes))
+        .map_err(|e| Error::file(path.display().to_string(), e))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+/// [`replace_file`], of what `write` writes.
+pub(super) fn replace<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>,
+) -> Result<(), E> {
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
     if path.file_name().is_none() {
         return refused("not the name of a file");
     }
@@ -35,7 +40,10 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => Path::new("."),
     };
     let (mut temporary, mut file) = Temporary::create(directory)?;
-    file.write_all(bytes)?;
+    let mut buffered = BufWriter::new(&mut file);
+    write(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
     file.sync_all()?;
     // Some systems do not rename an open file.
     drop(file);

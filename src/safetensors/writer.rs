@@ -2,7 +2,7 @@
 
 use super::header::{PREFIX_LEN, byte_len};
 use super::json::{push_string, quoted};
-use super::replace::replace_file;
+use super::replace::{replace, replace_file};
 use super::{Dtype, MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
 use crate::Error;
 use std::cmp::Reverse;
@@ -184,60 +184,18 @@ impl Writer {
         // The map is sorted by name, and the sort is stable.
         let mut tensors: Vec<_> = self.tensors.iter().collect();
         tensors.sort_by_key(|(_, tensor)| Reverse(tensor.dtype));
-        let (header, data_len) = self.header(&tensors);
-        let header_len = header.len() as u64;
-        if header_len > MAX_HEADER_LEN {
-            return Err(Error::value(
-                "header",
-                format!("{header_len} bytes, more than the {MAX_HEADER_LEN} the format allows"),
-            ));
-        }
-        let mut file = Vec::with_capacity(PREFIX_LEN + header.len() + data_len);
-        file.extend_from_slice(&header_len.to_le_bytes());
-        file.extend_from_slice(header.as_bytes());
+        let entries = tensors.iter().map(|(name, tensor)| Entry {
+            name: name.as_str(),
+            dtype: tensor.dtype,
+            shape: &tensor.shape,
+            len: tensor.bytes.len(),
+        });
+        let (mut file, data_len) = beginning(&self.metadata, entries)?;
+        file.reserve_exact(data_len);
         for (_, tensor) in tensors {
             file.extend_from_slice(&tensor.bytes);
         }
         Ok(file)
-    }
-
-    /// The padded header, and the length of the data.
-    fn header(&self, tensors: &[(&String, &Pending)]) -> (String, usize) {
-        let mut out = String::from("{");
-        let comma = |out: &mut String| {
-            if !out.ends_with('{') {
-                out.push(',');
-            }
-        };
-        if !self.metadata.is_empty() {
-            push_string(&mut out, METADATA_KEY);
-            out.push_str(":{");
-            for (key, value) in &self.metadata {
-                comma(&mut out);
-                push_string(&mut out, key);
-                out.push(':');
-                push_string(&mut out, value);
-            }
-            out.push('}');
-        }
-        let mut begin = 0;
-        for (name, tensor) in tensors {
-            let end = begin + tensor.bytes.len();
-            comma(&mut out);
-            push_string(&mut out, name);
-            let axes: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
-            out.push_str(&format!(
-                r#":{{"dtype":"{}","shape":[{}],"data_offsets":[{begin},{end}]}}"#,
-                tensor.dtype,
-                axes.join(",")
-            ));
-            begin = end;
-        }
-        out.push('}');
-        while out.len() % 8 != 0 {
-            out.push(' ');
-        }
-        (out, begin)
     }
 
     /// Writes the file to `path`, all or nothing: under a temporary name in the same directory
@@ -249,9 +207,139 @@ impl Writer {
     /// [`Error::File`] with the path, and what [`to_bytes`](Self::to_bytes) or the operating
     /// system has against it.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let bytes = self
-            .to_bytes()
-            .map_err(|e| e.in_file(path.display().to_string()))?;
+        let name = || path.display().to_string();
+        let bytes = self.to_bytes().map_err(|e| e.in_file(name()))?;
         replace_file(path, &bytes)
+    }
+}
+
+/// One tensor in a header.
+struct Entry<'a> {
+    name: &'a str,
+    dtype: Dtype,
+    shape: &'a [usize],
+    len: usize,
+}
+
+/// What comes before the data: the header's length and the header, padded with spaces; and the
+/// length of the data.
+fn beginning<'a>(
+    metadata: &BTreeMap<String, String>,
+    tensors: impl Iterator<Item = Entry<'a>>,
+) -> Result<(Vec<u8>, usize), Error> {
+    let mut out = String::from("{");
+    let comma = |out: &mut String| {
+        if !out.ends_with('{') {
+            out.push(',');
+        }
+    };
+    if !metadata.is_empty() {
+        push_string(&mut out, METADATA_KEY);
+        out.push_str(":{");
+        for (key, value) in metadata {
+            comma(&mut out);
+            push_string(&mut out, key);
+            out.push(':');
+            push_string(&mut out, value);
+        }
+        out.push('}');
+    }
+    let mut begin = 0;
+    for tensor in tensors {
+        let end = begin + tensor.len;
+        comma(&mut out);
+        push_string(&mut out, tensor.name);
+        let axes: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
+        out.push_str(&format!(
+            r#":{{"dtype":"{}","shape":[{}],"data_offsets":[{begin},{end}]}}"#,
+            tensor.dtype,
+            axes.join(",")
+        ));
+        begin = end;
+    }
+    out.push('}');
+    while out.len() % 8 != 0 {
+        out.push(' ');
+    }
+    let header_len = out.len() as u64;
+    if header_len > MAX_HEADER_LEN {
+        return Err(Error::value(
+            "header",
+            format!("{header_len} bytes, more than the {MAX_HEADER_LEN} the format allows"),
+        ));
+    }
+    let mut file = Vec::with_capacity(PREFIX_LEN + out.len());
+    file.extend_from_slice(&header_len.to_le_bytes());
+    file.extend_from_slice(out.as_bytes());
+    Ok((file, begin))
+}
+
+/// Writes a file of F32 tensors whose elements are computed as they are written, so that none of
+/// them need be in memory: all or nothing, as [`Writer::write`]. `tensors` are (name, shape), sorted
+/// by name; `values` gives the elements of each, row-major.
+///
+/// # Errors
+///
+/// As [`Writer::write`]; and [`Error::Shape`] if `values` gives more or fewer elements than the shape
+/// asks for.
+pub fn write_streamed<I>(
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[(String, Vec<usize>)],
+    mut values: impl FnMut(&str) -> I,
+) -> Result<(), Error>
+where
+    I: Iterator<Item = f64>,
+{
+    let name = || path.display().to_string();
+    let mut checked = Writer::new();
+    for (key, value) in metadata {
+        checked.metadata(key, value)?;
+    }
+    let entries: Vec<Entry<'_>> = tensors
+        .iter()
+        .map(|(name, shape)| {
+            Ok(Entry {
+                name,
+                dtype: Dtype::F32,
+                shape,
+                len: checked.check_new(name, Dtype::F32, shape)?,
+            })
+        })
+        .collect::<Result<_, Error>>()?;
+    if !tensors.is_sorted_by(|a, b| a.0 < b.0) {
+        return Err(Error::value(
+            "tensors",
+            "not sorted by name, or not distinct",
+        ));
+    }
+    let counted: Vec<(&str, usize)> = entries.iter().map(|e| (e.name, e.len / 4)).collect();
+    let (beginning, _) = beginning(metadata, entries.into_iter())?;
+    replace(path, |file| {
+        let system = |e: std::io::Error| Streamed(Error::file(name(), e));
+        file.write_all(&beginning).map_err(system)?;
+        for (tensor, expected) in counted {
+            let mut written = 0usize;
+            for x in values(tensor) {
+                file.write_all(&(x as f32).to_le_bytes()).map_err(system)?;
+                written += 1;
+            }
+            if written != expected {
+                let what = format!("tensor {}", quoted(tensor));
+                let expected = format_args!("{expected} elements").to_string();
+                return Err(Streamed(Error::shape(what, expected, written)));
+            }
+        }
+        Ok(())
+    })
+    .map_err(|Streamed(e)| e.in_file(name()))
+}
+
+/// An error of [`write_streamed`], also made from the system's.
+struct Streamed(Error);
+
+impl From<std::io::Error> for Streamed {
+    fn from(e: std::io::Error) -> Self {
+        Self(Error::value("file", e.to_string()))
     }
 }

@@ -92,7 +92,7 @@ fn legt_is_exact_on_polynomials() {
 fn lmu_is_legt_in_other_coordinates() {
     for m in SIZES {
         let (legt, lmu) = (legt_integers::<M61>(m), lmu::<M61>(m));
-        let sign = |n: usize| if n % 2 == 0 { 1 } else { -1 };
+        let sign = |n: usize| if n.is_multiple_of(2) { 1 } else { -1 };
         let d: Vec<M61> = (0..m).map(|n| int(sign(n) * (2 * n as i64 + 1))).collect();
         let d = Matrix::diagonal(&d);
         let left = lmu.a.times(&d).expect("square");

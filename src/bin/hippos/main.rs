@@ -4,6 +4,8 @@ mod args;
 mod check;
 mod figures;
 mod golden;
+mod init;
+mod lm;
 mod progress;
 mod run;
 mod show;
@@ -23,9 +25,11 @@ usage: hippos COMMAND [ARGUMENTS]
 commands:
   verify    every form against every other: exactly over a prime field, then in f64 and f32;
             the M_xy table
+  init      a layer with the official initialization, and an input, as a case file
   run       the layer of a case file, every stage of it
   golden    certified stages with their error scales: the golden suite, or for your own layer
   check     a port's stages against golden ones: pass, or what is wrong
+  lm        language models: logits, generation, perplexity, cost
   show      what a safetensors file holds
   figures   the figures of the documentation, as SVG
 
@@ -42,9 +46,11 @@ fn main() -> ExitCode {
     };
     let outcome = match command.to_str() {
         Some("verify") => verify::main(arguments),
+        Some("init") => init::main(arguments),
         Some("run") => run::main(arguments),
         Some("golden") => golden::main(arguments),
         Some("check") => check::main(arguments),
+        Some("lm") => lm::main(arguments),
         Some("show") => show::main(arguments),
         Some("figures") => figures::main(arguments),
         Some("help" | "--help" | "-h") => args::print(HELP).map(|()| ExitCode::SUCCESS),
@@ -53,7 +59,8 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, run, golden, check, show or figures (hippos --help)"
+            "unknown command {command:?}; expected verify, init, run, golden, check, lm, show or figures \
+             (hippos --help)"
         ))),
     };
     outcome.unwrap_or_else(|Failure(message)| {

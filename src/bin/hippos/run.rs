@@ -376,7 +376,7 @@ fn units_in_the_last_place(case: &Case, name: &str, certified: &Tensor<f64>) -> 
 }
 
 /// The largest magnitude; NaN if there is one.
-fn largest(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(
         0.0,
         |largest, x| {

@@ -49,7 +49,7 @@ pub fn lmu<T: Ring>(m: usize) -> Continuous<T> {
     };
     let input = |n: usize| {
         let weight = 2 * n as i64 + 1;
-        T::from_i64(if n % 2 == 0 { weight } else { -weight })
+        T::from_i64(if n.is_multiple_of(2) { weight } else { -weight })
     };
     Continuous::from_fn(m, entry, input)
 }

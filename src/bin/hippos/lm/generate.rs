@@ -1,0 +1,335 @@
+//! `hippos lm generate`: the next tokens.
+
+use super::shared::{MOST_TOKENS, Machine, fast_model, ids_of, parse_ids, peak_memory};
+use crate::args::{self, Args, Failure, Spec};
+use hungry_hippos::algebra::{Real, Rng};
+use hungry_hippos::fast::{FastModel, FastModelState, Functions, ModelWorkspace};
+use hungry_hippos::h3::Form;
+use hungry_hippos::model::{Model, ModelStream, Sampling};
+use hungry_hippos::oracle::ModelCase;
+use hungry_hippos::safetensors::Writer;
+use hungry_hippos::{Error, Tensor};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+const SPEC: Spec = Spec {
+    help: "\
+usage: hippos lm generate CASE --tokens K [--prompt IDS] [--temperature T] [--top-k N] [--top-p P] [--seed S]
+
+Continues a prompt by K tokens and prints their ids, one line a sequence. Greedy unless a temperature,
+top-k or top-p is given.
+
+  --tokens K       how many tokens
+  --prompt IDS     token ids, separated by commas or spaces (default: the first prompt_len tokens of every
+                   sequence of input_ids, or all of them)
+  --temperature T  sample with probabilities softmax(logits / T)
+  --top-k N        of the N likeliest tokens alone
+  --top-p P        of the likeliest tokens alone that together reach probability P
+  --seed S         which random numbers (default 0); the same seed gives the same tokens
+  --unpadded       never a token beyond vocab_size (metadata), as rows that pad the vocabulary are
+  --form F         fast: the fast path (default); step: the reference, one token at a time
+  --precision P    f32 (default) or f64
+  --threads K      threads of the fast path (default: all cores); they do not change a token
+  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
+  --out FILE       also write prompt and tokens, as generated_ids (batch x tokens)
+  --time           say on stderr how long the prompt and the tokens took, and the most memory used
+",
+    positional: &["CASE"],
+    values: &[
+        "--tokens",
+        "--prompt",
+        "--temperature",
+        "--top-k",
+        "--top-p",
+        "--seed",
+        "--form",
+        "--precision",
+        "--threads",
+        "--level",
+        "--out",
+    ],
+    switches: &["--time", "--unpadded"],
+};
+
+/// What takes tokens and gives the logits after the last of them, (batch, vocabulary).
+trait Continues {
+    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error>;
+}
+
+struct Fast<T: Functions> {
+    model: FastModel<T>,
+    state: FastModelState<T>,
+    workspace: ModelWorkspace<T>,
+}
+
+impl<T: Functions> Continues for Fast<T> {
+    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
+        let Self {
+            model,
+            state,
+            workspace,
+        } = self;
+        let logits = model.last_logits(ids, state, workspace)?;
+        Ok(logits.into_iter().map(Real::to_f64).collect())
+    }
+}
+
+struct Reference<'a, T: Real> {
+    model: &'a Model<T>,
+    batch: usize,
+    stream: Option<ModelStream<'a, T>>,
+}
+
+impl<T> Continues for Reference<'_, T>
+where
+    T: Real,
+    T::Complex: hungry_hippos::algebra::RootsOfUnity,
+{
+    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
+        let len = ids.len() / self.batch;
+        let logits = match &mut self.stream {
+            Some(stream) => stream.step(ids)?,
+            None => {
+                let prompt = Tensor::new([self.batch, len], ids.to_vec())?;
+                let stages = self.model.forward(&Form::Fft, &prompt)?;
+                let state = stages.state;
+                self.stream = Some(ModelStream::resume(self.model, self.batch, state)?);
+                let vocab = self.model.config().vocab_size;
+                let rows = stages.logits.data().chunks_exact(len * vocab);
+                rows.flat_map(|rows| rows[(len - 1) * vocab..].to_vec())
+                    .collect()
+            }
+        };
+        Ok(logits.into_iter().map(Real::to_f64).collect())
+    }
+}
+
+pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
+    let Some(args) = SPEC.parse(raw)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let expected = format!("a whole number from 1 to {MOST_TOKENS}");
+    let tokens: usize = args
+        .parsed("--tokens", &expected)?
+        .ok_or_else(|| Failure("--tokens is missing".into()))?;
+    if !(1..=MOST_TOKENS).contains(&tokens) {
+        return Err(Failure(format!("--tokens {tokens}: expected {expected}")));
+    }
+    let sampling = sampling(&args)?;
+    let seed: u64 = args.parsed("--seed", "a whole number from 0")?.unwrap_or(0);
+    let machine = Machine::asked(&args)?;
+    let fast = match args.value("--form").map(|form| (form, form.to_str())) {
+        None | Some((_, Some("fast"))) => true,
+        Some((_, Some("step"))) => false,
+        Some((other, _)) => {
+            return Err(Failure(format!("--form {other:?}: expected fast or step")));
+        }
+    };
+    let single = match args.value("--precision").map(|p| (p, p.to_str())) {
+        None | Some((_, Some("f32"))) => true,
+        Some((_, Some("f64"))) => false,
+        Some((other, _)) => {
+            return Err(Failure(format!(
+                "--precision {other:?}: expected f32 or f64"
+            )));
+        }
+    };
+    let path = Path::new(args.positional(0));
+    if let Some(out) = args.value("--out") {
+        args::not_the_same_file(path, Path::new(out))?;
+    }
+    let prompt_flag = match args.value("--prompt") {
+        None => None,
+        Some(text) => Some(parse_ids("--prompt", &text.to_string_lossy())?),
+    };
+    let case = ModelCase::open(path)?;
+    let vocab = case.config().vocab_size;
+    let limit = match args.has("--unpadded") {
+        true => unpadded(&case)?,
+        false => vocab,
+    };
+    let prompt = prompt(&case, prompt_flag)?;
+    let (batch, prompt_len) = (prompt.shape()[0], prompt.shape()[1]);
+    let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
+    let job = Job {
+        prompt: &prompt,
+        tokens,
+        limit,
+        sampling,
+        seed,
+    };
+    let begun = Instant::now();
+    let total = prompt_len + tokens;
+    let (ids, times) = match (fast, single) {
+        (true, true) => job.fast::<f32>(&case, machine, total, begun),
+        (true, false) => job.fast::<f64>(&case, machine, total, begun),
+        (false, true) => job.reference::<f32>(&case, begun),
+        (false, false) => job.reference::<f64>(&case, begun),
+    }
+    .map_err(in_case)?;
+    let mut text = String::new();
+    for row in ids.chunks_exact(total) {
+        let row: Vec<String> = row[prompt_len..].iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "{}", row.join(" "));
+    }
+    if let Some(out) = args.value("--out") {
+        let mut writer = Writer::new();
+        writer.metadata("prompt_len", &prompt_len.to_string())?;
+        let ids: Vec<i64> = ids.iter().map(|&id| id as i64).collect();
+        writer.add_i64("generated_ids", &[batch, total], &ids)?;
+        writer.write(Path::new(out))?;
+    }
+    args::print(&text)?;
+    if args.has("--time") {
+        let [load, first, rest] = times;
+        let memory = peak_memory().map_or(String::new(), |mb| format!(", {mb:.0} MB at most"));
+        let steps = (tokens - 1).max(1) as f64;
+        // Where stderr cannot be written, nobody is waiting for it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "read {load:.3} s, prompt of {prompt_len} {first:.4} s, {} tokens {rest:.4} s: {:.3} ms a \
+             token, {:.2} tokens/s{memory}",
+            tokens - 1,
+            1e3 * rest / steps,
+            steps * batch as f64 / rest.max(1e-9),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Greedy, unless a flag asks for random tokens.
+fn sampling(args: &Args) -> Result<Sampling, Failure> {
+    let temperature: Option<f64> = args.parsed("--temperature", "a finite number above 0")?;
+    let top_k = args.parsed("--top-k", "a whole number from 1")?;
+    let top_p = args.parsed("--top-p", "a number above 0, at most 1")?;
+    if temperature.is_none() && top_k.is_none() && top_p.is_none() {
+        return Ok(Sampling::Greedy);
+    }
+    let sampling = Sampling::Random {
+        temperature: temperature.unwrap_or(1.0),
+        top_k,
+        top_p,
+    };
+    match sampling.check() {
+        Ok(()) => Ok(sampling),
+        Err(e) => Err(Failure(format!("--{e}"))),
+    }
+}
+
+/// The rows of the vocabulary that stand for tokens (metadata `vocab_size`).
+fn unpadded(case: &ModelCase) -> Result<usize, Failure> {
+    let rows = case.config().vocab_size;
+    let stated = case.file().metadata().get("vocab_size");
+    let stated = stated.and_then(|text| text.parse().ok());
+    stated
+        .filter(|stated| (1..=rows).contains(stated))
+        .ok_or_else(|| {
+            Failure(format!(
+                "--unpadded: {} does not say vocab_size, a number from 1 to {rows}",
+                case.file().path()
+            ))
+        })
+}
+
+/// The prompt of every sequence: the flag's, or what the case holds.
+fn prompt(case: &ModelCase, flag: Option<Vec<usize>>) -> Result<Tensor<usize>, Failure> {
+    let vocab = case.config().vocab_size;
+    if let Some(ids) = flag {
+        if let Some(id) = ids.iter().find(|&&id| id >= vocab) {
+            return Err(Failure(format!(
+                "--prompt: {id} is outside the vocabulary of {vocab}"
+            )));
+        }
+        return Ok(Tensor::new([1, ids.len()], ids)?);
+    }
+    let ids = ids_of(case)?;
+    let (batch, len) = (ids.shape()[0], ids.shape()[1]);
+    let prompt = case
+        .prompt_len(len)
+        .map_err(|e| e.in_file(case.file().path()))?;
+    let first = ids.data().chunks_exact(len).flat_map(|row| &row[..prompt]);
+    Ok(Tensor::new([batch, prompt], first.copied().collect())?)
+}
+
+/// What to generate.
+struct Job<'a> {
+    prompt: &'a Tensor<usize>,
+    tokens: usize,
+    limit: usize,
+    sampling: Sampling,
+    seed: u64,
+}
+
+/// Prompt and tokens of every sequence, row-major; the seconds that reading the model, the prompt and the
+/// tokens after the first took.
+type Generated = (Vec<usize>, [f64; 3]);
+
+impl Job<'_> {
+    fn fast<T: Functions>(
+        &self,
+        case: &ModelCase,
+        machine: Machine,
+        total: usize,
+        begun: Instant,
+    ) -> Result<Generated, Error> {
+        let model: FastModel<T> = fast_model(case, machine.level)?;
+        let state = model.zero_state(self.prompt.shape()[0], total);
+        let workspace = ModelWorkspace::new(machine.threads);
+        let fast = Fast {
+            model,
+            state,
+            workspace,
+        };
+        self.run(fast, begun)
+    }
+
+    fn reference<T>(&self, case: &ModelCase, begun: Instant) -> Result<Generated, Error>
+    where
+        T: Real,
+        T::Complex: hungry_hippos::algebra::RootsOfUnity,
+    {
+        let model = case.parameters()?.build::<T>()?;
+        let reference = Reference {
+            model: &model,
+            batch: self.prompt.shape()[0],
+            stream: None,
+        };
+        self.run(reference, begun)
+    }
+
+    fn run(&self, mut model: impl Continues, begun: Instant) -> Result<Generated, Error> {
+        let (batch, prompt_len) = (self.prompt.shape()[0], self.prompt.shape()[1]);
+        let mut sequences: Vec<Vec<usize>> = self
+            .prompt
+            .data()
+            .chunks_exact(prompt_len)
+            .map(<[usize]>::to_vec)
+            .collect();
+        let mut rng = Rng::new(self.seed);
+        let read = begun.elapsed().as_secs_f64();
+        let mut next = self.prompt.data().to_vec();
+        let mut after_prompt = read;
+        for step in 0..self.tokens {
+            let logits = model.take(&next)?;
+            if step == 0 {
+                after_prompt = begun.elapsed().as_secs_f64();
+            }
+            next.clear();
+            for (row, sequence) in logits
+                .chunks_exact(logits.len() / batch)
+                .zip(&mut sequences)
+            {
+                let id = self.sampling.choose(&row[..self.limit], &mut rng)?;
+                sequence.push(id);
+                next.push(id);
+            }
+        }
+        let end = begun.elapsed().as_secs_f64();
+        let times = [read, after_prompt - read, end - after_prompt];
+        Ok((sequences.concat(), times))
+    }
+}

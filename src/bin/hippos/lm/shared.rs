@@ -1,0 +1,86 @@
+//! What the commands share: flags, tokens, the fast model of a case.
+
+use crate::args::{Args, Failure};
+use hungry_hippos::fast::{FastModel, Functions, Level};
+use hungry_hippos::oracle::ModelCase;
+use hungry_hippos::{Error, Tensor};
+use std::path::Path;
+
+/// The most tokens that are generated or timed after: far beyond what any model is trained for.
+pub(super) const MOST_TOKENS: usize = 1 << 20;
+
+/// `--threads` and `--level` of the fast path.
+#[derive(Clone, Copy)]
+pub(super) struct Machine {
+    pub(super) level: Level,
+    pub(super) threads: usize,
+}
+
+impl Machine {
+    /// As asked for; otherwise the best level, and as many threads as the machine has cores.
+    pub(super) fn asked(args: &Args) -> Result<Self, Failure> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = args.parsed("--threads", "a whole number from 1 to 1024")?;
+        let threads = threads.unwrap_or(cores);
+        if !(1..=1024).contains(&threads) {
+            return Err(Failure(format!(
+                "--threads {threads}: expected a whole number from 1 to 1024"
+            )));
+        }
+        let level = match args.value("--level") {
+            None => Level::detect(),
+            Some(name) => name.to_string_lossy().parse()?,
+        };
+        Ok(Self { level, threads })
+    }
+}
+
+/// The fast model of a case, its weights read one at a time.
+pub(super) fn fast_model<T: Functions>(
+    case: &ModelCase,
+    level: Level,
+) -> Result<FastModel<T>, Error> {
+    FastModel::new(level, case.config(), |name| case.parameter(name))
+        .map_err(|e| e.in_file(case.file().path()))
+}
+
+/// Token ids written out, separated by spaces, commas or line ends.
+pub(super) fn parse_ids(what: &str, text: &str) -> Result<Vec<usize>, Failure> {
+    let words = text
+        .split(|c: char| c.is_whitespace() || c == ',')
+        .filter(|word| !word.is_empty());
+    let ids = words.map(|word| {
+        word.parse().map_err(|_| {
+            Failure(format!(
+                "{what}: {word:?} is no token id; expected whole numbers from 0"
+            ))
+        })
+    });
+    let ids: Vec<usize> = ids.collect::<Result<_, Failure>>()?;
+    if ids.is_empty() {
+        return Err(Failure(format!("{what}: no token; expected at least one")));
+    }
+    Ok(ids)
+}
+
+/// One sequence of tokens from a text file.
+pub(super) fn read_ids(path: &Path) -> Result<Tensor<usize>, Failure> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| Failure(format!("{name}: {e}")))?;
+    let ids = parse_ids(&name.to_string(), &text)?;
+    Ok(Tensor::new([1, ids.len()], ids)?)
+}
+
+/// The tokens of a case, the error naming its file.
+pub(super) fn ids_of(case: &ModelCase) -> Result<Tensor<usize>, Failure> {
+    let ids = case.ids();
+    Ok(ids.map_err(|e| e.in_file(case.file().path()))?)
+}
+
+/// The most memory this process has had, in MB, where the system says.
+pub(super) fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes / 1e3)
+}

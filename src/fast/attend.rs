@@ -1,0 +1,225 @@
+//! Attention over cached keys and values.
+
+use super::lanes::{Arithmetic, Element, Vector};
+use super::level::{Isa, Kernel, Level};
+use super::rows::{Exponential, Functions};
+use super::threads::{Scratch, share};
+
+/// Products of a query with fewer numbers of the cache than this are not worth a second thread.
+const WORTH_SHARING: usize = 1 << 18;
+
+/// The keys and values of one head of one sequence, laid out for [`Attend`].
+#[derive(Clone, Debug)]
+struct HeadCache<T: Element> {
+    /// [group of positions][channel]: a position a lane.
+    keys: Vec<T::Lanes>,
+    /// [position][group of channels]: a channel a lane.
+    values: Vec<T::Lanes>,
+}
+
+/// The keys and values of a batch of sequences.
+#[derive(Clone, Debug)]
+pub(super) struct AttentionCache<T: Element> {
+    /// Positions that are filled.
+    len: usize,
+    head_dim: usize,
+    num_heads: usize,
+    /// [sequence][head]
+    heads: Vec<HeadCache<T>>,
+}
+
+impl<T: Functions> AttentionCache<T> {
+    /// The cache before any token, with room for `expected` tokens (it grows beyond).
+    pub(super) fn new(batch: usize, num_heads: usize, head_dim: usize, expected: usize) -> Self {
+        let groups = expected.div_ceil(T::Lanes::WIDTH);
+        let vectors = head_dim.div_ceil(T::Lanes::WIDTH);
+        let head = || HeadCache {
+            keys: Vec::with_capacity(groups * head_dim),
+            values: Vec::with_capacity(expected * vectors),
+        };
+        Self {
+            len: 0,
+            head_dim,
+            num_heads,
+            heads: (0..batch * num_heads).map(|_| head()).collect(),
+        }
+    }
+
+    /// Attention of the next tokens of every sequence: `qkv` (batch, tokens, 3 d) row-major to
+    /// `context` (batch, tokens, d), each token seeing those before it and itself.
+    pub(super) fn attend(
+        &mut self,
+        level: Level,
+        qkv: &[T],
+        context: &mut [T],
+        threads: &mut [Scratch<T>],
+    ) {
+        let (d_h, heads) = (self.head_dim, self.num_heads);
+        let d = d_h * heads;
+        let batch = self.heads.len() / heads;
+        let tokens = qkv.len() / (3 * d * batch);
+        let before = self.len;
+        // Every head is one item; what it gives is laid out head by head, and put in place after.
+        let mut by_head = vec![T::ZERO; context.len()];
+        let work = self.heads.len() * d_h * (before + tokens) * tokens;
+        let count = if work < WORTH_SHARING {
+            1
+        } else {
+            threads.len()
+        };
+        let items = self
+            .heads
+            .iter_mut()
+            .zip(by_head.chunks_exact_mut((tokens * d_h).max(1)))
+            .enumerate();
+        share(
+            items,
+            &mut threads[..count],
+            |scratch, (i, (cache, out))| {
+                let (b, head) = (i / heads, i % heads);
+                for (t, out) in out.chunks_exact_mut(d_h).enumerate() {
+                    let row = &qkv[(b * tokens + t) * 3 * d..][..3 * d];
+                    let part = |which: usize| &row[which * d + head * d_h..][..d_h];
+                    cache.push(before + t, part(1), part(2));
+                    level.run(Attend {
+                        cache,
+                        len: before + t + 1,
+                        q: part(0),
+                        out,
+                        scores: &mut scratch.signals,
+                    });
+                }
+            },
+        );
+        for (i, from) in by_head.chunks_exact((tokens * d_h).max(1)).enumerate() {
+            let (b, head) = (i / heads, i % heads);
+            for (t, from) in from.chunks_exact(d_h).enumerate() {
+                let to = (b * tokens + t) * d + head * d_h;
+                context[to..to + d_h].copy_from_slice(from);
+            }
+        }
+        self.len += tokens;
+    }
+
+    /// Fills the cache up to `len` tokens with one number: for timing, which does not depend on it.
+    pub(super) fn fill(&mut self, len: usize, value: T) {
+        let groups = len.div_ceil(T::Lanes::WIDTH);
+        let vectors = self.head_dim.div_ceil(T::Lanes::WIDTH);
+        for head in &mut self.heads {
+            head.keys = vec![T::Lanes::splat(value); groups * self.head_dim];
+            head.values = vec![T::Lanes::splat(value); len * vectors];
+        }
+        self.len = len;
+    }
+}
+
+impl<T: Functions> HeadCache<T> {
+    /// Takes the key and value (d_h) of the token at `position`, the next one.
+    fn push(&mut self, position: usize, key: &[T], value: &[T]) {
+        let (group, lane) = (position / T::Lanes::WIDTH, position % T::Lanes::WIDTH);
+        self.keys.resize((group + 1) * key.len(), T::Lanes::ZERO);
+        for (lanes, &k) in self.keys[group * key.len()..].iter_mut().zip(key) {
+            lanes.lanes_mut()[lane] = k;
+        }
+        self.values
+            .extend(value.chunks(T::Lanes::WIDTH).map(T::Lanes::load));
+    }
+}
+
+/// One query against the first `len` keys and values of its head.
+struct Attend<'a, T: Element> {
+    cache: &'a HeadCache<T>,
+    len: usize,
+    q: &'a [T],
+    out: &'a mut [T],
+    scores: &'a mut Vec<T::Lanes>,
+}
+
+impl<T: Functions> Kernel for Attend<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Isa>(self) {
+        let Self {
+            cache,
+            len,
+            q,
+            out,
+            scores,
+        } = self;
+        let (width, d_h) = (T::Lanes::WIDTH, q.len());
+        let scale = T::Lanes::splat(T::from_f64(1.0 / (d_h as f64).sqrt()));
+        scores.clear();
+        let mut top = f64::NEG_INFINITY;
+        for (group, keys) in cache.keys.chunks_exact(d_h).enumerate() {
+            // Two sums, so that one multiply-add need not wait for the last.
+            let mut sums = [T::Lanes::ZERO; 2];
+            for (keys, q) in keys.chunks(2).zip(q.chunks(2)) {
+                for i in 0..keys.len() {
+                    sums[i] = keys[i].fma::<S>(T::Lanes::splat(q[i]), sums[i]);
+                }
+            }
+            let score = sums[0].plus(sums[1]).times(scale);
+            let filled = width.min(len - group * width);
+            for x in &score.lanes()[..filled] {
+                let x = x.to_f64();
+                top = if x > top { x } else { top };
+            }
+            scores.push(score);
+        }
+        let top = T::Lanes::splat(T::from_f64(top));
+        let mut total = T::Lanes::ZERO;
+        for (group, score) in scores.iter_mut().enumerate() {
+            let [mut weight] = T::Lanes::lanewise::<S, 1, 1>([score.minus(top)], &Exponential);
+            let filled = width.min(len - group * width);
+            for x in &mut weight.lanes_mut()[filled..] {
+                *x = T::ZERO;
+            }
+            total = total.plus(weight);
+            *score = weight;
+        }
+        let total = total.lanes().iter().fold(0.0, |sum, x| sum + x.to_f64());
+        let inverse = T::Lanes::splat(T::from_f64(1.0 / total));
+        let vectors = d_h.div_ceil(width);
+        let mut first = 0;
+        while first < vectors {
+            let part = &mut out[first * width..];
+            first += match vectors - first {
+                4.. => weigh::<T, S, 4>(cache, scores, len, vectors, first, inverse, part),
+                2.. => weigh::<T, S, 2>(cache, scores, len, vectors, first, inverse, part),
+                _ => weigh::<T, S, 1>(cache, scores, len, vectors, first, inverse, part),
+            };
+        }
+    }
+}
+
+/// `sum_j weight_j value_j` over `V` vectors of channels from `first` on; gives `V`.
+#[inline(always)]
+fn weigh<T: Functions, S: Isa, const V: usize>(
+    cache: &HeadCache<T>,
+    weights: &[T::Lanes],
+    len: usize,
+    vectors: usize,
+    first: usize,
+    inverse: T::Lanes,
+    out: &mut [T],
+) -> usize {
+    let mut sums = [T::Lanes::ZERO; V];
+    let mut position = 0;
+    for weights in weights {
+        for &weight in weights.lanes().iter().take(len - position) {
+            let values = &cache.values[position * vectors + first..][..V];
+            let weight = T::Lanes::splat(weight);
+            for v in 0..V {
+                sums[v] = values[v].fma::<S>(weight, sums[v]);
+            }
+            position += 1;
+        }
+    }
+    for (v, sum) in sums.into_iter().enumerate() {
+        if let Some(out) = out.get_mut(v * T::Lanes::WIDTH..) {
+            sum.times(inverse).store(out);
+        }
+    }
+    V
+}

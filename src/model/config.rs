@@ -1,0 +1,145 @@
+//! What describes a language model beside its tensors.
+
+use super::names::{BlockName, ModelName};
+use crate::error::Error;
+use crate::h3;
+
+/// The sizes and choices of a hybrid H3-attention language model (official `SSMLMHeadModel`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// How many blocks there are.
+    pub n_layer: usize,
+    /// Hidden channels of every MLP; officially `4 d_model`.
+    pub d_inner: usize,
+    /// Rows of the embedding, padding included.
+    pub vocab_size: usize,
+    /// Rows of the table of learned positions; 0 for none, as in all published models.
+    pub max_position_embeddings: usize,
+    /// The blocks whose mixer is attention, ascending; the others' is an H3 layer.
+    pub attn_layer_idx: Vec<usize>,
+    /// Attention heads; 0 if there is no attention.
+    pub num_heads: usize,
+    /// What every LayerNorm adds to the variance.
+    pub layer_norm_epsilon: f64,
+    /// The H3 layers, all of one kind; its `d_model` is the model's.
+    pub h3: h3::Config,
+}
+
+impl ModelConfig {
+    /// d: the number of channels.
+    #[must_use]
+    pub fn d_model(&self) -> usize {
+        self.h3.d_model
+    }
+
+    /// Whether the mixer of a block is attention.
+    #[must_use]
+    pub fn is_attention(&self, block: usize) -> bool {
+        self.attn_layer_idx.contains(&block)
+    }
+
+    /// Channels of an attention head; 0 if there is no attention.
+    #[must_use]
+    pub fn attention_head_dim(&self) -> usize {
+        self.d_model().checked_div(self.num_heads).unwrap_or(0)
+    }
+
+    /// The names of all parameters, in the order in which they are used.
+    #[must_use]
+    pub fn names(&self) -> Vec<ModelName> {
+        let mut names = vec![ModelName::Embeddings];
+        if self.max_position_embeddings > 0 {
+            names.push(ModelName::Positions);
+        }
+        for block in 0..self.n_layer {
+            let of_block = BlockName::all(self.is_attention(block));
+            names.extend(of_block.map(|name| ModelName::Block(block, name)));
+        }
+        names.extend([ModelName::NormWeight, ModelName::NormBias]);
+        names
+    }
+
+    /// How many numbers the parameters are.
+    #[must_use]
+    pub fn parameter_count(&self) -> usize {
+        let sizes = self.names().into_iter();
+        sizes
+            .map(|name| name.shape(self).iter().product::<usize>())
+            .sum()
+    }
+
+    /// Refuses sizes that no model has.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.h3.check()?;
+        for (what, size) in [
+            ("n_layer", self.n_layer),
+            ("d_inner", self.d_inner),
+            ("vocab_size", self.vocab_size),
+        ] {
+            if size == 0 {
+                return Err(Error::value(what, "0; expected at least 1"));
+            }
+        }
+        let epsilon = self.layer_norm_epsilon;
+        if !(epsilon.is_finite() && epsilon >= 0.0) {
+            return Err(Error::value(
+                "layer_norm_epsilon",
+                format!("{epsilon}; expected a finite number from 0"),
+            ));
+        }
+        if let Some(block) = self.attn_layer_idx.iter().find(|&&i| i >= self.n_layer) {
+            return Err(Error::value(
+                "attn_layer_idx",
+                format!("{block}, but the blocks are 0 to {}", self.n_layer - 1),
+            ));
+        }
+        if !self.attn_layer_idx.is_sorted_by(|a, b| a < b) {
+            return Err(Error::value(
+                "attn_layer_idx",
+                format!(
+                    "{:?}; expected each block once, ascending",
+                    self.attn_layer_idx
+                ),
+            ));
+        }
+        let divides = self.num_heads > 0 && self.d_model().is_multiple_of(self.num_heads);
+        if !self.attn_layer_idx.is_empty() && !divides {
+            return Err(Error::value(
+                "num_heads",
+                format!(
+                    "{} does not divide d_model = {}",
+                    self.num_heads,
+                    self.d_model()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses tokens the embedding has no row for, and positions the table has no row for.
+    pub(crate) fn check_tokens(
+        &self,
+        ids: &[usize],
+        batch: usize,
+        position: usize,
+    ) -> Result<(), Error> {
+        if let Some(at) = ids.iter().position(|&id| id >= self.vocab_size) {
+            return Err(Error::value(
+                "input_ids",
+                format!(
+                    "element {at} is {}, outside the vocabulary of {}",
+                    ids[at], self.vocab_size
+                ),
+            ));
+        }
+        let len = ids.len().checked_div(batch).unwrap_or(0);
+        let end = position.saturating_add(len);
+        if self.max_position_embeddings > 0 && end > self.max_position_embeddings {
+            return Err(Error::unsupported(format!(
+                "{end} tokens, but the model has learned positions for {}",
+                self.max_position_embeddings
+            )));
+        }
+        Ok(())
+    }
+}

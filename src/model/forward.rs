@@ -1,0 +1,234 @@
+//! The model over whole sequences, both outputs of every block kept.
+
+use super::attention::{KeyValueCache, MultiHeadAttention};
+use super::block::{Block, Mixer, MixerState, add, rows};
+use super::config::ModelConfig;
+use super::layer_norm::LayerNorm;
+use super::mlp::gelu;
+use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
+use crate::error::Error;
+use crate::h3::{Form, Layer, LayerState, Stages};
+use crate::tensor::Tensor;
+
+/// A hybrid H3-attention language model (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
+#[derive(Clone, Debug)]
+pub struct Model<T: Real> {
+    pub(super) config: ModelConfig,
+    /// (`vocab_size`, d); the head's weight too.
+    pub(super) embeddings: Matrix<T>,
+    /// (`max_position_embeddings`, d); no rows if there are no learned positions.
+    pub(super) positions: Matrix<T>,
+    pub(super) blocks: Vec<Block<T>>,
+    pub(super) norm: LayerNorm<T>,
+}
+
+/// What a model remembers of a batch of sequences.
+#[derive(Clone, Debug)]
+pub struct ModelState<T: Real> {
+    /// Of every block's mixer.
+    pub mixers: Vec<MixerState<T>>,
+    /// How many tokens came before.
+    pub position: usize,
+}
+
+/// What a model computed.
+#[derive(Clone, Debug)]
+pub struct ModelStages<T: Real> {
+    /// What every block returns, (batch, seq_len, d) each: `hidden`, then `residual`.
+    pub blocks: Vec<[Tensor<T>; 2]>,
+    /// The scores of every next token (batch, seq_len, `vocab_size`).
+    pub logits: Tensor<T>,
+    /// After the last token.
+    pub state: ModelState<T>,
+}
+
+impl<T: Real> ModelStages<T> {
+    /// The stages under their names in files: `block{i}.hidden`, `block{i}.residual`, `logits`.
+    #[must_use]
+    pub fn named(self) -> Vec<(String, Tensor<T>)> {
+        let blocks = self.blocks.into_iter().enumerate();
+        let mut named: Vec<_> = blocks
+            .flat_map(|(i, [hidden, residual])| {
+                [
+                    (format!("block{i}.hidden"), hidden),
+                    (format!("block{i}.residual"), residual),
+                ]
+            })
+            .collect();
+        named.push(("logits".into(), self.logits));
+        named
+    }
+}
+
+/// How the parts of a model respond where there is more than one way: the way to run an H3 layer,
+/// or a known mistake.
+pub(crate) trait Parts<T: Real> {
+    /// An H3 layer over whole sequences.
+    fn h3(&self, layer: &Layer<T>, u: &Tensor<T>) -> Result<Stages<T>, Error>;
+
+    /// Attention over whole sequences.
+    fn attention(
+        &self,
+        attention: &MultiHeadAttention<T>,
+        u: &Tensor<T>,
+    ) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
+        attention.forward(u)
+    }
+
+    /// The activation of the MLPs.
+    fn activation(&self, x: T) -> T {
+        gelu(x)
+    }
+}
+
+impl<T> Parts<T> for Form
+where
+    T: Real,
+    T::Complex: RootsOfUnity,
+{
+    fn h3(&self, layer: &Layer<T>, u: &Tensor<T>) -> Result<Stages<T>, Error> {
+        layer.forward(self, u, None)
+    }
+}
+
+impl<T: Real> Model<T> {
+    /// The sizes and choices of the model.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The blocks.
+    #[must_use]
+    pub fn blocks(&self) -> &[Block<T>] {
+        &self.blocks
+    }
+
+    /// The state before any token, for a batch.
+    #[must_use]
+    pub fn zero_state(&self, batch: usize) -> ModelState<T> {
+        let mixers = self.blocks.iter().map(|block| match &block.mixer {
+            Mixer::H3(layer) => MixerState::H3(layer.zero_state(batch)),
+            Mixer::Attention(_) => MixerState::Attention(KeyValueCache::new(batch)),
+        });
+        ModelState {
+            mixers: mixers.collect(),
+            position: 0,
+        }
+    }
+
+    /// The model over the sequences `ids` (batch, seq_len) from their beginning, its H3 layers in the
+    /// form asked for.
+    ///
+    /// # Errors
+    ///
+    /// If `ids` has other than two axes or a token outside the vocabulary; and as
+    /// [`Layer::forward`].
+    pub fn forward(&self, form: &Form, ids: &Tensor<usize>) -> Result<ModelStages<T>, Error>
+    where
+        T::Complex: RootsOfUnity,
+    {
+        self.forward_by(form, ids)
+    }
+
+    /// [`forward`](Self::forward) with its parts responding in any way.
+    pub(crate) fn forward_by(
+        &self,
+        parts: &impl Parts<T>,
+        ids: &Tensor<usize>,
+    ) -> Result<ModelStages<T>, Error> {
+        let &[batch, len] = ids.shape() else {
+            return Err(Error::shape(
+                "input_ids",
+                "shape (batch, seq_len)",
+                format_args!("{:?}", ids.shape()),
+            ));
+        };
+        let embedded = self.embed(ids.data(), batch, 0)?;
+        let mut hidden = Tensor::new([batch, len, self.config.d_model()], embedded)?;
+        let mut residual: Option<Tensor<T>> = None;
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        let mut mixers = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let in_block = |e: Error| Error::value(format!("block {i}"), e.to_string());
+            let before = add_tensors(&hidden, residual.as_ref());
+            let u = rows(&before, |x| block.norm1.apply(x)).map_err(in_block)?;
+            let mixed = match &block.mixer {
+                Mixer::H3(layer) => {
+                    let stages = parts.h3(layer, &u).map_err(in_block)?;
+                    mixers.push(MixerState::H3(stages.state));
+                    stages.output
+                }
+                Mixer::Attention(attention) => {
+                    let (output, cache) = parts.attention(attention, &u).map_err(in_block)?;
+                    mixers.push(MixerState::Attention(cache));
+                    output
+                }
+            };
+            let between = add_tensors(&mixed, Some(&before));
+            let u = rows(&between, |x| block.norm2.apply(x)).map_err(in_block)?;
+            hidden = rows(&u, |x| Ok(block.mlp.apply(x, |x| parts.activation(x))))?;
+            blocks.push([hidden.clone(), between.clone()]);
+            residual = Some(between);
+        }
+        let last = add_tensors(&hidden, residual.as_ref());
+        let logits = rows(&last, |x| self.head(x))?;
+        Ok(ModelStages {
+            blocks,
+            logits,
+            state: ModelState {
+                mixers,
+                position: len,
+            },
+        })
+    }
+
+    /// The embeddings of the next tokens of every sequence, `ids` (batch, tokens) row-major, the first
+    /// of them at `position`.
+    pub(super) fn embed(
+        &self,
+        ids: &[usize],
+        batch: usize,
+        position: usize,
+    ) -> Result<Vec<T>, Error> {
+        self.config.check_tokens(ids, batch, position)?;
+        let len = ids.len().checked_div(batch).unwrap_or(0);
+        let mut embedded = Vec::with_capacity(ids.len() * self.config.d_model());
+        for (at, &id) in ids.iter().enumerate() {
+            let word = self.embeddings.row(id);
+            if self.positions.rows() > 0 {
+                let at = position + at % len;
+                embedded.extend(add(word, self.positions.row(at)));
+            } else {
+                embedded.extend_from_slice(word);
+            }
+        }
+        Ok(embedded)
+    }
+
+    /// The last LayerNorm and the head of one token: its logits.
+    pub(super) fn head(&self, x: &[T]) -> Result<Vec<T>, Error> {
+        let x = self.norm.apply(x)?;
+        let words = 0..self.embeddings.rows();
+        Ok(words.map(|id| dot(self.embeddings.row(id), &x)).collect())
+    }
+}
+
+/// `a + b`; `a` alone before the first block.
+fn add_tensors<T: Real>(a: &Tensor<T>, b: Option<&Tensor<T>>) -> Tensor<T> {
+    match b {
+        None => a.clone(),
+        Some(b) => Tensor::known(a.shape(), add(a.data(), b.data())),
+    }
+}
+
+impl<T: Real> ModelState<T> {
+    /// The state of an H3 block's layer, if that is what it is.
+    #[must_use]
+    pub fn h3(&self, block: usize) -> Option<&LayerState<T>> {
+        match self.mixers.get(block)? {
+            MixerState::H3(state) => Some(state),
+            MixerState::Attention(_) => None,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! LayerNorm.
+
+use crate::algebra::Real;
+use crate::error::{Error, check_len};
+
+/// `(x - mean) / sqrt(variance + epsilon) * weight + bias` of every token, the variance over `d`
+/// (not `d - 1`) channels (Ba, Kiros and Hinton 2016; `torch.nn.LayerNorm`).
+#[derive(Clone, Debug)]
+pub struct LayerNorm<T> {
+    weight: Vec<T>,
+    bias: Vec<T>,
+    epsilon: T,
+}
+
+impl<T: Real> LayerNorm<T> {
+    /// The norm with this weight (d) and bias (d).
+    ///
+    /// # Errors
+    ///
+    /// If the lengths disagree.
+    pub fn new(weight: Vec<T>, bias: Vec<T>, epsilon: T) -> Result<Self, Error> {
+        check_len("bias of a LayerNorm", bias.len(), weight.len())?;
+        Ok(Self {
+            weight,
+            bias,
+            epsilon,
+        })
+    }
+
+    /// One token (d) normalized.
+    ///
+    /// # Errors
+    ///
+    /// If `x` has another length, or variance and epsilon are zero together.
+    pub fn apply(&self, x: &[T]) -> Result<Vec<T>, Error> {
+        check_len("token", x.len(), self.weight.len())?;
+        let no_value =
+            || Error::value("LayerNorm", "variance + epsilon is not bounded away from 0");
+        let d = T::from_i64(x.len() as i64);
+        let mean = |terms: &mut dyn Iterator<Item = T>| {
+            let sum = terms.fold(T::ZERO, |sum, x| sum + x);
+            sum.divide(d).ok_or_else(no_value)
+        };
+        let center = mean(&mut x.iter().copied())?;
+        let centered: Vec<T> = x.iter().map(|&x| x - center).collect();
+        let variance = mean(&mut centered.iter().map(|&x| x * x))?;
+        let deviation = (variance + self.epsilon).sqrt();
+        let scaled = centered.iter().zip(&self.weight).zip(&self.bias);
+        scaled
+            .map(|((&x, &weight), &bias)| {
+                Ok(x.divide(deviation).ok_or_else(no_value)? * weight + bias)
+            })
+            .collect()
+    }
+}

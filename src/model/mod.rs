@@ -1,0 +1,31 @@
+#![doc = include_str!("../../docs/17-language-model.md")]
+
+mod attention;
+mod block;
+mod config;
+mod forward;
+mod initial;
+mod layer_norm;
+mod mlp;
+mod names;
+mod operations;
+mod parameters;
+mod perplexity;
+mod prompt;
+mod sampling;
+mod streaming;
+
+pub use attention::{KeyValueCache, MultiHeadAttention};
+pub use block::{Block, Mixer, MixerState};
+pub use config::ModelConfig;
+pub use forward::{Model, ModelStages, ModelState};
+pub use initial::{ModelPreset, initial_values};
+pub use layer_norm::LayerNorm;
+pub use mlp::{Mlp, gelu};
+pub use names::{BlockName, ModelName, StoredNames};
+pub(crate) use names::{HEAD, block_of};
+pub use operations::{Operations, operations_per_token};
+pub use parameters::ModelParameters;
+pub use perplexity::{Perplexity, perplexity};
+pub use sampling::Sampling;
+pub use streaming::{ModelStream, StepStages};

@@ -1,0 +1,45 @@
+//! What one token costs, counted.
+
+use super::config::ModelConfig;
+
+/// Real multiplications that generating one token takes, by what they depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operations {
+    /// Matrix times vector: projections, MLPs and head, one for every number of their weights.
+    pub weights: usize,
+    /// The H3 layers' own: models, outer products and gates.
+    pub models: usize,
+    /// Scores and weighted sums of attention: what grows with the tokens before.
+    pub context: usize,
+}
+
+impl Operations {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.weights + self.models + self.context
+    }
+}
+
+/// Counts the multiplications of one step with `position` tokens before it (LayerNorms, activations and
+/// softmax, some ten a channel, left out).
+///
+/// - H3: `4 d^2` for the projections. A shift model takes m for `B u`, m for `C x` and 1 for `D`, for each
+///   of d channels. Each of `d d_h` products of key and value takes 1, its diagonal model `8 m/2 + 1` (a
+///   complex times a complex, a complex times a real and the real part of a product a mode; `D`), its
+///   gate 1.
+/// - Attention: `4 d^2`, and `2 d` for each token there is, the new one included.
+/// - MLP: `2 d d_inner`. Head: `d vocab_size`.
+#[must_use]
+pub fn operations_per_token(config: &ModelConfig, position: usize) -> Operations {
+    let (d, m) = (config.d_model(), config.h3.d_state);
+    let attention = config.attn_layer_idx.len();
+    let h3 = config.n_layer.saturating_sub(attention);
+    let shift = d * (2 * m + 1);
+    let diagonal = d * config.h3.head_dim * (8 * config.h3.n_modes() + 3);
+    Operations {
+        weights: config.n_layer * (4 * d * d + 2 * d * config.d_inner) + d * config.vocab_size,
+        models: h3 * (shift + diagonal),
+        context: attention * 2 * d * (position + 1),
+    }
+}

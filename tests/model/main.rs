@@ -1,0 +1,10 @@
+//! The language model: against the official one, its forms against each other, the fast path,
+//! the names of older checkpoints, sampling.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod fast;
+mod names;
+mod official;
+mod sampling;
+mod support;
