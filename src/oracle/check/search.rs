@@ -164,7 +164,7 @@ impl<'a> Search<'a> {
     /// How far the candidate is from the mutated layer, stage by stage, as fractions of the
     /// tolerance; `None` for what is no stage of the forward pass (gradients), of which these mutants
     /// say nothing. Nothing at all where a mutant does not apply, or does not reproduce the first
-    /// stage that departs.
+    /// stage that departs, or a pair not every stage.
     ///
     /// `begun` is the shortest run, if it was made already.
     fn fractions(
@@ -179,9 +179,15 @@ impl<'a> Search<'a> {
                 Some(stages) => stages,
                 None => self.run(mutants, chunk_len, beginning)?,
             };
-            let first = self.compared[self.first].of(&stages);
-            let off = first.and_then(|found| self.compared[self.first].worst_beginning(found));
-            if off.is_some_and(|off| off > DOUBT) {
+            // One mutant that gets the first stage right may be one of two; a pair is all there is.
+            let asked = match mutants.len() {
+                1 => &self.compared[self.first..=self.first],
+                _ => self.compared,
+            };
+            let mut off = asked
+                .iter()
+                .filter_map(|compared| compared.worst_beginning(compared.of(&stages)?));
+            if off.any(|off| off > DOUBT) {
                 return None;
             }
         }
