@@ -561,7 +561,11 @@ fn print_correct(cases: &[(&str, &str, Golden)]) -> Result<()> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::io::Result<_>>()?;
-    files.retain(|path| path.extension().is_some_and(|end| end == "safetensors"));
+    // What is no layer has another name.
+    files.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("layer-") && name.ends_with(".safetensors")
+    });
     files.sort();
     let official = files
         .iter()

@@ -39,12 +39,13 @@ fn mutated(golden: &Golden, mutant: Mutant) -> Option<Vec<(&'static str, Tensor<
 
 /// The cases run by default, on which every mutant applies at least once. With
 /// `HIPPOS_EXHAUSTIVE` set, all of them are run (some minutes).
-const SUBSET: [&str; 8] = [
+const SUBSET: [&str; 9] = [
     "02-zoh",
     "04-heads-hd2",
     "07-shared-all",
     "09-cut-short",
     "13-short",
+    "20-real-relu",
     "21-real-sigmoid",
     "25-resumed-heads",
     "28-fast",

@@ -13,8 +13,8 @@ use crate::tensor::Tensor;
 use core::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-/// Multiplications that trying pairs of mutants may cost in all: one or two seconds.
-const PAIR_WORK: usize = 2_500_000_000;
+/// Multiplications that trying pairs of mutants may cost in all: about a second.
+const PAIR_WORK: usize = 1_200_000_000;
 
 /// By how much more than its tolerance a beginning may be off. What is out here is out for good, so
 /// the doubt (the tolerance of a mutant grows with what it makes of the whole stage) is given to it.
@@ -164,7 +164,7 @@ impl<'a> Search<'a> {
     /// How far the candidate is from the mutated layer, stage by stage, as fractions of the
     /// tolerance; `None` for what is no stage of the forward pass (gradients), of which these mutants
     /// say nothing. Nothing at all where a mutant does not apply, or does not reproduce the first
-    /// stage that departs.
+    /// stage that departs, or a pair not every stage.
     ///
     /// `begun` is the shortest run, if it was made already.
     fn fractions(
@@ -179,9 +179,15 @@ impl<'a> Search<'a> {
                 Some(stages) => stages,
                 None => self.run(mutants, chunk_len, beginning)?,
             };
-            let first = self.compared[self.first].of(&stages);
-            let off = first.and_then(|found| self.compared[self.first].worst_beginning(found));
-            if off.is_some_and(|off| off > DOUBT) {
+            // One mutant that gets the first stage right may be one of two; a pair is all there is.
+            let asked = match mutants.len() {
+                1 => &self.compared[self.first..=self.first],
+                _ => self.compared,
+            };
+            let mut off = asked
+                .iter()
+                .filter_map(|compared| compared.worst_beginning(compared.of(&stages)?));
+            if off.any(|off| off > DOUBT) {
                 return None;
             }
         }
