@@ -272,7 +272,8 @@ fn official_layers_at_every_level() {
     let mut files = 0;
     for entry in std::fs::read_dir(data).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_none_or(|e| e != "safetensors") {
+        let name = path.file_name().unwrap().to_string_lossy();
+        if !name.starts_with("layer-") {
             continue;
         }
         let case = Case::open(&path).unwrap();
