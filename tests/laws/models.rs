@@ -156,7 +156,7 @@ where
 /// `<L (u, x0), (g, g_N)> = <(u, x0), L^T (g, g_N)>`: the adjoint is the transpose.
 fn transposed<S>(ssm: &S, n: usize, rng: &mut Rng)
 where
-    S: StateSpace<Scalar = M61> + Adjoint,
+    S: StateSpace<Scalar = M61> + Adjoint + PartialEq,
     S::Element: Element,
 {
     let m = ssm.state_dim();
@@ -164,6 +164,18 @@ where
     let (x0, g_state) = (random::<S::Element>(m, rng), random::<S::Element>(m, rng));
     let forward = recurrence(ssm, &u, Some(&x0)).expect("shapes fit");
     let backward = recurrence_adjoint(ssm, &u, Some(&x0), &g, Some(&g_state)).expect("shapes fit");
+    // Linear in the cotangents: gradients add up.
+    let (h, h_state) = (random::<M61>(n, rng), random::<S::Element>(m, rng));
+    let gradient = |g: &[M61], g_state: &[S::Element]| {
+        recurrence_adjoint(ssm, &u, Some(&x0), g, Some(g_state)).expect("shapes fit")
+    };
+    let mut sum = gradient(&g, &g_state).model;
+    sum.add_gradient(&gradient(&h, &h_state).model);
+    let both = gradient(
+        &combined(M61::ONE, &g, &h),
+        &combined(M61::ONE, &g_state, &h_state),
+    );
+    assert!(both.model == sum, "gradients of the model");
     assert_eq!(
         inner(&forward.output, &g) + inner(&forward.state, &g_state),
         inner(&u, &backward.input) + inner(&x0, &backward.state)
