@@ -15,6 +15,8 @@ enum Kind {
     Number,
     /// A whole number from 1.
     Count,
+    /// A positive number.
+    Real,
     /// One of some names, of which this is one.
     Choice(&'static str),
     /// A file to write.
@@ -25,7 +27,7 @@ enum Kind {
     In,
 }
 
-/// A command that would succeed, and its flags. `CASE`, `OUT` and `DIR` stand for paths.
+/// A command that would succeed, and its flags. `CASE`, `LM` and `OUT` stand for paths.
 struct Usage {
     command: &'static [&'static str],
     flags: &'static [(&'static str, Kind)],
@@ -72,6 +74,63 @@ const USAGES: &[Usage] = &[
         command: &["check", "CASE", "CASE"],
         flags: &[("--dtype", Kind::Choice("f32")), ("--json", Kind::Switch)],
     },
+    Usage {
+        command: &["lm", "logits", "LM", "--out", "OUT"],
+        flags: &[
+            ("--form", Kind::Choice("step")),
+            ("--precision", Kind::Choice("f32")),
+            ("--prompt-len", Kind::Count),
+        ],
+    },
+    Usage {
+        command: &["lm", "generate", "LM"],
+        flags: &[("--tokens", Kind::Count)],
+    },
+    Usage {
+        command: &["lm", "generate", "LM", "--tokens", "2"],
+        flags: &[
+            ("--temperature", Kind::Real),
+            ("--top-k", Kind::Count),
+            ("--top-p", Kind::Real),
+            ("--seed", Kind::Number),
+            ("--prompt", Kind::Choice("zero")),
+            ("--form", Kind::Choice("step")),
+            ("--precision", Kind::Choice("f32")),
+            ("--threads", Kind::Count),
+            ("--level", Kind::Choice("baseline")),
+            ("--unpadded", Kind::Switch),
+            ("--time", Kind::Switch),
+        ],
+    },
+    Usage {
+        command: &["lm", "perplexity", "LM"],
+        flags: &[
+            ("--ids", Kind::In),
+            ("--form", Kind::Choice("step")),
+            ("--precision", Kind::Choice("f32")),
+        ],
+    },
+    Usage {
+        command: &["lm", "init", "--preset", "tiny", "--out", "OUT"],
+        flags: &[
+            ("--seed", Kind::Number),
+            ("--attention", Kind::Choice("none")),
+        ],
+    },
+    Usage {
+        command: &["lm", "cost"],
+        flags: &[
+            ("--preset", Kind::Choice("tiny")),
+            ("--from", Kind::Count),
+            ("--to", Kind::Count),
+            ("--rounds", Kind::Count),
+            ("--csv", Kind::Switch),
+        ],
+    },
+    Usage {
+        command: &["figures"],
+        flags: &[("--out", Kind::Dir)],
+    },
 ];
 
 /// Values no flag of a kind takes.
@@ -92,6 +151,9 @@ fn bad_values(kind: Kind, folder: &Path) -> Vec<OsString> {
         ]
         .map(OsString::from)
         .into(),
+        Kind::Real => ["-1", "NaN", "inf", "1e999", "one", "0x1", "1,5", " 1"]
+            .map(OsString::from)
+            .into(),
         Kind::Choice(name) => vec![
             name.to_uppercase().into(),
             format!("{name} ").into(),
@@ -123,6 +185,10 @@ fn bad_values(kind: Kind, folder: &Path) -> Vec<OsString> {
 
 fn case() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layer-v5-hd4-L1.safetensors")
+}
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lm-tiny.safetensors")
 }
 
 /// A fresh folder for one test.
@@ -175,6 +241,7 @@ fn every_flag_refuses_every_bad_value() {
             .iter()
             .map(|&part| match part {
                 "CASE" => case().into(),
+                "LM" => model().into(),
                 "OUT" => folder.join("out").into(),
                 part => part.into(),
             })

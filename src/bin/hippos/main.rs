@@ -6,6 +6,7 @@ mod figures;
 mod golden;
 mod init;
 mod lm;
+mod machine;
 mod progress;
 mod run;
 mod show;

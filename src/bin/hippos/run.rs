@@ -1,10 +1,11 @@
 //! `hippos run`: the layer of a case file, every stage of it.
 
 use crate::args::{self, Args, Failure, Spec};
+use crate::machine::Machine;
 use crate::table::aligned;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, RootsOfUnity, Scalar};
-use hungry_hippos::fast::{Element, FastAdjoint, FastLayer, Level, Workspace};
+use hungry_hippos::fast::{Element, FastAdjoint, FastLayer, Workspace};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Form, LayerState, Name};
 use hungry_hippos::oracle::{Case, certified};
@@ -147,10 +148,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
 
 /// What the fast path was asked for.
 #[derive(Clone, Copy)]
-struct Fast {
-    level: Level,
-    threads: usize,
-}
+struct Fast(Machine);
 
 impl Fast {
     /// The fast path with its flags, if `--form` names it.
@@ -172,21 +170,7 @@ impl Fast {
                     .into(),
             ));
         }
-        let threads = args.parsed("--threads", "a whole number from 1 to 1024")?;
-        let threads = threads.unwrap_or(1);
-        if !(1..=1024).contains(&threads) {
-            return Err(Failure(format!(
-                "--threads {threads}: expected a whole number from 1 to 1024"
-            )));
-        }
-        let level = match args.value("--level") {
-            None => Level::detect(),
-            Some(name) => {
-                let level = name.to_string_lossy().parse();
-                level.map_err(|e: hungry_hippos::Error| Failure(format!("--level: {e}")))?
-            }
-        };
-        Ok(Some(Self { level, threads }))
+        Machine::asked(args, 1).map(|machine| Some(Self(machine)))
     }
 
     /// Output, final states and, if asked for, gradients, widened to f64.
@@ -196,13 +180,13 @@ impl Fast {
         grad: bool,
     ) -> Result<Vec<(String, Tensor<f64>)>, hungry_hippos::Error> {
         let (_, input, state) = case.in_precision::<T>()?;
-        let mut workspace = Workspace::new(self.threads);
+        let mut workspace = Workspace::new(self.0.threads);
         if !grad {
-            let layer = FastLayer::<T>::new(self.level, case.parameters())?;
+            let layer = FastLayer::<T>::new(self.0.level, case.parameters())?;
             let (output, last) = layer.forward(&input, state.as_ref(), &mut workspace)?;
             return outputs(&output, &last);
         }
-        let adjoint = FastAdjoint::<T>::new(self.level, case.parameters())?;
+        let adjoint = FastAdjoint::<T>::new(self.0.level, case.parameters())?;
         let g = case.cotangent()?.map(T::from_f64);
         let found = adjoint.gradients(&input, state.as_ref(), &g, None, &mut workspace)?;
         let mut stages = outputs(&found.output, &found.final_state)?;

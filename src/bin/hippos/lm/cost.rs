@@ -1,8 +1,9 @@
 //! `hippos lm cost`: what one token costs after how many.
 
 use super::init::random;
-use super::shared::{MOST_TOKENS, Machine};
+use super::shared::MOST_TOKENS;
 use crate::args::{self, Failure, Spec};
+use crate::machine::Machine;
 use crate::progress::Progress;
 use crate::table::aligned;
 use hungry_hippos::fast::{FastModel, ModelWorkspace};
@@ -81,10 +82,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             "--rounds {rounds}: expected a whole number from 3 to 1000"
         )));
     }
-    let mut machine = Machine::asked(&args)?;
-    if args.value("--threads").is_none() {
-        machine.threads = 1;
-    }
+    let machine = Machine::asked(&args, 1)?;
     let lengths: Vec<usize> = core::iter::successors(Some(from), |n| n.checked_mul(2))
         .take_while(|&n| n <= to)
         .collect();

@@ -1,7 +1,8 @@
 //! `hippos lm generate`: the next tokens.
 
-use super::shared::{MOST_TOKENS, Machine, fast_model, ids_of, parse_ids, peak_memory};
+use super::shared::{MOST_TOKENS, fast_model, ids_of, parse_ids, peak_memory};
 use crate::args::{self, Args, Failure, Spec};
+use crate::machine::Machine;
 use hungry_hippos::algebra::{Real, Rng};
 use hungry_hippos::fast::{FastModel, FastModelState, Functions, ModelWorkspace};
 use hungry_hippos::h3::Form;
@@ -121,7 +122,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     }
     let sampling = sampling(&args)?;
     let seed: u64 = args.parsed("--seed", "a whole number from 0")?.unwrap_or(0);
-    let machine = Machine::asked(&args)?;
+    let machine = Machine::asked(&args, Machine::cores())?;
     let fast = match args.value("--form").map(|form| (form, form.to_str())) {
         None | Some((_, Some("fast"))) => true,
         Some((_, Some("step"))) => false,

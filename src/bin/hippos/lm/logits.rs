@@ -1,7 +1,8 @@
 //! `hippos lm logits`: every block, and the scores of every next token.
 
-use super::shared::{Machine, fast_model, ids_of};
+use super::shared::{fast_model, ids_of};
 use crate::args::{self, Args, Failure, Spec};
+use crate::machine::Machine;
 use crate::run::largest;
 use crate::table::aligned;
 use hungry_hippos::algebra::Real;
@@ -88,7 +89,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             )));
         }
     };
-    let machine = Machine::asked(&args)?;
+    let machine = Machine::asked(&args, Machine::cores())?;
     let case = ModelCase::open(path)?;
     let ids = ids_of(&case)?;
     let prompt = prompt_len(&args, way, &case, ids.shape()[1])?;

@@ -1,7 +1,8 @@
 //! `hippos lm perplexity`: how well a model foretells a text.
 
-use super::shared::{Machine, fast_model, ids_of, read_ids};
+use super::shared::{fast_model, ids_of, read_ids};
 use crate::args::{self, Failure, Spec};
+use crate::machine::Machine;
 use hungry_hippos::algebra::Real;
 use hungry_hippos::fast::{FastModel, Functions, ModelWorkspace};
 use hungry_hippos::h3::Form;
@@ -53,7 +54,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             )));
         }
     };
-    let machine = Machine::asked(&args)?;
+    let machine = Machine::asked(&args, Machine::cores())?;
     let path = Path::new(args.positional(0));
     let case = ModelCase::open(path)?;
     let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());

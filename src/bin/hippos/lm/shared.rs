@@ -1,6 +1,6 @@
 //! What the commands share: flags, tokens, the fast model of a case.
 
-use crate::args::{Args, Failure};
+use crate::args::Failure;
 use hungry_hippos::fast::{FastModel, Functions, Level};
 use hungry_hippos::oracle::ModelCase;
 use hungry_hippos::{Error, Tensor};
@@ -8,32 +8,6 @@ use std::path::Path;
 
 /// The most tokens that are generated or timed after: far beyond what any model is trained for.
 pub(super) const MOST_TOKENS: usize = 1 << 20;
-
-/// `--threads` and `--level` of the fast path.
-#[derive(Clone, Copy)]
-pub(super) struct Machine {
-    pub(super) level: Level,
-    pub(super) threads: usize,
-}
-
-impl Machine {
-    /// As asked for; otherwise the best level, and as many threads as the machine has cores.
-    pub(super) fn asked(args: &Args) -> Result<Self, Failure> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = args.parsed("--threads", "a whole number from 1 to 1024")?;
-        let threads = threads.unwrap_or(cores);
-        if !(1..=1024).contains(&threads) {
-            return Err(Failure(format!(
-                "--threads {threads}: expected a whole number from 1 to 1024"
-            )));
-        }
-        let level = match args.value("--level") {
-            None => Level::detect(),
-            Some(name) => name.to_string_lossy().parse()?,
-        };
-        Ok(Self { level, threads })
-    }
-}
 
 /// The fast model of a case, its weights read one at a time.
 pub(super) fn fast_model<T: Functions>(

@@ -1,0 +1,37 @@
+//! `--threads` and `--level`: what the fast path runs on.
+
+use crate::args::{Args, Failure};
+use hungry_hippos::fast::Level;
+
+/// What the fast path was told to run on.
+#[derive(Clone, Copy)]
+pub(crate) struct Machine {
+    pub(crate) level: Level,
+    pub(crate) threads: usize,
+}
+
+impl Machine {
+    /// As asked for; otherwise the best level there is, and `threads` of them.
+    pub(crate) fn asked(args: &Args, threads: usize) -> Result<Self, Failure> {
+        let asked = args.parsed("--threads", "a whole number from 1 to 1024")?;
+        let threads = asked.unwrap_or(threads);
+        if !(1..=1024).contains(&threads) {
+            return Err(Failure(format!(
+                "--threads {threads}: expected a whole number from 1 to 1024"
+            )));
+        }
+        let level = match args.value("--level") {
+            None => Level::detect(),
+            Some(name) => {
+                let level = name.to_string_lossy().parse();
+                level.map_err(|e: hungry_hippos::Error| Failure(format!("--level: {e}")))?
+            }
+        };
+        Ok(Self { level, threads })
+    }
+
+    /// As many threads as the machine has cores.
+    pub(crate) fn cores() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+}
