@@ -1,6 +1,5 @@
 //! Claims: the HiPPO matrices are what projecting a history makes them, exactly, and the official
-//! code's; spectra and initializations are the official ones; Hyena's recursion is its matrix and
-//! contains H3; every form costs what its formula says.
+//! code's; spectra and initializations are the official ones.
 
 #[path = "../common/mod.rs"]
 mod common;
