@@ -4,8 +4,8 @@ use crate::contest::{Contestant, Python, contest, seconds};
 use crate::peers::RealFft;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
-    DiagonalParameters, DiagonalSsm, Element, FastLayer, Level, LongConvolution, Panels,
-    Projection, Workspace,
+    DiagonalParameters, DiagonalSsm, Element, FastAdjoint, FastLayer, Level, LongConvolution,
+    Panels, Projection, SavedStates, Workspace,
 };
 use hungry_hippos::h3::{Config, HeadOrder, Name, Parameters, RealType};
 use hungry_hippos::ssm::Discretization;
@@ -14,7 +14,7 @@ use std::cell::RefCell;
 
 type Section = fn(&mut Option<Python>);
 
-pub const ALL: [(&str, Section); 8] = [
+pub const ALL: [(&str, Section); 9] = [
     ("peak", peak),
     ("product", product),
     ("diagonal", diagonal),
@@ -22,6 +22,7 @@ pub const ALL: [(&str, Section); 8] = [
     ("convolution", convolution),
     ("memory", memory),
     ("layer", layer),
+    ("backward", backward),
     ("step", step),
 ];
 
@@ -462,6 +463,60 @@ fn layer(python: &mut Option<Python>) {
                 all,
             );
         }
+    }
+}
+
+/// The layer forwards and backwards: the output, and the gradients of the input and of every
+/// official parameter by its official name, as the peer's autograd leaves them.
+fn backward(python: &mut Option<Python>) {
+    let python = RefCell::new(python);
+    let p = parameters();
+    let len = 2048;
+    let (u, g) = (random(len * D, 5), random(len * D, 6));
+    for threads in [1, 2] {
+        let adjoint = FastAdjoint::<f32>::new(Level::detect(), &p).unwrap();
+        let mut out = vec![0.0f32; len * D];
+        let mut of_u = out.clone();
+        let mut saved = SavedStates::new();
+        let mut gradients = adjoint.zero_gradients();
+        let mut workspace = Workspace::new(threads);
+        let zero = adjoint.layer().zero_state(1);
+        let mut run = |official: bool| {
+            let (mut state, mut cotangent) = (zero.clone(), zero.clone());
+            seconds(|| {
+                gradients.clear();
+                adjoint
+                    .forward(&u, &mut out, &mut state, &mut saved, &mut workspace)
+                    .unwrap();
+                adjoint
+                    .backward(
+                        &u,
+                        &g,
+                        &saved,
+                        &mut cotangent,
+                        &mut of_u,
+                        &mut gradients,
+                        &mut workspace,
+                    )
+                    .unwrap();
+                if official {
+                    drop(std::hint::black_box(adjoint.official(&gradients).unwrap()));
+                }
+            })
+        };
+        let run = RefCell::new(&mut run);
+        let mut all = vec![
+            Contestant::new("fast", || run.borrow_mut()(true)),
+            Contestant::new("fast, sums left in place", || run.borrow_mut()(false)),
+        ];
+        let sizes = format!("{D} {len}");
+        all.extend(ask(&python, "official_backward", threads, &sizes, 1.0));
+        contest(
+            &format!("forward and backward, d {D}, d_state 64, L {len}, f32, {threads} threads"),
+            "ms",
+            1e-3,
+            all,
+        );
     }
 }
 

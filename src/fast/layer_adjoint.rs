@@ -5,10 +5,9 @@
 //! before the part, and the cotangent of the state is passed on to the part before. Memory is
 //! bounded by the part, one state a part, and the gradients themselves.
 
-use super::blocks::BlockScratch;
-use super::diagonal_adjoint::{DiagonalAdjoint, DiagonalAdjointScratch, DiagonalSums};
-use super::elementwise::multiply;
-use super::lanes::{Arithmetic, Element, Vector};
+use super::diagonal_adjoint::DiagonalAdjoint;
+use super::heads_adjoint::{GroupPart, HeadSums};
+use super::lanes::{Element, Vector};
 use super::layer::{FastLayer, FastState, parts};
 use super::layer_parameters::{
     Continuous, PROJECTIONS, Places, diagonal_parameters, shift_parameters,
@@ -18,7 +17,6 @@ use super::panels::lane_groups;
 use super::projection::Weights;
 use super::projection_adjoint::{WeightSums, WideRows};
 use super::shift::{ShiftParameters, split_parts};
-use super::shift_adjoint::{ShiftAdjointScratch, ShiftSums};
 use super::threads::{Workspace, share};
 use crate::error::{Error, check_len};
 use crate::h3::{LayerState, Name, Parameters};
@@ -59,16 +57,6 @@ pub struct FastGradients<T: Element> {
     heads: Vec<HeadSums<T>>,
 }
 
-/// What the models and biases of a group of heads have received.
-#[derive(Clone, Debug)]
-struct HeadSums<T: Element> {
-    diagonal: DiagonalSums<T>,
-    /// [d1]
-    shift: Vec<ShiftSums<T>>,
-    /// [d1][q, k, v]
-    bias: Vec<T::Lanes>,
-}
-
 /// All that [`FastAdjoint::gradients`] computes, in the reference's layouts.
 #[derive(Clone, Debug)]
 pub struct FastGradient<T: Element> {
@@ -94,16 +82,6 @@ pub(crate) struct AdjointBuffers<T: Element> {
     cotangents: WideRows<T>,
 }
 
-/// Buffers of one thread.
-#[derive(Clone, Debug)]
-pub(crate) struct AdjointScratch<T: Element> {
-    diagonal: DiagonalAdjointScratch<T>,
-    shift: ShiftAdjointScratch<T>,
-    signals: Vec<T::Lanes>,
-    keys: Vec<T::Lanes>,
-    window: Vec<T::Lanes>,
-}
-
 impl<T: Element> Default for AdjointBuffers<T> {
     fn default() -> Self {
         Self {
@@ -112,18 +90,6 @@ impl<T: Element> Default for AdjointBuffers<T> {
             of_heads: Vec::new(),
             inputs: WideRows::new(),
             cotangents: WideRows::new(),
-        }
-    }
-}
-
-impl<T: Element> AdjointScratch<T> {
-    pub(crate) fn new() -> Self {
-        Self {
-            diagonal: DiagonalAdjointScratch::new(),
-            shift: ShiftAdjointScratch::new(),
-            signals: Vec::new(),
-            keys: Vec::new(),
-            window: Vec::new(),
         }
     }
 }
@@ -175,16 +141,7 @@ impl<T: Element> FastGradients<T> {
         } = self;
         projections.clear();
         output.clear();
-        for HeadSums {
-            diagonal,
-            shift,
-            bias,
-        } in heads
-        {
-            diagonal.clear();
-            shift.iter_mut().for_each(ShiftSums::clear);
-            bias.fill(T::Lanes::ZERO);
-        }
+        heads.iter_mut().for_each(HeadSums::clear);
     }
 }
 
@@ -503,7 +460,8 @@ impl<T: Element> FastAdjoint<T> {
                 &mut scratch.heads,
             );
             let part = GroupPart {
-                adjoint: self,
+                layer,
+                adjoint: &self.diagonal,
                 group,
                 batch,
                 steps,
@@ -552,133 +510,5 @@ impl<'a, T> Signals<'a, T> {
         let steps = self.part.len();
         let (b, t) = (r / steps, r % steps);
         &of[(b * self.len + self.part.start + t) * d..][..d]
-    }
-}
-
-/// A part of the signals of a group of heads, [.][sequence][step] each, and the states before it.
-struct GroupPart<'a, T: Element> {
-    adjoint: &'a FastAdjoint<T>,
-    group: usize,
-    batch: usize,
-    steps: usize,
-    /// [d1][q, k, v]
-    heads: &'a [T::Lanes],
-    /// [d2]
-    of_gated: &'a [T::Lanes],
-    shift: &'a [T::Lanes],
-    diagonal: &'a [[T::Lanes; 2]],
-}
-
-impl<T: Element> GroupPart<'_, T> {
-    /// Forwards and back at once, so that nothing larger than a signal is kept: with `y` the
-    /// output of the pair (d1, d2),
-    ///
-    /// ```text
-    /// gated = sum_d1 q y     q: sum_d2 g y     y: g q     kv: by the model's adjoint
-    /// kv = shift_k v         shift_k: sum_d2 (kv's) v     v: sum_d1 (kv's) shift_k
-    /// ```
-    fn run(
-        &self,
-        gated: &mut [T::Lanes],
-        of_heads: &mut [T::Lanes],
-        (l_shift, l_diagonal): (&mut [T::Lanes], &mut [[T::Lanes; 2]]),
-        sums: &mut HeadSums<T>,
-        (scratch, blocks): (&mut AdjointScratch<T>, &mut BlockScratch<T>),
-    ) {
-        let FastAdjoint {
-            layer, diagonal, ..
-        } = self.adjoint;
-        let (d_h, m) = (layer.config.head_dim, layer.config.d_state);
-        let (level, steps, padded) = (layer.level, self.steps, layer.diagonal.padded());
-        let rows = self.batch * steps;
-        let AdjointScratch {
-            diagonal: diagonal_scratch,
-            shift: shift_scratch,
-            signals,
-            keys,
-            window,
-        } = scratch;
-        signals.resize(4 * steps, T::Lanes::ZERO);
-        keys.resize(d_h * steps, T::Lanes::ZERO);
-        let (kv, rest) = signals.split_at_mut(steps);
-        let (y, rest) = rest.split_at_mut(steps);
-        let (of_y, of_kv) = rest.split_at_mut(steps);
-        // Where the part of a sequence lies in the panel of q (0), k (1) or v (2) of d1.
-        let place = |which: usize, d1: usize, b: usize| {
-            let start = (3 * d1 + which) * rows + b * steps;
-            start..start + steps
-        };
-        let models = self.group * d_h;
-        for b in 0..self.batch {
-            let gated_at = |d2: usize| d2 * rows + b * steps..d2 * rows + (b + 1) * steps;
-            for (d1, key) in keys.chunks_exact_mut(steps).enumerate() {
-                // What the run leaves in the state is not needed.
-                let x = &self.shift[(b * d_h + d1) * m..][..m];
-                shift_scratch.state.clear();
-                shift_scratch.state.extend_from_slice(x);
-                let (k, x) = (&self.heads[place(1, d1, b)], &mut shift_scratch.state);
-                layer.shift.run_group(models + d1, k, x, key, window);
-            }
-            for d2 in 0..d_h {
-                for d1 in 0..d_h {
-                    let copy = ((b * d_h + d1) * d_h + d2) * padded;
-                    let x = &self.diagonal[copy..][..padded];
-                    let key = &keys[d1 * steps..][..steps];
-                    let (q, v) = (&self.heads[place(0, d1, b)], &self.heads[place(2, d2, b)]);
-                    let of_gated = &self.of_gated[gated_at(d2)];
-                    multiply::<T>(level, key, v, false, kv);
-                    diagonal.run_group_forward(
-                        &layer.diagonal,
-                        self.group,
-                        kv,
-                        x,
-                        y,
-                        diagonal_scratch,
-                        blocks,
-                    );
-                    multiply::<T>(level, q, y, d1 > 0, &mut gated[gated_at(d2)]);
-                    let of_q = &mut of_heads[place(0, d1, b)];
-                    multiply::<T>(level, of_gated, y, d2 > 0, of_q);
-                    multiply::<T>(level, of_gated, q, false, of_y);
-                    diagonal.run_group(
-                        &layer.diagonal,
-                        self.group,
-                        kv,
-                        of_y,
-                        &mut l_diagonal[copy..][..padded],
-                        of_kv,
-                        &mut sums.diagonal,
-                        diagonal_scratch,
-                        blocks,
-                    );
-                    let of_key = &mut of_heads[place(1, d1, b)];
-                    multiply::<T>(level, of_kv, v, d2 > 0, of_key);
-                    let of_v = &mut of_heads[place(2, d2, b)];
-                    multiply::<T>(level, of_kv, key, d1 > 0, of_v);
-                }
-            }
-            for d1 in 0..d_h {
-                let at = (b * d_h + d1) * m;
-                let of_k = &mut of_heads[place(1, d1, b)];
-                of_y.copy_from_slice(of_k);
-                layer.shift.run_group_adjoint(
-                    models + d1,
-                    &self.heads[place(1, d1, b)],
-                    of_y,
-                    &self.shift[at..][..m],
-                    &mut l_shift[at..][..m],
-                    of_k,
-                    &mut sums.shift[d1],
-                    shift_scratch,
-                );
-            }
-        }
-        for (bias, panel) in sums.bias.iter_mut().zip(of_heads.chunks_exact(rows)) {
-            // From zero, so that no sum is longer than a part.
-            let sum = panel
-                .iter()
-                .fold(T::Lanes::ZERO, |sum, &lanes| sum.plus(lanes));
-            *bias = bias.plus(sum);
-        }
     }
 }

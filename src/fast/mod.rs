@@ -6,6 +6,7 @@ mod convolution;
 mod diagonal;
 mod diagonal_adjoint;
 mod elementwise;
+mod heads_adjoint;
 mod lanes;
 mod layer;
 mod layer_adjoint;

@@ -1,8 +1,9 @@
 //! Sharing independent items out among threads.
 
 use super::blocks::BlockScratch;
+use super::heads_adjoint::AdjointScratch;
 use super::lanes::Element;
-use super::layer_adjoint::{AdjointBuffers, AdjointScratch};
+use super::layer_adjoint::AdjointBuffers;
 use std::sync::{Mutex, PoisonError};
 
 /// The buffers of a number of threads, kept between calls.
