@@ -298,12 +298,10 @@ impl<T: Element> FastAdjoint<T> {
         let diagonal = self.diagonal.gradient(heads.iter().map(|h| &h.diagonal));
         let continuous = self.continuous.gradient(&diagonal.a, &diagonal.b);
         // A list by channel from one by lane.
-        let by_channel = |each: usize, of_row: &dyn Fn(usize, usize) -> f64| {
+        let by_channel = |each: usize, of_row: &dyn Fn(usize, &mut [f64])| {
             let mut list = vec![0.0; d * each];
             for (channel, row) in self.places.rows(Places::channel) {
-                for i in 0..each {
-                    list[channel * each + i] = of_row(row, i);
-                }
+                of_row(row, &mut list[channel * each..][..each]);
             }
             list
         };
@@ -314,26 +312,31 @@ impl<T: Element> FastAdjoint<T> {
                 .position(|(weight, bias)| [*weight, *bias].contains(&name));
             Ok(match (name, projection) {
                 (Name::QWeight | Name::KWeight | Name::VWeight, Some(which)) => {
-                    by_channel(d, &|row, input| {
+                    by_channel(d, &|row, list| {
                         let vector = 3 * (row / width) + which;
-                        projections.entry(vector * width + row % width, input)
+                        let row = projections.row(vector * width + row % width);
+                        list.iter_mut().zip(row).for_each(|(to, x)| *to = x);
                     })
                 }
                 (Name::QBias | Name::KBias | Name::VBias, Some(which)) => {
-                    by_channel(1, &|row, _| {
+                    by_channel(1, &|row, list| {
                         let (vector, lane) = (row / width, row % width);
                         let bias = &heads[vector / d_h].bias[vector % d_h * 3 + which];
-                        bias.lanes()[lane].to_f64()
+                        list[0] = bias.lanes()[lane].to_f64();
                     })
                 }
-                (Name::ShiftB, _) => by_channel(m, &|row, n| shift.b[row * m + n]),
-                (Name::ShiftC, _) => by_channel(m, &|row, n| shift.c[row * m + n]),
-                (Name::ShiftD, _) => by_channel(1, &|row, _| shift.d[row]),
+                (Name::ShiftB, _) => by_channel(m, &|row, list| {
+                    list.copy_from_slice(&shift.b[row * m..][..m]);
+                }),
+                (Name::ShiftC, _) => by_channel(m, &|row, list| {
+                    list.copy_from_slice(&shift.c[row * m..][..m]);
+                }),
+                (Name::ShiftD, _) => by_channel(1, &|row, list| list[0] = shift.d[row]),
                 (Name::OutputWeight, _) => {
                     let mut weight = vec![0.0; d * d];
                     for (gated, row) in self.places.rows(Places::gated) {
-                        for to in 0..d {
-                            weight[to * d + gated] = output.entry(row, to);
+                        for (to, x) in output.row(row).take(d).enumerate() {
+                            weight[to * d + gated] = x;
                         }
                     }
                     weight

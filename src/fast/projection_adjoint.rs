@@ -115,12 +115,11 @@ impl<T: Element> WeightSums<T> {
         });
     }
 
-    /// What an entry received.
-    pub(super) fn entry(&self, row: usize, column: usize) -> f64 {
-        let (vector, lane) = (column / T::Lanes::WIDTH, column % T::Lanes::WIDTH);
-        let (tile, within) = (vector / self.vectors, vector % self.vectors);
-        let at = (tile * self.rows + row) * self.vectors + within;
-        self.entries[at].lanes()[lane].to_f64()
+    /// What the entries of a row received, and zeros up to whole tiles.
+    pub(super) fn row(&self, row: usize) -> impl Iterator<Item = f64> {
+        let tiles = self.entries.chunks_exact((self.rows * self.vectors).max(1));
+        let lanes = tiles.flat_map(move |tile| &tile[row * self.vectors..][..self.vectors]);
+        lanes.flat_map(|lanes| lanes.lanes()).map(|x| x.to_f64())
     }
 
     /// The sum of an input.
