@@ -42,6 +42,19 @@ impl<T> KeyValueCache<T> {
     pub fn batch(&self) -> usize {
         self.keys.len()
     }
+
+    /// Refuses a cache that is not one of `tokens` tokens of `d` channels in each of `batch` sequences.
+    pub(super) fn check(&self, batch: usize, tokens: usize, d: usize) -> Result<(), Error> {
+        check_len("sequences of the cache", self.batch(), batch)?;
+        let kept = self.keys.iter().chain(&self.values);
+        kept.into_iter().try_for_each(|kept| {
+            check_len(
+                "keys or values of the cache",
+                kept.len(),
+                tokens.saturating_mul(d),
+            )
+        })
+    }
 }
 
 impl<T: Real> MultiHeadAttention<T> {
@@ -128,6 +141,8 @@ impl<T: Real> MultiHeadAttention<T> {
     pub fn step(&self, u: &[T], cache: &mut KeyValueCache<T>) -> Result<Vec<T>, Error> {
         let d = self.d_model();
         check_len("token", u.len(), cache.batch() * d)?;
+        let tokens = cache.keys.first().map_or(0, |keys| keys.len() / d);
+        cache.check(cache.batch(), tokens, d)?;
         let d_h = d / self.num_heads;
         let scale = self.scale()?;
         let mut output = Vec::with_capacity(u.len());

@@ -52,15 +52,17 @@ where
     /// If it is not a state of this model and batch.
     pub fn resume(model: &'a Model<T>, batch: usize, state: ModelState<T>) -> Result<Self, Error> {
         check_len("mixer states", state.mixers.len(), model.blocks.len())?;
+        let (d, position) = (model.config.d_model(), state.position);
         let mixers = model.blocks.iter().zip(state.mixers);
         let mixers = mixers
-            .map(|(block, state)| match (&block.mixer, state) {
+            .map(|(block, mixer)| match (&block.mixer, mixer) {
                 (Mixer::H3(layer), MixerState::H3(state)) => {
                     layer.check_state(&state, batch)?;
+                    check_len("position of an H3 layer's state", state.position, position)?;
                     Ok(MixerStream::H3(LayerStream::resume(layer, state)?))
                 }
                 (Mixer::Attention(attention), MixerState::Attention(cache)) => {
-                    check_len("sequences of the cache", cache.batch(), batch)?;
+                    cache.check(batch, position, d)?;
                     Ok(MixerStream::Attention(attention, cache))
                 }
                 _ => Err(Error::value("state", "is of another kind of mixer")),
@@ -70,7 +72,7 @@ where
             model,
             batch,
             mixers,
-            position: state.position,
+            position,
         })
     }
 

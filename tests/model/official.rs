@@ -4,11 +4,11 @@
 //! float64 on random parameters; see `tests/data/README.md`.
 
 use crate::common::{assert_close, close, largest};
-use crate::support::official;
+use crate::support::{case, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::Form;
-use hungry_hippos::model::{Model, ModelStream, Sampling};
+use hungry_hippos::model::{Model, ModelConfig, ModelParameters, ModelStream, Sampling};
 use hungry_hippos::oracle::{ModelCase, ModelRun};
 
 /// What the logits may be off by: two float64 computations differ by some 1e-14 here.
@@ -133,6 +133,49 @@ fn the_greedy_continuation_is_the_official_one() {
     }
 }
 
+/// The same model with another configuration.
+fn reconfigured(case: &ModelCase, change: impl Fn(&mut ModelConfig)) -> Model<f64> {
+    let mut config = case.config().clone();
+    change(&mut config);
+    ModelParameters::new(config, |name| case.parameter(name))
+        .and_then(|parameters| parameters.build())
+        .expect("still a model")
+}
+
+/// The choices the first case does not make, and an older checkpoint in float32, whose run is off by
+/// its own rounding: 3e-7 of the largest logit was seen, a hundred units are allowed.
+#[test]
+fn other_choices_and_an_older_checkpoint() {
+    for (name, relative) in [
+        ("lm-choices", 1e-12),
+        ("lm-older-f32", 100.0 / (1u32 << 24) as f64),
+    ] {
+        let case = case(name);
+        let (model, ids) = (model(&case), case.ids().expect("tokens"));
+        for prompt in [ids.shape()[1], 0, 3] {
+            let stages = model.forward_from_prompt(&Form::Fft, prompt, &ids);
+            let named = stages.expect("runs").named();
+            assert_eq!(named.len(), 2 * case.config().n_layer + 1);
+            for (stage, values) in named {
+                let saved = saved(&case, &stage, values.shape());
+                let bound = relative * largest(saved.data());
+                let what = format!("{name}, prompt {prompt}, {stage}");
+                assert_close(&what, values.data(), saved.data(), bound);
+            }
+        }
+        let logits = saved(
+            &case,
+            "logits",
+            &[ids.shape()[0], ids.shape()[1], case.config().vocab_size],
+        );
+        let bound = relative * largest(logits.data());
+        let other = reconfigured(&case, |config| config.layer_norm_epsilon *= 2.0);
+        let other = other.forward(&Form::Fft, &ids).expect("runs").logits;
+        let refused = close("epsilon", other.data(), logits.data(), bound).is_err();
+        assert!(refused, "{name}: twice the epsilon");
+    }
+}
+
 /// The bound tells the model from near ones: other epsilon, the last token changed.
 #[test]
 fn the_bound_refuses_other_models() {
@@ -144,4 +187,7 @@ fn the_bound_refuses_other_models() {
     let changed = Tensor::new(ids.shape(), changed).expect("as before");
     let other = model(&case).forward(&Form::Fft, &changed).expect("runs");
     assert!(close("other token", other.logits.data(), logits.data(), BOUND).is_err());
+    let other = reconfigured(&case, |config| config.layer_norm_epsilon *= 1.000_1);
+    let other = other.forward(&Form::Fft, &ids).expect("runs");
+    assert!(close("other epsilon", other.logits.data(), logits.data(), BOUND).is_err());
 }

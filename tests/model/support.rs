@@ -8,7 +8,12 @@ pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.safetensors"))
 }
 
-/// The official language model's case.
+/// One of the official language models' cases.
+pub(crate) fn case(name: &str) -> ModelCase {
+    ModelCase::open(&data(name)).expect("a well-formed case")
+}
+
+/// The one that holds everything there is to compare.
 pub(crate) fn official() -> ModelCase {
-    ModelCase::open(&data("lm-tiny")).expect("a well-formed case")
+    case("lm-tiny")
 }

@@ -62,12 +62,13 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     } else {
         text(&report)
     })?;
-    Ok(if report.says_nothing() {
-        ExitCode::from(2)
-    } else if report.pass() {
-        ExitCode::SUCCESS
-    } else {
+    // What is outside even a tolerance that says nothing is wrong.
+    Ok(if !report.pass() {
         ExitCode::from(1)
+    } else if report.says_nothing() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
     })
 }
 

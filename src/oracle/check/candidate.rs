@@ -174,19 +174,27 @@ fn in_shape(
         && (*a, *b) == (cols, rows)
         && values.len() == batch * rows * cols
     {
-        let exchanged = (0..batch * rows * cols).map(|place| {
-            let (b, r, c) = (place / (rows * cols), place / cols % rows, place % cols);
-            values[(b * cols + c) * rows + r]
-        });
         let note = format!(
             "last two axes of {:?} exchanged to {expected:?}",
             view.shape
         );
-        return Ok((Tensor::new(expected, exchanged.collect())?, Some(note)));
+        let values = exchanged(&values, rows, cols);
+        return Ok((Tensor::new(expected, values)?, Some(note)));
     }
     Err(Error::shape(
         format!("tensor {:?}", view.name),
         format_args!("shape {expected:?}"),
         format_args!("{:?}", view.shape),
     ))
+}
+
+/// Matrices of `cols` rows and `rows` columns, one after another, transposed.
+pub(super) fn exchanged(values: &[f64], rows: usize, cols: usize) -> Vec<f64> {
+    let places = 0..values.len();
+    places
+        .map(|place| {
+            let (b, r, c) = (place / (rows * cols), place / cols % rows, place % cols);
+            values[(b * cols + c) * rows + r]
+        })
+        .collect()
 }

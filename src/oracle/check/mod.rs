@@ -80,6 +80,27 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
+    /// Where the last two of three axes are of one length, the shape cannot tell (b, l, d) from
+    /// (b, d, l): what to say if it is the other that is within tolerance.
+    fn layout_note(&self) -> Option<String> {
+        let &[_, rows, cols] = self.golden.shape() else {
+            return None;
+        };
+        if rows != cols {
+            return None;
+        }
+        let other = candidate::exchanged(self.candidate.data(), rows, cols);
+        let other = Compared {
+            candidate: &Tensor::new(self.golden.shape(), other).ok()?,
+            bounds: self.bounds.clone(),
+            ..*self
+        };
+        let (worst, _) = other.worst_against(self.golden.data(), false);
+        (worst <= 1.0).then(|| {
+            format!("within tolerance with its last two axes, both {rows} long, exchanged")
+        })
+    }
+
     /// Whether a stage of zeros would be within tolerance, and the golden one is not zeros.
     fn zeros_pass(&self) -> bool {
         let golden = self.golden.data();
@@ -265,6 +286,10 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
             .map(|scale| with(&scale).worst_against(stage.values.data(), false).0);
         let this = with(&scale);
         let (worst, at) = this.worst_against(stage.values.data(), false);
+        let note = found.note.clone().or_else(|| match worst <= 1.0 {
+            true => None,
+            false => this.layout_note(),
+        });
         stages.push(StageReport {
             name: stage.name.clone(),
             pass: worst <= 1.0,
@@ -275,7 +300,7 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
             golden: stage.values.data().get(at).copied().unwrap_or(0.0),
             candidate: found.values.data().get(at).copied().unwrap_or(0.0),
             bits: correct_bits(stage.values.data(), found.values.data()),
-            note: found.note.clone(),
+            note,
         });
         compared.push(this);
     }

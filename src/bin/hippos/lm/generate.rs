@@ -1,6 +1,8 @@
 //! `hippos lm generate`: the next tokens.
 
-use super::shared::{MOST_TOKENS, fast_model, ids_of, parse_ids, peak_memory};
+use super::shared::{
+    MOST_TOKENS, fast_model, ids_of, machine, parse_ids, peak_memory, within_window,
+};
 use crate::args::{self, Args, Failure, Spec};
 use crate::machine::Machine;
 use hungry_hippos::algebra::{Real, Rng};
@@ -122,7 +124,6 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     }
     let sampling = sampling(&args)?;
     let seed: u64 = args.parsed("--seed", "a whole number from 0")?.unwrap_or(0);
-    let machine = Machine::asked(&args, Machine::cores())?;
     let fast = match args.value("--form").map(|form| (form, form.to_str())) {
         None | Some((_, Some("fast"))) => true,
         Some((_, Some("step"))) => false,
@@ -130,6 +131,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             return Err(Failure(format!("--form {other:?}: expected fast or step")));
         }
     };
+    let machine = machine(&args, fast)?;
     let single = match args.value("--precision").map(|p| (p, p.to_str())) {
         None | Some((_, Some("f32"))) => true,
         Some((_, Some("f64"))) => false,
@@ -165,6 +167,11 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let begun = Instant::now();
     let total = prompt_len + tokens;
+    within_window(
+        &case,
+        total - 1,
+        "ask for fewer tokens, or give a shorter prompt",
+    )?;
     let (ids, times) = match (fast, single) {
         (true, true) => job.fast::<f32>(&case, machine, total, begun),
         (true, false) => job.fast::<f64>(&case, machine, total, begun),

@@ -1,6 +1,6 @@
 //! `hippos lm logits`: every block, and the scores of every next token.
 
-use super::shared::{fast_model, ids_of};
+use super::shared::{fast_model, ids_of, machine, within_window};
 use crate::args::{self, Args, Failure, Spec};
 use crate::machine::Machine;
 use crate::run::largest;
@@ -89,9 +89,12 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             )));
         }
     };
-    let machine = Machine::asked(&args, Machine::cores())?;
+    let machine = machine(&args, way == Way::Fast)?;
     let case = ModelCase::open(path)?;
     let ids = ids_of(&case)?;
+    if way != Way::Sequence {
+        within_window(&case, ids.shape()[1], "use --form sequence")?;
+    }
     let prompt = prompt_len(&args, way, &case, ids.shape()[1])?;
     let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
 

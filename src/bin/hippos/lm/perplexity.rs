@@ -1,6 +1,6 @@
 //! `hippos lm perplexity`: how well a model foretells a text.
 
-use super::shared::{fast_model, ids_of, read_ids};
+use super::shared::{fast_model, ids_of, machine, read_ids, within_window};
 use crate::args::{self, Failure, Spec};
 use crate::machine::Machine;
 use hungry_hippos::algebra::Real;
@@ -54,7 +54,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             )));
         }
     };
-    let machine = Machine::asked(&args, Machine::cores())?;
+    let machine = machine(&args, form == "fast")?;
     let path = Path::new(args.positional(0));
     let case = ModelCase::open(path)?;
     let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
@@ -73,6 +73,9 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         )));
     }
     // Said before a large model is read.
+    if form != "sequence" {
+        within_window(&case, ids.shape()[1], "use --form sequence")?;
+    }
     Perplexity::check_len(ids.shape()[1]).map_err(in_ids)?;
     let found = match (form, single) {
         ("fast", true) => fast::<f32>(&case, &ids, machine),

@@ -1,6 +1,7 @@
 //! What the commands share: flags, tokens, the fast model of a case.
 
-use crate::args::Failure;
+use crate::args::{Args, Failure};
+use crate::machine::Machine;
 use hungry_hippos::fast::{FastModel, Functions, Level};
 use hungry_hippos::oracle::ModelCase;
 use hungry_hippos::{Error, Tensor};
@@ -8,6 +9,31 @@ use std::path::Path;
 
 /// The most tokens that are generated or timed after: far beyond what any model is trained for.
 pub(super) const MOST_TOKENS: usize = 1 << 20;
+
+/// What the fast path runs on; its flags go with no other form.
+pub(super) fn machine(args: &Args, fast: bool) -> Result<Machine, Failure> {
+    let flags = ["--threads", "--level"];
+    if let Some(flag) = flags.iter().find(|flag| args.value(flag).is_some())
+        && !fast
+    {
+        return Err(Failure(format!("{flag} goes with --form fast")));
+    }
+    Machine::asked(args, Machine::cores())
+}
+
+/// Refuses to pass a state over `tokens` tokens where kernels end before; `instead` says what to do.
+pub(super) fn within_window(case: &ModelCase, tokens: usize, instead: &str) -> Result<(), Failure> {
+    let config = case.config();
+    let has_h3 = config.attn_layer_idx.len() < config.n_layer;
+    match config.h3.l_max {
+        Some(l_max) if has_h3 && l_max < tokens => Err(Failure(format!(
+            "{}: metadata l_max = {l_max} ends the kernels before {tokens} tokens, and a diagonal \
+             model has no recurrence of finite window: {instead}",
+            case.file().path()
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// The fast model of a case, its weights read one at a time.
 pub(super) fn fast_model<T: Functions>(

@@ -1,0 +1,279 @@
+//! Claims: `hippos check` passes what is right, refuses what is wrong with a diagnosis, and says of
+//! what cannot be judged, in one line, what is the matter with it.
+
+use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v1/{name}.safetensors"))
+}
+
+/// A candidate: some of a golden file's tensors, each changed at will.
+fn candidate(
+    test: &str,
+    of: &str,
+    mut change: impl FnMut(&str, &mut Vec<usize>, &mut Vec<f64>) -> Option<Dtype>,
+) -> PathBuf {
+    let file = SafeTensors::open(&golden(of)).expect("a golden file");
+    let mut writer = Writer::new();
+    for tensor in file.tensors() {
+        let (mut shape, mut values) = (tensor.shape.to_vec(), tensor.to_f64().expect("floats"));
+        if let Some(dtype) = change(tensor.name, &mut shape, &mut values) {
+            writer
+                .add(tensor.name, dtype, &shape, &values)
+                .expect("fits");
+        }
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli_check-{test}"));
+    writer.write(&path).expect("written");
+    path
+}
+
+fn check(golden: &Path, candidate: &Path, flags: &[&str]) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .arg("check")
+        .args([golden, candidate])
+        .args(flags)
+        .output()
+        .expect("hippos runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (status.code(), text(stdout), text(stderr))
+}
+
+const STAGES: [&str; 4] = ["shift_k", "kv", "gated", "output"];
+
+#[test]
+fn the_truth_passes_in_every_type() {
+    for (dtype, flag) in [
+        (Dtype::F64, "f64"),
+        (Dtype::F32, "f32"),
+        (Dtype::F32, "tf32"),
+    ] {
+        let right = candidate(flag, "01-basic", |name, _, _| {
+            STAGES.contains(&name).then_some(dtype)
+        });
+        let (code, out, err) = check(&golden("01-basic"), &right, &["--dtype", flag]);
+        assert_eq!(code, Some(0), "{flag}: {out}{err}");
+        assert!(
+            out.ends_with("pass: every stage is within tolerance\n"),
+            "{out}"
+        );
+        assert_eq!(out.matches(" pass ").count(), STAGES.len(), "{out}");
+    }
+}
+
+/// The two layouts, a leading batch of one, and a layout the shape does not tell.
+#[test]
+fn layouts_are_recognized_and_said() {
+    let transposed = |shape: &mut Vec<usize>, values: &mut Vec<f64>| {
+        let &mut [batch, rows, cols] = &mut shape[..] else {
+            panic!("three axes")
+        };
+        let before = values.clone();
+        for (at, value) in values.iter_mut().enumerate() {
+            let (b, r, c) = (at / (rows * cols), at / rows % cols, at % rows);
+            *value = before[(b * rows + c) * cols + r];
+        }
+        *shape = vec![batch, cols, rows];
+    };
+    let only = |name: &str| (name == "output").then_some(Dtype::F64);
+    let other = candidate("transposed", "01-basic", |name, shape, values| {
+        if name == "output" {
+            transposed(shape, values);
+        }
+        only(name)
+    });
+    let (code, out, err) = check(&golden("01-basic"), &other, &[]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("note: output: last two axes"), "{out}");
+
+    let leading = candidate("leading", "01-basic", |name, shape, _| {
+        shape.insert(0, 1);
+        only(name)
+    });
+    let (code, out, err) = check(&golden("01-basic"), &leading, &[]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("note: output: read [1, "), "{out}");
+
+    // As long as wide: nothing is exchanged unasked, and what would help is said.
+    let square = "square";
+    let plain = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_check-square-case");
+    let made = Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .args(["init", "--d-model", "6", "--d-state", "4", "--batch", "1"])
+        .args(["--seq-len", "6", "--seed", "3", "--out"])
+        .arg(&plain)
+        .output()
+        .expect("hippos runs");
+    assert!(made.status.success(), "{made:?}");
+    let run = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_check-square-run");
+    let ran = Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .arg("run")
+        .arg(&plain)
+        .arg("--out")
+        .arg(&run)
+        .output()
+        .expect("hippos runs");
+    assert!(ran.status.success(), "{ran:?}");
+    let file = SafeTensors::open(&run).expect("written");
+    let output = file.tensor("output").expect("a stage");
+    let (mut shape, mut values) = (output.shape.to_vec(), output.to_f64().expect("floats"));
+    transposed(&mut shape, &mut values);
+    let mut writer = Writer::new();
+    writer
+        .add("output", Dtype::F64, &shape, &values)
+        .expect("fits");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli_check-{square}"));
+    writer.write(&path).expect("written");
+    let (code, out, err) = check(&plain, &path, &[]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    let says = "within tolerance with its last two axes, both 6 long, exchanged";
+    assert!(out.contains(says), "{out}");
+}
+
+#[test]
+fn a_mistake_is_named_with_its_fix() {
+    // The diagonal kernel without its factor 2: everything after it is of other size.
+    let wrong = candidate("half", "01-basic", |name, _, values| {
+        if name == "ssm_kernel" {
+            values.iter_mut().for_each(|x| *x /= 2.0);
+        }
+        ["shift_k", "kv", "ssm_kernel"]
+            .contains(&name)
+            .then_some(Dtype::F32)
+    });
+    let (code, out, err) = check(&golden("01-basic"), &wrong, &[]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(
+        out.contains("the first stage that departs is ssm_kernel"),
+        "{out}"
+    );
+    assert!(out.contains("reproduced by M41 "), "{out}");
+    assert!(out.contains("\n  fix: "), "{out}");
+
+    let (code, json, err) = check(&golden("01-basic"), &wrong, &["--json"]);
+    assert_eq!(code, Some(1), "{json}{err}");
+    for held in [
+        "{\"pass\":false,\"dtype\":\"f32\",\"stages\":[{\"name\":\"shift_k\",\"pass\":true,",
+        "\"first_stage\":\"ssm_kernel\"",
+        "\"id\":\"M41\"",
+    ] {
+        assert!(json.contains(held), "{held} not in {json}");
+    }
+    assert_eq!(json.lines().count(), 1);
+    assert_eq!(json.matches('{').count(), json.matches('}').count());
+
+    // A gradient alone: half of what it should be where the model's parameters receive theirs.
+    let wrong = candidate("half-gradient", "01-basic", |name, _, values| {
+        let halved = ["B", "C", "inv_A_real", "A_imag", "log_dt"];
+        if halved
+            .iter()
+            .any(|p| name == format!("grad.kernel.kernel.{p}"))
+        {
+            values.iter_mut().for_each(|x| *x /= 2.0);
+        }
+        name.starts_with("grad.").then_some(Dtype::F64)
+    });
+    let (code, out, err) = check(&golden("01-basic"), &wrong, &[]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(out.contains("reproduced by M73 "), "{out}");
+}
+
+#[test]
+fn a_mistake_no_mutant_covers_is_described() {
+    let wrong = candidate("late", "01-basic", |name, shape, values| {
+        let (len, d) = (shape[shape.len().max(2) - 2], shape[shape.len() - 1]);
+        for (at, value) in values.iter_mut().enumerate() {
+            if name == "output" && at / d % len >= 9 {
+                *value = value.sin() + 3.0;
+            }
+        }
+        STAGES.contains(&name).then_some(Dtype::F32)
+    });
+    let (code, out, err) = check(&golden("01-basic"), &wrong, &[]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(
+        out.contains("the first stage that departs is output"),
+        "{out}"
+    );
+    assert!(
+        out.contains("right up to time step 8, wrong from 9 on"),
+        "{out}"
+    );
+    assert!(out.contains("no known mistake"), "{out}");
+}
+
+#[test]
+fn what_cannot_be_judged_is_said_in_one_line() {
+    let mut bad: Vec<(PathBuf, Vec<&str>, &str)> = Vec::new();
+    let all = |name: &str| STAGES.contains(&name).then_some(Dtype::F32);
+    bad.push((
+        candidate("no-stage", "01-basic", |name, _, _| {
+            (name == "D").then_some(Dtype::F64)
+        }),
+        vec![],
+        "any of",
+    ));
+    for (test, number, says) in [("nan", f64::NAN, "NaN"), ("inf", f64::INFINITY, "inf")] {
+        let path = candidate(test, "01-basic", |name, _, values| {
+            if name == "gated" {
+                values[7] = number;
+            }
+            all(name)
+        });
+        bad.push((path, vec![], says));
+    }
+    bad.push((
+        candidate("shape", "01-basic", |name, shape, values| {
+            if name == "kv" {
+                shape.clear();
+                shape.push(values.len());
+            }
+            all(name)
+        }),
+        vec![],
+        "kv",
+    ));
+    bad.push((
+        candidate("other", "02-zoh", |name, _, _| match name {
+            "input" => Some(Dtype::F64),
+            name => all(name),
+        }),
+        vec![],
+        "another case",
+    ));
+    bad.push((
+        candidate("types", "01-basic", |name, _, _| match name {
+            "kv" => Some(Dtype::F64),
+            name => all(name),
+        }),
+        vec![],
+        "--dtype",
+    ));
+    bad.push((
+        candidate("right", "01-basic", |name, _, _| all(name)),
+        vec!["--dtype", "f8"],
+        "--dtype",
+    ));
+    for (test, bytes) in [("empty", &b""[..]), ("text", b"no safetensors file at all")] {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli_check-{test}"));
+        std::fs::write(&path, bytes).expect("written");
+        bad.push((path, vec![], "cli_check-"));
+    }
+    bad.push((PathBuf::from("/nowhere/at/all"), vec![], "/nowhere/at/all"));
+    for (path, flags, says) in bad {
+        let (code, out, err) = check(&golden("01-basic"), &path, &flags);
+        assert_eq!(code, Some(2), "{path:?}: {out}{err}");
+        assert!(out.is_empty(), "{path:?}: {out}");
+        assert_eq!(err.lines().count(), 1, "{path:?}: {err}");
+        assert!(err.contains(says), "{path:?}: {says:?} not in {err}");
+    }
+    let right = candidate("right", "01-basic", |name, _, _| all(name));
+    let (code, _, err) = check(Path::new("/nowhere"), &right, &[]);
+    assert_eq!((code, err.lines().count()), (Some(2), 1), "{err}");
+    assert!(err.contains("/nowhere"), "{err}");
+}
