@@ -31,17 +31,18 @@ MISTAKES = {
     "conv-not-corr": "the taps of B and C convolved instead of correlated",
     "no-factor-2": "the real part without the factor 2",
     "head-order": "channels of gated laid out in the other order",
+    "relu-bare": "real_type relu without the official -1e-4",
     "mxy-early": "chunks of 8, the carried state read one step early",
 }
 
 
-def decode(p, meta):
+def decode(p, meta, mistake=None):
     """Poles a and input weights b of every head's discrete diagonal model, (H, modes) each."""
     x = p["kernel.kernel.inv_A_real"]
     real = {
         "exp": lambda: -torch.exp(x),
         "none": lambda: -x,
-        "relu": lambda: -torch.relu(x) - 1e-4,
+        "relu": lambda: -torch.relu(x) - (0.0 if mistake == "relu-bare" else 1e-4),
         "sigmoid": lambda: -torch.sigmoid(x),
         "softplus": lambda: -F.softplus(x),
     }[meta["real_type"]]()
@@ -108,7 +109,7 @@ def layer(p, meta, u, precision, mistake=None):
     # The diagonal model.
     if mistake == "zoh-for-bilinear":
         meta = {**meta, "disc": "zoh"}
-    a, b = decode(p, meta)
+    a, b = decode(p, meta, mistake)
     c = torch.view_as_complex(p["kernel.kernel.C"][0].contiguous())
     steps = torch.arange(window)
     powers = torch.exp(torch.log(a)[..., None] * steps)  # (H, modes, L)
