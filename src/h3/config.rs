@@ -1,5 +1,6 @@
 //! What describes a layer beside its tensors.
 
+use super::form::Form;
 use crate::error::Error;
 use crate::ssm::Discretization;
 use core::fmt;
@@ -65,6 +66,16 @@ impl Config {
     #[must_use]
     pub fn n_modes(&self) -> usize {
         self.d_state / 2
+    }
+
+    /// The form to run `seq_len` inputs in where none is asked for: the recurrence, which keeps exact
+    /// zeros exact; where `l_max` cuts the kernels, the convolution.
+    #[must_use]
+    pub fn default_form(&self, seq_len: usize) -> Form {
+        match self.l_max {
+            Some(l_max) if l_max < seq_len => Form::Convolution,
+            _ => Form::Recurrence,
+        }
     }
 
     /// Refuses sizes that no layer has.

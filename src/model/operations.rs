@@ -1,4 +1,4 @@
-//! What one token costs, counted.
+//! What one token costs, by formula.
 
 use super::config::ModelConfig;
 
@@ -21,7 +21,7 @@ impl Operations {
     }
 }
 
-/// Counts the multiplications of one step with `position` tokens before it (LayerNorms, activations and
+/// The multiplications one step with `position` tokens before it cannot do without (LayerNorms, activations and
 /// softmax, some ten a channel, left out).
 ///
 /// - H3: `4 d^2` for the projections. A shift model takes m for `B u`, m for `C x` and 1 for `D`, for each

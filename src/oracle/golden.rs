@@ -190,11 +190,9 @@ impl Golden {
 
 /// The recurrence, which keeps exact zeros exact; convolution where `l_max` cuts the kernels.
 pub(crate) fn default_form(case: &Case) -> Form {
-    let seq_len = case.input().shape()[1];
-    match case.parameters().config().l_max {
-        Some(l_max) if l_max < seq_len => Form::Convolution,
-        _ => Form::Recurrence,
-    }
+    case.parameters()
+        .config()
+        .default_form(case.input().shape()[1])
 }
 
 /// The smallest f32 not below `x`, as f64.

@@ -40,17 +40,11 @@ impl<'a> ModelRun<'a> {
     #[must_use]
     pub fn whole(parameters: &'a ModelParameters<f64>, ids: &'a Tensor<usize>) -> Self {
         let seq_len = ids.shape().last().copied().unwrap_or(0);
-        let cut = parameters.config().h3.l_max;
-        let cut = cut.is_some_and(|l_max| l_max < seq_len);
         Self {
             parameters,
             ids,
             prompt: seq_len,
-            form: if cut {
-                Form::Convolution
-            } else {
-                Form::Recurrence
-            },
+            form: parameters.config().h3.default_form(seq_len),
         }
     }
 

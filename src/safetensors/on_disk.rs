@@ -1,13 +1,14 @@
 //! Reading a file tensor by tensor, for files as large as the memory.
 
-use super::header::{Entry, Header, PREFIX_LEN, announced_len, too_short};
+use super::header::{Entry, Header};
 use super::json::quoted;
+use super::reader::Opened;
 use super::{Dtype, TensorView};
 use crate::Error;
 use core::fmt;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Bytes decoded at a time: a multiple of every element's size.
@@ -33,27 +34,17 @@ impl TensorFile {
     /// As [`SafeTensors::open`](super::SafeTensors::open).
     pub fn open(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
-        let system = |e: io::Error| Error::file(&name, e);
-        if !fs::metadata(path).map_err(system)?.is_file() {
-            return Err(Error::file(name, "not a regular file"));
-        }
-        let mut file = File::open(path).map_err(system)?;
-        let file_len = file.metadata().map_err(system)?.len();
-        let Some(room) = file_len.checked_sub(PREFIX_LEN as u64) else {
-            return Err(too_short(file_len).in_file(name));
-        };
-        let mut prefix = [0; PREFIX_LEN];
-        file.read_exact(&mut prefix).map_err(system)?;
-        let header_len = announced_len(prefix, file_len).map_err(|e| e.in_file(&name))?;
-        let mut text = vec![0; header_len];
-        file.read_exact(&mut text).map_err(system)?;
-        let data_len = room - header_len as u64;
-        let header = Header::parse(&text, data_len).map_err(|e| e.in_file(&name))?;
+        let Opened {
+            file,
+            header,
+            data_start,
+            ..
+        } = Opened::new(path, &name)?;
         Ok(Self {
             path: name,
             file,
             header,
-            data_start: (PREFIX_LEN + header_len) as u64,
+            data_start,
         })
     }
 

@@ -48,37 +48,16 @@ impl SafeTensors {
     /// system has against it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
-        let system = |e: io::Error| Error::file(&name, e);
-        // Asked before opening: to open a pipe would wait for somebody to write to it.
-        if !fs::metadata(path).map_err(system)?.is_file() {
-            return Err(Error::file(name, "not a regular file"));
-        }
-        let mut file = File::open(path).map_err(system)?;
-        let file_len = file.metadata().map_err(system)?.len();
-        Self::read(&mut file, file_len, system).map_err(|e| e.in_file(&name))
-    }
-
-    /// Reads an open file of `file_len` bytes; `system` says which file an error belongs to.
-    fn read(
-        file: &mut File,
-        file_len: u64,
-        system: impl Fn(io::Error) -> Error,
-    ) -> Result<Self, Error> {
-        let mut prefix = [0; PREFIX_LEN];
-        let Some(room) = file_len.checked_sub(PREFIX_LEN as u64) else {
-            return Err(too_short(file_len));
-        };
-        file.read_exact(&mut prefix).map_err(&system)?;
-        let header_len = announced_len(prefix, file_len)? as u64;
-        let data_len = room - header_len;
-        let header = {
-            // Dropped before the data is read: the two are never in memory together.
-            let text = read_len(file, header_len).map_err(&system)?;
-            Header::parse(&text, data_len)?
-        };
+        let Opened {
+            mut file,
+            header,
+            data_len,
+            ..
+        } = Opened::new(path, &name)?;
+        let bytes = read_len(&mut file, data_len).map_err(|e| Error::file(name, e))?;
         Ok(Self {
             header,
-            bytes: read_len(file, data_len).map_err(&system)?,
+            bytes,
             data_start: 0,
         })
     }
@@ -134,6 +113,44 @@ impl fmt::Debug for SafeTensors {
             .field("header", &self.header)
             .field("data_len", &(self.bytes.len() - self.data_start))
             .finish_non_exhaustive()
+    }
+}
+
+/// An open file behind its checked header.
+pub(super) struct Opened {
+    pub(super) file: File,
+    pub(super) header: Header,
+    /// Where in the file the data begins.
+    pub(super) data_start: u64,
+    pub(super) data_len: u64,
+}
+
+impl Opened {
+    /// Opens the file at `path` and checks its header against its length; `name` is what errors
+    /// call it.
+    pub(super) fn new(path: &Path, name: &str) -> Result<Self, Error> {
+        let system = |e: io::Error| Error::file(name, e);
+        // Asked before opening: to open a pipe would wait for somebody to write to it.
+        if !fs::metadata(path).map_err(system)?.is_file() {
+            return Err(Error::file(name, "not a regular file"));
+        }
+        let mut file = File::open(path).map_err(system)?;
+        let file_len = file.metadata().map_err(system)?.len();
+        let Some(room) = file_len.checked_sub(PREFIX_LEN as u64) else {
+            return Err(too_short(file_len).in_file(name));
+        };
+        let mut prefix = [0; PREFIX_LEN];
+        file.read_exact(&mut prefix).map_err(system)?;
+        let header_len = announced_len(prefix, file_len).map_err(|e| e.in_file(name))? as u64;
+        let data_len = room - header_len;
+        // Dropped at the end: text and data are never in memory together.
+        let text = read_len(&mut file, header_len).map_err(system)?;
+        Ok(Self {
+            header: Header::parse(&text, data_len).map_err(|e| e.in_file(name))?,
+            file,
+            data_start: PREFIX_LEN as u64 + header_len,
+            data_len,
+        })
     }
 }
 

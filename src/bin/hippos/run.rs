@@ -76,14 +76,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let case = Case::open(path)?;
     let config = case.parameters().config();
-    let cut = config
-        .l_max
-        .is_some_and(|l_max| l_max < case.input().shape()[1]);
-    let form = asked.unwrap_or(if cut {
-        Form::Convolution
-    } else {
-        Form::Recurrence
-    });
+    let form = asked.unwrap_or_else(|| config.default_form(case.input().shape()[1]));
     let in_case =
         |e: hungry_hippos::Error| Failure(e.in_file(path.display().to_string()).to_string());
     let grad = args.has("--grad");
