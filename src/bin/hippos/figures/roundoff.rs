@@ -6,9 +6,10 @@ use hungry_hippos::Error;
 use hungry_hippos::algebra::{
     Ball, Bf16, F32, F64, Precision, Real, RootsOfUnity, Rounded, Scalar, Tf32,
 };
-use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::flashconv::{Chunking, flashconv};
+use hungry_hippos::fourier::convolution::causal_convolution;
 use hungry_hippos::h3::Form;
-use hungry_hippos::ssm::Diagonal;
+use hungry_hippos::ssm::{Diagonal, StateSpace as _, convolution, recurrence, scan};
 use num_complex::Complex;
 
 const N: usize = 64;
@@ -36,7 +37,16 @@ where
 {
     let (ssm, u) = model()?;
     let u: Vec<T> = u.into_iter().map(T::from_f64).collect();
-    Ok(form.respond(&ssm.map(T::from_f64), &u, None)?.output)
+    let ssm = ssm.map(T::from_f64);
+    // Named one by one: to go through `Form` would compile all of its forms in all of the formats.
+    Ok(match form {
+        Form::Recurrence => recurrence(&ssm, &u, None)?.output,
+        Form::Convolution => convolution(&ssm, &u, None)?.output,
+        Form::Scan => scan(&ssm, &u, None)?.output,
+        Form::FlashConv(chunking) => flashconv(&ssm, &u, None, chunking)?.output,
+        // Without D the outputs are the convolution.
+        _ => causal_convolution(&ssm.kernel(u.len()), &u)?,
+    })
 }
 
 /// Unit roundoff, and the proved bound of every output's error relative to the largest output, both
