@@ -2,7 +2,7 @@
 //! to look for the mistake, by all stages and by `output` alone.
 //!
 //! ```text
-//! cargo run --release --example check_speed
+//! cargo run --release --manifest-path benches/Cargo.toml --bin check_speed
 //! ```
 
 use hungry_hippos::Tensor;
