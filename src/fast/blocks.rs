@@ -222,8 +222,8 @@ impl<T: Element> Blocks<'_, T> {
             }
             read::<T, S, I, B>(tables, inputs, states, outputs);
             for (b, y) in y.chunks_exact_mut(BLOCK).enumerate() {
-                for (y, row) in y.iter_mut().zip(outputs.iter()) {
-                    *y = row[b];
+                for j in 0..BLOCK {
+                    y[j] = outputs[j][b];
                 }
             }
         }
@@ -263,8 +263,8 @@ impl<L: Copy> Record<'_, L> {
 fn gather<L: Copy, const B: usize>(u: &[L], inputs: &mut [[L; B]]) {
     let blocks = u.as_chunks::<BLOCK>().0;
     for (b, block) in blocks.iter().enumerate() {
-        for (row, &u) in inputs.iter_mut().zip(block) {
-            row[b] = u;
+        for j in 0..BLOCK {
+            inputs[j][b] = block[j];
         }
     }
 }
@@ -276,10 +276,12 @@ pub(super) fn product<T: Element, S: Isa, const I: usize, const B: usize>(
     x: &[[T::Lanes; B]],
     mut acc: [[T::Lanes; B]; I],
 ) -> [[T::Lanes; B]; I] {
-    for (p, x) in p.iter().zip(x) {
+    let terms = p.len().min(x.len());
+    let (p, x) = (&p[..terms], &x[..terms]);
+    for k in 0..terms {
         for i in 0..I {
             for b in 0..B {
-                acc[i][b] = p[i].fma::<S>(x[b], acc[i][b]);
+                acc[i][b] = p[k][i].fma::<S>(x[k][b], acc[i][b]);
             }
         }
     }
@@ -328,19 +330,17 @@ fn read<T: Element, S: Isa, const I: usize, const B: usize>(
 ) {
     let outputs = outputs.as_chunks_mut::<I>().0;
     let toeplitz = tables.toeplitz.as_chunks::<I>().0;
-    for (tile, (out, t_f)) in outputs
-        .iter_mut()
-        .zip(toeplitz.chunks_exact(BLOCK))
-        .enumerate()
-    {
+    for (tile, out) in outputs.iter_mut().enumerate() {
         // Row i reads inputs up to j = i; the tile's triangle is filled up with zeros.
-        let t_f = &t_f[..(tile + 1) * I];
+        let t_f = &toeplitz[tile * BLOCK..][..(tile + 1) * I];
         *out = product::<T, S, I, B>(t_f, inputs, [[T::Lanes::ZERO; B]; I]);
     }
     let m_xy = tables.output.as_chunks::<I>().0;
     let slice = 2 * PAIRS_AT_ONCE;
-    for (states, m_xy) in states.chunks(slice).zip(m_xy.chunks(slice * (BLOCK / I))) {
-        for (out, m_xy) in outputs.iter_mut().zip(m_xy.chunks_exact(states.len())) {
+    for (i, states) in states.chunks(slice).enumerate() {
+        let m_xy = &m_xy[i * slice * (BLOCK / I)..];
+        for (tile, out) in outputs.iter_mut().enumerate() {
+            let m_xy = &m_xy[tile * states.len()..][..states.len()];
             *out = product::<T, S, I, B>(m_xy, states, *out);
         }
     }

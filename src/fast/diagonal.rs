@@ -429,18 +429,20 @@ impl<T: Element> Kernel for Steps<'_, T> {
             x,
             y,
         } = self;
-        for (y, &u) in y.iter_mut().zip(u) {
-            *y = coefficients.feedthrough.times(u);
+        let len = u.len().min(y.len());
+        for t in 0..len {
+            y[t] = coefficients.feedthrough.times(u[t]);
         }
-        for (x, &[ar, ai, br, bi, cr, ci]) in x.iter_mut().zip(&coefficients.step) {
-            let [mut re, mut im] = *x;
-            for (y, &u) in y.iter_mut().zip(u) {
-                let next = ai.fnma::<S>(im, ar.fma::<S>(re, br.times(u)));
-                im = ai.fma::<S>(re, ar.fma::<S>(im, bi.times(u)));
+        for n in 0..x.len().min(coefficients.step.len()) {
+            let [ar, ai, br, bi, cr, ci] = coefficients.step[n];
+            let [mut re, mut im] = x[n];
+            for t in 0..len {
+                let next = ai.fnma::<S>(im, ar.fma::<S>(re, br.times(u[t])));
+                im = ai.fma::<S>(re, ar.fma::<S>(im, bi.times(u[t])));
                 re = next;
-                *y = ci.fma::<S>(im, cr.fma::<S>(re, *y));
+                y[t] = ci.fma::<S>(im, cr.fma::<S>(re, y[t]));
             }
-            *x = [re, im];
+            x[n] = [re, im];
         }
     }
 }

@@ -408,10 +408,10 @@ impl<T: Element> Receive<'_, T> {
         for ((x, l), sums) in tiles.zip(sums.advance.chunks_exact_mut(I / 2)) {
             for (pair, [of_re, of_im]) in sums.iter_mut().enumerate() {
                 let (mut re, mut im) = (T::Lanes::ZERO, T::Lanes::ZERO);
-                for (x, l) in x.iter().zip(l) {
+                for block in 0..blocks {
                     let ([xr, xi], [lr, li]) = (
-                        [x[2 * pair], x[2 * pair + 1]],
-                        [l[2 * pair], l[2 * pair + 1]],
+                        [x[block][2 * pair], x[block][2 * pair + 1]],
+                        [l[block][2 * pair], l[block][2 * pair + 1]],
                     );
                     re = li.fma::<S>(xi, lr.fma::<S>(xr, re));
                     im = lr.fnma::<S>(xi, li.fma::<S>(xr, im));
@@ -443,9 +443,9 @@ fn outer<T: Element, S: Isa, const I: usize>(
             }
             // From zero, so that no sum is longer than a run.
             let acc = product::<T, S, I, I>(rows, columns, [[T::Lanes::ZERO; I]; I]);
-            for (sums, acc) in sums.iter_mut().zip(acc) {
+            for i in 0..I {
                 for k in 0..I {
-                    sums[k] = sums[k].plus(acc[k]);
+                    sums[i][k] = sums[i][k].plus(acc[i][k]);
                 }
             }
         }
@@ -478,24 +478,25 @@ impl<T: Element> Kernel for StepsAdjoint<'_, T> {
             of_u,
             sums,
         } = self;
-        for ((of_u, &u), &g) in of_u.iter_mut().zip(u).zip(g) {
-            *of_u = coefficients.feedthrough.times(g);
-            sums.feedthrough = g.fma::<S>(u, sums.feedthrough);
+        let len = u.len().min(g.len()).min(of_u.len());
+        for t in 0..len {
+            of_u[t] = coefficients.feedthrough.times(g[t]);
+            sums.feedthrough = g[t].fma::<S>(u[t], sums.feedthrough);
         }
-        let pairs = x.iter().zip(l).zip(&mut sums.step);
-        for (((x, l), sums), &[ar, ai, br, bi, cr, ci]) in pairs.zip(&coefficients.step) {
+        for n in 0..x.len() {
+            let [ar, ai, br, bi, cr, ci] = coefficients.step[n];
             // The state before and after every step.
-            let mut states = [*x; BLOCK];
-            for (t, &u) in u.iter().enumerate() {
-                let [re, im] = states[t];
+            let mut states = [x[n]; BLOCK];
+            for t in 0..len {
+                let ([re, im], u) = (states[t], u[t]);
                 states[t + 1] = [
                     ai.fnma::<S>(im, ar.fma::<S>(re, br.times(u))),
                     ai.fma::<S>(re, ar.fma::<S>(im, bi.times(u))),
                 ];
             }
-            let [mut sr, mut si] = *l;
-            let mut sum = *sums;
-            for t in (0..u.len()).rev() {
+            let [mut sr, mut si] = l[n];
+            let mut sum = sums.step[n];
+            for t in (0..len).rev() {
                 let ([pr, pi], [xr, xi]) = (states[t], states[t + 1]);
                 let (lr, li) = (cr.fma::<S>(g[t], sr), ci.fma::<S>(g[t], si));
                 of_u[t] = bi.fma::<S>(li, br.fma::<S>(lr, of_u[t]));
@@ -510,8 +511,8 @@ impl<T: Element> Kernel for StepsAdjoint<'_, T> {
                 sr = ai.fma::<S>(li, ar.times(lr));
                 si = ai.fnma::<S>(lr, ar.times(li));
             }
-            *sums = sum;
-            *l = [sr, si];
+            sums.step[n] = sum;
+            l[n] = [sr, si];
         }
     }
 }

@@ -112,9 +112,7 @@ macro_rules! lanes {
                     Some(whole) => Self(*whole),
                     None => {
                         let mut lanes = [0.0; $width];
-                        for (lane, &x) in lanes.iter_mut().zip(from) {
-                            *lane = x;
-                        }
+                        lanes[..from.len()].copy_from_slice(from);
                         Self(lanes)
                     }
                 }
@@ -125,9 +123,8 @@ macro_rules! lanes {
                 match to.first_chunk_mut::<$width>() {
                     Some(whole) => *whole = self.0,
                     None => {
-                        for (x, &lane) in to.iter_mut().zip(&self.0) {
-                            *x = lane;
-                        }
+                        let len = to.len();
+                        to.copy_from_slice(&self.0[..len]);
                     }
                 }
             }

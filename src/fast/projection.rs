@@ -10,9 +10,14 @@ use crate::error::{Error, check_len};
 /// panel of the weight passes by.
 const ROWS_AT_ONCE: usize = 64;
 
-/// Rows and vectors of a register tile, per level.
-const fn tile_of(accumulators: usize) -> (usize, usize) {
+/// Rows and vectors of a register tile, per level and width of the lanes.
+///
+/// Never as many rows as lanes: the compiler would then take neighbouring rows for the elements of a
+/// vector and gather the lanes one by one, 30 times slower. Three vectors are a head's query, key and
+/// value.
+const fn tile_of(accumulators: usize, width: usize) -> (usize, usize) {
     match accumulators {
+        24.. if width == 8 => (6, 3),
         24.. => (8, 3),
         6.. => (6, 1),
         _ => (3, 1),
@@ -54,7 +59,7 @@ impl<T: Element> Weights<T> {
         mut entry: impl FnMut(usize, usize, usize) -> T,
         mut bias: impl FnMut(usize, usize) -> T,
     ) -> Self {
-        let (height, per_tile) = tile_of(level.accumulators());
+        let (height, per_tile) = tile_of(level.accumulators(), T::Lanes::WIDTH);
         let padded = vectors.next_multiple_of(per_tile);
         let mut packed = Self {
             level,
@@ -87,8 +92,9 @@ impl<T: Element> Weights<T> {
     fn pack_rows<'a>(&self, rows: usize, row: impl Fn(usize) -> &'a [T], packed: &mut [T]) {
         self.pack_tiles(rows, packed, |tile, height, first, count| {
             for r in 0..count {
-                for (to, &x) in tile.chunks_exact_mut(height).zip(row(first + r)) {
-                    to[r] = x;
+                let row = row(first + r);
+                for k in 0..row.len() {
+                    tile[k * height + r] = row[k];
                 }
             }
         });
@@ -122,8 +128,8 @@ impl<T: Element> Weights<T> {
             for (vector, part) in tile.chunks_exact_mut(height * width).enumerate() {
                 for r in 0..count {
                     let values = lanes(vector, first + r);
-                    for (to, &x) in part.chunks_exact_mut(height).zip(values.lanes()) {
-                        to[r] = x;
+                    for (lane, &x) in values.lanes().iter().enumerate() {
+                        part[lane * height + r] = x;
                     }
                 }
             }
@@ -304,7 +310,8 @@ impl<T: Element> Weights<T> {
             });
         });
         for (vector, panel) in panels.chunks_exact(rows).take(self.vectors).enumerate() {
-            for (lanes, out) in panel.iter().zip(out.chunks_exact_mut(width)) {
+            for (row, lanes) in panel.iter().enumerate() {
+                let out = &mut out[row * width..][..width];
                 if let Some(place) = out.get_mut(vector * T::Lanes::WIDTH..) {
                     lanes.store(place);
                 }
@@ -330,11 +337,13 @@ fn product<T: Element, S: Isa, const R: usize, const V: usize>(
     bias: &[T::Lanes; V],
 ) -> [[T::Lanes; V]; R] {
     let mut acc = [*bias; R];
-    for (a, w) in a.iter().zip(w) {
+    let terms = a.len().min(w.len());
+    let (a, w) = (&a[..terms], &w[..terms]);
+    for k in 0..terms {
         for r in 0..R {
-            let x = T::Lanes::splat(a[r]);
+            let x = T::Lanes::splat(a[k][r]);
             for v in 0..V {
-                acc[r][v] = x.fma::<S>(w[v], acc[r][v]);
+                acc[r][v] = x.fma::<S>(w[k][v], acc[r][v]);
             }
         }
     }
@@ -345,7 +354,8 @@ impl<T: Element> Tile<'_, T> {
     /// All packed rows times this tile, handed to `store(row, vector of the tile, lanes)`.
     #[inline(always)]
     fn times<S: Isa>(&self, packed: &[T], rows: usize, store: impl FnMut(usize, usize, T::Lanes)) {
-        match tile_of(S::ACCUMULATORS) {
+        match tile_of(S::ACCUMULATORS, T::Lanes::WIDTH) {
+            (6, 3) => self.times_sized::<S, 6, 3>(packed, rows, store),
             (8, _) => self.times_sized::<S, 8, 3>(packed, rows, store),
             (6, _) => self.times_sized::<S, 6, 1>(packed, rows, store),
             _ => self.times_sized::<S, 3, 1>(packed, rows, store),

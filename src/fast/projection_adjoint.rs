@@ -9,9 +9,11 @@ use super::threads::{Scratch, share};
 /// cotangents they meet, and no sum is longer before it is added to another.
 const ROWS_AT_ONCE: usize = 256;
 
-/// Cotangents and vectors of inputs in a register tile, per level.
-const fn tile_of(accumulators: usize) -> (usize, usize) {
+/// Cotangents and vectors of inputs in a register tile, per level and width of the lanes. The
+/// cotangents divide the lanes, and are fewer (as in the projections).
+const fn tile_of(accumulators: usize, width: usize) -> (usize, usize) {
     match accumulators {
+        24.. if width == 8 => (4, 6),
         24.. => (8, 3),
         6.. => (4, 1),
         _ => (2, 1),
@@ -38,7 +40,7 @@ impl<T: Element> WideRows<T> {
         row: impl Fn(usize) -> &'a [T] + Sync,
         threads: &mut [Scratch<T>],
     ) {
-        let (_, vectors) = tile_of(level.accumulators());
+        let (_, vectors) = tile_of(level.accumulators(), T::Lanes::WIDTH);
         let tiles = lane_groups::<T>(columns).div_ceil(vectors);
         self.lanes.resize(tiles * rows * vectors, T::Lanes::ZERO);
         let items = self.lanes.chunks_exact_mut((rows * vectors).max(1));
@@ -69,7 +71,7 @@ pub(super) struct WeightSums<T: Element> {
 impl<T: Element> WeightSums<T> {
     /// Sums for so many vectors of cotangents and so many inputs.
     pub(super) fn new(level: Level, cotangents: usize, inputs: usize) -> Self {
-        let (_, vectors) = tile_of(level.accumulators());
+        let (_, vectors) = tile_of(level.accumulators(), T::Lanes::WIDTH);
         let padded = lane_groups::<T>(inputs).next_multiple_of(vectors);
         let rows = cotangents * T::Lanes::WIDTH;
         Self {
@@ -143,7 +145,8 @@ impl<T: Element> Kernel for Receive<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        match tile_of(S::ACCUMULATORS) {
+        match tile_of(S::ACCUMULATORS, T::Lanes::WIDTH) {
+            (4, 6) => self.tiles::<S, 4, 6>(),
             (8, _) => self.tiles::<S, 8, 3>(),
             (4, _) => self.tiles::<S, 4, 1>(),
             _ => self.tiles::<S, 2, 1>(),
@@ -178,9 +181,9 @@ impl<T: Element> Receive<'_, T> {
             for (panel, sums) in panels.zip(sums.chunks_exact_mut(T::Lanes::WIDTH)) {
                 for (tile, sums) in sums.chunks_exact_mut(R).enumerate() {
                     let acc = product::<T, S, R, V>(panel, tile, inputs);
-                    for (sums, acc) in sums.iter_mut().zip(acc) {
+                    for r in 0..R {
                         for v in 0..V {
-                            sums[v] = sums[v].plus(acc[v]);
+                            sums[r][v] = sums[r][v].plus(acc[r][v]);
                         }
                     }
                 }
@@ -197,14 +200,16 @@ fn product<T: Element, S: Isa, const R: usize, const V: usize>(
     inputs: &[[T::Lanes; V]],
 ) -> [[T::Lanes; V]; R] {
     let mut acc = [[T::Lanes::ZERO; V]; R];
-    for (g, u) in panel.iter().zip(inputs) {
-        let Some(g) = g.lanes().as_chunks::<R>().0.get(tile) else {
+    let rows = panel.len().min(inputs.len());
+    let (panel, inputs) = (&panel[..rows], &inputs[..rows]);
+    for k in 0..rows {
+        let Some(g) = panel[k].lanes().as_chunks::<R>().0.get(tile) else {
             continue;
         };
         for r in 0..R {
             let g = T::Lanes::splat(g[r]);
             for v in 0..V {
-                acc[r][v] = g.fma::<S>(u[v], acc[r][v]);
+                acc[r][v] = g.fma::<S>(inputs[k][v], acc[r][v]);
             }
         }
     }

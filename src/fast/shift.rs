@@ -278,18 +278,21 @@ impl<T: Element> Filter<'_, T> {
         let Taps {
             b, c, feedthrough, ..
         } = self.taps;
-        for (y, &u) in self.y.iter_mut().zip(self.u) {
+        let taps = self.x.len();
+        let (b, c) = (&b[..taps], &c[..taps]);
+        for t in 0..self.u.len().min(self.y.len()) {
+            let u = self.u[t];
             let mut moved = T::Lanes::ZERO;
             // Four sums, since one would wait for itself at every tap.
             let mut sums = [T::Lanes::ZERO; 4];
-            for (n, ((x, &b), &c)) in self.x.iter_mut().zip(b).zip(c).enumerate() {
-                let next = b.fma::<S>(u, moved);
-                moved = *x;
-                *x = next;
-                sums[n % 4] = c.fma::<S>(next, sums[n % 4]);
+            for n in 0..taps {
+                let next = b[n].fma::<S>(u, moved);
+                moved = self.x[n];
+                self.x[n] = next;
+                sums[n % 4] = c[n].fma::<S>(next, sums[n % 4]);
             }
             let [s0, s1, s2, s3] = sums;
-            *y = feedthrough.fma::<S>(u, s0.plus(s1).plus(s2.plus(s3)));
+            self.y[t] = feedthrough.fma::<S>(u, s0.plus(s1).plus(s2.plus(s3)));
         }
     }
 
@@ -306,21 +309,22 @@ impl<T: Element> Filter<'_, T> {
         } = self;
         convolve_from_zero::<T, S, I, B>(taps, u, y, window);
         let m = x.len();
-        for (t, y) in y.iter_mut().enumerate().take(m.saturating_sub(1)) {
+        for t in 0..y.len().min(m.saturating_sub(1)) {
             // After t + 1 moves x_n stands at n + t + 1.
-            let mut sum = *y;
-            for (&c, &x) in taps.c[t + 1..].iter().zip(x.iter()) {
-                sum = c.fma::<S>(x, sum);
+            let c = &taps.c[t + 1..m];
+            let mut sum = y[t];
+            for n in 0..c.len() {
+                sum = c[n].fma::<S>(x[n], sum);
             }
-            *y = sum;
+            y[t] = sum;
         }
         for n in (0..m).rev() {
             let mut sum = match n.checked_sub(u.len()) {
                 Some(from) => x[from],
                 None => T::Lanes::ZERO,
             };
-            for (&u, &b) in u.iter().rev().zip(taps.b[..=n].iter().rev()) {
-                sum = b.fma::<S>(u, sum);
+            for back in 0..u.len().min(n + 1) {
+                sum = taps.b[n - back].fma::<S>(u[u.len() - 1 - back], sum);
             }
             x[n] = sum;
         }
@@ -360,12 +364,16 @@ fn convolve<T: Element, S: Isa, const I: usize, const B: usize>(
     for start in (0..done).step_by(I * B) {
         let u = &u[start..][..I * B + m - 1];
         let mut acc = [[T::Lanes::ZERO; B]; I];
-        for (k, f) in tile.iter().enumerate() {
+        for k in 0..tile.len() {
             // Output b I + i reads input b I + k by the coefficient [k][i].
-            let u: [T::Lanes; B] = core::array::from_fn(|b| u[b * I + k]);
+            let f = tile[k];
+            let mut inputs = [T::Lanes::ZERO; B];
+            for b in 0..B {
+                inputs[b] = u[b * I + k];
+            }
             for i in 0..I {
                 for b in 0..B {
-                    acc[i][b] = f[i].fma::<S>(u[b], acc[i][b]);
+                    acc[i][b] = f[i].fma::<S>(inputs[b], acc[i][b]);
                 }
             }
         }
@@ -376,12 +384,12 @@ fn convolve<T: Element, S: Isa, const I: usize, const B: usize>(
             }
         }
     }
-    for (t, y) in y.iter_mut().enumerate().skip(done) {
+    for t in done..y.len() {
         let u = &u[t..][..m];
         let mut sum = T::Lanes::ZERO;
-        for (&f, &u) in taps.kernel.iter().zip(u.iter().rev()) {
-            sum = f.fma::<S>(u, sum);
+        for j in 0..m {
+            sum = taps.kernel[j].fma::<S>(u[m - 1 - j], sum);
         }
-        *y = sum;
+        y[t] = sum;
     }
 }

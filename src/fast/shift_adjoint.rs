@@ -192,30 +192,26 @@ impl<T: Element> FilterAdjoint<'_, T> {
         of_u.reverse();
         let (m, len) = (l.len(), u.len());
         // What the final state remembers: input t stands at n + N - 1 - t.
-        for ((back, of_u), &u) in of_u
-            .iter_mut()
-            .rev()
-            .enumerate()
-            .zip(u.iter().rev())
-            .take(m)
-        {
-            let mut sum = *of_u;
-            for ((&l, &b), of_b) in l[back..].iter().zip(&taps.b).zip(&mut sums.b) {
-                sum = b.fma::<S>(l, sum);
-                *of_b = l.fma::<S>(u, *of_b);
+        for back in 0..m.min(len) {
+            let t = len - 1 - back;
+            let l = &l[back..];
+            let mut sum = of_u[t];
+            for n in 0..l.len() {
+                sum = taps.b[n].fma::<S>(l[n], sum);
+                sums.b[n] = l[n].fma::<S>(u[t], sums.b[n]);
             }
-            *of_u = sum;
+            of_u[t] = sum;
         }
         // What the initial state gave: x_n stands at n + t + 1.
         for n in 0..m {
             let mut sum = l.get(n + len).copied().unwrap_or(T::Lanes::ZERO);
-            for (&g, &c) in g.iter().zip(&taps.c[n + 1..]) {
-                sum = c.fma::<S>(g, sum);
+            for t in 0..len.min(m - 1 - n) {
+                sum = taps.c[n + 1 + t].fma::<S>(g[t], sum);
             }
             l[n] = sum;
             let mut sum = sums.c[n];
-            for (&g, &x) in g.iter().zip(x[..n].iter().rev()) {
-                sum = g.fma::<S>(x, sum);
+            for t in 0..len.min(n) {
+                sum = g[t].fma::<S>(x[n - 1 - t], sum);
             }
             sums.c[n] = sum;
         }
@@ -245,20 +241,21 @@ fn receive<T: Element, S: Isa, const I: usize, const B: usize>(
     let sums = sums.as_chunks_mut::<B>().0.chunks_exact_mut(I);
     for (tile, sums) in sums.enumerate() {
         let mut acc = [[T::Lanes::ZERO; B]; I];
-        let inputs = window[tile * B..].windows(B).step_by(I);
-        for (g, u) in outputs.as_chunks::<I>().0.iter().zip(inputs) {
-            let Some(u) = u.first_chunk::<B>() else {
+        let inputs = &window[tile * B..];
+        let outputs = outputs.as_chunks::<I>().0;
+        for k in 0..outputs.len() {
+            let Some(u) = inputs[k * I..].first_chunk::<B>() else {
                 continue;
             };
             for i in 0..I {
                 for b in 0..B {
-                    acc[i][b] = g[i].fma::<S>(u[b], acc[i][b]);
+                    acc[i][b] = outputs[k][i].fma::<S>(u[b], acc[i][b]);
                 }
             }
         }
-        for (sums, acc) in sums.iter_mut().zip(acc) {
+        for i in 0..I {
             for b in 0..B {
-                sums[b] = sums[b].plus(acc[b]);
+                sums[i][b] = sums[i][b].plus(acc[i][b]);
             }
         }
     }
