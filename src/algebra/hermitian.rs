@@ -13,6 +13,7 @@ const MAX_SWEEPS: usize = 60;
 
 /// `H = V diag(values) V^*` with unitary `V`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct HermitianEigen<T: Real> {
     /// The eigenvalues, ascending.
     pub values: Vec<T>,

@@ -65,6 +65,7 @@ pub struct DiagonalState<T: Element> {
 
 /// What a run does, and vector operations a step and group of lanes; `Display` says it in words.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Plan {
     /// The level.
     pub level: Level,

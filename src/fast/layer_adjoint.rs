@@ -51,6 +51,7 @@ pub struct SavedStates<T: Element> {
 ///
 /// In the order of the lanes; [`FastAdjoint::official`] brings it to the official names.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FastGradients<T: Element> {
     projections: WeightSums<T>,
     output: WeightSums<T>,
@@ -59,6 +60,7 @@ pub struct FastGradients<T: Element> {
 
 /// All that [`FastAdjoint::gradients`] computes, in the reference's layouts.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FastGradient<T: Element> {
     /// The output (batch, seq_len, d).
     pub output: Tensor<T>,

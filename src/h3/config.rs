@@ -8,6 +8,7 @@ use core::str::FromStr;
 
 /// How the stored `inv_A_real` stands for the real part of lambda (`ss_kernel_diag.py`, `_A`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RealType {
     /// `-inv_A_real`
     None,

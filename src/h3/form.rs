@@ -11,6 +11,7 @@ use core::fmt;
 
 /// A way to compute the layer. All give the same function.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Form {
     /// One step at a time.
     Recurrence,

@@ -10,6 +10,7 @@ use crate::tensor::Tensor;
 
 /// What the layer computed, stage by stage, under the names of the files.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Stages<T: Scalar> {
     /// `W_q u + b_q` (batch, d, seq_len).
     pub q: Tensor<T>,

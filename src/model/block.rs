@@ -10,6 +10,7 @@ use crate::tensor::Tensor;
 
 /// What mixes tokens in a block.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Mixer<T: Real> {
     /// An H3 layer.
     H3(Box<Layer<T>>),
@@ -19,6 +20,7 @@ pub enum Mixer<T: Real> {
 
 /// What a mixer remembers between two tokens.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum MixerState<T: Real> {
     /// The states of an H3 layer: of one size, however many tokens there were.
     H3(LayerState<T>),

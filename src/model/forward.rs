@@ -33,6 +33,7 @@ pub struct ModelState<T: Real> {
 
 /// What a model computed.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ModelStages<T: Real> {
     /// What every block returns, (batch, seq_len, d) each: `hidden`, then `residual`.
     pub blocks: Vec<[Tensor<T>; 2]>,

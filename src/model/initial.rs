@@ -10,6 +10,7 @@ use core::str::FromStr;
 
 /// Models of a known shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ModelPreset {
     /// 2 blocks of 32 channels, attention in the second: to try things out.
     Tiny,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 /// A parameter of one block, under its name within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum BlockName {
     /// `norm1.weight` (d): of the LayerNorm before the mixer.
     Norm1Weight,
@@ -102,6 +103,7 @@ impl BlockName {
 
 /// A parameter of the model. The head has none of its own: its weight is the embedding's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum ModelName {
     /// `backbone.embeddings.word_embeddings.weight` (`vocab_size`, d)
     Embeddings,

@@ -4,6 +4,7 @@ use super::config::ModelConfig;
 
 /// Real multiplications that generating one token takes, by what they depend on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Operations {
     /// Matrix times vector: projections, MLPs and head, one for every number of their weights.
     pub weights: usize,

@@ -4,6 +4,7 @@ use crate::error::Error;
 
 /// The mean negative log-likelihood of tokens given those before them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Perplexity {
     /// Tokens foretold.
     pub tokens: usize,

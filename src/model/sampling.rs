@@ -5,6 +5,7 @@ use crate::error::Error;
 
 /// How the next token is chosen from its logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Sampling {
     /// The largest logit; of equal ones the first.
     Greedy,

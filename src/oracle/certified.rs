@@ -13,6 +13,7 @@ const UNDERFLOW: f64 = 1e-240;
 
 /// One stage of a layer, every element *the* `f64` nearest to the real-number answer.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct CertifiedStage {
     /// The stage's name in files.
     pub name: String,
@@ -27,6 +28,7 @@ pub struct CertifiedStage {
 
 /// All stages of a layer, certified.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Certified {
     /// In the order of computation.
     pub stages: Vec<CertifiedStage>,

@@ -35,6 +35,7 @@ const ORDER: [&str; 14] = [
 
 /// One stage of a golden file.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct GoldenStage {
     /// The name in files.
     pub name: String,

@@ -6,6 +6,7 @@ use crate::error::Error;
 
 /// The cotangents of one continuous mode and its step.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ModeGradient<T: Scalar> {
     /// With respect to `lambda`.
     pub lambda: T::Complex,

@@ -5,6 +5,7 @@ use crate::error::Error;
 
 /// How a continuous model `x' = lambda x + B u` is sampled with step `dt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Discretization {
     /// The trapezoidal rule, the official default.
     Bilinear,

@@ -181,6 +181,7 @@ fn bounds<T: Element>(t: &Trial) -> Named {
                 }
                 // q is the mean of e^{sz} for s in [0, 1], q' that of s e^{sz}; re z <= 0.
                 Discretization::ZeroOrderHold => (1.0, 1.0, 0.5),
+                other => panic!("no slopes of {other} here"),
             };
             let (g_a, g_b) = (head.poles()[i].re, head.b()[i].re);
             let of_z = slope * g_a + dt * b * slope_q * g_b;

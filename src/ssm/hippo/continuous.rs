@@ -6,6 +6,7 @@ use crate::ssm::Dense;
 
 /// `x' = A x + B u` with a dense `A` (m x m) and `B` (m).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Continuous<T> {
     /// `A`.
     pub a: Matrix<T>,

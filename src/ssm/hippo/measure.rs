@@ -15,6 +15,7 @@ use core::str::FromStr;
 /// Which part of the past counts, and how much: the measure of a HiPPO projection, by the official
 /// name (`hippo.py`, `transition`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Measure {
     /// `legs`: scaled Legendre. Run as a time-invariant model, as S4 does, it weighs the past by
     /// `e^{-s}`; the history of a growing window is [`LegsHistory`](super::LegsHistory).

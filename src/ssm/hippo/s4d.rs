@@ -11,6 +11,7 @@ use core::str::FromStr;
 /// How the poles of a diagonal model begin (`dplr.py`, `dplr`, by the official names). The real
 /// part is -1/2 except for [`Real`](Self::Real), `B` is one throughout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Diagonalized {
     /// `diag-lin`, S4D-Lin: `i pi n`, a Fourier series. The official default.
     Lin,

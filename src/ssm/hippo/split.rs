@@ -11,6 +11,7 @@ use crate::error::Error;
 /// `A + sum_r P_r P_r^T` of a measure is normal: a multiple of the identity plus a skew-symmetric
 /// matrix.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NormalPlusLowRank<T: Real> {
     /// `A`, `B`.
     pub model: Continuous<T>,
