@@ -150,7 +150,7 @@ fn a_wrong_choice_is_refused() {
         };
         let other = match case.parameters().config().disc {
             Discretization::Bilinear => Discretization::ZeroOrderHold,
-            Discretization::ZeroOrderHold => Discretization::Bilinear,
+            _ => Discretization::Bilinear,
         };
         refused("discretization", reconfigured(&case, |c| c.disc = other));
         let sigmoid = hungry_hippos::h3::RealType::Sigmoid;

@@ -65,6 +65,7 @@ fn plain(p: &Parameters<f64>, u: &Tensor<f64>) -> (Vec<f64>, Vec<Complex64>) {
                 RealType::Relu => -x.max(0.0) - 1e-4,
                 RealType::Sigmoid => -1.0 / (1.0 + (-x).exp()),
                 RealType::Softplus => -(1.0 + x.exp()).ln(),
+                other => panic!("no {other} in this port"),
             };
             let lambda = Complex64::new(re, p.get(Name::AImag)[at]);
             let b = &p.get(Name::B)[2 * at..];
@@ -78,6 +79,7 @@ fn plain(p: &Parameters<f64>, u: &Tensor<f64>) -> (Vec<f64>, Vec<Complex64>) {
                     let a = (dt * lambda).exp();
                     (a, b * (a - 1.0) / lambda)
                 }
+                other => panic!("no {other} in this port"),
             };
             let own = &p.get(Name::C)[2 * (h * modes + n)..];
             poles[h][n] = a;
