@@ -65,7 +65,6 @@ where
 
 /// The gradients of a layer, each in the shape of what it is a gradient of.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct LayerGradients<T: Scalar> {
     /// With respect to the input (batch, seq_len, d).
     pub input: Tensor<T>,

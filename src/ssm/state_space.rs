@@ -76,7 +76,6 @@ pub trait Transition: Clone {
 }
 
 /// What a form returns: the outputs and the state after the last input.
-#[non_exhaustive]
 pub struct Response<S: StateSpace + ?Sized> {
     /// `y_1, ..., y_N`.
     pub output: Vec<S::Scalar>,
