@@ -2,11 +2,14 @@
 
 use super::case::Case;
 use super::certified::certified;
+use super::parallel;
 use super::tolerance::{Format, error_scales, gradient_scales};
+use crate::algebra::ErrorBound;
 use crate::error::Error;
 use crate::h3::{Form, Name};
 use crate::safetensors::{Dtype, SafeTensors, Writer};
 use crate::tensor::Tensor;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// The `golden` metadata of the golden files this crate writes.
@@ -51,7 +54,12 @@ pub struct GoldenStage {
 pub struct Golden {
     case: Case,
     stages: Vec<GoldenStage>,
+    /// The error scales of one format throughout, where they were derived to certify the case.
+    uniform: Option<Scales>,
 }
+
+/// Error scales, worst case and probable, of the stages of the forward pass.
+type Scales = Vec<(String, Tensor<ErrorBound>)>;
 
 impl Golden {
     /// Reads a golden file; a plain case file is certified first.
@@ -87,12 +95,18 @@ impl Golden {
     /// As [`certified`] and [`error_scales`].
     pub fn certify(case: Case) -> Result<Self, Error> {
         let gradients = case.file().get("g").is_some();
-        let certified = certified(&case, &default_form(&case), gradients)?;
-        let mut scales = error_scales(&case, Format::F64)?;
-        if gradients {
-            scales.extend(gradient_scales(&case)?);
-        }
-        let stages = certified.stages.into_iter().zip(scales);
+        let scales = || {
+            let uniform = error_scales(&case, Format::F64)?;
+            let mut scales = uniform.clone();
+            if gradients {
+                scales.extend(gradient_scales(&case)?);
+            }
+            Ok::<_, Error>((uniform, scales))
+        };
+        let (certified, scales) =
+            parallel::both(|| certified(&case, &default_form(&case), gradients), scales);
+        let (uniform, scales) = scales?;
+        let stages = certified?.stages.into_iter().zip(scales);
         let stages = stages
             .map(|(stage, (name, scale))| {
                 if stage.name != name {
@@ -106,7 +120,19 @@ impl Golden {
                 })
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Self { case, stages })
+        Ok(Self {
+            case,
+            stages,
+            uniform: Some(uniform),
+        })
+    }
+
+    /// The error scales of the forward stages in a format, in units of its unit roundoff.
+    pub(super) fn scales(&self, format: Format) -> Result<Cow<'_, Scales>, Error> {
+        match &self.uniform {
+            Some(scales) if format.is_uniform() => Ok(Cow::Borrowed(scales)),
+            _ => error_scales(&self.case, format).map(Cow::Owned),
+        }
     }
 
     /// The stages of a golden file: every tensor that has an error scale.
@@ -152,7 +178,11 @@ impl Golden {
                 "every scale.STAGE tensor of the golden file",
             ));
         }
-        Ok(Self { case, stages })
+        Ok(Self {
+            case,
+            stages,
+            uniform: None,
+        })
     }
 
     /// The layer and input the stages belong to.

@@ -8,6 +8,7 @@ mod gradients;
 mod model_case;
 mod model_run;
 pub mod mutants;
+mod parallel;
 mod stages;
 mod suite;
 mod tolerance;

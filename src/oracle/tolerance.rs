@@ -106,6 +106,11 @@ impl Format {
         }
     }
 
+    /// Whether projections and models are in one format.
+    pub(super) fn is_uniform(&self) -> bool {
+        self.projections <= self.models
+    }
+
     /// The unit roundoff of the projections.
     #[must_use]
     pub fn projection_unit_roundoff(&self) -> f64 {

@@ -9,7 +9,7 @@ pub use candidate::{Candidate, CandidateStage};
 pub use diagnosis::{Diagnosis, KnownMistake, Suspect};
 
 use super::golden::Golden;
-use super::tolerance::{Format, error_scales};
+use super::tolerance::Format;
 use crate::algebra::ErrorBound;
 use crate::error::Error;
 use crate::h3::Name;
@@ -239,8 +239,8 @@ fn largest(x: &[f64]) -> f64 {
 ///
 /// If the candidate cannot be judged: see [`Candidate::read`].
 pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<Report, Error> {
-    let uniform = format.projection_unit_roundoff() <= format.unit_roundoff();
-    let scales = error_scales(golden.case(), format)?;
+    let uniform = format.is_uniform();
+    let scales = golden.scales(format)?;
     let underflow = underflow(golden, format);
     let mut compared = Vec::new();
     let mut stages = Vec::new();

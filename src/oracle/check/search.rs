@@ -6,12 +6,13 @@
 
 use super::super::golden::Golden;
 use super::super::mutants::{Mutant, applies_in_chunks, mutated_forward_in_chunks};
+use super::super::parallel;
 use super::Compared;
 use super::diagnosis::Suspect;
 use crate::error::Error;
 use crate::tensor::Tensor;
-use core::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 /// Multiplications that trying pairs of mutants may cost in all: about a second.
 const PAIR_WORK: usize = 1_200_000_000;
@@ -33,7 +34,7 @@ pub(super) struct Search<'a> {
     chunk_lens: Vec<usize>,
     /// The first tokens of the input, the fewest first, all of them last.
     beginnings: Vec<Tensor<f64>>,
-    applies: RefCell<HashMap<(Mutant, usize), bool>>,
+    applies: Mutex<HashMap<(Mutant, usize), bool>>,
 }
 
 /// What the singles told.
@@ -70,31 +71,39 @@ impl<'a> Search<'a> {
             right,
             chunk_lens,
             beginnings,
-            applies: RefCell::default(),
+            applies: Mutex::default(),
         })
     }
 
     /// Every mutant on its own.
     pub(super) fn singles(&self) -> Singles {
-        let mut singles = Singles::default();
-        for mutant in Mutant::ALL {
-            let lens = match mutant.needs_chunks() {
-                true => &self.chunk_lens[..],
-                false => &self.chunk_lens[..1],
-            };
-            for &len in lens {
-                let Some(stages) = self.run(&[mutant], len, self.shortest(&[mutant])) else {
-                    continue;
+        let runs: Vec<_> = Mutant::ALL
+            .into_iter()
+            .flat_map(|mutant| {
+                let lens = match mutant.needs_chunks() {
+                    true => &self.chunk_lens[..],
+                    false => &self.chunk_lens[..1],
                 };
-                if self.spoils(&stages) {
-                    continue;
-                }
-                if !singles.possible.contains(&mutant) {
-                    singles.possible.push(mutant);
-                }
-                if let Some(fractions) = self.fractions(&[mutant], len, Some(stages)) {
-                    singles.add(mutant, len, &fractions, self.first);
-                }
+                lens.iter().map(move |&len| (mutant, len))
+            })
+            .collect();
+        let found = parallel::map(&runs, |&(mutant, len)| {
+            let stages = self.run(&[mutant], len, self.shortest(&[mutant]))?;
+            match self.spoils(&stages) {
+                true => None,
+                false => Some(self.fractions(&[mutant], len, Some(stages))),
+            }
+        });
+        let mut singles = Singles::default();
+        for (&(mutant, len), found) in runs.iter().zip(found) {
+            let Some(fractions) = found else {
+                continue;
+            };
+            if !singles.possible.contains(&mutant) {
+                singles.possible.push(mutant);
+            }
+            if let Some(fractions) = fractions {
+                singles.add(mutant, len, &fractions, self.first);
             }
         }
         singles
@@ -222,16 +231,16 @@ impl<'a> Search<'a> {
     }
 
     fn applies(&self, mutant: Mutant, chunk_len: usize) -> bool {
-        let known = self.applies.borrow().get(&(mutant, chunk_len)).copied();
-        known.unwrap_or_else(|| {
+        // Nothing is left half done in the map, so a poisoned lock is as good as any.
+        let known = || self.applies.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = known().get(&(mutant, chunk_len)).copied();
+        answer.unwrap_or_else(|| {
             let case = self.golden.case();
             let (batch, len) = (case.input().shape()[0], case.input().shape()[1]);
             let state = case.state().is_some();
             let applies =
                 applies_in_chunks(mutant, case.parameters(), len, batch, state, chunk_len);
-            self.applies
-                .borrow_mut()
-                .insert((mutant, chunk_len), applies);
+            known().insert((mutant, chunk_len), applies);
             applies
         })
     }
