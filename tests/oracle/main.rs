@@ -5,6 +5,7 @@ mod correct;
 mod gradients;
 mod judged;
 mod mutants;
+mod named;
 mod suite;
 
 use hungry_hippos::Tensor;
