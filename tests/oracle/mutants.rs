@@ -3,6 +3,7 @@
 
 use super::{committed, dumped, judge};
 use hungry_hippos::Tensor;
+use hungry_hippos::h3::Name;
 use hungry_hippos::oracle::mutants::{Mutant, applies, mutated_forward};
 use hungry_hippos::oracle::{Format, Golden};
 use hungry_hippos::safetensors::Dtype;
@@ -17,7 +18,17 @@ fn decays_below(golden: &Golden, size: f64) -> bool {
         .any(|a| a.norm().powi(steps) < size)
 }
 
-fn mutated(golden: &Golden, mutant: Mutant) -> Option<Vec<(&'static str, Tensor<f64>)>> {
+/// Whether only one of the layer's models does anything.
+fn stands_alone(golden: &Golden) -> bool {
+    let parameters = golden.case().parameters();
+    parameters.get(Name::QWeight).iter().all(|x| *x == 0.0)
+}
+
+fn mutated(
+    golden: &Golden,
+    mutant: Mutant,
+    format: Format,
+) -> Option<Vec<(&'static str, Tensor<f64>)>> {
     let case = golden.case();
     let (batch, len) = (case.input().shape()[0], case.input().shape()[1]);
     let state = case.state();
@@ -26,10 +37,21 @@ fn mutated(golden: &Golden, mutant: Mutant) -> Option<Vec<(&'static str, Tensor<
     }
     // This one errs by a relative 1e-10 / |a^t|: until a mode has decayed, by less than float32
     // rounds, and no comparison of float32 outputs can tell.
-    if mutant == Mutant::ScanUnderflow && !decays_below(golden, 1e-6) {
+    let hidden = format == Format::F32 && !decays_below(golden, 1e-6);
+    if mutant == Mutant::ScanUnderflow && hidden {
         return None;
     }
-    let stages = mutated_forward(case.parameters(), case.input(), state, &[mutant]).ok()?;
+    let run = |mutants: &[Mutant]| mutated_forward(case.parameters(), case.input(), state, mutants);
+    let stages = run(&[mutant]).ok()?;
+    // Where one model stands alone the others are ones and zeros, and some mistakes with them the
+    // same numbers, but for the order of a sum.
+    let same = |(a, b): (&(&str, Tensor<f64>), &(&str, Tensor<f64>))| {
+        let mut pairs = a.1.data().iter().zip(b.1.data());
+        pairs.all(|(a, b)| (a - b).abs() <= 1e-14)
+    };
+    if stands_alone(golden) && stages.iter().zip(&run(&[]).ok()?).all(same) {
+        return None;
+    }
     // A port cannot dump what is not a number; such a candidate is refused before it is judged.
     let finite = stages
         .iter()
@@ -62,7 +84,7 @@ fn refused_and_named(dtype: Dtype, format: Format) {
             continue;
         }
         for mutant in Mutant::ALL {
-            let Some(stages) = mutated(golden, mutant) else {
+            let Some(stages) = mutated(golden, mutant, format) else {
                 continue;
             };
             let named: Vec<_> = stages.iter().map(|(n, s)| (*n, s)).collect();

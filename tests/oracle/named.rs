@@ -42,6 +42,20 @@ fn names_first(report: &Report, mutants: &[Mutant]) -> bool {
     own.is_some_and(|own| own.worst <= diagnosis.suspects[0].worst)
 }
 
+/// Both discretizations, both orders of heads, shared models, other decodings, odd lengths, a state.
+const FFT_CASES: [&str; 10] = [
+    "01-basic",
+    "02-zoh",
+    "03-heads",
+    "05-heads-8",
+    "07-shared-all",
+    "09-cut-short",
+    "16-prime",
+    "21-real-sigmoid",
+    "23-odd-state",
+    "25-resumed-heads",
+];
+
 #[test]
 fn a_mistake_in_a_float32_port_by_fft_is_named() {
     type Change = fn(&mut Config);
@@ -129,7 +143,7 @@ fn a_mistake_in_a_float32_port_by_fft_is_named() {
         for (name, change, read) in mistakes {
             let mutant = Mutant::find(name).expect("in the catalogue");
             let state = golden.case().state().is_some();
-            let usual = case < &"31";
+            let usual = FFT_CASES.contains(case);
             if !usual || !applies(mutant, parameters, len, batch, state) {
                 continue;
             }
@@ -151,7 +165,7 @@ fn a_mistake_in_a_float32_port_by_fft_is_named() {
         }
     }
     println!("{runs} runs, misnamed: {misnamed:#?}");
-    assert!(runs > 300, "{runs}");
+    assert!(runs > 120, "{runs}");
     assert!(misnamed.len() * 100 <= runs, "{misnamed:#?}");
 }
 
@@ -194,7 +208,7 @@ fn two_mistakes_at_once_are_named() {
     let cases = committed();
     let rng = &mut Rng::new(5);
     let (mut runs, mut misnamed) = (0, Vec::new());
-    while runs < 40 {
+    while runs < 30 {
         let (case, golden) = &cases[rng.below(30)];
         let mut pair = [0, 1].map(|_| Mutant::ALL[rng.below(Mutant::ALL.len())]);
         pair.sort();
