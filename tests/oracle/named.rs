@@ -248,21 +248,12 @@ fn two_mistakes_at_once_are_named() {
 #[test]
 fn what_16_bits_can_tell_is_named() {
     for (format, dtype, least) in [
-        (Format::MIXED_BF16, FloatFormat::BF16, 400),
+        (Format::MIXED_BF16, FloatFormat::BF16, 200),
         (Format::BF16, FloatFormat::BF16, 50),
     ] {
         let (mut clear, mut misnamed) = (0, Vec::new());
         for (case, golden) in &committed() {
-            if ![
-                "02-zoh",
-                "04-heads-hd2",
-                "13-short",
-                "20-real-relu",
-                "25-resumed-heads",
-                "28-fast",
-            ]
-            .contains(case)
-            {
+            if !["04-heads-hd2", "13-short", "25-resumed-heads"].contains(case) {
                 continue;
             }
             for mutant in Mutant::ALL {
