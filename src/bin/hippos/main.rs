@@ -25,7 +25,7 @@ usage: hippos COMMAND [ARGUMENTS]
 
 commands:
   verify    every form against every other: exactly over a prime field, then in f64 and f32;
-            the M_xy table
+            the fast path at every level; the M_xy table
   init      a layer with the official initialization, and an input, as a case file
   run       the layer of a case file, every stage of it
   golden    certified stages with their error scales: the golden suite, or for your own layer

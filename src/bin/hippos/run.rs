@@ -199,7 +199,7 @@ impl Fast {
 }
 
 /// The stages that the fast path keeps.
-fn outputs<T: Element>(
+pub(crate) fn outputs<T: Element>(
     output: &Tensor<T>,
     last: &LayerState<T>,
 ) -> Result<Vec<(String, Tensor<f64>)>, hungry_hippos::Error> {

@@ -1,5 +1,6 @@
 //! `hippos verify`: every form against every other, and the M_xy table.
 
+mod fast;
 mod forms;
 mod row_sets;
 
@@ -20,7 +21,8 @@ parameters, lengths, states and chunkings:
   in f64 and f32, where every form must lie within the bound that ball arithmetic at that
   precision derives for it.
 
-Then the M_xy table: which rows of M_xy are right under which convention.
+Then the fast path at every level the machine has, against certified values; and the M_xy table:
+which rows of M_xy are right under which convention.
 
   --seed S      repeat the run of this seed (default 1)
   --trials K    random trials (default 64)
@@ -54,14 +56,16 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
 
     let forms = forms::run(seed, trials, &mut Progress::new("forms", trials))?;
     args::print(&forms.text())?;
+    let fast = fast::run(seed, trials)?;
+    args::print(&fast.text())?;
     let row_sets = row_sets::run(seed, trials)?;
     args::print(&row_sets.text())?;
-    let failures = forms.failures() + row_sets.failures();
+    let failures = forms.failures() + fast.failures() + row_sets.failures();
     if failures == 0 {
         args::print(&format!(
             "\nverified: {} exact comparisons, {} within derived bounds; nothing differs (seed {seed})\n",
             forms.exact_comparisons() + row_sets.comparisons(),
-            forms.float_comparisons(),
+            forms.float_comparisons() + fast.comparisons(),
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
