@@ -1,11 +1,12 @@
 //! What is measured.
 
 use crate::contest::{Contestant, Python, contest, seconds};
+use crate::peak::measured_peak;
 use crate::peers::RealFft;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
-    DiagonalParameters, DiagonalSsm, Element, FastAdjoint, FastLayer, Level, LongConvolution,
-    Panels, Projection, SavedStates, Workspace,
+    DiagonalOutputs, DiagonalParameters, DiagonalSsm, Element, FastAdjoint, FastLayer, Level,
+    LongConvolution, Panels, Projection, SavedStates, Workspace,
 };
 use hungry_hippos::h3::{Config, HeadOrder, Name, Parameters, RealType};
 use hungry_hippos::ssm::Discretization;
@@ -49,23 +50,6 @@ fn ask<'a>(
             python.as_mut().map_or(f64::NAN, |p| p.ask(&request)) / per
         })
     })
-}
-
-/// The multiply-add peak of one core at a level, as the best of many runs of a product that fits
-/// the caches.
-pub fn measured_peak(level: Level) -> f64 {
-    let (rows, inputs, outputs) = (512, 256, 48);
-    let p = Projection::new(level, inputs, &random(inputs * outputs, 1), &[0.0; 48]).unwrap();
-    let u = random(rows * inputs, 2);
-    let mut y = vec![0.0f32; rows * outputs];
-    let mut w = Workspace::new(1);
-    let mut best = f64::MAX;
-    for _ in 0..500 {
-        best = best.min(seconds(|| {
-            p.apply(&u, &mut y, &mut w).unwrap();
-        }));
-    }
-    2.0 * (rows * inputs * outputs) as f64 / best / 1e9
 }
 
 fn peak(_: &mut Option<Python>) {
@@ -213,9 +197,16 @@ fn diagonal(python: &mut Option<Python>) {
             known.set_kernels(&kernels, &mut Workspace::new(1)).unwrap();
             let mut first = (Panels::zeros(1, len, channels), Workspace::new(threads));
             let mut second = first.clone();
+            let mut planned =
+                DiagonalOutputs::new(&ssm, len, &mut Workspace::new(threads)).unwrap();
+            println!("{}", planned.plan());
+            let mut third = (Panels::zeros(1, len, channels), Workspace::new(threads));
             let mut all = vec![Contestant::new("fast", || {
                 seconds(|| ssm.run(&u, &mut state, &mut y, &mut workspace).unwrap()) / per
             })];
+            all.push(Contestant::new("fast, outputs alone, as planned", || {
+                seconds(|| planned.run(&u, &mut third.0, &mut third.1).unwrap()) / per
+            }));
             all.push(Contestant::new("fast, transform, kernel given", || {
                 seconds(|| {
                     given.set_kernels(&kernels, &mut first.1).unwrap();
@@ -293,13 +284,17 @@ fn length(_: &mut Option<Python>) {
         let mut y = Panels::zeros(1, piece, 16);
         let mut workspace = Workspace::new(1);
         let pieces = total.div_ceil(piece);
+        // A short sequence is run often enough for a clock to see.
+        let repeats = (1_000_000 / total).max(1);
         let all = vec![Contestant::new("fast", || {
-            let mut state = ssm.zero_state(1);
             seconds(|| {
-                for _ in 0..pieces {
-                    ssm.run(&u, &mut state, &mut y, &mut workspace).unwrap();
+                for _ in 0..repeats {
+                    let mut state = ssm.zero_state(1);
+                    for _ in 0..pieces {
+                        ssm.run(&u, &mut state, &mut y, &mut workspace).unwrap();
+                    }
                 }
-            }) / (pieces * piece * 16) as f64
+            }) / (repeats * pieces * piece * 16) as f64
         })];
         contest(
             &format!("diagonal, 32 pairs, 16 channels, L {total}, f32, 1 thread"),

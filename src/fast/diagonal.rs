@@ -87,13 +87,32 @@ pub struct Plan {
     pub transform: f64,
 }
 
+/// How much longer an operation of a transform takes than one of the blocks, which run from registers
+/// at the multiply-add peak: measured (chapter 10), in f32 and f64 alike.
+const TRANSFORM_WEIGHT: f64 = 1.25;
+
+impl Plan {
+    /// The steps it is for.
+    #[must_use]
+    pub fn seq_len(&self) -> usize {
+        self.blocks * self.block + self.steps
+    }
+
+    /// Whether a convolution with the impulse responses is less work than the blocks, where no state
+    /// is given or asked for.
+    #[must_use]
+    pub fn prefers_transform(&self) -> bool {
+        TRANSFORM_WEIGHT * self.transform < self.operations
+    }
+}
+
 impl core::fmt::Display for Plan {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(
             f,
             "{}, {} pairs: {} blocks of {} steps as matrix products ({:.1} operations a step; the \
              recurrence takes {:.1}), {} steps by the recurrence; from the zero state and without \
-             the final one, convolution with known spectra takes {:.1} ({} points)",
+             the final one, convolution with known spectra takes {:.1} ({} points), so there {}",
             self.level,
             self.pairs,
             self.blocks,
@@ -103,7 +122,22 @@ impl core::fmt::Display for Plan {
             self.steps,
             self.transform,
             self.points,
+            if self.prefers_transform() {
+                "the convolution runs"
+            } else {
+                "the blocks run too"
+            },
         )
+    }
+}
+
+impl<T: Element> DiagonalState<T> {
+    /// The zero state of a batch, in the same place.
+    pub(super) fn clear(&mut self, streams: usize, ssm: &DiagonalSsm<T>) {
+        self.lanes.clear();
+        let size = streams * ssm.groups.len() * ssm.padded;
+        self.lanes.resize(size, [T::Lanes::ZERO; 2]);
+        self.streams = streams;
     }
 }
 

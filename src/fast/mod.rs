@@ -5,6 +5,7 @@ mod blocks;
 mod convolution;
 mod diagonal;
 mod diagonal_adjoint;
+mod diagonal_outputs;
 mod elementwise;
 mod heads_adjoint;
 mod lanes;
@@ -24,6 +25,7 @@ mod transform;
 
 pub use convolution::LongConvolution;
 pub use diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState, Plan};
+pub use diagonal_outputs::DiagonalOutputs;
 pub use lanes::{Element, Lanes};
 pub use layer::{FastLayer, FastState};
 pub use layer_adjoint::{FastAdjoint, FastGradient, FastGradients, SavedStates};

@@ -2,7 +2,9 @@
 
 use crate::support::{LENGTHS, assert_within, expected, models, share_used, signal};
 use hungry_hippos::algebra::Rng;
-use hungry_hippos::fast::{DiagonalParameters, DiagonalSsm, Element, Level, Panels, Workspace};
+use hungry_hippos::fast::{
+    DiagonalOutputs, DiagonalParameters, DiagonalSsm, Element, Level, Panels, Workspace,
+};
 use num_complex::Complex;
 use proptest::prelude::*;
 
@@ -228,4 +230,58 @@ fn impulse_responses_are_kernels() {
     let none = DiagonalSsm::<f64>::new(Level::detect(), &trial.bank).unwrap();
     let empty = none.impulse_response(0, &mut Workspace::new(1)).unwrap();
     assert_eq!(empty.seq_len(), 0);
+}
+
+/// Outputs alone come by the form the plan names: for many pairs a convolution, for few the blocks. The
+/// kernel's own error, weighed by the input, and the transforms' (see `convolution.rs`) bound both.
+#[test]
+fn outputs_alone_come_as_planned() {
+    for (pairs, len, by_transform) in [(32, 500, true), (32, 97, true), (2, 500, false)] {
+        for level in Level::all() {
+            outputs_alone::<f32>(level, pairs, len, by_transform);
+            outputs_alone::<f64>(level, pairs, len, by_transform);
+        }
+    }
+}
+
+fn outputs_alone<T: Element>(level: Level, pairs: usize, len: usize, by_transform: bool) {
+    let trial = Trial::<T>::new(2, 19, pairs, len, 11);
+    let ssm = DiagonalSsm::<T>::new(level, &trial.bank).unwrap();
+    let workspace = &mut Workspace::new(2);
+    let mut planned = DiagonalOutputs::new(&ssm, len, workspace).unwrap();
+    assert_eq!(planned.plan().prefers_transform(), by_transform);
+    let u = Panels::from_rows(2, len, 19, &trial.u).unwrap();
+    let nan = vec![T::from_f64(f64::NAN); trial.u.len()];
+    let mut y = Panels::from_rows(2, len, 19, &nan).unwrap();
+    // Twice: nothing of the first run is in the second.
+    planned.run(&y.clone(), &mut y, workspace).unwrap();
+    planned.run(&u, &mut y, workspace).unwrap();
+    let y = y.to_rows();
+    let zero = vec![Complex::new(0.0, 0.0); pairs];
+    let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+    for b in 0..2 {
+        for h in 0..19 {
+            let at = |t: usize| (b * len + t) * 19 + h;
+            let u: Vec<f64> = (0..len).map(|t| trial.u[at(t)].to_f64()).collect();
+            let want = expected::<T>(&trial.bank, h, &u, &zero);
+            let got: Vec<T> = (0..len).map(|t| y[at(t)]).collect();
+            let mut impulse = vec![0.0; len];
+            impulse[0] = 1.0;
+            let kernel = expected::<T>(&trial.bank, h, &impulse, &zero);
+            // No transform here has more than 8 len points.
+            let units = (3.0 * (6.0 * (8.0 * len as f64).log2() + 18.0) + 8.0) * T::UNIT_ROUNDOFF;
+            let transforms = (units * norm(&kernel.output) + norm(&kernel.output_bound)) * norm(&u);
+            let bound: Vec<f64> = want.output_bound.iter().map(|x| x + transforms).collect();
+            assert_within("outputs alone", &got, &want.output, &bound);
+            // The bound refuses a neighbouring model's outputs.
+            let other = expected::<T>(&trial.bank, (h + 1) % 19, &u, &zero).output;
+            let mut pairs = got.iter().zip(&other).zip(&bound);
+            assert!(pairs.any(|((got, other), bound)| (got.to_f64() - other).abs() > *bound));
+        }
+    }
+    let long = Panels::zeros(1, len + 1, 19);
+    let e = planned
+        .run(&long, &mut Panels::zeros(1, len + 1, 19), workspace)
+        .unwrap_err();
+    assert!(e.to_string().contains("prepared for at most"), "{e}");
 }
