@@ -15,6 +15,7 @@ use hungry_hippos::ssm::{Dense, Diagonal, Shift, StateSpace};
 use std::fmt::Write as _;
 
 /// One line of the table.
+#[derive(Debug)]
 pub struct Row {
     /// The form.
     pub name: String,
