@@ -7,7 +7,7 @@ use crate::algebra::{Matrix, Real};
 /// The first two are positive, so no normalizer can vanish; with the identity it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureMap {
-    /// `elu(x) + 1`: `x + 1` above zero, `e^x` below (Katharopoulos et al. 2020, equation 7).
+    /// `elu(x) + 1`: `x + 1` above zero, `e^x` below (Katharopoulos et al. 2020).
     EluPlusOne,
     /// `e^x`.
     Exp,

@@ -4,7 +4,7 @@ use super::filter::Filter;
 use crate::algebra::{Linear, Matrix, Real, pi};
 use crate::error::{Error, check_len};
 
-/// Hyena's implicit filters (Poli et al. 2023, section 3.3; safari, `HyenaFilter`): for every
+/// Hyena's implicit filters (Poli et al. 2023; safari, `HyenaFilter`): for every
 /// channel c, `h_c(i) = window_c(t_i) FFN_c(z_i)`, `i = 0, ..., l_max - 1`, where
 /// `t_i = i / (l_max - 1)`, `z_i` are [`positional_features`] and `FFN` is linear layers with the
 /// activation `sin(frequency x)` after each but the last.

@@ -14,7 +14,7 @@ pub struct Step<T> {
     pub gate: Vec<T>,
 }
 
-/// The recursive form (Poli et al. 2023, definition 3.1):
+/// The recursive form (Poli et al. 2023):
 ///
 /// ```text
 /// z_1     = v

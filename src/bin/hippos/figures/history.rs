@@ -38,7 +38,7 @@ pub(super) fn draw() -> Result<String, Error> {
         "Above, a signal of 256 samples whose tone rises, and what LegS recalls of it at the end \
          from 4, 8 and 16 numbers: 4 hold its mean and trend, 8 its beginning and end, 16 all of it. \
          Below, the root mean square error for m from 2 to 24 on a logarithmic scale: nearly flat up \
-         to 8, then falling by a factor of more than two for every number more.",
+         to 8, then falling by about half for every number more, to 2 to the power -11 at 21.",
     );
     let u = signal();
     let above = Axes {
