@@ -16,13 +16,13 @@ use std::fmt::Write as _;
 
 /// One line of the table.
 #[derive(Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// The form.
-    pub name: String,
+    pub(crate) name: String,
     /// What the formula of `hungry_hippos::cost` says.
-    pub formula: OperationCount,
+    pub(crate) formula: OperationCount,
     /// What was done.
-    pub counted: OperationCount,
+    pub(crate) counted: OperationCount,
 }
 
 fn row(
@@ -40,7 +40,7 @@ fn row(
 }
 
 /// The forms of one model.
-pub fn forms(chunk: usize) -> Vec<Form> {
+pub(crate) fn forms(chunk: usize) -> Vec<Form> {
     vec![
         Form::Recurrence,
         Form::Toeplitz,
@@ -73,7 +73,7 @@ where
 }
 
 /// Every form of one model with `m` elements of state on `n` inputs, in chunks of `chunk`.
-pub fn models(structure: Structure, n: usize, chunk: usize) -> Result<Vec<Row>, Error> {
+pub(crate) fn models(structure: Structure, n: usize, chunk: usize) -> Result<Vec<Row>, Error> {
     let rng = &mut Rng::new(2);
     match structure {
         Structure::Dense(m) => model_rows(&Dense::sample(m, rng), structure, n, chunk),
@@ -83,7 +83,7 @@ pub fn models(structure: Structure, n: usize, chunk: usize) -> Result<Vec<Row>, 
 }
 
 /// Attention of one head in every form, and Hyena of one channel.
-pub fn attentions(n: usize, key_dim: usize, value_dim: usize) -> Result<Vec<Row>, Error> {
+pub(crate) fn attentions(n: usize, key_dim: usize, value_dim: usize) -> Result<Vec<Row>, Error> {
     let rng = &mut Rng::new(3);
     let mut matrix = |rows, cols| {
         // Positive, so that no normalizer vanishes.
@@ -155,7 +155,7 @@ pub fn attentions(n: usize, key_dim: usize, value_dim: usize) -> Result<Vec<Row>
 }
 
 /// A whole H3 layer in every form.
-pub fn layers(
+pub(crate) fn layers(
     n_heads: usize,
     head_dim: usize,
     d_state: usize,
@@ -211,7 +211,7 @@ fn print(title: &str, rows: &[Row], table: &mut String) {
 }
 
 /// The table of the chapter.
-pub fn report() -> Result<String, Error> {
+pub(crate) fn report() -> Result<String, Error> {
     let mut table = String::new();
     let (n, chunk) = (256, 32);
     let diagonal = models(Structure::Diagonal(8), n, chunk)?;

@@ -27,6 +27,21 @@ pub struct OperationCount {
 }
 
 impl OperationCount {
+    /// One multiplication.
+    pub(crate) const MULTIPLICATION: Self = Self::new(1, 0);
+    /// One addition.
+    pub(crate) const ADDITION: Self = Self::new(0, 1);
+    /// One division.
+    pub(crate) const DIVISION: Self = Self {
+        divisions: 1,
+        ..Self::new(0, 0)
+    };
+    /// One call of an elementary function.
+    pub(crate) const FUNCTION: Self = Self {
+        functions: 1,
+        ..Self::new(0, 0)
+    };
+
     /// `multiplications` and `additions`, and nothing else.
     #[must_use]
     pub const fn new(multiplications: u64, additions: u64) -> Self {
@@ -74,12 +89,8 @@ thread_local! {
     };
 }
 
-fn note(operation: impl FnOnce(&mut OperationCount)) {
-    DONE.with(|done| {
-        let mut count = done.get();
-        operation(&mut count);
-        done.set(count);
-    });
+fn note(operation: OperationCount) {
+    DONE.set(DONE.get() + operation);
 }
 
 /// An `f64` that counts the operations it takes part in.
@@ -125,7 +136,7 @@ impl Counted {
     }
 
     fn function(self, f: impl FnOnce(f64) -> f64) -> Self {
-        note(|count| count.functions += 1);
+        note(OperationCount::FUNCTION);
         Self(f(self.0))
     }
 }
@@ -133,7 +144,7 @@ impl Counted {
 impl Add for Counted {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        note(|count| count.additions += 1);
+        note(OperationCount::ADDITION);
         Self(self.0 + other.0)
     }
 }
@@ -141,7 +152,7 @@ impl Add for Counted {
 impl Sub for Counted {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        note(|count| count.additions += 1);
+        note(OperationCount::ADDITION);
         Self(self.0 - other.0)
     }
 }
@@ -149,7 +160,7 @@ impl Sub for Counted {
 impl Mul for Counted {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
-        note(|count| count.multiplications += 1);
+        note(OperationCount::MULTIPLICATION);
         Self(self.0 * other.0)
     }
 }
@@ -157,7 +168,7 @@ impl Mul for Counted {
 impl Div for Counted {
     type Output = Self;
     fn div(self, other: Self) -> Self {
-        note(|count| count.divisions += 1);
+        note(OperationCount::DIVISION);
         Self(self.0 / other.0)
     }
 }
@@ -165,7 +176,7 @@ impl Div for Counted {
 impl Rem for Counted {
     type Output = Self;
     fn rem(self, other: Self) -> Self {
-        note(|count| count.divisions += 1);
+        note(OperationCount::DIVISION);
         Self(self.0 % other.0)
     }
 }
@@ -262,7 +273,7 @@ impl Real for Counted {
     }
 
     fn sin_cos(self) -> (Self, Self) {
-        note(|count| count.functions += 1);
+        note(OperationCount::FUNCTION);
         let (sin, cos) = self.0.sin_cos();
         (Self(sin), Self(cos))
     }

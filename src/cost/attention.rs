@@ -1,6 +1,6 @@
 //! What attention costs in each form, and Hyena.
 
-use super::{ADD, Convolution, DIVIDE, FUNCTION, TERM, triangle};
+use super::{ADD, Convolution, DIVIDE, FUNCTION, MULTIPLY, TERM, triangle};
 use crate::algebra::OperationCount;
 use crate::error::Error;
 
@@ -36,7 +36,7 @@ pub fn softmax_attention(shape: AttentionShape) -> OperationCount {
 #[must_use]
 pub fn masked_attention(shape: AttentionShape) -> OperationCount {
     let [n, d_k, d_v] = shape.sizes();
-    n * n * ((d_k + d_v) * TERM + OperationCount::new(1, 0))
+    n * n * ((d_k + d_v) * TERM + MULTIPLY)
 }
 
 /// [`linear_attention_quadratic`](crate::attention::linear_attention_quadratic): pairs `j <= i`
@@ -60,7 +60,7 @@ pub fn linear_attention_recurrent(shape: AttentionShape) -> OperationCount {
 #[must_use]
 pub fn linear_attention_ssm(shape: AttentionShape) -> OperationCount {
     let [n, d_phi, d_v] = shape.sizes();
-    let model = OperationCount::new(1, 0) + super::Structure::Dense(1).step();
+    let model = MULTIPLY + super::Structure::Dense(1).step();
     n * (d_phi * (d_v + 1) * model + 2 * d_phi * d_v * TERM + d_v * DIVIDE)
 }
 
@@ -72,7 +72,7 @@ pub fn linear_attention_ssm(shape: AttentionShape) -> OperationCount {
 /// As [`Convolution::operations`].
 pub fn hyena(order: usize, convolution: Convolution, n: usize) -> Result<OperationCount, Error> {
     let filter = convolution.operations(n)? + n as u64 * TERM;
-    Ok(order as u64 * (filter + n as u64 * OperationCount::new(1, 0)))
+    Ok(order as u64 * (filter + n as u64 * MULTIPLY))
 }
 
 /// One channel's [`matrix`](crate::attention::hyena::matrix): for every factor two products of

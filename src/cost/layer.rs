@@ -1,6 +1,6 @@
 //! What a whole H3 layer costs.
 
-use super::{ADD, AttentionShape, Structure, TERM, masked_attention, model};
+use super::{ADD, AttentionShape, MULTIPLY, Structure, TERM, masked_attention, model};
 use crate::algebra::OperationCount;
 use crate::error::Error;
 use crate::h3::{Form, LayerShape};
@@ -27,7 +27,7 @@ pub fn h3_layer(form: &Form, shape: &LayerShape, n: usize) -> Result<OperationCo
     let shift = d as u64 * model(form, Structure::Shift(shape.d_state), n)?;
     let modes = Structure::Diagonal(shape.d_state / 2);
     let pairs = (d * d_h) as u64;
-    let products = pairs * tokens * OperationCount::new(1, 0);
+    let products = pairs * tokens * MULTIPLY;
     let rest = if *form == Form::Attention {
         let head = AttentionShape {
             seq_len: n,

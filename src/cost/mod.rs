@@ -21,22 +21,14 @@ use crate::algebra::OperationCount;
 
 /// A multiplication with an addition: a term of a dot product, which begins with zero.
 const TERM: OperationCount = OperationCount::new(1, 1);
-/// An addition.
-const ADD: OperationCount = OperationCount::new(0, 1);
+const MULTIPLY: OperationCount = OperationCount::MULTIPLICATION;
+const ADD: OperationCount = OperationCount::ADDITION;
+const DIVIDE: OperationCount = OperationCount::DIVISION;
+const FUNCTION: OperationCount = OperationCount::FUNCTION;
 /// A product and a sum of complex numbers, and a complex number times a real one.
 const COMPLEX_PRODUCT: OperationCount = OperationCount::new(4, 2);
 const COMPLEX_SUM: OperationCount = OperationCount::new(0, 2);
 const SCALE: OperationCount = OperationCount::new(2, 0);
-/// A division.
-const DIVIDE: OperationCount = OperationCount {
-    divisions: 1,
-    ..OperationCount::new(0, 0)
-};
-/// A call of an elementary function.
-const FUNCTION: OperationCount = OperationCount {
-    functions: 1,
-    ..OperationCount::new(0, 0)
-};
 
 /// `1 + 2 + ... + n`: the pairs `j <= i`.
 fn triangle(n: u64) -> u64 {

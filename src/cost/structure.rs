@@ -1,7 +1,7 @@
 //! What each block of a model costs, by the structure of `A`: a formula for every method of
 //! [`StateSpace`](crate::ssm::StateSpace).
 
-use super::{ADD, COMPLEX_PRODUCT, COMPLEX_SUM, SCALE, TERM, triangle};
+use super::{ADD, COMPLEX_PRODUCT, COMPLEX_SUM, MULTIPLY, SCALE, TERM, triangle};
 use crate::algebra::OperationCount;
 
 /// A structure of `A`, with the number of elements its state is stored in.
@@ -36,7 +36,7 @@ impl Structure {
     /// `B u`.
     pub(super) fn inject(self) -> OperationCount {
         match self {
-            Self::Dense(m) | Self::Shift(m) => m as u64 * OperationCount::new(1, 0),
+            Self::Dense(m) | Self::Shift(m) => m as u64 * MULTIPLY,
             Self::Diagonal(m) => m as u64 * SCALE,
         }
     }

@@ -5,7 +5,7 @@
 pub(crate) mod example;
 
 use example::{Row, attentions, layers, models};
-use hungry_hippos::algebra::{Counted, Rng, Sample};
+use hungry_hippos::algebra::{Counted, Rng};
 use hungry_hippos::cost::{self, AttentionShape, Convolution, Structure};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Form, HeadOrder, LayerShape};

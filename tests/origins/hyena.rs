@@ -118,7 +118,7 @@ fn operator(name: &str, gates_first: bool) -> HyenaLayer<f64> {
 fn the_operator_is_the_official_one() {
     for name in ["hyena2", "hyena3"] {
         let input = numbers(&format!("{name}.input"));
-        let u = Tensor::new(&[1, 12, 2], input).expect("fits");
+        let u = Tensor::new([1, 12, 2], input).expect("fits");
         let official = numbers(&format!("{name}.output"));
         let y = operator(name, true).forward(&u).expect("fits");
         assert_close(name, y.data(), &official, 1e-12);
