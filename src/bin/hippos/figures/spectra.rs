@@ -3,9 +3,34 @@
 use super::axes::Axes;
 use super::svg::{Anchor, Figure};
 use hungry_hippos::Error;
+use hungry_hippos::algebra::Rng;
+use hungry_hippos::h3::{Config, HeadOrder, Initialization, Name, RealType};
+use hungry_hippos::ssm::Discretization;
 use hungry_hippos::ssm::hippo::Diagonalized;
 
 const STATES: usize = 64;
+
+/// The imaginary parts of the poles of three models, one of each kind, as a layer begins with them.
+fn frequencies() -> Result<Vec<f64>, Error> {
+    let config = Config {
+        d_model: 3,
+        head_dim: 1,
+        d_state: STATES,
+        n_ssm: 3,
+        disc: Discretization::Bilinear,
+        real_type: RealType::Exp,
+        l_max: None,
+        head_order: HeadOrder::D2H,
+    };
+    let initialization = Initialization {
+        config,
+        measure: vec![Diagonalized::LegS, Diagonalized::Inv, Diagonalized::Lin],
+        dt_min: 0.001,
+        dt_max: 0.1,
+    };
+    let layer = initialization.parameters(&mut Rng::new(1))?;
+    Ok(layer.get(Name::AImag).to_vec())
+}
 
 pub(super) fn draw() -> Result<String, Error> {
     let mut figure = Figure::new(
@@ -50,18 +75,20 @@ pub(super) fn draw() -> Result<String, Error> {
         "ink",
         "|im $λ_n$|, $m$ = 64; the real part is −1/2",
     );
-    for (s, (init, name, series)) in [
-        (Diagonalized::LegS, "diag-legs (below the axis)", "s0"),
-        (Diagonalized::Inv, "diag-inv", "s1"),
-        (Diagonalized::Lin, "diag-lin (first: 0)", "s2"),
+    let frequencies = frequencies()?;
+    for (s, (name, series)) in [
+        ("diag-legs (below the axis)", "s0"),
+        ("diag-inv", "s1"),
+        ("diag-lin (first: 0)", "s2"),
     ]
     .into_iter()
     .enumerate()
     {
-        for (n, pole) in init.poles::<f64>(STATES)?.iter().enumerate() {
+        let poles = &frequencies[s * STATES / 2..(s + 1) * STATES / 2];
+        for (n, frequency) in poles.iter().enumerate() {
             // Lin's first is zero, below any scale.
-            if pole.im != 0.0 {
-                figure.dot(axes.at(n as f64, pole.im.abs().log2()), s, series);
+            if *frequency != 0.0 {
+                figure.dot(axes.at(n as f64, frequency.abs().log2()), s, series);
             }
         }
         let x = [58.0, 256.0, 338.0][s];
