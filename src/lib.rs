@@ -15,6 +15,7 @@
 //! | [`flashconv`] | state passing, and the M_xy question |
 //! | [`h3`] | the layer: official parameters, every form, streaming |
 //! | [`fast`] | the layer in vectorized loops, checked against all of the above |
+//! | [`cost`] | what each form costs, by formula |
 //! | [`safetensors`] | the file format |
 //! | [`book`] | the chapters that belong to no one module: golden outputs, recall by hand, the review answered |
 //! | [`oracle`] | case files, certified stages, tolerances, the golden suite, mutants, the check |
@@ -22,6 +23,7 @@
 pub mod algebra;
 pub mod attention;
 pub mod book;
+pub mod cost;
 mod error;
 pub mod fast;
 pub mod flashconv;

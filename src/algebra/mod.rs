@@ -2,10 +2,12 @@
 
 pub mod ball;
 mod complex;
+mod counted;
 mod dual;
 mod error_scale;
 mod float;
 mod hermitian;
+mod linear;
 mod m61;
 mod matrix;
 mod precision;
@@ -18,9 +20,11 @@ mod scalar;
 mod solve;
 
 pub use ball::{Ball, Disc};
+pub use counted::{Counted, OperationCount};
 pub use dual::Dual;
 pub use error_scale::{ComplexErrorScale, ErrorBound, ErrorScale};
 pub use hermitian::{HermitianEigen, hermitian_eigen};
+pub use linear::Linear;
 pub use m61::M61;
 pub use matrix::Matrix;
 pub use precision::{Bf16, F16, F32, F64, Precision, Tf32};

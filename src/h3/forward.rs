@@ -1,8 +1,8 @@
 //! The forward pass, every stage of it kept.
 
 use super::form::Form;
-use super::layer::{Layer, LayerState, Linear};
-use crate::algebra::{Matrix, Ring, RootsOfUnity, Scalar};
+use super::layer::{Layer, LayerState};
+use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
 use crate::attention::masked_attention;
 use crate::error::Error;
 use crate::ssm::{Diagonal, Response, Shift, StateSpace, toeplitz_matrix};

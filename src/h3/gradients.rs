@@ -2,8 +2,8 @@
 
 use super::form::Form;
 use super::forward::{Sizes, project};
-use super::layer::{Layer, LayerState, Linear};
-use crate::algebra::{Matrix, Ring, RootsOfUnity, Scalar};
+use super::layer::{Layer, LayerState};
+use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::ssm::{Adjoint, Diagonal, Gradients, Shift};
 use crate::tensor::Tensor;

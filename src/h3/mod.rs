@@ -13,6 +13,7 @@ mod parameters;
 mod sample;
 mod streaming;
 
+pub use crate::algebra::Linear;
 pub use config::{Config, HeadOrder, RealType};
 pub use form::Form;
 pub(crate) use forward::Respond;
@@ -20,7 +21,7 @@ pub use forward::Stages;
 pub(crate) use gradients::Backward;
 pub use gradients::LayerGradients;
 pub use init::Initialization;
-pub use layer::{Layer, LayerParts, LayerState, Linear};
+pub use layer::{Layer, LayerParts, LayerState};
 pub use modes::Modes;
 pub use parameters::{Name, Parameters};
 pub use sample::LayerShape;

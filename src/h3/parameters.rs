@@ -1,9 +1,9 @@
 //! The official parameters, and from them the discrete layer.
 
 use super::config::{Config, RealType};
-use super::layer::{Layer, LayerParts, Linear};
+use super::layer::{Layer, LayerParts};
 use super::modes::Modes;
-use crate::algebra::{ComplexScalar, Matrix, Real};
+use crate::algebra::{ComplexScalar, Linear, Matrix, Real};
 use crate::error::{Error, check_len};
 use crate::ssm::{Diagonal, Shift};
 

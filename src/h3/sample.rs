@@ -1,8 +1,8 @@
 //! Random layers, inputs and states for verification.
 
 use super::config::HeadOrder;
-use super::layer::{Layer, LayerParts, LayerState, Linear};
-use crate::algebra::{Matrix, Rng, Sample};
+use super::layer::{Layer, LayerParts, LayerState};
+use crate::algebra::{Linear, Matrix, Rng, Sample};
 use crate::error::Error;
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;

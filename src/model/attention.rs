@@ -1,7 +1,7 @@
 //! Multi-head attention as a mixer, over a whole sequence or one token at a time.
 
 use crate::algebra::{Matrix, Real, dot};
-use crate::attention::{softmax, softmax_attention};
+use crate::attention::{multi_head, softmax, softmax_attention};
 use crate::error::{Error, check_len};
 use crate::h3::Linear;
 use crate::tensor::Tensor;
@@ -105,7 +105,6 @@ impl<T: Real> MultiHeadAttention<T> {
             return Err(Error::shape("input", "three axes", u.shape().len()));
         };
         u.check_shape("input", &[batch, len, d])?;
-        let d_h = d / self.num_heads;
         let scale = self.scale()?;
         let mut cache = KeyValueCache::new(batch);
         let mut output = Vec::with_capacity(u.data().len());
@@ -113,17 +112,15 @@ impl<T: Real> MultiHeadAttention<T> {
             let qkv: Vec<Vec<T>> = (0..len)
                 .map(|i| self.qkv.apply(u.row(b * len + i)))
                 .collect();
-            let mut context = Matrix::from_fn(len, d, |_, _| T::ZERO);
-            for head in 0..self.num_heads {
-                // (seq_len, d_h) of the queries, keys or values.
-                let part = |which: usize| {
-                    Matrix::from_fn(len, d_h, |i, c| qkv[i][which * d + head * d_h + c])
-                };
-                let o = softmax_attention(&part(0), &part(1), &part(2), scale)?;
-                for i in 0..len {
-                    context.row_mut(i)[head * d_h..(head + 1) * d_h].copy_from_slice(o.row(i));
-                }
-            }
+            // (seq_len, d) of the queries, keys or values.
+            let part = |which: usize| Matrix::from_fn(len, d, |i, c| qkv[i][which * d + c]);
+            let context = multi_head(
+                &part(0),
+                &part(1),
+                &part(2),
+                self.num_heads,
+                |_, q, k, v| softmax_attention(q, k, v, scale),
+            )?;
             for (i, token) in qkv.iter().enumerate() {
                 cache.keys[b].extend_from_slice(&token[d..2 * d]);
                 cache.values[b].extend_from_slice(&token[2 * d..]);

@@ -1,6 +1,7 @@
 //! Claims about the documentation: figures are those the program draws, links lead somewhere, and what
-//! is quoted from commands is what they print.
+//! is quoted from commands is what they print; what is said to cost so much does.
 
+mod cost;
 mod figures;
 mod links;
 mod quoted;

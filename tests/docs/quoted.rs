@@ -46,6 +46,9 @@ fn run(command: &str) -> String {
     if command == "cargo run --example recall" {
         return recall::report().expect("the layer is one");
     }
+    if command == "cargo run --release --example cost" {
+        return crate::cost::example::report().expect("every form runs");
+    }
     let mut words = command.split(' ');
     assert_eq!(words.next(), Some("hippos"), "{command}: not known here");
     let output = Command::new(env!("CARGO_BIN_EXE_hippos"))

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod history;
+mod hyena;
 mod init;
 mod matrices;
 mod official;

@@ -3,9 +3,13 @@
 mod axes;
 mod block_fft;
 mod chunks;
+mod cost;
 mod early_rows;
+mod history;
+mod hyena;
 mod recall;
 mod roundoff;
+mod spectra;
 mod svg;
 mod toeplitz;
 mod window;
@@ -34,7 +38,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 7] = [
+const FIGURES: [(&str, Draw); 11] = [
     ("shift-window", window::draw),
     ("toeplitz", toeplitz::draw),
     ("block-fft", block_fft::draw),
@@ -42,6 +46,10 @@ const FIGURES: [(&str, Draw); 7] = [
     ("flashconv", || Ok(chunks::draw())),
     ("early-rows", early_rows::draw),
     ("roundoff", roundoff::draw),
+    ("history", history::draw),
+    ("spectra", spectra::draw),
+    ("hyena", hyena::draw),
+    ("cost", cost::draw),
 ];
 
 pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
