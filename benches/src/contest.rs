@@ -90,7 +90,8 @@ impl Python {
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            // What a peer lacks, it says there.
+            .stderr(Stdio::inherit())
             .spawn()
             .ok()?;
         let to = child.stdin.take()?;

@@ -62,7 +62,7 @@ impl<T: Element> Workspace<T> {
             few: Vec::new(),
             panels: Vec::new(),
             gated: Vec::new(),
-            few_rows: 2,
+            few_rows: 8,
             adjoint: AdjointBuffers::default(),
         }
     }
@@ -74,9 +74,9 @@ impl<T: Element> Workspace<T> {
         self
     }
 
-    /// The threads worth waking for so many rows of a layer or projection: for one or two, reading
-    /// the weights takes a few times as long as starting a thread, and sharing it out was measured
-    /// to gain nothing.
+    /// The threads worth waking for so many rows of a layer or projection: for a few, a call takes some
+    /// times as long as starting a thread, and sharing it out was measured to gain nothing for one or
+    /// two rows and to lose a fifth for eight.
     pub(crate) fn threads_for(&mut self, rows: usize) -> &mut [Scratch<T>] {
         let count = if rows <= self.few_rows {
             1
