@@ -9,6 +9,7 @@ mod roundoff;
 mod svg;
 mod toeplitz;
 mod window;
+mod wrapping;
 
 use crate::args::{self, Failure, Spec};
 use hungry_hippos::Error;
@@ -34,7 +35,8 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 7] = [
+const FIGURES: [(&str, Draw); 8] = [
+    ("wrapping", || Ok(wrapping::draw())),
     ("shift-window", window::draw),
     ("toeplitz", toeplitz::draw),
     ("block-fft", block_fft::draw),
