@@ -3,6 +3,7 @@
 
 use crate::{pages, root};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 #[path = "../../examples/recall.rs"]
@@ -51,8 +52,12 @@ fn run(command: &str) -> String {
     }
     let mut words = command.split(' ');
     assert_eq!(words.next(), Some("hippos"), "{command}: not known here");
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quoted.safetensors");
     let output = Command::new(env!("CARGO_BIN_EXE_hippos"))
-        .args(words)
+        .args(words.map(|word| match word {
+            "{out}" => scratch.as_os_str(),
+            word => word.as_ref(),
+        }))
         .current_dir(root())
         .output()
         .expect("hippos runs");
@@ -106,6 +111,50 @@ fn quotations_are_what_commands_print() {
         }
     }
     assert!(checked > 20, "only {checked} lines are quoted");
+}
+
+/// The lines of a list of numbers that do not hold: `page | text | command | printed`.
+fn unprinted(list: &str, run: &mut impl FnMut(&str) -> String) -> Vec<String> {
+    let pages = pages();
+    let mut outputs = BTreeMap::new();
+    list.lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .filter(|line| {
+            let fields: Vec<String> = line.split(" | ").map(|f| f.replace("\\n", "\n")).collect();
+            let [page, text, command, printed] = &fields[..] else {
+                return true;
+            };
+            let quoted = pages
+                .iter()
+                .any(|(path, body)| path == Path::new(page) && body.contains(text.as_str()));
+            let output = outputs
+                .entry(command.clone())
+                .or_insert_with(|| run(command));
+            !quoted || !output.contains(printed.as_str())
+        })
+        .map(str::to_string)
+        .collect()
+}
+
+#[test]
+fn numbers_on_the_list_are_printed() {
+    let list = include_str!("numbers.txt");
+    let wrong = unprinted(list, &mut run);
+    assert!(
+        wrong.is_empty(),
+        "not in the page, or not printed: {wrong:#?}"
+    );
+}
+
+/// A number that is not printed, one that no page has, and a line without a command are found.
+#[test]
+fn numbers_that_are_not_printed_are_found() {
+    let mut print = |_: &str| "1 and 2".to_string();
+    let mut wrong = |line: &str| unprinted(line, &mut print).len();
+    assert_eq!(wrong("README.md | Two commands | x | 2"), 0);
+    assert_eq!(wrong("README.md | Two commands | x | 3"), 1);
+    assert_eq!(wrong("README.md | No such text anywhere | x | 2"), 1);
+    assert_eq!(wrong("README.md | Two commands"), 1);
 }
 
 /// The comparison can fail: a digit changed, a line dropped, lines exchanged.

@@ -13,6 +13,7 @@ mod spectra;
 mod svg;
 mod toeplitz;
 mod window;
+mod wrapping;
 
 use crate::args::{self, Failure, Spec};
 use hungry_hippos::Error;
@@ -38,7 +39,8 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 11] = [
+const FIGURES: [(&str, Draw); 12] = [
+    ("wrapping", || Ok(wrapping::draw())),
     ("shift-window", window::draw),
     ("toeplitz", toeplitz::draw),
     ("block-fft", block_fft::draw),
