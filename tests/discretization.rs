@@ -1,6 +1,6 @@
 //! Claim: the discretizations are what they are named after.
 
-use hungry_hippos::algebra::{M61, Real, Ring, Rng, Sample};
+use hungry_hippos::algebra::{ComplexScalar, ErrorBound, ErrorScale, M61, Real, Ring, Rng, Sample};
 use hungry_hippos::ssm::{Discretization, bilinear, zero_order_hold};
 use num_complex::Complex;
 use proptest::prelude::*;
@@ -86,4 +86,37 @@ fn the_pole_of_the_bilinear_map_is_an_error() {
         .apply(C::new(8.0, 0.0), C::new(1.0, 0.0), 0.25)
         .expect_err("dt lambda = 2");
     assert!(said.to_string().contains("dt * lambda = 2"), "{said}");
+}
+
+/// What autograd makes of the official formula, `e^z / z - (e^z - 1) / z^2`, cancels twice. It is a right
+/// port's gradient all the same, so its error must be within the error scale; and the error of a formula
+/// that does not cancel must not be all the scale allows.
+#[test]
+fn the_error_scale_covers_the_official_gradient_at_small_steps() {
+    let mut largest: f64 = 0.0;
+    for exponent in 0..8 {
+        for k in 0..40 {
+            let angle = 1.6 + 0.078 * f64::from(k);
+            let size = 10f64.powi(-exponent) * (1.0 + 0.1 * f64::from(k % 7));
+            let z = C::from_polar(size, angle);
+            let exact = |x: f64| ErrorScale::new(x, ErrorBound::ZERO);
+            let point = ComplexScalar::from_parts(exact(z.re), exact(z.im));
+            let scale = ErrorScale::phi1_derivative(point);
+            let truth = f64::phi1_derivative(z);
+            let official = z.exp() / z - (z.exp() - 1.0) / (z * z);
+            let allowed = f64::UNIT_ROUNDOFF * scale.error().worst;
+            let used = (official - truth).norm() / allowed;
+            assert!(used <= 1.0, "{z}: {used} of the scale");
+            largest = largest.max(used);
+            // With one digit fewer it is refused.
+            assert!(
+                (official * 1.001 - truth).norm() > allowed || exponent > 5,
+                "{z}"
+            );
+        }
+    }
+    assert!(largest > 0.02, "the scale is far too wide: {largest}");
+    // Where nothing cancels it is some dozens of roundings: exponentials, products, quotients.
+    let one = ComplexScalar::from_parts(ErrorScale::ONE, ErrorScale::ZERO);
+    assert!(ErrorScale::phi1_derivative(one).error().worst < 100.0);
 }

@@ -351,6 +351,27 @@ impl Real for ErrorScale {
         ComplexErrorScale::rounded(value, z.error * slope, units)
     }
 
+    /// With the error of what autograd makes of `(exp(z) - 1) / z`: the difference of `e^z / z` and
+    /// `(e^z - 1) / z^2`, each by its own operations, which cancels twice.
+    fn phi1_derivative(z: ComplexErrorScale) -> ComplexErrorScale {
+        let part = Disc::from_parts(Ball::from_f64(z.value.re), Ball::from_f64(z.value.im));
+        let float = |z: Disc| Complex::new(z.re().to_f64(), z.im().to_f64());
+        let value = float(Ball::phi1_derivative(part));
+        let power = same_everywhere(Ball::exp, z.value.re);
+        // phi_1''(z) is the integral of s^2 e^{sz} over [0, 1].
+        let inherited = z.error * (power.max(1.0) / 3.0);
+        let size = modulus(z.value);
+        let units = if size > 0.0 {
+            let exponential = core::f64::consts::SQRT_2 * LIBRARY * power + 1.0;
+            let terms = power + modulus(float(Ball::phi1(part)));
+            let operations = COMPLEX_INVERSE + 2.0 * COMPLEX_PRODUCT + 1.0;
+            (exponential * (1.0 + 1.0 / size) + operations * terms) / (size * modulus(value))
+        } else {
+            0.0
+        };
+        ComplexErrorScale::rounded(value, inherited, units + COMPLEX_INVERSE + COMPLEX_PRODUCT)
+    }
+
     fn relu(self) -> Self {
         // At a distance below the error the port may take either branch; both are within it.
         Self::new(self.value.relu(), self.error)
