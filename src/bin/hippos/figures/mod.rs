@@ -1,12 +1,14 @@
 //! `hippos figures`: the figures of the documentation.
 
 mod axes;
+mod backwards;
 mod block_fft;
 mod chunks;
 mod cost;
 mod early_rows;
 mod history;
 mod hyena;
+mod layer;
 mod recall;
 mod roundoff;
 mod spectra;
@@ -39,7 +41,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 12] = [
+const FIGURES: [(&str, Draw); 14] = [
     ("wrapping", || Ok(wrapping::draw())),
     ("shift-window", window::draw),
     ("toeplitz", toeplitz::draw),
@@ -47,6 +49,8 @@ const FIGURES: [(&str, Draw); 12] = [
     ("recall", recall::draw),
     ("flashconv", || Ok(chunks::draw())),
     ("early-rows", early_rows::draw),
+    ("layer", || Ok(layer::draw())),
+    ("backwards", || Ok(backwards::draw())),
     ("roundoff", roundoff::draw),
     ("history", history::draw),
     ("spectra", spectra::draw),
