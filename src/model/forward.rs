@@ -1,11 +1,12 @@
 //! The model over whole sequences, both outputs of every block kept.
 
-use super::attention::{KeyValueCache, MultiHeadAttention};
+use super::attention::KeyValueCache;
 use super::block::{Block, Mixer, MixerState, add, rows};
 use super::config::ModelConfig;
 use super::layer_norm::LayerNorm;
 use super::mlp::gelu;
 use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
+use crate::attention::softmax_attention;
 use crate::error::Error;
 use crate::h3::{Form, Layer, LayerState, Stages};
 use crate::tensor::Tensor;
@@ -62,23 +63,36 @@ impl<T: Real> ModelStages<T> {
 }
 
 /// How the parts of a model respond where there is more than one way: the way to run an H3 layer,
-/// or a known mistake.
+/// an error analysis, or a known mistake.
 pub(crate) trait Parts<T: Real> {
     /// An H3 layer over whole sequences.
     fn h3(&self, layer: &Layer<T>, u: &Tensor<T>) -> Result<Stages<T>, Error>;
 
-    /// Attention over whole sequences.
-    fn attention(
+    /// Causal attention of one head, as [`softmax_attention`].
+    fn attend(
         &self,
-        attention: &MultiHeadAttention<T>,
-        u: &Tensor<T>,
-    ) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
-        attention.forward(u)
+        q: &Matrix<T>,
+        k: &Matrix<T>,
+        v: &Matrix<T>,
+        scale: T,
+    ) -> Result<Matrix<T>, Error> {
+        softmax_attention(q, k, v, scale)
+    }
+
+    /// A LayerNorm of one token; `last` for the one before the head.
+    fn norm(&self, norm: &LayerNorm<T>, _last: bool, x: &[T]) -> Result<Vec<T>, Error> {
+        norm.apply(x)
     }
 
     /// The activation of the MLPs.
     fn activation(&self, x: T) -> T {
         gelu(x)
+    }
+
+    /// A number of the residual path, which is read more than once and so is one number, not a sum
+    /// whose terms may still be added in another order.
+    fn kept(&self, x: T) -> T {
+        x
     }
 }
 
@@ -152,8 +166,8 @@ impl<T: Real> Model<T> {
         let mut mixers = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate() {
             let in_block = |e: Error| Error::value(format!("block {i}"), e.to_string());
-            let before = add_tensors(&hidden, residual.as_ref());
-            let u = rows(&before, |x| block.norm1.apply(x)).map_err(in_block)?;
+            let before = add_tensors(&hidden, residual.as_ref()).map(|x| parts.kept(x));
+            let u = rows(&before, |x| parts.norm(&block.norm1, false, x)).map_err(in_block)?;
             let mixed = match &block.mixer {
                 Mixer::H3(layer) => {
                     let stages = parts.h3(layer, &u).map_err(in_block)?;
@@ -161,19 +175,23 @@ impl<T: Real> Model<T> {
                     stages.output
                 }
                 Mixer::Attention(attention) => {
-                    let (output, cache) = parts.attention(attention, &u).map_err(in_block)?;
+                    let by_head = |q: &_, k: &_, v: &_, scale| parts.attend(q, k, v, scale);
+                    let (output, cache) = attention.forward_by(&u, by_head).map_err(in_block)?;
                     mixers.push(MixerState::Attention(cache));
                     output
                 }
             };
-            let between = add_tensors(&mixed, Some(&before));
-            let u = rows(&between, |x| block.norm2.apply(x)).map_err(in_block)?;
+            let between = add_tensors(&mixed, Some(&before)).map(|x| parts.kept(x));
+            let u = rows(&between, |x| parts.norm(&block.norm2, false, x)).map_err(in_block)?;
             hidden = rows(&u, |x| Ok(block.mlp.apply(x, |x| parts.activation(x))))?;
             blocks.push([hidden.clone(), between.clone()]);
             residual = Some(between);
         }
-        let last = add_tensors(&hidden, residual.as_ref());
-        let logits = rows(&last, |x| self.head(x))?;
+        let last = add_tensors(&hidden, residual.as_ref()).map(|x| parts.kept(x));
+        let logits = rows(
+            &last,
+            |x| Ok(self.scores(&parts.norm(&self.norm, true, x)?)),
+        )?;
         Ok(ModelStages {
             blocks,
             logits,
@@ -208,10 +226,14 @@ impl<T: Real> Model<T> {
     }
 
     /// The last LayerNorm and the head of one token: its logits.
-    pub(super) fn head(&self, x: &[T]) -> Result<Vec<T>, Error> {
-        let x = self.norm.apply(x)?;
+    pub(crate) fn head(&self, x: &[T]) -> Result<Vec<T>, Error> {
+        Ok(self.scores(&self.norm.apply(x)?))
+    }
+
+    /// The head alone.
+    fn scores(&self, x: &[T]) -> Vec<T> {
         let words = 0..self.embeddings.rows();
-        Ok(words.map(|id| dot(self.embeddings.row(id), &x)).collect())
+        words.map(|id| dot(self.embeddings.row(id), x)).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::safetensors::{Dtype, TensorFile};
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 use core::str::FromStr;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A language model's case file. Its header is read and checked at once, its tensors when they are
@@ -62,6 +63,23 @@ impl ModelCase {
     #[must_use]
     pub fn file(&self) -> &TensorFile {
         &self.file
+    }
+
+    /// Whether a file holds a language model: whether some tensor has the name of a model's parameter.
+    #[must_use]
+    pub fn is_in(file: &TensorFile) -> bool {
+        StoredNames::new(file.names()).map_or(true, |names| names.official().next().is_some())
+    }
+
+    /// The vocabulary without the rows that pad it (metadata `vocab_size`), where the file says.
+    ///
+    /// # Errors
+    ///
+    /// If it is no number.
+    pub fn unpadded_vocabulary(&self) -> Result<Option<usize>, Error> {
+        let strings = self.file.metadata();
+        let stated = strings.contains_key("vocab_size");
+        stated.then(|| required(strings, "vocab_size")).transpose()
     }
 
     /// Under which names the file holds the parameters.
@@ -214,6 +232,32 @@ impl ModelCase {
             _ => Ok(()),
         }
     }
+}
+
+/// The metadata a case of this model needs: what its tensors do not tell, and their sizes.
+#[must_use]
+pub fn model_metadata(config: &ModelConfig) -> BTreeMap<String, String> {
+    let h3 = &config.h3;
+    let l_max = h3.l_max.map_or("none".into(), |l_max| l_max.to_string());
+    [
+        ("format", "hippos-lm-case/1".to_string()),
+        ("n_layer", config.n_layer.to_string()),
+        ("d_model", config.d_model().to_string()),
+        ("d_inner", config.d_inner.to_string()),
+        ("padded_vocab", config.vocab_size.to_string()),
+        ("attn_layer_idx", format!("{:?}", config.attn_layer_idx)),
+        ("num_heads", config.num_heads.to_string()),
+        ("layer_norm_epsilon", config.layer_norm_epsilon.to_string()),
+        ("head_dim", h3.head_dim.to_string()),
+        ("d_state", h3.d_state.to_string()),
+        ("n_ssm", h3.n_ssm.to_string()),
+        ("disc", h3.disc.to_string()),
+        ("real_type", h3.real_type.to_string()),
+        ("l_max", l_max),
+        ("head_order", h3.head_order.to_string()),
+    ]
+    .map(|(key, value)| (key.to_string(), value))
+    .into()
 }
 
 fn check_shape(name: &str, got: &[usize], expected: &[usize]) -> Result<(), Error> {
