@@ -73,7 +73,7 @@ impl ModelGolden {
             .map(|(stage, (_, scale))| GoldenStage {
                 name: stage.name,
                 values: stage.values,
-                scale: scale.map(|scale| up_to_f32(scale.worst)),
+                scale: scale.map(|scale| up_to_eight_bits(scale.worst)),
             })
             .collect();
         stages.sort_by_key(|stage| place(&stage.name));
@@ -197,6 +197,14 @@ impl ModelGolden {
         }
         Ok(writer)
     }
+}
+
+/// A number of 8 significant bits not below `x`, at most one of their last units above. The derivatives in a
+/// scale are differences of f64 runs, whose last bits are the platform's library's: so few bits of a scale
+/// are the same everywhere.
+fn up_to_eight_bits(x: f64) -> f64 {
+    let bits = (up_to_f32(x) as f32).to_bits();
+    f64::from(f32::from_bits(bits.saturating_add(0xFFFF) & !0xFFFF))
 }
 
 /// Where a stage stands in the order of computation.

@@ -1,17 +1,34 @@
 //! What a port of a language model may be off by: the model as a first-order rounding error
 //! analysis.
 //!
-//! As in the analysis of a layer, every operation is a run of the reference's own text on
-//! [`ErrorScale`], whose sums are of their terms in any order; where right ports compute a part in
-//! another way, what that way adds is a term with its source. H3 layers are analysed as
-//! they are on their own, with the error their input already has.
+//! The model is a path `x_0, x_1, ...` of sums: the embedded tokens, and after each mixer or MLP `F_k`
+//! `x_{k+1} = x_k + F_k(x_k)`. What it computes of the sum before is analysed as a layer is: a run of
+//! the reference's own text on [`ErrorScale`], whose sums are of their terms in any order, from a sum
+//! without error; where right ports compute a part in another way, what that way adds is a term
+//! with its source. That gives `delta_k`, what a port adds to the error of `x_k` by its own
+//! roundings, and the same for `hidden` and the logits.
+//!
+//! Errors of a sum then pass through all that follows. To follow them part by part by absolute values
+//! would lose how they cancel, and multiply the bound in every block: instead, to first order, an
+//! error `e` of `x_k` is `J e` at a later stage, with J the derivative of that stage with respect to
+//! `x_k` *through all parts between*, and so a stage is off by no more than
+//!
+//! `sum_k |J_k| delta_k + its own delta`,
+//!
+//! every rounding at its worst. The columns of J are central differences of the f64 model: with a step
+//! of 2^-16 of a token's deviation, good to some nine digits.
 
+use super::model_run::ModelRun;
+use super::parallel;
 use super::tolerance::Analysis;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
-use crate::h3::{Layer, Stages};
-use crate::model::{LayerNorm, ModelParameters, Parts, SQRT_2_OVER_PI, gelu};
+use crate::h3::{Form, Layer, Stages};
+use crate::model::{LayerNorm, Model, ModelParameters, Parts, SQRT_2_OVER_PI, gelu};
 use crate::tensor::Tensor;
+
+/// The step of a difference, in units of a token's deviation.
+const STEP: f64 = 1.0 / 65536.0;
 
 /// The error scale of every stage of a model run over `ids` (batch, seq_len), in units of the
 /// port's unit roundoff, under the names of the stages: a port that works in one format throughout
@@ -19,20 +36,130 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 ///
-/// As [`Model::forward`](crate::model::Model::forward).
+/// As [`Model::forward`].
 pub(crate) fn model_error_scales(
     parameters: &ModelParameters<f64>,
     ids: &Tensor<usize>,
 ) -> Result<Vec<(String, Tensor<ErrorBound>)>, Error> {
-    let model = parameters.build::<ErrorScale>()?;
-    let stages = model.forward_by(&ModelAnalysis, ids)?.named();
-    let errors = stages.into_iter();
-    Ok(errors
-        .map(|(name, stage)| (name, stage.map(ErrorScale::error)))
-        .collect())
+    let own = OwnErrors::of(parameters, ids)?;
+    let model = parameters.build::<f64>()?;
+    let form = ModelRun::whole(parameters, ids).form;
+    let d = parameters.config().d_model();
+    // The channels of one sequence, to be moved one at a time, in all sequences at once.
+    let batch = ids.shape()[0];
+    let moves: Vec<(usize, usize)> = (0..own.sums.len())
+        .flat_map(|k| (0..own.sums[k].data().len() / batch).map(move |at| (k, at)))
+        .collect();
+    let columns = parallel::map(&moves, |&(k, at)| column(&model, &form, &own, d, (k, at)));
+    let mut scales = own.stages;
+    for ((k, at), column) in moves.into_iter().zip(columns) {
+        let error = &own.errors[k];
+        for (name, column) in column? {
+            let Some((_, scale)) = scales.iter_mut().find(|(known, _)| *known == name) else {
+                continue;
+            };
+            let (per, from) = (scale.data().len() / batch, error.data().len() / batch);
+            let errors =
+                (0..batch).flat_map(|b| core::iter::repeat_n(error.data()[b * from + at], per));
+            for ((scale, &slope), error) in
+                scale.data_mut().iter_mut().zip(column.data()).zip(errors)
+            {
+                *scale = *scale + error * slope.abs();
+            }
+        }
+    }
+    Ok(scales)
 }
 
-/// Every part as the worst of all right ways to compute it.
+/// What a port adds to every number by its own roundings.
+struct OwnErrors {
+    /// The sums `x_k` (batch, seq_len, d).
+    sums: Vec<Tensor<f64>>,
+    /// Of each of them.
+    errors: Vec<Tensor<ErrorBound>>,
+    /// Of the stages under their names. (A residual's are those of a sum, and come in as such.)
+    stages: Vec<(String, Tensor<ErrorBound>)>,
+}
+
+impl OwnErrors {
+    fn of(parameters: &ModelParameters<f64>, ids: &Tensor<usize>) -> Result<Self, Error> {
+        let model = parameters.build::<ErrorScale>()?;
+        let stages = model.forward_by(&ModelAnalysis, ids)?;
+        let shape = [ids.shape(), &[parameters.config().d_model()]].concat();
+        let mut sums = vec![Tensor::new(
+            shape,
+            model.embed(ids.data(), ids.shape()[0], 0)?,
+        )?];
+        for [hidden, residual] in &stages.blocks {
+            let pairs = hidden.data().iter().zip(residual.data());
+            let after = pairs.map(|(&h, &r)| h + ModelAnalysis.kept(r)).collect();
+            sums.push(residual.clone());
+            sums.push(Tensor::new(residual.shape(), after)?);
+        }
+        let stages = stages.named().into_iter();
+        Ok(Self {
+            errors: sums.iter().map(|sum| sum.map(ErrorScale::error)).collect(),
+            sums: sums.iter().map(|sum| sum.map(Real::to_f64)).collect(),
+            stages: stages
+                .map(|(name, stage)| {
+                    let is_sum = name.ends_with(".residual");
+                    let own = |x: ErrorScale| if is_sum { ErrorBound::ZERO } else { x.error() };
+                    (name, stage.map(own))
+                })
+                .collect(),
+        })
+    }
+}
+
+/// One column of the derivatives of all later stages with respect to sum `k`: channel `at` of a
+/// sequence moved, in all sequences at once.
+fn column(
+    model: &Model<f64>,
+    form: &Form,
+    own: &OwnErrors,
+    d: usize,
+    (k, at): (usize, usize),
+) -> Result<Vec<(String, Tensor<f64>)>, Error> {
+    let sum = &own.sums[k];
+    let of_sequence = sum.data().len() / sum.shape()[0];
+    let steps: Vec<f64> = sum
+        .data()
+        .chunks_exact(of_sequence)
+        .map(|sequence| STEP * deviation(&sequence[at / d * d..][..d]))
+        .collect();
+    let moved = |way: f64| {
+        let mut moved = sum.clone();
+        let sequences = moved.data_mut().chunks_exact_mut(of_sequence);
+        for (sequence, step) in sequences.zip(&steps) {
+            sequence[at] += way * step;
+        }
+        Ok::<_, Error>(model.forward_after(form, k, moved)?.named_from(k / 2))
+    };
+    let (up, down) = (moved(1.0)?, moved(-1.0)?);
+    let slopes = up.into_iter().zip(down).map(|((name, up), (_, down))| {
+        let per = up.data().len() / steps.len();
+        let steps = steps
+            .iter()
+            .flat_map(|&step| core::iter::repeat_n(step, per));
+        let pairs = up.data().iter().zip(down.data()).zip(steps);
+        let slopes = pairs.map(|((up, down), step)| (up - down) / (2.0 * step));
+        Ok((name, Tensor::new(up.shape(), slopes.collect())?))
+    });
+    slopes.collect()
+}
+
+/// How far the channels of a token are from their mean; some step to take if they are all the same.
+fn deviation(token: &[f64]) -> f64 {
+    let d = token.len() as f64;
+    let mean = token.iter().sum::<f64>() / d;
+    let variance = token.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / d;
+    match variance.sqrt() {
+        deviation if deviation > 0.0 => deviation,
+        _ => mean.abs().max(STEP),
+    }
+}
+
+/// Every part as the worst of all right ways to compute it, from sums without error.
 struct ModelAnalysis;
 
 impl Parts<ErrorScale> for ModelAnalysis {
@@ -140,7 +267,7 @@ impl Parts<ErrorScale> for ModelAnalysis {
     }
 
     fn kept(&self, x: ErrorScale) -> ErrorScale {
-        ErrorScale::new(x.value(), x.error())
+        ErrorScale::new(x.value(), ErrorBound::ZERO)
     }
 }
 
