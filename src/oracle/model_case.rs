@@ -424,7 +424,7 @@ fn read_h3(
 }
 
 /// What stands for the H3 layers' configuration in a model of attention alone.
-fn h3_of_nothing(d_model: usize) -> h3::Config {
+pub(super) fn h3_of_nothing(d_model: usize) -> h3::Config {
     h3::Config {
         d_model,
         head_dim: 1,

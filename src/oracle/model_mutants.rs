@@ -260,7 +260,9 @@ impl ModelMutant {
             M::QkvByHead | M::ScaleByModel => attention && config.num_heads > 1,
             M::NoScale => attention && config.attention_head_dim() > 1,
             M::NoMask => attention,
-            M::AttentionEarly | M::AttentionLate => h3 && self.moved_attention(config).is_some(),
+            M::AttentionEarly | M::AttentionLate => {
+                attention && self.moved_attention(config).is_some()
+            }
             M::NoPositions => config.max_position_embeddings > 0,
             M::HeadOrder => h3 && config.h3.head_dim > 1,
             M::Discretization => h3,

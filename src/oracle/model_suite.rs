@@ -1,5 +1,6 @@
 //! The language models of the golden suite, made from a seed.
 
+use super::model_case::h3_of_nothing;
 use super::model_golden::ModelGolden;
 use super::suite::{held, random_numbers, random_parameter};
 use crate::algebra::Rng;
@@ -72,6 +73,23 @@ pub fn model_suite() -> Vec<ModelSuiteCase> {
             batch: 1,
             seq_len: 14,
         },
+        ModelSuiteCase {
+            name: "41-model-attention",
+            stresses: "a language model of attention alone: the narrowest tolerance, for what stands around the layers",
+            config: ModelConfig {
+                n_layer: 2,
+                d_inner: 12,
+                vocab_size: 13,
+                max_position_embeddings: 0,
+                attn_layer_idx: vec![0, 1],
+                num_heads: 2,
+                layer_norm_epsilon: 1e-5,
+                h3: h3_of_nothing(4),
+            },
+            unpadded: 13,
+            batch: 1,
+            seq_len: 9,
+        },
     ]
 }
 
@@ -114,7 +132,9 @@ impl ModelSuiteCase {
             }
             // Queries and keys long enough for attention to choose.
             ModelName::Block(_, BlockName::QkvWeight) => 1.5 * weight(d),
-            ModelName::Block(_, BlockName::OutWeight | BlockName::Fc1Weight) => weight(d),
+            ModelName::Block(_, BlockName::OutWeight) => weight(d),
+            // Into where the approximations of GELU are furthest apart.
+            ModelName::Block(_, BlockName::Fc1Weight) => 1.5 * weight(d),
             ModelName::Block(_, BlockName::Fc2Weight) => weight(inner),
             _ => 0.5 * unit,
         })
