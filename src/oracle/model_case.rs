@@ -20,6 +20,8 @@ pub struct ModelCase {
     file: TensorFile,
     names: StoredNames,
     config: ModelConfig,
+    /// Whether the queries, keys and values have biases.
+    qkv_bias: bool,
 }
 
 impl ModelCase {
@@ -44,7 +46,9 @@ impl ModelCase {
         refuse_variants(&file, &names)?;
         let config = read_config(&file, &names)?;
         config.check()?;
+        let stated = file.metadata().get("qkv_bias");
         let case = Self {
+            qkv_bias: !stated.is_some_and(|value| NONE.contains(&value.as_str())),
             file,
             names,
             config,
@@ -88,12 +92,16 @@ impl ModelCase {
         &self.names
     }
 
-    /// One parameter, row-major.
+    /// One parameter, row-major; zeros for the biases of queries, keys and values where metadata
+    /// `qkv_bias` is `false`: the official `attn_cfg = {"bias": False}`.
     ///
     /// # Errors
     ///
     /// If it cannot be read or holds a number that is not finite.
     pub fn parameter(&self, name: ModelName) -> Result<Vec<f64>, Error> {
+        if self.is_left_out(name) {
+            return Ok(vec![0.0; 3 * self.config.d_model()]);
+        }
         let stored = self.names.stored(&name.official())?;
         let values = self.file.to_f64(stored)?;
         check_finite(stored, &values)?;
@@ -199,12 +207,30 @@ impl ModelCase {
         Tensor::new(shape, values).map(Some)
     }
 
+    fn is_left_out(&self, name: ModelName) -> bool {
+        !self.qkv_bias && matches!(name, ModelName::Block(_, BlockName::QkvBias))
+    }
+
     /// Every parameter is there with its shape, as floats; there are no others; the head is tied.
     fn check_tensors(&self) -> Result<(), Error> {
         let mut expected = Vec::new();
         for name in self.config.names() {
             let official = name.official();
-            let stored = self.names.stored(&official)?;
+            if self.is_left_out(name) {
+                if let Some(stored) = self.names.get(&official) {
+                    return Err(Error::value(
+                        format!("tensor {stored:?}"),
+                        "is there, but metadata qkv_bias says that there is none",
+                    ));
+                }
+                continue;
+            }
+            let stored = self.names.stored(&official).map_err(|e| match name {
+                ModelName::Block(_, BlockName::QkvBias) => Error::missing(format!(
+                    "tensor {official:?} (unless metadata qkv_bias is \"false\")"
+                )),
+                _ => e,
+            })?;
             check_shape(stored, self.file.shape(stored)?, &name.shape(&self.config))?;
             if let Some((dtype, _)) = self.file.get(stored)
                 && !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
@@ -271,17 +297,22 @@ fn check_shape(name: &str, got: &[usize], expected: &[usize]) -> Result<(), Erro
     ))
 }
 
+/// How metadata says that there is none of something.
+const NONE: [&str; 6] = ["0", "none", "None", "false", "False", ""];
+
 /// Refuses variants of the official model that are not computed here.
 fn refuse_variants(file: &TensorFile, names: &StoredNames) -> Result<(), Error> {
     let strings = file.metadata();
-    let plain = ["0", "none", "None", "false", "False", ""];
     for (key, what) in [
         ("rotary_emb_dim", "rotary positions in attention"),
         ("dwconv", "a convolution in attention"),
         ("softmax_scale", "another scale of attention"),
         ("word_embed_proj_dim", "a projected embedding"),
     ] {
-        if let Some(value) = strings.get(key).filter(|value| !plain.contains(&&***value)) {
+        if let Some(value) = strings
+            .get(key)
+            .filter(|value| !NONE.contains(&value.as_str()))
+        {
             return Err(Error::unsupported(format!(
                 "metadata {key} = {value:?}: the model has {what}, which is not supported"
             )));

@@ -188,6 +188,19 @@ fn every_known_mistake_is_refused_and_named_first() {
     }
 }
 
+/// The table of chapter 17 is the catalogue.
+#[test]
+fn the_chapter_lists_the_catalogue() {
+    let page = include_str!("../../docs/17-language-model.md");
+    let row = |m: &ModelMutant| format!("| {} | `{}` | {} |", m.id(), m.name(), m.formula());
+    let rows: Vec<String> = ModelMutant::ALL.iter().map(row).collect();
+    let listed: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| L0") || line.starts_with("| L1"))
+        .collect();
+    assert_eq!(listed, rows);
+}
+
 /// What is in no catalogue is placed: the first stage that departs, in the order of computation.
 #[test]
 fn unknown_mistakes_are_placed() {

@@ -8,6 +8,7 @@ mod recall;
 mod roundoff;
 mod svg;
 mod toeplitz;
+mod token_cost;
 mod window;
 
 use crate::args::{self, Failure, Spec};
@@ -34,7 +35,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 7] = [
+const FIGURES: [(&str, Draw); 8] = [
     ("shift-window", window::draw),
     ("toeplitz", toeplitz::draw),
     ("block-fft", block_fft::draw),
@@ -42,6 +43,7 @@ const FIGURES: [(&str, Draw); 7] = [
     ("flashconv", || Ok(chunks::draw())),
     ("early-rows", early_rows::draw),
     ("roundoff", roundoff::draw),
+    ("token-cost", token_cost::draw),
 ];
 
 pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
