@@ -41,19 +41,27 @@ impl ModelGolden {
     /// As [`ModelCase::parameters`], [`ModelCase::ids`] and [`certify`](Self::certify); or if the file is
     /// golden, of another version, and a stage or scale of it is not as it should be.
     pub fn from_case(case: &ModelCase) -> Result<Self, Error> {
-        let (parameters, ids) = (case.parameters()?, case.ids()?);
-        let unpadded = case.unpadded_vocabulary()?;
-        let golden = match case.file().metadata().get("golden") {
-            None => Self::certify(parameters, ids)?,
-            Some(version) if version == GOLDEN => Self::read(case, parameters, ids)?,
-            Some(version) => {
-                return Err(Error::value(
-                    "metadata golden",
-                    format!("{version:?} is not a version this program reads; expected {GOLDEN:?}"),
-                ));
-            }
-        };
-        Ok(Self { unpadded, ..golden })
+        match case.file().metadata().get("golden") {
+            None => Self::certify_case(case),
+            Some(version) if version == GOLDEN => Self::read(case),
+            Some(version) => Err(Error::value(
+                "metadata golden",
+                format!("{version:?} is not a version this program reads; expected {GOLDEN:?}"),
+            )),
+        }
+    }
+
+    /// The model and the tokens of a case, [certified](Self::certify) whatever else it holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelCase::parameters`], [`ModelCase::ids`] and [`certify`](Self::certify).
+    pub fn certify_case(case: &ModelCase) -> Result<Self, Error> {
+        let golden = Self::certify(case.parameters()?, case.ids()?)?;
+        Ok(Self {
+            unpadded: case.unpadded_vocabulary()?,
+            ..golden
+        })
     }
 
     /// Certifies every stage of a model run over tokens (batch, seq_len), and derives their error
@@ -86,11 +94,8 @@ impl ModelGolden {
         })
     }
 
-    fn read(
-        case: &ModelCase,
-        parameters: ModelParameters<f64>,
-        ids: Tensor<usize>,
-    ) -> Result<Self, Error> {
+    fn read(case: &ModelCase) -> Result<Self, Error> {
+        let (parameters, ids) = (case.parameters()?, case.ids()?);
         let scales = model_error_scales(&parameters, &ids)?;
         let mut stages = Vec::new();
         for (name, scale) in &scales {
@@ -130,7 +135,7 @@ impl ModelGolden {
         Ok(Self {
             parameters,
             ids,
-            unpadded: None,
+            unpadded: case.unpadded_vocabulary()?,
             stages,
             scales,
         })

@@ -45,7 +45,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             |e: hungry_hippos::Error| Failure(e.in_file(from.display().to_string()).to_string());
         let (writer, stages) = if ModelCase::is_in(&TensorFile::open(from)?) {
             let case = ModelCase::open(from)?;
-            let golden = ModelGolden::from_case(&case).map_err(in_case)?;
+            let golden = ModelGolden::certify_case(&case).map_err(in_case)?;
             (golden.writer()?, golden.stages().len())
         } else {
             let golden = Golden::certify(Case::open(from)?).map_err(in_case)?;
