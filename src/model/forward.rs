@@ -8,7 +8,7 @@ use super::mlp::gelu;
 use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
 use crate::attention::softmax_attention;
 use crate::error::Error;
-use crate::h3::{Form, Layer, LayerState, Stages};
+use crate::h3::{Form, Layer, LayerState};
 use crate::tensor::Tensor;
 
 /// A hybrid H3-attention language model (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
@@ -67,11 +67,14 @@ impl<T: Real> ModelStages<T> {
     }
 }
 
+/// What an H3 layer returns, and remembers.
+pub(crate) type Mixed<T> = (Tensor<T>, LayerState<T>);
+
 /// How the parts of a model respond where there is more than one way: the way to run an H3 layer,
 /// an error analysis, or a known mistake.
 pub(crate) trait Parts<T: Real> {
-    /// An H3 layer over whole sequences.
-    fn h3(&self, layer: &Layer<T>, u: &Tensor<T>) -> Result<Stages<T>, Error>;
+    /// The H3 layer of a block over whole sequences: its output, and the state after them.
+    fn h3(&self, block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error>;
 
     /// Causal attention of one head, as [`softmax_attention`].
     fn attend(
@@ -106,8 +109,9 @@ where
     T: Real,
     T::Complex: RootsOfUnity,
 {
-    fn h3(&self, layer: &Layer<T>, u: &Tensor<T>) -> Result<Stages<T>, Error> {
-        layer.forward(self, u, None)
+    fn h3(&self, _block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error> {
+        let stages = layer.forward(self, u, None)?;
+        Ok((stages.output, stages.state))
     }
 }
 
@@ -192,9 +196,9 @@ impl<T: Real> Model<T> {
                 let u = rows(&before, |x| parts.norm(&block.norm1, false, x)).map_err(in_block)?;
                 let mixed = match &block.mixer {
                     Mixer::H3(layer) => {
-                        let stages = parts.h3(layer, &u).map_err(in_block)?;
-                        mixers.push(MixerState::H3(stages.state));
-                        stages.output
+                        let (output, state) = parts.h3(i, layer, &u).map_err(in_block)?;
+                        mixers.push(MixerState::H3(state));
+                        output
                     }
                     Mixer::Attention(attention) => {
                         let by_head = |q: &_, k: &_, v: &_, scale| parts.attend(q, k, v, scale);

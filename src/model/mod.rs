@@ -18,7 +18,7 @@ mod streaming;
 pub use attention::{KeyValueCache, MultiHeadAttention};
 pub use block::{Block, Mixer, MixerState};
 pub use config::ModelConfig;
-pub(crate) use forward::Parts;
+pub(crate) use forward::{Mixed, Parts};
 pub use forward::{Model, ModelStages, ModelState};
 pub use initial::{ModelPreset, initial_values};
 pub use layer_norm::LayerNorm;

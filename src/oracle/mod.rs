@@ -8,6 +8,7 @@ mod gradients;
 mod model_case;
 mod model_check;
 mod model_golden;
+mod model_layers;
 mod model_mutants;
 mod model_run;
 mod model_suite;

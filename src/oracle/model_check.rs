@@ -4,7 +4,9 @@ use super::check::{
     Candidate, Compared, Diagnosis, Report, Suspect, another_case, compare, describe, same_values,
 };
 use super::model_golden::ModelGolden;
-use super::model_mutants::ModelMutant;
+use super::model_layers::WrongLayers;
+use super::model_mutants::{ModelMutant, NamedStages};
+use super::mutants::Mutant;
 use super::parallel;
 use super::tolerance::Format;
 use crate::error::Error;
@@ -74,21 +76,14 @@ pub fn check_model(
     })
 }
 
-/// The mutants that reproduce every stage of the candidate, the closest first.
+/// The mistakes that reproduce every stage of the candidate, the closest first: of the model, or if none
+/// does of all its H3 layers.
 fn suspects(golden: &ModelGolden, compared: &[Compared<'_>]) -> Result<Vec<Suspect>, Error> {
+    let (parameters, ids) = (golden.parameters(), golden.ids());
     let judged = parallel::map(&ModelMutant::ALL, |mutant| {
-        let Some(stages) = mutant.stages(golden.parameters(), golden.ids())? else {
-            return Ok(None);
-        };
-        let (mut worst, mut differs) = (0.0, false);
-        for compared in compared {
-            let Some((_, found)) = stages.iter().find(|(name, _)| name == compared.name) else {
-                continue;
-            };
-            worst = f64::max(worst, compared.worst_against(found.data(), true).0);
-            differs |= compared.differs(found.data());
-        }
-        Ok((differs && worst <= 1.0).then_some(Suspect {
+        let stages = mutant.stages(parameters, ids)?;
+        let worst = stages.and_then(|stages| reproduces(compared, &stages));
+        Ok(worst.map(|worst| Suspect {
             mutants: Vec::new(),
             gradient: None,
             model: Some(*mutant),
@@ -97,8 +92,37 @@ fn suspects(golden: &ModelGolden, compared: &[Compared<'_>]) -> Result<Vec<Suspe
     });
     let judged: Vec<Option<Suspect>> = judged.into_iter().collect::<Result<_, Error>>()?;
     let mut suspects: Vec<Suspect> = judged.into_iter().flatten().collect();
+    if suspects.is_empty()
+        && let Some(layers) = WrongLayers::of(parameters, ids)?
+    {
+        let judged = parallel::map(&Mutant::ALL, |mutant| {
+            // One whose discretization has no value here is no suspect.
+            let stages = layers.stages(*mutant, ids).ok()?;
+            Some(Suspect {
+                mutants: vec![*mutant],
+                gradient: None,
+                model: None,
+                worst: reproduces(compared, &stages)?,
+            })
+        });
+        suspects = judged.into_iter().flatten().collect();
+    }
     suspects.sort_by(|a, b| a.worst.total_cmp(&b.worst));
     Ok(suspects)
+}
+
+/// The candidate's largest distance from these stages as a fraction of the tolerance, if it is within
+/// it, and they are not the golden ones.
+fn reproduces(compared: &[Compared<'_>], stages: &NamedStages) -> Option<f64> {
+    let (mut worst, mut differs) = (0.0, false);
+    for compared in compared {
+        let Some((_, found)) = stages.iter().find(|(name, _)| name == compared.name) else {
+            continue;
+        };
+        worst = f64::max(worst, compared.worst_against(found.data(), true).0);
+        differs |= compared.differs(found.data());
+    }
+    (differs && worst <= 1.0).then_some(worst)
 }
 
 /// What underflow may add to an element: each operation behind it may lose what

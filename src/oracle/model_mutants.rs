@@ -4,14 +4,16 @@
 use crate::algebra::{Matrix, dot};
 use crate::attention::{softmax, softmax_attention};
 use crate::error::Error;
-use crate::h3::{Form, HeadOrder, Layer, Stages};
-use crate::model::{BlockName, LayerNorm, ModelConfig, ModelName, ModelParameters, Parts, gelu};
+use crate::h3::{Form, HeadOrder, Layer};
+use crate::model::{
+    BlockName, LayerNorm, Mixed, ModelConfig, ModelName, ModelParameters, Parts, gelu,
+};
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
 /// Stages under their names in files.
-type NamedStages = Vec<(String, Tensor<f64>)>;
+pub(super) type NamedStages = Vec<(String, Tensor<f64>)>;
 
 /// A known mistake in a language model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -433,8 +435,8 @@ struct Wrong {
 }
 
 impl Parts<f64> for Wrong {
-    fn h3(&self, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Stages<f64>, Error> {
-        layer.forward(&self.form, u, None)
+    fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
+        self.form.h3(block, layer, u)
     }
 
     fn attend(

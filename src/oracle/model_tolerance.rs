@@ -23,8 +23,8 @@ use super::parallel;
 use super::tolerance::Analysis;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
-use crate::h3::{Form, Layer, Stages};
-use crate::model::{LayerNorm, Model, ModelParameters, Parts, SQRT_2_OVER_PI, gelu};
+use crate::h3::{Form, Layer};
+use crate::model::{LayerNorm, Mixed, Model, ModelParameters, Parts, SQRT_2_OVER_PI, gelu};
 use crate::tensor::Tensor;
 
 /// The step of a difference, in units of a token's deviation.
@@ -165,10 +165,12 @@ struct ModelAnalysis;
 impl Parts<ErrorScale> for ModelAnalysis {
     fn h3(
         &self,
+        _block: usize,
         layer: &Layer<ErrorScale>,
         u: &Tensor<ErrorScale>,
-    ) -> Result<Stages<ErrorScale>, Error> {
-        layer.forward_by(&Analysis::UNIFORM, u, None)
+    ) -> Result<Mixed<ErrorScale>, Error> {
+        let stages = layer.forward_by(&Analysis::UNIFORM, u, None)?;
+        Ok((stages.output, stages.state))
     }
 
     /// Scores, exponentials, normalizer and weighted sum; what other ways add, for each score `s`:

@@ -5,7 +5,8 @@ use crate::support::case;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, RootsOfUnity};
 use hungry_hippos::fast::{FastModel, Functions, Level, ModelWorkspace};
-use hungry_hippos::h3::Form;
+use hungry_hippos::h3::{Form, Name};
+use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
 use hungry_hippos::oracle::{
     Candidate, Format, ModelGolden, ModelMutant, ModelRun, Report, check_model, model_suite,
 };
@@ -116,12 +117,14 @@ fn right_ports_are_accepted() {
     }
 }
 
-/// The official float64 stages are within tolerance of what is certified here, of the first tokens: what
+/// The official float64 and float32 stages are within tolerance of what is certified here, of the first tokens: what
 /// comes later does not change them.
 #[test]
 fn the_official_stages_are_accepted() {
     const TOKENS: usize = 5;
-    for name in ["lm-tiny", "lm-choices"] {
+    let cases = [("lm-tiny", 0), ("lm-choices", 0), ("lm-older-f32", 1)];
+    for (name, precision) in cases {
+        let (dtype, format) = FLOATS[precision];
         let case = case(name);
         let first = |stage: &Tensor<f64>| {
             let &[batch, len, width] = stage.shape() else {
@@ -148,8 +151,8 @@ fn the_official_stages_are_accepted() {
             stages.extend(saved.map(|saved| (stage.name.clone(), first(&saved))));
         }
         assert!(!stages.is_empty(), "{name}");
-        let report = judge(&golden, &stages, Dtype::F64, Format::F64);
-        assert!(report.pass(), "{name}");
+        let report = judge(&golden, &stages, dtype, format);
+        assert!(report.pass() && !report.says_nothing(), "{name}");
     }
 }
 
@@ -185,6 +188,48 @@ fn every_known_mistake_is_refused_and_named_first() {
             "{}: {in_f64:e}, {in_f32:e}",
             mutant.name()
         );
+    }
+}
+
+/// A layer's mistake in all H3 layers is named too. The ports are made of other parameters, not by the
+/// mutants: without the skip D; with the conjugate of C.
+#[test]
+fn mistakes_inside_the_layers_are_named() {
+    type Change = fn(&mut [f64]);
+    let cases: [(Name, Change, &str); 2] = [
+        (Name::D, |d| d.fill(0.0), "M34"),
+        (
+            Name::C,
+            |c| c.chunks_mut(2).for_each(|z| z[1] = -z[1]),
+            "M45a",
+        ),
+    ];
+    for (name, golden) in &committed()[..2] {
+        let right = golden.parameters();
+        for (changed, change, id) in cases {
+            let parameters = ModelParameters::new(right.config().clone(), |name| {
+                let mut values = right.get(name).to_vec();
+                if matches!(name, ModelName::Block(_, BlockName::H3(part)) if part == changed) {
+                    change(&mut values);
+                }
+                Ok(values)
+            });
+            let parameters = parameters.expect("of the same shapes");
+            let run = ModelRun::whole(&parameters, golden.ids());
+            let stages = run.stages::<f64>().expect("runs");
+            for (dtype, format) in FLOATS {
+                let report = judge(golden, &stages, dtype, format);
+                let diagnosis = report.diagnosis.expect("refused");
+                assert_eq!(diagnosis.first_stage, "block0.residual", "{name}");
+                let ids: Vec<_> = diagnosis
+                    .suspects
+                    .iter()
+                    .flat_map(|s| s.mistakes())
+                    .map(|m| m.id)
+                    .collect();
+                assert_eq!(ids.first(), Some(&id), "{name}: {ids:?}");
+            }
+        }
     }
 }
 
