@@ -18,7 +18,11 @@ fn candidate(
     let file = SafeTensors::open(&golden(of)).expect("a golden file");
     let mut writer = Writer::new();
     for tensor in file.tensors() {
-        let (mut shape, mut values) = (tensor.shape.to_vec(), tensor.to_f64().expect("floats"));
+        let Ok(mut values) = tensor.to_f64() else {
+            // Tokens.
+            continue;
+        };
+        let mut shape = tensor.shape.to_vec();
         if let Some(dtype) = change(tensor.name, &mut shape, &mut values) {
             writer
                 .add(tensor.name, dtype, &shape, &values)
@@ -276,4 +280,77 @@ fn what_cannot_be_judged_is_said_in_one_line() {
     let (code, _, err) = check(Path::new("/nowhere"), &right, &[]);
     assert_eq!((code, err.lines().count()), (Some(2), 1), "{err}");
     assert!(err.contains("/nowhere"), "{err}");
+}
+
+/// A language model is recognised, by itself or as a golden file, and judged like a layer.
+#[test]
+fn models_are_judged_too() {
+    let name = "41-model-attention";
+    let is_stage = |name: &str| name == "logits" || name.starts_with("block");
+    let stages = |test: &str, change: fn(&str, &mut [f64])| {
+        candidate(test, name, |name, _, values| {
+            change(name, values);
+            is_stage(name).then_some(Dtype::F32)
+        })
+    };
+    let right = stages("model", |_, _| {});
+    let (code, out, err) = check(&golden(name), &right, &[]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_eq!(out.matches(" pass ").count(), 5, "{out}");
+    // The sum of both outputs of a block in place of the MLP's own.
+    let file = SafeTensors::open(&golden(name)).expect("a golden file");
+    let read = |name: &str| file.tensor(name).and_then(|x| x.to_f64()).expect("a stage");
+    let summed = candidate("model-summed", name, |name, _, values| {
+        if name.ends_with(".hidden") && !name.starts_with("scale.") {
+            let residual = read(&name.replace("hidden", "residual"));
+            values.iter_mut().zip(residual).for_each(|(h, r)| *h += r);
+        }
+        is_stage(name).then_some(Dtype::F32)
+    });
+    let (code, out, _) = check(&golden(name), &summed, &[]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        out.contains("first stage that departs is block0.hidden"),
+        "{out}"
+    );
+    assert!(out.contains("reproduced by L02 hidden_summed"), "{out}");
+    let (code, out, _) = check(&golden(name), &summed, &["--json"]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        out.contains("\"first_stage\":\"block0.hidden\"") && out.contains("\"id\":\"L02\""),
+        "{out}"
+    );
+    // Another model's stages.
+    let (code, _, err) = check(&golden("40-model-h3"), &right, &[]);
+    assert_eq!((code, err.lines().count()), (Some(2), 1), "{err}");
+    // The case alone, without what is golden in it, certified again.
+    let again = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_check-model-again");
+    let golden_of = |from: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hippos"));
+        let command = command.args(["golden", "--from"]).arg(from).arg("--out");
+        command.arg(&again).output().expect("hippos runs")
+    };
+    let case = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_check-model-case");
+    let mut plain = Writer::new();
+    for (key, value) in file.metadata().iter().filter(|(key, _)| *key != "golden") {
+        plain.metadata(key, value).expect("once");
+    }
+    for tensor in file.tensors() {
+        if tensor.name == "input_ids" || tensor.name.starts_with("backbone.") {
+            let added = plain.add_bytes(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
+            added.expect("fits");
+        }
+    }
+    plain.write(&case).expect("written");
+    let said = golden_of(&case);
+    assert!(said.status.success(), "{said:?}");
+    assert!(
+        String::from_utf8_lossy(&said.stdout).starts_with("5 stages certified"),
+        "{said:?}"
+    );
+    assert_eq!(
+        std::fs::read(&again).expect("written"),
+        std::fs::read(golden(name)).expect("there")
+    );
+    assert_eq!(check(&case, &summed, &[]).0, Some(1));
 }

@@ -100,6 +100,16 @@ impl<T: Real> MultiHeadAttention<T> {
     ///
     /// If `u` has another shape.
     pub fn forward(&self, u: &Tensor<T>) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
+        self.forward_by(u, |q, k, v, scale| softmax_attention(q, k, v, scale))
+    }
+
+    /// [`forward`](Self::forward) with the attention of a head, of its queries, keys, values
+    /// (seq_len, d_h) and the scale, computed in any way.
+    pub(crate) fn forward_by(
+        &self,
+        u: &Tensor<T>,
+        attend: impl Fn(&Matrix<T>, &Matrix<T>, &Matrix<T>, T) -> Result<Matrix<T>, Error>,
+    ) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
         let d = self.d_model();
         let &[batch, len, _] = u.shape() else {
             return Err(Error::shape("input", "three axes", u.shape().len()));
@@ -119,7 +129,7 @@ impl<T: Real> MultiHeadAttention<T> {
                 &part(1),
                 &part(2),
                 self.num_heads,
-                |_, q, k, v| softmax_attention(q, k, v, scale),
+                |_, q, k, v| attend(q, k, v, scale),
             )?;
             for (i, token) in qkv.iter().enumerate() {
                 cache.keys[b].extend_from_slice(&token[d..2 * d]);

@@ -1,13 +1,14 @@
 //! The model over whole sequences, both outputs of every block kept.
 
-use super::attention::{KeyValueCache, MultiHeadAttention};
+use super::attention::KeyValueCache;
 use super::block::{Block, Mixer, MixerState, add, rows};
 use super::config::ModelConfig;
 use super::layer_norm::LayerNorm;
 use super::mlp::gelu;
 use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
+use crate::attention::softmax_attention;
 use crate::error::Error;
-use crate::h3::{Form, Layer, LayerState, Stages};
+use crate::h3::{Form, Layer, LayerState};
 use crate::tensor::Tensor;
 
 /// A hybrid H3-attention language model (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
@@ -47,9 +48,14 @@ impl<T: Real> ModelStages<T> {
     /// The stages under their names in files: `block{i}.hidden`, `block{i}.residual`, `logits`.
     #[must_use]
     pub fn named(self) -> Vec<(String, Tensor<T>)> {
-        let blocks = self.blocks.into_iter().enumerate();
+        self.named_from(0)
+    }
+
+    /// [`named`](Self::named), the first block being of this index.
+    pub(crate) fn named_from(self, first: usize) -> Vec<(String, Tensor<T>)> {
+        let blocks = self.blocks.into_iter().zip(first..);
         let mut named: Vec<_> = blocks
-            .flat_map(|(i, [hidden, residual])| {
+            .flat_map(|([hidden, residual], i)| {
                 [
                     (format!("block{i}.hidden"), hidden),
                     (format!("block{i}.residual"), residual),
@@ -61,24 +67,40 @@ impl<T: Real> ModelStages<T> {
     }
 }
 
-/// How the parts of a model respond where there is more than one way: the way to run an H3 layer,
-/// or a known mistake.
-pub(crate) trait Parts<T: Real> {
-    /// An H3 layer over whole sequences.
-    fn h3(&self, layer: &Layer<T>, u: &Tensor<T>) -> Result<Stages<T>, Error>;
+/// What an H3 layer returns, and remembers.
+pub(crate) type Mixed<T> = (Tensor<T>, LayerState<T>);
 
-    /// Attention over whole sequences.
-    fn attention(
+/// How the parts of a model respond where there is more than one way: the way to run an H3 layer,
+/// an error analysis, or a known mistake.
+pub(crate) trait Parts<T: Real> {
+    /// The H3 layer of a block over whole sequences: its output, and the state after them.
+    fn h3(&self, block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error>;
+
+    /// Causal attention of one head, as [`softmax_attention`].
+    fn attend(
         &self,
-        attention: &MultiHeadAttention<T>,
-        u: &Tensor<T>,
-    ) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
-        attention.forward(u)
+        q: &Matrix<T>,
+        k: &Matrix<T>,
+        v: &Matrix<T>,
+        scale: T,
+    ) -> Result<Matrix<T>, Error> {
+        softmax_attention(q, k, v, scale)
+    }
+
+    /// A LayerNorm of one token; `last` for the one before the head.
+    fn norm(&self, norm: &LayerNorm<T>, _last: bool, x: &[T]) -> Result<Vec<T>, Error> {
+        norm.apply(x)
     }
 
     /// The activation of the MLPs.
     fn activation(&self, x: T) -> T {
         gelu(x)
+    }
+
+    /// A number of the residual path as it is read: it is read more than once, and so is one number,
+    /// not a sum whose terms may still be added in another order.
+    fn kept(&self, x: T) -> T {
+        x
     }
 }
 
@@ -87,8 +109,9 @@ where
     T: Real,
     T::Complex: RootsOfUnity,
 {
-    fn h3(&self, layer: &Layer<T>, u: &Tensor<T>) -> Result<Stages<T>, Error> {
-        layer.forward(self, u, None)
+    fn h3(&self, _block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error> {
+        let stages = layer.forward(self, u, None)?;
+        Ok((stages.output, stages.state))
     }
 }
 
@@ -146,47 +169,68 @@ impl<T: Real> Model<T> {
             ));
         };
         let embedded = self.embed(ids.data(), batch, 0)?;
-        let mut hidden = Tensor::new([batch, len, self.config.d_model()], embedded)?;
-        let mut residual: Option<Tensor<T>> = None;
+        self.forward_after(
+            parts,
+            0,
+            Tensor::new([batch, len, self.config.d_model()], embedded)?,
+        )
+    }
+
+    /// [`forward_by`](Self::forward_by) from the middle: `sum` (batch, seq_len, d) is the sum of the embedded
+    /// tokens and what the first `parts_before` of mixer, MLP, mixer, ... returned. The stages begin
+    /// with those of the block it is in.
+    pub(crate) fn forward_after(
+        &self,
+        parts: &impl Parts<T>,
+        parts_before: usize,
+        mut sum: Tensor<T>,
+    ) -> Result<ModelStages<T>, Error> {
+        let first = parts_before / 2;
+        let position = sum.shape()[1];
         let mut blocks = Vec::with_capacity(self.blocks.len());
         let mut mixers = Vec::with_capacity(self.blocks.len());
-        for (i, block) in self.blocks.iter().enumerate() {
+        for (i, block) in self.blocks.iter().enumerate().skip(first) {
             let in_block = |e: Error| Error::value(format!("block {i}"), e.to_string());
-            let before = add_tensors(&hidden, residual.as_ref());
-            let u = rows(&before, |x| block.norm1.apply(x)).map_err(in_block)?;
-            let mixed = match &block.mixer {
-                Mixer::H3(layer) => {
-                    let stages = parts.h3(layer, &u).map_err(in_block)?;
-                    mixers.push(MixerState::H3(stages.state));
-                    stages.output
-                }
-                Mixer::Attention(attention) => {
-                    let (output, cache) = parts.attention(attention, &u).map_err(in_block)?;
-                    mixers.push(MixerState::Attention(cache));
-                    output
-                }
-            };
-            let between = add_tensors(&mixed, Some(&before));
-            let u = rows(&between, |x| block.norm2.apply(x)).map_err(in_block)?;
-            hidden = rows(&u, |x| Ok(block.mlp.apply(x, |x| parts.activation(x))))?;
-            blocks.push([hidden.clone(), between.clone()]);
-            residual = Some(between);
+            if i > first || parts_before.is_multiple_of(2) {
+                let before = sum.map(|x| parts.kept(x));
+                let u = rows(&before, |x| parts.norm(&block.norm1, false, x)).map_err(in_block)?;
+                let mixed = match &block.mixer {
+                    Mixer::H3(layer) => {
+                        let (output, state) = parts.h3(i, layer, &u).map_err(in_block)?;
+                        mixers.push(MixerState::H3(state));
+                        output
+                    }
+                    Mixer::Attention(attention) => {
+                        let by_head = |q: &_, k: &_, v: &_, scale| parts.attend(q, k, v, scale);
+                        let (output, cache) =
+                            attention.forward_by(&u, by_head).map_err(in_block)?;
+                        mixers.push(MixerState::Attention(cache));
+                        output
+                    }
+                };
+                sum = add_tensors(&mixed, &before);
+            }
+            let between = sum.map(|x| parts.kept(x));
+            let u = rows(&between, |x| parts.norm(&block.norm2, false, x)).map_err(in_block)?;
+            let hidden = rows(&u, |x| Ok(block.mlp.apply(x, |x| parts.activation(x))))?;
+            let residual = core::mem::replace(&mut sum, add_tensors(&hidden, &between));
+            blocks.push([hidden, residual]);
         }
-        let last = add_tensors(&hidden, residual.as_ref());
-        let logits = rows(&last, |x| self.head(x))?;
+        let last = sum.map(|x| parts.kept(x));
+        let logits = rows(
+            &last,
+            |x| Ok(self.scores(&parts.norm(&self.norm, true, x)?)),
+        )?;
         Ok(ModelStages {
             blocks,
             logits,
-            state: ModelState {
-                mixers,
-                position: len,
-            },
+            state: ModelState { mixers, position },
         })
     }
 
     /// The embeddings of the next tokens of every sequence, `ids` (batch, tokens) row-major, the first
     /// of them at `position`.
-    pub(super) fn embed(
+    pub(crate) fn embed(
         &self,
         ids: &[usize],
         batch: usize,
@@ -208,19 +252,20 @@ impl<T: Real> Model<T> {
     }
 
     /// The last LayerNorm and the head of one token: its logits.
-    pub(super) fn head(&self, x: &[T]) -> Result<Vec<T>, Error> {
-        let x = self.norm.apply(x)?;
+    pub(crate) fn head(&self, x: &[T]) -> Result<Vec<T>, Error> {
+        Ok(self.scores(&self.norm.apply(x)?))
+    }
+
+    /// The head alone.
+    fn scores(&self, x: &[T]) -> Vec<T> {
         let words = 0..self.embeddings.rows();
-        Ok(words.map(|id| dot(self.embeddings.row(id), &x)).collect())
+        words.map(|id| dot(self.embeddings.row(id), x)).collect()
     }
 }
 
-/// `a + b`; `a` alone before the first block.
-fn add_tensors<T: Real>(a: &Tensor<T>, b: Option<&Tensor<T>>) -> Tensor<T> {
-    match b {
-        None => a.clone(),
-        Some(b) => Tensor::known(a.shape(), add(a.data(), b.data())),
-    }
+/// `a + b`, of one shape.
+fn add_tensors<T: Real>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
+    Tensor::known(a.shape(), add(a.data(), b.data()))
 }
 
 impl<T: Real> ModelState<T> {

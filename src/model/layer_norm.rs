@@ -33,23 +33,36 @@ impl<T: Real> LayerNorm<T> {
     ///
     /// If `x` has another length, or variance and epsilon are zero together.
     pub fn apply(&self, x: &[T]) -> Result<Vec<T>, Error> {
+        let (center, variance) = self.moments(x)?;
+        self.scaled(x, center, variance)
+    }
+
+    /// Mean and variance of one token (d).
+    pub(crate) fn moments(&self, x: &[T]) -> Result<(T, T), Error> {
         check_len("token", x.len(), self.weight.len())?;
-        let no_value =
-            || Error::value("LayerNorm", "variance + epsilon is not bounded away from 0");
         let d = T::from_i64(x.len() as i64);
         let mean = |terms: &mut dyn Iterator<Item = T>| {
             let sum = terms.fold(T::ZERO, |sum, x| sum + x);
             sum.divide(d).ok_or_else(no_value)
         };
         let center = mean(&mut x.iter().copied())?;
-        let centered: Vec<T> = x.iter().map(|&x| x - center).collect();
-        let variance = mean(&mut centered.iter().map(|&x| x * x))?;
+        let squares = &mut x.iter().map(|&x| x - center).map(|x| x * x);
+        Ok((center, mean(squares)?))
+    }
+
+    /// One token (d) of this mean and variance normalized.
+    pub(crate) fn scaled(&self, x: &[T], center: T, variance: T) -> Result<Vec<T>, Error> {
         let deviation = (variance + self.epsilon).sqrt();
-        let scaled = centered.iter().zip(&self.weight).zip(&self.bias);
+        let scaled = x.iter().zip(&self.weight).zip(&self.bias);
         scaled
             .map(|((&x, &weight), &bias)| {
+                let x = x - center;
                 Ok(x.divide(deviation).ok_or_else(no_value)? * weight + bias)
             })
             .collect()
     }
+}
+
+fn no_value() -> Error {
+    Error::value("LayerNorm", "variance + epsilon is not bounded away from 0")
 }

@@ -5,7 +5,7 @@ use crate::error::{Error, check_len};
 use crate::h3::Linear;
 
 /// `sqrt(2 / pi)`, to the nearest `f64`, as PyTorch has it.
-const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+pub(crate) const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
 /// The tanh approximation of the Gaussian error linear unit (Hendrycks and Gimpel 2016),
 /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`: `F.gelu(x, approximate='tanh')`.

@@ -63,6 +63,11 @@ impl BlockName {
             ])
     }
 
+    /// Whether it is of the block's mixer.
+    pub(crate) fn is_mixer(self) -> bool {
+        self.within().starts_with("mixer.")
+    }
+
     fn within(self) -> String {
         match self {
             Self::Norm1Weight => "norm1.weight".into(),

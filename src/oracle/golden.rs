@@ -16,7 +16,7 @@ use std::path::Path;
 pub const GOLDEN: &str = "hippos-golden/1";
 
 /// What the name of an error scale begins with.
-const SCALE: &str = "scale.";
+pub(super) const SCALE: &str = "scale.";
 
 /// The stages in the order in which they are computed; others follow by name.
 const ORDER: [&str; 14] = [
@@ -59,7 +59,7 @@ pub struct Golden {
 }
 
 /// Error scales, worst case and probable, of the stages of the forward pass.
-type Scales = Vec<(String, Tensor<ErrorBound>)>;
+pub(super) type Scales = Vec<(String, Tensor<ErrorBound>)>;
 
 impl Golden {
     /// Reads a golden file; a plain case file is certified first.
@@ -227,7 +227,7 @@ pub(crate) fn default_form(case: &Case) -> Form {
 }
 
 /// The smallest f32 not below `x`, as f64.
-fn up_to_f32(x: f64) -> f64 {
+pub(super) fn up_to_f32(x: f64) -> f64 {
     let nearest = x as f32;
     let up = if f64::from(nearest) < x {
         nearest.next_up()

@@ -6,7 +6,13 @@ mod check;
 mod golden;
 mod gradients;
 mod model_case;
+mod model_check;
+mod model_golden;
+mod model_layers;
+mod model_mutants;
 mod model_run;
+mod model_suite;
+mod model_tolerance;
 pub mod mutants;
 mod parallel;
 mod stages;
@@ -19,8 +25,12 @@ pub use check::{
     Candidate, CandidateStage, Diagnosis, KnownMistake, Report, StageReport, Suspect, check,
 };
 pub use golden::{GOLDEN, Golden, GoldenStage};
-pub use model_case::ModelCase;
+pub use model_case::{ModelCase, model_metadata};
+pub use model_check::check_model;
+pub use model_golden::ModelGolden;
+pub use model_mutants::ModelMutant;
 pub use model_run::ModelRun;
+pub use model_suite::{ModelSuiteCase, model_suite};
 pub use stages::named_stages;
 pub use suite::{SUITE_SEED, SuiteCase, suite};
 pub use tolerance::{Format, error_scales, gradient_scales};

@@ -10,6 +10,7 @@ use crate::safetensors::{Dtype, TensorFile};
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 use core::str::FromStr;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A language model's case file. Its header is read and checked at once, its tensors when they are
@@ -19,6 +20,8 @@ pub struct ModelCase {
     file: TensorFile,
     names: StoredNames,
     config: ModelConfig,
+    /// Whether the queries, keys and values have biases.
+    qkv_bias: bool,
 }
 
 impl ModelCase {
@@ -43,7 +46,9 @@ impl ModelCase {
         refuse_variants(&file, &names)?;
         let config = read_config(&file, &names)?;
         config.check()?;
+        let stated = file.metadata().get("qkv_bias");
         let case = Self {
+            qkv_bias: !stated.is_some_and(|value| NONE.contains(&value.as_str())),
             file,
             names,
             config,
@@ -64,18 +69,39 @@ impl ModelCase {
         &self.file
     }
 
+    /// Whether a file holds a language model: whether some tensor has the name of a model's parameter.
+    #[must_use]
+    pub fn is_in(file: &TensorFile) -> bool {
+        StoredNames::new(file.names()).map_or(true, |names| names.official().next().is_some())
+    }
+
+    /// The vocabulary without the rows that pad it (metadata `vocab_size`), where the file says.
+    ///
+    /// # Errors
+    ///
+    /// If it is no number.
+    pub fn unpadded_vocabulary(&self) -> Result<Option<usize>, Error> {
+        let strings = self.file.metadata();
+        let stated = strings.contains_key("vocab_size");
+        stated.then(|| required(strings, "vocab_size")).transpose()
+    }
+
     /// Under which names the file holds the parameters.
     #[must_use]
     pub fn names(&self) -> &StoredNames {
         &self.names
     }
 
-    /// One parameter, row-major.
+    /// One parameter, row-major; zeros for the biases of queries, keys and values where metadata
+    /// `qkv_bias` is `false`: the official `attn_cfg = {"bias": False}`.
     ///
     /// # Errors
     ///
     /// If it cannot be read or holds a number that is not finite.
     pub fn parameter(&self, name: ModelName) -> Result<Vec<f64>, Error> {
+        if self.is_left_out(name) {
+            return Ok(vec![0.0; 3 * self.config.d_model()]);
+        }
         let stored = self.names.stored(&name.official())?;
         let values = self.file.to_f64(stored)?;
         check_finite(stored, &values)?;
@@ -181,12 +207,30 @@ impl ModelCase {
         Tensor::new(shape, values).map(Some)
     }
 
+    fn is_left_out(&self, name: ModelName) -> bool {
+        !self.qkv_bias && matches!(name, ModelName::Block(_, BlockName::QkvBias))
+    }
+
     /// Every parameter is there with its shape, as floats; there are no others; the head is tied.
     fn check_tensors(&self) -> Result<(), Error> {
         let mut expected = Vec::new();
         for name in self.config.names() {
             let official = name.official();
-            let stored = self.names.stored(&official)?;
+            if self.is_left_out(name) {
+                if let Some(stored) = self.names.get(&official) {
+                    return Err(Error::value(
+                        format!("tensor {stored:?}"),
+                        "is there, but metadata qkv_bias says that there is none",
+                    ));
+                }
+                continue;
+            }
+            let stored = self.names.stored(&official).map_err(|e| match name {
+                ModelName::Block(_, BlockName::QkvBias) => Error::missing(format!(
+                    "tensor {official:?} (unless metadata qkv_bias is \"false\")"
+                )),
+                _ => e,
+            })?;
             check_shape(stored, self.file.shape(stored)?, &name.shape(&self.config))?;
             if let Some((dtype, _)) = self.file.get(stored)
                 && !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
@@ -216,6 +260,32 @@ impl ModelCase {
     }
 }
 
+/// The metadata a case of this model needs: what its tensors do not tell, and their sizes.
+#[must_use]
+pub fn model_metadata(config: &ModelConfig) -> BTreeMap<String, String> {
+    let h3 = &config.h3;
+    let l_max = h3.l_max.map_or("none".into(), |l_max| l_max.to_string());
+    [
+        ("format", "hippos-lm-case/1".to_string()),
+        ("n_layer", config.n_layer.to_string()),
+        ("d_model", config.d_model().to_string()),
+        ("d_inner", config.d_inner.to_string()),
+        ("padded_vocab", config.vocab_size.to_string()),
+        ("attn_layer_idx", format!("{:?}", config.attn_layer_idx)),
+        ("num_heads", config.num_heads.to_string()),
+        ("layer_norm_epsilon", config.layer_norm_epsilon.to_string()),
+        ("head_dim", h3.head_dim.to_string()),
+        ("d_state", h3.d_state.to_string()),
+        ("n_ssm", h3.n_ssm.to_string()),
+        ("disc", h3.disc.to_string()),
+        ("real_type", h3.real_type.to_string()),
+        ("l_max", l_max),
+        ("head_order", h3.head_order.to_string()),
+    ]
+    .map(|(key, value)| (key.to_string(), value))
+    .into()
+}
+
 fn check_shape(name: &str, got: &[usize], expected: &[usize]) -> Result<(), Error> {
     if got == expected {
         return Ok(());
@@ -227,17 +297,22 @@ fn check_shape(name: &str, got: &[usize], expected: &[usize]) -> Result<(), Erro
     ))
 }
 
+/// How metadata says that there is none of something.
+const NONE: [&str; 6] = ["0", "none", "None", "false", "False", ""];
+
 /// Refuses variants of the official model that are not computed here.
 fn refuse_variants(file: &TensorFile, names: &StoredNames) -> Result<(), Error> {
     let strings = file.metadata();
-    let plain = ["0", "none", "None", "false", "False", ""];
     for (key, what) in [
         ("rotary_emb_dim", "rotary positions in attention"),
         ("dwconv", "a convolution in attention"),
         ("softmax_scale", "another scale of attention"),
         ("word_embed_proj_dim", "a projected embedding"),
     ] {
-        if let Some(value) = strings.get(key).filter(|value| !plain.contains(&&***value)) {
+        if let Some(value) = strings
+            .get(key)
+            .filter(|value| !NONE.contains(&value.as_str()))
+        {
             return Err(Error::unsupported(format!(
                 "metadata {key} = {value:?}: the model has {what}, which is not supported"
             )));
@@ -380,7 +455,7 @@ fn read_h3(
 }
 
 /// What stands for the H3 layers' configuration in a model of attention alone.
-fn h3_of_nothing(d_model: usize) -> h3::Config {
+pub(super) fn h3_of_nothing(d_model: usize) -> h3::Config {
     h3::Config {
         d_model,
         head_dim: 1,

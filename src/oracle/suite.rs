@@ -387,10 +387,7 @@ impl SuiteCase {
     ///
     /// Never for the cases of [`suite`]; the file's own checks are passed on.
     pub fn build(&self, seed: u64) -> Result<Case, Error> {
-        let name_hash = self.name.bytes().fold(seed, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        });
-        let rng = &mut Rng::new(name_hash);
+        let rng = &mut random_numbers(self.name, seed);
         let config = &self.config;
         let mut writer = Writer::new();
         let l_max = config.l_max.map_or("none".into(), |l| l.to_string());
@@ -407,7 +404,7 @@ impl SuiteCase {
         for name in Name::ALL {
             let shape = name.shape(config);
             let size = shape.iter().product();
-            let drawn = (0..size).map(|_| self.parameter(name, rng));
+            let drawn = (0..size).map(|_| random_parameter(config, self.dt, name, rng));
             let mut values: Vec<f64> = drawn.collect();
             if let Some(fixed) = self.alone.and_then(|alone| alone.fixes(name)) {
                 values = fixed(config);
@@ -439,33 +436,33 @@ impl SuiteCase {
         }
         Case::from_file(SafeTensors::from_bytes(writer.to_bytes()?)?)
     }
+}
 
-    /// A random value of one parameter, in a range where every part of the layer matters.
-    fn parameter(&self, name: Name, rng: &mut Rng) -> f64 {
-        let unit = rng.unit();
-        // Uniform between two numbers.
-        let between = |low: f64, high: f64| low + (high - low) * (0.5 + 0.5 * unit);
-        held(match name {
-            Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
-                // Of the variance that keeps a projection's output as large as its input.
-                unit * (3.0 / self.config.d_model as f64).sqrt()
-            }
-            Name::QBias | Name::KBias | Name::VBias | Name::OutputBias => 0.6 * unit,
-            Name::ShiftB | Name::ShiftC | Name::ShiftD | Name::D => unit,
-            Name::B | Name::C => 1.5 * unit,
-            Name::LogDt => {
-                // Uniform between the logarithms of the ends, by the crate's own logarithm: the
-                // same on every machine.
-                let ln = |x: f64| crate::algebra::Ball::from_f64(x - 1.0).ln_1p().to_f64();
-                between(ln(self.dt.0), ln(self.dt.1))
-            }
-            Name::InvAReal => match self.config.real_type {
-                RealType::Exp => between(-2.0, 0.5),
-                _ => between(0.1, 1.2),
-            },
-            Name::AImag => between(0.5, 6.0) * if rng.next_u64() >> 63 == 0 { 1.0 } else { -1.0 },
-        })
-    }
+/// A random value of one parameter, in a range where every part of the layer matters.
+pub(super) fn random_parameter(config: &Config, dt: (f64, f64), name: Name, rng: &mut Rng) -> f64 {
+    let unit = rng.unit();
+    // Uniform between two numbers.
+    let between = |low: f64, high: f64| low + (high - low) * (0.5 + 0.5 * unit);
+    held(match name {
+        Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
+            // Of the variance that keeps a projection's output as large as its input.
+            unit * (3.0 / config.d_model as f64).sqrt()
+        }
+        Name::QBias | Name::KBias | Name::VBias | Name::OutputBias => 0.6 * unit,
+        Name::ShiftB | Name::ShiftC | Name::ShiftD | Name::D => unit,
+        Name::B | Name::C => 1.5 * unit,
+        Name::LogDt => {
+            // Uniform between the logarithms of the ends, by the crate's own logarithm: the
+            // same on every machine.
+            let ln = |x: f64| crate::algebra::Ball::from_f64(x - 1.0).ln_1p().to_f64();
+            between(ln(dt.0), ln(dt.1))
+        }
+        Name::InvAReal => match config.real_type {
+            RealType::Exp => between(-2.0, 0.5),
+            _ => between(0.1, 1.2),
+        },
+        Name::AImag => between(0.5, 6.0) * if rng.next_u64() >> 63 == 0 { 1.0 } else { -1.0 },
+    })
 }
 
 impl Alone {
@@ -490,7 +487,14 @@ impl Alone {
     }
 }
 
+/// The random numbers of a case: of its own, so that no other case changes them.
+pub(super) fn random_numbers(name: &str, seed: u64) -> Rng {
+    Rng::new(name.bytes().fold(seed, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    }))
+}
+
 /// The nearest number that F16 and BF16 both hold.
-fn held(x: f64) -> f64 {
+pub(super) fn held(x: f64) -> f64 {
     FloatFormat::BF16.round(FloatFormat::F16.round(x))
 }

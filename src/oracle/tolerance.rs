@@ -192,9 +192,14 @@ pub fn gradient_scales(case: &Case) -> Result<Vec<(String, Tensor<ErrorBound>)>,
 }
 
 /// The response of a model as the worst of all right ways to compute it.
-struct Analysis {
+pub(super) struct Analysis {
     /// The projections' unit roundoff over the models'.
     ratio: f64,
+}
+
+impl Analysis {
+    /// Of a port that works in one format throughout.
+    pub(super) const UNIFORM: Self = Self { ratio: 1.0 };
 }
 
 impl Respond<ErrorScale> for Analysis {

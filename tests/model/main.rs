@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod fast;
+mod golden;
 mod names;
 mod official;
 mod sampling;

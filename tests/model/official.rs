@@ -4,12 +4,14 @@
 //! float64 on random parameters; see `tests/data/README.md`.
 
 use crate::common::{assert_close, close, largest};
-use crate::support::{case, official};
+use crate::support::{case, data, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{Model, ModelConfig, ModelParameters, ModelStream, Sampling};
 use hungry_hippos::oracle::{ModelCase, ModelRun};
+use hungry_hippos::safetensors::{SafeTensors, Writer};
+use std::path::Path;
 
 /// What the logits may be off by: two float64 computations differ by some 1e-14 here.
 const BOUND: f64 = 1e-11;
@@ -190,4 +192,50 @@ fn the_bound_refuses_other_models() {
     let other = reconfigured(&case, |config| config.layer_norm_epsilon *= 1.000_1);
     let other = other.forward(&Form::Fft, &ids).expect("runs");
     assert!(close("other epsilon", other.logits.data(), logits.data(), BOUND).is_err());
+}
+
+/// What the official `attn_cfg = {"bias": False}` leaves out is zero, where the metadata says so; where it
+/// does not, a missing bias is missing.
+#[test]
+fn queries_keys_and_values_may_have_no_bias() {
+    let bytes = std::fs::read(data("lm-tiny")).expect("there");
+    let file = SafeTensors::from_bytes(bytes).expect("valid");
+    let rewritten = |name: &str, keep: bool, metadata: Option<&str>| {
+        let mut writer = Writer::new();
+        for (key, value) in file.metadata() {
+            writer.metadata(key, value).expect("once");
+        }
+        if let Some(value) = metadata {
+            writer.metadata("qkv_bias", value).expect("once");
+        }
+        for view in file.tensors() {
+            let is_bias = view.name.ends_with("Wqkv.bias");
+            let zeros = vec![0; view.bytes.len()];
+            let bytes = if is_bias { &zeros } else { view.bytes };
+            if keep || !is_bias {
+                let added = writer.add_bytes(view.name, view.dtype, view.shape, bytes);
+                added.expect("fits");
+            }
+        }
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        writer.write(&path).expect("written");
+        ModelCase::open(&path)
+    };
+    let zeros = rewritten("zero-bias", true, None).expect("a case");
+    let without = rewritten("no-bias", false, Some("False")).expect("a case");
+    assert_eq!(
+        zeros.parameters().expect("read"),
+        without.parameters().expect("read")
+    );
+    let said = rewritten("lost-bias", false, None)
+        .expect_err("missing")
+        .to_string();
+    assert!(
+        said.contains("qkv_bias") && said.contains("Wqkv.bias"),
+        "{said}"
+    );
+    let said = rewritten("both", true, Some("false"))
+        .expect_err("a contradiction")
+        .to_string();
+    assert!(said.contains("Wqkv.bias"), "{said}");
 }

@@ -2,8 +2,10 @@
 
 use crate::args::{self, Failure, Spec};
 use crate::table::aligned;
-use hungry_hippos::oracle::{Candidate, Format, Golden, Report, check};
-use hungry_hippos::safetensors::SafeTensors;
+use hungry_hippos::oracle::{
+    Candidate, Format, Golden, ModelCase, ModelGolden, Report, check, check_model,
+};
+use hungry_hippos::safetensors::{SafeTensors, TensorFile};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,8 +16,9 @@ const SPEC: Spec = Spec {
 usage: hippos check GOLDEN CANDIDATE [--dtype F] [--json]
 
 Compares the stages that CANDIDATE (a safetensors file with any of q, k, v, shift_kernel, shift_k, kv,
-ssm_kernel, ssm_out, gated, output, final_state_k, final_state, grad.*) holds with golden ones. GOLDEN
-is a golden file, or a plain case file, which is certified first.
+ssm_kernel, ssm_out, gated, output, final_state_k, final_state, grad.*; of a language model block{i}.residual,
+block{i}.hidden, logits) holds with golden ones. GOLDEN is a golden file, or a plain case file, which
+is certified first.
 
   --dtype F    what the port works in: f64, f32, tf32, f16, bf16, or mixed-f16 and mixed-bf16
                (projections in 16 bits, the rest in f32). Default: the type the stages are stored in
@@ -48,15 +51,21 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let path = Path::new(args.positional(1));
     let file = SafeTensors::open(path)?;
-    let golden = Golden::open(Path::new(args.positional(0)))?;
-    let in_candidate =
-        |e: hungry_hippos::Error| Failure(e.in_file(path.display().to_string()).to_string());
-    let candidate = Candidate::read(&file, &golden).map_err(in_candidate)?;
-    let format = match format {
-        Some(format) => format,
-        None => candidate.format().map_err(in_candidate)?,
+    let truth = Path::new(args.positional(0));
+    let in_candidate = |e: hungry_hippos::Error| e.in_file(path.display().to_string());
+    let format_of = |candidate: &Candidate| match format {
+        Some(format) => Ok(format),
+        None => candidate.format().map_err(in_candidate),
     };
-    let report = check(&golden, &candidate, format)?;
+    let report = if ModelCase::is_in(&TensorFile::open(truth)?) {
+        let golden = ModelGolden::open(truth)?;
+        let candidate = Candidate::read_model(&file, &golden).map_err(in_candidate)?;
+        check_model(&golden, &candidate, format_of(&candidate)?)?
+    } else {
+        let golden = Golden::open(truth)?;
+        let candidate = Candidate::read(&file, &golden).map_err(in_candidate)?;
+        check(&golden, &candidate, format_of(&candidate)?)?
+    };
     args::print(&if args.has("--json") {
         json(&report)
     } else {

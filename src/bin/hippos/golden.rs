@@ -2,7 +2,8 @@
 
 use crate::args::{self, Failure, Spec};
 use crate::progress::Progress;
-use hungry_hippos::oracle::{Case, Golden, SUITE_SEED, suite};
+use hungry_hippos::oracle::{Case, Golden, ModelCase, ModelGolden, SUITE_SEED, model_suite, suite};
+use hungry_hippos::safetensors::{TensorFile, Writer};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +19,8 @@ tolerance where |port - golden| <= u * scale.
 
   --out DIR      the golden suite, one file a case, into a folder
   --seed S       the suite of another seed (default: that of version 1)
-  --from CASE    a golden file for your own layer and input instead; --out is then the file
+  --from CASE    a golden file for your own layer and input, or language model and input_ids, instead;
+                 --out is then the file
 ",
     positional: &[],
     values: &["--out", "--from", "--seed"],
@@ -41,31 +43,46 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         let from = Path::new(from);
         let in_case =
             |e: hungry_hippos::Error| Failure(e.in_file(from.display().to_string()).to_string());
-        let golden = Golden::certify(Case::open(from)?).map_err(in_case)?;
-        golden.writer()?.write(out)?;
+        let (writer, stages) = if ModelCase::is_in(&TensorFile::open(from)?) {
+            let case = ModelCase::open(from)?;
+            let golden = ModelGolden::certify_case(&case).map_err(in_case)?;
+            (golden.writer()?, golden.stages().len())
+        } else {
+            let golden = Golden::certify(Case::open(from)?).map_err(in_case)?;
+            (golden.writer()?, golden.stages().len())
+        };
+        writer.write(out)?;
         args::print(&format!(
-            "{} stages certified into {}\n",
-            golden.stages().len(),
+            "{stages} stages certified into {}\n",
             out.display()
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
     std::fs::create_dir_all(out).map_err(|e| Failure(format!("{}: {e}", out.display())))?;
-    let cases = suite();
-    let mut progress = Progress::new("cases", cases.len());
+    let seed = seed.unwrap_or(SUITE_SEED);
+    let (layers, models) = (suite(), model_suite());
+    let cases = layers.len() + models.len();
+    let mut progress = Progress::new("cases", cases);
     let mut bytes = 0;
-    for case in &cases {
-        let golden = Golden::certify(case.build(seed.unwrap_or(SUITE_SEED))?)
-            .map_err(|e| Failure(format!("case {}: {e}", case.name)))?;
-        let writer = golden.writer()?;
-        writer.write(&out.join(format!("{}.safetensors", case.name)))?;
+    let mut write = |name: &str, writer: Result<Writer, hungry_hippos::Error>| {
+        let writer = writer.map_err(|e| Failure(format!("case {name}: {e}")))?;
+        writer.write(&out.join(format!("{name}.safetensors")))?;
         bytes += writer.to_bytes()?.len();
         progress.step();
+        Ok::<(), Failure>(())
+    };
+    for case in &layers {
+        let golden = case.build(seed).and_then(Golden::certify);
+        write(case.name, golden.and_then(|golden| golden.writer()))?;
+    }
+    for case in &models {
+        let golden = case.certify(seed);
+        write(case.name, golden.and_then(|golden| golden.writer()))?;
     }
     drop(progress);
     args::print(&format!(
         "{} cases, {:.2} MB, into {}\n",
-        cases.len(),
+        cases,
         bytes as f64 / 1e6,
         out.display()
     ))?;

@@ -1,6 +1,6 @@
 //! A port's file: the stages it holds, brought into the golden file's shapes.
 
-use super::super::golden::Golden;
+use super::super::golden::{Golden, GoldenStage};
 use super::super::tolerance::Format;
 use crate::error::Error;
 use crate::h3::Name;
@@ -43,9 +43,17 @@ impl Candidate {
     /// everywhere, or the candidate was made from other parameters or another input.
     pub fn read(file: &SafeTensors, golden: &Golden) -> Result<Self, Error> {
         same_case(file, golden)?;
+        Self::of_stages(file, golden.stages())
+    }
+
+    /// The stages of a file that golden ones are there for.
+    pub(in super::super) fn of_stages(
+        file: &SafeTensors,
+        golden: &[GoldenStage],
+    ) -> Result<Self, Error> {
         let mut stages = Vec::new();
         let mut dtypes = Vec::new();
-        for stage in golden.stages() {
+        for stage in golden {
             let Some(view) = file.get(&stage.name) else {
                 continue;
             };
@@ -64,7 +72,7 @@ impl Candidate {
             });
         }
         if stages.is_empty() {
-            let names: Vec<&str> = golden.stages().iter().map(|s| s.name.as_str()).collect();
+            let names: Vec<&str> = golden.iter().map(|s| s.name.as_str()).collect();
             return Err(Error::missing(format!(
                 "every stage of the golden file (any of {})",
                 names.join(", ")
@@ -135,21 +143,32 @@ fn same_case(file: &SafeTensors, golden: &Golden) -> Result<(), Error> {
         let (Some(theirs), Some(ours)) = (file.get(name), golden.case().file().get(name)) else {
             continue;
         };
-        let (u, smallest) = storage(theirs.dtype);
-        let (theirs_values, ours_values) = (finite(&theirs)?, ours.to_f64()?);
-        let same = theirs.shape == ours.shape
-            && theirs_values.iter().zip(&ours_values).all(|(a, b)| {
-                // One rounding to the candidate's type.
-                (a - b).abs() <= u * b.abs() + smallest
-            });
-        if !same {
-            return Err(Error::value(
-                format!("tensor {name:?}"),
-                "is not the golden file's: the candidate was made from another case",
-            ));
-        }
+        same_values(&theirs, ours.shape, &ours.to_f64()?)?;
     }
     Ok(())
+}
+
+/// Refuses a tensor of a candidate that is not the golden file's, rounded once to the type it is
+/// stored in.
+pub(in super::super) fn same_values(
+    theirs: &TensorView<'_>,
+    shape: &[usize],
+    values: &[f64],
+) -> Result<(), Error> {
+    let (u, smallest) = storage(theirs.dtype);
+    let mut pairs = finite(theirs)?.into_iter().zip(values);
+    if theirs.shape == shape && pairs.all(|(a, b)| (a - b).abs() <= u * b.abs() + smallest) {
+        return Ok(());
+    }
+    Err(another_case(theirs.name))
+}
+
+/// The error of a candidate that holds another case's tensor.
+pub(in super::super) fn another_case(name: &str) -> Error {
+    Error::value(
+        format!("tensor {name:?}"),
+        "is not the golden file's: the candidate was made from another case",
+    )
 }
 
 /// The values in the golden shape, and what had to be done.

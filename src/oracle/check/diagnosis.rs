@@ -2,6 +2,7 @@
 //! reproduce it, and what the error looks like.
 
 use super::super::golden::Golden;
+use super::super::model_mutants::ModelMutant;
 use super::super::mutants::{GradientMutant, Mutant, default_chunk_len, mutated_gradients};
 use super::search::Search;
 use super::{Compared, pattern};
@@ -30,6 +31,8 @@ pub struct Suspect {
     pub mutants: Vec<Mutant>,
     /// The mutant of the backward pass, if the forward pass is right.
     pub gradient: Option<GradientMutant>,
+    /// The mutant of a language model, if that is what was checked.
+    pub model: Option<ModelMutant>,
     /// The largest distance of the candidate from the mutated layer, as a fraction of the
     /// tolerance.
     pub worst: f64,
@@ -65,7 +68,13 @@ impl Suspect {
             formula: m.formula(),
             advice: m.advice(),
         });
-        forward.chain(backward).collect()
+        let model = self.model.iter().map(|m| KnownMistake {
+            id: m.id(),
+            name: m.name(),
+            formula: m.formula().to_string(),
+            advice: m.advice(),
+        });
+        forward.chain(backward).chain(model).collect()
     }
 }
 
@@ -112,6 +121,7 @@ fn backward(golden: &Golden, compared: &[Compared<'_>]) -> Result<Vec<Suspect>, 
             suspects.push(Suspect {
                 mutants: Vec::new(),
                 gradient: Some(mutant),
+                model: None,
                 worst,
             });
         }

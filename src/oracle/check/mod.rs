@@ -6,9 +6,11 @@ mod pattern;
 mod search;
 
 pub use candidate::{Candidate, CandidateStage};
+pub(super) use candidate::{another_case, same_values};
 pub use diagnosis::{Diagnosis, KnownMistake, Suspect};
+pub(super) use pattern::describe;
 
-use super::golden::Golden;
+use super::golden::{Golden, GoldenStage, Scales};
 use super::tolerance::Format;
 use crate::algebra::ErrorBound;
 use crate::error::Error;
@@ -71,8 +73,8 @@ impl Report {
 }
 
 /// A stage of golden file and candidate, with everything a comparison needs.
-struct Compared<'a> {
-    name: &'a str,
+pub(super) struct Compared<'a> {
+    pub(super) name: &'a str,
     golden: &'a Tensor<f64>,
     candidate: &'a Tensor<f64>,
     /// The worst-case tolerance of every element.
@@ -117,7 +119,7 @@ impl Compared<'_> {
     /// `mutated` values have no tolerance of their own: theirs is the golden one, grown with the
     /// stage where the mistake makes it larger, and relative to their own size no less than the
     /// stage's tolerance is to its largest value.
-    fn worst_against(&self, truth: &[f64], mutated: bool) -> (f64, usize) {
+    pub(super) fn worst_against(&self, truth: &[f64], mutated: bool) -> (f64, usize) {
         let leeway = match mutated {
             true => self.leeway(largest(truth)),
             false => Leeway::NONE,
@@ -134,7 +136,7 @@ impl Compared<'_> {
     }
 
     /// Whether values are outside the tolerance of the golden ones.
-    fn differs(&self, values: &[f64]) -> bool {
+    pub(super) fn differs(&self, values: &[f64]) -> bool {
         let pairs = values.iter().zip(self.golden.data()).zip(&self.bounds);
         let mut pairs = pairs.map(|((x, golden), bound)| (x - golden).abs() > *bound);
         pairs.any(|differs| differs)
@@ -239,12 +241,32 @@ fn largest(x: &[f64]) -> f64 {
 ///
 /// If the candidate cannot be judged: see [`Candidate::read`].
 pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<Report, Error> {
-    let uniform = format.is_uniform();
     let scales = golden.scales(format)?;
     let underflow = underflow(golden, format);
+    let (compared, stages) = compare(golden.stages(), candidate, format, &scales, underflow);
+    let diagnosis = match stages.iter().position(|stage| !stage.pass) {
+        Some(first) => Some(diagnosis::diagnose(golden, &compared, first)?),
+        None => None,
+    };
+    Ok(Report {
+        format,
+        stages,
+        diagnosis,
+    })
+}
+
+/// Every stage of the candidate against the golden one.
+pub(super) fn compare<'a>(
+    golden: &'a [GoldenStage],
+    candidate: &'a Candidate,
+    format: Format,
+    scales: &Scales,
+    underflow: f64,
+) -> (Vec<Compared<'a>>, Vec<StageReport>) {
+    let uniform = format.is_uniform();
     let mut compared = Vec::new();
     let mut stages = Vec::new();
-    for stage in golden.stages() {
+    for stage in golden {
         let Some(found) = candidate.stage(&stage.name) else {
             continue;
         };
@@ -304,15 +326,7 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
         });
         compared.push(this);
     }
-    let diagnosis = match stages.iter().position(|stage| !stage.pass) {
-        Some(first) => Some(diagnosis::diagnose(golden, &compared, first)?),
-        None => None,
-    };
-    Ok(Report {
-        format,
-        stages,
-        diagnosis,
-    })
+    (compared, stages)
 }
 
 /// What underflow may add to an element: each of the operations behind it may lose a number as

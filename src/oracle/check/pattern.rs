@@ -49,6 +49,8 @@ impl Series {
             "kernel.kernel.inv_A_real" | "kernel.kernel.A_imag" => Self::along(shape, last, "mode"),
             "kernel.kernel.log_dt" | "D" => Self::along(shape, last, "head"),
             "ssm_k_D" => Self::along(shape, last, "channel"),
+            // Of a language model.
+            name if name == "logits" || name.starts_with("block") => Self::along(shape, 1, TIME),
             name if name.ends_with(".weight") => Self::along(shape, last, "column"),
             name if name.ends_with(".bias") => Self::along(shape, last, "channel"),
             _ => return None,
@@ -88,7 +90,7 @@ pub(super) fn first_wrong_token(compared: &Compared<'_>) -> Option<usize> {
 }
 
 /// One sentence about the error of a stage that is outside its tolerance.
-pub(super) fn describe(compared: &Compared<'_>) -> String {
+pub(in super::super) fn describe(compared: &Compared<'_>) -> String {
     let found = factor(compared)
         .or_else(|| shifted(compared))
         .or_else(|| reversed(compared))

@@ -146,6 +146,7 @@ impl<'a> Search<'a> {
                         suspects.push(Suspect {
                             mutants,
                             gradient: None,
+                            model: None,
                             worst,
                         });
                     }
@@ -272,6 +273,7 @@ impl Singles {
             self.suspects.push(Suspect {
                 mutants,
                 gradient: None,
+                model: None,
                 worst,
             });
         }

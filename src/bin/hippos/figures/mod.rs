@@ -14,6 +14,7 @@ mod roundoff;
 mod spectra;
 mod svg;
 mod toeplitz;
+mod token_cost;
 mod window;
 mod wrapping;
 
@@ -41,7 +42,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 14] = [
+const FIGURES: [(&str, Draw); 15] = [
     ("wrapping", || Ok(wrapping::draw())),
     ("shift-window", window::draw),
     ("toeplitz", toeplitz::draw),
@@ -56,6 +57,7 @@ const FIGURES: [(&str, Draw); 14] = [
     ("spectra", spectra::draw),
     ("hyena", hyena::draw),
     ("cost", cost::draw),
+    ("token-cost", token_cost::draw),
 ];
 
 pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {

@@ -4,6 +4,7 @@ use super::shared::MOST_TOKENS;
 use crate::args::{self, Failure, Spec};
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::model::{ModelConfig, ModelName, ModelPreset, initial_values};
+use hungry_hippos::oracle::model_metadata;
 use hungry_hippos::safetensors::write_streamed;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -93,26 +94,7 @@ pub(super) fn blocks(text: &str, n_layer: usize) -> Result<Vec<usize>, Failure> 
 
 fn metadata(config: &ModelConfig, preset: ModelPreset) -> BTreeMap<String, String> {
     debug_assert!(config.vocab_size <= MOST_TOKENS);
-    let h3 = &config.h3;
-    let l_max = h3.l_max.map_or("none".into(), |l_max| l_max.to_string());
-    [
-        ("format", "hippos-lm-case/1".to_string()),
-        ("preset", format!("{preset:?}")),
-        ("n_layer", config.n_layer.to_string()),
-        ("d_model", config.d_model().to_string()),
-        ("d_inner", config.d_inner.to_string()),
-        ("padded_vocab", config.vocab_size.to_string()),
-        ("attn_layer_idx", format!("{:?}", config.attn_layer_idx)),
-        ("num_heads", config.num_heads.to_string()),
-        ("layer_norm_epsilon", config.layer_norm_epsilon.to_string()),
-        ("head_dim", h3.head_dim.to_string()),
-        ("d_state", h3.d_state.to_string()),
-        ("n_ssm", h3.n_ssm.to_string()),
-        ("disc", h3.disc.to_string()),
-        ("real_type", h3.real_type.to_string()),
-        ("l_max", l_max),
-        ("head_order", h3.head_order.to_string()),
-    ]
-    .map(|(key, value)| (key.to_string(), value))
-    .into()
+    let mut metadata = model_metadata(config);
+    metadata.insert("preset".into(), format!("{preset:?}"));
+    metadata
 }
