@@ -3,6 +3,7 @@
 mod case;
 mod certified;
 mod check;
+mod dense_golden;
 mod golden;
 mod gradients;
 mod model_case;
@@ -24,6 +25,7 @@ pub use certified::{Certified, CertifiedStage, certified};
 pub use check::{
     Candidate, CandidateStage, Diagnosis, KnownMistake, Report, StageReport, Suspect, check,
 };
+pub use dense_golden::{DenseGolden, DenseSuiteCase, check_dense, dense_suite};
 pub use golden::{GOLDEN, Golden, GoldenStage};
 pub use model_case::{ModelCase, model_metadata};
 pub use model_check::check_model;

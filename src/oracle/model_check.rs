@@ -1,11 +1,12 @@
 //! The check of a port of a language model against golden outputs.
 
 use super::check::{
-    Candidate, Compared, Diagnosis, Report, Suspect, another_case, compare, describe, same_values,
+    Candidate, Compared, Diagnosis, Report, Suspect, another_case, compare, describe, reproduces,
+    same_values,
 };
 use super::model_golden::ModelGolden;
 use super::model_layers::WrongLayers;
-use super::model_mutants::{ModelMutant, NamedStages};
+use super::model_mutants::ModelMutant;
 use super::mutants::Mutant;
 use super::parallel;
 use super::tolerance::Format;
@@ -109,20 +110,6 @@ fn suspects(golden: &ModelGolden, compared: &[Compared<'_>]) -> Result<Vec<Suspe
     }
     suspects.sort_by(|a, b| a.worst.total_cmp(&b.worst));
     Ok(suspects)
-}
-
-/// The candidate's largest distance from these stages as a fraction of the tolerance, if it is within
-/// it, and they are not the golden ones.
-fn reproduces(compared: &[Compared<'_>], stages: &NamedStages) -> Option<f64> {
-    let (mut worst, mut differs) = (0.0, false);
-    for compared in compared {
-        let Some((_, found)) = stages.iter().find(|(name, _)| name == compared.name) else {
-            continue;
-        };
-        worst = f64::max(worst, compared.worst_against(found.data(), true).0);
-        differs |= compared.differs(found.data());
-    }
-    (differs && worst <= 1.0).then_some(worst)
 }
 
 /// What underflow may add to an element: each operation behind it may lose what

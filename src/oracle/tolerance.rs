@@ -106,6 +106,14 @@ impl Format {
         }
     }
 
+    /// The format of the models alone.
+    pub(super) fn of_models(self) -> Self {
+        Self {
+            projections: self.models,
+            ..self
+        }
+    }
+
     /// Whether projections and models are in one format.
     pub(super) fn is_uniform(&self) -> bool {
         self.projections <= self.models
@@ -291,7 +299,7 @@ fn norm(x: &[ErrorScale]) -> f64 {
 }
 
 /// `f * u + D u` and what the state adds: the direct sum in any order, or the FFT.
-fn convolution<S: StateSpace<Scalar = ErrorScale>>(
+pub(super) fn convolution<S: StateSpace<Scalar = ErrorScale>>(
     ssm: &S,
     f: &[ErrorScale],
     u: &[ErrorScale],

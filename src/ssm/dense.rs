@@ -7,10 +7,10 @@ use crate::error::{Error, check_len};
 /// A state space model with a dense `A`: the definition, with nothing assumed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense<T> {
-    pub(super) a: Matrix<T>,
-    pub(super) b: Vec<T>,
-    pub(super) c: Vec<T>,
-    pub(super) d: T,
+    pub(crate) a: Matrix<T>,
+    pub(crate) b: Vec<T>,
+    pub(crate) c: Vec<T>,
+    pub(crate) d: T,
 }
 
 impl<T: Scalar> Dense<T> {

@@ -2,6 +2,7 @@
 //! named; what cannot be judged is said.
 
 mod correct;
+mod dense;
 mod gradients;
 mod judged;
 mod mutants;

@@ -1,6 +1,6 @@
 //! The committed suite is what its seed makes, bit for bit, and says so.
 
-use hungry_hippos::oracle::{Golden, SUITE_SEED, model_suite, suite};
+use hungry_hippos::oracle::{Golden, SUITE_SEED, dense_suite, model_suite, suite};
 
 #[test]
 fn the_committed_suite_is_up_to_date() {
@@ -27,11 +27,17 @@ fn the_committed_suite_is_up_to_date() {
         let writer = golden.writer().expect("a file");
         compare(case.name, writer.to_bytes().expect("small"));
     }
+    let dense = dense_suite();
+    for case in &dense {
+        let golden = case.certify(SUITE_SEED).expect("certified");
+        let writer = golden.writer().expect("a file");
+        compare(case.name, writer.to_bytes().expect("small"));
+    }
     assert!(total < 3_000_000, "{total} bytes");
     let files = std::fs::read_dir(folder).expect("committed").count();
     assert_eq!(
         files,
-        cases.len() + models.len() + 1,
+        cases.len() + models.len() + dense.len() + 1,
         "the cases and a README, nothing else"
     );
 }

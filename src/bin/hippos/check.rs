@@ -3,7 +3,8 @@
 use crate::args::{self, Failure, Spec};
 use crate::table::aligned;
 use hungry_hippos::oracle::{
-    Candidate, Format, Golden, ModelCase, ModelGolden, Report, check, check_model,
+    Candidate, DenseGolden, Format, Golden, ModelCase, ModelGolden, Report, check, check_dense,
+    check_model,
 };
 use hungry_hippos::safetensors::{SafeTensors, TensorFile};
 use std::ffi::OsString;
@@ -57,7 +58,12 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         Some(format) => Ok(format),
         None => candidate.format().map_err(in_candidate),
     };
-    let report = if ModelCase::is_in(&TensorFile::open(truth)?) {
+    let header = TensorFile::open(truth)?;
+    let report = if DenseGolden::is_in(&header) {
+        let golden = DenseGolden::open(truth)?;
+        let candidate = Candidate::read_dense(&file, &golden).map_err(in_candidate)?;
+        check_dense(&golden, &candidate, format_of(&candidate)?)?
+    } else if ModelCase::is_in(&header) {
         let golden = ModelGolden::open(truth)?;
         let candidate = Candidate::read_model(&file, &golden).map_err(in_candidate)?;
         check_model(&golden, &candidate, format_of(&candidate)?)?

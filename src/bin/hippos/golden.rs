@@ -2,7 +2,9 @@
 
 use crate::args::{self, Failure, Spec};
 use crate::progress::Progress;
-use hungry_hippos::oracle::{Case, Golden, ModelCase, ModelGolden, SUITE_SEED, model_suite, suite};
+use hungry_hippos::oracle::{
+    Case, DenseGolden, Golden, ModelCase, ModelGolden, SUITE_SEED, dense_suite, model_suite, suite,
+};
 use hungry_hippos::safetensors::{TensorFile, Writer};
 use std::ffi::OsString;
 use std::path::Path;
@@ -43,7 +45,11 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         let from = Path::new(from);
         let in_case =
             |e: hungry_hippos::Error| Failure(e.in_file(from.display().to_string()).to_string());
-        let (writer, stages) = if ModelCase::is_in(&TensorFile::open(from)?) {
+        let header = TensorFile::open(from)?;
+        let (writer, stages) = if DenseGolden::is_in(&header) {
+            let golden = DenseGolden::open(from)?.certified_anew().map_err(in_case)?;
+            (golden.writer()?, golden.stages().len())
+        } else if ModelCase::is_in(&header) {
             let case = ModelCase::open(from)?;
             let golden = ModelGolden::certify_case(&case).map_err(in_case)?;
             (golden.writer()?, golden.stages().len())
@@ -60,8 +66,8 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     }
     std::fs::create_dir_all(out).map_err(|e| Failure(format!("{}: {e}", out.display())))?;
     let seed = seed.unwrap_or(SUITE_SEED);
-    let (layers, models) = (suite(), model_suite());
-    let cases = layers.len() + models.len();
+    let (layers, models, dense) = (suite(), model_suite(), dense_suite());
+    let cases = layers.len() + models.len() + dense.len();
     let mut progress = Progress::new("cases", cases);
     let mut bytes = 0;
     let mut write = |name: &str, writer: Result<Writer, hungry_hippos::Error>| {
@@ -76,6 +82,10 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         write(case.name, golden.and_then(|golden| golden.writer()))?;
     }
     for case in &models {
+        let golden = case.certify(seed);
+        write(case.name, golden.and_then(|golden| golden.writer()))?;
+    }
+    for case in &dense {
         let golden = case.certify(seed);
         write(case.name, golden.and_then(|golden| golden.writer()))?;
     }

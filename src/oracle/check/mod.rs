@@ -255,6 +255,23 @@ pub fn check(golden: &Golden, candidate: &Candidate, format: Format) -> Result<R
     })
 }
 
+/// The candidate's largest distance from these stages as a fraction of the tolerance, if it is within
+/// it, and they are not the golden ones.
+pub(super) fn reproduces(
+    compared: &[Compared<'_>],
+    stages: &[(String, Tensor<f64>)],
+) -> Option<f64> {
+    let (mut worst, mut differs) = (0.0, false);
+    for compared in compared {
+        let Some((_, found)) = stages.iter().find(|(name, _)| name == compared.name) else {
+            continue;
+        };
+        worst = f64::max(worst, compared.worst_against(found.data(), true).0);
+        differs |= compared.differs(found.data());
+    }
+    (differs && worst <= 1.0).then_some(worst)
+}
+
 /// Every stage of the candidate against the golden one.
 pub(super) fn compare<'a>(
     golden: &'a [GoldenStage],

@@ -34,9 +34,8 @@ impl Series {
         let name = name.strip_prefix("grad.").unwrap_or(name);
         Some(match name {
             "gated" | "output" | "input" => Self::along(shape, 1, TIME),
-            "q" | "k" | "v" | "shift_k" | "kv" | "ssm_out" | "shift_kernel" | "ssm_kernel" => {
-                Self::along(shape, last, TIME)
-            }
+            "q" | "k" | "v" | "shift_k" | "kv" | "ssm_out" | "shift_kernel" | "ssm_kernel"
+            | "kernel" => Self::along(shape, last, TIME),
             "chunk_states_k" | "chunk_states" => Self::along(shape, 0, "chunk"),
             "final_state_k"
             | "initial_state_k"
