@@ -117,10 +117,11 @@ impl<T: Element> LongConvolution<T> {
     }
 }
 
-struct Spectrum<'a, T: Element> {
-    transform: &'a Transform<T>,
-    kernel: &'a [T::Lanes],
-    spectrum: &'a mut [Pair<T::Lanes>],
+/// The spectrum of a kernel, over the number of points.
+pub(super) struct Spectrum<'a, T: Element> {
+    pub(super) transform: &'a Transform<T>,
+    pub(super) kernel: &'a [T::Lanes],
+    pub(super) spectrum: &'a mut [Pair<T::Lanes>],
 }
 
 impl<T: Element> Kernel for Spectrum<'_, T> {

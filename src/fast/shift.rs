@@ -1,10 +1,12 @@
-//! The shift model over lanes of channels: a short filter.
+//! The shift model over lanes of channels: a filter, direct while it is short.
 
 use super::blocks::signal_tile;
+use super::convolution::Spectrum;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
 use super::threads::{Workspace, share};
+use super::transform::{Pair, Transform, pointwise};
 use crate::error::{Error, check_len};
 
 /// The parameters of a bank of shift models, in double precision whatever it will run in.
@@ -22,6 +24,10 @@ pub struct ShiftParameters {
     pub d: Vec<f64>,
 }
 
+/// From this window on a transform takes fewer operations than the taps themselves (measured, chapter
+/// 10).
+const LONG: usize = 128;
+
 /// A bank of shift models, one a lane, prepared for a level.
 #[derive(Clone, Debug)]
 pub struct ShiftSsm<T: Element> {
@@ -29,6 +35,8 @@ pub struct ShiftSsm<T: Element> {
     models: usize,
     taps: usize,
     groups: Vec<Taps<T>>,
+    /// For long windows.
+    transform: Option<Transform<T>>,
 }
 
 /// The coefficients of one group of lanes: `[j]` each, lane `l` for model `l`.
@@ -42,6 +50,8 @@ pub(super) struct Taps<T: Element> {
     /// before the first of them, `f_{i + m - 1 - k}` or zero: [k][i].
     tile: Vec<T::Lanes>,
     feedthrough: T::Lanes,
+    /// The kernel's spectrum over the number of points, for long windows.
+    spectrum: Vec<Pair<T::Lanes>>,
 }
 
 /// The states of a batch of banks, as lanes.
@@ -67,6 +77,8 @@ impl<T: Element> ShiftSsm<T> {
         check_len("C", parameters.c.len(), size)?;
         let width = T::Lanes::WIDTH;
         let (rows, _) = signal_tile(level.accumulators());
+        // Of every transform a window's length is lost to the overlap with the one before.
+        let transform = (m >= LONG).then(|| Transform::of_at_least(4 * m));
         let groups = (0..lane_groups::<T>(models)).map(|group| {
             let mut taps = Taps {
                 b: vec![T::Lanes::ZERO; m],
@@ -74,6 +86,7 @@ impl<T: Element> ShiftSsm<T> {
                 kernel: vec![T::Lanes::ZERO; m.max(1)],
                 tile: Vec::new(),
                 feedthrough: T::Lanes::ZERO,
+                spectrum: Vec::new(),
             };
             for h in group * width..models.min((group + 1) * width) {
                 let lane = h % width;
@@ -97,6 +110,14 @@ impl<T: Element> ShiftSsm<T> {
                     taps.tile.push(tap.copied().unwrap_or(T::Lanes::ZERO));
                 }
             }
+            if let Some(transform) = &transform {
+                taps.spectrum.resize(transform.len(), [T::Lanes::ZERO; 2]);
+                level.run(Spectrum {
+                    transform,
+                    kernel: &taps.kernel,
+                    spectrum: &mut taps.spectrum,
+                });
+            }
             taps
         });
         Ok(Self {
@@ -104,6 +125,7 @@ impl<T: Element> ShiftSsm<T> {
             models,
             taps: m,
             groups: groups.collect(),
+            transform,
         })
     }
 
@@ -206,12 +228,21 @@ impl<T: Element> ShiftSsm<T> {
             .enumerate();
         share(items, &mut workspace.threads, |scratch, (i, item)| {
             let ((u, y), x) = item;
-            self.run_group(i % self.groups.len(), u, x, y, &mut scratch.window);
+            let (window, points) = (&mut scratch.window, &mut scratch.points);
+            self.level.run(Filter {
+                taps: &self.groups[i % self.groups.len()],
+                transform: self.transform.as_ref(),
+                u,
+                x,
+                y,
+                window,
+                points,
+            });
         });
         Ok(())
     }
 
-    /// One group of lanes over one signal each.
+    /// One group of lanes over one signal each, directly: a layer's parts are too short for transforms.
     pub(crate) fn run_group(
         &self,
         group: usize,
@@ -222,10 +253,12 @@ impl<T: Element> ShiftSsm<T> {
     ) {
         self.level.run(Filter {
             taps: &self.groups[group],
+            transform: None,
             u,
             x,
             y,
             window,
+            points: &mut Vec::new(),
         });
     }
 }
@@ -247,10 +280,12 @@ pub(crate) fn split_parts<L>(
 /// One group of lanes over one signal each, as a kernel.
 struct Filter<'a, T: Element> {
     taps: &'a Taps<T>,
+    transform: Option<&'a Transform<T>>,
     u: &'a [T::Lanes],
     x: &'a mut [T::Lanes],
     y: &'a mut [T::Lanes],
     window: &'a mut Vec<T::Lanes>,
+    points: &'a mut Vec<Pair<T::Lanes>>,
 }
 
 impl<T: Element> Kernel for Filter<'_, T> {
@@ -306,28 +341,84 @@ impl<T: Element> Filter<'_, T> {
             x,
             y,
             window,
+            transform,
+            points,
         } = self;
-        convolve_from_zero::<T, S, I, B>(taps, u, y, window);
+        match transform {
+            Some(transform) if u.len() >= x.len() => {
+                convolve_by_parts::<T, S>(transform, taps, u, y, window, points);
+            }
+            _ => convolve_from_zero::<T, S, I, B>(taps, u, y, window),
+        }
         let m = x.len();
         for t in 0..y.len().min(m.saturating_sub(1)) {
             // After t + 1 moves x_n stands at n + t + 1.
             let c = &taps.c[t + 1..m];
-            let mut sum = y[t];
-            for n in 0..c.len() {
-                sum = c[n].fma::<S>(x[n], sum);
-            }
-            y[t] = sum;
+            y[t] = sum_of_products::<T, S>(c.len(), y[t], |n| (c[n], x[n]));
         }
         for n in (0..m).rev() {
-            let mut sum = match n.checked_sub(u.len()) {
+            let left = match n.checked_sub(u.len()) {
                 Some(from) => x[from],
                 None => T::Lanes::ZERO,
             };
-            for back in 0..u.len().min(n + 1) {
-                sum = taps.b[n - back].fma::<S>(u[u.len() - 1 - back], sum);
-            }
-            x[n] = sum;
+            x[n] = sum_of_products::<T, S>(u.len().min(n + 1), left, |back| {
+                (taps.b[n - back], u[u.len() - 1 - back])
+            });
         }
+    }
+}
+
+/// `first + sum_k a_k b_k`, in four sums, since one would wait for itself at every product.
+#[inline(always)]
+fn sum_of_products<T: Element, S: Isa>(
+    count: usize,
+    first: T::Lanes,
+    factors: impl Fn(usize) -> (T::Lanes, T::Lanes),
+) -> T::Lanes {
+    let mut sums = [first, T::Lanes::ZERO, T::Lanes::ZERO, T::Lanes::ZERO];
+    let whole = count / 4 * 4;
+    let mut k = 0;
+    while k < whole {
+        for s in 0..4 {
+            let (a, b) = factors(k + s);
+            sums[s] = a.fma::<S>(b, sums[s]);
+        }
+        k += 4;
+    }
+    while k < count {
+        let (a, b) = factors(k);
+        sums[0] = a.fma::<S>(b, sums[0]);
+        k += 1;
+    }
+    let [s0, s1, s2, s3] = sums;
+    s0.plus(s1).plus(s2.plus(s3))
+}
+
+/// `y = f * u`, nothing having come before, part by part: a transform of `n` inputs, `m - 1` of them those
+/// before the part, gives `n - m + 1` outputs (overlap-save).
+#[inline(always)]
+fn convolve_by_parts<T: Element, S: Isa>(
+    transform: &Transform<T>,
+    taps: &Taps<T>,
+    u: &[T::Lanes],
+    y: &mut [T::Lanes],
+    out: &mut Vec<T::Lanes>,
+    points: &mut Vec<Pair<T::Lanes>>,
+) {
+    let (n, overlap) = (transform.len(), taps.kernel.len() - 1);
+    out.resize(n, T::Lanes::ZERO);
+    points.resize(n, [T::Lanes::ZERO; 2]);
+    let mut start = 0;
+    while start < u.len() {
+        // Before the first part there is nothing.
+        let before = overlap.min(start);
+        let part = &u[start - before..u.len().min(start - before + n)];
+        transform.forward::<S>(part, T::ONE, points);
+        pointwise::<T, S>(points, &taps.spectrum);
+        transform.inverse::<S>(points, &mut out[..part.len()]);
+        let new = part.len() - before;
+        y[start..start + new].copy_from_slice(&out[before..part.len()]);
+        start += new;
     }
 }
 
