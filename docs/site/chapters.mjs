@@ -15,7 +15,7 @@ const inert = (html) =>
   html.replace(/\n/g, " ").replace(/[_*\\`[\]~|$]/g, (c) => `&#${c.charCodeAt(0)};`);
 
 function formula(tex, displayMode) {
-  const source = tex.replace(/^[ \t]*>[ \t]?/gm, "").replace(/\\\|/g, (bar) => bar);
+  const source = tex.replace(/^[ \t]*>[ \t]?/gm, "");
   return inert(katex.renderToString(source, { displayMode, throwOnError: true, strict: "ignore" }));
 }
 
