@@ -10,6 +10,7 @@ mod history;
 mod hyena;
 mod layer;
 mod recall;
+mod roots;
 mod roundoff;
 mod spectra;
 mod svg;
@@ -42,7 +43,8 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 15] = [
+const FIGURES: [(&str, Draw); 16] = [
+    ("roots", roots::draw),
     ("wrapping", || Ok(wrapping::draw())),
     ("shift-window", window::draw),
     ("toeplitz", toeplitz::draw),
