@@ -5,7 +5,7 @@ use super::certified::{Computation, certify};
 use super::check::{
     Candidate, Diagnosis, Report, Suspect, compare, describe, reproduces, same_values,
 };
-use super::golden::{GOLDEN, GoldenStage, SCALE, Scales, up_to_f32};
+use super::golden::{GOLDEN, GoldenStage, SCALE, Scales, add_stages, up_to_f32};
 use super::mutants::Mutant;
 use super::parallel;
 use super::suite::{held, random_numbers};
@@ -206,12 +206,7 @@ impl DenseGolden {
         for (name, shape, values) in self.given() {
             writer.add(name, Dtype::F64, &shape, &values)?;
         }
-        for stage in &self.stages {
-            let (values, scale) = (&stage.values, &stage.scale);
-            writer.add(&stage.name, Dtype::F64, values.shape(), values.data())?;
-            let name = format!("{SCALE}{}", stage.name);
-            writer.add(&name, Dtype::F32, scale.shape(), scale.data())?;
-        }
+        add_stages(&mut writer, &self.stages)?;
         Ok(writer)
     }
 

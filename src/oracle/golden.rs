@@ -209,14 +209,20 @@ impl Golden {
             let g = self.case.cotangent()?;
             writer.add("g", Dtype::F64, g.shape(), g.data())?;
         }
-        for stage in &self.stages {
-            let (values, scale) = (&stage.values, &stage.scale);
-            writer.add(&stage.name, Dtype::F64, values.shape(), values.data())?;
-            let name = format!("{SCALE}{}", stage.name);
-            writer.add(&name, Dtype::F32, scale.shape(), scale.data())?;
-        }
+        add_stages(&mut writer, &self.stages)?;
         Ok(writer)
     }
+}
+
+/// Writes golden stages as F64 and their error scales as F32.
+pub(super) fn add_stages(writer: &mut Writer, stages: &[GoldenStage]) -> Result<(), Error> {
+    for stage in stages {
+        let (values, scale) = (&stage.values, &stage.scale);
+        writer.add(&stage.name, Dtype::F64, values.shape(), values.data())?;
+        let name = format!("{SCALE}{}", stage.name);
+        writer.add(&name, Dtype::F32, scale.shape(), scale.data())?;
+    }
+    Ok(())
 }
 
 /// The recurrence, which keeps exact zeros exact; convolution where `l_max` cuts the kernels.

@@ -1,6 +1,6 @@
 //! Golden files of language models: what their stages are, and what a port may be off by.
 
-use super::golden::{GOLDEN, GoldenStage, SCALE, Scales, up_to_f32};
+use super::golden::{GOLDEN, GoldenStage, SCALE, Scales, add_stages, up_to_f32};
 use super::model_case::{ModelCase, model_metadata};
 use super::model_run::ModelRun;
 use super::model_tolerance::model_error_scales;
@@ -194,12 +194,7 @@ impl ModelGolden {
         }
         let ids: Vec<i64> = self.ids.data().iter().map(|&id| id as i64).collect();
         writer.add_i64("input_ids", self.ids.shape(), &ids)?;
-        for stage in &self.stages {
-            let (values, scale) = (&stage.values, &stage.scale);
-            writer.add(&stage.name, Dtype::F64, values.shape(), values.data())?;
-            let name = format!("{SCALE}{}", stage.name);
-            writer.add(&name, Dtype::F32, scale.shape(), scale.data())?;
-        }
+        add_stages(&mut writer, &self.stages)?;
         Ok(writer)
     }
 }

@@ -5,7 +5,7 @@ use super::super::golden::Golden;
 use super::super::model_mutants::ModelMutant;
 use super::super::mutants::{GradientMutant, Mutant, default_chunk_len, mutated_gradients};
 use super::search::Search;
-use super::{Compared, pattern};
+use super::{Compared, pattern, reproduces};
 use crate::error::Error;
 
 /// Why a candidate failed.
@@ -109,15 +109,7 @@ fn backward(golden: &Golden, compared: &[Compared<'_>]) -> Result<Vec<Suspect>, 
     let mut suspects = Vec::new();
     for mutant in GradientMutant::ALL {
         let stages = mutated_gradients(golden.case(), mutant)?;
-        let (mut worst, mut differs) = (0.0, false);
-        for compared in compared {
-            let Some((_, found)) = stages.iter().find(|(name, _)| name == compared.name) else {
-                continue;
-            };
-            worst = f64::max(worst, compared.worst_against(found.data(), true).0);
-            differs |= compared.differs(found.data());
-        }
-        if differs && worst <= 1.0 {
+        if let Some(worst) = reproduces(compared, &stages) {
             suspects.push(Suspect {
                 mutants: Vec::new(),
                 gradient: Some(mutant),

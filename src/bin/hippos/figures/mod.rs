@@ -45,7 +45,7 @@ which copies no files. The same program draws the same bytes on every machine.
 type Draw = fn() -> Result<String, Error>;
 const FIGURES: [(&str, Draw); 16] = [
     ("roots", roots::draw),
-    ("wrapping", || Ok(wrapping::draw())),
+    ("wrapping", wrapping::draw),
     ("shift-window", window::draw),
     ("toeplitz", toeplitz::draw),
     ("block-fft", block_fft::draw),

@@ -3,12 +3,18 @@
 
 use super::axes::Axes;
 use super::svg::{Anchor, Figure};
+use hungry_hippos::Error;
 use hungry_hippos::algebra::{ComplexScalar, Disc, RootsOfUnity};
 
 const STEPS: usize = 80;
 
-pub(super) fn draw() -> String {
-    let eighth = Disc::roots_of_unity(8).expect("discs have roots of every order")[1];
+pub(super) fn draw() -> Result<String, Error> {
+    let roots = Disc::roots_of_unity(8).unwrap_or_default();
+    let &[_, eighth, ..] = &roots[..] else {
+        return Err(Error::Unsupported {
+            why: "there are no roots of this order".into(),
+        });
+    };
     let start = Disc::new([1.0, 0.0], [0.0, 0.0], 1e-20);
     let (mut disc, mut re, mut im) = (start, start.re(), start.im());
     let (mut discs, mut rectangles) = (Vec::new(), Vec::new());
@@ -58,5 +64,5 @@ pub(super) fn draw() -> String {
     figure.text(x - 12.0, y - 4.0, Anchor::End, "s1", "rectangles");
     let (x, y) = axes.at(60.0, -20.0);
     figure.text(x, y - 10.0, Anchor::Middle, "s0", "discs");
-    figure.finish()
+    Ok(figure.finish())
 }
