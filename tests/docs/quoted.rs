@@ -5,6 +5,7 @@ use crate::{pages, root};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 
 #[path = "../../examples/recall.rs"]
 #[allow(dead_code, reason = "its main is not called")]
@@ -41,6 +42,17 @@ fn quotations(place: &str, page: &str) -> Vec<Quotation> {
         });
     }
     found
+}
+
+/// What a command prints. Each is run once, whichever test asks first, and one at a time: they
+/// share a scratch file.
+fn printed(command: &str) -> String {
+    static PRINTED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let mut known = PRINTED.lock().expect("every command runs");
+    known
+        .entry(command.to_string())
+        .or_insert_with(|| run(command))
+        .clone()
 }
 
 fn run(command: &str) -> String {
@@ -90,7 +102,6 @@ fn missing<'q>(quoted: &'q [String], printed: &str) -> Option<&'q str> {
 
 #[test]
 fn quotations_are_what_commands_print() {
-    let mut outputs = BTreeMap::new();
     let mut checked = 0;
     for (path, page) in pages() {
         for quotation in quotations(&path.display().to_string(), &page) {
@@ -99,10 +110,8 @@ fn quotations_are_what_commands_print() {
                 command,
                 lines,
             } = quotation;
-            let printed = outputs
-                .entry(command.clone())
-                .or_insert_with(|| run(&command));
-            if let Some(line) = missing(&lines, printed) {
+            let printed = printed(&command);
+            if let Some(line) = missing(&lines, &printed) {
                 panic!(
                     "{place}: `{command}` does not print this line there:\n{line}\nbut:\n{printed}"
                 );
@@ -114,9 +123,8 @@ fn quotations_are_what_commands_print() {
 }
 
 /// The lines of a list of numbers that do not hold: `page | text | command | printed`.
-fn unprinted(list: &str, run: &mut impl FnMut(&str) -> String) -> Vec<String> {
+fn unprinted(list: &str, printed_by: impl Fn(&str) -> String) -> Vec<String> {
     let pages = pages();
-    let mut outputs = BTreeMap::new();
     list.lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
         .filter(|line| {
@@ -127,10 +135,7 @@ fn unprinted(list: &str, run: &mut impl FnMut(&str) -> String) -> Vec<String> {
             let quoted = pages
                 .iter()
                 .any(|(path, body)| path == Path::new(page) && body.contains(text.as_str()));
-            let output = outputs
-                .entry(command.clone())
-                .or_insert_with(|| run(command));
-            !quoted || !output.contains(printed.as_str())
+            !quoted || !printed_by(command).contains(printed.as_str())
         })
         .map(str::to_string)
         .collect()
@@ -139,7 +144,7 @@ fn unprinted(list: &str, run: &mut impl FnMut(&str) -> String) -> Vec<String> {
 #[test]
 fn numbers_on_the_list_are_printed() {
     let list = include_str!("numbers.txt");
-    let wrong = unprinted(list, &mut run);
+    let wrong = unprinted(list, printed);
     assert!(
         wrong.is_empty(),
         "not in the page, or not printed: {wrong:#?}"
@@ -149,12 +154,59 @@ fn numbers_on_the_list_are_printed() {
 /// A number that is not printed, one that no page has, and a line without a command are found.
 #[test]
 fn numbers_that_are_not_printed_are_found() {
-    let mut print = |_: &str| "1 and 2".to_string();
-    let mut wrong = |line: &str| unprinted(line, &mut print).len();
+    let wrong = |line: &str| unprinted(line, |_| "1 and 2".to_string()).len();
     assert_eq!(wrong("README.md | Two commands | x | 2"), 0);
     assert_eq!(wrong("README.md | Two commands | x | 3"), 1);
     assert_eq!(wrong("README.md | No such text anywhere | x | 2"), 1);
     assert_eq!(wrong("README.md | Two commands"), 1);
+}
+
+/// The cells of a table that are not "largest / median" of a row's stage in the certified run of a
+/// column's case, and how many cells there are.
+fn misquoted_errors(table: &[&str], printed_by: impl Fn(&str) -> String) -> (Vec<String>, usize) {
+    let rows: Vec<Vec<&str>> = table
+        .iter()
+        .map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let (mut wrong, mut cells) = (Vec::new(), 0);
+    for (column, case) in rows[0].iter().enumerate().skip(1) {
+        let file = format!("tests/data/layer-{case}.safetensors");
+        let printed = printed_by(&format!(
+            "hippos run {file} --out {{out}} --precision certified"
+        ));
+        for row in &rows[2..] {
+            let line = printed
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>())
+                .find(|words| words.first() == Some(&row[0]));
+            let expected = line.as_deref().and_then(|words| match words {
+                [.., largest, median, _radius, _retried] => Some(format!("{largest} / {median}")),
+                _ => None,
+            });
+            cells += 1;
+            if expected.as_deref() != row.get(column).copied() {
+                wrong.push(format!("{} of {case} is {expected:?}", row[0]));
+            }
+        }
+    }
+    (wrong, cells)
+}
+
+/// Chapter 09's table of the official code's errors: a column for a case, a row for a stage.
+#[test]
+fn the_table_of_official_errors_is_what_certified_runs_print() {
+    let page = std::fs::read_to_string(root().join("docs/09-oracle.md")).expect("chapter 09");
+    let mut table: Vec<&str> = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| stage | v1-"))
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(misquoted_errors(&table, printed), (vec![], 12 * 6));
+    // A wrong digit is found.
+    let other = table[2].replace("34.0 / 1.0", "34.1 / 1.0");
+    assert_ne!(other, table[2]);
+    table[2] = &other;
+    assert_eq!(misquoted_errors(&table, printed).0.len(), 1);
 }
 
 /// The comparison can fail: a digit changed, a line dropped, lines exchanged.

@@ -6,6 +6,7 @@ mod block_fft;
 mod chunks;
 mod cost;
 mod early_rows;
+mod file;
 mod history;
 mod hyena;
 mod layer;
@@ -43,7 +44,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 16] = [
+const FIGURES: [(&str, Draw); 17] = [
     ("roots", roots::draw),
     ("wrapping", wrapping::draw),
     ("shift-window", window::draw),
@@ -53,6 +54,7 @@ const FIGURES: [(&str, Draw); 16] = [
     ("flashconv", || Ok(chunks::draw())),
     ("early-rows", early_rows::draw),
     ("layer", || Ok(layer::draw())),
+    ("file", file::draw),
     ("backwards", || Ok(backwards::draw())),
     ("roundoff", roundoff::draw),
     ("history", history::draw),
