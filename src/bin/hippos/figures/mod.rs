@@ -9,7 +9,9 @@ mod early_rows;
 mod history;
 mod hyena;
 mod layer;
+mod memory;
 mod recall;
+mod roofline;
 mod roots;
 mod roundoff;
 mod spectra;
@@ -43,7 +45,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 16] = [
+const FIGURES: [(&str, Draw); 18] = [
     ("roots", roots::draw),
     ("wrapping", wrapping::draw),
     ("shift-window", window::draw),
@@ -53,6 +55,7 @@ const FIGURES: [(&str, Draw); 16] = [
     ("flashconv", || Ok(chunks::draw())),
     ("early-rows", early_rows::draw),
     ("layer", || Ok(layer::draw())),
+    ("roofline", || Ok(roofline::draw())),
     ("backwards", || Ok(backwards::draw())),
     ("roundoff", roundoff::draw),
     ("history", history::draw),
@@ -60,6 +63,7 @@ const FIGURES: [(&str, Draw); 16] = [
     ("hyena", hyena::draw),
     ("cost", cost::draw),
     ("token-cost", token_cost::draw),
+    ("memory", memory::draw),
 ];
 
 pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
