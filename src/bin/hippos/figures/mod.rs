@@ -9,7 +9,9 @@ mod early_rows;
 mod history;
 mod hyena;
 mod layer;
+mod margins;
 mod memory;
+mod mistakes;
 mod recall;
 mod roofline;
 mod roots;
@@ -45,7 +47,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 18] = [
+const FIGURES: [(&str, Draw); 20] = [
     ("roots", roots::draw),
     ("wrapping", wrapping::draw),
     ("shift-window", window::draw),
@@ -57,6 +59,8 @@ const FIGURES: [(&str, Draw); 18] = [
     ("layer", || Ok(layer::draw())),
     ("roofline", || Ok(roofline::draw())),
     ("backwards", || Ok(backwards::draw())),
+    ("mistakes", mistakes::draw),
+    ("margins", margins::draw),
     ("roundoff", roundoff::draw),
     ("history", history::draw),
     ("spectra", spectra::draw),
