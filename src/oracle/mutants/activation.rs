@@ -98,6 +98,17 @@ mod tests {
         assert!((gelu_exact(-3.0) + 0.004_049_694_094_890_284).abs() < 1e-17);
     }
 
+    /// Chapter 17 says how far the two are apart.
+    #[test]
+    fn the_two_gelus_differ_by_less_than_half_a_thousandth() {
+        let apart = |i: i32| {
+            let x = f64::from(i) / 100.0;
+            (gelu_exact(x) - gelu_by_tanh(x)).abs()
+        };
+        let largest = (-1000..=1000).map(apart).fold(0.0, f64::max);
+        assert!((4.5e-4..5e-4).contains(&largest), "{largest}");
+    }
+
     #[test]
     fn bf16_rounds_to_even() {
         assert_eq!(bf16(1.0 + 2f64.powi(-8)), 1.0);

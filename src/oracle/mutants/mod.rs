@@ -1,3 +1,4 @@
+#![cfg_attr(not(doctest), doc = include_str!("../../../docs/figures/rustdoc.md"))]
 #![doc = include_str!("../../../docs/12-mutants.md")]
 
 mod activation;

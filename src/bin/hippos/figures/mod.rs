@@ -10,7 +10,11 @@ mod file;
 mod history;
 mod hyena;
 mod layer;
+mod margins;
+mod memory;
+mod mistakes;
 mod recall;
+mod roofline;
 mod roots;
 mod roundoff;
 mod spectra;
@@ -44,7 +48,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 17] = [
+const FIGURES: [(&str, Draw); 21] = [
     ("roots", roots::draw),
     ("wrapping", wrapping::draw),
     ("shift-window", window::draw),
@@ -55,13 +59,17 @@ const FIGURES: [(&str, Draw); 17] = [
     ("early-rows", early_rows::draw),
     ("layer", || Ok(layer::draw())),
     ("file", file::draw),
+    ("roofline", || Ok(roofline::draw())),
     ("backwards", || Ok(backwards::draw())),
+    ("mistakes", mistakes::draw),
+    ("margins", margins::draw),
     ("roundoff", roundoff::draw),
     ("history", history::draw),
     ("spectra", spectra::draw),
     ("hyena", hyena::draw),
     ("cost", cost::draw),
     ("token-cost", token_cost::draw),
+    ("memory", memory::draw),
 ];
 
 pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
