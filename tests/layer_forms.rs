@@ -34,6 +34,45 @@ fn assert_same(what: &str, got: &Stages<M61>, expected: &Stages<M61>) {
     assert_eq!(got, &expected, "{what}");
 }
 
+/// Equality means every stage: one number that differs anywhere is seen.
+#[test]
+fn stages_differ_where_one_does() {
+    let rng = &mut Rng::new(2);
+    let shape = LayerShape {
+        n_heads: 1,
+        head_dim: 2,
+        d_state: 2,
+        l_max: None,
+        head_order: HeadOrder::D2H,
+    };
+    let layer = Layer::<M61>::sample(shape, rng).expect("sizes are positive");
+    let u = layer.sample_input(1, 3, rng);
+    let stages = layer
+        .forward(&Form::Recurrence, &u, None)
+        .expect("shapes fit");
+    let bumped = |tensor: &Tensor<M61>| {
+        let mut data = tensor.data().to_vec();
+        data[1] = data[1] + M61::new(1);
+        Tensor::new(tensor.shape(), data).expect("as before")
+    };
+    let other = |change: &dyn Fn(&mut Stages<M61>)| {
+        let mut other = stages.clone();
+        assert_eq!(other, stages);
+        change(&mut other);
+        assert_ne!(other, stages);
+    };
+    other(&|s| s.q = bumped(&s.q));
+    other(&|s| s.k = bumped(&s.k));
+    other(&|s| s.v = bumped(&s.v));
+    other(&|s| s.shift_k = bumped(&s.shift_k));
+    other(&|s| s.kv = bumped(&s.kv));
+    other(&|s| s.ssm_out = s.ssm_out.as_ref().map(bumped));
+    other(&|s| s.gated = bumped(&s.gated));
+    other(&|s| s.output = bumped(&s.output));
+    other(&|s| s.state.shift = bumped(&s.state.shift));
+    other(&|s| s.state.position += 1);
+}
+
 /// The tokens `from..to` of every sequence.
 fn tokens(u: &Tensor<M61>, from: usize, to: usize) -> Tensor<M61> {
     let &[batch, len, d] = u.shape() else {

@@ -3,6 +3,7 @@
 use crate::support::{Z, exact_lengths, linear_convolution, signal};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::{ComplexScalar, M61, Ring};
+use hungry_hippos::fourier::adjoint::correlate;
 use hungry_hippos::fourier::convolution::{
     causal_convolution, circular_convolution, transform_len, via_block_fft, via_real_fft,
 };
@@ -299,5 +300,26 @@ proptest! {
         // What lies beyond the input's length in the kernel is never seen.
         let cut = &f[..f.len().min(u.len())];
         prop_assert_eq!(&causal_convolution(cut, &u)?, &expected);
+    }
+
+    /// Correlation by its sum, for signals and results up to the length of `g`, and no longer.
+    #[test]
+    fn correlations(x_len in 0usize..40, g_len in 0usize..40, len in 0usize..40, seed: u64) {
+        let (x, g) = (signal::<M61>(x_len, seed), signal::<M61>(g_len, !seed));
+        let correlated = correlate(&x, &g, len);
+        if x_len.max(len) > g_len {
+            let said = correlated.expect_err("longer than g").to_string();
+            let expected = format!("at most {g_len} elements");
+            prop_assert!(said.contains(&expected) && said.contains(&format!("{x_len} and {len}")), "{said}");
+        } else {
+            let expected: Vec<M61> = (0..len)
+                .map(|j| {
+                    (j..g_len)
+                        .filter(|i| i - j < x_len)
+                        .fold(M61::ZERO, |sum, i| sum + g[i] * x[i - j])
+                })
+                .collect();
+            prop_assert_eq!(correlated?, expected);
+        }
     }
 }

@@ -61,6 +61,28 @@ fn every_gradient_is_the_official_one() {
     }
 }
 
+/// Every form is computed as itself: exactly they are one function, in floats each has roundings of its
+/// own. (The attention form is made of the Toeplitz matrix, and one chunk of the block transform.)
+#[test]
+fn every_form_has_its_own_roundings() {
+    let case = open("layer-v3-hd8-L90");
+    let mut forms = forms(90);
+    let whole = Form::FlashConv(Chunking::Uniform(90));
+    forms.retain(|form| !matches!(form, Form::Attention) && *form != whole);
+    let found: Vec<Vec<f64>> = forms
+        .iter()
+        .map(|form| {
+            let gradients = case.gradients::<f64>(form).expect("a cotangent is there");
+            gradients[0].1.data().to_vec()
+        })
+        .collect();
+    for (i, one) in found.iter().enumerate() {
+        for (j, other) in found.iter().enumerate().skip(i + 1) {
+            assert!(one != other, "{} is computed as {}", forms[i], forms[j]);
+        }
+    }
+}
+
 /// The float32 case: the official run's own rounding decides. The longest chain of roundings
 /// between the input and a gradient goes through two projections, shift model, convolution and
 /// gate, forward and back, and ends in a sum over batch and tokens:

@@ -3,8 +3,8 @@
 //! cut kernels) is the derivative, exactly.
 
 use crate::support::*;
-use hungry_hippos::algebra::{Dual, Ring, Rng};
-use hungry_hippos::h3::{Form, HeadOrder, LayerShape};
+use hungry_hippos::algebra::{Dual, Linear, Matrix, Ring, Rng};
+use hungry_hippos::h3::{Form, HeadOrder, LayerGradients, LayerShape};
 use proptest::prelude::*;
 
 fn derivative(
@@ -16,6 +16,36 @@ fn derivative(
 ) -> Exact {
     let response = problem.respond::<Dual<Exact>>(form, &along(flat, direction));
     dot(&constant(g), &response).derivative
+}
+
+/// Equality of gradients means every part.
+#[test]
+fn gradients_differ_where_one_part_does() {
+    let rng = &mut Rng::new(4);
+    let problem = shared_layer();
+    let built = problem.build(&random::<Exact>(problem.size(), rng));
+    let gradients = built
+        .layer
+        .gradients(&Form::Convolution, &built.input, None, &built.input, None)
+        .expect("shapes fit");
+    let other = |change: &dyn Fn(&mut LayerGradients<Exact>)| {
+        let mut other = gradients.clone();
+        assert_eq!(other, gradients);
+        change(&mut other);
+        assert_ne!(other, gradients);
+    };
+    let two = Exact::new(2);
+    let [zero, one] =
+        [0, 1].map(|n| Linear::new(Matrix::identity(1), vec![Exact::new(n)]).expect("fits"));
+    assert_ne!(zero, one);
+    other(&|g| g.input = g.input.map(|x| x * two));
+    other(&|g| g.state.position += 1);
+    other(&|g| g.q = zero.clone());
+    other(&|g| g.k = zero.clone());
+    other(&|g| g.v = zero.clone());
+    other(&|g| g.output = zero.clone());
+    other(&|g| g.shift.swap(0, 1));
+    other(&|g| g.diagonal.swap(0, 1));
 }
 
 fn agree(problem: &Problem, rng: &mut Rng) {

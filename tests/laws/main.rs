@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod error_scale;
 mod layers;
 mod models;
 mod scalars;

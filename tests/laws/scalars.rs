@@ -1,7 +1,8 @@
 //! The scalars.
 
 use hungry_hippos::algebra::{
-    ComplexScalar, Field, M61, Matrix, Ring, Rng, RootsOfUnity, Sample, Scalar,
+    ComplexScalar, Counted, Field, M61, Matrix, OperationCount, Real, Ring, Rng, RootsOfUnity,
+    Sample, Scalar,
 };
 use num_complex::Complex;
 use num_traits::{Num, One, Zero};
@@ -107,9 +108,46 @@ proptest! {
         prop_assert_eq!(<M61 as One>::one(), M61::ONE);
         prop_assert_eq!(x.is_zero(), x == M61::ZERO);
         prop_assert_eq!(M61::from_str_radix(&x.value().to_string(), 10), Ok(x));
+        prop_assert_eq!(format!("{x} {x:?} {x:25}"), format!("{0} {0} {0:25}", x.value()));
         if y != M61::ZERO {
             prop_assert_eq!((x / y) * y + x % y, x);
         }
+    }
+
+    /// A counted number is the float it holds, operation by operation, and each is noted once.
+    #[test]
+    fn counted_numbers_are_floats(x in -1e3f64..1e3, y in 1e-3f64..1e3) {
+        let (a, b) = (Counted::new(x), Counted::new(y));
+        let divisions = |n| OperationCount { divisions: n, ..OperationCount::new(0, 0) };
+        let functions = |n| OperationCount { functions: n, ..OperationCount::new(0, 0) };
+        let noted = |value: f64, count, work: &dyn Fn() -> Counted| {
+            let (result, done) = Counted::count(work);
+            assert_eq!((result.to_f64().to_bits(), done), (value.to_bits(), count));
+        };
+        noted(x + y, OperationCount::new(0, 1), &|| a + b);
+        noted(x - y, OperationCount::new(0, 1), &|| a - b);
+        noted(x * y, OperationCount::new(1, 0), &|| a * b);
+        noted(-x, OperationCount::new(0, 0), &|| -a);
+        noted(x / y, divisions(1), &|| a / b);
+        noted(x % y, divisions(1), &|| a % b);
+        noted(x / y, divisions(1), &|| a.divide(b).expect("not zero"));
+        noted(1.0 / y, divisions(1), &|| b.inverse().expect("not zero"));
+        noted(y.exp(), functions(1), &|| b.exp());
+        noted(y.exp_m1(), functions(1), &|| b.exp_m1());
+        noted(y.ln_1p(), functions(1), &|| b.ln_1p());
+        noted(y.sqrt(), functions(1), &|| Real::sqrt(b));
+        noted(x.tanh(), functions(1), &|| a.tanh());
+        noted(x.sin(), functions(1), &|| a.sin_cos().0);
+        noted(x.cos(), functions(1), &|| a.sin_cos().1);
+        noted(x.max(0.0), OperationCount::new(0, 0), &|| a.relu());
+        prop_assert!(a.divide(Counted::ZERO).is_none());
+        prop_assert_eq!(a.is_zero(), x == 0.0);
+        prop_assert!(Counted::zero().is_zero() && !Counted::one().is_zero());
+        let four = OperationCount { divisions: 3, functions: 4, ..OperationCount::new(1, 2) };
+        prop_assert_eq!(four.total(), 10);
+        prop_assert_eq!((2 * four).total(), 20);
+        let parsed = Counted::from_str_radix("2.5", 10).map(Counted::value);
+        prop_assert_eq!(parsed.ok(), Some(2.5));
     }
 
     #[test]

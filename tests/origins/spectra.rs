@@ -47,6 +47,91 @@ fn the_eigen_solver_solves() {
     assert!(hermitian_eigen::<f64>(&Matrix::from_fn(2, 3, |_, _| Complex::new(1.0, 0.0))).is_err());
 }
 
+/// Refinement brings the vectors, too, to the digits of the numbers: two eigenvalues of three are equal,
+/// and known as such only up to rounding. A matrix times a power of two has the same vectors, bit for
+/// bit, and its eigenvalues are those times it.
+#[test]
+fn refinement_and_scaling() {
+    type Big = BallN<4>;
+    // A reflection takes diag(2, 2, 5, -1) to a matrix with rational entries.
+    let axis = [1.0, 2.0, -1.0, 3.0];
+    let reflection = |i: usize, j: usize| f64::from(i == j) * 15.0 - 2.0 * axis[i] * axis[j];
+    let phase =
+        [(1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0)].map(|(re, im)| Complex::new(re, im));
+    let entry = |i: usize, j: usize| {
+        let sum: f64 = [2.0, 2.0, 5.0, -1.0]
+            .iter()
+            .enumerate()
+            .map(|(k, value)| reflection(i, k) * value * reflection(k, j))
+            .sum();
+        phase[i] * phase[j].conj() * sum
+    };
+    // Times 15^2 = 225: the entries are integers.
+    let h = Matrix::from_fn(4, 4, entry);
+    let big = |m: &Matrix<Complex<f64>>| {
+        m.map(|z| ComplexScalar::from_parts(Big::from_f64(z.re), Big::from_f64(z.im)))
+    };
+    let residual = |scale: f64| {
+        let h = h.map(|z| z * scale);
+        let eigen = hermitian_eigen::<Big>(&big(&h)).expect("finite");
+        let v = &eigen.vectors;
+        let values: Vec<_> = eigen
+            .values
+            .iter()
+            .map(|&x| ComplexScalar::from_base(x))
+            .collect();
+        let star = v.transpose().map(|z| z.conj());
+        let (left, right) = (big(&h).times(v), v.times(&Matrix::diagonal(&values)));
+        let square = star.times(v).expect("square");
+        let off = |a: &Matrix<_>, b: &Matrix<_>, unit: f64| {
+            let pairs = a.entries().iter().zip(b.entries());
+            pairs.fold(
+                0.0,
+                |most: f64, (x, y): (&<Big as hungry_hippos::algebra::Scalar>::Complex, _)| {
+                    let difference = *x - *y;
+                    most.max(
+                        (difference.re().to_f64().abs() + difference.im().to_f64().abs()) / unit,
+                    )
+                },
+            )
+        };
+        for (value, exact) in eigen.values.iter().zip([-225.0, 450.0, 450.0, 1125.0]) {
+            let error = *value - Big::from_f64(exact * scale);
+            assert!(
+                error.to_f64().abs() < 1e-55 * 1125.0 * scale,
+                "{}",
+                error.to_f64()
+            );
+        }
+        let identity = Matrix::identity(4);
+        off(
+            &left.expect("square"),
+            &right.expect("square"),
+            1125.0 * scale,
+        )
+        .max(off(&square, &identity, 1.0))
+    };
+    for exponent in [0, -90, 90] {
+        let worst = residual(2f64.powi(exponent));
+        // One step fewer would leave 1e-30.
+        assert!(worst < 1e-55, "times 2^{exponent}: {worst}");
+    }
+
+    let rng = &mut Rng::new(3);
+    let x = Matrix::from_fn(6, 6, |_, _| f64::sample_complex(rng));
+    let h = Matrix::from_fn(6, 6, |i, j| {
+        x.get(i, j).expect("in") + x.get(j, i).expect("in").conj()
+    });
+    let eigen = hermitian_eigen::<f64>(&h).expect("finite");
+    for exponent in [-100, 100] {
+        let scale = 2f64.powi(exponent);
+        let scaled = hermitian_eigen::<f64>(&h.map(|z| z * scale)).expect("finite");
+        let values: Vec<f64> = eigen.values.iter().map(|x| x * scale).collect();
+        assert_eq!(scaled.values, values);
+        assert_eq!(scaled.vectors, eigen.vectors);
+    }
+}
+
 const SPECTRA: [(Measure, usize); 10] = [
     (Measure::LegS, 4),
     (Measure::LegS, 8),
