@@ -7,5 +7,6 @@ mod fast;
 mod golden;
 mod names;
 mod official;
+mod refusals;
 mod sampling;
 mod support;

@@ -2,6 +2,7 @@
 
 use super::{committed, dumped, judge, official};
 use hungry_hippos::Tensor;
+use hungry_hippos::h3::Name;
 use hungry_hippos::oracle::{Candidate, Format, Golden};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 
@@ -61,6 +62,61 @@ fn bad_candidates_cannot_be_judged() {
         &dumped(&[("output", &output), ("input", &other)], Dtype::F32),
         "another case",
     );
+}
+
+/// The tolerance is the one of chapter 13, and the report says where it is exceeded most, what stands
+/// there, and how many bits are right.
+#[test]
+fn a_report_says_where_and_by_how_much() {
+    let golden = golden("03-heads");
+    let stages = golden.stages();
+    let kv = stages.iter().find(|s| s.name == "kv").expect("a stage");
+    let case = golden.case();
+    let config = case.parameters().config();
+    let largest = Name::ALL
+        .into_iter()
+        .flat_map(|name| case.parameters().get(name))
+        .fold(1.0, |largest: f64, x| largest.max(x.abs()));
+    let operations = (case.input().shape()[1] * (config.d_state + config.d_model)) as f64;
+    let underflow = 2f64.powi(-24) * operations * largest * largest;
+    let tolerance = |at: usize| {
+        let size = kv.values.data()[at].abs();
+        kv.scale.data()[at] * 2f64.powi(-11) + size * (2f64.powi(-24) + 2f64.powi(-53)) + underflow
+    };
+    let &[_, d1, d2, heads, len] = kv.values.shape() else {
+        panic!("kv has five axes")
+    };
+    let index = [1, d1 - 1, 0, heads - 1, 5];
+    let at = [d1, d2, heads, len]
+        .iter()
+        .zip(&index[1..])
+        .fold(index[0], |at, (axis, place)| at * axis + place);
+    let mut values = kv.values.data().to_vec();
+    values[at] += 8.0 * tolerance(at);
+    values[at - 3] -= 2.0 * tolerance(at - 3);
+    let changed = Tensor::new(kv.values.shape(), values).expect("fits");
+    let file = dumped(&[("kv", &changed)], Dtype::F32);
+    let report = judge(&golden, &file, Format::F16);
+    let said = &report.stages[0];
+    assert!(!said.pass && !report.pass());
+    assert_eq!(said.at, index);
+    assert_eq!(said.golden.to_bits(), kv.values.data()[at].to_bits());
+    assert_eq!(said.candidate, f64::from(changed.data()[at] as f32));
+    // What F32 rounds on the way is some 1e-4 of this tolerance.
+    assert!((said.worst - 8.0).abs() < 1e-3, "{}", said.worst);
+    let most = kv
+        .values
+        .data()
+        .iter()
+        .fold(0.0, |m: f64, x| m.max(x.abs()));
+    let errors = kv
+        .values
+        .data()
+        .iter()
+        .zip(changed.data())
+        .map(|(a, b)| (a - b).abs());
+    let bits = -(errors.fold(0.0, f64::max) / most).log2();
+    assert!((said.bits - bits).abs() < 1e-3, "{} but {bits}", said.bits);
 }
 
 /// Layouts that differ by axes of length one or by (b, l, d) against (b, d, l) are read, and said.
