@@ -1,15 +1,15 @@
 //! What cannot be judged is said in one line, and what no mutant covers is described.
 
-use super::{committed, dumped, judge, official};
+use super::{dumped, judge, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::Name;
 use hungry_hippos::oracle::{Candidate, Format, Golden};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
+use std::path::Path;
 
 fn golden(name: &str) -> Golden {
-    let mut all = committed();
-    let at = all.iter().position(|(n, _)| *n == name).expect("a case");
-    all.swap_remove(at).1
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    Golden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
 }
 
 fn stage(golden: &Golden, name: &str) -> Tensor<f64> {
@@ -152,75 +152,220 @@ fn other_layouts_are_read_and_said() {
     assert!(report.stages[0].note.is_some(), "said");
 }
 
-/// A mistake of no catalogue: the first stage that departs and the shape of its error.
+/// What is said of a stage changed in a way of no catalogue.
+fn described(golden: &Golden, name: &str, change: &dyn Fn(&mut Vec<f64>)) -> String {
+    let right = stage(golden, name);
+    let mut values = right.data().to_vec();
+    change(&mut values);
+    let wrong = Tensor::new(right.shape(), values).expect("fits");
+    let report = judge(golden, &dumped(&[(name, &wrong)], Dtype::F32), Format::F32);
+    let diagnosis = report.diagnosis.expect("must fail");
+    assert_eq!(diagnosis.first_stage, name);
+    diagnosis.pattern
+}
+
+/// A mistake of no catalogue: the shape of its error, in a sentence.
 #[test]
 fn unknown_mistakes_are_described() {
     let golden = golden("16-prime");
-    let check = |name: &str, change: &dyn Fn(&mut Vec<f64>), fragment: &str| {
-        let right = stage(&golden, name);
-        let mut values = right.data().to_vec();
-        change(&mut values);
-        let wrong = Tensor::new(right.shape(), values).expect("fits");
-        let report = judge(&golden, &dumped(&[(name, &wrong)], Dtype::F32), Format::F32);
-        let diagnosis = report.diagnosis.expect("must fail");
-        assert_eq!(diagnosis.first_stage, name, "{fragment}");
-        assert!(
-            diagnosis.pattern.contains(fragment),
-            "{fragment:?} not in {:?}",
-            diagnosis.pattern
-        );
-    };
     // shift_k is (1, 4, 31): four series of 31 steps.
+    let check = |change: &dyn Fn(&mut Vec<f64>), sentence: &str| {
+        assert_eq!(described(&golden, "shift_k", change), sentence);
+    };
+    let each = |change: fn(&mut [f64])| move |x: &mut Vec<f64>| x.chunks_mut(31).for_each(change);
+    let times = |factor: f64| move |x: &mut Vec<f64>| x.iter_mut().for_each(|x| *x *= factor);
+    check(&times(1.25), "the golden stage times 1.250000");
+    check(&times(-0.5), "the golden stage times -0.500000");
+    check(&times(16.0), "the golden stage times 16.000000");
+    check(&times(0.0), "all zero");
     check(
-        "shift_k",
-        &|x| x.iter_mut().for_each(|x| *x *= 1.25),
-        "times 1.25",
+        &each(|s| s.rotate_right(2)),
+        "the golden stage 2 time step(s) late",
     );
     check(
-        "shift_k",
-        &|x| x.iter_mut().for_each(|x| *x = 0.0),
-        "all zero",
+        &each(|s| s.rotate_left(1)),
+        "the golden stage 1 time step(s) early",
     );
     check(
-        "shift_k",
-        &|x| x.chunks_mut(31).for_each(|s| s.rotate_right(2)),
-        "2 time step(s) late",
+        &each(|s| s.rotate_left(4)),
+        "the golden stage 4 time step(s) early",
+    );
+    check(&each(<[f64]>::reverse), "the golden stage reversed in time");
+    check(
+        &|x| x.rotate_right(31),
+        "channels permuted: 0 holds 3, 1 holds 0, 2 holds 1, 3 holds 2",
     );
     check(
-        "shift_k",
-        &|x| x.chunks_mut(31).for_each(|s| s.rotate_left(1)),
-        "1 time step(s) early",
+        &|x| (0..31).for_each(|t| x.swap(31 + t, 62 + t)),
+        "channels permuted: 1 holds 2, 2 holds 1",
     );
     check(
-        "shift_k",
-        &|x| x.chunks_mut(31).for_each(<[f64]>::reverse),
-        "reversed in time",
+        &|x| x[62..93].iter_mut().for_each(|x| *x -= 0.6),
+        "wrong in 1 of 4 series (2), right in the others",
     );
-    check("shift_k", &|x| x.rotate_right(31), "0 holds 3");
     check(
-        "shift_k",
-        &|x| {
-            x.chunks_mut(31)
-                .for_each(|s| s[19..].iter_mut().for_each(|x| *x += 0.7))
-        },
+        &|x| x[31..].iter_mut().for_each(|x| *x -= 0.6),
+        "wrong in 3 of 4 series (1, 2, 3), right in the others",
+    );
+    check(
+        &each(|s| s[19..].iter_mut().for_each(|x| *x += 0.7)),
         "right up to time step 18, wrong from 19 on",
     );
     check(
-        "shift_k",
-        &|x| {
-            x.chunks_mut(31).for_each(|s| {
-                for t in [8, 16, 24] {
-                    s[t] += 0.9;
-                }
-            })
-        },
-        "multiple of 8 time steps",
+        &each(|s| s[..5].iter_mut().for_each(|x| *x += 0.7)),
+        "wrong up to time step 4, right from 5 on",
     );
     check(
-        "shift_k",
-        &|x| x[62..93].iter_mut().for_each(|x| *x -= 0.6),
-        "wrong in 1 of 4 series (2)",
+        &each(|s| [8, 16, 24].iter().for_each(|&t| s[t] += 0.9)),
+        "wrong after every multiple of 8 time steps: what is carried between chunks",
     );
+    // The same, but not at multiples.
+    check(
+        &each(|s| [8, 17, 24].iter().for_each(|&t| s[t] += 0.9)),
+        "right up to time step 7, wrong from 8 on",
+    );
+    check(
+        &each(|s| [0, 10, 30].iter().for_each(|&t| s[t] += 0.9)),
+        "12 of 124 elements outside their tolerance, in no pattern known here",
+    );
+
+    // More series than are listed: q is (1, 16, 13).
+    let many = self::golden("05-heads-8");
+    assert_eq!(
+        described(&many, "q", &|x| x.rotate_left(13)),
+        "channels permuted: 0 holds 1, 1 holds 2, 2 holds 3, 3 holds 4, ..."
+    );
+    for (wrong, shown) in [(6, "(0, 1, 2, 3, 4, 5)"), (7, "(0, 1, 2, 3, 4, 5, ...)")] {
+        assert_eq!(
+            described(&many, "q", &|x| x[..13 * wrong]
+                .iter_mut()
+                .for_each(|x| *x += 0.3)),
+            format!("wrong in {wrong} of 16 series {shown}, right in the others")
+        );
+    }
+}
+
+/// Every stage is described along the axis that is meant: all of them back to front.
+#[test]
+fn every_stage_has_its_axis() {
+    let cases = [
+        (
+            "16-prime",
+            "q k v shift_k kv ssm_out shift_kernel ssm_kernel",
+            1,
+            "time",
+        ),
+        ("16-prime", "gated output grad.input", 4, "time"),
+        (
+            "16-prime",
+            "final_state_k grad.ssm_k_kernel.kernel.B grad.ssm_k_kernel.kernel.C",
+            1,
+            "taps",
+        ),
+        (
+            "16-prime",
+            "final_state grad.kernel.kernel.B grad.kernel.kernel.C",
+            2,
+            "modes",
+        ),
+        (
+            "16-prime",
+            "grad.kernel.kernel.inv_A_real grad.kernel.kernel.A_imag",
+            1,
+            "modes",
+        ),
+        ("16-prime", "grad.kernel.kernel.log_dt grad.D", 1, "heads"),
+        (
+            "16-prime",
+            "grad.ssm_k_D grad.q_proj.bias grad.output_linear.bias",
+            1,
+            "channels",
+        ),
+        ("16-prime", "grad.v_proj.weight", 1, "columns"),
+        ("36-chunks", "chunk_states_k chunk_states", 0, "chunks"),
+    ];
+    for (case, names, inner, step) in cases {
+        let golden = golden(case);
+        for name in names.split(' ') {
+            let shape = stage(&golden, name).shape().to_vec();
+            // How many numbers lie side by side at a step, and how many steps there are.
+            let inner = if inner == 0 {
+                shape[1..].iter().product()
+            } else {
+                inner
+            };
+            let len = match step {
+                "chunks" => shape[0],
+                "time" if inner > 1 => shape[1],
+                "modes" if inner > 1 => shape[shape.len() - 2],
+                _ => shape[shape.len() - 1],
+            };
+            let said = described(&golden, name, &|x| {
+                for series in x.chunks_mut(len * inner) {
+                    for t in 0..len / 2 {
+                        for i in 0..inner {
+                            series.swap(t * inner + i, (len - 1 - t) * inner + i);
+                        }
+                    }
+                }
+            });
+            let expected = match step {
+                "time" => "the golden stage reversed in time".to_string(),
+                steps => format!("the golden stage with its {steps} in reverse"),
+            };
+            assert_eq!(said, expected, "{name} of {case}");
+        }
+    }
+}
+
+/// What the formats are, and what a mixed one does to the tolerance: the models' unit is the scale's, and
+/// what the projections add is theirs.
+#[test]
+fn formats_by_their_units() {
+    for (name, models, projections) in [
+        ("f64", 53, 53),
+        ("f32", 24, 24),
+        ("tf32", 24, 11),
+        ("mixed-f16", 24, 11),
+        ("mixed-bf16", 24, 8),
+        ("f16", 11, 11),
+        ("bf16", 8, 8),
+    ] {
+        let format = Format::from_name(name).expect("a format");
+        assert_eq!(format.name(), name);
+        assert_eq!(format.unit_roundoff(), 2f64.powi(-models), "{name}");
+        assert_eq!(
+            format.projection_unit_roundoff(),
+            2f64.powi(-projections),
+            "{name}"
+        );
+    }
+    assert_eq!(Format::ALL.len(), 7);
+    assert!(Format::from_name("f8").is_none());
+
+    // A projection off by some of its own roundings: too much for binary32, not for TF32. A gradient's
+    // scale in a mixed format is the coarser one throughout.
+    let golden = golden("01-basic");
+    for name in ["q", "grad.q_proj.weight"] {
+        let found = golden.stages().iter().find(|s| s.name == name);
+        let (right, scale) = found.map(|s| (&s.values, &s.scale)).expect("a stage");
+        let passes = |units: f64, u: i32, format: Format| {
+            let pairs = right.data().iter().zip(scale.data());
+            let data = pairs.map(|(x, scale)| x + units * 2f64.powi(-u) * scale);
+            let changed = Tensor::new(right.shape(), data.collect()).expect("fits");
+            judge(&golden, &dumped(&[(name, &changed)], Dtype::F64), format).pass()
+        };
+        assert!(!passes(0.5, 11, Format::F32), "{name}");
+        assert!(
+            passes(0.5, 11, Format::TF32) && passes(0.5, 11, Format::MIXED_F16),
+            "{name}"
+        );
+        assert!(
+            !passes(2.0, 11, Format::TF32) && passes(2.0, 11, Format::MIXED_BF16),
+            "{name}"
+        );
+        assert!(!passes(2.0, 8, Format::MIXED_BF16), "{name}");
+    }
 }
 
 /// The narrowest type among the stages decides the format where none is asked for.
