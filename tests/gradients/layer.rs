@@ -4,7 +4,7 @@
 
 use crate::support::*;
 use hungry_hippos::algebra::{Dual, Linear, Matrix, Ring, Rng};
-use hungry_hippos::h3::{Form, HeadOrder, LayerGradients, LayerShape};
+use hungry_hippos::h3::{Form, HeadOrder, LayerGradients, LayerShape, Modes};
 use proptest::prelude::*;
 
 fn derivative(
@@ -46,6 +46,17 @@ fn gradients_differ_where_one_part_does() {
     other(&|g| g.output = zero.clone());
     other(&|g| g.shift.swap(0, 1));
     other(&|g| g.diagonal.swap(0, 1));
+    let modes = &built.modes;
+    let other = |change: &dyn Fn(&mut Modes<Exact>)| {
+        let mut other = modes.clone();
+        assert!(other == *modes);
+        change(&mut other);
+        assert!(other != *modes);
+    };
+    other(&|m| m.n_ssm += 1);
+    other(&|m| m.lambda.swap(0, 1));
+    other(&|m| m.b.swap(0, 1));
+    other(&|m| m.dt.swap(0, 1));
 }
 
 fn agree(problem: &Problem, rng: &mut Rng) {

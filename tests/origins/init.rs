@@ -12,13 +12,8 @@ use hungry_hippos::ssm::hippo::Diagonalized;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn layer(
-    d_model: usize,
-    real_type: RealType,
-    measure: &str,
-    seed: u64,
-) -> Result<Parameters<f64>, Error> {
-    Initialization {
+fn drawing(d_model: usize, real_type: RealType, measure: &str) -> Result<Initialization, Error> {
+    Ok(Initialization {
         config: Config {
             d_model,
             head_dim: 1,
@@ -32,8 +27,40 @@ fn layer(
         measure: Diagonalized::of_measure(measure)?,
         dt_min: 0.001,
         dt_max: 0.1,
+    })
+}
+
+fn layer(
+    d_model: usize,
+    real_type: RealType,
+    measure: &str,
+    seed: u64,
+) -> Result<Parameters<f64>, Error> {
+    drawing(d_model, real_type, measure)?.parameters(&mut Rng::new(seed))
+}
+
+/// A step that is given and not drawn has its own logarithm, subnormal ones too.
+#[test]
+fn steps_have_their_logarithms() {
+    for dt in [0.5, 3.0, 1e-3, 1e300, f64::MIN_POSITIVE, 3.3e-310, 5e-324] {
+        let mut drawing = drawing(4, RealType::Exp, "diag-lin").expect("a measure");
+        (drawing.dt_min, drawing.dt_max) = (dt, dt);
+        let drawn = drawing.parameters(&mut Rng::new(1)).expect("in order");
+        let expected = [dt.ln(); 4];
+        assert_close("log_dt", drawn.get(Name::LogDt), &expected, 1e-13);
     }
-    .parameters(&mut Rng::new(seed))
+}
+
+/// The smallest state there is: one pole.
+#[test]
+fn states_have_a_pole() {
+    let mut drawing = drawing(4, RealType::Exp, "diag-lin").expect("a measure");
+    drawing.config.d_state = 2;
+    let drawn = drawing.parameters(&mut Rng::new(1)).expect("one pole");
+    assert_eq!(drawn.get(Name::AImag).len(), 4);
+    drawing.config.d_state = 1;
+    let said = drawing.parameters(&mut Rng::new(1)).expect_err("none");
+    assert!(said.to_string().contains("at least 2"), "{said}");
 }
 
 /// What is not drawn is the official value; every `real_type` is encoded as the official code does.

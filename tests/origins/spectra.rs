@@ -173,6 +173,27 @@ fn spectra_agree_with_an_independent_computation() {
             let official = numbers(&format!("nplr.{measure}.{m}.P"));
             assert_close(&what, &p, &official, bound);
         }
+        // The vectors are orthonormal, and orthogonal to their conjugates, which are the other half;
+        // so they are where zero is an eigenvalue twice.
+        let v = split.vectors();
+        for (what, left, expected) in [
+            ("V* V", v.map(|z| z.conj()), Matrix::identity(m / 2)),
+            (
+                "V^T V",
+                v.clone(),
+                Matrix::from_fn(m / 2, m / 2, |_, _| Complex::ZERO),
+            ),
+        ] {
+            let product = left.transpose().times(&v).expect("fits");
+            let flat = |m: &Matrix<Complex<f64>>| -> Vec<f64> {
+                m.entries().iter().flat_map(|z| [z.re, z.im]).collect()
+            };
+            let what = format!("{what} of {measure} {m}");
+            assert_close(&what, &flat(&product), &flat(&expected), 1e-13);
+        }
+        let odd =
+            NormalPlusLowRank::<f64>::new(measure, m - 1).and_then(|split| split.reassembled());
+        assert!(odd.is_err(), "an eigenvalue without a partner");
         let a = split.reassembled().expect("even");
         let bound = 1e-12 * largest(&truth);
         assert_close(&what, a.entries(), split.model.a.entries(), bound);
