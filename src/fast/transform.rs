@@ -26,21 +26,103 @@ struct Node<T> {
     constants: [T; 4],
 }
 
+/// The most points that are worked on from the second-level cache, 4^k of them: 512 KB, which leave room for
+/// the spectrum that streams past.
+const BLOCK: usize = 4096;
+
 /// A transform of `n = radix 4^k` points.
+///
+/// One of up to two blocks is carried out in place, node by node. A larger one would fetch every point
+/// from memory at every level, so its points are taken as a matrix whose rows are blocks. The levels
+/// above the blocks act on every column alone: they are carried out on strips of some columns,
+/// gathered where they fit the cache. The levels below act on every row alone. So every point
+/// comes from memory once for the strips, and once for the blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Transform<T> {
     n: usize,
     radix: usize,
     /// The first step's constants: `t[k][j]`, the `j`-th power of the `k`-th root, re and im.
     roots: Vec<[T; 2]>,
-    nodes: Vec<Node<T>>,
+    /// Points of a row.
+    block: usize,
+    /// Columns of a strip; all of them for a transform that is carried out in place.
+    width: usize,
+    /// Nodes larger than a block, by their places in a strip.
+    above: Vec<Node<T>>,
+    /// Points of what the other nodes are carried out on at once: a block, or everything.
+    unit: usize,
+    /// The other nodes, by their places in a unit, unit after unit.
+    below: Vec<Node<T>>,
 }
 
-/// How large a transform is and what a convolution with a known spectrum costs.
+/// A size and what a convolution with a known spectrum costs in it.
 pub(super) struct Size {
     radix: usize,
     pub(super) points: usize,
+    /// A part of the signal of so many points.
     pub(super) operations: usize,
+}
+
+impl Size {
+    /// The sizes of at least `len` points, one for every radix.
+    fn of_at_least(len: usize) -> impl Iterator<Item = Self> {
+        (3..=8).map(move |radix| {
+            let (mut points, mut passes) = (radix, 0);
+            while points < len {
+                points *= 4;
+                passes += 1;
+            }
+            // A point: the first step has `radix - 1` terms in two parts, the last `radix`; a
+            // pass has 6 operations forward and 8 back; the product of spectra 4.
+            let operations = points * (4 * radix - 2 + 14 * passes + 4);
+            Self {
+                radix,
+                points,
+                operations,
+            }
+        })
+    }
+
+    /// The cheapest size of at least `len` points.
+    pub(super) fn for_len(len: usize) -> Self {
+        let smallest = Self::of_at_least(len).min_by_key(|size| size.operations);
+        smallest.unwrap_or(Self::LEAST)
+    }
+
+    /// The cheapest size for a signal of `len` steps and kernels of `taps`, in parts as long as the
+    /// transform or all at once.
+    pub(super) fn for_parts(len: usize, taps: usize) -> Self {
+        let whole = Self::for_len(len);
+        // A part no shorter than the kernel hands on to the next part alone.
+        let in_parts = (0..8).flat_map(|k| Self::of_at_least(taps << (2 * k)));
+        let cheaper = in_parts
+            .filter(|size| size.points < whole.points)
+            .map(|size| (size.cost(len), size))
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        match cheaper {
+            Some((cost, size)) if cost < whole.cost(len) => size,
+            _ => whole,
+        }
+    }
+
+    /// Operations for a signal of `len` steps, more of them where every point comes from memory.
+    fn cost(&self, len: usize) -> f64 {
+        let parts = len.div_ceil(self.points);
+        // The tails take the other half of the last step.
+        let tails = if parts > 1 {
+            2 * self.radix * self.points
+        } else {
+            0
+        };
+        let memory = if self.points > 2 * BLOCK { 1.3 } else { 1.0 };
+        parts as f64 * (self.operations + tails) as f64 * memory
+    }
+
+    const LEAST: Self = Self {
+        radix: 4,
+        points: 4,
+        operations: 4 * 18,
+    };
 }
 
 /// Cosine and sine of a fraction of a turn.
@@ -60,36 +142,11 @@ fn turn(fraction: f64) -> (f64, f64) {
 }
 
 impl<T: Element> Transform<T> {
-    /// The cheapest size of at least `len` points.
-    pub(super) fn size_for(len: usize) -> Size {
-        let sizes = (3..=8).map(|radix| {
-            let (mut points, mut passes) = (radix, 0);
-            while points < len {
-                points *= 4;
-                passes += 1;
-            }
-            // A point: the first step has `radix - 1` terms in two parts, the last `radix`; a
-            // pass has 6 operations forward and 8 back; the product of spectra 4.
-            let operations = points * (4 * radix - 2 + 14 * passes + 4);
-            Size {
-                radix,
-                points,
-                operations,
-            }
-        });
-        let smallest = sizes.min_by_key(|size| size.operations);
-        smallest.unwrap_or(Size {
-            radix: 4,
-            points: 4,
-            operations: 0,
-        })
-    }
-
-    /// The cheapest transform of at least `len` points.
-    pub(super) fn of_at_least(len: usize) -> Self {
+    /// The transform of a size.
+    pub(super) fn new(size: &Size) -> Self {
         let Size {
             radix, points: n, ..
-        } = Self::size_for(len);
+        } = *size;
         let constant = |fraction: f64| {
             let (cos, sin) = turn(fraction);
             [T::from_f64(cos), T::from_f64(sin)]
@@ -101,7 +158,14 @@ impl<T: Element> Transform<T> {
             .flat_map(|k| (0..radix).map(move |j| (k, j)))
             .map(|(k, j)| constant(child(k) * j as f64))
             .collect();
-        let mut nodes = Vec::new();
+        let (block, width, unit) = if n <= 2 * BLOCK {
+            (n / radix, n / radix, n)
+        } else {
+            // As many columns as fill a block, a power of two.
+            let columns = (BLOCK * BLOCK / n).max(1);
+            (BLOCK, 1 << columns.ilog2(), BLOCK)
+        };
+        let (mut above, mut below) = (Vec::new(), Vec::new());
         let mut open: Vec<(usize, usize, f64)> = (0..radix)
             .rev()
             .map(|k| (k * (n / radix), n / radix, child(k)))
@@ -113,11 +177,20 @@ impl<T: Element> Transform<T> {
             let (s, s2) = (fraction / 4.0, fraction / 2.0);
             let ([a, b], [c, d]) = (constant(s), constant(s2));
             let quarter = size / 4;
-            nodes.push(Node {
-                start,
-                quarter,
-                constants: [a, b, c, d],
-            });
+            let constants = [a, b, c, d];
+            if size > block {
+                above.push(Node {
+                    start: start / block * width,
+                    quarter: quarter / block * width,
+                    constants,
+                });
+            } else {
+                below.push(Node {
+                    start: start % unit,
+                    quarter,
+                    constants,
+                });
+            }
             // s, -s, i s, -i s
             for (k, turned) in [0.0, 0.5, 0.25, 0.75].into_iter().enumerate().rev() {
                 open.push((start + k * quarter, quarter, s + turned));
@@ -127,52 +200,149 @@ impl<T: Element> Transform<T> {
             n,
             radix,
             roots,
-            nodes,
+            block,
+            width,
+            above,
+            unit,
+            below,
         }
     }
 
+    /// Its points, and the longest signal it takes.
     pub(super) fn len(&self) -> usize {
         self.n
     }
 
-    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`.
-    #[inline(always)]
-    pub(super) fn forward<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
-        match self.radix {
-            3 => self.first::<S, 3>(u, scale, x),
-            4 => self.first::<S, 4>(u, scale, x),
-            5 => self.first::<S, 5>(u, scale, x),
-            6 => self.first::<S, 6>(u, scale, x),
-            7 => self.first::<S, 7>(u, scale, x),
-            _ => self.first::<S, 8>(u, scale, x),
-        }
-        for node in &self.nodes {
-            let x = &mut x[node.start..][..4 * node.quarter];
-            fours::<T, S>(node.quarter, x, &Split(node.constants));
+    /// The points of a strip; none if everything is carried out in place.
+    pub(super) fn strip_len(&self) -> usize {
+        if self.width == self.block {
+            0
+        } else {
+            self.n / self.block * self.width
         }
     }
 
-    /// The signal of a spectrum, times `n`: its real part, as much as `y` has room for.
+    /// The nodes of a unit.
+    fn nodes(&self, unit: usize) -> &[Node<T>] {
+        let each = self.below.len() / (self.n / self.unit);
+        &self.below[unit * each..(unit + 1) * each]
+    }
+
+    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`, in `x`.
     #[inline(always)]
-    pub(super) fn inverse<S: Isa>(&self, x: &mut [Pair<T::Lanes>], y: &mut [T::Lanes]) {
-        for node in self.nodes.iter().rev() {
-            let x = &mut x[node.start..][..4 * node.quarter];
-            fours::<T, S>(node.quarter, x, &Join(node.constants));
-        }
-        match self.radix {
-            3 => self.last::<S, 3>(x, y),
-            4 => self.last::<S, 4>(x, y),
-            5 => self.last::<S, 5>(x, y),
-            6 => self.last::<S, 6>(x, y),
-            7 => self.last::<S, 7>(x, y),
-            _ => self.last::<S, 8>(x, y),
+    pub(super) fn spectrum<S: Isa>(
+        &self,
+        u: &[T::Lanes],
+        scale: T,
+        x: &mut [Pair<T::Lanes>],
+        strip: &mut [Pair<T::Lanes>],
+    ) {
+        self.spread::<S>(u, scale, x, strip);
+        for (i, x) in x.chunks_exact_mut(self.unit).enumerate() {
+            split::<T, S>(self.nodes(i), x);
         }
     }
 
-    /// The first step, from a real signal: output `k` is `sum_j t[k][j] u_j`.
+    /// What the signal `u` of at most `n` steps gives with the kernel whose spectrum, over `n`, this is:
+    /// as many steps as `y` has room for. The next part of a longer signal needs what goes beyond the
+    /// first `n` steps: `tail`, as long as it is, is added to `y` and replaced by that.
     #[inline(always)]
-    fn first<S: Isa, const R: usize>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
-        let part = self.n / R;
+    pub(super) fn convolve<S: Isa>(
+        &self,
+        u: &[T::Lanes],
+        spectrum: &[Pair<T::Lanes>],
+        points: &mut [Pair<T::Lanes>],
+        y: &mut [T::Lanes],
+        tail: &mut [T::Lanes],
+    ) {
+        // The points themselves, and a strip of them.
+        let (x, strip) = points.split_at_mut(self.n);
+        self.spread::<S>(u, T::ONE, x, strip);
+        let units = x.chunks_exact_mut(self.unit);
+        for (i, (x, f)) in units.zip(spectrum.chunks_exact(self.unit)).enumerate() {
+            split::<T, S>(self.nodes(i), x);
+            pointwise::<T, S>(x, f);
+            join::<T, S>(self.nodes(i), x);
+        }
+        self.collect::<S>(x, strip, y, tail);
+    }
+
+    /// The signal through the levels above the blocks, strip by strip.
+    #[inline(always)]
+    fn spread<S: Isa>(
+        &self,
+        u: &[T::Lanes],
+        scale: T,
+        x: &mut [Pair<T::Lanes>],
+        strip: &mut [Pair<T::Lanes>],
+    ) {
+        let mut column = 0;
+        while column < self.block {
+            let to = if strip.is_empty() {
+                &mut *x
+            } else {
+                &mut *strip
+            };
+            match self.radix {
+                3 => self.first::<S, 3>(u, column, scale, to),
+                4 => self.first::<S, 4>(u, column, scale, to),
+                5 => self.first::<S, 5>(u, column, scale, to),
+                6 => self.first::<S, 6>(u, column, scale, to),
+                7 => self.first::<S, 7>(u, column, scale, to),
+                _ => self.first::<S, 8>(u, column, scale, to),
+            }
+            split::<T, S>(&self.above, to);
+            let rows = x.chunks_exact_mut(self.block);
+            for (row, strip) in rows.zip(strip.chunks_exact(self.width)) {
+                row[column..column + self.width].copy_from_slice(strip);
+            }
+            column += self.width;
+        }
+    }
+
+    /// The way back: see [`convolve`](Self::convolve).
+    #[inline(always)]
+    fn collect<S: Isa>(
+        &self,
+        x: &mut [Pair<T::Lanes>],
+        strip: &mut [Pair<T::Lanes>],
+        y: &mut [T::Lanes],
+        tail: &mut [T::Lanes],
+    ) {
+        let mut column = 0;
+        while column < self.block {
+            let rows = x.chunks_exact(self.block);
+            for (row, strip) in rows.zip(strip.chunks_exact_mut(self.width)) {
+                strip.copy_from_slice(&row[column..column + self.width]);
+            }
+            let from = if strip.is_empty() {
+                &mut *x
+            } else {
+                &mut *strip
+            };
+            join::<T, S>(&self.above, from);
+            match self.radix {
+                3 => self.last::<S, 3>(from, column, y, tail),
+                4 => self.last::<S, 4>(from, column, y, tail),
+                5 => self.last::<S, 5>(from, column, y, tail),
+                6 => self.last::<S, 6>(from, column, y, tail),
+                7 => self.last::<S, 7>(from, column, y, tail),
+                _ => self.last::<S, 8>(from, column, y, tail),
+            }
+            column += self.width;
+        }
+    }
+
+    /// The first step, from a real signal: output `k` is `sum_j t[k][j] u_j`. The strip begins at a column.
+    #[inline(always)]
+    fn first<S: Isa, const R: usize>(
+        &self,
+        u: &[T::Lanes],
+        column: usize,
+        scale: T,
+        x: &mut [Pair<T::Lanes>],
+    ) {
+        let (part, own) = (self.n / R, x.len() / R);
         let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
             return;
         };
@@ -182,26 +352,41 @@ impl<T: Element> Transform<T> {
             // Most signals reach into every part; the end of the last one is zeros.
             let mut a = [T::Lanes::ZERO; R];
             for j in 0..R {
-                if let Some(&u) = u.get(j * part + i) {
+                if let Some(&u) = u.get(j * part + self.place(i, column)) {
                     a[j] = u.times(T::Lanes::splat(scale));
                 }
             }
             let re = T::Lanes::lanewise::<S, R, R>(a, &cos);
             let im = T::Lanes::lanewise::<S, R, R>(a, &sin);
             for k in 0..R {
-                x[k * part + i] = [re[k], im[k]];
+                x[k * own + i] = [re[k], im[k]];
             }
-            i = next(i, part);
+            i = next(i, own);
             if i == 0 {
                 return;
             }
         }
     }
 
-    /// The last step of the inverse: the real part of `sum_k conj(t[k][j]) x_k`.
+    /// Where point `i` of a strip that begins at a column stands among all.
     #[inline(always)]
-    fn last<S: Isa, const R: usize>(&self, x: &[Pair<T::Lanes>], y: &mut [T::Lanes]) {
-        let part = self.n / R;
+    fn place(&self, i: usize, column: usize) -> usize {
+        // The width is a power of two.
+        let row = i >> self.width.trailing_zeros();
+        row * self.block + column + (i & (self.width - 1))
+    }
+
+    /// The last step of the inverse: the real part of `sum_k conj(t[k][j]) x_k`, and for the tail its
+    /// imaginary part.
+    #[inline(always)]
+    fn last<S: Isa, const R: usize>(
+        &self,
+        x: &[Pair<T::Lanes>],
+        column: usize,
+        y: &mut [T::Lanes],
+        tail: &mut [T::Lanes],
+    ) {
+        let (part, own) = (self.n / R, x.len() / R);
         let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
             return;
         };
@@ -209,22 +394,54 @@ impl<T: Element> Transform<T> {
         let sin = Sums::<T, R>::new(roots, 1).transposed();
         let mut i = 0;
         loop {
-            let (mut re, mut im) = ([T::Lanes::ZERO; R], [T::Lanes::ZERO; R]);
+            let (mut a, mut b) = ([T::Lanes::ZERO; R], [T::Lanes::ZERO; R]);
             for k in 0..R {
-                [re[k], im[k]] = x[k * part + i];
+                [a[k], b[k]] = x[k * own + i];
             }
-            let re = T::Lanes::lanewise::<S, R, R>(re, &cos);
-            let im = T::Lanes::lanewise::<S, R, R>(im, &sin);
+            let re = T::Lanes::lanewise::<S, R, R>(a, &cos);
+            let im = T::Lanes::lanewise::<S, R, R>(b, &sin);
+            let place = self.place(i, column);
             for j in 0..R {
-                if let Some(y) = y.get_mut(j * part + i) {
+                if let Some(y) = y.get_mut(j * part + place) {
                     *y = re[j].plus(im[j]);
                 }
             }
-            i = next(i, part);
+            if place < tail.len() {
+                let re = T::Lanes::lanewise::<S, R, R>(b, &cos);
+                let im = T::Lanes::lanewise::<S, R, R>(a, &sin);
+                for j in 0..R {
+                    let at = j * part + place;
+                    if let Some(tail) = tail.get_mut(at) {
+                        if let Some(y) = y.get_mut(at) {
+                            *y = y.plus(*tail);
+                        }
+                        *tail = re[j].minus(im[j]);
+                    }
+                }
+            }
+            i = next(i, own);
             if i == 0 {
                 return;
             }
         }
+    }
+}
+
+/// Nodes into their fours, from the root down.
+#[inline(always)]
+fn split<T: Element, S: Isa>(nodes: &[Node<T>], x: &mut [Pair<T::Lanes>]) {
+    for node in nodes {
+        let x = &mut x[node.start..][..4 * node.quarter];
+        fours::<T, S>(node.quarter, x, &Split(node.constants));
+    }
+}
+
+/// And back.
+#[inline(always)]
+fn join<T: Element, S: Isa>(nodes: &[Node<T>], x: &mut [Pair<T::Lanes>]) {
+    for node in nodes.iter().rev() {
+        let x = &mut x[node.start..][..4 * node.quarter];
+        fours::<T, S>(node.quarter, x, &Join(node.constants));
     }
 }
 
@@ -366,7 +583,7 @@ impl<T: Element> LaneMap<T, 16, 8> for Products {
 
 /// `x y` for every point, four at a time; the last ones with zeros.
 #[inline(always)]
-pub(super) fn pointwise<T: Element, S: Isa>(x: &mut [Pair<T::Lanes>], y: &[Pair<T::Lanes>]) {
+fn pointwise<T: Element, S: Isa>(x: &mut [Pair<T::Lanes>], y: &[Pair<T::Lanes>]) {
     for (x, y) in x.chunks_mut(4).zip(y.chunks(4)) {
         let mut from = [T::Lanes::ZERO; 16];
         for (p, (x, y)) in x.iter().zip(y).enumerate() {
