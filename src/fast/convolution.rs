@@ -83,20 +83,13 @@ impl<T: Element> LongConvolution<T> {
         let (level, transform) = (self.level, &self.transform);
         let spectra = self.spectra.chunks_exact_mut(transform.len());
         let items = kernels.streams().zip(spectra);
-        share(
-            items,
-            &mut workspace.threads,
-            |scratch, (kernel, spectrum)| {
-                let strip = transform.strip_len();
-                scratch.points.resize(strip, [T::Lanes::ZERO; 2]);
-                level.run(Spectrum {
-                    transform,
-                    kernel: &kernel[..taps],
-                    spectrum,
-                    strip: &mut scratch.points,
-                });
-            },
-        );
+        share(items, &mut workspace.threads, |_, (kernel, spectrum)| {
+            level.run(Spectrum {
+                transform,
+                kernel: &kernel[..taps],
+                spectrum,
+            });
+        });
         Ok(())
     }
 
@@ -146,7 +139,7 @@ impl<T: Element> LongConvolution<T> {
     ) {
         let n = self.transform.len();
         let Scratch { points, window, .. } = scratch;
-        points.resize(n + self.transform.strip_len(), [T::Lanes::ZERO; 2]);
+        points.resize(n, [T::Lanes::ZERO; 2]);
         // What a part hands to the next; the last one has none.
         window.clear();
         if u.len() > n {
@@ -168,7 +161,6 @@ struct Spectrum<'a, T: Element> {
     transform: &'a Transform<T>,
     kernel: &'a [T::Lanes],
     spectrum: &'a mut [Pair<T::Lanes>],
-    strip: &'a mut [Pair<T::Lanes>],
 }
 
 impl<T: Element> Kernel for Spectrum<'_, T> {
@@ -178,7 +170,7 @@ impl<T: Element> Kernel for Spectrum<'_, T> {
     fn run<S: Isa>(self) {
         let scale = T::from_f64(1.0 / self.transform.len() as f64);
         self.transform
-            .spectrum::<S>(self.kernel, scale, self.spectrum, self.strip);
+            .spectrum::<S>(self.kernel, scale, self.spectrum);
     }
 }
 

@@ -23,9 +23,8 @@ pub struct ShiftParameters {
     pub d: Vec<f64>,
 }
 
-/// From this window on a transform takes fewer operations than the taps themselves (measured, chapter
-/// 10).
-const LONG: usize = 128;
+/// From this window on transforms take less time than the taps themselves (measured, chapter 10).
+const LONG: usize = 96;
 
 /// A bank of shift models, one a lane, prepared for a level.
 #[derive(Clone, Debug)]
@@ -131,6 +130,13 @@ impl<T: Element> ShiftSsm<T> {
     #[must_use]
     pub fn taps(&self) -> usize {
         self.taps
+    }
+
+    /// The points of a transform, and the steps it takes at once, if the window is long enough for
+    /// transforms.
+    #[must_use]
+    pub fn points(&self) -> Option<usize> {
+        self.long.as_ref().map(LongConvolution::points)
     }
 
     pub(super) fn level(&self) -> Level {

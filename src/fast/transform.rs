@@ -3,7 +3,8 @@
 //! Polynomials are multiplied modulo `x^n - i`. With both factors real and shorter than `n`, the
 //! product `P + x^n Q` becomes `P + i Q`: its real part is the causal convolution itself. So `n`
 //! need only hold the signal, not its padding; the input's imaginary part is the zero half, and
-//! the output's the half nobody asked for, and neither is computed.
+//! the output's the half nobody asked for, and neither is computed. If the signal is one part of a
+//! longer one, that half is what this part adds to the next.
 //!
 //! Modulo `x^n - c` a polynomial splits into four, modulo `x^(n/4) - s`, `+ s`, `- i s` and
 //! `+ i s` with `s^4 = c`: every element of a node meets the same two constants. Nodes are
@@ -26,103 +27,98 @@ struct Node<T> {
     constants: [T; 4],
 }
 
-/// The most points that are worked on from the second-level cache, 4^k of them: 512 KB, which leave room for
-/// the spectrum that streams past.
+/// Points of a block: 512 KB, which a second-level cache holds beside the spectrum that streams past.
 const BLOCK: usize = 4096;
 
 /// A transform of `n = radix 4^k` points.
-///
-/// One of up to two blocks is carried out in place, node by node. A larger one would fetch every point
-/// from memory at every level, so its points are taken as a matrix whose rows are blocks. The levels
-/// above the blocks act on every column alone: they are carried out on strips of some columns,
-/// gathered where they fit the cache. The levels below act on every row alone. So every point
-/// comes from memory once for the strips, and once for the blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Transform<T> {
     n: usize,
     radix: usize,
     /// The first step's constants: `t[k][j]`, the `j`-th power of the `k`-th root, re and im.
     roots: Vec<[T; 2]>,
-    /// Points of a row.
-    block: usize,
-    /// Columns of a strip; all of them for a transform that is carried out in place.
-    width: usize,
-    /// Nodes larger than a block, by their places in a strip.
+    /// Nodes larger than a block.
     above: Vec<Node<T>>,
-    /// Points of what the other nodes are carried out on at once: a block, or everything.
-    unit: usize,
-    /// The other nodes, by their places in a unit, unit after unit.
-    below: Vec<Node<T>>,
+    /// Points of a block: of a subtree, or everything if that is not more than two.
+    block: usize,
+    /// The nodes of every block, block after block, by their places in it.
+    within: Vec<Node<T>>,
 }
 
 /// A size and what a convolution with a known spectrum costs in it.
+#[derive(Clone, Copy)]
 pub(super) struct Size {
     radix: usize,
     pub(super) points: usize,
-    /// A part of the signal of so many points.
+    /// Of a convolution of one signal no longer than that.
     pub(super) operations: usize,
 }
 
 impl Size {
-    /// The sizes of at least `len` points, one for every radix.
-    fn of_at_least(len: usize) -> impl Iterator<Item = Self> {
-        (3..=8).map(move |radix| {
-            let (mut points, mut passes) = (radix, 0);
-            while points < len {
-                points *= 4;
-                passes += 1;
-            }
-            // A point: the first step has `radix - 1` terms in two parts, the last `radix`; a
-            // pass has 6 operations forward and 8 back; the product of spectra 4.
-            let operations = points * (4 * radix - 2 + 14 * passes + 4);
-            Self {
-                radix,
-                points,
-                operations,
-            }
-        })
+    /// The smallest size of this radix of at least `len` points.
+    fn of_radix(radix: usize, len: usize) -> Self {
+        let (mut points, mut passes) = (radix, 0);
+        while points < len {
+            points *= 4;
+            passes += 1;
+        }
+        // A point: the first step has `radix - 1` terms in two parts, the last `radix`; a
+        // pass has 6 operations forward and 8 back; the product of spectra 4.
+        let operations = points * (4 * radix - 2 + 14 * passes + 4);
+        Self {
+            radix,
+            points,
+            operations,
+        }
     }
 
     /// The cheapest size of at least `len` points.
     pub(super) fn for_len(len: usize) -> Self {
-        let smallest = Self::of_at_least(len).min_by_key(|size| size.operations);
-        smallest.unwrap_or(Self::LEAST)
+        Self::cheapest(
+            (4..=8).map(|radix| Self::of_radix(radix, len)),
+            Self::of_radix(3, len),
+            len,
+        )
     }
 
-    /// The cheapest size for a signal of `len` steps and kernels of `taps`, in parts as long as the
-    /// transform or all at once.
+    /// The cheapest size for signals of `len` steps and kernels of `taps`: parts of the signal are as
+    /// long as the transform, and no shorter than the kernel, so that a part reaches into the next
+    /// alone.
     pub(super) fn for_parts(len: usize, taps: usize) -> Self {
         let whole = Self::for_len(len);
-        // A part no shorter than the kernel hands on to the next part alone.
-        let in_parts = (0..8).flat_map(|k| Self::of_at_least(taps << (2 * k)));
-        let cheaper = in_parts
-            .filter(|size| size.points < whole.points)
-            .map(|size| (size.cost(len), size))
-            .min_by(|a, b| a.0.total_cmp(&b.0));
-        match cheaper {
-            Some((cost, size)) if cost < whole.cost(len) => size,
-            _ => whole,
-        }
+        let sizes = (3..=8).flat_map(|radix| {
+            let size = Self::of_radix(radix, taps).points;
+            (0..)
+                .map(move |k| Self::of_radix(radix, size << (2 * k)))
+                .take_while(|size| size.points < whole.points)
+        });
+        Self::cheapest(sizes, whole, len)
     }
 
-    /// Operations for a signal of `len` steps, more of them where every point comes from memory.
-    fn cost(&self, len: usize) -> f64 {
+    /// The cheapest for a signal of `len` steps, the first of equals.
+    fn cheapest(sizes: impl Iterator<Item = Self>, first: Self, len: usize) -> Self {
+        sizes.fold(first, |best, size| {
+            if size.cost(len) < best.cost(len) {
+                size
+            } else {
+                best
+            }
+        })
+    }
+
+    /// Operations for a signal of `len` steps, counted dearer where points come from memory, as
+    /// measured (chapter 10).
+    fn cost(self, len: usize) -> f64 {
         let parts = len.div_ceil(self.points);
-        // The tails take the other half of the last step.
-        let tails = if parts > 1 {
+        // What reaches into the next part is the other half of the last step.
+        let tail = if parts > 1 {
             2 * self.radix * self.points
         } else {
             0
         };
         let memory = if self.points > 2 * BLOCK { 1.3 } else { 1.0 };
-        parts as f64 * (self.operations + tails) as f64 * memory
+        memory * parts as f64 * (self.operations + tail) as f64
     }
-
-    const LEAST: Self = Self {
-        radix: 4,
-        points: 4,
-        operations: 4 * 18,
-    };
 }
 
 /// Cosine and sine of a fraction of a turn.
@@ -158,14 +154,8 @@ impl<T: Element> Transform<T> {
             .flat_map(|k| (0..radix).map(move |j| (k, j)))
             .map(|(k, j)| constant(child(k) * j as f64))
             .collect();
-        let (block, width, unit) = if n <= 2 * BLOCK {
-            (n / radix, n / radix, n)
-        } else {
-            // As many columns as fill a block, a power of two.
-            let columns = (BLOCK * BLOCK / n).max(1);
-            (BLOCK, 1 << columns.ilog2(), BLOCK)
-        };
-        let (mut above, mut below) = (Vec::new(), Vec::new());
+        let block = if n <= 2 * BLOCK { n } else { BLOCK };
+        let (mut above, mut within) = (Vec::new(), Vec::new());
         let mut open: Vec<(usize, usize, f64)> = (0..radix)
             .rev()
             .map(|k| (k * (n / radix), n / radix, child(k)))
@@ -177,20 +167,13 @@ impl<T: Element> Transform<T> {
             let (s, s2) = (fraction / 4.0, fraction / 2.0);
             let ([a, b], [c, d]) = (constant(s), constant(s2));
             let quarter = size / 4;
-            let constants = [a, b, c, d];
-            if size > block {
-                above.push(Node {
-                    start: start / block * width,
-                    quarter: quarter / block * width,
-                    constants,
-                });
-            } else {
-                below.push(Node {
-                    start: start % unit,
-                    quarter,
-                    constants,
-                });
-            }
+            let larger = size > block;
+            let nodes = if larger { &mut above } else { &mut within };
+            nodes.push(Node {
+                start: if larger { start } else { start % block },
+                quarter,
+                constants: [a, b, c, d],
+            });
             // s, -s, i s, -i s
             for (k, turned) in [0.0, 0.5, 0.25, 0.75].into_iter().enumerate().rev() {
                 open.push((start + k * quarter, quarter, s + turned));
@@ -200,11 +183,9 @@ impl<T: Element> Transform<T> {
             n,
             radix,
             roots,
-            block,
-            width,
             above,
-            unit,
-            below,
+            block,
+            within,
         }
     }
 
@@ -213,136 +194,72 @@ impl<T: Element> Transform<T> {
         self.n
     }
 
-    /// The points of a strip; none if everything is carried out in place.
-    pub(super) fn strip_len(&self) -> usize {
-        if self.width == self.block {
-            0
-        } else {
-            self.n / self.block * self.width
-        }
+    /// The nodes of a block.
+    fn nodes(&self, block: usize) -> &[Node<T>] {
+        let each = self.within.len() / (self.n / self.block);
+        &self.within[block * each..][..each]
     }
 
-    /// The nodes of a unit.
-    fn nodes(&self, unit: usize) -> &[Node<T>] {
-        let each = self.below.len() / (self.n / self.unit);
-        &self.below[unit * each..(unit + 1) * each]
-    }
-
-    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`, in `x`.
+    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`, in `n` points `x`.
     #[inline(always)]
-    pub(super) fn spectrum<S: Isa>(
-        &self,
-        u: &[T::Lanes],
-        scale: T,
-        x: &mut [Pair<T::Lanes>],
-        strip: &mut [Pair<T::Lanes>],
-    ) {
-        self.spread::<S>(u, scale, x, strip);
-        for (i, x) in x.chunks_exact_mut(self.unit).enumerate() {
+    pub(super) fn spectrum<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
+        self.begin::<S>(u, scale, x);
+        for (i, x) in x.chunks_exact_mut(self.block).enumerate() {
             split::<T, S>(self.nodes(i), x);
         }
     }
 
     /// What the signal `u` of at most `n` steps gives with the kernel whose spectrum, over `n`, this is:
-    /// as many steps as `y` has room for. The next part of a longer signal needs what goes beyond the
-    /// first `n` steps: `tail`, as long as it is, is added to `y` and replaced by that.
+    /// as many steps as `y` has room for. The next part of a longer signal needs what reaches beyond the
+    /// first `n` steps: `tail`, as long as that is, is added to `y` and replaced by it.
+    ///
+    /// A block is taken to its spectrum and back before the next one is begun. So of a transform that
+    /// leaves the cache, only the few levels above the blocks bring every point from memory.
     #[inline(always)]
     pub(super) fn convolve<S: Isa>(
         &self,
         u: &[T::Lanes],
         spectrum: &[Pair<T::Lanes>],
-        points: &mut [Pair<T::Lanes>],
+        x: &mut [Pair<T::Lanes>],
         y: &mut [T::Lanes],
         tail: &mut [T::Lanes],
     ) {
-        // The points themselves, and a strip of them.
-        let (x, strip) = points.split_at_mut(self.n);
-        self.spread::<S>(u, T::ONE, x, strip);
-        let units = x.chunks_exact_mut(self.unit);
-        for (i, (x, f)) in units.zip(spectrum.chunks_exact(self.unit)).enumerate() {
+        self.begin::<S>(u, T::ONE, x);
+        let blocks = x.chunks_exact_mut(self.block);
+        for (i, (x, f)) in blocks.zip(spectrum.chunks_exact(self.block)).enumerate() {
             split::<T, S>(self.nodes(i), x);
             pointwise::<T, S>(x, f);
             join::<T, S>(self.nodes(i), x);
         }
-        self.collect::<S>(x, strip, y, tail);
-    }
-
-    /// The signal through the levels above the blocks, strip by strip.
-    #[inline(always)]
-    fn spread<S: Isa>(
-        &self,
-        u: &[T::Lanes],
-        scale: T,
-        x: &mut [Pair<T::Lanes>],
-        strip: &mut [Pair<T::Lanes>],
-    ) {
-        let mut column = 0;
-        while column < self.block {
-            let to = if strip.is_empty() {
-                &mut *x
-            } else {
-                &mut *strip
-            };
-            match self.radix {
-                3 => self.first::<S, 3>(u, column, scale, to),
-                4 => self.first::<S, 4>(u, column, scale, to),
-                5 => self.first::<S, 5>(u, column, scale, to),
-                6 => self.first::<S, 6>(u, column, scale, to),
-                7 => self.first::<S, 7>(u, column, scale, to),
-                _ => self.first::<S, 8>(u, column, scale, to),
-            }
-            split::<T, S>(&self.above, to);
-            let rows = x.chunks_exact_mut(self.block);
-            for (row, strip) in rows.zip(strip.chunks_exact(self.width)) {
-                row[column..column + self.width].copy_from_slice(strip);
-            }
-            column += self.width;
+        join::<T, S>(&self.above, x);
+        match self.radix {
+            3 => self.last::<S, 3>(x, y, tail),
+            4 => self.last::<S, 4>(x, y, tail),
+            5 => self.last::<S, 5>(x, y, tail),
+            6 => self.last::<S, 6>(x, y, tail),
+            7 => self.last::<S, 7>(x, y, tail),
+            _ => self.last::<S, 8>(x, y, tail),
         }
     }
 
-    /// The way back: see [`convolve`](Self::convolve).
+    /// The levels above the blocks.
     #[inline(always)]
-    fn collect<S: Isa>(
-        &self,
-        x: &mut [Pair<T::Lanes>],
-        strip: &mut [Pair<T::Lanes>],
-        y: &mut [T::Lanes],
-        tail: &mut [T::Lanes],
-    ) {
-        let mut column = 0;
-        while column < self.block {
-            let rows = x.chunks_exact(self.block);
-            for (row, strip) in rows.zip(strip.chunks_exact_mut(self.width)) {
-                strip.copy_from_slice(&row[column..column + self.width]);
-            }
-            let from = if strip.is_empty() {
-                &mut *x
-            } else {
-                &mut *strip
-            };
-            join::<T, S>(&self.above, from);
-            match self.radix {
-                3 => self.last::<S, 3>(from, column, y, tail),
-                4 => self.last::<S, 4>(from, column, y, tail),
-                5 => self.last::<S, 5>(from, column, y, tail),
-                6 => self.last::<S, 6>(from, column, y, tail),
-                7 => self.last::<S, 7>(from, column, y, tail),
-                _ => self.last::<S, 8>(from, column, y, tail),
-            }
-            column += self.width;
+    fn begin<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
+        match self.radix {
+            3 => self.first::<S, 3>(u, scale, x),
+            4 => self.first::<S, 4>(u, scale, x),
+            5 => self.first::<S, 5>(u, scale, x),
+            6 => self.first::<S, 6>(u, scale, x),
+            7 => self.first::<S, 7>(u, scale, x),
+            _ => self.first::<S, 8>(u, scale, x),
         }
+        split::<T, S>(&self.above, x);
     }
 
-    /// The first step, from a real signal: output `k` is `sum_j t[k][j] u_j`. The strip begins at a column.
+    /// The first step, from a real signal: output `k` is `sum_j t[k][j] u_j`.
     #[inline(always)]
-    fn first<S: Isa, const R: usize>(
-        &self,
-        u: &[T::Lanes],
-        column: usize,
-        scale: T,
-        x: &mut [Pair<T::Lanes>],
-    ) {
-        let (part, own) = (self.n / R, x.len() / R);
+    fn first<S: Isa, const R: usize>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
+        let part = self.n / R;
         let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
             return;
         };
@@ -352,28 +269,20 @@ impl<T: Element> Transform<T> {
             // Most signals reach into every part; the end of the last one is zeros.
             let mut a = [T::Lanes::ZERO; R];
             for j in 0..R {
-                if let Some(&u) = u.get(j * part + self.place(i, column)) {
+                if let Some(&u) = u.get(j * part + i) {
                     a[j] = u.times(T::Lanes::splat(scale));
                 }
             }
             let re = T::Lanes::lanewise::<S, R, R>(a, &cos);
             let im = T::Lanes::lanewise::<S, R, R>(a, &sin);
             for k in 0..R {
-                x[k * own + i] = [re[k], im[k]];
+                x[k * part + i] = [re[k], im[k]];
             }
-            i = next(i, own);
+            i = next(i, part);
             if i == 0 {
                 return;
             }
         }
-    }
-
-    /// Where point `i` of a strip that begins at a column stands among all.
-    #[inline(always)]
-    fn place(&self, i: usize, column: usize) -> usize {
-        // The width is a power of two.
-        let row = i >> self.width.trailing_zeros();
-        row * self.block + column + (i & (self.width - 1))
     }
 
     /// The last step of the inverse: the real part of `sum_k conj(t[k][j]) x_k`, and for the tail its
@@ -382,11 +291,10 @@ impl<T: Element> Transform<T> {
     fn last<S: Isa, const R: usize>(
         &self,
         x: &[Pair<T::Lanes>],
-        column: usize,
         y: &mut [T::Lanes],
         tail: &mut [T::Lanes],
     ) {
-        let (part, own) = (self.n / R, x.len() / R);
+        let part = self.n / R;
         let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
             return;
         };
@@ -394,32 +302,31 @@ impl<T: Element> Transform<T> {
         let sin = Sums::<T, R>::new(roots, 1).transposed();
         let mut i = 0;
         loop {
-            let (mut a, mut b) = ([T::Lanes::ZERO; R], [T::Lanes::ZERO; R]);
+            let (mut re, mut im) = ([T::Lanes::ZERO; R], [T::Lanes::ZERO; R]);
             for k in 0..R {
-                [a[k], b[k]] = x[k * own + i];
+                [re[k], im[k]] = x[k * part + i];
             }
-            let re = T::Lanes::lanewise::<S, R, R>(a, &cos);
-            let im = T::Lanes::lanewise::<S, R, R>(b, &sin);
-            let place = self.place(i, column);
+            let from_re = T::Lanes::lanewise::<S, R, R>(re, &cos);
+            let from_im = T::Lanes::lanewise::<S, R, R>(im, &sin);
             for j in 0..R {
-                if let Some(y) = y.get_mut(j * part + place) {
-                    *y = re[j].plus(im[j]);
+                if let Some(y) = y.get_mut(j * part + i) {
+                    *y = from_re[j].plus(from_im[j]);
                 }
             }
-            if place < tail.len() {
-                let re = T::Lanes::lanewise::<S, R, R>(b, &cos);
-                let im = T::Lanes::lanewise::<S, R, R>(a, &sin);
+            if i < tail.len() {
+                let from_re = T::Lanes::lanewise::<S, R, R>(re, &sin);
+                let from_im = T::Lanes::lanewise::<S, R, R>(im, &cos);
                 for j in 0..R {
-                    let at = j * part + place;
+                    let at = j * part + i;
                     if let Some(tail) = tail.get_mut(at) {
                         if let Some(y) = y.get_mut(at) {
                             *y = y.plus(*tail);
                         }
-                        *tail = re[j].minus(im[j]);
+                        *tail = from_im[j].minus(from_re[j]);
                     }
                 }
             }
-            i = next(i, own);
+            i = next(i, part);
             if i == 0 {
                 return;
             }
