@@ -48,6 +48,11 @@ impl<T: Element> LongConvolution<T> {
         }
     }
 
+    /// For signals of many parts: how many makes no difference to the choice of a part.
+    pub(super) fn in_parts(level: Level, channels: usize, taps: usize) -> Self {
+        Self::with_taps(level, channels, 64 * taps, taps)
+    }
+
     /// Points of the transform, and steps of a part.
     #[must_use]
     pub fn points(&self) -> usize {
@@ -124,26 +129,27 @@ impl<T: Element> LongConvolution<T> {
         check_len("spectra", groups, lane_groups::<T>(self.channels))?;
         let items = u.streams().zip(y.streams_mut()).enumerate();
         share(items, &mut workspace.threads, |scratch, (i, (u, y))| {
-            self.run_group(i % groups, u, y, scratch);
+            let Scratch { points, window, .. } = scratch;
+            self.run_group(i % groups, u, y, points, window);
         });
         Ok(())
     }
 
-    /// One group of lanes over one signal each.
+    /// One group of lanes over one signal each, of any length.
     pub(super) fn run_group(
         &self,
         group: usize,
         u: &[T::Lanes],
         y: &mut [T::Lanes],
-        scratch: &mut Scratch<T>,
+        points: &mut Vec<Pair<T::Lanes>>,
+        tail: &mut Vec<T::Lanes>,
     ) {
         let n = self.transform.len();
-        let Scratch { points, window, .. } = scratch;
         points.resize(n, [T::Lanes::ZERO; 2]);
-        // What a part hands to the next; the last one has none.
-        window.clear();
+        // What a part adds to the next, if there is one.
+        tail.clear();
         if u.len() > n {
-            window.resize(self.taps.saturating_sub(1), T::Lanes::ZERO);
+            tail.resize(self.taps.saturating_sub(1), T::Lanes::ZERO);
         }
         self.level.run(Convolve {
             transform: &self.transform,
@@ -151,7 +157,7 @@ impl<T: Element> LongConvolution<T> {
             points,
             u,
             y,
-            tail: window,
+            tail,
         });
     }
 }

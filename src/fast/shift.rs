@@ -120,6 +120,27 @@ impl<T: Element> ShiftSsm<T> {
         })
     }
 
+    /// The models with their kernels cut to so many taps.
+    pub(super) fn cut(&self, window: usize) -> Result<Self, Error> {
+        let taps = window.min(self.taps);
+        let mut parameters = ShiftParameters {
+            taps,
+            b: vec![0.0; self.models * taps],
+            c: vec![0.0; self.models * taps],
+            // It is within the first tap already.
+            d: vec![0.0; self.models],
+        };
+        for model in 0..self.models {
+            let (group, lane) = (model / T::Lanes::WIDTH, model % T::Lanes::WIDTH);
+            let kernel = &self.groups[group].kernel[..taps];
+            parameters.b[model * taps] = 1.0;
+            for (c, f) in parameters.c[model * taps..].iter_mut().zip(kernel) {
+                *c = f.lanes()[lane].to_f64();
+            }
+        }
+        Self::new(self.level, &parameters)
+    }
+
     /// The number of models.
     #[must_use]
     pub fn models(&self) -> usize {
@@ -229,7 +250,7 @@ impl<T: Element> ShiftSsm<T> {
             let group = i % self.groups.len();
             let long = self.long.as_ref().filter(|_| u.len() >= self.taps);
             if let Some(long) = long {
-                long.run_group(group, u, y, scratch);
+                long.run_group(group, u, y, &mut scratch.points, &mut scratch.window);
             }
             self.level.run(Filter {
                 taps: &self.groups[group],
@@ -274,8 +295,7 @@ fn by_transforms<T: Element>(
     for (to, group) in kernels.streams_mut().zip(groups) {
         to.copy_from_slice(&group.kernel);
     }
-    // Signals of many parts: how many makes no difference to the choice of a part.
-    let mut long = LongConvolution::with_taps(level, models, 64 * taps, taps);
+    let mut long = LongConvolution::in_parts(level, models, taps);
     long.set_kernels(&kernels, &mut Workspace::new(1))?;
     Ok(long)
 }

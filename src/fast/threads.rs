@@ -34,6 +34,8 @@ pub(crate) struct Scratch<T: Element> {
     pub(crate) packed: Vec<T>,
     /// The beginning of a filter's input, with zeros before it.
     pub(crate) window: Vec<T::Lanes>,
+    /// A filter's state that nobody asks for.
+    pub(crate) state: Vec<T::Lanes>,
     /// Queries, keys and values of a group of heads.
     pub(crate) heads: Vec<T::Lanes>,
     /// Points of a transform.
@@ -51,6 +53,7 @@ impl<T: Element> Workspace<T> {
             diagonal: BlockScratch::new(),
             packed: Vec::new(),
             window: Vec::new(),
+            state: Vec::new(),
             heads: Vec::new(),
             points: Vec::new(),
             signals: Vec::new(),
