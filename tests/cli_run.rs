@@ -352,7 +352,17 @@ fn l_max_with_a_recurrence_is_refused() {
             ],
         );
     }
-    for form in [vec![], vec!["--form", "fft"], vec!["--form", "attention"]] {
+    refused(
+        &folder,
+        &["run", cut, "--out", out, "--form", "fast", "--grad"],
+        &["l_max = 4", "7 inputs", "backward pass", "cut.safetensors"],
+    );
+    for form in [
+        vec![],
+        vec!["--form", "fft"],
+        vec!["--form", "attention"],
+        vec!["--form", "fast"],
+    ] {
         let mut args = vec!["run", cut, "--out", out];
         args.extend(form);
         let output = hippos(&args);

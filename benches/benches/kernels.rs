@@ -88,13 +88,6 @@ fn models_in<T: Element>(criterion: &mut Criterion, name: &str) {
         d: signal(CHANNELS, 3),
     };
     let diagonal = DiagonalSsm::<T>::new(Level::detect(), &bank).expect("a bank");
-    let shift = ShiftParameters {
-        taps: 64,
-        b: signal(64 * CHANNELS, 4),
-        c: signal(64 * CHANNELS, 5),
-        d: signal(CHANNELS, 6),
-    };
-    let shift = ShiftSsm::<T>::new(Level::detect(), &shift).expect("a bank");
     let u = signal::<T>(len * CHANNELS, 7);
     let u = Panels::from_rows(1, len, CHANNELS, &u).expect("fits");
     let (mut y, mut workspace) = (Panels::zeros(1, len, CHANNELS), Workspace::new(1));
@@ -106,15 +99,40 @@ fn models_in<T: Element>(criterion: &mut Criterion, name: &str) {
                 .expect("fits")
         });
     });
-    let mut state = shift.zero_state(1);
-    group.bench_function("shift, 64 taps", |bencher| {
-        bencher.iter(|| {
-            shift
-                .run(&u, &mut state, &mut y, &mut workspace)
-                .expect("fits")
-        });
-    });
     group.finish();
+}
+
+/// Windows on both sides of where the transforms begin.
+fn shift_in<T: Element>(criterion: &mut Criterion, name: &str) {
+    let mut group = criterion.benchmark_group(format!("shift {name}"));
+    let len = 8192;
+    group.throughput(Throughput::Elements((len * CHANNELS) as u64));
+    let u = signal::<T>(len * CHANNELS, 7);
+    let u = Panels::from_rows(1, len, CHANNELS, &u).expect("fits");
+    let (mut y, mut workspace) = (Panels::zeros(1, len, CHANNELS), Workspace::new(1));
+    for taps in [64, 95, 96, 128, 256, 512, 1024] {
+        let bank = ShiftParameters {
+            taps,
+            b: signal(taps * CHANNELS, 4),
+            c: signal(taps * CHANNELS, 5),
+            d: signal(CHANNELS, 6),
+        };
+        let shift = ShiftSsm::<T>::new(Level::detect(), &bank).expect("a bank");
+        let mut state = shift.zero_state(1);
+        group.bench_function(BenchmarkId::new("taps", taps), |bencher| {
+            bencher.iter(|| {
+                shift
+                    .run(&u, &mut state, &mut y, &mut workspace)
+                    .expect("fits")
+            });
+        });
+    }
+    group.finish();
+}
+
+fn shift(criterion: &mut Criterion) {
+    shift_in::<f32>(criterion, "f32");
+    shift_in::<f64>(criterion, "f64");
 }
 
 fn models(criterion: &mut Criterion) {
@@ -147,5 +165,5 @@ fn product(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(kernels, convolution, models, product);
+criterion_group!(kernels, convolution, models, shift, product);
 criterion_main!(kernels);

@@ -15,12 +15,13 @@ use std::cell::RefCell;
 
 type Section = fn(&mut Option<Python>);
 
-pub const ALL: [(&str, Section); 9] = [
+pub const ALL: [(&str, Section); 10] = [
     ("peak", peak),
     ("product", product),
     ("diagonal", diagonal),
     ("length", length),
     ("convolution", convolution),
+    ("long", long),
     ("memory", memory),
     ("layer", layer),
     ("backward", backward),
@@ -387,6 +388,42 @@ fn convolution_in<T: Element + realfft::FftNum>(name: &str) {
 fn convolution(_: &mut Option<Python>) {
     convolution_in::<f32>("f32");
     convolution_in::<f64>("f64");
+}
+
+/// One group of channels over sequences that leave every cache, spectra known: kernels as long as
+/// the sequence, and short ones.
+fn long_in<T: Element>(name: &str) {
+    let channels = 64 / std::mem::size_of::<T>();
+    for len in [65_536, 262_144, 1_048_576, 4_194_304] {
+        let per = (len * channels) as f64;
+        let rows: Vec<T> = random(len * channels, 3)
+            .iter()
+            .map(|&x| T::from_f64(f64::from(x)))
+            .collect();
+        let u = Panels::from_rows(1, len, channels, &rows).unwrap();
+        let taps = [len, 64, 256, 1024, 4096, 16_384];
+        let all = taps.map(|taps| {
+            let f = Panels::from_rows(1, taps, channels, &rows[..taps * channels]).unwrap();
+            let (mut y, mut workspace) = (Panels::zeros(1, len, channels), Workspace::new(1));
+            let mut one = LongConvolution::with_taps(Level::detect(), channels, len, taps);
+            one.set_kernels(&f, &mut workspace).unwrap();
+            let u = &u;
+            Contestant::new(format!("{taps} taps, {} points", one.points()), move || {
+                seconds(|| one.run(u, &mut y, &mut workspace).unwrap()) / per
+            })
+        });
+        contest(
+            &format!("{channels} channels, L {len}, spectra known, {name}, 1 thread"),
+            "ns",
+            1e-9,
+            all.into(),
+        );
+    }
+}
+
+fn long(_: &mut Option<Python>) {
+    long_in::<f32>("f32");
+    long_in::<f64>("f64");
 }
 
 fn parameters() -> Parameters<f64> {

@@ -3,39 +3,57 @@
 use super::lanes::{Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
-use super::threads::{Workspace, share};
-use super::transform::{Pair, Transform, pointwise};
+use super::threads::{Scratch, Workspace, share};
+use super::transform::{Pair, Size, Transform};
 use crate::error::{Error, check_len};
 
-/// Causal convolution of every channel with a kernel of its own, prepared for a level and a
-/// length.
+/// Causal convolution of every channel with a kernel of its own, prepared for a level, a length and
+/// a number of taps.
+///
+/// A kernel as long as the signal meets it in one transform. A shorter one meets it part by part, in
+/// transforms about as long as the kernel, each handing to the next what reaches beyond its own part
+/// (overlap-add): time and memory then depend on the kernel, not on the signal.
 #[derive(Clone, Debug)]
 pub struct LongConvolution<T: Element> {
     level: Level,
     channels: usize,
     seq_len: usize,
+    taps: usize,
     transform: Transform<T>,
     /// [group][point], divided by the number of points.
     spectra: Vec<Pair<T::Lanes>>,
 }
 
 impl<T: Element> LongConvolution<T> {
-    /// The convolution of `channels` signals of at most `seq_len` steps, with kernels that are
-    /// zero until [`set_kernels`](Self::set_kernels).
+    /// The convolution of `channels` signals of at most `seq_len` steps, with kernels of any
+    /// length that are zero until [`set_kernels`](Self::set_kernels).
     #[must_use]
     pub fn new(level: Level, channels: usize, seq_len: usize) -> Self {
-        let transform = Transform::of_at_least(seq_len);
+        Self::with_taps(level, channels, seq_len, seq_len)
+    }
+
+    /// As [`new`](Self::new), with kernels of at most `taps` taps.
+    #[must_use]
+    pub fn with_taps(level: Level, channels: usize, seq_len: usize, taps: usize) -> Self {
+        let taps = taps.min(seq_len);
+        let transform = Transform::new(&Size::for_parts(seq_len, taps));
         let size = lane_groups::<T>(channels) * transform.len();
         Self {
             level,
             channels,
             seq_len,
+            taps,
             spectra: vec![[T::Lanes::ZERO; 2]; size],
             transform,
         }
     }
 
-    /// Points of the transform.
+    /// For signals of many parts: how many makes no difference to the choice of a part.
+    pub(super) fn in_parts(level: Level, channels: usize, taps: usize) -> Self {
+        Self::with_taps(level, channels, 64 * taps, taps)
+    }
+
+    /// Points of the transform, and steps of a part.
     #[must_use]
     pub fn points(&self) -> usize {
         self.transform.len()
@@ -46,18 +64,27 @@ impl<T: Element> LongConvolution<T> {
     ///
     /// # Errors
     ///
-    /// If there is not one kernel a channel.
+    /// If there is not one kernel a channel, or more taps than prepared for reach an output.
     pub fn set_kernels(
         &mut self,
         kernels: &Panels<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
         kernels.check("kernels", 1, self.channels, kernels.seq_len())?;
-        if kernels.seq_len() == 0 {
+        let taps = kernels.seq_len().min(self.seq_len);
+        if taps > self.taps {
+            return Err(Error::value(
+                "kernels",
+                format!(
+                    "{taps} taps; this convolution was prepared for at most {}",
+                    self.taps
+                ),
+            ));
+        }
+        if taps == 0 {
             self.spectra.fill([T::Lanes::ZERO; 2]);
             return Ok(());
         }
-        let taps = kernels.seq_len().min(self.seq_len);
         let (level, transform) = (self.level, &self.transform);
         let spectra = self.spectra.chunks_exact_mut(transform.len());
         let items = kernels.streams().zip(spectra);
@@ -98,30 +125,48 @@ impl<T: Element> LongConvolution<T> {
         if u.seq_len() == 0 || self.channels == 0 {
             return Ok(());
         }
-        let n = self.transform.len();
-        let groups = self.spectra.len() / n;
+        let groups = self.spectra.len() / self.transform.len();
         check_len("spectra", groups, lane_groups::<T>(self.channels))?;
         let items = u.streams().zip(y.streams_mut()).enumerate();
         share(items, &mut workspace.threads, |scratch, (i, (u, y))| {
-            let group = i % groups;
-            scratch.points.resize(n, [T::Lanes::ZERO; 2]);
-            self.level.run(Convolve {
-                transform: &self.transform,
-                spectrum: &self.spectra[group * n..(group + 1) * n],
-                points: &mut scratch.points,
-                u,
-                y,
-            });
+            let Scratch { points, window, .. } = scratch;
+            self.run_group(i % groups, u, y, points, window);
         });
         Ok(())
+    }
+
+    /// One group of lanes over one signal each, of any length.
+    pub(super) fn run_group(
+        &self,
+        group: usize,
+        u: &[T::Lanes],
+        y: &mut [T::Lanes],
+        points: &mut Vec<Pair<T::Lanes>>,
+        tail: &mut Vec<T::Lanes>,
+    ) {
+        let n = self.transform.len();
+        points.resize(n, [T::Lanes::ZERO; 2]);
+        // What a part adds to the next, if there is one.
+        tail.clear();
+        if u.len() > n {
+            tail.resize(self.taps.saturating_sub(1), T::Lanes::ZERO);
+        }
+        self.level.run(Convolve {
+            transform: &self.transform,
+            spectrum: &self.spectra[group * n..(group + 1) * n],
+            points,
+            u,
+            y,
+            tail,
+        });
     }
 }
 
 /// The spectrum of a kernel, over the number of points.
-pub(super) struct Spectrum<'a, T: Element> {
-    pub(super) transform: &'a Transform<T>,
-    pub(super) kernel: &'a [T::Lanes],
-    pub(super) spectrum: &'a mut [Pair<T::Lanes>],
+struct Spectrum<'a, T: Element> {
+    transform: &'a Transform<T>,
+    kernel: &'a [T::Lanes],
+    spectrum: &'a mut [Pair<T::Lanes>],
 }
 
 impl<T: Element> Kernel for Spectrum<'_, T> {
@@ -129,10 +174,9 @@ impl<T: Element> Kernel for Spectrum<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        let n = self.transform.len();
-        let scale = T::from_f64(1.0 / n as f64);
+        let scale = T::from_f64(1.0 / self.transform.len() as f64);
         self.transform
-            .forward::<S>(self.kernel, scale, self.spectrum);
+            .spectrum::<S>(self.kernel, scale, self.spectrum);
     }
 }
 
@@ -142,6 +186,7 @@ struct Convolve<'a, T: Element> {
     points: &'a mut [Pair<T::Lanes>],
     u: &'a [T::Lanes],
     y: &'a mut [T::Lanes],
+    tail: &'a mut [T::Lanes],
 }
 
 impl<T: Element> Kernel for Convolve<'_, T> {
@@ -149,15 +194,10 @@ impl<T: Element> Kernel for Convolve<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        let Self {
-            transform,
-            spectrum,
-            points,
-            u,
-            y,
-        } = self;
-        transform.forward::<S>(u, T::ONE, points);
-        pointwise::<T, S>(points, spectrum);
-        transform.inverse::<S>(points, y);
+        let n = self.transform.len();
+        for (u, y) in self.u.chunks(n).zip(self.y.chunks_mut(n)) {
+            self.transform
+                .convolve::<S>(u, self.spectrum, self.points, y, self.tail);
+        }
     }
 }

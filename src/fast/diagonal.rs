@@ -9,7 +9,7 @@ use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
 use super::shift::split_parts;
 use super::threads::{Workspace, share};
-use super::transform::Transform;
+use super::transform::Size;
 use crate::error::{Error, check_len};
 use core::ops::Range;
 use num_complex::Complex;
@@ -334,7 +334,7 @@ impl<T: Element> DiagonalSsm<T> {
     pub fn plan(&self, seq_len: usize) -> Plan {
         let (rows, _) = signal_tile(self.level.accumulators());
         let pairs = self.padded as f64;
-        let size = Transform::<T>::size_for(seq_len);
+        let size = Size::for_len(seq_len);
         Plan {
             level: self.level,
             pairs: self.pairs,

@@ -1,5 +1,6 @@
 //! The whole layer.
 
+use super::cut::Cut;
 use super::diagonal::DiagonalSsm;
 use super::elementwise::multiply;
 use super::lanes::{Element, Vector};
@@ -15,6 +16,7 @@ use crate::h3::{Config, LayerState, Name, Parameters};
 use crate::tensor::Tensor;
 use core::ops::Range;
 use num_complex::Complex;
+use std::sync::OnceLock;
 
 /// Rows (sequences times steps) worked on between two visits to memory: the packed input and the
 /// gated signals of so many stay in the last-level cache.
@@ -48,6 +50,8 @@ pub struct FastLayer<T: Element> {
     /// A model a head.
     pub(super) diagonal: DiagonalSsm<T>,
     pub(super) output: Weights<T>,
+    /// The models with kernels that end at `l_max`, once a sequence was longer.
+    cut: OnceLock<Cut<T>>,
 }
 
 /// What a [`FastLayer`] remembers of a batch of sequences.
@@ -73,6 +77,28 @@ impl<T: Element> FastState<T> {
     pub fn position(&self) -> usize {
         self.position
     }
+
+    /// Whether it is the state before any input.
+    fn is_zero(&self) -> bool {
+        let zero = |x: &T::Lanes| x.lanes().iter().all(|&x| x == T::ZERO);
+        self.position == 0
+            && self.shift.iter().all(zero)
+            && self.diagonal.iter().flatten().all(zero)
+    }
+}
+
+/// The number of inputs after `len` more.
+fn end(position: usize, len: usize) -> Result<usize, Error> {
+    let end = position.checked_add(len);
+    end.ok_or_else(|| Error::value("position of the state", "too large to count on from"))
+}
+
+/// What cannot be done where `l_max` cuts the kernels.
+fn beyond(who: &str, l_max: usize, end: usize) -> Error {
+    Error::unsupported(format!(
+        "{who} passes a state, and l_max = {l_max} is below the {end} inputs: a diagonal model has no \
+         recurrence of finite window; use form convolution, fft or attention on the whole sequence"
+    ))
 }
 
 impl<T: Element> FastLayer<T> {
@@ -130,6 +156,7 @@ impl<T: Element> FastLayer<T> {
             shift: ShiftSsm::new(level, &shift_parameters(parameters, places))?,
             diagonal: DiagonalSsm::new(level, &diagonal_parameters(parameters)?)?,
             output,
+            cut: OnceLock::new(),
             config,
         })
     }
@@ -227,10 +254,15 @@ impl<T: Element> FastLayer<T> {
     /// The result does not depend on the number of threads; nor do the outputs depend, beyond
     /// rounding, on how a sequence is cut into calls.
     ///
+    /// Where `l_max` cuts the kernels (there are more inputs), the outputs are convolutions with the
+    /// cut kernels and memory grows with the sequence, which has to come whole; the final state is
+    /// that of the full recurrence, as in the official `forward_state`.
+    ///
     /// # Errors
     ///
-    /// If a length or the state does not fit, or `l_max` is exceeded: beyond it the layer is not
-    /// the function of any recurrence. `out` and `state` are then as they were.
+    /// If a length or the state does not fit, or more than `l_max` inputs do not begin at the zero
+    /// state: beyond it the layer is not the function of any recurrence. `out` and `state` are then as
+    /// they were.
     pub fn run(
         &self,
         u: &[T],
@@ -255,21 +287,30 @@ impl<T: Element> FastLayer<T> {
         check_len("input", u.len(), batch * len * d)?;
         check_len("output", out.len(), u.len())?;
         self.check_state(state, batch)?;
-        let end = state
-            .position
-            .checked_add(len)
-            .ok_or_else(|| Error::value("position of the state", "too large to count on from"))?;
+        let end = end(state.position, len)?;
         if let Some(l_max) = self.config.l_max.filter(|&l_max| end > l_max) {
-            return Err(Error::unsupported(format!(
-                "{end} inputs exceed l_max = {l_max}: the fast path passes states, and no \
-                 recurrence of finite window exists for a diagonal model"
-            )));
+            if kept.is_some() {
+                return Err(beyond("the fast path's backward pass", l_max, end));
+            }
+            if !state.is_zero() {
+                return Err(beyond("the fast path from a state", l_max, end));
+            }
+            let cut = match self.cut.get() {
+                Some(cut) => cut,
+                None => {
+                    let cut = Cut::new(self, l_max)?;
+                    self.cut.get_or_init(|| cut)
+                }
+            };
+            self.run_steps(u, out, 0..len, state, Some(cut), workspace);
+            state.position = end;
+            return Ok(());
         }
         for part in parts(batch, len) {
             if let Some(kept) = &mut kept {
                 kept.push(state);
             }
-            self.run_steps(u, out, len, part, state, workspace);
+            self.run_steps(u, out, part, state, None, workspace);
         }
         state.position = end;
         Ok(())
@@ -280,7 +321,7 @@ impl<T: Element> FastLayer<T> {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// As [`run`](Self::run); beyond `l_max` any state given is refused, as by the reference.
     pub fn forward(
         &self,
         u: &Tensor<T>,
@@ -288,6 +329,14 @@ impl<T: Element> FastLayer<T> {
         workspace: &mut Workspace<T>,
     ) -> Result<(Tensor<T>, LayerState<T>), Error> {
         let mut fast = self.initial_state(u, state)?;
+        let end = end(fast.position, u.shape()[1])?;
+        if let Some(l_max) = self
+            .config
+            .l_max
+            .filter(|&l_max| state.is_some() && end > l_max)
+        {
+            return Err(beyond("the fast path from a state", l_max, end));
+        }
         let mut out = vec![T::ZERO; u.data().len()];
         self.run(u.data(), &mut out, &mut fast, workspace)?;
         Ok((Tensor::new(u.shape(), out)?, self.state_to(&fast)?))
@@ -402,12 +451,13 @@ impl<T: Element> FastLayer<T> {
         &self,
         u: &[T],
         out: &mut [T],
-        len: usize,
         steps: Range<usize>,
         state: &mut FastState<T>,
+        cut: Option<&Cut<T>>,
         workspace: &mut Workspace<T>,
     ) {
         let (d, d_h, batch) = (self.config.d_model, self.config.head_dim, state.batch);
+        let len = u.len() / (batch * d);
         let rows = batch * steps.len();
         let row = |r: usize| {
             let (b, t) = (r / steps.len(), r % steps.len());
@@ -427,12 +477,12 @@ impl<T: Element> FastLayer<T> {
             .zip(shift.zip(diagonal))
             .enumerate();
         share(items, workspace.threads_for(rows), |scratch, item| {
-            let (group, (gated, (shift, diagonal))) = item;
+            let (group, (gated, states)) = item;
             scratch.heads.resize(3 * d_h * rows, T::Lanes::ZERO);
             let first = 3 * group * d_h;
             self.projections
                 .multiply_to_panels(&packed, rows, first, &mut scratch.heads);
-            self.mix(group, batch, shift, diagonal, gated, scratch);
+            self.mix(group, batch, states, cut, gated, scratch);
         });
 
         if steps.len() == len {
@@ -455,8 +505,8 @@ impl<T: Element> FastLayer<T> {
         &self,
         group: usize,
         batch: usize,
-        shift: &mut [T::Lanes],
-        diagonal: &mut [[T::Lanes; 2]],
+        (shift, diagonal): (&mut [T::Lanes], &mut [[T::Lanes; 2]]),
+        cut: Option<&Cut<T>>,
         gated: &mut [T::Lanes],
         scratch: &mut Scratch<T>,
     ) {
@@ -471,6 +521,8 @@ impl<T: Element> FastLayer<T> {
             heads,
             signals,
             window,
+            state,
+            points,
             diagonal: blocks,
             ..
         } = scratch;
@@ -486,6 +538,9 @@ impl<T: Element> FastLayer<T> {
                 let k = &mut heads[place(1, d1, b)];
                 let x = &mut shift[(b * d_h + d1) * m..][..m];
                 self.shift.run_group(group * d_h + d1, k, x, first, window);
+                if let Some(cut) = cut {
+                    cut.shift(group * d_h + d1, k, first, (state, window));
+                }
                 k.copy_from_slice(first);
             }
             for d2 in 0..d_h {
@@ -495,6 +550,9 @@ impl<T: Element> FastLayer<T> {
                     let (k, v) = (&heads[place(1, d1, b)], &heads[place(2, d2, b)]);
                     multiply::<T>(self.level, k, v, false, first);
                     self.diagonal.run_group(group, first, x, second, blocks);
+                    if let Some(cut) = cut {
+                        cut.diagonal(group, first, second, (points, window));
+                    }
                     let gated = &mut gated[d2 * rows + b * steps..][..steps];
                     let q = &heads[place(0, d1, b)];
                     multiply::<T>(self.level, q, second, d1 > 0, gated);

@@ -5,6 +5,7 @@
 mod attend;
 mod blocks;
 mod convolution;
+mod cut;
 mod diagonal;
 mod diagonal_adjoint;
 mod diagonal_outputs;

@@ -1,12 +1,11 @@
 //! The shift model over lanes of channels: a filter, direct while it is short.
 
 use super::blocks::signal_tile;
-use super::convolution::Spectrum;
+use super::convolution::LongConvolution;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
 use super::threads::{Workspace, share};
-use super::transform::{Pair, Transform, pointwise};
 use crate::error::{Error, check_len};
 
 /// The parameters of a bank of shift models, in double precision whatever it will run in.
@@ -24,9 +23,8 @@ pub struct ShiftParameters {
     pub d: Vec<f64>,
 }
 
-/// From this window on a transform takes fewer operations than the taps themselves (measured, chapter
-/// 10).
-const LONG: usize = 128;
+/// From this window on transforms take less time than the taps themselves (measured, chapter 10).
+const LONG: usize = 96;
 
 /// A bank of shift models, one a lane, prepared for a level.
 #[derive(Clone, Debug)]
@@ -35,8 +33,8 @@ pub struct ShiftSsm<T: Element> {
     models: usize,
     taps: usize,
     groups: Vec<Taps<T>>,
-    /// For long windows.
-    transform: Option<Transform<T>>,
+    /// For long windows: the same kernels, by transforms.
+    long: Option<LongConvolution<T>>,
 }
 
 /// The coefficients of one group of lanes: `[j]` each, lane `l` for model `l`.
@@ -50,8 +48,6 @@ pub(super) struct Taps<T: Element> {
     /// before the first of them, `f_{i + m - 1 - k}` or zero: [k][i].
     tile: Vec<T::Lanes>,
     feedthrough: T::Lanes,
-    /// The kernel's spectrum over the number of points, for long windows.
-    spectrum: Vec<Pair<T::Lanes>>,
 }
 
 /// The states of a batch of banks, as lanes.
@@ -77,8 +73,6 @@ impl<T: Element> ShiftSsm<T> {
         check_len("C", parameters.c.len(), size)?;
         let width = T::Lanes::WIDTH;
         let (rows, _) = signal_tile(level.accumulators());
-        // Of every transform a window's length is lost to the overlap with the one before.
-        let transform = (m >= LONG).then(|| Transform::of_at_least(4 * m));
         let groups = (0..lane_groups::<T>(models)).map(|group| {
             let mut taps = Taps {
                 b: vec![T::Lanes::ZERO; m],
@@ -86,7 +80,6 @@ impl<T: Element> ShiftSsm<T> {
                 kernel: vec![T::Lanes::ZERO; m.max(1)],
                 tile: Vec::new(),
                 feedthrough: T::Lanes::ZERO,
-                spectrum: Vec::new(),
             };
             for h in group * width..models.min((group + 1) * width) {
                 let lane = h % width;
@@ -110,23 +103,42 @@ impl<T: Element> ShiftSsm<T> {
                     taps.tile.push(tap.copied().unwrap_or(T::Lanes::ZERO));
                 }
             }
-            if let Some(transform) = &transform {
-                taps.spectrum.resize(transform.len(), [T::Lanes::ZERO; 2]);
-                level.run(Spectrum {
-                    transform,
-                    kernel: &taps.kernel,
-                    spectrum: &mut taps.spectrum,
-                });
-            }
             taps
         });
+        let groups: Vec<_> = groups.collect();
+        let long = if m < LONG {
+            None
+        } else {
+            Some(by_transforms(level, models, &groups)?)
+        };
         Ok(Self {
             level,
             models,
             taps: m,
-            groups: groups.collect(),
-            transform,
+            groups,
+            long,
         })
+    }
+
+    /// The models with their kernels cut to so many taps.
+    pub(super) fn cut(&self, window: usize) -> Result<Self, Error> {
+        let taps = window.min(self.taps);
+        let mut parameters = ShiftParameters {
+            taps,
+            b: vec![0.0; self.models * taps],
+            c: vec![0.0; self.models * taps],
+            // It is within the first tap already.
+            d: vec![0.0; self.models],
+        };
+        for model in 0..self.models {
+            let (group, lane) = (model / T::Lanes::WIDTH, model % T::Lanes::WIDTH);
+            let kernel = &self.groups[group].kernel[..taps];
+            parameters.b[model * taps] = 1.0;
+            for (c, f) in parameters.c[model * taps..].iter_mut().zip(kernel) {
+                *c = f.lanes()[lane].to_f64();
+            }
+        }
+        Self::new(self.level, &parameters)
     }
 
     /// The number of models.
@@ -139,6 +151,13 @@ impl<T: Element> ShiftSsm<T> {
     #[must_use]
     pub fn taps(&self) -> usize {
         self.taps
+    }
+
+    /// The points of a transform, and the steps it takes at once, if the window is long enough for
+    /// transforms.
+    #[must_use]
+    pub fn points(&self) -> Option<usize> {
+        self.long.as_ref().map(LongConvolution::points)
     }
 
     pub(super) fn level(&self) -> Level {
@@ -228,15 +247,18 @@ impl<T: Element> ShiftSsm<T> {
             .enumerate();
         share(items, &mut workspace.threads, |scratch, (i, item)| {
             let ((u, y), x) = item;
-            let (window, points) = (&mut scratch.window, &mut scratch.points);
+            let group = i % self.groups.len();
+            let long = self.long.as_ref().filter(|_| u.len() >= self.taps);
+            if let Some(long) = long {
+                long.run_group(group, u, y, &mut scratch.points, &mut scratch.window);
+            }
             self.level.run(Filter {
-                taps: &self.groups[i % self.groups.len()],
-                transform: self.transform.as_ref(),
+                taps: &self.groups[group],
+                convolved: long.is_some(),
                 u,
                 x,
                 y,
-                window,
-                points,
+                window: &mut scratch.window,
             });
         });
         Ok(())
@@ -253,14 +275,29 @@ impl<T: Element> ShiftSsm<T> {
     ) {
         self.level.run(Filter {
             taps: &self.groups[group],
-            transform: None,
+            convolved: false,
             u,
             x,
             y,
             window,
-            points: &mut Vec::new(),
         });
     }
+}
+
+/// The groups' kernels for signals of any length.
+fn by_transforms<T: Element>(
+    level: Level,
+    models: usize,
+    groups: &[Taps<T>],
+) -> Result<LongConvolution<T>, Error> {
+    let taps = groups.first().map_or(0, |group| group.kernel.len());
+    let mut kernels = Panels::zeros(1, taps, models);
+    for (to, group) in kernels.streams_mut().zip(groups) {
+        to.copy_from_slice(&group.kernel);
+    }
+    let mut long = LongConvolution::in_parts(level, models, taps);
+    long.set_kernels(&kernels, &mut Workspace::new(1))?;
+    Ok(long)
 }
 
 /// `count` consecutive parts of `each`, empty ones where `each` is zero.
@@ -280,12 +317,12 @@ pub(crate) fn split_parts<L>(
 /// One group of lanes over one signal each, as a kernel.
 struct Filter<'a, T: Element> {
     taps: &'a Taps<T>,
-    transform: Option<&'a Transform<T>>,
+    /// Whether `y` is `f * u` already.
+    convolved: bool,
     u: &'a [T::Lanes],
     x: &'a mut [T::Lanes],
     y: &'a mut [T::Lanes],
     window: &'a mut Vec<T::Lanes>,
-    points: &'a mut Vec<Pair<T::Lanes>>,
 }
 
 impl<T: Element> Kernel for Filter<'_, T> {
@@ -341,14 +378,10 @@ impl<T: Element> Filter<'_, T> {
             x,
             y,
             window,
-            transform,
-            points,
+            convolved,
         } = self;
-        match transform {
-            Some(transform) if u.len() >= x.len() => {
-                convolve_by_parts::<T, S>(transform, taps, u, y, window, points);
-            }
-            _ => convolve_from_zero::<T, S, I, B>(taps, u, y, window),
+        if !convolved {
+            convolve_from_zero::<T, S, I, B>(taps, u, y, window);
         }
         let m = x.len();
         for t in 0..y.len().min(m.saturating_sub(1)) {
@@ -392,34 +425,6 @@ fn sum_of_products<T: Element, S: Isa>(
     }
     let [s0, s1, s2, s3] = sums;
     s0.plus(s1).plus(s2.plus(s3))
-}
-
-/// `y = f * u`, nothing having come before, part by part: a transform of `n` inputs, `m - 1` of them those
-/// before the part, gives `n - m + 1` outputs (overlap-save).
-#[inline(always)]
-fn convolve_by_parts<T: Element, S: Isa>(
-    transform: &Transform<T>,
-    taps: &Taps<T>,
-    u: &[T::Lanes],
-    y: &mut [T::Lanes],
-    out: &mut Vec<T::Lanes>,
-    points: &mut Vec<Pair<T::Lanes>>,
-) {
-    let (n, overlap) = (transform.len(), taps.kernel.len() - 1);
-    out.resize(n, T::Lanes::ZERO);
-    points.resize(n, [T::Lanes::ZERO; 2]);
-    let mut start = 0;
-    while start < u.len() {
-        // Before the first part there is nothing.
-        let before = overlap.min(start);
-        let part = &u[start - before..u.len().min(start - before + n)];
-        transform.forward::<S>(part, T::ONE, points);
-        pointwise::<T, S>(points, &taps.spectrum);
-        transform.inverse::<S>(points, &mut out[..part.len()]);
-        let new = part.len() - before;
-        y[start..start + new].copy_from_slice(&out[before..part.len()]);
-        start += new;
-    }
 }
 
 /// `y = f * u`, nothing having come before.

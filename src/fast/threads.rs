@@ -5,6 +5,7 @@ use super::heads_adjoint::AdjointScratch;
 use super::lanes::Element;
 use super::layer_adjoint::AdjointBuffers;
 use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, scope};
 
 /// The buffers of a number of threads, kept between calls.
 ///
@@ -34,6 +35,8 @@ pub(crate) struct Scratch<T: Element> {
     pub(crate) packed: Vec<T>,
     /// The beginning of a filter's input, with zeros before it.
     pub(crate) window: Vec<T::Lanes>,
+    /// A filter's state that nobody asks for.
+    pub(crate) state: Vec<T::Lanes>,
     /// Queries, keys and values of a group of heads.
     pub(crate) heads: Vec<T::Lanes>,
     /// Points of a transform.
@@ -51,6 +54,7 @@ impl<T: Element> Workspace<T> {
             diagonal: BlockScratch::new(),
             packed: Vec::new(),
             window: Vec::new(),
+            state: Vec::new(),
             heads: Vec::new(),
             points: Vec::new(),
             signals: Vec::new(),
@@ -97,7 +101,7 @@ impl<T: Element> Workspace<T> {
 ///
 /// An item is computed by one thread from its own data alone, so which thread takes it changes
 /// nothing: the results are the same bits for any number of threads. Items are taken one at a
-/// time, so a thread that is held up takes fewer.
+/// time, so a thread that is held up takes fewer, and one that the system does not start none.
 pub(crate) fn share<I, S>(items: I, scratch: &mut [S], work: impl Fn(&mut S, I::Item) + Sync)
 where
     I: Iterator + Send,
@@ -122,9 +126,15 @@ where
             }
         }
     };
-    std::thread::scope(|scope| {
+    scope(|scope| {
         for other in others {
-            scope.spawn(|| worker(other));
+            // Without a thread its share is left to the others.
+            if Builder::new()
+                .spawn_scoped(scope, || worker(other))
+                .is_err()
+            {
+                break;
+            }
         }
         worker(own);
     });

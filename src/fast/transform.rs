@@ -3,7 +3,8 @@
 //! Polynomials are multiplied modulo `x^n - i`. With both factors real and shorter than `n`, the
 //! product `P + x^n Q` becomes `P + i Q`: its real part is the causal convolution itself. So `n`
 //! need only hold the signal, not its padding; the input's imaginary part is the zero half, and
-//! the output's the half nobody asked for, and neither is computed.
+//! the output's the half nobody asked for, and neither is computed. If the signal is one part of a
+//! longer one, that half is what this part adds to the next.
 //!
 //! Modulo `x^n - c` a polynomial splits into four, modulo `x^(n/4) - s`, `+ s`, `- i s` and
 //! `+ i s` with `s^4 = c`: every element of a node meets the same two constants. Nodes are
@@ -26,6 +27,9 @@ struct Node<T> {
     constants: [T; 4],
 }
 
+/// Points of a block: 512 KB, which a second-level cache holds beside the spectrum that streams past.
+const BLOCK: usize = 4096;
+
 /// A transform of `n = radix 4^k` points.
 #[derive(Clone, Debug)]
 pub(super) struct Transform<T> {
@@ -33,14 +37,88 @@ pub(super) struct Transform<T> {
     radix: usize,
     /// The first step's constants: `t[k][j]`, the `j`-th power of the `k`-th root, re and im.
     roots: Vec<[T; 2]>,
-    nodes: Vec<Node<T>>,
+    /// Nodes larger than a block.
+    above: Vec<Node<T>>,
+    /// Points of a block: of a subtree, or everything if that is not more than two.
+    block: usize,
+    /// The nodes of every block, block after block, by their places in it.
+    within: Vec<Node<T>>,
 }
 
-/// How large a transform is and what a convolution with a known spectrum costs.
+/// A size and what a convolution with a known spectrum costs in it.
+#[derive(Clone, Copy)]
 pub(super) struct Size {
     radix: usize,
     pub(super) points: usize,
+    /// Of a convolution of one signal no longer than that.
     pub(super) operations: usize,
+}
+
+impl Size {
+    /// The smallest size of this radix of at least `len` points.
+    fn of_radix(radix: usize, len: usize) -> Self {
+        let (mut points, mut passes) = (radix, 0);
+        while points < len {
+            points *= 4;
+            passes += 1;
+        }
+        // A point: the first step has `radix - 1` terms in two parts, the last `radix`; a
+        // pass has 6 operations forward and 8 back; the product of spectra 4.
+        let operations = points * (4 * radix - 2 + 14 * passes + 4);
+        Self {
+            radix,
+            points,
+            operations,
+        }
+    }
+
+    /// The cheapest size of at least `len` points.
+    pub(super) fn for_len(len: usize) -> Self {
+        Self::cheapest(
+            (4..=8).map(|radix| Self::of_radix(radix, len)),
+            Self::of_radix(3, len),
+            len,
+        )
+    }
+
+    /// The cheapest size for signals of `len` steps and kernels of `taps`: parts of the signal are as
+    /// long as the transform, and no shorter than the kernel, so that a part reaches into the next
+    /// alone.
+    pub(super) fn for_parts(len: usize, taps: usize) -> Self {
+        let whole = Self::for_len(len);
+        let sizes = (3..=8).flat_map(|radix| {
+            let size = Self::of_radix(radix, taps).points;
+            (0..)
+                .map(move |k| Self::of_radix(radix, size << (2 * k)))
+                .take_while(|size| size.points < whole.points)
+        });
+        Self::cheapest(sizes, whole, len)
+    }
+
+    /// The cheapest for a signal of `len` steps, the first of equals.
+    fn cheapest(sizes: impl Iterator<Item = Self>, first: Self, len: usize) -> Self {
+        sizes.fold(first, |best, size| {
+            if size.cost(len) < best.cost(len) {
+                size
+            } else {
+                best
+            }
+        })
+    }
+
+    /// Operations for a signal of `len` steps, counted dearer where points come from memory, as
+    /// measured (chapter 10).
+    fn cost(self, len: usize) -> f64 {
+        let parts = len.div_ceil(self.points);
+        // What reaches into the next part is the other half of the last step.
+        let tail = if parts > 1 {
+            2 * self.radix * self.points
+        } else {
+            0
+        };
+        let memory = if self.points > 2 * BLOCK { 1.3 } else { 1.0 };
+        memory * parts as f64 * (self.operations + tail) as f64
+    }
 }
 
 /// Cosine and sine of a fraction of a turn.
@@ -60,36 +138,11 @@ fn turn(fraction: f64) -> (f64, f64) {
 }
 
 impl<T: Element> Transform<T> {
-    /// The cheapest size of at least `len` points.
-    pub(super) fn size_for(len: usize) -> Size {
-        let sizes = (3..=8).map(|radix| {
-            let (mut points, mut passes) = (radix, 0);
-            while points < len {
-                points *= 4;
-                passes += 1;
-            }
-            // A point: the first step has `radix - 1` terms in two parts, the last `radix`; a
-            // pass has 6 operations forward and 8 back; the product of spectra 4.
-            let operations = points * (4 * radix - 2 + 14 * passes + 4);
-            Size {
-                radix,
-                points,
-                operations,
-            }
-        });
-        let smallest = sizes.min_by_key(|size| size.operations);
-        smallest.unwrap_or(Size {
-            radix: 4,
-            points: 4,
-            operations: 0,
-        })
-    }
-
-    /// The cheapest transform of at least `len` points.
-    pub(super) fn of_at_least(len: usize) -> Self {
+    /// The transform of a size.
+    pub(super) fn new(size: &Size) -> Self {
         let Size {
             radix, points: n, ..
-        } = Self::size_for(len);
+        } = *size;
         let constant = |fraction: f64| {
             let (cos, sin) = turn(fraction);
             [T::from_f64(cos), T::from_f64(sin)]
@@ -101,7 +154,8 @@ impl<T: Element> Transform<T> {
             .flat_map(|k| (0..radix).map(move |j| (k, j)))
             .map(|(k, j)| constant(child(k) * j as f64))
             .collect();
-        let mut nodes = Vec::new();
+        let block = if n <= 2 * BLOCK { n } else { BLOCK };
+        let (mut above, mut within) = (Vec::new(), Vec::new());
         let mut open: Vec<(usize, usize, f64)> = (0..radix)
             .rev()
             .map(|k| (k * (n / radix), n / radix, child(k)))
@@ -113,8 +167,10 @@ impl<T: Element> Transform<T> {
             let (s, s2) = (fraction / 4.0, fraction / 2.0);
             let ([a, b], [c, d]) = (constant(s), constant(s2));
             let quarter = size / 4;
+            let larger = size > block;
+            let nodes = if larger { &mut above } else { &mut within };
             nodes.push(Node {
-                start,
+                start: if larger { start } else { start % block },
                 quarter,
                 constants: [a, b, c, d],
             });
@@ -127,17 +183,68 @@ impl<T: Element> Transform<T> {
             n,
             radix,
             roots,
-            nodes,
+            above,
+            block,
+            within,
         }
     }
 
+    /// Its points, and the longest signal it takes.
     pub(super) fn len(&self) -> usize {
         self.n
     }
 
-    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`.
+    /// The nodes of a block.
+    fn nodes(&self, block: usize) -> &[Node<T>] {
+        let each = self.within.len() / (self.n / self.block);
+        &self.within[block * each..][..each]
+    }
+
+    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`, in `n` points `x`.
     #[inline(always)]
-    pub(super) fn forward<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
+    pub(super) fn spectrum<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
+        self.begin::<S>(u, scale, x);
+        for (i, x) in x.chunks_exact_mut(self.block).enumerate() {
+            split::<T, S>(self.nodes(i), x);
+        }
+    }
+
+    /// What the signal `u` of at most `n` steps gives with the kernel whose spectrum, over `n`, this is:
+    /// as many steps as `y` has room for. The next part of a longer signal needs what reaches beyond the
+    /// first `n` steps: `tail`, as long as that is, is added to `y` and replaced by it.
+    ///
+    /// A block is taken to its spectrum and back before the next one is begun. So of a transform that
+    /// leaves the cache, only the few levels above the blocks bring every point from memory.
+    #[inline(always)]
+    pub(super) fn convolve<S: Isa>(
+        &self,
+        u: &[T::Lanes],
+        spectrum: &[Pair<T::Lanes>],
+        x: &mut [Pair<T::Lanes>],
+        y: &mut [T::Lanes],
+        tail: &mut [T::Lanes],
+    ) {
+        self.begin::<S>(u, T::ONE, x);
+        let blocks = x.chunks_exact_mut(self.block);
+        for (i, (x, f)) in blocks.zip(spectrum.chunks_exact(self.block)).enumerate() {
+            split::<T, S>(self.nodes(i), x);
+            pointwise::<T, S>(x, f);
+            join::<T, S>(self.nodes(i), x);
+        }
+        join::<T, S>(&self.above, x);
+        match self.radix {
+            3 => self.last::<S, 3>(x, y, tail),
+            4 => self.last::<S, 4>(x, y, tail),
+            5 => self.last::<S, 5>(x, y, tail),
+            6 => self.last::<S, 6>(x, y, tail),
+            7 => self.last::<S, 7>(x, y, tail),
+            _ => self.last::<S, 8>(x, y, tail),
+        }
+    }
+
+    /// The levels above the blocks.
+    #[inline(always)]
+    fn begin<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
         match self.radix {
             3 => self.first::<S, 3>(u, scale, x),
             4 => self.first::<S, 4>(u, scale, x),
@@ -146,27 +253,7 @@ impl<T: Element> Transform<T> {
             7 => self.first::<S, 7>(u, scale, x),
             _ => self.first::<S, 8>(u, scale, x),
         }
-        for node in &self.nodes {
-            let x = &mut x[node.start..][..4 * node.quarter];
-            fours::<T, S>(node.quarter, x, &Split(node.constants));
-        }
-    }
-
-    /// The signal of a spectrum, times `n`: its real part, as much as `y` has room for.
-    #[inline(always)]
-    pub(super) fn inverse<S: Isa>(&self, x: &mut [Pair<T::Lanes>], y: &mut [T::Lanes]) {
-        for node in self.nodes.iter().rev() {
-            let x = &mut x[node.start..][..4 * node.quarter];
-            fours::<T, S>(node.quarter, x, &Join(node.constants));
-        }
-        match self.radix {
-            3 => self.last::<S, 3>(x, y),
-            4 => self.last::<S, 4>(x, y),
-            5 => self.last::<S, 5>(x, y),
-            6 => self.last::<S, 6>(x, y),
-            7 => self.last::<S, 7>(x, y),
-            _ => self.last::<S, 8>(x, y),
-        }
+        split::<T, S>(&self.above, x);
     }
 
     /// The first step, from a real signal: output `k` is `sum_j t[k][j] u_j`.
@@ -198,9 +285,15 @@ impl<T: Element> Transform<T> {
         }
     }
 
-    /// The last step of the inverse: the real part of `sum_k conj(t[k][j]) x_k`.
+    /// The last step of the inverse: the real part of `sum_k conj(t[k][j]) x_k`, and for the tail its
+    /// imaginary part.
     #[inline(always)]
-    fn last<S: Isa, const R: usize>(&self, x: &[Pair<T::Lanes>], y: &mut [T::Lanes]) {
+    fn last<S: Isa, const R: usize>(
+        &self,
+        x: &[Pair<T::Lanes>],
+        y: &mut [T::Lanes],
+        tail: &mut [T::Lanes],
+    ) {
         let part = self.n / R;
         let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
             return;
@@ -213,11 +306,24 @@ impl<T: Element> Transform<T> {
             for k in 0..R {
                 [re[k], im[k]] = x[k * part + i];
             }
-            let re = T::Lanes::lanewise::<S, R, R>(re, &cos);
-            let im = T::Lanes::lanewise::<S, R, R>(im, &sin);
+            let from_re = T::Lanes::lanewise::<S, R, R>(re, &cos);
+            let from_im = T::Lanes::lanewise::<S, R, R>(im, &sin);
             for j in 0..R {
                 if let Some(y) = y.get_mut(j * part + i) {
-                    *y = re[j].plus(im[j]);
+                    *y = from_re[j].plus(from_im[j]);
+                }
+            }
+            if i < tail.len() {
+                let from_re = T::Lanes::lanewise::<S, R, R>(re, &sin);
+                let from_im = T::Lanes::lanewise::<S, R, R>(im, &cos);
+                for j in 0..R {
+                    let at = j * part + i;
+                    if let Some(tail) = tail.get_mut(at) {
+                        if let Some(y) = y.get_mut(at) {
+                            *y = y.plus(*tail);
+                        }
+                        *tail = from_im[j].minus(from_re[j]);
+                    }
                 }
             }
             i = next(i, part);
@@ -225,6 +331,24 @@ impl<T: Element> Transform<T> {
                 return;
             }
         }
+    }
+}
+
+/// Nodes into their fours, from the root down.
+#[inline(always)]
+fn split<T: Element, S: Isa>(nodes: &[Node<T>], x: &mut [Pair<T::Lanes>]) {
+    for node in nodes {
+        let x = &mut x[node.start..][..4 * node.quarter];
+        fours::<T, S>(node.quarter, x, &Split(node.constants));
+    }
+}
+
+/// And back.
+#[inline(always)]
+fn join<T: Element, S: Isa>(nodes: &[Node<T>], x: &mut [Pair<T::Lanes>]) {
+    for node in nodes.iter().rev() {
+        let x = &mut x[node.start..][..4 * node.quarter];
+        fours::<T, S>(node.quarter, x, &Join(node.constants));
     }
 }
 
@@ -366,7 +490,7 @@ impl<T: Element> LaneMap<T, 16, 8> for Products {
 
 /// `x y` for every point, four at a time; the last ones with zeros.
 #[inline(always)]
-pub(super) fn pointwise<T: Element, S: Isa>(x: &mut [Pair<T::Lanes>], y: &[Pair<T::Lanes>]) {
+fn pointwise<T: Element, S: Isa>(x: &mut [Pair<T::Lanes>], y: &[Pair<T::Lanes>]) {
     for (x, y) in x.chunks_mut(4).zip(y.chunks(4)) {
         let mut from = [T::Lanes::ZERO; 16];
         for (p, (x, y)) in x.iter().zip(y).enumerate() {

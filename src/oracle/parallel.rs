@@ -1,19 +1,20 @@
 //! Independent work shared out among the machine's cores. Which core does a part changes nothing in
-//! its result.
+//! its result; nor does a core that the system gives no thread for.
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{ScopedJoinHandle, available_parallelism, scope};
+use std::thread::{Builder, ScopedJoinHandle, available_parallelism, scope};
 
 /// No more threads than this: each holds the stages of a layer.
 const MOST_THREADS: usize = 8;
 
 /// What two functions return, run beside each other.
-pub(super) fn both<A, B: Send>(a: impl FnOnce() -> A, b: impl FnOnce() -> B + Send) -> (A, B) {
+pub(super) fn both<A, B: Send>(a: impl FnOnce() -> A, b: impl Fn() -> B + Sync) -> (A, B) {
     scope(|scope| {
-        let b = scope.spawn(b);
-        (a(), finished(b))
+        let thread = Builder::new().spawn_scoped(scope, &b);
+        let a = a();
+        (a, thread.map_or_else(|_| b(), finished))
     })
 }
 
@@ -34,7 +35,8 @@ pub(super) fn map<I: Sync, R: Send>(items: &[I], f: impl Fn(&I) -> R + Sync) -> 
     };
     let mut done = scope(|scope| {
         let others = threads.min(MOST_THREADS).min(items.len()).saturating_sub(1);
-        let others: Vec<_> = (0..others).map(|_| scope.spawn(worker)).collect();
+        let start = |_| Builder::new().spawn_scoped(scope, worker).ok();
+        let others: Vec<_> = (0..others).map_while(start).collect();
         let mut done = worker();
         for other in others {
             done.extend(finished(other));

@@ -63,7 +63,7 @@ fn parameters(config: Config, rng: &mut Rng) -> Parameters<f64> {
 /// - the diagonal model: K0 + K1 age as in `support::expected`, with every age at most the number
 ///   of steps since the state was zero;
 /// - the output projection: d H' + 4, with the lanes that only fill vectors adding zeros.
-fn bounds<T: Element>(
+pub(crate) fn bounds<T: Element>(
     p: &Parameters<f64>,
     layer: &Layer<f64>,
     u: &Tensor<f64>,
@@ -283,9 +283,7 @@ fn official_layers_at_every_level() {
         let state = case.state().unwrap_or(&zero);
         let end = state.position + case.input().shape()[1];
         if p.config().l_max.is_some_and(|l_max| l_max < end) {
-            let fast = FastLayer::<f64>::new(Level::detect(), p).unwrap();
-            let refused = fast.forward(case.input(), case.state(), &mut Workspace::new(1));
-            assert!(refused.is_err(), "{path:?} has no recurrence");
+            // Its outputs are held to the reference's in `cut.rs`.
             continue;
         }
         files += 1;
@@ -414,13 +412,6 @@ fn wrong_shapes_are_refused() {
         fast.run(u.data(), &mut out, &mut foreign, workspace)
             .is_err()
     );
-    let mut cut = p.config().clone();
-    cut.l_max = Some(7);
-    let cut = Parameters::new(cut, |name| Ok(p.get(name).to_vec())).unwrap();
-    let cut = FastLayer::<f64>::new(Level::detect(), &cut).unwrap();
-    // Three inputs came before, so the fifth is the eighth.
-    assert!(cut.forward(&u, Some(&state), workspace).is_err());
-    assert!(cut.forward(&u, None, workspace).is_ok());
 }
 
 #[test]

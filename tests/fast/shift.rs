@@ -1,6 +1,6 @@
 //! The shift models over lanes against the recurrence.
 
-use crate::support::{LENGTHS, assert_within, share_used, signal};
+use crate::support::{LENGTHS, assert_within, share_used, signal, transform_bound};
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{Element, Level, Panels, ShiftParameters, ShiftSsm, Workspace};
 use hungry_hippos::ssm::{Response, Shift, recurrence};
@@ -12,8 +12,8 @@ use proptest::prelude::*;
 /// An output is a sum of products `C_n B_{n-j} u` (or `C_n x`), all of them met by at most `2 m +
 /// 8` roundings (the kernel's sum and its rounding, the product, the sum over taps, the
 /// feedthrough), here and in the reference; the bound is that many units of the sum of their
-/// magnitudes, which is the recurrence on magnitudes. Windows of 128 and more go through transforms of
-/// 4 m points or up to a third more, whose error (see `convolution.rs`) is relative to the norms.
+/// magnitudes, which is the recurrence on magnitudes. Long windows go through transforms, whose
+/// error is relative to the norms.
 fn check<T: Element>(level: Level, shape: (usize, usize, usize, usize), seed: u64) -> f64 {
     let (batch, channels, m, len) = shape;
     let rng = &mut Rng::new(seed);
@@ -57,25 +57,24 @@ fn check<T: Element>(level: Level, shape: (usize, usize, usize, usize), seed: u6
                 .collect();
             let Response { output, state: end } =
                 recurrence(&model, &signal, Some(&start)).unwrap();
-            let bound =
-                recurrence(&majorant, &magnitudes(signal), Some(&magnitudes(start))).unwrap();
+            let bound = recurrence(
+                &majorant,
+                &magnitudes(signal.clone()),
+                Some(&magnitudes(start)),
+            )
+            .unwrap();
             let unit = 2.0 * (2 * m + 8) as f64 * T::UNIT_ROUNDOFF;
             let scaled = |all: Vec<f64>| all.iter().map(|x| unit * x).collect::<Vec<_>>();
             let what = format!("{level}, {shape:?}, sequence {b}, channel {h}");
             let got: Vec<T> = (0..len).map(|t| y[at(t)]).collect();
             let mut output_bound = scaled(bound.output);
-            if m >= 128 {
-                let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
-                let points = 16.0 * m as f64 / 3.0;
-                let units = (3.0 * (6.0 * points.log2() + 18.0) + 8.0) * T::UNIT_ROUNDOFF;
+            if let Some(points) = ssm.points().filter(|_| len >= m) {
                 let mut impulse = vec![0.0; m];
                 impulse[0] = 1.0;
                 let kernel = recurrence(&model, &impulse, None).unwrap().output;
-                let part = output_bound.len().min(points as usize);
-                let inputs = (0..len).map(|t| u[at(t)].to_f64()).collect::<Vec<_>>();
-                let loudest = inputs.windows(part).map(norm).fold(0.0, f64::max);
-                for bound in &mut output_bound {
-                    *bound += units * norm(&kernel) * loudest;
+                let transforms = transform_bound::<T>(points, &kernel, &signal);
+                for (bound, more) in output_bound.iter_mut().zip(transforms) {
+                    *bound += more;
                 }
             }
             assert_within(&what, &got, &output, &output_bound);
@@ -106,6 +105,8 @@ fn every_length_at_every_level() {
 fn long_windows_at_every_level() {
     for level in Level::all() {
         for (taps, len) in [
+            (95, 400),
+            (96, 400),
             (128, 700),
             (128, 2000),
             (200, 1500),
@@ -118,6 +119,29 @@ fn long_windows_at_every_level() {
             assert!(used < 0.5, "the bound is nearly used up: {used}");
         }
     }
+}
+
+/// The bound must refuse a part that does not reach into the next one.
+#[test]
+fn a_part_without_the_one_before_is_outside_the_bound() {
+    let m = 128;
+    let random = |seed| signal::<f64>(m, &mut Rng::new(seed));
+    let bank = ShiftParameters {
+        taps: m,
+        b: random(1),
+        c: random(2),
+        d: vec![0.0],
+    };
+    let ssm = ShiftSsm::<f32>::new(Level::detect(), &bank).unwrap();
+    let n = ssm.points().unwrap();
+    let model = Shift::new(bank.b, bank.c, 0.0).unwrap();
+    let u = signal::<f64>(2 * n, &mut Rng::new(3));
+    let output = |u: &[f64]| recurrence(&model, u, None).unwrap().output;
+    let mut impulse = vec![0.0; m];
+    impulse[0] = 1.0;
+    let bound = transform_bound::<f32>(n, &output(&impulse), &u);
+    let (right, alone) = (output(&u), output(&u[n..]));
+    assert!(share_used(&alone, &right[n..], &bound[n..]) > 100.0);
 }
 
 proptest! {

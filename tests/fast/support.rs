@@ -45,6 +45,34 @@ pub(crate) fn share_used<T: Element>(got: &[T], expected: &[f64], bound: &[f64])
     })
 }
 
+/// The 2-norm.
+pub(crate) fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// How far a convolution through transforms of `points` points may be from its definition, for
+/// every output.
+///
+/// A transform in unit roundoff `u` of `n` points is off by at most `c u log2(n)` of the norm of
+/// what it transforms (Higham, Accuracy and Stability, section 24.1): here every butterfly of two
+/// levels is at most 12 roundings (products, sums and rounded constants, `2 a - b` counted with
+/// the magnitude of both), so c = 6 a level; the first and last step are sums of at most 8 terms,
+/// 2 * 9 more. With both transforms, the product and the inverse: `3 (6 log2 n + 18) + 8` units of
+/// `|f| |u|` (2-norms), which bounds every element of the convolution by Cauchy and Schwarz. A
+/// longer signal is taken in parts of `n` steps: an output is what its own part gives and what
+/// the part before adds, one rounding more.
+pub(crate) fn transform_bound<T: Element>(points: usize, f: &[f64], u: &[f64]) -> Vec<f64> {
+    let units = 3.0 * (6.0 * (points as f64).log2() + 18.0) + 9.0;
+    let mut before = 0.0;
+    let parts = u.chunks(points).flat_map(|part| {
+        let own = norm(part);
+        let bound = units * T::UNIT_ROUNDOFF * norm(f) * (before + own);
+        before = own;
+        vec![bound; part.len()]
+    });
+    parts.collect()
+}
+
 /// Random numbers in [-1, 1), such as `T` can hold exactly.
 pub(crate) fn signal<T: Element>(len: usize, rng: &mut Rng) -> Vec<T> {
     (0..len).map(|_| T::from_f64(rng.unit())).collect()

@@ -32,7 +32,7 @@ is printed, relative to the stage's largest magnitude.
                    to f64, with radius.STAGE beside every stage
   --chunk T        flashconv's chunk length (default 64)
   --form fast      the fast path (f64 or f32): writes output, final_state_k, final_state
-                   and what --grad gives
+                   and what --grad gives; no --grad where l_max cuts the kernels
   --threads K      threads of the fast path (default 1); they do not change a bit of the result
   --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
   --grad           also run the form backwards: takes the cotangent of the output from tensor g

@@ -1,0 +1,60 @@
+//! The models of a layer whose kernels end at `l_max`.
+
+use super::convolution::LongConvolution;
+use super::lanes::{Element, Vector};
+use super::layer::FastLayer;
+use super::shift::ShiftSsm;
+use super::threads::Workspace;
+use super::transform::Pair;
+use crate::error::Error;
+
+/// The models with their kernels cut to a window: outputs from the zero state, and no state of their own,
+/// since none of finite size gives a diagonal model a finite window.
+#[derive(Clone, Debug)]
+pub(super) struct Cut<T: Element> {
+    /// If the window is shorter than the filters.
+    shift: Option<ShiftSsm<T>>,
+    diagonal: LongConvolution<T>,
+}
+
+impl<T: Element> Cut<T> {
+    /// The models of a layer, cut to `window` taps.
+    pub(super) fn new(layer: &FastLayer<T>, window: usize) -> Result<Self, Error> {
+        let (level, ssm) = (layer.level, &layer.diagonal);
+        let workspace = &mut Workspace::new(1);
+        let kernels = ssm.impulse_response(window, workspace)?;
+        let mut diagonal = LongConvolution::in_parts(level, ssm.models(), window);
+        diagonal.set_kernels(&kernels, workspace)?;
+        let shift = (window < layer.shift.taps()).then(|| layer.shift.cut(window));
+        Ok(Self {
+            shift: shift.transpose()?,
+            diagonal,
+        })
+    }
+
+    /// A group of shift models: `y`, if the window cuts their kernels.
+    pub(super) fn shift(
+        &self,
+        group: usize,
+        u: &[T::Lanes],
+        y: &mut [T::Lanes],
+        (state, window): (&mut Vec<T::Lanes>, &mut Vec<T::Lanes>),
+    ) {
+        if let Some(shift) = &self.shift {
+            state.clear();
+            state.resize(shift.taps(), T::Lanes::ZERO);
+            shift.run_group(group, u, state, y, window);
+        }
+    }
+
+    /// A group of diagonal models.
+    pub(super) fn diagonal(
+        &self,
+        group: usize,
+        u: &[T::Lanes],
+        y: &mut [T::Lanes],
+        (points, tail): (&mut Vec<Pair<T::Lanes>>, &mut Vec<T::Lanes>),
+    ) {
+        self.diagonal.run_group(group, u, y, points, tail);
+    }
+}
