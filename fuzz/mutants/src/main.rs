@@ -1,0 +1,44 @@
+//! Every mutant of the crate in one build, each switched on by a number in the environment.
+//!
+//! `cargo mutants` builds the crate once for each change it makes; at ten thousand changes that is
+//! weeks on two cores. It also lists its changes, and most of them can stand beside the original in
+//! one text (mutant schemata: Untch, Offutt and Harrold, 1993): `a + b` becomes
+//! `if on(7) { a - b } else { a + b }`. What then remains is to run tests, and for each mutant only
+//! those that reach it.
+//!
+//! ```sh
+//! cargo mutants --list --json -f 'src/ssm/**' > /tmp/list.json
+//! cargo run --manifest-path fuzz/mutants/Cargo.toml -- build /tmp/list.json /tmp/copy
+//! cargo run --manifest-path fuzz/mutants/Cargo.toml -- run /tmp/copy
+//! ```
+//!
+//! `build` copies the package to `/tmp/copy`, rewrites it, drops what does not compile, and builds
+//! the tests. `run` finds out which tests reach which mutants, runs them, and appends one line for
+//! each mutant to `/tmp/copy/outcomes.tsv`; a second `run` goes on where the first was stopped.
+//! Names of files or folders after it keep it to the mutants there.
+
+mod build;
+mod list;
+mod rewrite;
+mod run;
+mod runtime;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["build", list, copy] => build::build(Path::new(list), Path::new(copy)),
+        ["run", copy, ref files @ ..] => run::run(Path::new(copy), files),
+        _ => Err("build LIST.json COPY, or run COPY [FILE...]".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! For each mutant, the tests that reach it, the quickest first, until one notices.
+
+use crate::build::Failure;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A test: its program and its name there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Test {
+    program: PathBuf,
+    name: String,
+}
+
+/// What a test takes, and which mutants it reaches.
+struct Reach {
+    test: Test,
+    seconds: f64,
+    mutants: BTreeSet<u32>,
+}
+
+/// At least this long, and this many times what the test takes without a mutant.
+const PATIENCE: (f64, f64) = (5.0, 10.0);
+
+fn command(at: &Path, test: &Test) -> Command {
+    let mut command = Command::new("prlimit");
+    command
+        .arg("--as=6000000000")
+        .arg(&test.program)
+        .args(["--exact", &test.name, "--test-threads=1"])
+        .current_dir(at)
+        .env("CARGO_MANIFEST_DIR", at)
+        .env("PROPTEST_MAX_SHRINK_ITERS", "0")
+        .env("PROPTEST_FAILURE_PERSISTENCE", "off")
+        .env("RUST_BACKTRACE", "0")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Whether the test passed; nothing where it did not end in time.
+fn wait(mut child: Child, limit: Duration) -> Result<Option<bool>, Failure> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status.success()));
+        }
+        if started.elapsed() > limit {
+            // With whatever it started itself.
+            Command::new("kill")
+                .args(["-KILL", "--", &format!("-{}", child.id())])
+                .status()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn tests(at: &Path) -> Result<Vec<Test>, Failure> {
+    let mut tests = Vec::new();
+    for program in fs::read_to_string(at.join("programs.txt"))?.lines() {
+        let listed = Command::new(program)
+            .args(["--list", "--format=terse"])
+            .current_dir(at)
+            .output()?;
+        for line in String::from_utf8(listed.stdout)?.lines() {
+            if let Some(name) = line.strip_suffix(": test") {
+                tests.push(Test {
+                    program: program.into(),
+                    name: name.to_string(),
+                });
+            }
+        }
+    }
+    Ok(tests)
+}
+
+/// A line of `reach.tsv`.
+fn known(line: &str) -> Result<Reach, Failure> {
+    let parts: Vec<&str> = line.split('\t').collect();
+    let [program, name, seconds, mutants] = parts[..] else {
+        return Err("reach.tsv is not understood".into());
+    };
+    Ok(Reach {
+        test: Test {
+            program: program.into(),
+            name: name.into(),
+        },
+        seconds: seconds.parse()?,
+        mutants: mutants
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Runs every test twice without a mutant: once to see which it reaches, once to see how long it
+/// takes. What was learnt is kept in `reach.tsv`.
+fn reach(at: &Path) -> Result<Vec<Reach>, Failure> {
+    let kept = at.join("reach.tsv");
+    let mut all: Vec<Reach> = fs::read_to_string(&kept)
+        .unwrap_or_default()
+        .lines()
+        .map(known)
+        .collect::<Result<_, _>>()?;
+    let mut kept = fs::File::options().append(true).create(true).open(kept)?;
+    let touched = at.join("touched");
+    for test in tests(at)? {
+        if all.iter().any(|r| r.test == test) {
+            continue;
+        }
+        let _ = fs::remove_file(&touched);
+        let child = command(at, &test).env("HIPPOS_TOUCHED", &touched).spawn()?;
+        // What is reached is reached early; recording is slow.
+        wait(child, Duration::from_secs(15))?;
+        let started = Instant::now();
+        let child = command(at, &test).env("HIPPOS_MUTANT", "0").spawn()?;
+        let passed = wait(child, Duration::from_secs(200))?;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut mutants = fs::read(&touched).unwrap_or_default();
+        if passed != Some(true) {
+            eprintln!("left out, since without a mutant: {} {passed:?}", test.name);
+            mutants.clear();
+        }
+        let mutants: BTreeSet<u32> = mutants
+            .chunks_exact(4)
+            .map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+            .collect();
+        let numbers: Vec<String> = mutants.iter().map(u32::to_string).collect();
+        kept.write_all(
+            format!(
+                "{}\t{}\t{seconds:.3}\t{}\n",
+                test.program.display(),
+                test.name,
+                numbers.join(" ")
+            )
+            .as_bytes(),
+        )?;
+        all.push(Reach {
+            test,
+            seconds,
+            mutants,
+        });
+    }
+    Ok(all)
+}
+
+/// Which test noticed, or that none did.
+fn judge(at: &Path, id: u32, candidates: &[&Reach]) -> Result<String, Failure> {
+    let mut slow = Vec::new();
+    for reach in candidates {
+        let limit = Duration::from_secs_f64(PATIENCE.0.max(PATIENCE.1 * reach.seconds));
+        let child = command(at, &reach.test)
+            .env("HIPPOS_MUTANT", id.to_string())
+            .spawn()?;
+        match wait(child, limit)? {
+            Some(true) => {}
+            Some(false) => return Ok(format!("caught\t{}", reach.test.name)),
+            None => {
+                slow.push(reach.test.name.clone());
+                if slow.len() == 2 {
+                    return Ok(format!("timed out\t{}", slow.join(" ")));
+                }
+            }
+        }
+    }
+    Ok(match (slow.is_empty(), candidates.is_empty()) {
+        (false, _) => format!("timed out\t{}", slow.join(" ")),
+        (true, true) => "not reached\t".to_string(),
+        (true, false) => format!("missed\t{} tests", candidates.len()),
+    })
+}
+
+/// Where one stopped: the part of a name before the mutant's own, that is its file.
+fn file(name: &str) -> &str {
+    name.split(':').next().unwrap_or(name)
+}
+
+/// `run COPY [FILE...]`: of all mutants, or of those in files whose names start so.
+pub fn run(at: &Path, files: &[&str]) -> Result<(), Failure> {
+    let outcomes = at.join("outcomes.tsv");
+    let done: BTreeSet<u32> = fs::read_to_string(&outcomes)
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.split('\t').next()?.parse().ok())
+        .collect();
+    let all = reach(at)?;
+    let mut reached: HashMap<u32, Vec<&Reach>> = HashMap::new();
+    for reach in &all {
+        for &id in &reach.mutants {
+            reached.entry(id).or_default().push(reach);
+        }
+    }
+    let mut out = fs::File::options()
+        .append(true)
+        .create(true)
+        .open(outcomes)?;
+    let mut noticed: BTreeMap<String, Vec<Test>> = BTreeMap::new();
+    let list = fs::read_to_string(at.join("mutants.tsv"))?;
+    // Every fourth first: where time ends early, what was done is spread over everything.
+    let spread = (0..4).flat_map(|k| list.lines().skip(k).step_by(4));
+    for line in spread {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [id, name, "built"] = parts[..] else {
+            continue;
+        };
+        let id: u32 = id.parse()?;
+        let asked = files.is_empty() || files.iter().any(|f| name.starts_with(f));
+        if done.contains(&id) || !asked {
+            continue;
+        }
+        let mut candidates = reached.get(&id).cloned().unwrap_or_default();
+        let before = noticed.entry(file(name).to_string()).or_default();
+        // A quick test first; among quick ones, what noticed something in this file before.
+        candidates.sort_by(|a, b| {
+            let cost = |r: &Reach| {
+                let known = before.iter().rev().take(5).any(|t| *t == r.test);
+                r.seconds * if known { 0.05 } else { 1.0 }
+            };
+            cost(a).total_cmp(&cost(b))
+        });
+        let outcome = judge(at, id, &candidates)?;
+        if let Some(test) = outcome.strip_prefix("caught\t")
+            && let Some(reach) = candidates.iter().find(|r| r.test.name == test)
+        {
+            before.push(reach.test.clone());
+        }
+        out.write_all(format!("{id}\t{outcome}\t{name}\n").as_bytes())?;
+    }
+    Ok(())
+}
