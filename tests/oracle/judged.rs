@@ -318,6 +318,51 @@ fn every_stage_has_its_axis() {
     }
 }
 
+/// What the stored type rounds is allowed on top of the format's tolerance, and no more than that: near
+/// zero, half of its smallest number.
+#[test]
+fn stored_types_round_once() {
+    let golden = golden("01-basic");
+    let right = stage(&golden, "q");
+    for (dtype, digits, smallest) in [
+        (Dtype::F32, 24, -149),
+        (Dtype::F16, 11, -24),
+        (Dtype::BF16, 8, -133),
+    ] {
+        let judged = |values: Vec<f64>| {
+            let stage = Tensor::new(right.shape(), values).expect("fits");
+            judge(&golden, &dumped(&[("q", &stage)], dtype), Format::F64)
+        };
+        assert!(
+            judged(right.data().to_vec()).pass(),
+            "{dtype}: rounded once"
+        );
+        // Two units in the last place further.
+        let off = |x: &f64| x + 2f64.powi(2 - digits) * x;
+        let report = judged(right.data().iter().map(off).collect());
+        assert!(!report.pass(), "{dtype}: {}", report.stages[0].worst);
+        // The tolerance of the element of largest fraction, from the fraction itself.
+        let said = &report.stages[0];
+        let tolerance = (said.candidate - said.golden).abs() / said.worst;
+        let at = said
+            .at
+            .iter()
+            .zip(right.shape())
+            .fold(0, |at, (i, axis)| at * axis + i);
+        let scale = golden
+            .stages()
+            .iter()
+            .find(|s| s.name == "q")
+            .map(|s| s.scale.data()[at]);
+        let size = said.golden.abs();
+        let expected = 2f64.powi(-digits) * size
+            + 2f64.powi(smallest - 1)
+            + 2f64.powi(-53) * (scale.expect("a stage") + size);
+        let allowed = (tolerance / expected - 1.0).abs();
+        assert!(allowed < 1e-6, "{dtype}: {tolerance} but {expected}");
+    }
+}
+
 /// What the formats are, and what a mixed one does to the tolerance: the models' unit is the scale's, and
 /// what the projections add is theirs.
 #[test]

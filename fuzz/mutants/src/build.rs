@@ -56,14 +56,21 @@ fn cargo(at: &Path, words: &[&str]) -> Result<(bool, Vec<Value>), Failure> {
     Ok((output.status.success(), messages))
 }
 
+/// What stands in a written copy.
+#[derive(Default)]
+struct Written {
+    /// The mutants of every file, and where.
+    stands: BTreeMap<String, Vec<Stand>>,
+    placed: BTreeSet<u32>,
+}
+
 fn write(
     at: &Path,
     originals: &BTreeMap<String, String>,
     mutants: &[Mutant],
     dropped: &BTreeSet<u32>,
-) -> Result<(BTreeMap<String, Vec<Stand>>, BTreeSet<u32>), Failure> {
-    let mut stands = BTreeMap::new();
-    let mut placed = BTreeSet::new();
+) -> Result<Written, Failure> {
+    let mut written = Written::default();
     for (file, original) in originals {
         let here: Vec<Mutant> = mutants
             .iter()
@@ -71,8 +78,8 @@ fn write(
             .cloned()
             .collect();
         let (mut text, done) = rewrite::rewrite(original, &here)?;
-        placed.extend(done);
-        stands.insert(file.clone(), rewrite::stands(&text)?);
+        written.placed.extend(done);
+        written.stands.insert(file.clone(), rewrite::stands(&text)?);
         if file == "src/lib.rs" {
             text = format!("{}{text}{}", runtime::FEATURES, runtime::SOURCE);
         }
@@ -81,7 +88,7 @@ fn write(
             fs::write(path, text)?;
         }
     }
-    Ok((stands, placed))
+    Ok(written)
 }
 
 /// The innermost mutant around a place: one whose own part holds it, else one that stands there.
@@ -128,7 +135,8 @@ fn thin(
     dropped: &mut BTreeMap<u32, String>,
 ) -> Result<(), Failure> {
     loop {
-        let (stands, _) = write(at, originals, mutants, &dropped.keys().copied().collect())?;
+        let Written { stands, .. } =
+            write(at, originals, mutants, &dropped.keys().copied().collect())?;
         let (good, messages) = cargo(at, &["check", "--lib"])?;
         if good {
             return Ok(());
@@ -202,7 +210,7 @@ pub fn build(list: &Path, at: &Path) -> Result<(), Failure> {
     let mut dropped = BTreeMap::new();
     thin(at, &originals, &mutants, &mut dropped)?;
     let kept = dropped.keys().copied().collect();
-    let (_, placed) = write(at, &originals, &mutants, &kept)?;
+    let Written { placed, .. } = write(at, &originals, &mutants, &kept)?;
     report(at, &mutants, &placed, &dropped)?;
     let (good, messages) = cargo(at, &["test", "--no-run", "--tests"])?;
     if !good {
