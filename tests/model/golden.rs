@@ -117,6 +117,27 @@ fn right_ports_are_accepted() {
     }
 }
 
+/// In a mixed format a model's scale is in units of the projections throughout: errors of some of these pass
+/// there and nowhere finer, and more of them nowhere.
+#[test]
+fn mixed_formats_are_the_coarser_one() {
+    let (_, golden) = committed().swap_remove(1);
+    let stages = run::<f64>(&golden, golden.ids().shape()[1], Form::Fft);
+    let name = "block0.hidden";
+    let stage = golden.stages().iter().find(|stage| stage.name == name);
+    let scale = &stage.expect("a stage").scale;
+    let passes = |units: f64, format: Format| {
+        let (_, right) = stages.iter().find(|(stage, _)| stage == name).expect("run");
+        let moved = right.data().iter().zip(scale.data());
+        let moved = moved.map(|(x, scale)| x + units * 2f64.powi(-11) * scale);
+        let moved = Tensor::new(right.shape(), moved.collect()).expect("fits");
+        judge(&golden, &vec![(name.into(), moved)], Dtype::F64, format).pass()
+    };
+    assert!(passes(0.5, Format::TF32) && passes(0.5, Format::MIXED_F16));
+    assert!(!passes(0.5, Format::F32) && !passes(2.0, Format::TF32));
+    assert!(passes(2.0, Format::MIXED_BF16) && !passes(16.0, Format::MIXED_BF16));
+}
+
 /// The official float64 and float32 stages are within tolerance of what is certified here, of the first tokens: what
 /// comes later does not change them.
 #[test]

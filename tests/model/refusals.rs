@@ -197,6 +197,21 @@ fn tensors_that_are_not_the_models() {
     });
 }
 
+/// The head is the embedding: stored twice it must be the same twice.
+#[test]
+fn heads_are_tied() {
+    let tied = |parts: &mut Parts| {
+        let embedding = parts.tensors["backbone.embeddings.word_embeddings.weight"].clone();
+        parts.tensors.insert("lm_head.weight".into(), embedding);
+    };
+    read("lm-tiny", tied);
+    refused("lm-tiny", "is tied to the embedding", |parts| {
+        tied(parts);
+        let (_, _, bytes) = parts.tensors.get_mut("lm_head.weight").expect("there");
+        bytes[9] ^= 1;
+    });
+}
+
 /// The last row of the embedding is a token, the one behind it is none.
 #[test]
 fn tokens_outside_the_vocabulary() {
