@@ -201,6 +201,32 @@ fn bad_cases_are_refused() {
         (edit().set("B", Some("9")), vec!["metadata B", "9", "2"]),
         (edit().set("mode", Some("ema")), vec!["mode", "ema"]),
         (
+            edit().set("chunk_len", Some("0")),
+            vec!["metadata chunk_len", "0", "at least 1"],
+        ),
+        (
+            edit().set("chunk_len", Some("-3")),
+            vec!["metadata chunk_len", "-3"],
+        ),
+        (
+            Edit::of("layer-v2-hd4-L32")
+                .set("l_max", Some("31"))
+                .set("chunk_len", Some("8")),
+            vec!["metadata chunk_len", "l_max", "no state passes"],
+        ),
+        (
+            edit().tensor("input", |_, shape, values| {
+                (shape[0], *values) = (0, Vec::new());
+            }),
+            vec!["\"input\"", "[0, 1, 8]", "at least one token"],
+        ),
+        (
+            edit().tensor("input", |_, shape, values| {
+                (shape[1], *values) = (0, Vec::new());
+            }),
+            vec!["\"input\"", "[2, 0, 8]", "at least one token"],
+        ),
+        (
             edit().set("format", Some("hippos-case/2")),
             vec!["format", "hippos-case/1"],
         ),
