@@ -342,7 +342,8 @@ impl<T: Element> DiagonalSsm<T> {
             blocks: seq_len / BLOCK,
             steps: seq_len % BLOCK,
             operations: 4.0 * pairs + 4.0 * pairs / BLOCK as f64 + (BLOCK + rows) as f64 / 2.0,
-            recurrence: 6.0 * pairs,
+            // Six for the state, two for the output.
+            recurrence: 8.0 * pairs,
             points: size.points,
             transform: size.operations as f64 / seq_len.max(1) as f64,
         }
