@@ -295,7 +295,7 @@ fn by_transforms<T: Element>(
     for (to, group) in kernels.streams_mut().zip(groups) {
         to.copy_from_slice(&group.kernel);
     }
-    let mut long = LongConvolution::in_parts(level, models, taps);
+    let mut long = LongConvolution::with_taps(level, models, usize::MAX, taps);
     long.set_kernels(&kernels, &mut Workspace::new(1))?;
     Ok(long)
 }
