@@ -98,8 +98,22 @@ fn nothing_is_allocated<T: Element>(level: Level) {
                 }),
             ));
         }
-        let adjoint = FastAdjoint::<T>::new(level, &p).expect("a layer");
         let u = signal::<T>(2 * len * d, rng);
+        let mut config = p.config().clone();
+        config.l_max = Some(7);
+        let cut = Parameters::new(config, |name| Ok(p.get(name).to_vec())).expect("sizes fit");
+        let cut = FastLayer::<T>::new(level, &cut).expect("a layer");
+        // A cut sequence begins at the zero state: one for every call.
+        let mut states = vec![cut.zero_state(2); 3];
+        let mut out = u.clone();
+        found.push((
+            "layer with cut kernels",
+            allocations(|| {
+                let mut state = states.pop().expect("three calls");
+                cut.run(&u, &mut out, &mut state, workspace).expect("runs");
+            }),
+        ));
+        let adjoint = FastAdjoint::<T>::new(level, &p).expect("a layer");
         let (mut out, mut of_u) = (u.clone(), u.clone());
         let (mut saved, mut sums) = (SavedStates::new(), adjoint.zero_gradients());
         let mut state = adjoint.layer().zero_state(2);
@@ -144,28 +158,38 @@ fn nothing_is_allocated<T: Element>(level: Level) {
         "diagonal models",
         allocations(|| ssm.run(&u, &mut state, &mut y, workspace).expect("runs")),
     ));
-    let bank = ShiftParameters {
-        taps: 9,
-        b: signal(9 * channels, rng),
-        c: signal(9 * channels, rng),
-        d: signal(channels, rng),
-    };
-    let ssm = ShiftSsm::<T>::new(level, &bank).expect("a bank");
-    let mut state = ssm.zero_state(2);
-    found.push((
-        "shift models",
-        allocations(|| ssm.run(&u, &mut state, &mut y, workspace).expect("runs")),
-    ));
+    // Tap by tap, and by transforms.
+    for (what, taps) in [("shift models", 9), ("shift models, long", 100)] {
+        let bank = ShiftParameters {
+            taps,
+            b: signal(taps * channels, rng),
+            c: signal(taps * channels, rng),
+            d: signal(channels, rng),
+        };
+        let ssm = ShiftSsm::<T>::new(level, &bank).expect("a bank");
+        let mut state = ssm.zero_state(2);
+        found.push((
+            what,
+            allocations(|| ssm.run(&u, &mut state, &mut y, workspace).expect("runs")),
+        ));
+    }
     let kernels =
         Panels::from_rows(1, len, channels, &signal::<T>(len * channels, rng)).expect("fits");
-    let mut convolution = LongConvolution::<T>::new(level, channels, len);
-    found.push((
-        "long convolution",
-        allocations(|| {
-            convolution.set_kernels(&kernels, workspace).expect("fits");
-            convolution.run(&u, &mut y, workspace).expect("runs");
-        }),
-    ));
+    let short = Panels::from_rows(1, 20, channels, &signal::<T>(20 * channels, rng)).expect("fits");
+    for (what, kernels) in [
+        ("long convolution", &kernels),
+        ("the same in parts", &short),
+    ] {
+        let taps = kernels.seq_len();
+        let mut convolution = LongConvolution::<T>::with_taps(level, channels, len, taps);
+        found.push((
+            what,
+            allocations(|| {
+                convolution.set_kernels(kernels, workspace).expect("fits");
+                convolution.run(&u, &mut y, workspace).expect("runs");
+            }),
+        ));
+    }
     let weight = signal::<T>(d * d, rng);
     let projection = Projection::new(level, d, &weight, &weight[..d]).expect("fits");
     let (u, mut out) = (signal::<T>(len * d, rng), vec![weight[0]; len * d]);

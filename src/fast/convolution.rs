@@ -10,8 +10,8 @@ use crate::error::{Error, check_len};
 /// Causal convolution of every channel with a kernel of its own, prepared for a level, a length and
 /// a number of taps.
 ///
-/// A kernel as long as the signal meets it in one transform. A shorter one meets it part by part, in
-/// transforms about as long as the kernel, each handing to the next what reaches beyond its own part
+/// A kernel about as long as the signal meets it in one transform. A much shorter one meets it part by
+/// part, in transforms about as long as the kernel, each handing to the next what reaches beyond its own part
 /// (overlap-add): time and memory then depend on the kernel, not on the signal.
 #[derive(Clone, Debug)]
 pub struct LongConvolution<T: Element> {
@@ -32,7 +32,8 @@ impl<T: Element> LongConvolution<T> {
         Self::with_taps(level, channels, seq_len, seq_len)
     }
 
-    /// As [`new`](Self::new), with kernels of at most `taps` taps.
+    /// As [`new`](Self::new), with kernels of at most `taps` taps. `usize::MAX` steps are signals of any
+    /// length.
     #[must_use]
     pub fn with_taps(level: Level, channels: usize, seq_len: usize, taps: usize) -> Self {
         let taps = taps.min(seq_len);
@@ -46,11 +47,6 @@ impl<T: Element> LongConvolution<T> {
             spectra: vec![[T::Lanes::ZERO; 2]; size],
             transform,
         }
-    }
-
-    /// For signals of many parts: how many makes no difference to the choice of a part.
-    pub(super) fn in_parts(level: Level, channels: usize, taps: usize) -> Self {
-        Self::with_taps(level, channels, 64 * taps, taps)
     }
 
     /// Points of the transform, and steps of a part.

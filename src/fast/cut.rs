@@ -23,7 +23,7 @@ impl<T: Element> Cut<T> {
         let (level, ssm) = (layer.level, &layer.diagonal);
         let workspace = &mut Workspace::new(1);
         let kernels = ssm.impulse_response(window, workspace)?;
-        let mut diagonal = LongConvolution::in_parts(level, ssm.models(), window);
+        let mut diagonal = LongConvolution::with_taps(level, ssm.models(), usize::MAX, window);
         diagonal.set_kernels(&kernels, workspace)?;
         let shift = (window < layer.shift.taps()).then(|| layer.shift.cut(window));
         Ok(Self {

@@ -153,7 +153,7 @@ impl<T: Element> FastLayer<T> {
         Ok(Self {
             level,
             projections,
-            shift: ShiftSsm::new(level, &shift_parameters(parameters, places))?,
+            shift: ShiftSsm::direct(level, &shift_parameters(parameters, places))?,
             diagonal: DiagonalSsm::new(level, &diagonal_parameters(parameters)?)?,
             output,
             cut: OnceLock::new(),

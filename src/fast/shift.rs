@@ -65,6 +65,15 @@ impl<T: Element> ShiftSsm<T> {
     ///
     /// If the lengths disagree.
     pub fn new(level: Level, parameters: &ShiftParameters) -> Result<Self, Error> {
+        let mut ssm = Self::direct(level, parameters)?;
+        if ssm.taps >= LONG {
+            ssm.long = Some(by_transforms(level, ssm.models, &ssm.groups)?);
+        }
+        Ok(ssm)
+    }
+
+    /// As [`new`](Self::new), for [`run_group`](Self::run_group) alone, which needs no spectra.
+    pub(super) fn direct(level: Level, parameters: &ShiftParameters) -> Result<Self, Error> {
         let (models, m) = (parameters.d.len(), parameters.taps);
         let size = models
             .checked_mul(m)
@@ -105,22 +114,16 @@ impl<T: Element> ShiftSsm<T> {
             }
             taps
         });
-        let groups: Vec<_> = groups.collect();
-        let long = if m < LONG {
-            None
-        } else {
-            Some(by_transforms(level, models, &groups)?)
-        };
         Ok(Self {
             level,
             models,
             taps: m,
-            groups,
-            long,
+            groups: groups.collect(),
+            long: None,
         })
     }
 
-    /// The models with their kernels cut to so many taps.
+    /// The models with their kernels cut to so many taps, for [`run_group`](Self::run_group).
     pub(super) fn cut(&self, window: usize) -> Result<Self, Error> {
         let taps = window.min(self.taps);
         let mut parameters = ShiftParameters {
@@ -138,7 +141,7 @@ impl<T: Element> ShiftSsm<T> {
                 *c = f.lanes()[lane].to_f64();
             }
         }
-        Self::new(self.level, &parameters)
+        Self::direct(self.level, &parameters)
     }
 
     /// The number of models.
@@ -264,7 +267,8 @@ impl<T: Element> ShiftSsm<T> {
         Ok(())
     }
 
-    /// One group of lanes over one signal each, directly: a layer's parts are too short for transforms.
+    /// One group of lanes over one signal each, tap by tap: a layer's window is 64 officially, below
+    /// where transforms begin to gain.
     pub(crate) fn run_group(
         &self,
         group: usize,
@@ -295,7 +299,7 @@ fn by_transforms<T: Element>(
     for (to, group) in kernels.streams_mut().zip(groups) {
         to.copy_from_slice(&group.kernel);
     }
-    let mut long = LongConvolution::in_parts(level, models, taps);
+    let mut long = LongConvolution::with_taps(level, models, usize::MAX, taps);
     long.set_kernels(&kernels, &mut Workspace::new(1))?;
     Ok(long)
 }

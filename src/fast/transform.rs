@@ -85,6 +85,8 @@ impl Size {
     /// long as the transform, and no shorter than the kernel, so that a part reaches into the next
     /// alone.
     pub(super) fn for_parts(len: usize, taps: usize) -> Self {
+        // Beyond so many kernels the number of parts makes no difference to the choice.
+        let len = len.min(taps.max(1).saturating_mul(64));
         let whole = Self::for_len(len);
         let sizes = (3..=8).flat_map(|radix| {
             let size = Self::of_radix(radix, taps).points;

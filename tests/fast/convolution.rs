@@ -109,6 +109,8 @@ fn short_kernels_at_every_level() {
             check::<f32>(level, (2, 2, taps, len), prepared, 4);
             let used = check::<f64>(level, (2, 2, taps, len), prepared, 5);
             assert!(used < 0.5, "the bound is nearly used up: {used}");
+            let steps = usize::MAX;
+            check::<f64>(level, (1, 1, taps, len), Prepared { steps, taps }, 6);
         }
     }
 }

@@ -32,7 +32,7 @@ fn of_transforms<T: Element>(level: Level, p: &Parameters<f64>, stages: &Stages<
         panic!("an output has three axes")
     };
     let window = config.l_max.unwrap();
-    let points = LongConvolution::<T>::with_taps(level, heads, 64 * window, window).points();
+    let points = LongConvolution::<T>::with_taps(level, heads, usize::MAX, window).points();
     let kernels = p.discretize().unwrap().ssm_kernel(len);
     let mut gated = vec![0.0; batch * len * d];
     for b in 0..batch {
