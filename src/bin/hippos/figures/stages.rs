@@ -101,7 +101,7 @@ pub(super) fn draw() -> Result<String, Error> {
         "On a logarithmic scale, relative to each stage's largest element, ten stages in the order \
          of computation. The certified enclosure has a radius near ten to the minus 30; the error of \
          a run in float64 is near ten to the minus 15, of one in float32 near ten to the minus 7, \
-         each one to three powers of ten below its tolerance. A mistake in the diagonal kernel leaves \
+         each below its tolerance, by up to about three powers of ten. A mistake in the diagonal kernel leaves \
          the run in float64 at that stage, at 43 tolerances of float32, and is at 0.7 in the output.",
     );
     let axes = Axes {
