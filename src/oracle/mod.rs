@@ -1,3 +1,4 @@
+#![cfg_attr(not(doctest), doc = include_str!("../../docs/figures/rustdoc.md"))]
 #![doc = include_str!("../../docs/09-oracle.md")]
 
 mod case;

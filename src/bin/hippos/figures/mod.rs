@@ -18,6 +18,7 @@ mod roofline;
 mod roots;
 mod roundoff;
 mod spectra;
+mod stages;
 mod svg;
 mod toeplitz;
 mod token_cost;
@@ -48,7 +49,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 21] = [
+const FIGURES: [(&str, Draw); 22] = [
     ("roots", roots::draw),
     ("wrapping", wrapping::draw),
     ("shift-window", window::draw),
@@ -59,6 +60,7 @@ const FIGURES: [(&str, Draw); 21] = [
     ("early-rows", early_rows::draw),
     ("layer", || Ok(layer::draw())),
     ("file", file::draw),
+    ("stages", stages::draw),
     ("roofline", || Ok(roofline::draw())),
     ("backwards", || Ok(backwards::draw())),
     ("mistakes", mistakes::draw),
