@@ -67,6 +67,23 @@ fn every_figure_is_shown_and_described() {
     }
 }
 
+/// What chapter 9 says of its figure is what the figure was drawn with.
+#[test]
+fn chapter_nine_quotes_its_figure() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a page");
+    let (page, figure) = (read("docs/09-oracle.md"), read("docs/figures/stages.svg"));
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (said, drawn) in [
+        ("it is 43 tolerances off in the kernel", ">43 ×<"),
+        ("but only 0.7 in the output", ">0.7 ×<"),
+    ] {
+        assert!(
+            page.contains(said) && figure.contains(drawn),
+            "{said}, {drawn}"
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_drawn_is_refused_in_one_line() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("figures-refused");

@@ -102,7 +102,7 @@ pub(super) fn draw() -> Result<String, Error> {
          of computation. The certified enclosure has a radius near ten to the minus 30; the error of \
          a run in float64 is near ten to the minus 15, of one in float32 near ten to the minus 7, \
          each below its tolerance, by up to about three powers of ten. A mistake in the diagonal kernel leaves \
-         the run in float64 at that stage, at 43 tolerances of float32, and is at 0.7 in the output.",
+         the run in float64 at that stage, far outside the tolerance of float32, and is within it in the output.",
     );
     let axes = Axes {
         place: [52.0, 38.0, 412.0, 320.0],
