@@ -15,7 +15,9 @@
 //! `build` copies the package to `/tmp/copy`, rewrites it, drops what does not compile, and builds
 //! the tests. `run` finds out which tests reach which mutants, runs them, and appends one line for
 //! each mutant to `/tmp/copy/outcomes.tsv`; a second `run` goes on where the first was stopped.
-//! Names of files or folders after it keep it to the mutants there.
+//! After it, names of files or folders keep it to the mutants there, `1/2` to every second mutant,
+//! and `0.5` to the tests that take less than half a second: what they do not notice is `open`, which
+//! the next `run` without that number goes on with.
 
 mod build;
 mod list;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["build", list, copy] => build::build(Path::new(list), Path::new(copy)),
         ["run", copy, ref files @ ..] => run::run(Path::new(copy), files),
-        _ => Err("build LIST.json COPY, or run COPY [FILE...]".into()),
+        _ => Err("build LIST.json COPY, or run COPY [K/N] [SECONDS] [FILE...]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

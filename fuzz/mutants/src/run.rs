@@ -183,12 +183,57 @@ fn file(name: &str) -> &str {
     name.split(':').next().unwrap_or(name)
 }
 
-/// `run COPY [FILE...]`: of all mutants, or of those in files whose names start so.
-pub fn run(at: &Path, files: &[&str]) -> Result<(), Failure> {
+/// What is asked of a run.
+struct Asked<'a> {
+    /// `K/N`: of all mutants every Nth, from the Kth.
+    part: (u32, u32),
+    /// `SECONDS`: only tests that take less; a mutant they do not notice stays open where there are
+    /// others, and the next run without this goes on with it.
+    within: f64,
+    /// Only the mutants in files whose names start so.
+    files: Vec<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn read(words: &[&'a str]) -> Result<Self, Failure> {
+        let mut asked = Self {
+            part: (1, 1),
+            within: f64::INFINITY,
+            files: Vec::new(),
+        };
+        for word in words {
+            if let Some((k, n)) = word
+                .split_once('/')
+                .filter(|(_, n)| n.parse::<u32>().is_ok())
+            {
+                asked.part = (k.parse()?, n.parse()?);
+                if !(1..=asked.part.1).contains(&asked.part.0) {
+                    return Err(format!("{word}: K from 1 to N").into());
+                }
+            } else if let Ok(seconds) = word.parse() {
+                asked.within = seconds;
+            } else {
+                asked.files.push(word);
+            }
+        }
+        Ok(asked)
+    }
+
+    fn holds(&self, id: u32, name: &str) -> bool {
+        let (k, n) = self.part;
+        let here = self.files.is_empty() || self.files.iter().any(|f| name.starts_with(f));
+        id % n == k % n && here
+    }
+}
+
+/// `run COPY [K/N] [SECONDS] [FILE...]`.
+pub fn run(at: &Path, words: &[&str]) -> Result<(), Failure> {
+    let asked = Asked::read(words)?;
     let outcomes = at.join("outcomes.tsv");
     let done: BTreeSet<u32> = fs::read_to_string(&outcomes)
         .unwrap_or_default()
         .lines()
+        .filter(|line| asked.within.is_finite() || !line.contains("\topen\t"))
         .filter_map(|line| line.split('\t').next()?.parse().ok())
         .collect();
     let all = reach(at)?;
@@ -212,8 +257,7 @@ pub fn run(at: &Path, files: &[&str]) -> Result<(), Failure> {
             continue;
         };
         let id: u32 = id.parse()?;
-        let asked = files.is_empty() || files.iter().any(|f| name.starts_with(f));
-        if done.contains(&id) || !asked {
+        if done.contains(&id) || !asked.holds(id, name) {
             continue;
         }
         let mut candidates = reached.get(&id).cloned().unwrap_or_default();
@@ -226,7 +270,13 @@ pub fn run(at: &Path, files: &[&str]) -> Result<(), Failure> {
             };
             cost(a).total_cmp(&cost(b))
         });
-        let outcome = judge(at, id, &candidates)?;
+        let reaching = candidates.len();
+        candidates.retain(|r| r.seconds < asked.within);
+        let left = reaching - candidates.len();
+        let mut outcome = judge(at, id, &candidates)?;
+        if left > 0 && (outcome.starts_with("missed") || outcome.starts_with("not")) {
+            outcome = format!("open\t{left} tests left");
+        }
         if let Some(test) = outcome.strip_prefix("caught\t")
             && let Some(reach) = candidates.iter().find(|r| r.test.name == test)
         {
