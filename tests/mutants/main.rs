@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod applies;
 mod catalogue;
 mod chunks;
 mod effects;

@@ -108,11 +108,14 @@ impl Facts<'_> {
             }
             ShiftLenAlias => passes && self.shift_tap(len + 1, 2 * len),
             ShiftCyclicTime => self.shift_tap(1, taps),
-            ShiftFeatureAxis => self.shift_tap(1, taps) || has_state && self.reads_older_keys(),
+            ShiftFeatureAxis => self.shift_tap(1, taps) || has_state && self.reads_beyond(0),
             ShiftIsDecay => {
                 has_state || self.shift_kernels_differ() || len >= 2 && any(Name::ShiftB)
             }
             NoShiftD => any(Name::ShiftD),
+            // Channel j of equal keys and values meets channel i either way, but shifted at another
+            // place.
+            ShiftOnV if d_h > 1 => true,
             ShiftOnV | MapSwapKv => {
                 differ(Name::KWeight, Name::VWeight) || differ(Name::KBias, Name::VBias)
             }
@@ -121,7 +124,8 @@ impl Facts<'_> {
                 differ(Name::QWeight, Name::VWeight) || differ(Name::QBias, Name::VBias)
             }
             MapSwapD => d_h == 1 && differ(Name::ShiftD, Name::D),
-            ShiftOnQ | GeluShift | GeluTanhShift | SiluShift | ShiftStateFromShiftK => true,
+            ShiftOnQ | GeluShift | GeluTanhShift | SiluShift => true,
+            ShiftStateFromShiftK => any(Name::ShiftB),
             GateBeforeSsm | NoFinalGate | GeluLong | GeluTanhLong | SiluLong => responds,
             HeadOutPerm => responds && d_h > 1 && heads > 1,
             HeadSplitPerm => d_h > 1 && heads > 1,
@@ -173,21 +177,27 @@ impl Facts<'_> {
             MxyOneEarly | MxyOneLate | CarryOneShort | CarryUndecayed | CarryAfterGate => {
                 modes && across
             }
-            CarryRealParts | CarryNoFactor2 => modes && across && self.carried_rows_differ(),
+            CarryRealParts => modes && across && self.any_imaginary(Name::C),
+            CarryNoFactor2 => modes && across && any(Name::C),
             MuxUnreversed => modes && passes && self.chunk_len.min(len) >= 2,
             CarryFullChunk => modes && passes && chunks >= 2 && last < self.chunk_len,
             CarryDropped => modes && passes && chunks >= 2,
-            InitialStateIgnored => has_state && (modes || self.reads_older_keys() || taps > len),
+            InitialStateIgnored => has_state && (modes || self.reads_beyond(0) || taps > len),
             SnapshotBoundary => passes && chunks >= 2,
             SnapshotBoundaryLater => passes && chunks >= 2 && self.batch >= 2,
             // Lost are keys that a tap would have read, or that the window still holds.
             ShiftStateLost => {
-                passes && chunks >= 2 && taps >= 2 && (self.reads_older_keys() || taps > last)
+                let given = has_state && (taps > len || self.reads_beyond(self.chunk_len));
+                passes && chunks >= 2 && (self.shift_tap(1, len) || self.holds_after(last) || given)
             }
             // A window of 1 does not move, and one of 2 rolls to the same place either way.
-            ShiftStepTransposed => passes && taps >= 2 && (len >= 2 || has_state),
-            ShiftStepRolledBack => passes && taps >= 3 && (len >= 2 || has_state),
-            ShiftStepReadsBefore => passes && any(Name::ShiftC),
+            ShiftStepTransposed => {
+                passes && taps >= 2 && (len >= 2 && any(Name::ShiftB) || has_state)
+            }
+            ShiftStepRolledBack => {
+                passes && taps >= 3 && (len >= 2 && any(Name::ShiftB) || has_state)
+            }
+            ShiftStepReadsBefore => passes && any(Name::ShiftC) && (any(Name::ShiftB) || has_state),
             StateFromInput | StateFromV | StateWithoutB => modes,
             PadInState => len % 2 == 1,
         }
@@ -279,23 +289,27 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether the mutant changes how a carried state is read.
-    fn carried_rows_differ(&self) -> bool {
-        let rows = |mutants: &[Mutant]| {
-            self.with_run(mutants, |run| -> Option<Vec<_>> {
-                let x0 = generic_state(self.p.config().n_modes());
-                let models = diagonal::models(run).ok()?;
-                Some(models.iter().map(|m| m.rows(&x0, 1, self.len)).collect())
-            })
-            .flatten()
-        };
-        rows(&[self.mutant]) != rows(&[])
+    /// Whether a tap of C beyond entry `n` of the window is not zero.
+    fn reads_beyond(&self, n: usize) -> bool {
+        let rows = self.p.get(Name::ShiftC).chunks(self.p.config().d_state);
+        rows.into_iter()
+            .any(|c| c.iter().skip(n + 1).any(|&c| c != 0.0))
     }
 
-    /// Whether a tap of C beyond the newest key is not zero.
-    fn reads_older_keys(&self) -> bool {
-        let rows = self.p.get(Name::ShiftC).chunks(self.p.config().d_state);
-        rows.into_iter().any(|c| c[1..].iter().any(|&c| c != 0.0))
+    /// Whether the window holds something of a key that `steps` others came after.
+    fn holds_after(&self, steps: usize) -> bool {
+        let rows = self.p.get(Name::ShiftB).chunks(self.p.config().d_state);
+        rows.into_iter()
+            .any(|b| b.iter().rev().skip(steps).any(|&b| b != 0.0))
+    }
+
+    fn any_imaginary(&self, name: Name) -> bool {
+        self.p
+            .get(name)
+            .iter()
+            .skip(1)
+            .step_by(2)
+            .any(|&x| x != 0.0)
     }
 
     fn any_bias(&self) -> bool {
