@@ -260,6 +260,9 @@ fn parts_of_the_diagonal_model() {
             special(shape, seed, "C in the second head", second_head(C)),
             special(shape, seed, "D in the second head", second_head(D)),
             special(shape, seed, "dt of one", filled(&[LogDt], 0.0)),
+            special(shape, seed, "C zero", filled(&[C], 0.0)),
+            special(shape, seed, "B zero", filled(&[B], 0.0)),
+            special(shape, seed, "C and D zero", filled(&[C, D], 0.0)),
         ] {
             failures.extend(assert_applies(&s, 3, &[]));
         }

@@ -76,8 +76,11 @@ impl Facts<'_> {
         let any = |name| self.p.get(name).iter().any(|&x| x != 0.0);
         let differ = |one, other| self.p.get(one) != self.p.get(other);
         let skip = any(Name::D);
-        // Whether the diagonal model gives anything at all.
-        let responds = modes || skip;
+        // Whether the diagonal model takes anything in, has a state that is not zero, gives anything.
+        let driven = modes && any(Name::B);
+        let holds = driven || modes && has_state;
+        let reads = holds && any(Name::C);
+        let responds = reads || skip;
         // A kernel that is cut has no state, so neither chunks nor steps.
         let passes = window == len;
         let chunks = len.div_ceil(self.chunk_len);
@@ -126,7 +129,8 @@ impl Facts<'_> {
             MapSwapD => d_h == 1 && differ(Name::ShiftD, Name::D),
             ShiftOnQ | GeluShift | GeluTanhShift | SiluShift => true,
             ShiftStateFromShiftK => any(Name::ShiftB),
-            GateBeforeSsm | NoFinalGate | GeluLong | GeluTanhLong | SiluLong => responds,
+            GateBeforeSsm => driven || responds,
+            NoFinalGate | GeluLong | GeluTanhLong | SiluLong => responds,
             HeadOutPerm => responds && d_h > 1 && heads > 1,
             HeadSplitPerm => d_h > 1 && heads > 1,
             ContractWrongIndex => responds && d_h > 1,
@@ -172,16 +176,15 @@ impl Facts<'_> {
             | KernelBf16
             | DecodeBf16 => modes && self.diagonal_models_differ(),
             LMaxCut => self.shift_tap(window, len) || self.long_tap(window, len),
-            ScanUnderflow | StateBf16 => modes && passes,
-            ScanOperands => modes && passes && (len >= 2 || has_state),
-            MxyOneEarly | MxyOneLate | CarryOneShort | CarryUndecayed | CarryAfterGate => {
-                modes && across
-            }
-            CarryRealParts => modes && across && self.any_imaginary(Name::C),
-            CarryNoFactor2 => modes && across && any(Name::C),
-            MuxUnreversed => modes && passes && self.chunk_len.min(len) >= 2,
-            CarryFullChunk => modes && passes && chunks >= 2 && last < self.chunk_len,
-            CarryDropped => modes && passes && chunks >= 2,
+            ScanUnderflow => driven && passes,
+            StateBf16 => holds && passes,
+            ScanOperands => holds && passes && (len >= 2 || has_state),
+            CarryOneShort | CarryUndecayed => holds && across,
+            MxyOneEarly | MxyOneLate | CarryAfterGate | CarryNoFactor2 => reads && across,
+            CarryRealParts => reads && across && self.any_imaginary(Name::C),
+            MuxUnreversed => driven && passes && self.chunk_len.min(len) >= 2,
+            CarryFullChunk => holds && passes && chunks >= 2 && last < self.chunk_len,
+            CarryDropped => holds && passes && chunks >= 2,
             InitialStateIgnored => has_state && (modes || self.reads_beyond(0) || taps > len),
             SnapshotBoundary => passes && chunks >= 2,
             SnapshotBoundaryLater => passes && chunks >= 2 && self.batch >= 2,
@@ -198,7 +201,8 @@ impl Facts<'_> {
                 passes && taps >= 3 && (len >= 2 && any(Name::ShiftB) || has_state)
             }
             ShiftStepReadsBefore => passes && any(Name::ShiftC) && (any(Name::ShiftB) || has_state),
-            StateFromInput | StateFromV | StateWithoutB => modes,
+            StateFromInput | StateFromV => driven,
+            StateWithoutB => modes,
             PadInState => len % 2 == 1,
         }
     }
