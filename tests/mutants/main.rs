@@ -9,6 +9,7 @@ mod catalogue;
 mod chunks;
 mod effects;
 mod formulas;
+mod gradients;
 mod layers;
 mod sums;
 mod wiring;
