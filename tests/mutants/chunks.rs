@@ -271,6 +271,21 @@ fn saved_states() {
         }
     }
 
+    // So too where a mistake steps the models one by one.
+    for (mutant, name, size) in [
+        (StateBf16, "final_state", 2 * 2 * n),
+        (ScanOperands, "final_state", 2 * 2 * n),
+        (ScanUnderflow, "final_state", 2 * 2 * n),
+        (ShiftStepTransposed, "final_state_k", 2 * m),
+        (ShiftStepRolledBack, "final_state_k", 2 * m),
+    ] {
+        let (snapshots, old) = (s.run(&[mutant, SnapshotBoundary]), shorter.run(&[mutant]));
+        for b in 0..2 {
+            let (got, old) = (row(&snapshots, name, b, size), row(&old, name, b, size));
+            assert_row(mutant.id(), got, old);
+        }
+    }
+
     // M65, M66, M67, by the models' own blocks.
     let run = |m: Mutant| s.run(&[m]);
     let (from_u, from_v, from_shift_k) = (

@@ -190,6 +190,35 @@ fn convolutions() {
     for mutant in [ShiftLenAlias, LongKernelAlias] {
         short.shift(mutant, |c, u| circular(&short.taps(c, 8), u, 8));
     }
+    // As many taps as the transform has points, more of which would not matter; but with an l_max M02
+    // keeps no more than that, where M14a knows none.
+    let window = |len: usize, l_max: Option<usize>| {
+        let shape = Shape {
+            len,
+            l_max,
+            d_state: 16,
+            ..PLAIN
+        };
+        Plain::new(shape, 55)
+    };
+    for (len, l_max, kept) in [
+        (7, None, 14),
+        (4, Some(6), 6),
+        (4, Some(4), 4),
+        (4, Some(9), 8),
+    ] {
+        let long = window(len, l_max);
+        for (mutant, taps) in [(ShiftLenAlias, 2 * len), (LongKernelAlias, kept)] {
+            long.shift(mutant, |c, u| circular(&long.taps(c, taps), u, 2 * len));
+        }
+    }
+    // Of both, M14a is the one without an l_max.
+    let long = window(4, Some(6));
+    let (both, one) = (
+        long.s.run(&[LongKernelAlias, ShiftLenAlias]),
+        long.s.run(&[ShiftLenAlias]),
+    );
+    assert_eq!(stage(&both, "shift_k"), stage(&one, "shift_k"));
     // A roll goes round more than once.
     short.shift(ShiftCyclicTime, |c, u| {
         let taps = short.taps(c, 12);

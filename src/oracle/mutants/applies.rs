@@ -1,14 +1,13 @@
 //! On which layers a mutant can change anything.
 
 use super::Mutant::{self, *};
-use super::diagonal::{self, other_real_type};
+use super::diagonal;
 use super::evaluate::{Run, default_chunk_len, prepare};
 use super::passing::{Model, Passing};
 use super::shift;
 use super::switches::Switches;
 use crate::algebra::{Rng, Sample};
-use crate::h3::{Name, Parameters, RealType};
-use crate::ssm::Discretization;
+use crate::h3::{Name, Parameters};
 use crate::tensor::Tensor;
 use num_complex::Complex;
 
@@ -141,19 +140,13 @@ impl Facts<'_> {
             NoOutProj => any(Name::OutputBias) || responds && !self.output_is_identity(),
             WeightTranspose => self.any_asymmetric(),
             NoD | DTimesV | DTimesShiftK | DTimesInput | DAfterGate | DTwice => skip,
-            ZohForBilinear => {
-                config.disc == Discretization::Bilinear && self.diagonal_models_differ()
-            }
-            BilinearForZoh => {
-                config.disc == Discretization::ZeroOrderHold && self.diagonal_models_differ()
-            }
-            RealDecodeNone | RealDecodeSoftplus | RealDecodeExp => {
-                other_real_type(self.mutant, config) && self.diagonal_models_differ()
-            }
-            ReluWithoutOffset => {
-                config.real_type == RealType::Relu && self.diagonal_models_differ()
-            }
-            EulerB
+            ZohForBilinear
+            | BilinearForZoh
+            | RealDecodeNone
+            | RealDecodeSoftplus
+            | RealDecodeExp
+            | ReluWithoutOffset
+            | EulerB
             | MissingBilinearDenominator
             | NoFactor2
             | Factor4
