@@ -231,6 +231,30 @@ fn taps_of_the_shift_model() {
     check(failures);
 }
 
+/// One tap that is not zero in all of the layer, within the sequence, twice as far, or beyond.
+#[test]
+fn one_tap_alone() {
+    let mut failures = Vec::new();
+    for l_max in [None, Some(9), Some(7), Some(4)] {
+        let shape = Shape {
+            len: 4,
+            d_state: 12,
+            l_max,
+            ..PLAIN
+        };
+        for n in 0..12 {
+            let s = special(shape, 235, &format!("tap {n}"), |name, old| match name {
+                ShiftB => Some((0..old.len()).map(|i| f64::from(i % 12 == 0)).collect()),
+                ShiftC => Some((0..old.len()).map(|i| f64::from(i % 12 == n)).collect()),
+                C => Some(vec![0.0; old.len()]),
+                _ => None,
+            });
+            failures.extend(misjudged(&s, 2));
+        }
+    }
+    check(failures);
+}
+
 /// Modes that are real, or not there but in one head.
 #[test]
 fn parts_of_the_diagonal_model() {
@@ -260,6 +284,16 @@ fn parts_of_the_diagonal_model() {
             special(shape, seed, "C zero", filled(&[C], 0.0)),
             special(shape, seed, "B zero", filled(&[B], 0.0)),
             special(shape, seed, "C and D zero", filled(&[C, D], 0.0)),
+            // Of a state that was given, the last mode alone is read.
+            special(shape, seed, "C in the last mode", |name, old| match name {
+                B => Some(vec![0.0; old.len()]),
+                C => Some(
+                    (0..old.len())
+                        .map(|i| f64::from(i + 2 == old.len()))
+                        .collect(),
+                ),
+                _ => None,
+            }),
         ] {
             failures.extend(misjudged(&s, 3));
         }

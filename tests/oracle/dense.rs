@@ -508,3 +508,41 @@ fn golden_files_of_a_dense_model_are_held_to_their_words() {
         assert!(said.contains(&format!("oracle-dense-{test}")), "{said}");
     }
 }
+
+/// Two states that go the same inexact way and are read against each other: a zero that no number of
+/// words proves. Refused, and said in which form.
+#[test]
+fn what_cannot_be_certified_is_refused() {
+    let pole = 1.0 / 3.0;
+    let a = Matrix::new(2, 2, vec![pole, 0.0, 0.0, pole]).expect("square");
+    let ssm = Dense::new(a, vec![1.0, 1.0], vec![1.0, -1.0], 0.0).expect("fits");
+    let input = Tensor::new([1, 8], vec![1.0; 8]).expect("fits");
+    let said = DenseGolden::certify(ssm, input, None).expect_err("a zero");
+    assert!(said.to_string().contains("form recurrence"), "{said}");
+}
+
+/// What a candidate brings of the model, its inputs and states has to be what they are.
+#[test]
+fn other_models_stages_are_not_judged() {
+    let given = random(2, 3, 11);
+    let bytes = given.golden.writer().and_then(|w| w.to_bytes());
+    let whole = SafeTensors::from_bytes(bytes.expect("small")).expect("valid");
+    assert!(Candidate::read_dense(&whole, &given.golden).is_ok());
+    for name in ["ssm.A", "ssm.B", "ssm.C", "ssm.D", "input", "initial_x"] {
+        let mut writer = Writer::new();
+        for tensor in whole.tensors() {
+            let mut values = tensor.to_f64().expect("floats");
+            if tensor.name == name {
+                let last = values.len() - 1;
+                values[last] += 1e-9;
+            }
+            writer
+                .add(tensor.name, tensor.dtype, tensor.shape, &values)
+                .expect("fits");
+        }
+        let bytes = writer.to_bytes().expect("small");
+        let other = SafeTensors::from_bytes(bytes).expect("valid");
+        let said = Candidate::read_dense(&other, &given.golden).expect_err(name);
+        assert!(said.to_string().contains(name), "{said}");
+    }
+}

@@ -109,8 +109,10 @@ impl Facts<'_> {
                 self.shift_kernels_differ() || has_state && any(Name::ShiftC)
             }
             ShiftLenAlias => passes && self.shift_tap(len + 1, 2 * len),
-            ShiftCyclicTime => self.shift_tap(1, taps),
-            ShiftFeatureAxis => self.shift_tap(1, taps) || has_state && self.reads_beyond(0),
+            ShiftCyclicTime => self.shift_tap_of(&[self.mutant], 1, taps),
+            ShiftFeatureAxis => {
+                self.shift_tap_of(&[self.mutant], 1, taps) || has_state && self.reads_beyond(0)
+            }
             ShiftIsDecay => {
                 has_state || self.shift_kernels_differ() || len >= 2 && any(Name::ShiftB)
             }
@@ -193,7 +195,9 @@ impl Facts<'_> {
             ShiftStepRolledBack => {
                 passes && taps >= 3 && (len >= 2 && any(Name::ShiftB) || has_state)
             }
-            ShiftStepReadsBefore => passes && any(Name::ShiftC) && (any(Name::ShiftB) || has_state),
+            ShiftStepReadsBefore => {
+                passes && (self.shift_tap(0, len) || has_state && any(Name::ShiftC))
+            }
             StateFromInput | StateFromV => driven,
             StateWithoutB => modes,
             PadInState => len % 2 == 1,
@@ -209,7 +213,12 @@ impl Facts<'_> {
 
     /// Whether some right tap of the shift models in this range is not zero.
     fn shift_tap(&self, from: usize, to: usize) -> bool {
-        self.with_run(&[], |run| {
+        self.shift_tap_of(&[], from, to)
+    }
+
+    /// The same of the taps that these mutants use, which may be more.
+    fn shift_tap_of(&self, mutants: &[Mutant], from: usize, to: usize) -> bool {
+        self.with_run(mutants, |run| {
             shift::models(run, self.len).iter().any(|model| {
                 let taps = model.kernel.iter().take(to).skip(from);
                 taps.into_iter().any(|&tap| tap != 0.0)
