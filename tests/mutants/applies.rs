@@ -305,7 +305,7 @@ fn parts_of_the_diagonal_model() {
 #[test]
 fn every_chunk_length() {
     let mut failures = Vec::new();
-    for (i, (d_state, len, batch)) in [(4, 6, 1), (2, 5, 2), (1, 4, 2), (3, 2, 1)]
+    for (i, (d_state, len, batch)) in [(4, 6, 1), (2, 5, 2), (1, 4, 2), (3, 2, 1), (3, 1, 2)]
         .into_iter()
         .enumerate()
     {
