@@ -198,7 +198,8 @@ fn taps_of_the_shift_model() {
     let short = Shape { len: 3, ..PLAIN };
     let long = Shape { len: 6, ..PLAIN };
     let whole = Shape { len: 8, ..PLAIN };
-    for (i, shape) in [short, long, whole].into_iter().enumerate() {
+    let full = Shape { len: 4, ..PLAIN };
+    for (i, shape) in [short, long, whole, full].into_iter().enumerate() {
         for state in [false, true] {
             let shape = Shape { state, ..shape };
             let seed = 230 + i as u64;
@@ -222,6 +223,13 @@ fn taps_of_the_shift_model() {
                 });
                 failures.extend(misjudged(&s, 4));
             }
+            // What was given is neither read, nor still there after as many keys as the window is long.
+            let newest = special(shape, seed, "the newest key of none", |of, old| match of {
+                ShiftB => Some(vec![0.0; old.len()]),
+                ShiftC => Some(unit(old, 0)),
+                _ => None,
+            });
+            failures.extend(misjudged(&newest, 2));
             for name in [ShiftB, ShiftC] {
                 let s = special(shape, seed, &format!("{name:?} zero"), filled(&[name], 0.0));
                 failures.extend(misjudged(&s, 2));
@@ -360,10 +368,10 @@ fn without_modes() {
         (RealType::Softplus, ZeroOrderHold),
         (RealType::Sigmoid, PLAIN.disc),
     ] {
-        for state in [false, true] {
+        for (state, len) in [(false, 5), (true, 5), (false, 1), (true, 1)] {
             let shape = Shape {
                 d_state: 1,
-                len: 5,
+                len,
                 state,
                 real_type,
                 disc,

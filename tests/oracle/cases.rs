@@ -1,6 +1,6 @@
 //! Case and golden files: what they may say in which words, and that what is written is read.
 
-use super::official;
+use super::{dumped, judge, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{ErrorBound, ErrorScale, Ring, Rng};
 use hungry_hippos::h3::{Config, Form, HeadOrder, Parameters, RealType};
@@ -257,6 +257,54 @@ fn golden_files_are_held_to_their_words() {
         let said = reopened(version, &tensors).expect_err(says);
         assert!(said.contains(says), "{said}");
     }
+}
+
+/// States between chunks are stages like others, after those at the end.
+#[test]
+fn golden_files_hold_the_states_between_chunks() {
+    for (name, chunks) in [("36-chunks", 4), ("37-chunks-ragged", 5), ("38-stream", 9)] {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
+        let path = Path::new(folder).join(format!("{name}.safetensors"));
+        let golden = Golden::open(&path).expect("a golden file");
+        let stages = &golden.stages()[10..14];
+        let names: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
+        let expected = [
+            "final_state_k",
+            "final_state",
+            "chunk_states_k",
+            "chunk_states",
+        ];
+        assert_eq!(names, expected);
+        for (state, between) in [(0, 2), (1, 3)] {
+            let (state, between) = (&stages[state].values, &stages[between].values);
+            assert_eq!(between.shape(), [&[chunks], state.shape()].concat());
+            // The last of them is the state at the end.
+            let last = between.data().len() - state.data().len();
+            assert_eq!(between.data()[last..], *state.data());
+        }
+    }
+}
+
+/// Scales of mixed formats are derived anew, whether the golden file was just certified or read.
+#[test]
+fn a_golden_file_judges_as_it_did_when_it_was_made() {
+    let made = Golden::certify(case(2, 1, None, 1, 5)).expect("certified");
+    let bytes = made.writer().and_then(|w| w.to_bytes()).expect("small");
+    let read = SafeTensors::from_bytes(bytes).and_then(Golden::from_file);
+    let read = read.expect("a golden file");
+    let output = made.stages().iter().find(|s| s.name == "output");
+    let output = output.expect("a stage").values.map(|y| y + 1e-6);
+    let file = dumped(&[("output", &output)], Dtype::F64);
+    let mut probable = Vec::new();
+    for format in Format::ALL {
+        let [made, read] = [&made, &read].map(|golden| judge(golden, &file, format));
+        let (made, read) = (&made.stages[0], &read.stages[0]);
+        assert_eq!(made.worst, read.worst, "{}", format.name());
+        assert_eq!(made.probable, read.probable, "{}", format.name());
+        probable.push(made.probable.expect("derived"));
+    }
+    // Formats as in their list: every coarser one allows more, but for the models that are finer again.
+    assert!(probable[1] > probable[2] && probable[3] > probable[4] && probable[4] > probable[6]);
 }
 
 /// A scale is rounded up to float32, and by no more than a place.

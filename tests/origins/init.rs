@@ -61,6 +61,14 @@ fn states_have_a_pole() {
     drawing.config.d_state = 1;
     let said = drawing.parameters(&mut Rng::new(1)).expect_err("none");
     assert!(said.to_string().contains("at least 2"), "{said}");
+    // A pole of -1, which no sigmoid reaches.
+    let real = Diagonalized::of_measure("diag-real").expect("a measure");
+    (drawing.config.d_state, drawing.measure) = (2, real);
+    drawing.config.real_type = RealType::Sigmoid;
+    let said = drawing
+        .parameters(&mut Rng::new(1))
+        .expect_err("out of reach");
+    assert!(said.to_string().contains("has -1"), "{said}");
 }
 
 /// What is not drawn is the official value; every `real_type` is encoded as the official code does.

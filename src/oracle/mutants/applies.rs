@@ -105,9 +105,8 @@ impl Facts<'_> {
             }
             ShiftUnitDelay | ShiftTapsReversed | ShiftConvNotCorr | ShiftConjOnC | ShiftFftN
             | ShiftLenUncut => self.shift_kernels_differ(),
-            ShiftDelayed | ShiftAdvanced => {
-                self.shift_kernels_differ() || has_state && any(Name::ShiftC)
-            }
+            ShiftDelayed => self.shift_kernels_differ() || has_state && any(Name::ShiftC),
+            ShiftAdvanced => self.shift_kernels_differ() || has_state && self.reads_beyond(0),
             ShiftLenAlias => passes && self.shift_tap(len + 1, 2 * len),
             ShiftCyclicTime => self.shift_tap_of(&[self.mutant], 1, taps),
             ShiftFeatureAxis => {
@@ -193,7 +192,8 @@ impl Facts<'_> {
                 passes && taps >= 2 && (len >= 2 && any(Name::ShiftB) || has_state)
             }
             ShiftStepRolledBack => {
-                passes && taps >= 3 && (len >= 2 && any(Name::ShiftB) || has_state)
+                let given = has_state && (taps > len || self.reads_beyond(0));
+                passes && taps >= 3 && (len >= 2 && any(Name::ShiftB) || given)
             }
             ShiftStepReadsBefore => {
                 passes && (self.shift_tap(0, len) || has_state && any(Name::ShiftC))
