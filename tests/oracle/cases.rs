@@ -4,7 +4,7 @@ use super::{dumped, judge, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{ErrorBound, ErrorScale, Ring, Rng};
 use hungry_hippos::h3::{Config, Form, HeadOrder, Parameters, RealType};
-use hungry_hippos::oracle::{Case, Format, Golden, error_scales};
+use hungry_hippos::oracle::{Case, Format, Golden, error_scales, gradient_scales};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
 use num_complex::Complex;
@@ -321,6 +321,20 @@ fn scales_are_rounded_up() {
             assert!(up == 0.0 || below < exact.worst, "{name}: {up:e} {exact:?}");
         }
     }
+}
+
+/// Kernels are cut below the sequence's length, and not at it: there a port may run backwards by
+/// recurrences too, and be off by what those are.
+#[test]
+fn gradients_of_kernels_that_are_just_whole() {
+    let scales = |l_max: Option<usize>| {
+        let case = case(1, 1, l_max, 1, 5);
+        let g: Vec<f64> = (0..20).map(|i| f64::from(i) - 9.5).collect();
+        let case = edited(&case, &[], &[("g", &[1, 5, 4], &g)]).expect("a case");
+        gradient_scales(&case).expect("derived")
+    };
+    assert_eq!(scales(Some(5)), scales(None));
+    assert_ne!(scales(Some(4)), scales(None));
 }
 
 /// Projections in one format and models in a finer one: what leaves a projection is off by that many
