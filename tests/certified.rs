@@ -2,6 +2,7 @@
 //! in every build; an undecided rounding is decided by more words.
 
 use hungry_hippos::Tensor;
+use hungry_hippos::algebra::{Ball, ComplexScalar, Real};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
 use hungry_hippos::oracle::{Case, Certified, certified};
@@ -235,4 +236,39 @@ fn an_exact_zero_by_inexact_steps_is_refused() {
     assert!(output[..len - 1].iter().all(|&y| y == 0.0));
     // D is zero, and so 2 C b u^2 is what is left.
     assert!((output[len - 1] - 16.0 / 15.0 * 0.09).abs() < 1e-16);
+}
+
+/// The real part of a sigmoid's pole, of a stored number known so badly that the exponential beside 1
+/// may be -1: not divided, and still enclosed.
+#[test]
+fn a_badly_known_sigmoid_is_enclosed() {
+    let case = fading(1);
+    let p = case.parameters();
+    let mut config = p.config().clone();
+    config.real_type = RealType::Sigmoid;
+    for (low, high) in [
+        (-8.0, 8.0),
+        (-1e3, 1e3),
+        (-8.0, 20.0),
+        (-3.0, 4.0),
+        (-5.0, 3.0),
+    ] {
+        let of = |name: Name| -> Vec<Ball> {
+            match name {
+                Name::InvAReal => vec![Ball::hull(low, high)],
+                _ => p.get(name).iter().map(|&x| Ball::from_f64(x)).collect(),
+            }
+        };
+        let wide = Parameters::new(config.clone(), |name| Ok(of(name))).expect("a layer");
+        let real = -wide.lambda()[0].re();
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        // Around the middle's, and no wider than all that a sigmoid can be.
+        let middle = sigmoid((low + high) / 2.0);
+        assert!((real.to_f64() - middle).abs() < 1e-15, "{real:?}");
+        assert!(real.radius() < 1.0, "{real:?}");
+        for i in 0..=20 {
+            let x = low + (high - low) * f64::from(i) / 20.0;
+            assert!(real.contains(sigmoid(x)), "{low}, {high}, {x}: {real:?}");
+        }
+    }
 }
