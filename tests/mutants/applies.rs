@@ -42,6 +42,9 @@ fn misjudged(s: &Subject, chunk_len: usize) -> Vec<String> {
     failures
 }
 
+/// Another value of a parameter, or none.
+type Replace<'a> = &'a dyn Fn(Name, &[f64]) -> Option<Vec<f64>>;
+
 /// The layer of a shape with some parameters replaced.
 fn special(
     shape: Shape,
@@ -93,7 +96,7 @@ fn skips_and_biases() {
     let mut failures = Vec::new();
     for (i, shape) in shapes().into_iter().enumerate() {
         let seed = 200 + i as u64;
-        let mut try_it = |what: &str, value: &dyn Fn(Name, &[f64]) -> Option<Vec<f64>>| {
+        let mut try_it = |what: &str, value: Replace<'_>| {
             let s = special(shape, seed, what, value);
             failures.extend(misjudged(&s, 2));
         };

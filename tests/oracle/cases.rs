@@ -141,6 +141,16 @@ fn states_are_read_and_written() {
         let pairs = diagonal.chunks(2).map(|z| Complex::new(z[0], z[1]));
         assert!(state.diagonal.data().iter().copied().eq(pairs));
     }
+    // Nothing of a sequence, or no sequence.
+    for shape in [[0, 5, 4], [3, 0, 4]] {
+        let said = edited(
+            &case,
+            &[("B", None), ("L", None)],
+            &[("input", &shape, &[])],
+        );
+        let said = said.expect_err("no token");
+        assert!(said.contains("at least one token"), "{said}");
+    }
     let half = edited(&case, &[], &tensors[..1]).expect_err("one of two");
     assert!(half.contains("initial_state"), "{half}");
     let other = [6, heads, n, 2];

@@ -422,7 +422,9 @@ fn golden_files_of_a_dense_model_are_held_to_their_words() {
     assert_eq!(plain.expect("certified").stages(), whole.stages());
 
     type Change = fn(&str, &mut Vec<usize>, &mut Vec<f64>) -> bool;
-    let refused: [(&str, Change, &[(&str, &str)], &str); 11] = [
+    /// The file's name, what is done to its tensors and metadata, and what is said.
+    type Refused<'a> = (&'a str, Change, &'a [(&'a str, &'a str)], &'a str);
+    let refused: [Refused<'_>; 11] = [
         (
             "kind",
             |_, _, _| true,
