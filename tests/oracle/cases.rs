@@ -337,7 +337,7 @@ fn scales_are_rounded_up() {
 /// recurrences too, and be off by what those are.
 #[test]
 fn gradients_of_kernels_that_are_just_whole() {
-    let scales = |l_max: Option<usize>| {
+    let scales = |l_max: Option<usize>, resumed: bool| {
         let case = case(1, 1, l_max, 1, 5);
         let g: Vec<f64> = (0..20).map(|i| f64::from(i) - 9.5).collect();
         let state = vec![1.0; 24];
@@ -346,10 +346,15 @@ fn gradients_of_kernels_that_are_just_whole() {
             ("initial_state_k", &[1, 4, 6], &state),
             ("initial_state", &[1, 4, 3, 2], &state),
         ];
-        let case = edited(&case, &[], &given).expect("a case");
-        gradient_scales(&case).expect("derived")
+        let given = &given[..if resumed { 3 } else { 1 }];
+        gradient_scales(&edited(&case, &[], given).expect("a case")).expect("derived")
     };
-    assert_eq!(scales(Some(5)), scales(None));
+    for l_max in [Some(5), Some(9)] {
+        assert_eq!(scales(l_max, true), scales(None, true));
+    }
+    let (cut, whole) = (scales(Some(4), false), scales(None, false));
+    assert_eq!(cut.len(), whole.len());
+    assert_ne!(cut, whole);
 }
 
 /// Projections in one format and models in a finer one: what leaves a projection is off by that many
