@@ -1,10 +1,13 @@
 //! Claim: certified stages do not depend on the form, and are the same bits on every machine and
 //! in every build; an undecided rounding is decided by more words.
 
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::{Ball, ComplexScalar, Real};
 use hungry_hippos::flashconv::Chunking;
-use hungry_hippos::h3::Form;
+use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
 use hungry_hippos::oracle::{Case, Certified, certified};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
+use hungry_hippos::ssm::Discretization;
 use std::path::Path;
 
 const CASES: [&str; 6] = [
@@ -137,4 +140,135 @@ fn what_two_words_leave_open_four_decide() {
     assert_eq!(q.name, "q");
     assert!(q.retried.contains(&0), "the position is reported");
     assert_eq!(q.values.data()[0], 1.0f64.next_up(), "above the middle: up");
+}
+
+/// One channel, one mode of pole 1/15, a skip of zero: `K_t = 2 C b 15^-t`.
+fn fading(len: usize) -> Case {
+    let config = Config {
+        d_model: 1,
+        head_dim: 1,
+        d_state: 2,
+        n_ssm: 1,
+        disc: Discretization::Bilinear,
+        real_type: RealType::None,
+        l_max: None,
+        head_order: HeadOrder::D2H,
+    };
+    let parameters = Parameters::new(config, |name| {
+        Ok(match name {
+            // (1 - 7/8)/(1 + 7/8) = 1/15, and b = 1/(1 + 7/8) = 8/15.
+            Name::InvAReal => vec![1.75],
+            Name::AImag | Name::LogDt => vec![0.0],
+            Name::B | Name::C => vec![1.0, 0.0],
+            Name::ShiftB | Name::ShiftC => vec![0.0, 0.0],
+            Name::D => vec![0.0],
+            _ => vec![1.0],
+        })
+    });
+    let input = Tensor::new([1, len, 1], vec![1.0; len]).expect("fits");
+    Case::new(&parameters.expect("a layer"), &input).expect("finite")
+}
+
+/// A kernel that falls below the smallest normal number and then to nothing. Its last words are lost
+/// on the way, so that no number of them decides a rounding; what is then taken is known to a few of
+/// the smallest numbers there are.
+#[test]
+fn below_the_range_of_words_the_middle_is_taken() {
+    let len = 290;
+    let certified = certified(&fading(len), &Form::Recurrence, false).expect("settled");
+    assert_eq!(certified.words, 4, "two words do not decide it");
+    let kernel = certified.stages.iter().find(|s| s.name == "ssm_kernel");
+    let kernel = kernel.expect("a stage");
+    // Two words do with every number whose last ones are not lost, and with none below.
+    let first = kernel.retried[0];
+    assert!(kernel.retried.iter().copied().eq(first..len));
+    let known = |t: usize| kernel.values.data()[t];
+    assert!(known(first - 1) > f64::MIN_POSITIVE && known(first) < 1e-300);
+    // 16 15^-(t+1) as a number from 1 to 2 and a power of 2.
+    let (mut factor, mut exponent) = (1.0, 4);
+    for (t, &got) in kernel.values.data().iter().enumerate() {
+        factor /= 15.0;
+        while factor < 1.0 {
+            factor *= 2.0;
+            exponent -= 1;
+        }
+        // In two steps: 2^exponent alone may be below every number there is.
+        let expected = factor * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2);
+        // A rounding a division, and twice the last place of the smallest numbers.
+        let bound = (t + 2) as f64 * 2f64.powi(-53) * expected + 2.0 * f64::from_bits(1);
+        assert!(
+            (got - expected).abs() <= bound,
+            "{t}: {got:e}, {expected:e}"
+        );
+        // And what is said to be known of it holds the number, to the last place of a double.
+        let radius = kernel.radii.data()[t];
+        assert!(radius <= 1e-20 * expected + 1e-322, "{t}: {radius:e}");
+    }
+    assert_eq!(kernel.values.data()[len - 1], 0.0);
+}
+
+/// An input that begins with zeros: by recurrence they stay, by FFT they are sums of rounded numbers,
+/// and no number of words says that such a sum is zero. That is refused, not taken as it is.
+#[test]
+fn an_exact_zero_by_inexact_steps_is_refused() {
+    let (layer, len) = (fading(6), 6);
+    let mut input = vec![0.0; len];
+    input[len - 1] = 0.3;
+    let p = layer.parameters();
+    let p = Parameters::new(p.config().clone(), |name| {
+        Ok(match name {
+            Name::KBias | Name::VBias => vec![0.0],
+            Name::ShiftD => vec![1.0],
+            _ => p.get(name).to_vec(),
+        })
+    });
+    let input = Tensor::new([1, len, 1], input).expect("fits");
+    let case = Case::new(&p.expect("a layer"), &input).expect("finite");
+    let by = |form: Form| certified(&case, &form, false);
+    let said = by(Form::Fft).expect_err("zeros by FFT").to_string();
+    assert!(
+        said.contains("not decided") && said.contains("fft"),
+        "{said}"
+    );
+    let exact = by(Form::Recurrence).expect("exact zeros");
+    let output = exact.stages.iter().find(|s| s.name == "ssm_out");
+    let output = output.expect("a stage").values.data();
+    assert!(output[..len - 1].iter().all(|&y| y == 0.0));
+    // D is zero, and so 2 C b u^2 is what is left.
+    assert!((output[len - 1] - 16.0 / 15.0 * 0.09).abs() < 1e-16);
+}
+
+/// The real part of a sigmoid's pole, of a stored number known so badly that the exponential beside 1
+/// may be -1: not divided, and still enclosed.
+#[test]
+fn a_badly_known_sigmoid_is_enclosed() {
+    let case = fading(1);
+    let p = case.parameters();
+    let mut config = p.config().clone();
+    config.real_type = RealType::Sigmoid;
+    for (low, high) in [
+        (-8.0, 8.0),
+        (-1e3, 1e3),
+        (-8.0, 20.0),
+        (-3.0, 4.0),
+        (-5.0, 3.0),
+    ] {
+        let of = |name: Name| -> Vec<Ball> {
+            match name {
+                Name::InvAReal => vec![Ball::hull(low, high)],
+                _ => p.get(name).iter().map(|&x| Ball::from_f64(x)).collect(),
+            }
+        };
+        let wide = Parameters::new(config.clone(), |name| Ok(of(name))).expect("a layer");
+        let real = -wide.lambda()[0].re();
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        // Around the middle's, and no wider than all that a sigmoid can be.
+        let middle = sigmoid((low + high) / 2.0);
+        assert!((real.to_f64() - middle).abs() < 1e-15, "{real:?}");
+        assert!(real.radius() < 1.0, "{real:?}");
+        for i in 0..=20 {
+            let x = low + (high - low) * f64::from(i) / 20.0;
+            assert!(real.contains(sigmoid(x)), "{low}, {high}, {x}: {real:?}");
+        }
+    }
 }

@@ -354,3 +354,63 @@ fn models_are_judged_too() {
     );
     assert_eq!(check(&case, &summed, &[]).0, Some(1));
 }
+
+/// One dense model is recognised by its kind, judged, and certified again from what is given alone.
+#[test]
+fn dense_models_are_judged_too() {
+    let name = "43-dense-resumed";
+    let is_stage = |name: &str| ["kernel", "output", "final_x"].contains(&name);
+    let right = candidate("dense", name, |name, _, _| {
+        is_stage(name).then_some(Dtype::F32)
+    });
+    let (code, out, err) = check(&golden(name), &right, &[]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_eq!(out.matches(" pass ").count(), 3, "{out}");
+    let file = SafeTensors::open(&golden(name)).expect("a golden file");
+    let read = |name: &str| file.tensor(name).and_then(|x| x.to_f64()).expect("there");
+    let (input, skip) = (read("input"), read("ssm.D")[0]);
+    let without = candidate("dense-no-d", name, |name, _, values| {
+        if name == "output" {
+            let pairs = values.iter_mut().zip(&input);
+            pairs.for_each(|(y, u)| *y -= skip * u);
+        }
+        is_stage(name).then_some(Dtype::F32)
+    });
+    let (code, out, _) = check(&golden(name), &without, &[]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("first stage that departs is output"), "{out}");
+    assert!(out.contains("reproduced by M34 no_d"), "{out}");
+    // The other dense model's stages: those of no state.
+    let (code, out, _) = check(&golden("42-dense"), &right, &[]);
+    assert_eq!(code, Some(1), "{out}");
+
+    // The model and its inputs alone.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (plain, again) = (
+        folder.join("cli_check-dense-plain"),
+        folder.join("cli_check-dense-again"),
+    );
+    let mut writer = Writer::new();
+    writer.metadata("kind", "dense-ssm").expect("once");
+    for tensor in file.tensors() {
+        if tensor.name.starts_with("ssm.") || ["input", "initial_x"].contains(&tensor.name) {
+            let added = writer.add_bytes(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
+            added.expect("fits");
+        }
+    }
+    writer.write(&plain).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hippos"));
+    let command = command.args(["golden", "--from"]).arg(&plain);
+    let said = command
+        .arg("--out")
+        .arg(&again)
+        .output()
+        .expect("hippos runs");
+    assert!(said.status.success(), "{said:?}");
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.starts_with("3 stages certified"), "{text}");
+    let bytes = |path: &Path| std::fs::read(path).expect("there");
+    assert_eq!(bytes(&again), bytes(&golden(name)));
+    assert_eq!(check(&plain, &without, &[]).0, Some(1));
+    assert_eq!(check(&plain, &right, &[]).0, Some(0));
+}

@@ -352,8 +352,9 @@ impl DenseGolden {
                 })?,
             ),
         ];
-        let chunks = [len / 2, len / 3, len / 4, 4, 8, 16, 32, 64, 128];
-        let chunks = chunks.into_iter().filter(|&t| t > 0 && t < len);
+        // In one chunk too: a state that was given can be read early.
+        let chunks = [len, len / 2, len / 3, len / 4, 4, 8, 16, 32, 64, 128];
+        let chunks = chunks.into_iter().filter(|&t| t > 0 && t <= len);
         for chunk in chunks {
             let chunking = Chunking::Uniform(chunk);
             let early = self.assemble(kernel.clone(), |u, x0| {

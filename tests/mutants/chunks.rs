@@ -214,6 +214,65 @@ fn the_carried_part() {
     }
 }
 
+/// M09 and M50 from a state: what is read is the state before the update, or one step after it; with
+/// M55 or M56 the carried state is out by two.
+#[test]
+fn states_read_a_step_off() {
+    let (s, layer, right) = setting(27);
+    let (len, n, m) = (s.len(), s.p.config().n_modes(), SHAPE.d_state);
+    let state = s.state.as_ref().expect("given");
+    let (late, early) = (s.run(&[KernelAdvance]), s.run(&[KernelDelay]));
+    let (shift_late, shift_early) = (s.run(&[ShiftAdvanced]), s.run(&[ShiftDelayed]));
+    let both = [
+        (s.run(&[KernelAdvance, MxyOneLate]), 3),
+        (s.run(&[KernelAdvance, MxyOneEarly]), 1),
+        (s.run(&[KernelDelay, MxyOneLate]), 1),
+        // There is no power below the zeroth.
+        (s.run(&[KernelDelay, MxyOneEarly]), 0),
+    ];
+    for r in 0..4 {
+        let ssm = &layer.parts().diagonal[r % 2];
+        let kv = row(&right, "kv", r, len);
+        let mut x = state.diagonal.data()[r * n..][..n].to_vec();
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for &u in kv {
+            let skip = ssm.feedthrough() * u;
+            before.push(ssm.read(&x) + skip);
+            ssm.step(&mut x, u);
+            after.push(ssm.read(&ssm.advance(&x, 1)) + skip);
+        }
+        assert_row("M50a", row(&early, "ssm_out", r, len), &before);
+        assert_row("M50b", row(&late, "ssm_out", r, len), &after);
+        for (stages, power) in &both {
+            // Within a chunk as M50, of the kernel as it is; between chunks another power.
+            let kernel = row(stages, "ssm_kernel", r % 2, len);
+            let mut x = state.diagonal.data()[r * n..][..n].to_vec();
+            let mut y = Vec::new();
+            for u in kv.chunks(default_chunk_len(len)) {
+                let within = causal_convolution(&kernel[..u.len()], u);
+                for (i, (within, u)) in within.iter().zip(u).enumerate() {
+                    let carried = ssm.read(&ssm.advance(&x, power + i));
+                    y.push(within + carried + ssm.feedthrough() * u);
+                }
+                x = right_leave(ssm, &x, u, 0);
+            }
+            assert_row("M50 in chunks", row(stages, "ssm_out", r, len), &y);
+        }
+
+        let shift = &layer.parts().shift[r % 2];
+        let mut x = state.shift.data()[r * m..][..m].to_vec();
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for &u in row(&right, "k", r, len) {
+            let skip = shift.feedthrough() * u;
+            before.push(shift.read(&x) + skip);
+            shift.step(&mut x, u);
+            after.push(shift.read(&shift.advance(&x, 1)) + skip);
+        }
+        assert_row("M09a", row(&shift_early, "shift_k", r, len), &before);
+        assert_row("M09b", row(&shift_late, "shift_k", r, len), &after);
+    }
+}
+
 /// M63: each chunk a call of its own on the shift model, without its state.
 #[test]
 fn the_shift_state_lost() {
@@ -268,6 +327,21 @@ fn saved_states() {
             assert_row("M60a", &of(&all), &of(&old));
             let expected = if b == 0 { of(&right) } else { of(&old) };
             assert_row("M60b", &of(&later), &expected);
+        }
+    }
+
+    // So too where a mistake steps the models one by one.
+    for (mutant, name, size) in [
+        (StateBf16, "final_state", 2 * 2 * n),
+        (ScanOperands, "final_state", 2 * 2 * n),
+        (ScanUnderflow, "final_state", 2 * 2 * n),
+        (ShiftStepTransposed, "final_state_k", 2 * m),
+        (ShiftStepRolledBack, "final_state_k", 2 * m),
+    ] {
+        let (snapshots, old) = (s.run(&[mutant, SnapshotBoundary]), shorter.run(&[mutant]));
+        for b in 0..2 {
+            let (got, old) = (row(&snapshots, name, b, size), row(&old, name, b, size));
+            assert_row(mutant.id(), got, old);
         }
     }
 

@@ -129,6 +129,15 @@ fn choices() {
     let whole = cut.with(|c| c.l_max = None, |_| None);
     let outputs = ["shift_k", "kv", "ssm_out", "gated", "output", "final_state"];
     assert_stages(&cut, LMaxCut, &reference(&whole, &cut), &outputs);
+    // Of a kernel that nothing cuts no end is kept beyond the sequence.
+    let both = cut.run(&[LMaxCut, LongKernelAlias]);
+    for name in outputs {
+        let right = reference(&whole, &cut);
+        assert!(
+            distance(stage(&both, name), stage(&right, name)) <= EQUAL,
+            "{name}"
+        );
+    }
 }
 
 #[test]

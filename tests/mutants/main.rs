@@ -4,10 +4,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod applies;
 mod catalogue;
 mod chunks;
 mod effects;
 mod formulas;
+mod gradients;
 mod layers;
 mod sums;
 mod wiring;

@@ -190,6 +190,54 @@ fn convolutions() {
     for mutant in [ShiftLenAlias, LongKernelAlias] {
         short.shift(mutant, |c, u| circular(&short.taps(c, 8), u, 8));
     }
+    // As many taps as the transform has points, more of which would not matter; but with an l_max M02
+    // keeps no more than that, where M14a knows none.
+    let window = |len: usize, l_max: Option<usize>| {
+        let shape = Shape {
+            len,
+            l_max,
+            d_state: 16,
+            ..PLAIN
+        };
+        Plain::new(shape, 55)
+    };
+    for (len, l_max, kept) in [
+        (7, None, 14),
+        (4, Some(6), 6),
+        (4, Some(4), 4),
+        (4, Some(9), 8),
+    ] {
+        let long = window(len, l_max);
+        for (mutant, taps) in [(ShiftLenAlias, 2 * len), (LongKernelAlias, kept)] {
+            long.shift(mutant, |c, u| circular(&long.taps(c, taps), u, 2 * len));
+        }
+    }
+    // Of both, M14a is the one without an l_max.
+    let long = window(4, Some(6));
+    let (both, one) = (
+        long.s.run(&[LongKernelAlias, ShiftLenAlias]),
+        long.s.run(&[ShiftLenAlias]),
+    );
+    assert_eq!(stage(&both, "shift_k"), stage(&one, "shift_k"));
+    // A kernel that never ends has as many as there is room for.
+    for other in [LongKernelAlias, ShiftLenAlias] {
+        let got = plain.s.run(&[ShiftIsDecay, other]);
+        let (p, m) = (&plain.s.p, PLAIN.d_state);
+        for c in 0..plain.layer.d_model() {
+            let taps = |name| &p.get(name)[c * m..][..m];
+            let (b, read) = (taps(Name::ShiftB), taps(Name::ShiftC));
+            let tap = |t: usize| -> f64 {
+                let rate = |n: usize| (-((n + 1) as f64) * t as f64 / m as f64).exp();
+                (0..m).map(|n| b[n] * read[n] * rate(n)).sum()
+            };
+            let f: Vec<f64> = (0..2 * len).map(tap).collect();
+            let k = row(&plain.right, "k", c, len);
+            let y = circular(&f, k, 2 * len);
+            let d = p.get(Name::ShiftD)[c];
+            let y: Vec<f64> = y.iter().zip(k).map(|(y, k)| y + d * k).collect();
+            assert_row("M17 and M02", row(&got, "shift_k", c, len), &y);
+        }
+    }
     // A roll goes round more than once.
     short.shift(ShiftCyclicTime, |c, u| {
         let taps = short.taps(c, 12);

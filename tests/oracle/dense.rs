@@ -2,13 +2,13 @@
 
 use super::dumped;
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{Matrix, Real, RootsOfUnity, Scalar};
+use hungry_hippos::algebra::{Matrix, Real, Rng, RootsOfUnity, Scalar};
 use hungry_hippos::flashconv::{Chunking, Convention, MatrixSet};
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::{Candidate, DenseGolden, Format, Report, check_dense, dense_suite};
-use hungry_hippos::safetensors::{Dtype, SafeTensors};
+use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::{Dense, StateSpace};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A golden file of the suite, and what a port reads from it.
 struct Given {
@@ -173,5 +173,399 @@ fn mistakes_with_a_dense_model_are_refused_and_named() {
         let diagnosis = report.diagnosis.expect("refused");
         assert_eq!(diagnosis.first_stage, "kernel");
         assert!(diagnosis.suspects.is_empty());
+    }
+}
+
+/// A model of `m` modes that fade, certified over two sequences of `len` from states.
+fn random(m: usize, len: usize, seed: u64) -> Given {
+    let rng = &mut Rng::new(seed);
+    let mut numbers =
+        |count: usize, size: f64| -> Vec<f64> { (0..count).map(|_| size * rng.unit()).collect() };
+    let a = Matrix::new(m, m, numbers(m * m, 1.2 / m as f64)).expect("square");
+    let ssm = Dense::new(a, numbers(m, 1.0), numbers(m, 1.0), 0.75).expect("fits");
+    let input = Tensor::new([2, len], numbers(2 * len, 1.0)).expect("fits");
+    let initial = Tensor::new([2, m], numbers(2 * m, 1.0)).expect("fits");
+    let golden = DenseGolden::certify(ssm.clone(), input.clone(), Some(initial.clone()));
+    Given {
+        golden: golden.expect("decided"),
+        ssm,
+        input,
+        initial: initial.into_data(),
+    }
+}
+
+/// The state of every step, in plain loops.
+fn states(ssm: &Dense<f64>, u: &[f64], x0: &[f64]) -> Vec<Vec<f64>> {
+    let m = x0.len();
+    let mut states = vec![x0.to_vec()];
+    for &u in u {
+        let x = &states[states.len() - 1];
+        let next = (0..m).map(|i| {
+            (0..m)
+                .map(|j| ssm.a().entries()[i * m + j] * x[j])
+                .sum::<f64>()
+                + ssm.b()[i] * u
+        });
+        states.push(next.collect());
+    }
+    states
+}
+
+fn read(ssm: &Dense<f64>, x: &[f64]) -> f64 {
+    ssm.c().iter().zip(x).map(|(c, x)| c * x).sum()
+}
+
+/// The suspects of a report, by name.
+fn suspects(report: &Report) -> Vec<&'static str> {
+    let diagnosis = report.diagnosis.as_ref().expect("refused");
+    let names = diagnosis.suspects.iter().map(|s| s.mutants[0].name());
+    names.collect()
+}
+
+/// A state dropped, or read early, at the boundaries of chunks: of the lengths that are usual, and
+/// of halves, thirds and quarters of the sequence. Written out, chunk by chunk.
+#[test]
+fn mistakes_between_chunks_are_named_at_every_length() {
+    for (len, chunks) in [
+        (21, vec![4, 5, 7, 8, 10, 16, 21]),
+        (131, vec![4, 8, 16, 32, 43, 64, 65, 128, 131]),
+        (6, vec![1, 2, 3, 4, 6]),
+        (4, vec![1, 2, 4]),
+    ] {
+        let given = random(3, len, len as u64);
+        let ssm = &given.ssm;
+        let kernel: Vec<f64> = {
+            let mut impulse = vec![0.0; len];
+            impulse[0] = 1.0;
+            let x = states(ssm, &impulse, &[0.0; 3]);
+            x[1..].iter().map(|x| read(ssm, x)).collect()
+        };
+        for chunk in chunks {
+            let by_chunks = |name: &str, early: bool| {
+                let report = given.judge(Format::F32, &kernel, |u, x0| {
+                    let right = states(ssm, u, x0);
+                    let mut y = Vec::new();
+                    for (c, part) in u.chunks(chunk).enumerate() {
+                        let from = c * chunk;
+                        let carried = match c {
+                            _ if early => right[from].clone(),
+                            0 => x0.to_vec(),
+                            _ => vec![0.0; 3],
+                        };
+                        // What the chunk's own inputs leave, and what was carried into it.
+                        let own = states(ssm, part, &[0.0; 3]);
+                        let passed = states(ssm, &vec![0.0; part.len()], &carried);
+                        for (i, u) in part.iter().enumerate() {
+                            let late = usize::from(!early);
+                            y.push(
+                                read(ssm, &own[i + 1])
+                                    + read(ssm, &passed[i + late])
+                                    + ssm.feedthrough() * u,
+                            );
+                        }
+                    }
+                    (y, right[len].clone())
+                });
+                assert_eq!(suspects(&report), [name], "{len} tokens, chunks of {chunk}");
+            };
+            if chunk < len {
+                by_chunks("carry_dropped", false);
+            }
+            // Of one chunk too, from a state.
+            by_chunks("mxy_one_early", true);
+        }
+    }
+}
+
+/// Too short for a quarter: no chunk of nothing is tried.
+#[test]
+fn the_shortest_sequences_are_judged() {
+    for len in 1..4 {
+        let given = random(2, len, 7);
+        let kernel = given.ssm.kernel(len);
+        let report = given.judge(Format::F32, &kernel, |u, x0| {
+            let right = states(&given.ssm, u, x0);
+            (vec![9.0; len], right[len].clone())
+        });
+        assert!(suspects(&report).is_empty(), "{len} tokens");
+        let diagnosis = report.diagnosis.expect("refused");
+        assert_eq!(diagnosis.first_stage, "output");
+    }
+}
+
+/// The kernel's end wraps around to the first outputs, and the state before them is lost with it.
+#[test]
+fn a_circular_convolution_is_named() {
+    let given = random(3, 21, 5);
+    let (ssm, len) = (&given.ssm, 21);
+    let kernel = ssm.kernel(len);
+    let report = given.judge(Format::F32, &kernel, |u, x0| {
+        let y = (0..len).map(|i| {
+            let terms = (0..len).map(|j| kernel[j] * u[(i + len - j) % len]);
+            terms.sum::<f64>() + ssm.feedthrough() * u[i]
+        });
+        (y.collect(), states(ssm, u, x0)[len].clone())
+    });
+    assert_eq!(suspects(&report), ["circular_fft_long"]);
+}
+
+/// Where nothing is given to be off by, what underflow may lose is: as many of the format's smallest
+/// normal numbers as there are products behind an element, times the square of the largest number given,
+/// if that is above 1. To the last bit.
+#[test]
+fn underflow_is_allowed_for() {
+    let (m, len) = (2, 3);
+    for (largest, magnified) in [(0.5, 1.0), (8.0, 64.0)] {
+        for (format, smallest) in [
+            (Format::F32, 2f64.powi(-126)),
+            (Format::F64, 2f64.powi(-1022)),
+            (Format::F16, 2f64.powi(-24)),
+            (Format::MIXED_BF16, 2f64.powi(-126)),
+        ] {
+            let a = Matrix::new(m, m, vec![0.5; m * m]).expect("square");
+            // A model that is not read: its kernel is zero, exactly.
+            let ssm = Dense::new(a, vec![0.5; m], vec![0.0; m], 0.5).expect("fits");
+            let input = Tensor::new([1, len], vec![0.5, -largest, 0.25]).expect("fits");
+            let golden = DenseGolden::certify(ssm, input, None).expect("exact");
+            assert!(golden.stages()[0].scale.data().iter().all(|&s| s == 0.0));
+            let allowed = smallest * (len * m * m) as f64 * magnified;
+            for (off, passes) in [
+                (allowed, true),
+                (-allowed, true),
+                (allowed.next_up(), false),
+                (allowed / 2.0, true),
+            ] {
+                let kernel = Tensor::new([len], vec![0.0, off, 0.0]).expect("fits");
+                let file = dumped(&[("kernel", &kernel)], Dtype::F64);
+                let candidate = Candidate::read_dense(&file, &golden).expect("can be judged");
+                let report = check_dense(&golden, &candidate, format).expect("judged");
+                let what = format!("{}, {off:e} of {allowed:e}", format.name());
+                assert_eq!(report.pass(), passes, "{what}");
+                assert_eq!(report.diagnosis.is_none(), passes, "{what}");
+            }
+        }
+    }
+}
+
+/// A golden file of one dense model with something changed, and what is said of it.
+fn reopened(
+    test: &str,
+    change: impl Fn(&str, &mut Vec<usize>, &mut Vec<f64>) -> bool,
+    metadata: &[(&str, &str)],
+) -> Result<DenseGolden, String> {
+    let golden = random(2, 3, 11).golden;
+    let bytes = golden.writer().and_then(|w| w.to_bytes()).expect("small");
+    let file = SafeTensors::from_bytes(bytes).expect("valid");
+    let mut writer = Writer::new();
+    for (key, value) in file.metadata() {
+        let changed = metadata.iter().find(|(k, _)| k == key);
+        let value = changed.map_or(value.as_str(), |(_, value)| value);
+        if !value.is_empty() {
+            writer.metadata(key, value).expect("once");
+        }
+    }
+    for tensor in file.tensors() {
+        let (mut shape, mut values) = (tensor.shape.to_vec(), tensor.to_f64().expect("floats"));
+        if change(tensor.name, &mut shape, &mut values) {
+            writer
+                .add(tensor.name, tensor.dtype, &shape, &values)
+                .expect("fits");
+        }
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("oracle-dense-{test}"));
+    writer.write(&path).expect("written");
+    DenseGolden::open(&path).map_err(|e| e.to_string())
+}
+
+#[test]
+fn golden_files_of_a_dense_model_are_held_to_their_words() {
+    let whole = reopened("whole", |_, _, _| true, &[]).expect("as it was written");
+    // A scale of zero is one; stages are those of the file, not those certified here.
+    let scale = |name: &str| name == "scale.output";
+    let exact = reopened(
+        "exact",
+        |name, _, values| {
+            if scale(name) {
+                values[1] = 0.0;
+            }
+            if name == "final_x" {
+                values[0] = 5.0;
+            }
+            true
+        },
+        &[],
+    );
+    let exact = exact.expect("no negative scale");
+    assert_eq!(exact.stages()[1].scale.data()[1], 0.0);
+    assert_eq!(exact.stages()[2].values.data()[0], 5.0);
+    // And it is that scale that decides: in a mixed format, that of its models.
+    let mut off = whole.stages()[1].values.data().to_vec();
+    off[1] += 1e-9;
+    let off = Tensor::new([2, 3], off).expect("fits");
+    let off = dumped(&[("output", &off)], Dtype::F64);
+    for format in [
+        Format::F32,
+        Format::TF32,
+        Format::MIXED_F16,
+        Format::MIXED_BF16,
+    ] {
+        for (golden, passes) in [(&whole, true), (&exact, false)] {
+            let candidate = Candidate::read_dense(&off, golden).expect("can be judged");
+            let report = check_dense(golden, &candidate, format).expect("judged");
+            assert_eq!(report.pass(), passes, "{}", format.name());
+        }
+    }
+    let anew = exact.certified_anew().expect("decided");
+    assert_eq!(anew.stages(), whole.stages());
+    // Without a word of being golden it is certified.
+    let plain = reopened("plain", |name, _, _| name != "output", &[("golden", "")]);
+    assert_eq!(plain.expect("certified").stages(), whole.stages());
+
+    type Change = fn(&str, &mut Vec<usize>, &mut Vec<f64>) -> bool;
+    /// The file's name, what is done to its tensors and metadata, and what is said.
+    type Refused<'a> = (&'a str, Change, &'a [(&'a str, &'a str)], &'a str);
+    let refused: [Refused<'_>; 11] = [
+        (
+            "kind",
+            |_, _, _| true,
+            &[("kind", "dense")],
+            "metadata kind",
+        ),
+        ("no-kind", |_, _, _| true, &[("kind", "")], "metadata kind"),
+        (
+            "version",
+            |_, _, _| true,
+            &[("golden", "hippos-golden/9")],
+            "metadata golden",
+        ),
+        (
+            "without",
+            |name, _, _| name != "scale.kernel",
+            &[],
+            "scale.kernel",
+        ),
+        (
+            "negative",
+            |name, _, values| {
+                if name == "scale.output" {
+                    values[4] = -1.0;
+                }
+                true
+            },
+            &[],
+            "element 4 is negative",
+        ),
+        (
+            "shape",
+            |name, shape, _| {
+                if name == "output" {
+                    *shape = vec![3, 2];
+                }
+                true
+            },
+            &[],
+            "output",
+        ),
+        (
+            "infinite",
+            |name, _, values| {
+                if name == "scale.final_x" {
+                    values[0] = f64::INFINITY;
+                }
+                true
+            },
+            &[],
+            "scale.final_x",
+        ),
+        (
+            "states",
+            |name, shape, values| {
+                if name == "initial_x" {
+                    *shape = vec![1, 2];
+                    values.truncate(2);
+                }
+                true
+            },
+            &[],
+            "initial_x",
+        ),
+        (
+            "skip",
+            |name, shape, values| {
+                if name == "ssm.D" {
+                    *shape = vec![2];
+                    values.push(1.0);
+                }
+                true
+            },
+            &[],
+            "one number",
+        ),
+        (
+            "axes",
+            |name, shape, _| {
+                if name == "ssm.B" {
+                    shape.push(1);
+                }
+                true
+            },
+            &[],
+            "1 axes",
+        ),
+        (
+            "empty",
+            |name, shape, values| {
+                if name == "input" {
+                    *shape = vec![2, 0];
+                    values.clear();
+                }
+                true
+            },
+            &[],
+            "none of them empty",
+        ),
+    ];
+    for (test, change, metadata, says) in refused {
+        let said = reopened(test, change, metadata).expect_err(test);
+        assert!(said.contains(says), "{test}: {said}");
+        assert!(said.contains(&format!("oracle-dense-{test}")), "{said}");
+    }
+}
+
+/// Two states that go the same inexact way and are read against each other: a zero that no number of
+/// words proves. Refused, and said in which form.
+#[test]
+fn what_cannot_be_certified_is_refused() {
+    let pole = 1.0 / 3.0;
+    let a = Matrix::new(2, 2, vec![pole, 0.0, 0.0, pole]).expect("square");
+    let ssm = Dense::new(a, vec![1.0, 1.0], vec![1.0, -1.0], 0.0).expect("fits");
+    let input = Tensor::new([1, 8], vec![1.0; 8]).expect("fits");
+    let said = DenseGolden::certify(ssm, input, None).expect_err("a zero");
+    assert!(said.to_string().contains("form recurrence"), "{said}");
+}
+
+/// What a candidate brings of the model, its inputs and states has to be what they are.
+#[test]
+fn other_models_stages_are_not_judged() {
+    let given = random(2, 3, 11);
+    let bytes = given.golden.writer().and_then(|w| w.to_bytes());
+    let whole = SafeTensors::from_bytes(bytes.expect("small")).expect("valid");
+    assert!(Candidate::read_dense(&whole, &given.golden).is_ok());
+    for name in ["ssm.A", "ssm.B", "ssm.C", "ssm.D", "input", "initial_x"] {
+        let mut writer = Writer::new();
+        for tensor in whole.tensors() {
+            let mut values = tensor.to_f64().expect("floats");
+            if tensor.name == name {
+                let last = values.len() - 1;
+                values[last] += 1e-9;
+            }
+            writer
+                .add(tensor.name, tensor.dtype, tensor.shape, &values)
+                .expect("fits");
+        }
+        let bytes = writer.to_bytes().expect("small");
+        let other = SafeTensors::from_bytes(bytes).expect("valid");
+        let said = Candidate::read_dense(&other, &given.golden).expect_err(name);
+        assert!(said.to_string().contains(name), "{said}");
     }
 }

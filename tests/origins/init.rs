@@ -61,6 +61,14 @@ fn states_have_a_pole() {
     drawing.config.d_state = 1;
     let said = drawing.parameters(&mut Rng::new(1)).expect_err("none");
     assert!(said.to_string().contains("at least 2"), "{said}");
+    // A pole of -1, which no sigmoid reaches.
+    let real = Diagonalized::of_measure("diag-real").expect("a measure");
+    (drawing.config.d_state, drawing.measure) = (2, real);
+    drawing.config.real_type = RealType::Sigmoid;
+    let said = drawing
+        .parameters(&mut Rng::new(1))
+        .expect_err("out of reach");
+    assert!(said.to_string().contains("has -1"), "{said}");
 }
 
 /// What is not drawn is the official value; every `real_type` is encoded as the official code does.
@@ -143,6 +151,96 @@ fn drawn_values_have_the_official_distributions() {
     assert!((mean - (low + high) / 2.0).abs() < 0.25, "{mean}");
     let ratio = variance / ((high - low).powi(2) / 12.0);
     assert!((ratio - 1.0).abs() < 0.2, "{ratio}");
+}
+
+/// A normal number, by Marsaglia's polar method.
+fn normal(rng: &mut Rng) -> f64 {
+    loop {
+        let (x, y) = (rng.unit(), rng.unit());
+        let s = x * x + y * y;
+        if 0.0 < s && s < 1.0 {
+            return x * (-2.0 * s.ln() / s).sqrt();
+        }
+    }
+}
+
+/// Every number a seed draws, one after another, by the formulas in plain `f64`: bounds from
+/// `d_model` and `d_state`, each number of C of variance 1/2, steps between two logarithms.
+#[test]
+fn every_draw_is_its_formula() {
+    let mut drawing = drawing(6, RealType::Exp, "diag-lin").expect("a measure");
+    (drawing.config.n_ssm, drawing.config.head_dim) = (3, 2);
+    (drawing.dt_min, drawing.dt_max) = (0.002, 0.3);
+    let rng = &mut Rng::new(12);
+    let drawn = drawing.parameters(rng).expect("possible");
+    let input = drawing.input(2, 5, rng).expect("possible");
+    let rng = &mut Rng::new(12);
+    for name in Name::ALL {
+        let count = drawn.get(name).len();
+        let mut uniform =
+            |fan_in: f64| -> Vec<f64> { (0..count).map(|_| rng.unit() / fan_in.sqrt()).collect() };
+        let expected: Vec<f64> = match name {
+            Name::ShiftB | Name::B | Name::InvAReal | Name::AImag => continue,
+            Name::ShiftC => uniform(16.0),
+            Name::ShiftD | Name::D => (0..count).map(|_| normal(rng)).collect(),
+            Name::C => (0..count).map(|_| normal(rng) / 2f64.sqrt()).collect(),
+            Name::LogDt => {
+                let unit = uniform(1.0).into_iter().map(|x| (x + 1.0) / 2.0);
+                unit.map(|x| 0.002f64.ln() + x * (0.3f64 / 0.002).ln())
+                    .collect()
+            }
+            _ => uniform(6.0),
+        };
+        // A few roundings, of numbers below 7.
+        assert_close(name.official(), drawn.get(name), &expected, 1e-14);
+    }
+    let expected: Vec<f64> = (0..60).map(|_| normal(rng)).collect();
+    assert_eq!(input.shape(), [2, 5, 6]);
+    assert_close("input", input.data(), &expected, 1e-14);
+    for (batch, len) in [(0, 5), (2, 0)] {
+        let said = drawing.input(batch, len, rng).expect_err("nothing");
+        assert!(said.to_string().contains("at least 1"), "{said}");
+    }
+}
+
+/// Copies of every measure's poles, one measure after another.
+#[test]
+fn poles_are_shared_out_in_order() {
+    let count = 16 / 2;
+    let drawn = layer(8, RealType::Exp, "diag", 3).expect("possible");
+    let measures = [Diagonalized::Inv, Diagonalized::Lin];
+    assert_eq!(drawn.get(Name::AImag).len(), 4 * count);
+    for (model, imaginary) in drawn.get(Name::AImag).chunks(count).enumerate() {
+        let poles = measures[model / 2].poles::<f64>(16).expect("poles");
+        let expected: Vec<f64> = poles.iter().map(|z| z.im).collect();
+        assert_close("A_imag", imaginary, &expected, 1e-10);
+    }
+}
+
+/// Real parts from -1 to -8, by the inverse of each decoding.
+#[test]
+fn real_parts_are_encoded_by_the_inverse_of_their_decoding() {
+    for real_type in [
+        RealType::None,
+        RealType::Exp,
+        RealType::Relu,
+        RealType::Softplus,
+    ] {
+        let drawn = layer(8, real_type, "diag-real", 3).expect("possible");
+        let poles = Diagonalized::Real.poles::<f64>(16).expect("poles");
+        let offset = if real_type == RealType::Relu {
+            1e-4
+        } else {
+            0.0
+        };
+        for (model, lambda) in drawn.lambda().chunks(8).enumerate() {
+            for (z, pole) in lambda.iter().zip(&poles) {
+                let expected = pole.re - offset;
+                let off = (z.re - expected).abs();
+                assert!(off <= 1e-14 * expected.abs(), "{real_type}, {model}: {z}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -239,6 +337,7 @@ fn bad_requests_are_one_line_and_no_file() {
         ("--d-model 4 --d-state 1", "at least 2"),
         ("--d-model 4 --dt-min 1", "dt_min <= dt_max"),
         ("--d-model 4 --dt-min -1", "dt_min <= dt_max"),
+        ("--d-model 4 --dt-min 0", "dt_min <= dt_max"),
         ("--d-model 4 --dt-max inf", "dt_min <= dt_max"),
         ("--d-model 4 --dt-min nan", "dt_min <= dt_max"),
         ("--d-model 4 --l-max 0", "--l-max 0"),

@@ -1,14 +1,13 @@
 //! On which layers a mutant can change anything.
 
 use super::Mutant::{self, *};
-use super::diagonal::{self, other_real_type};
+use super::diagonal;
 use super::evaluate::{Run, default_chunk_len, prepare};
 use super::passing::{Model, Passing};
 use super::shift;
 use super::switches::Switches;
 use crate::algebra::{Rng, Sample};
-use crate::h3::{Name, Parameters, RealType};
-use crate::ssm::Discretization;
+use crate::h3::{Name, Parameters};
 use crate::tensor::Tensor;
 use num_complex::Complex;
 
@@ -76,8 +75,11 @@ impl Facts<'_> {
         let any = |name| self.p.get(name).iter().any(|&x| x != 0.0);
         let differ = |one, other| self.p.get(one) != self.p.get(other);
         let skip = any(Name::D);
-        // Whether the diagonal model gives anything at all.
-        let responds = modes || skip;
+        // Whether the diagonal model takes anything in, has a state that is not zero, gives anything.
+        let driven = modes && any(Name::B);
+        let holds = driven || modes && has_state;
+        let reads = holds && any(Name::C);
+        let responds = reads || skip;
         // A kernel that is cut has no state, so neither chunks nor steps.
         let passes = window == len;
         let chunks = len.div_ceil(self.chunk_len);
@@ -103,16 +105,20 @@ impl Facts<'_> {
             }
             ShiftUnitDelay | ShiftTapsReversed | ShiftConvNotCorr | ShiftConjOnC | ShiftFftN
             | ShiftLenUncut => self.shift_kernels_differ(),
-            ShiftDelayed | ShiftAdvanced => {
-                self.shift_kernels_differ() || has_state && any(Name::ShiftC)
-            }
+            ShiftDelayed => self.shift_kernels_differ() || has_state && any(Name::ShiftC),
+            ShiftAdvanced => self.shift_kernels_differ() || has_state && self.reads_beyond(0),
             ShiftLenAlias => passes && self.shift_tap(len + 1, 2 * len),
-            ShiftCyclicTime => self.shift_tap(1, taps),
-            ShiftFeatureAxis => self.shift_tap(1, taps) || has_state && self.reads_older_keys(),
+            ShiftCyclicTime => self.shift_tap_of(&[self.mutant], 1, taps),
+            ShiftFeatureAxis => {
+                self.shift_tap_of(&[self.mutant], 1, taps) || has_state && self.reads_beyond(0)
+            }
             ShiftIsDecay => {
                 has_state || self.shift_kernels_differ() || len >= 2 && any(Name::ShiftB)
             }
             NoShiftD => any(Name::ShiftD),
+            // Channel j of equal keys and values meets channel i either way, but shifted at another
+            // place.
+            ShiftOnV if d_h > 1 => true,
             ShiftOnV | MapSwapKv => {
                 differ(Name::KWeight, Name::VWeight) || differ(Name::KBias, Name::VBias)
             }
@@ -121,8 +127,10 @@ impl Facts<'_> {
                 differ(Name::QWeight, Name::VWeight) || differ(Name::QBias, Name::VBias)
             }
             MapSwapD => d_h == 1 && differ(Name::ShiftD, Name::D),
-            ShiftOnQ | GeluShift | GeluTanhShift | SiluShift | ShiftStateFromShiftK => true,
-            GateBeforeSsm | NoFinalGate | GeluLong | GeluTanhLong | SiluLong => responds,
+            ShiftOnQ | GeluShift | GeluTanhShift | SiluShift => true,
+            ShiftStateFromShiftK => any(Name::ShiftB),
+            GateBeforeSsm => driven || responds,
+            NoFinalGate | GeluLong | GeluTanhLong | SiluLong => responds,
             HeadOutPerm => responds && d_h > 1 && heads > 1,
             HeadSplitPerm => d_h > 1 && heads > 1,
             ContractWrongIndex => responds && d_h > 1,
@@ -133,19 +141,13 @@ impl Facts<'_> {
             NoOutProj => any(Name::OutputBias) || responds && !self.output_is_identity(),
             WeightTranspose => self.any_asymmetric(),
             NoD | DTimesV | DTimesShiftK | DTimesInput | DAfterGate | DTwice => skip,
-            ZohForBilinear => {
-                config.disc == Discretization::Bilinear && self.diagonal_models_differ()
-            }
-            BilinearForZoh => {
-                config.disc == Discretization::ZeroOrderHold && self.diagonal_models_differ()
-            }
-            RealDecodeNone | RealDecodeSoftplus | RealDecodeExp => {
-                other_real_type(self.mutant, config) && self.diagonal_models_differ()
-            }
-            ReluWithoutOffset => {
-                config.real_type == RealType::Relu && self.diagonal_models_differ()
-            }
-            EulerB
+            ZohForBilinear
+            | BilinearForZoh
+            | RealDecodeNone
+            | RealDecodeSoftplus
+            | RealDecodeExp
+            | ReluWithoutOffset
+            | EulerB
             | MissingBilinearDenominator
             | NoFactor2
             | Factor4
@@ -168,27 +170,36 @@ impl Facts<'_> {
             | KernelBf16
             | DecodeBf16 => modes && self.diagonal_models_differ(),
             LMaxCut => self.shift_tap(window, len) || self.long_tap(window, len),
-            ScanUnderflow | StateBf16 => modes && passes,
-            ScanOperands => modes && passes && (len >= 2 || has_state),
-            MxyOneEarly | MxyOneLate | CarryOneShort | CarryUndecayed | CarryAfterGate => {
-                modes && across
-            }
-            CarryRealParts | CarryNoFactor2 => modes && across && self.carried_rows_differ(),
-            MuxUnreversed => modes && passes && self.chunk_len.min(len) >= 2,
-            CarryFullChunk => modes && passes && chunks >= 2 && last < self.chunk_len,
-            CarryDropped => modes && passes && chunks >= 2,
-            InitialStateIgnored => has_state && (modes || self.reads_older_keys() || taps > len),
+            ScanUnderflow => driven && passes,
+            StateBf16 => holds && passes,
+            ScanOperands => holds && passes && (len >= 2 || has_state),
+            CarryOneShort | CarryUndecayed => holds && across,
+            MxyOneEarly | MxyOneLate | CarryAfterGate | CarryNoFactor2 => reads && across,
+            CarryRealParts => reads && across && self.any_imaginary(Name::C),
+            MuxUnreversed => driven && passes && self.chunk_len.min(len) >= 2,
+            CarryFullChunk => holds && passes && chunks >= 2 && last < self.chunk_len,
+            CarryDropped => holds && passes && chunks >= 2,
+            InitialStateIgnored => has_state && (modes || self.reads_beyond(0) || taps > len),
             SnapshotBoundary => passes && chunks >= 2,
             SnapshotBoundaryLater => passes && chunks >= 2 && self.batch >= 2,
             // Lost are keys that a tap would have read, or that the window still holds.
             ShiftStateLost => {
-                passes && chunks >= 2 && taps >= 2 && (self.reads_older_keys() || taps > last)
+                let given = has_state && (taps > len || self.reads_beyond(self.chunk_len));
+                passes && chunks >= 2 && (self.shift_tap(1, len) || self.holds_after(last) || given)
             }
             // A window of 1 does not move, and one of 2 rolls to the same place either way.
-            ShiftStepTransposed => passes && taps >= 2 && (len >= 2 || has_state),
-            ShiftStepRolledBack => passes && taps >= 3 && (len >= 2 || has_state),
-            ShiftStepReadsBefore => passes && any(Name::ShiftC),
-            StateFromInput | StateFromV | StateWithoutB => modes,
+            ShiftStepTransposed => {
+                passes && taps >= 2 && (len >= 2 && any(Name::ShiftB) || has_state)
+            }
+            ShiftStepRolledBack => {
+                let given = has_state && (taps > len || self.reads_beyond(0));
+                passes && taps >= 3 && (len >= 2 && any(Name::ShiftB) || given)
+            }
+            ShiftStepReadsBefore => {
+                passes && (self.shift_tap(0, len) || has_state && any(Name::ShiftC))
+            }
+            StateFromInput | StateFromV => driven,
+            StateWithoutB => modes,
             PadInState => len % 2 == 1,
         }
     }
@@ -202,7 +213,12 @@ impl Facts<'_> {
 
     /// Whether some right tap of the shift models in this range is not zero.
     fn shift_tap(&self, from: usize, to: usize) -> bool {
-        self.with_run(&[], |run| {
+        self.shift_tap_of(&[], from, to)
+    }
+
+    /// The same of the taps that these mutants use, which may be more.
+    fn shift_tap_of(&self, mutants: &[Mutant], from: usize, to: usize) -> bool {
+        self.with_run(mutants, |run| {
             shift::models(run, self.len).iter().any(|model| {
                 let taps = model.kernel.iter().take(to).skip(from);
                 taps.into_iter().any(|&tap| tap != 0.0)
@@ -279,23 +295,27 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether the mutant changes how a carried state is read.
-    fn carried_rows_differ(&self) -> bool {
-        let rows = |mutants: &[Mutant]| {
-            self.with_run(mutants, |run| -> Option<Vec<_>> {
-                let x0 = generic_state(self.p.config().n_modes());
-                let models = diagonal::models(run).ok()?;
-                Some(models.iter().map(|m| m.rows(&x0, 1, self.len)).collect())
-            })
-            .flatten()
-        };
-        rows(&[self.mutant]) != rows(&[])
+    /// Whether a tap of C beyond entry `n` of the window is not zero.
+    fn reads_beyond(&self, n: usize) -> bool {
+        let rows = self.p.get(Name::ShiftC).chunks(self.p.config().d_state);
+        rows.into_iter()
+            .any(|c| c.iter().skip(n + 1).any(|&c| c != 0.0))
     }
 
-    /// Whether a tap of C beyond the newest key is not zero.
-    fn reads_older_keys(&self) -> bool {
-        let rows = self.p.get(Name::ShiftC).chunks(self.p.config().d_state);
-        rows.into_iter().any(|c| c[1..].iter().any(|&c| c != 0.0))
+    /// Whether the window holds something of a key that `steps` others came after.
+    fn holds_after(&self, steps: usize) -> bool {
+        let rows = self.p.get(Name::ShiftB).chunks(self.p.config().d_state);
+        rows.into_iter()
+            .any(|b| b.iter().rev().skip(steps).any(|&b| b != 0.0))
+    }
+
+    fn any_imaginary(&self, name: Name) -> bool {
+        self.p
+            .get(name)
+            .iter()
+            .skip(1)
+            .step_by(2)
+            .any(|&x| x != 0.0)
     }
 
     fn any_bias(&self) -> bool {

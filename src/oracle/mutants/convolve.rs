@@ -89,11 +89,7 @@ impl Convolution {
             taps.reverse();
         }
         // M06: the shortest transform that does not wrap around, which is odd when L_k = L.
-        let n = if self.odd && n == len + cut && cut > 0 {
-            n - 1
-        } else {
-            n
-        };
+        let n = if self.odd && n == len + cut { n - 1 } else { n };
         let mut y = if self.odd && odd_transform(n, len) {
             resample(&self.modulo(&taps, u, n, n), len)?
         } else if n >= len + cut && !self.correlate && !alias {

@@ -13,7 +13,7 @@ use super::passing::{Model, Passed};
 use super::switches::Switches;
 use crate::algebra::Ring;
 use crate::error::Error;
-use crate::h3::{Config, Name, Parameters, RealType};
+use crate::h3::{Name, Parameters, RealType};
 use crate::ssm::Discretization;
 use num_complex::Complex;
 
@@ -86,13 +86,6 @@ const REAL_TYPES: [(Mutant, RealType); 3] = [
     (RealDecodeSoftplus, RealType::Softplus), // M47c
     (RealDecodeExp, RealType::Exp),           // M47d
 ];
-
-/// Whether decoding by the mutant's real_type is another than the layer's.
-pub(super) fn other_real_type(mutant: Mutant, config: &Config) -> bool {
-    REAL_TYPES
-        .iter()
-        .any(|&(m, real_type)| m == mutant && real_type != config.real_type)
-}
 
 /// Lambda of every stored mode.
 fn lambda(p: &Parameters<f64>, on: Switches<'_>) -> Result<Vec<Complex<f64>>, Error> {
