@@ -347,10 +347,16 @@ fn what_is_no_regular_file_stays() {
             .map(OsString::from)
             .into()
     };
-    refused(&folder, &run("/dev/null"), "/dev/null");
+    // A pipe of the test's own: were the code wrong, a system's device would be lost to all.
+    let pipe = Command::new("mkfifo").arg(folder.join("pipe")).status();
+    assert!(pipe.expect("mkfifo runs").success());
+    refused(&folder, &run("pipe"), "pipe");
     fs::create_dir(folder.join("taken")).expect("a folder");
     refused(&folder, &run("taken"), "taken");
-    assert!(!fs::metadata("/dev/null").expect("there").is_file());
+    let kind = fs::metadata(folder.join("pipe"))
+        .expect("there")
+        .file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&kind));
     // A link is followed: its target is replaced, the link stays.
     fs::write(folder.join("target"), "old").expect("written");
     std::os::unix::fs::symlink("target", folder.join("link")).expect("linked");

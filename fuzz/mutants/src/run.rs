@@ -118,8 +118,7 @@ fn reach(at: &Path) -> Result<Vec<Reach>, Failure> {
         }
         let _ = fs::remove_file(&touched);
         let child = command(at, &test).env("HIPPOS_TOUCHED", &touched).spawn()?;
-        // What is reached is reached early; recording is slow.
-        wait(child, Duration::from_secs(15))?;
+        wait(child, Duration::from_secs(100))?;
         let started = Instant::now();
         let child = command(at, &test).env("HIPPOS_MUTANT", "0").spawn()?;
         let passed = wait(child, Duration::from_secs(200))?;

@@ -36,7 +36,7 @@ pub mod __mutant {
     #[inline(always)]
     fn asked(id: u32) -> bool {
         let active = ACTIVE.load(Relaxed);
-        active == id || (active >= RECORD && slow(id))
+        active == id || (active >= RECORD && !SEEN[id as usize].load(Relaxed) && slow(id))
     }
 
     #[cold]
