@@ -5,8 +5,10 @@
 mod common;
 mod fast;
 mod golden;
+mod mistakes;
 mod names;
 mod official;
+mod plain;
 mod refusals;
 mod sampling;
 mod support;
