@@ -12,3 +12,4 @@ mod plain;
 mod refusals;
 mod sampling;
 mod support;
+mod tolerance;
