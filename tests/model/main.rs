@@ -5,11 +5,15 @@
 mod common;
 mod fast;
 mod golden;
+mod initial;
+mod likelihood;
 mod mistakes;
 mod names;
 mod official;
 mod plain;
 mod refusals;
 mod sampling;
+mod sizes;
+mod states;
 mod support;
 mod tolerance;

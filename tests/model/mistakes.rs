@@ -3,66 +3,16 @@
 
 use crate::common::{close, largest};
 use crate::plain;
+use crate::support::{config, parameters, with_heads_of};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
-use hungry_hippos::h3::{self, HeadOrder, Name, RealType};
-use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters};
+use hungry_hippos::h3::HeadOrder;
+use hungry_hippos::model::ModelConfig;
 use hungry_hippos::oracle::ModelMutant::{self, *};
 use hungry_hippos::ssm::Discretization;
 
 /// Of a stage's largest number: the same sums in another order, through at most five blocks.
 const BOUND: f64 = 1e-11;
-
-/// Small sizes, of odd ones where they may be, so that no axis can stand for another.
-fn config(n_layer: usize, attention: &[usize], num_heads: usize, d: usize) -> ModelConfig {
-    ModelConfig {
-        n_layer,
-        d_inner: 7,
-        vocab_size: 9,
-        max_position_embeddings: 0,
-        attn_layer_idx: attention.to_vec(),
-        num_heads,
-        layer_norm_epsilon: 1e-3,
-        h3: h3::Config {
-            d_model: d,
-            head_dim: 1,
-            d_state: 4,
-            n_ssm: d,
-            disc: Discretization::Bilinear,
-            real_type: RealType::Exp,
-            l_max: None,
-            head_order: HeadOrder::D2H,
-        },
-    }
-}
-
-fn with_heads_of(head_dim: usize, mut config: ModelConfig) -> ModelConfig {
-    config.h3.head_dim = head_dim;
-    config.h3.n_ssm = config.h3.n_heads();
-    config
-}
-
-/// Parameters of a size at which every part matters.
-fn parameters(config: &ModelConfig) -> ModelParameters<f64> {
-    let mut rng = Rng::new(29);
-    ModelParameters::new(config.clone(), |name| {
-        let size: usize = name.shape(config).iter().product();
-        let value = |_| {
-            let unit = rng.unit();
-            match name {
-                ModelName::NormWeight
-                | ModelName::Block(_, BlockName::Norm1Weight | BlockName::Norm2Weight) => {
-                    1.0 + 0.5 * unit
-                }
-                // Steps from e^-2 to 1, long enough to tell the discretizations apart.
-                ModelName::Block(_, BlockName::H3(Name::LogDt)) => unit - 1.0,
-                _ => 0.8 * unit,
-            }
-        };
-        Ok((0..size).map(value).collect())
-    })
-    .expect("a model")
-}
 
 fn ids(config: &ModelConfig) -> Tensor<usize> {
     let mut rng = Rng::new(31);

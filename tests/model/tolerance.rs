@@ -1,36 +1,18 @@
 //! Claim: what a port may be off by is the scale in units of its format, and what underflow may add; a little
 //! less is accepted, a little more refused.
 
-use crate::support::{Stages, judge};
+use crate::support::{Stages, config, judge};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
-use hungry_hippos::h3::{self, HeadOrder, RealType};
-use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters};
+use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
 use hungry_hippos::oracle::{Format, ModelGolden};
 use hungry_hippos::safetensors::Dtype;
-use hungry_hippos::ssm::Discretization;
 
 /// A model whose first MLP returns nothing but zeros: no roundings, no scale.
 fn golden(epsilon: f64, largest: f64) -> ModelGolden {
-    let config = ModelConfig {
-        n_layer: 2,
-        d_inner: 5,
-        vocab_size: 4,
-        max_position_embeddings: 0,
-        attn_layer_idx: vec![1],
-        num_heads: 1,
-        layer_norm_epsilon: epsilon,
-        h3: h3::Config {
-            d_model: 3,
-            head_dim: 1,
-            d_state: 2,
-            n_ssm: 1,
-            disc: Discretization::Bilinear,
-            real_type: RealType::Exp,
-            l_max: None,
-            head_order: HeadOrder::D2H,
-        },
-    };
+    let mut config = config(2, &[1], 1, 3);
+    (config.d_inner, config.h3.d_state) = (5, 2);
+    config.layer_norm_epsilon = epsilon;
     let mut rng = Rng::new(47);
     let parameters = ModelParameters::new(config.clone(), |name| {
         let size: usize = name.shape(&config).iter().product();
