@@ -504,6 +504,8 @@ mod tests {
             (1.0, 0.842_700_792_949_714_9),
             (2.0, 0.995_322_265_018_952_7),
             (7.0, 1.0),
+            // Where the terms overflow and their factor underflows.
+            (40.0, 1.0),
         ] {
             for (x, expected) in [(x, expected), (-x, -expected)] {
                 let error: f64 = error_function(x) - expected;

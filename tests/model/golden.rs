@@ -247,6 +247,18 @@ fn the_chapter_lists_the_catalogue() {
         .filter(|line| line.starts_with("| L0") || line.starts_with("| L1"))
         .collect();
     assert_eq!(listed, rows);
+    // What they advise names what is missing.
+    for (mutant, named) in [
+        (
+            ModelMutant::NoPositions,
+            "backbone.embeddings.position_embeddings",
+        ),
+        (ModelMutant::NoFinalNorm, "backbone.ln_f"),
+        (ModelMutant::Epsilon6, "layer_norm_epsilon"),
+        (ModelMutant::NoScale, "sqrt(head channels)"),
+    ] {
+        assert!(mutant.advice().contains(named), "{}", mutant.advice());
+    }
 }
 
 /// What is in no catalogue is placed: the first stage that departs, in the order of computation.

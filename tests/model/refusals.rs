@@ -423,3 +423,21 @@ fn golden_stages_that_are_not_the_models() {
         assert!(said.contains(fragment), "{fragment:?} not in {said}");
     }
 }
+
+/// What is left of a golden file without its stages is a plain case, and certified is that file again: the
+/// stages, their scales and the unpadded vocabulary.
+#[test]
+fn a_plain_case_is_certified_into_the_golden_file() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/v1/41-model-attention.safetensors");
+    let mut parts = parts(&path);
+    assert!(parts.metadata.remove("golden").is_some());
+    assert!(parts.metadata.contains_key("vocab_size"));
+    parts.tensors.retain(|name, _| {
+        let stage = name.starts_with("block") || name == "logits";
+        !stage && !name.starts_with("scale.")
+    });
+    let golden = ModelGolden::open(&written("plain", &parts)).expect("certified");
+    let bytes = golden.writer().and_then(|writer| writer.to_bytes());
+    assert!(bytes.expect("a file") == std::fs::read(&path).expect("committed"));
+}

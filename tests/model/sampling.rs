@@ -93,6 +93,29 @@ fn parameters_that_mean_nothing() {
     assert_eq!(Sampling::Greedy.check(), Ok(()));
 }
 
+/// Probabilities are of differences of logits, which themselves may be of any size.
+#[test]
+fn large_logits() {
+    let sampling = Sampling::Random {
+        temperature: 0.25,
+        top_k: None,
+        top_p: Some(1.0),
+    };
+    let mut rng = Rng::new(7);
+    let mut seen = [0; 2];
+    for _ in 0..1000 {
+        seen[sampling
+            .choose(&[-1000.25, -1000.0], &mut rng)
+            .expect("finite")] += 1;
+        seen[sampling
+            .choose(&[1000.0, 1000.25], &mut rng)
+            .expect("finite")] += 1;
+    }
+    // 1 to e; six deviations of 20 of 2000.
+    let expected = 2000.0 / (1.0 + core::f64::consts::E);
+    assert!((f64::from(seen[0]) - expected).abs() < 120.0, "{seen:?}");
+}
+
 /// Of equal logits the first tokens are kept; every token that is kept can be drawn, the last one too.
 #[test]
 fn equal_logits_and_the_ends() {

@@ -6,7 +6,8 @@ use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Matrix;
 use hungry_hippos::h3::{Form, Linear};
 use hungry_hippos::model::{
-    KeyValueCache, LayerNorm, MixerState, Mlp, Model, ModelState, ModelStream, MultiHeadAttention,
+    KeyValueCache, LayerNorm, Mixer, MixerState, Mlp, Model, ModelState, ModelStream,
+    MultiHeadAttention,
 };
 
 fn model() -> Model<f64> {
@@ -23,6 +24,11 @@ fn run(model: &Model<f64>, batch: usize, len: usize) -> ModelState<f64> {
 #[test]
 fn a_stream_goes_on_from_what_another_left() {
     let model = model();
+    let attention = model
+        .blocks()
+        .iter()
+        .map(|block| matches!(block.mixer, Mixer::Attention(_)));
+    assert_eq!(attention.collect::<Vec<_>>(), [false, true, false]);
     let mut first = ModelStream::new(&model, 2).expect("a stream");
     for token in [[1, 2], [3, 4], [5, 6]] {
         first.step(&token).expect("a step");
@@ -39,6 +45,44 @@ fn a_stream_goes_on_from_what_another_left() {
     let said = first.step(&[1]).expect_err("one of two sequences");
     assert!(said.to_string().contains("input_ids of a step"), "{said}");
     assert_eq!(first.position(), 5, "as it was");
+}
+
+/// A prompt of all tokens is taken as a whole, which kernels that are cut allow; fewer leave steps to take, which
+/// they do not.
+#[test]
+fn a_prompt_is_taken_as_a_whole_and_the_rest_by_steps() {
+    let mut config = with_heads_of(2, config(3, &[1], 2, 6));
+    config.h3.l_max = Some(3);
+    let model: Model<f64> = parameters(&config).build().expect("a model");
+    let run = |prompt: usize, len: usize| {
+        let ids = Tensor::new([2, len], (0..2 * len).map(|i| i % 9).collect()).expect("fits");
+        let stages = model.forward_from_prompt(&Form::Convolution, prompt, &ids);
+        stages.map_err(|error| error.to_string())
+    };
+    let whole = run(5, 5).expect("cut kernels");
+    assert_eq!(
+        (whole.logits.shape(), whole.state.position),
+        (&[2, 5, 9][..], 5)
+    );
+    for prompt in [0, 3, 4] {
+        assert!(run(prompt, 5).expect_err("too many").contains("l_max"));
+    }
+    for prompt in [0, 1, 2] {
+        assert_eq!(run(prompt, 3).expect("within l_max").state.position, 3);
+    }
+    let said = run(6, 5).expect_err("more than there are");
+    assert!(said.contains("6 tokens, but there are 5"), "{said}");
+    let said = run(1, 0).expect_err("more than there are");
+    assert!(said.contains("1 tokens, but there are 0"), "{said}");
+    // No tokens at all are a whole prompt too.
+    let none = run(0, 0).expect("nothing to take");
+    assert_eq!(
+        (none.logits.shape(), none.state.position),
+        (&[2, 0, 9][..], 0)
+    );
+    let shapes = none.blocks.iter().flatten().map(Tensor::shape);
+    assert_eq!(shapes.collect::<Vec<_>>(), [[2, 0, 6]; 6]);
+    assert!(ModelStream::resume(&model, 2, none.state).is_ok());
 }
 
 #[test]
