@@ -49,18 +49,17 @@ pub(super) fn add<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
     a.iter().zip(b).map(|(&a, &b)| a + b).collect()
 }
 
-/// Every row of `x` replaced by its image, of any one length.
+/// Every row of `x` replaced by its image, of this width.
 pub(super) fn rows<T: Real>(
     x: &Tensor<T>,
+    width: usize,
     mut f: impl FnMut(&[T]) -> Result<Vec<T>, Error>,
 ) -> Result<Tensor<T>, Error> {
     let mut shape = x.shape().to_vec();
     let axis = shape.pop().unwrap_or(1);
-    let (mut data, mut width) = (Vec::new(), 0);
+    let mut data = Vec::new();
     for row in x.data().chunks_exact(axis.max(1)) {
-        let image = f(row)?;
-        width = image.len();
-        data.extend(image);
+        data.extend(f(row)?);
     }
     shape.push(width);
     Tensor::new(shape, data)

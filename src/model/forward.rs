@@ -185,7 +185,7 @@ impl<T: Real> Model<T> {
         parts_before: usize,
         mut sum: Tensor<T>,
     ) -> Result<ModelStages<T>, Error> {
-        let first = parts_before / 2;
+        let (first, d) = (parts_before / 2, self.config.d_model());
         let position = sum.shape()[1];
         let mut blocks = Vec::with_capacity(self.blocks.len());
         let mut mixers = Vec::with_capacity(self.blocks.len());
@@ -193,7 +193,8 @@ impl<T: Real> Model<T> {
             let in_block = |e: Error| Error::value(format!("block {i}"), e.to_string());
             if i > first || parts_before.is_multiple_of(2) {
                 let before = sum.map(|x| parts.kept(x));
-                let u = rows(&before, |x| parts.norm(&block.norm1, false, x)).map_err(in_block)?;
+                let u =
+                    rows(&before, d, |x| parts.norm(&block.norm1, false, x)).map_err(in_block)?;
                 let mixed = match &block.mixer {
                     Mixer::H3(layer) => {
                         let (output, state) = parts.h3(i, layer, &u).map_err(in_block)?;
@@ -211,16 +212,15 @@ impl<T: Real> Model<T> {
                 sum = add_tensors(&mixed, &before);
             }
             let between = sum.map(|x| parts.kept(x));
-            let u = rows(&between, |x| parts.norm(&block.norm2, false, x)).map_err(in_block)?;
-            let hidden = rows(&u, |x| Ok(block.mlp.apply(x, |x| parts.activation(x))))?;
+            let u = rows(&between, d, |x| parts.norm(&block.norm2, false, x)).map_err(in_block)?;
+            let hidden = rows(&u, d, |x| Ok(block.mlp.apply(x, |x| parts.activation(x))))?;
             let residual = core::mem::replace(&mut sum, add_tensors(&hidden, &between));
             blocks.push([hidden, residual]);
         }
         let last = sum.map(|x| parts.kept(x));
-        let logits = rows(
-            &last,
-            |x| Ok(self.scores(&parts.norm(&self.norm, true, x)?)),
-        )?;
+        let logits = rows(&last, self.embeddings.rows(), |x| {
+            Ok(self.scores(&parts.norm(&self.norm, true, x)?))
+        })?;
         Ok(ModelStages {
             blocks,
             logits,

@@ -29,11 +29,11 @@ where
         let &[batch, len] = ids.shape() else {
             return self.forward(form, ids);
         };
-        if prompt >= len && len > 0 {
-            if prompt > len {
-                let why = format!("{prompt} tokens, but there are {len}");
-                return Err(Error::value("prompt", why));
-            }
+        if prompt > len {
+            let why = format!("{prompt} tokens, but there are {len}");
+            return Err(Error::value("prompt", why));
+        }
+        if prompt == len {
             return self.forward(form, ids);
         }
         let mut parts = Vec::new();

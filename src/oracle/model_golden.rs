@@ -215,3 +215,40 @@ fn place(name: &str) -> usize {
     });
     block.unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{place, up_to_eight_bits};
+
+    #[test]
+    fn scales_are_rounded_up_to_eight_bits() {
+        let unit = 2f64.powi(-7);
+        for (x, expected) in [
+            (0.0, 0.0),
+            (1.0, 1.0),
+            (1.0 + unit, 1.0 + unit),
+            (1.0 + 0.5 * unit, 1.0 + unit),
+            (1.0 + 2f64.powi(-50), 1.0 + unit),
+            (1.0 + 1.25 * unit, 1.0 + 2.0 * unit),
+            (2.0 - 2f64.powi(-20), 2.0),
+            (1e300, f64::INFINITY),
+        ] {
+            assert_eq!(up_to_eight_bits(x), expected, "{x}");
+        }
+    }
+
+    #[test]
+    fn stages_stand_in_the_order_of_computation() {
+        let names = [
+            "block0.residual",
+            "block0.hidden",
+            "block1.residual",
+            "block1.hidden",
+            "block2.residual",
+            "block10.residual",
+            "block10.hidden",
+            "logits",
+        ];
+        assert!(names.map(place).is_sorted_by(|a, b| a < b));
+    }
+}

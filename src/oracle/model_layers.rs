@@ -75,3 +75,40 @@ impl Parts<f64> for With<'_> {
         Ok((output, layer.zero_state(u.shape()[0])))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_PRODUCTS, WrongLayers};
+    use crate::model::{ModelParameters, ModelPreset};
+    use crate::tensor::Tensor;
+
+    /// Whether the mistakes are tried of a model of 20 pairs of channels in every layer, with attention in some
+    /// of its blocks.
+    fn tried(n_layer: usize, attention: &[usize], batch: usize, len: usize) -> bool {
+        let mut config = ModelPreset::Tiny.config();
+        (config.n_layer, config.attn_layer_idx) = (n_layer, attention.to_vec());
+        (config.h3.d_model, config.h3.head_dim, config.h3.n_ssm) = (10, 2, 1);
+        (config.d_inner, config.vocab_size, config.num_heads) = (1, 1, 1);
+        let parameters = ModelParameters::new(config.clone(), |name| {
+            Ok(vec![0.5; name.shape(&config).iter().product()])
+        });
+        let ids = Tensor::new([batch, len], vec![0; batch * len]).expect("fits");
+        let layers = WrongLayers::of(&parameters.expect("a model"), &ids);
+        layers.expect("a model").is_some()
+    }
+
+    /// A direct convolution takes a product for every pair of tokens, of channels and for every layer.
+    #[test]
+    fn layers_are_tried_up_to_some_products() {
+        assert_eq!(MOST_PRODUCTS, 1000 * 1000 * 20);
+        assert!(tried(1, &[], 1, 1000) && !tried(1, &[], 1, 1001));
+        assert!(tried(4, &[], 1, 500) && !tried(4, &[], 1, 501));
+        assert!(tried(5, &[0], 1, 500) && tried(1, &[], 4, 500));
+        assert!(!tried(1, &[], 5, 500) && !tried(2, &[], 1, 1000));
+    }
+
+    #[test]
+    fn attention_alone_has_no_layers_to_try() {
+        assert!(tried(1, &[], 1, 2) && !tried(1, &[0], 1, 2));
+    }
+}

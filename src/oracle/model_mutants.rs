@@ -259,6 +259,7 @@ impl ModelMutant {
             M::Epsilon5 => other_than(1e-5),
             M::Epsilon6 => other_than(1e-6),
             M::Epsilon12 => other_than(1e-12),
+            M::EpsilonOutside => eps > 0.0,
             M::QkvByHead | M::ScaleByModel => attention && config.num_heads > 1,
             M::NoScale => attention && config.attention_head_dim() > 1,
             M::NoMask => attention,
@@ -266,13 +267,14 @@ impl ModelMutant {
                 attention && self.moved_attention(config).is_some()
             }
             M::NoPositions => config.max_position_embeddings > 0,
-            M::HeadOrder => h3 && config.h3.head_dim > 1,
+            M::HeadOrder => h3 && config.h3.head_dim > 1 && config.h3.n_heads() > 1,
             M::Discretization => h3,
             _ => true,
         }
     }
 
-    /// The blocks whose attention changes places, each with the block beside it.
+    /// The blocks whose attention changes places, each with the block beside it; `None` if there is no such
+    /// block, or its mixer is attention too.
     fn moved_attention(self, config: &ModelConfig) -> Option<Vec<(usize, usize)>> {
         let moves = config.attn_layer_idx.iter().map(|&from| {
             let to = match self {
@@ -281,13 +283,7 @@ impl ModelMutant {
             }?;
             (!config.is_attention(to)).then_some((from, to))
         });
-        let moves: Option<Vec<_>> = moves.collect();
-        // Two of them in one block's place would not be a move.
-        moves.filter(|moves| {
-            let mut taken: Vec<_> = moves.iter().map(|&(_, to)| to).collect();
-            taken.dedup();
-            taken.len() == moves.len()
-        })
+        moves.collect()
     }
 
     /// Every stage of the model with this mistake, under its name in files; `None` where it does not
@@ -508,6 +504,8 @@ mod tests {
             (1.0, 0.842_700_792_949_714_9),
             (2.0, 0.995_322_265_018_952_7),
             (7.0, 1.0),
+            // Where the terms overflow and their factor underflows.
+            (40.0, 1.0),
         ] {
             for (x, expected) in [(x, expected), (-x, -expected)] {
                 let error: f64 = error_function(x) - expected;

@@ -303,3 +303,6 @@ impl Rises {
         self.count * (LIBRARY_FACTOR + 1.0) + self.whole
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,15 @@
 //! Golden models: right ports pass, whatever way they compute; every known mistake is refused and
 //! named.
 
-use crate::support::case;
+use crate::support::{Stages, case, file, judge};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, RootsOfUnity};
 use hungry_hippos::fast::{FastModel, Functions, Level, ModelWorkspace};
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
-use hungry_hippos::oracle::{
-    Candidate, Format, ModelGolden, ModelMutant, ModelRun, Report, check_model, model_suite,
-};
+use hungry_hippos::oracle::{Candidate, Format, ModelGolden, ModelMutant, ModelRun, model_suite};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::path::Path;
-
-type Stages = Vec<(String, Tensor<f64>)>;
 
 /// The committed golden models, by name.
 fn committed() -> Vec<(&'static str, ModelGolden)> {
@@ -23,20 +19,6 @@ fn committed() -> Vec<(&'static str, ModelGolden)> {
         (name, ModelGolden::open(&path).expect("a golden file"))
     };
     model_suite().iter().map(|case| open(case.name)).collect()
-}
-
-fn file(stages: &Stages, dtype: Dtype) -> SafeTensors {
-    let mut writer = Writer::new();
-    for (name, stage) in stages {
-        let added = writer.add(name, dtype, stage.shape(), stage.data());
-        added.expect("shapes fit");
-    }
-    SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid")
-}
-
-fn judge(golden: &ModelGolden, stages: &Stages, dtype: Dtype, format: Format) -> Report {
-    let candidate = Candidate::read_model(&file(stages, dtype), golden).expect("can be judged");
-    check_model(golden, &candidate, format).expect("can be judged")
 }
 
 const FLOATS: [(Dtype, Format); 2] = [(Dtype::F64, Format::F64), (Dtype::F32, Format::F32)];
@@ -265,6 +247,18 @@ fn the_chapter_lists_the_catalogue() {
         .filter(|line| line.starts_with("| L0") || line.starts_with("| L1"))
         .collect();
     assert_eq!(listed, rows);
+    // What they advise names what is missing.
+    for (mutant, named) in [
+        (
+            ModelMutant::NoPositions,
+            "backbone.embeddings.position_embeddings",
+        ),
+        (ModelMutant::NoFinalNorm, "backbone.ln_f"),
+        (ModelMutant::Epsilon6, "layer_norm_epsilon"),
+        (ModelMutant::NoScale, "sqrt(head channels)"),
+    ] {
+        assert!(mutant.advice().contains(named), "{}", mutant.advice());
+    }
 }
 
 /// What is in no catalogue is placed: the first stage that departs, in the order of computation.

@@ -42,3 +42,52 @@ fn the_older_order_moves_every_norm_one_place() {
         "{error}"
     );
 }
+
+/// What is no parameter is passed over; one that is there twice, under two names, is refused.
+#[test]
+fn one_name_for_every_parameter() {
+    let names = |names: &[&'static str]| StoredNames::new(names.iter().copied());
+    let stored = names(&[
+        "lm_head.weight",
+        "model.backbone.ln_f.bias",
+        "logits",
+        "backbones.x",
+    ]);
+    let stored = stored.expect("consistent");
+    let official: Vec<_> = stored.official().collect();
+    assert_eq!(official, ["backbone.ln_f.bias", "lm_head.weight"]);
+    assert!(!stored.is_older());
+    assert_eq!(
+        stored.get("backbone.ln_f.bias"),
+        Some("model.backbone.ln_f.bias")
+    );
+    assert_eq!(stored.stored("lm_head.weight"), Ok("lm_head.weight"));
+    let said = stored.stored("backbone.ln_f.weight").expect_err("missing");
+    assert!(said.to_string().contains("backbone.ln_f.weight"), "{said}");
+    let twice = names(&["backbone.ln_f.bias", "model.s4seq.encoder.ln_f.bias"]);
+    let said = twice.expect_err("twice").to_string();
+    let both = "\"model.s4seq.encoder.ln_f.bias\": is backbone.ln_f.bias, and so is \"backbone.ln_f.bias\"";
+    assert!(said.contains(both), "{said}");
+}
+
+/// Blocks are counted up to the last one named, numbers from 65536 being no blocks.
+#[test]
+fn numbers_that_are_blocks() {
+    let of = |block: &str| {
+        let names = [
+            "backbone.norm.weight".to_string(),
+            "backbone.norm.bias".to_string(),
+            format!("backbone.layers.{block}.mixer.D"),
+        ];
+        let stored = StoredNames::new(names.iter().map(String::as_str));
+        stored.map_err(|error| error.to_string())
+    };
+    for block in ["0", "65535"] {
+        let said = of(block).expect_err("a block without LayerNorms");
+        assert!(said.contains("backbone.layers.0.norm1.weight"), "{said}");
+    }
+    for none in ["65536", "-1", "x", "99999999999999999999999"] {
+        let stored = of(none).expect("no block, and so no LayerNorms of one");
+        assert_eq!(stored.get("backbone.ln_f.bias"), Some("backbone.norm.bias"));
+    }
+}

@@ -1,45 +1,62 @@
 //! The committed suite is what its seed makes, bit for bit, and says so.
 
 use hungry_hippos::oracle::{Golden, SUITE_SEED, dense_suite, model_suite, suite};
-use hungry_hippos::safetensors::SafeTensors;
+use hungry_hippos::safetensors::{SafeTensors, Writer};
 use std::path::Path;
 
-#[test]
-fn the_committed_suite_is_up_to_date() {
+/// The bytes made, if they are the committed ones.
+fn up_to_date(name: &str, writer: &Writer) -> usize {
     let folder = format!("{}/tests/golden/v1", env!("CARGO_MANIFEST_DIR"));
+    let bytes = writer.to_bytes().expect("small");
+    let committed = std::fs::read(format!("{folder}/{name}.safetensors"));
+    assert!(
+        committed.expect("committed") == bytes,
+        "{name}: regenerate with `hippos golden --out tests/golden/v1`"
+    );
+    bytes.len()
+}
+
+#[test]
+fn the_committed_layers_are_up_to_date() {
     let cases = suite();
     assert!(cases.len() >= 24, "{} cases", cases.len());
-    let models = model_suite();
-    let mut total = 0;
-    let mut compare = |name: &str, bytes: Vec<u8>| {
-        let committed = std::fs::read(format!("{folder}/{name}.safetensors"));
-        assert!(
-            committed.expect("committed") == bytes,
-            "{name}: regenerate with `hippos golden --out tests/golden/v1`"
-        );
-        total += bytes.len();
-    };
-    for case in &cases {
+    let sizes = cases.iter().map(|case| {
         let golden = Golden::certify(case.build(SUITE_SEED).expect("built")).expect("certified");
-        let writer = golden.writer().expect("a file");
-        compare(case.name, writer.to_bytes().expect("small"));
-    }
-    for case in &models {
-        let golden = case.certify(SUITE_SEED).expect("certified");
-        let writer = golden.writer().expect("a file");
-        compare(case.name, writer.to_bytes().expect("small"));
-    }
-    let dense = dense_suite();
-    for case in &dense {
-        let golden = case.certify(SUITE_SEED).expect("certified");
-        let writer = golden.writer().expect("a file");
-        compare(case.name, writer.to_bytes().expect("small"));
-    }
+        up_to_date(case.name, &golden.writer().expect("a file"))
+    });
+    let total: usize = sizes.sum();
     assert!(total < 3_000_000, "{total} bytes");
+}
+
+#[test]
+fn the_committed_models_are_up_to_date() {
+    let sizes = model_suite().into_iter().map(|case| {
+        let golden = case.certify(SUITE_SEED).expect("certified");
+        up_to_date(case.name, &golden.writer().expect("a file"))
+    });
+    let total: usize = sizes.sum();
+    assert!(total < 1_000_000, "{total} bytes");
+}
+
+#[test]
+fn the_committed_dense_cases_are_up_to_date() {
+    let names: Vec<&str> = dense_suite().iter().map(|case| case.name).collect();
+    assert_eq!(names, ["42-dense", "43-dense-resumed"]);
+    let sizes = dense_suite().into_iter().map(|case| {
+        let golden = case.certify(SUITE_SEED).expect("certified");
+        up_to_date(case.name, &golden.writer().expect("a file"))
+    });
+    let total: usize = sizes.sum();
+    assert!(total < 1_000_000, "{total} bytes");
+}
+
+#[test]
+fn nothing_else_is_committed() {
+    let folder = format!("{}/tests/golden/v1", env!("CARGO_MANIFEST_DIR"));
     let files = std::fs::read_dir(folder).expect("committed").count();
     assert_eq!(
         files,
-        cases.len() + models.len() + dense.len() + 1,
+        suite().len() + model_suite().len() + dense_suite().len() + 1,
         "the cases and a README, nothing else"
     );
 }
@@ -67,19 +84,5 @@ fn cases_give_what_is_committed() {
         let g = built.cotangent().expect("in every case");
         let theirs = committed.tensor("g").and_then(|g| g.to_f64());
         assert_eq!(theirs.expect("committed"), g.data(), "{}", case.name);
-    }
-}
-
-/// The dense models alone, to the byte.
-#[test]
-fn dense_models_are_what_is_committed() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
-    let names: Vec<&str> = dense_suite().iter().map(|case| case.name).collect();
-    assert_eq!(names, ["42-dense", "43-dense-resumed"]);
-    for case in dense_suite() {
-        let golden = case.certify(SUITE_SEED).expect("certified");
-        let bytes = golden.writer().and_then(|w| w.to_bytes()).expect("small");
-        let committed = std::fs::read(folder.join(format!("{}.safetensors", case.name)));
-        assert!(committed.expect("committed") == bytes, "{}", case.name);
     }
 }

@@ -1,0 +1,327 @@
+//! The language model once more, in plain loops over f64, right or with a mistake of the catalogue made where
+//! its formula says. Of the crate only an H3 layer's own forward pass is used, which has its own tests.
+
+use hungry_hippos::Tensor;
+use hungry_hippos::h3::{Form, HeadOrder, Parameters};
+use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
+use hungry_hippos::oracle::ModelMutant;
+use hungry_hippos::ssm::Discretization;
+
+/// Stages in the order of [`ModelMutant::stages`], under their names.
+pub(crate) type Stages = Vec<(String, Vec<f64>)>;
+
+/// The model over `ids` (batch, seq_len), without a mistake or with one.
+pub(crate) fn stages(
+    parameters: &ModelParameters<f64>,
+    ids: &Tensor<usize>,
+    mistake: Option<ModelMutant>,
+) -> Stages {
+    let (batch, len) = (ids.shape()[0], ids.shape()[1]);
+    let plain = Plain {
+        parameters,
+        mistake,
+        batch,
+        len,
+        d: parameters.config().d_model(),
+    };
+    plain.run(ids.data())
+}
+
+struct Plain<'a> {
+    parameters: &'a ModelParameters<f64>,
+    mistake: Option<ModelMutant>,
+    batch: usize,
+    len: usize,
+    d: usize,
+}
+
+impl Plain<'_> {
+    fn run(&self, ids: &[usize]) -> Stages {
+        let config = self.parameters.config();
+        let words = self.parameters.get(ModelName::Embeddings);
+        let mut sum = self.embedded(ids);
+        let mut last = sum.clone();
+        let mut stages = Vec::new();
+        for i in 0..config.n_layer {
+            let u = self.norm(2 * i, &sum);
+            let mixer = self.mixer(i);
+            let mixed = if config.is_attention(mixer) {
+                self.attention(mixer, &u)
+            } else {
+                self.h3(mixer, &u)
+            };
+            let residual = added(&mixed, &sum);
+            let hidden = self.mlp(i, &self.norm(2 * i + 1, &residual));
+            sum = added(&hidden, &residual);
+            let handed_on = |mistake, right: &Vec<f64>| match self.made(mistake) {
+                true => sum.clone(),
+                false => right.clone(),
+            };
+            stages.push((
+                format!("block{i}.hidden"),
+                handed_on(ModelMutant::HiddenSummed, &hidden),
+            ));
+            stages.push((
+                format!("block{i}.residual"),
+                handed_on(ModelMutant::ResidualSummed, &residual),
+            ));
+            last = hidden;
+        }
+        if !self.made(ModelMutant::LastAddForgotten) {
+            last = sum;
+        }
+        if !self.made(ModelMutant::NoFinalNorm) {
+            last = self.norm(2 * config.n_layer, &last);
+        }
+        let logits = product(words, &last, self.d);
+        stages.push(("logits".into(), logits));
+        stages
+    }
+
+    fn made(&self, mistake: ModelMutant) -> bool {
+        self.mistake == Some(mistake)
+    }
+
+    fn of(&self, block: usize, name: BlockName) -> &[f64] {
+        self.parameters.get(ModelName::Block(block, name))
+    }
+
+    fn embedded(&self, ids: &[usize]) -> Vec<f64> {
+        let words = self.parameters.get(ModelName::Embeddings);
+        let positions = self.parameters.get(ModelName::Positions);
+        let learned = !positions.is_empty() && !self.made(ModelMutant::NoPositions);
+        let mut embedded = Vec::new();
+        for (token, id) in ids.iter().enumerate() {
+            let position = token % self.len;
+            for c in 0..self.d {
+                let word = words[id * self.d + c];
+                embedded.push(if learned {
+                    word + positions[position * self.d + c]
+                } else {
+                    word
+                });
+            }
+        }
+        embedded
+    }
+
+    /// The block whose mixer is computed in block `i`: attention one block early or late changes places with
+    /// what is there.
+    fn mixer(&self, i: usize) -> usize {
+        let attention = &self.parameters.config().attn_layer_idx;
+        let is = |block: Option<usize>| block.is_some_and(|block| attention.contains(&block));
+        let (before, after) = (i.checked_sub(1), Some(i + 1));
+        match self.mistake {
+            Some(ModelMutant::AttentionEarly) if is(after) => i + 1,
+            Some(ModelMutant::AttentionEarly) if is(Some(i)) => i - 1,
+            Some(ModelMutant::AttentionLate) if is(before) => i - 1,
+            Some(ModelMutant::AttentionLate) if is(Some(i)) => i + 1,
+            _ => i,
+        }
+    }
+
+    /// The LayerNorms in the order in which they are computed, the last one before the head.
+    fn norm(&self, place: usize, x: &[f64]) -> Vec<f64> {
+        let n_layer = self.parameters.config().n_layer;
+        let place = match self.made(ModelMutant::OlderNorms) {
+            // A checkpoint of the older order begins with a LayerNorm without a block, `norm`, the one a
+            // port of the newer order takes for its last: every other one is computed a place early.
+            true => (place + 1) % (2 * n_layer + 1),
+            false => place,
+        };
+        let (weight, bias) = if place == 2 * n_layer {
+            (
+                self.parameters.get(ModelName::NormWeight),
+                self.parameters.get(ModelName::NormBias),
+            )
+        } else if place.is_multiple_of(2) {
+            (
+                self.of(place / 2, BlockName::Norm1Weight),
+                self.of(place / 2, BlockName::Norm1Bias),
+            )
+        } else {
+            (
+                self.of(place / 2, BlockName::Norm2Weight),
+                self.of(place / 2, BlockName::Norm2Bias),
+            )
+        };
+        let epsilon = match self.mistake {
+            Some(ModelMutant::Epsilon5) => 1e-5,
+            Some(ModelMutant::Epsilon6) => 1e-6,
+            Some(ModelMutant::Epsilon12) => 1e-12,
+            _ => self.parameters.config().layer_norm_epsilon,
+        };
+        let channels = self.d as f64;
+        let mut normalized = Vec::new();
+        for token in x.chunks(self.d) {
+            let mut mean = 0.0;
+            for x in token {
+                mean += x / channels;
+            }
+            let mut squares = 0.0;
+            for x in token {
+                squares += (x - mean) * (x - mean);
+            }
+            let variance = match self.made(ModelMutant::UnbiasedVariance) {
+                true => squares / (channels - 1.0),
+                false => squares / channels,
+            };
+            let deviation = match self.made(ModelMutant::EpsilonOutside) {
+                true => variance.sqrt() + epsilon,
+                false => (variance + epsilon).sqrt(),
+            };
+            for c in 0..self.d {
+                normalized.push((token[c] - mean) / deviation * weight[c] + bias[c]);
+            }
+        }
+        normalized
+    }
+
+    fn h3(&self, block: usize, u: &[f64]) -> Vec<f64> {
+        let mut config = self.parameters.config().h3.clone();
+        if self.made(ModelMutant::HeadOrder) {
+            config.head_order = match config.head_order {
+                HeadOrder::D2H => HeadOrder::HD2,
+                HeadOrder::HD2 => HeadOrder::D2H,
+            };
+        }
+        if self.made(ModelMutant::Discretization) {
+            config.disc = match config.disc {
+                Discretization::Bilinear => Discretization::ZeroOrderHold,
+                _ => Discretization::Bilinear,
+            };
+        }
+        let parameters = Parameters::new(config, |name| {
+            Ok(self.of(block, BlockName::H3(name)).to_vec())
+        });
+        let layer = parameters.and_then(|parameters| parameters.discretize());
+        let u = Tensor::new([self.batch, self.len, self.d], u.to_vec()).expect("fits");
+        let stages = layer.and_then(|layer| layer.forward(&Form::Convolution, &u, None));
+        stages.expect("runs").output.into_data()
+    }
+
+    fn attention(&self, block: usize, u: &[f64]) -> Vec<f64> {
+        let (d, len) = (self.d, self.len);
+        let heads = self.parameters.config().num_heads;
+        let d_h = d / heads;
+        let qkv = biased(
+            self.of(block, BlockName::QkvWeight),
+            self.of(block, BlockName::QkvBias),
+            u,
+            d,
+        );
+        // Channel c of head h of the queries (0), keys (1) or values (2) of a token.
+        let at = |token: usize, which: usize, h: usize, c: usize| {
+            let row = match self.made(ModelMutant::QkvByHead) {
+                true => (h * 3 + which) * d_h + c,
+                false => (which * heads + h) * d_h + c,
+            };
+            qkv[token * 3 * d + row]
+        };
+        let scale = match self.mistake {
+            Some(ModelMutant::NoScale) => 1.0,
+            Some(ModelMutant::ScaleByModel) => 1.0 / (d as f64).sqrt(),
+            _ => 1.0 / (d_h as f64).sqrt(),
+        };
+        let mut context = vec![0.0; u.len()];
+        for b in 0..self.batch {
+            for h in 0..heads {
+                for i in 0..len {
+                    let seen = match self.made(ModelMutant::NoMask) {
+                        true => len,
+                        false => i + 1,
+                    };
+                    let mut powers = Vec::new();
+                    for j in 0..seen {
+                        let mut score = 0.0;
+                        for c in 0..d_h {
+                            score += at(b * len + i, 0, h, c) * at(b * len + j, 1, h, c);
+                        }
+                        powers.push((scale * score).exp());
+                    }
+                    let sum: f64 = powers.iter().sum();
+                    for (j, power) in powers.iter().enumerate() {
+                        for c in 0..d_h {
+                            context[(b * len + i) * d + h * d_h + c] +=
+                                power / sum * at(b * len + j, 2, h, c);
+                        }
+                    }
+                }
+            }
+        }
+        biased(
+            self.of(block, BlockName::OutWeight),
+            self.of(block, BlockName::OutBias),
+            &context,
+            d,
+        )
+    }
+
+    fn mlp(&self, block: usize, u: &[f64]) -> Vec<f64> {
+        let inner = self.parameters.config().d_inner;
+        let mut hidden = biased(
+            self.of(block, BlockName::Fc1Weight),
+            self.of(block, BlockName::Fc1Bias),
+            u,
+            self.d,
+        );
+        for x in &mut hidden {
+            *x *= match self.mistake {
+                Some(ModelMutant::ErfGelu) => (1.0 + erf(*x / 2f64.sqrt())) / 2.0,
+                Some(ModelMutant::SigmoidGelu) => 1.0 / (1.0 + (-1.702 * *x).exp()),
+                _ => {
+                    let root = (2.0 / core::f64::consts::PI).sqrt();
+                    (1.0 + (root * (*x + 0.044715 * x.powi(3))).tanh()) / 2.0
+                }
+            };
+        }
+        biased(
+            self.of(block, BlockName::Fc2Weight),
+            self.of(block, BlockName::Fc2Bias),
+            &hidden,
+            inner,
+        )
+    }
+}
+
+fn added(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+/// A matrix of rows of `inputs` times every token of `x`.
+fn product(weight: &[f64], x: &[f64], inputs: usize) -> Vec<f64> {
+    let mut outputs = Vec::new();
+    for token in x.chunks(inputs) {
+        for row in weight.chunks(inputs) {
+            let mut sum = 0.0;
+            for c in 0..inputs {
+                sum += row[c] * token[c];
+            }
+            outputs.push(sum);
+        }
+    }
+    outputs
+}
+
+fn biased(weight: &[f64], bias: &[f64], x: &[f64], inputs: usize) -> Vec<f64> {
+    let mut outputs = product(weight, x, inputs);
+    for (at, output) in outputs.iter_mut().enumerate() {
+        *output += bias[at % bias.len()];
+    }
+    outputs
+}
+
+/// `2 / sqrt(pi)` times the integral of `e^(-t^2)` from 0 to x, by Gauss's rule of three points in 256
+/// parts: one of width h is off by `h^7 / 2016000` times a sixth derivative of at most 120, together less than
+/// 1e-14 up to `|x| = 4`.
+fn erf(x: f64) -> f64 {
+    let half = x / 512.0;
+    let mut integral = 0.0;
+    for part in 0..256 {
+        let middle = f64::from(2 * part + 1) * half;
+        for (place, weight) in [(-0.6f64.sqrt(), 5.0), (0.0, 8.0), (0.6f64.sqrt(), 5.0)] {
+            integral += weight / 9.0 * half * (-(middle + place * half).powi(2)).exp();
+        }
+    }
+    core::f64::consts::FRAC_2_SQRT_PI * integral
+}
