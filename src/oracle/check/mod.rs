@@ -214,13 +214,11 @@ impl Leeway {
     /// The distance as a fraction of the tolerance; infinite for what is no number.
     fn fraction(self, truth: f64, candidate: f64, bound: f64) -> f64 {
         let error = (truth - candidate).abs();
-        let allowed = bound * self.grown + self.relative * truth.abs();
-        let fraction = match error > 0.0 {
-            true if allowed > 0.0 => error / allowed,
-            true => f64::INFINITY,
-            false => 0.0,
-        };
-        match fraction.is_nan() || error.is_nan() {
+        if error <= 0.0 {
+            return 0.0;
+        }
+        let fraction = error / (bound * self.grown + self.relative * truth.abs());
+        match fraction.is_nan() {
             true => f64::INFINITY,
             false => fraction,
         }
@@ -384,4 +382,30 @@ fn correct_bits(golden: &[f64], candidate: &[f64]) -> f64 {
         return 53.0;
     }
     (-(error / scale).log2()).clamp(0.0, 53.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is no number, and what is infinitely large in a mistake, is infinitely far off; what is equal
+    /// is not, even without a tolerance.
+    #[test]
+    fn fractions_at_the_ends_of_the_numbers() {
+        let leeway = Leeway {
+            grown: 2.0,
+            relative: 0.5,
+        };
+        for leeway in [Leeway::NONE, leeway] {
+            for truth in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                assert_eq!(leeway.fraction(truth, 1.0, 0.25), f64::INFINITY);
+            }
+            assert_eq!(leeway.fraction(0.0, 1.0, 0.0), f64::INFINITY);
+            assert_eq!(leeway.fraction(3.0, 3.0, 0.0), 0.0);
+            assert_eq!(leeway.fraction(0.0, 0.0, 0.0), 0.0);
+        }
+        assert_eq!(Leeway::NONE.fraction(4.0, 1.0, 2.0), 1.5);
+        // 2 * 2 and half of 4 are allowed.
+        assert_eq!(leeway.fraction(4.0, 1.0, 2.0), 0.5);
+    }
 }
