@@ -1,9 +1,11 @@
 //! Claim: the fast path gives the reference's logits, at every level, with any number of threads, in
 //! whole prompts and in pieces.
 
-use crate::support::golden;
+use crate::support::{golden, official};
+use hungry_hippos::Tensor;
 use hungry_hippos::fast::{FastModel, Functions, Level, ModelWorkspace};
-use hungry_hippos::model::ModelParameters;
+use hungry_hippos::h3::Form;
+use hungry_hippos::model::{ModelConfig, ModelParameters};
 use hungry_hippos::oracle::{GoldenStage, ModelGolden};
 
 fn logits_of(golden: &ModelGolden) -> &GoldenStage {
@@ -114,7 +116,129 @@ fn in_f32() {
         .for_each(|name| compared::<f32>(name, f64::from(f32::EPSILON) / 2.0));
 }
 
+/// The official case's model with kernels that end after `l_max` taps.
+fn cut_to(l_max: usize) -> ModelParameters<f64> {
+    let parameters = official().parameters().expect("read");
+    let mut config: ModelConfig = parameters.config().clone();
+    config.h3.l_max = Some(l_max);
+    ModelParameters::new(config, |name| Ok(parameters.get(name).to_vec())).expect("fits")
+}
+
 fn fast<T: Functions>(level: Level, parameters: &ModelParameters<f64>) -> FastModel<T> {
     let read = |name| Ok(parameters.get(name).to_vec());
     FastModel::new(level, parameters.config(), read).expect("a model")
+}
+
+/// All logits (batch, len, vocab), and where the pieces began that they came in.
+fn all_logits(model: &FastModel<f64>, ids: &[usize], batch: usize) -> (Vec<f64>, Vec<usize>) {
+    let (len, vocab) = (ids.len() / batch, 32);
+    let mut all = vec![f64::NAN; batch * len * vocab];
+    let mut begun = Vec::new();
+    let mut state = model.zero_state(batch, 0);
+    let taken = model.all_logits(
+        ids,
+        &mut state,
+        &mut ModelWorkspace::new(2),
+        |first, logits| {
+            begun.push(first);
+            let part = logits.len() / batch;
+            for (b, logits) in logits.chunks_exact(part).enumerate() {
+                all[(b * len + first) * vocab..][..part].copy_from_slice(logits);
+            }
+            Ok(())
+        },
+    );
+    taken.expect("runs");
+    (all, begun)
+}
+
+/// A text longer than `l_max` is convolved with cut kernels where it comes whole, as by the official forward
+/// pass; one that comes in pieces has no state that would do, and the refusal leaves it where it was.
+#[test]
+fn beyond_l_max_a_text_comes_whole() {
+    let parameters = cut_to(5);
+    let ids = official().ids().expect("tokens").data()[..7].to_vec();
+    let text = Tensor::new([1, 7], ids.clone()).expect("fits");
+    let golden = ModelGolden::certify(parameters.clone(), text).expect("certified");
+    let right = logits_of(&golden);
+    let (model, unit) = (
+        fast::<f64>(Level::detect(), &parameters),
+        f64::EPSILON / 2.0,
+    );
+    let (got, _) = all_logits(&model, &ids, 1);
+    assert_within("whole", right, 0..7, &got, unit);
+    let (uncut, _) = all_logits(&fast(Level::detect(), &cut_to(7)), &ids, 1);
+    assert!(
+        within(right, 5..7, &uncut[5 * 32..], unit).is_err(),
+        "the cut is seen"
+    );
+
+    let workspace = &mut ModelWorkspace::new(1);
+    let mut state = model.zero_state(1, 0);
+    let last = model
+        .last_logits(&ids, &mut state, workspace)
+        .expect("whole");
+    assert_within("the last", right, 6..7, &last, unit);
+    assert_eq!(state.position(), 7);
+    let said = model
+        .last_logits(&ids[..1], &mut state, workspace)
+        .expect_err("no state");
+    let said = said.to_string();
+    assert!(
+        said.contains("l_max = 5") && said.contains("8 inputs"),
+        "{said}"
+    );
+    // Up to l_max states pass.
+    let mut state = model.zero_state(1, 0);
+    for (t, id) in ids[..5].iter().enumerate() {
+        let got = model
+            .last_logits(&[*id], &mut state, workspace)
+            .expect("within l_max");
+        assert_within("a step", right, t..t + 1, &got, unit);
+    }
+    assert!(model.last_logits(&ids[5..], &mut state, workspace).is_err());
+    assert_eq!(state.position(), 5);
+}
+
+/// A long text is one sequence for the blocks and pieces for the head, whose logits are many.
+#[test]
+fn long_texts_beyond_l_max_are_scored_in_pieces() {
+    let parameters = cut_to(20);
+    let len = 300;
+    let ids: Vec<usize> = (0..2 * len).map(|i| (i * i + 3 * i / 7) % 32).collect();
+    let (got, begun) = all_logits(&fast(Level::detect(), &parameters), &ids, 2);
+    assert_eq!(begun, [0, 256]);
+    let model = parameters.build::<f64>().expect("a model");
+    let ids = Tensor::new([2, len], ids).expect("fits");
+    let stages = model.forward(&Form::Convolution, &ids).expect("runs");
+    let right = stages.logits.data();
+    // The bounds proper are above; this is to tell one place from another.
+    let largest = crate::common::largest(right);
+    let (what, bound) = ("long", 1e4 * f64::EPSILON * largest);
+    crate::common::assert_close(what, &got, right, bound);
+}
+
+/// Attention alone has no kernels to cut.
+#[test]
+fn without_h3_l_max_is_nothing() {
+    let golden = ModelGolden::open(&golden("41-model-attention")).expect("a golden file");
+    let (parameters, ids) = (golden.parameters(), golden.ids().data());
+    let mut config = parameters.config().clone();
+    config.h3.l_max = Some(2);
+    let read = |name| Ok(parameters.get(name).to_vec());
+    let model = FastModel::<f64>::new(Level::detect(), &config, read).expect("a model");
+    let mut state = model.zero_state(1, ids.len());
+    for (t, id) in ids.iter().enumerate() {
+        let workspace = &mut ModelWorkspace::new(1);
+        let got = model
+            .last_logits(&[*id], &mut state, workspace)
+            .expect("no window");
+        assert_within(
+            "a step",
+            logits_of(&golden),
+            t..t + 1,
+            &got,
+            f64::EPSILON / 2.0,
+        );
+    }
 }
