@@ -1,4 +1,4 @@
-//! What `hippos lm` does with texts longer than `l_max`.
+//! What `hippos lm` does with texts longer than `l_max`, and with one length only.
 
 use crate::support::data;
 use hungry_hippos::oracle::ModelCase;
@@ -102,4 +102,24 @@ fn texts_beyond_l_max() {
         }
     }
     assert!(!out.exists());
+}
+
+/// No slope through one length: it is counted, and the time left out of the sentence.
+#[test]
+fn what_one_length_can_tell() {
+    let flags = ["cost", "--preset", "tiny", "--rounds", "3", "--from", "4"];
+    for (to, lengths) in [("4", 1), ("7", 1), ("8", 2)] {
+        let ran = lm(&[&flags[..], &["--to", to]].concat(), &[]);
+        let out = text(&ran.stdout);
+        assert!(ran.status.success(), "{}", text(&ran.stderr));
+        assert!(!out.contains("inf") && !out.contains("NaN"), "{out}");
+        let counted = out.matches("multiplications more").count();
+        assert_eq!(
+            (counted, out.matches(" +- ").count()),
+            (3, if lengths > 1 { 3 } else { 0 })
+        );
+        let told = out.matches("two lengths (--to 8)").count();
+        assert_eq!(told, if lengths > 1 { 0 } else { 3 }, "{out}");
+        assert_eq!(out.lines().count(), 1 + lengths + 3, "{out}");
+    }
 }
