@@ -187,6 +187,34 @@ fn a_mistake_is_named_with_its_fix() {
     assert!(out.contains("reproduced by M73 "), "{out}");
 }
 
+/// The search takes what threads it gets: none, where a stack fits no address space.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_mistake_is_named_without_threads() {
+    let wrong = candidate("threadless", "01-basic", |name, _, values| {
+        if name == "ssm_kernel" {
+            values.iter_mut().for_each(|x| *x /= 2.0);
+        }
+        (name == "ssm_kernel").then_some(Dtype::F32)
+    });
+    let (code, with, err) = check(&golden("01-basic"), &wrong, &[]);
+    assert!(
+        code == Some(1) && with.contains("reproduced by M41 "),
+        "{with}{err}"
+    );
+    let stack: usize = 1 << 60;
+    let premise = std::thread::Builder::new().stack_size(stack).spawn(|| ());
+    assert!(premise.is_err(), "such a thread does not start");
+    let without = Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .arg("check")
+        .args([&golden("01-basic"), &wrong])
+        .env("RUST_MIN_STACK", stack.to_string())
+        .output()
+        .expect("hippos runs");
+    assert_eq!(without.status.code(), Some(1), "{without:?}");
+    assert_eq!(String::from_utf8_lossy(&without.stdout), with);
+}
+
 #[test]
 fn a_mistake_no_mutant_covers_is_described() {
     let wrong = candidate("late", "01-basic", |name, shape, values| {
