@@ -274,19 +274,29 @@ mod tests {
     use super::*;
     use crate::safetensors::{Dtype, SafeTensors, Writer};
 
-    /// Pairs are tried up to the limit, and if it was reached it is said.
-    #[test]
-    fn pairs_end_at_the_limit() {
+    const CHUNK_LEN: usize = 7;
+
+    fn golden() -> Golden {
         let case = suite().swap_remove(28).build(SUITE_SEED).expect("built");
-        let golden = Golden::certify(case).expect("certified");
+        Golden::certify(case).expect("certified")
+    }
+
+    fn run(golden: &Golden, mutants: &[Mutant]) -> Stages {
         let case = golden.case();
-        let pair = [Mutant::ImagDropped, Mutant::NoD];
-        let run = mutated_forward_in_chunks(case.parameters(), case.input(), None, &pair, 7);
+        let (input, state) = (case.input(), case.state());
+        mutated_forward_in_chunks(case.parameters(), input, state, mutants, CHUNK_LEN)
+            .expect("runs")
+    }
+
+    /// The search for what a port with these mistakes did, which dumped these stages.
+    fn search(mutants: &[Mutant], dumped: &[&str], look: impl FnOnce(&Search<'_>, &Golden)) {
+        let golden = golden();
         let mut writer = Writer::new();
-        for (name, stage) in run.expect("runs") {
-            writer
-                .add(name, Dtype::F64, stage.shape(), stage.data())
-                .expect("fits");
+        for (name, stage) in run(&golden, mutants) {
+            if dumped.contains(&name) {
+                let added = writer.add(name, Dtype::F64, stage.shape(), stage.data());
+                added.expect("fits");
+            }
         }
         let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
         let candidate = Candidate::read(&file, &golden).expect("can be judged");
@@ -294,16 +304,81 @@ mod tests {
         let scales = golden.scales(format).expect("scales");
         let (compared, stages) = compare(golden.stages(), &candidate, format, &scales, 1e-300);
         let first = stages.iter().position(|s| !s.pass).expect("fails");
-        let search = Search::new(&golden, &compared, first, vec![7]).expect("one shape");
-        let singles = search.singles();
-        assert!(singles.suspects.is_empty());
-        let (suspects, all) = search.pairs(&singles, usize::MAX);
-        assert!(all);
-        let mut sorted = pair;
-        sorted.sort();
-        assert!(suspects.iter().any(|s| s.mutants == sorted));
-        // The first takes something already.
-        let (suspects, all) = search.pairs(&singles, 0);
-        assert!(suspects.is_empty() && !all);
+        let chunk_lens = vec![CHUNK_LEN];
+        look(
+            &Search::new(&golden, &compared, first, chunk_lens).expect("one shape"),
+            &golden,
+        );
+    }
+
+    fn of<'a>(stages: &'a Stages, name: &str) -> &'a [f64] {
+        let found = stages.iter().find(|(stage, _)| *stage == name);
+        found.expect("a stage").1.data()
+    }
+
+    fn alike(a: &[f64], b: &[f64]) -> bool {
+        a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-12)
+    }
+
+    /// Pairs are tried up to the limit, and if it was reached it is said.
+    #[test]
+    fn pairs_end_at_the_limit() {
+        let pair = [Mutant::NoD, Mutant::ImagDropped];
+        search(&pair, &["q", "ssm_kernel", "ssm_out"], |search, _| {
+            let singles = search.singles();
+            assert!(singles.suspects.is_empty());
+            let (suspects, all) = search.pairs(&singles, usize::MAX);
+            let mut sorted = pair;
+            sorted.sort();
+            assert!(all && suspects.iter().any(|s| s.mutants == sorted));
+            // The first takes something already.
+            let (suspects, all) = search.pairs(&singles, 0);
+            assert!(suspects.is_empty() && !all);
+        });
+    }
+
+    /// One of two mistakes explains the first stage that departs, and what stands right before it is right with
+    /// either.
+    #[test]
+    fn one_of_two_explains_the_first_stage() {
+        let pair = [Mutant::NoD, Mutant::ImagDropped];
+        search(&pair, &["q", "ssm_kernel", "ssm_out"], |search, golden| {
+            let singles = search.singles();
+            let (right, wrong) = (run(golden, &[]), run(golden, &[Mutant::ImagDropped]));
+            assert!(!alike(of(&right, "ssm_kernel"), of(&wrong, "ssm_kernel")));
+            for mutant in Mutant::ALL {
+                let stages = run(golden, &[mutant]);
+                let explains = alike(of(&stages, "ssm_kernel"), of(&wrong, "ssm_kernel"));
+                let found = singles.explaining.contains(&(mutant, CHUNK_LEN));
+                let spoils = !alike(of(&stages, "q"), of(&right, "q"));
+                let possible = singles.possible.contains(&mutant);
+                assert_eq!(
+                    (found, possible),
+                    (explains && !spoils, !spoils),
+                    "{mutant:?}"
+                );
+            }
+        });
+    }
+
+    /// Where a stage is right up to some step, what is wrong before that step is not looked at further: the
+    /// first steps tell.
+    #[test]
+    fn the_first_steps_tell() {
+        search(&[Mutant::CarryDropped], &["q", "ssm_out"], |search, _| {
+            assert_eq!(search.right, CHUNK_LEN);
+            let singles = search.singles();
+            for (mutant, stays) in [
+                (Mutant::CarryDropped, true),
+                (Mutant::NoD, false),
+                (Mutant::NoBiasQkv, false),
+            ] {
+                assert_eq!(singles.possible.contains(&mutant), stays, "{mutant:?}");
+                let fractions = search.fractions(&[mutant], CHUNK_LEN, None);
+                assert_eq!(fractions.is_some(), stays, "{mutant:?}");
+            }
+            let mut found = singles.suspects.iter();
+            assert!(found.any(|s| s.mutants == [Mutant::CarryDropped]));
+        });
     }
 }
