@@ -381,4 +381,21 @@ mod tests {
             assert!(found.any(|s| s.mutants == [Mutant::CarryDropped]));
         });
     }
+
+    /// What a mistake that is not causal makes of the first tokens depends on the others: it is run whole.
+    #[test]
+    fn what_is_not_causal_is_run_whole() {
+        let (wraps, causal) = (Mutant::CircularFftLong, Mutant::NoD);
+        assert!(causal.is_causal() && !wraps.is_causal());
+        search(&[wraps], &["ssm_kernel", "ssm_out"], |search, _| {
+            let whole = search.beginnings.len() - 1;
+            assert!(whole > 1);
+            assert_eq!(search.shortest(&[causal]), 0);
+            assert_eq!(search.shortest(&[wraps]), whole);
+            assert_eq!(search.shortest(&[causal, wraps]), whole);
+            let singles = search.singles();
+            let mut found = singles.suspects.iter();
+            assert!(found.any(|s| s.mutants == [wraps]));
+        });
+    }
 }
