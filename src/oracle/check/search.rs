@@ -398,4 +398,18 @@ mod tests {
             assert!(found.any(|s| s.mutants == [wraps]));
         });
     }
+
+    /// Suspects are within the tolerance, which includes it, and each is listed once.
+    #[test]
+    fn suspects_are_listed_once() {
+        let (one, other) = ([Mutant::NoD], [Mutant::NoD, Mutant::ImagDropped]);
+        let mut suspects = Vec::new();
+        suspect(&mut suspects, &one, 1.0f64.next_up());
+        assert!(suspects.is_empty());
+        for (mutants, worst) in [(&one[..], 1.0), (&other, 0.5), (&one, 0.25)] {
+            suspect(&mut suspects, mutants, worst);
+        }
+        let listed: Vec<_> = suspects.iter().map(|s| (&s.mutants[..], s.worst)).collect();
+        assert_eq!(listed, [(&one[..], 1.0), (&other, 0.5)]);
+    }
 }
