@@ -182,7 +182,7 @@ impl<'a> Search<'a> {
             let mut off = asked
                 .iter()
                 .filter_map(|compared| compared.worst_beginning(compared.of(&stages)?));
-            if off.any(|off| off > DOUBT) {
+            if off.any(out) {
                 return None;
             }
         }
@@ -215,7 +215,7 @@ impl<'a> Search<'a> {
         });
         let first = &self.compared[self.first];
         let own = || first.golden_beginning(first.of(stages)?, self.right);
-        off.any(|off| off > DOUBT) || own().is_some_and(|off| off > DOUBT)
+        off.any(out) || own().is_some_and(out)
     }
 
     /// Multiplications of one mutated run, or what takes as long: projections, convolutions and
@@ -250,6 +250,11 @@ fn suspect(suspects: &mut Vec<Suspect>, mutants: &[Mutant], worst: f64) {
             worst,
         });
     }
+}
+
+/// Whether a beginning that is off by this fraction of its tolerance is out.
+fn out(off: f64) -> bool {
+    off > DOUBT
 }
 
 /// The first tokens of every sequence.
@@ -331,8 +336,16 @@ mod tests {
             let mut sorted = pair;
             sorted.sort();
             assert!(all && suspects.iter().any(|s| s.mutants == sorted));
-            // The first takes something already.
-            let (suspects, all) = search.pairs(&singles, 0);
+            // One pair alone, with what it takes and with less.
+            let one = Singles {
+                suspects: Vec::new(),
+                explaining: vec![(Mutant::ImagDropped, CHUNK_LEN)],
+                possible: pair.to_vec(),
+            };
+            let takes = search.cost(&search.beginnings[0]);
+            let (suspects, all) = search.pairs(&one, takes);
+            assert!(all && suspects.len() == 1);
+            let (suspects, all) = search.pairs(&one, takes - 1);
             assert!(suspects.is_empty() && !all);
         });
     }
@@ -397,6 +410,11 @@ mod tests {
             let mut found = singles.suspects.iter();
             assert!(found.any(|s| s.mutants == [wraps]));
         });
+    }
+
+    #[test]
+    fn the_doubt_ends_beyond_its_bound() {
+        assert!(!out(DOUBT) && out(DOUBT.next_up()) && out(f64::INFINITY));
     }
 
     /// Suspects are within the tolerance, which includes it, and each is listed once.
