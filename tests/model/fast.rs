@@ -1,12 +1,12 @@
 //! Claim: the fast path gives the reference's logits, at every level, with any number of threads, in
 //! whole prompts and in pieces.
 
-use crate::support::{golden, official};
+use crate::support::{case, golden, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::fast::{FastModel, Functions, Level, ModelWorkspace};
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{ModelConfig, ModelParameters};
-use hungry_hippos::oracle::{GoldenStage, ModelGolden};
+use hungry_hippos::oracle::{GoldenStage, ModelCase, ModelGolden};
 
 fn logits_of(golden: &ModelGolden) -> &GoldenStage {
     let stage = golden.stages().iter().find(|s| s.name == "logits");
@@ -116,9 +116,9 @@ fn in_f32() {
         .for_each(|name| compared::<f32>(name, f64::from(f32::EPSILON) / 2.0));
 }
 
-/// The official case's model with kernels that end after `l_max` taps.
-fn cut_to(l_max: usize) -> ModelParameters<f64> {
-    let parameters = official().parameters().expect("read");
+/// An official case's model with kernels that end after `l_max` taps.
+fn cut(case: &ModelCase, l_max: usize) -> ModelParameters<f64> {
+    let parameters = case.parameters().expect("read");
     let mut config: ModelConfig = parameters.config().clone();
     config.h3.l_max = Some(l_max);
     ModelParameters::new(config, |name| Ok(parameters.get(name).to_vec())).expect("fits")
@@ -127,6 +127,10 @@ fn cut_to(l_max: usize) -> ModelParameters<f64> {
 fn fast<T: Functions>(level: Level, parameters: &ModelParameters<f64>) -> FastModel<T> {
     let read = |name| Ok(parameters.get(name).to_vec());
     FastModel::new(level, parameters.config(), read).expect("a model")
+}
+
+fn cut_to(l_max: usize) -> ModelParameters<f64> {
+    cut(&official(), l_max)
 }
 
 /// All logits (batch, len, vocab), and where the pieces began that they came in.
@@ -198,6 +202,27 @@ fn beyond_l_max_a_text_comes_whole() {
     }
     assert!(model.last_logits(&ids[5..], &mut state, workspace).is_err());
     assert_eq!(state.position(), 5);
+}
+
+/// A refusal comes before anything is done: attention in the first block remembers nothing of it.
+#[test]
+fn what_is_refused_is_not_remembered() {
+    let case = case("lm-choices");
+    assert_eq!(case.config().attn_layer_idx, [0, 2]);
+    let model = fast::<f64>(Level::detect(), &cut(&case, 5));
+    let workspace = &mut ModelWorkspace::new(1);
+    let [asked, spared] = [true, false].map(|asked| {
+        let mut state = model.zero_state(1, 0);
+        let taken = model.last_logits(&[1, 2, 3], &mut state, workspace);
+        taken.expect("within l_max");
+        if asked {
+            let refused = model.last_logits(&[4, 5, 6], &mut state, workspace);
+            assert!(refused.is_err(), "beyond l_max from a state");
+        }
+        let next = model.last_logits(&[7], &mut state, workspace);
+        next.expect("within l_max")
+    });
+    assert_eq!(asked, spared);
 }
 
 /// A long text is one sequence for the blocks and pieces for the head, whose logits are many.
