@@ -187,6 +187,34 @@ fn a_mistake_is_named_with_its_fix() {
     assert!(out.contains("reproduced by M73 "), "{out}");
 }
 
+/// The search takes what threads it gets: none, where a stack fits no address space.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_mistake_is_named_without_threads() {
+    let wrong = candidate("threadless", "01-basic", |name, _, values| {
+        if name == "ssm_kernel" {
+            values.iter_mut().for_each(|x| *x /= 2.0);
+        }
+        (name == "ssm_kernel").then_some(Dtype::F32)
+    });
+    let (code, with, err) = check(&golden("01-basic"), &wrong, &[]);
+    assert!(
+        code == Some(1) && with.contains("reproduced by M41 "),
+        "{with}{err}"
+    );
+    let stack: usize = 1 << 60;
+    let premise = std::thread::Builder::new().stack_size(stack).spawn(|| ());
+    assert!(premise.is_err(), "such a thread does not start");
+    let without = Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .arg("check")
+        .args([&golden("01-basic"), &wrong])
+        .env("RUST_MIN_STACK", stack.to_string())
+        .output()
+        .expect("hippos runs");
+    assert_eq!(without.status.code(), Some(1), "{without:?}");
+    assert_eq!(String::from_utf8_lossy(&without.stdout), with);
+}
+
 #[test]
 fn a_mistake_no_mutant_covers_is_described() {
     let wrong = candidate("late", "01-basic", |name, shape, values| {
@@ -280,6 +308,83 @@ fn what_cannot_be_judged_is_said_in_one_line() {
     let (code, _, err) = check(Path::new("/nowhere"), &right, &[]);
     assert_eq!((code, err.lines().count()), (Some(2), 1), "{err}");
     assert!(err.contains("/nowhere"), "{err}");
+}
+
+/// How far off, in words: in hundredths up to the tolerance, in multiples of it beyond; what is too far for a
+/// number is none in JSON. And where zeros would pass, nothing is said, which is neither pass nor fail.
+#[test]
+fn how_far_is_said_in_words() {
+    let file = SafeTensors::open(&golden("01-basic")).expect("a golden file");
+    let read = |name: &str| file.tensor(name).and_then(|x| x.to_f64()).expect("there");
+    // A gradient: what is wrong with one is soon searched for.
+    let (scale, value) = (read("scale.grad.D")[2], read("grad.D")[2]);
+    // In f64 the candidate loses nothing of it.
+    let tolerance = scale * 2f64.powi(-24) + value.abs() * 2f64.powi(-53);
+    for (times, words, code) in [
+        (0.004, " 0.4 % ", 0),
+        (0.5, " 50.0 % ", 0),
+        (0.996, " 99.6 % ", 0),
+        (1.004, " 1.0 times ", 1),
+        (99.6, " 99.6 times ", 1),
+        (100.4, " 1.0e2 times ", 1),
+        (3e5, " 3.0e5 times ", 1),
+    ] {
+        let wrong = candidate("far", "01-basic", |name, _, values| {
+            (name == "grad.D").then(|| {
+                values[2] += times * tolerance;
+                Dtype::F64
+            })
+        });
+        let (status, out, err) = check(&golden("01-basic"), &wrong, &["--dtype", "f32"]);
+        assert_eq!(status, Some(code), "{out}{err}");
+        assert!(out.contains(words), "{words}: {out}");
+        let (_, json, _) = check(&golden("01-basic"), &wrong, &["--dtype", "f32", "--json"]);
+        let found = json.split("\"of_tolerance\":").nth(1).and_then(|rest| {
+            let number = rest.split(',').next()?;
+            number.parse::<f64>().ok()
+        });
+        let found = found.expect("a number");
+        assert!((found - times).abs() <= 1e-6 * times, "{found} for {times}");
+    }
+    let far = candidate("furthest", "01-basic", |name, _, values| {
+        (name == "grad.D").then(|| {
+            values[2] = 1e308;
+            Dtype::F64
+        })
+    });
+    let (status, json, _) = check(&golden("01-basic"), &far, &["--json"]);
+    assert_eq!(status, Some(1), "{json}");
+    assert!(json.contains("\"of_tolerance\":null,"), "{json}");
+    assert!(json.contains("\"candidate\":1e308,"), "{json}");
+
+    let right = candidate("nothing", "01-basic", |name, _, _| {
+        (name == "gated").then_some(Dtype::F32)
+    });
+    let (status, out, _) = check(&golden("01-basic"), &right, &["--dtype", "bf16"]);
+    assert_eq!(status, Some(2), "{out}");
+    assert!(out.contains(" says nothing "), "{out}");
+    assert!(
+        out.contains("cannot be judged: at this precision zeros"),
+        "{out}"
+    );
+    assert!(!out.contains("pass"), "{out}");
+    let (status, json, _) = check(&golden("01-basic"), &right, &["--dtype", "bf16", "--json"]);
+    assert_eq!(status, Some(2), "{json}");
+    assert!(
+        json.contains("\"pass\":true,\"says_nothing\":true,"),
+        "{json}"
+    );
+    assert!(json.contains("\"diagnosis\":null"), "{json}");
+    // What is outside even that is wrong.
+    let wrong = candidate("worse", "01-basic", |name, _, values| {
+        (name == "gated").then(|| {
+            values[7] = 1e3;
+            Dtype::F32
+        })
+    });
+    let (status, out, _) = check(&golden("01-basic"), &wrong, &["--dtype", "bf16"]);
+    assert_eq!(status, Some(1), "{out}");
+    assert!(out.contains(" FAIL "), "{out}");
 }
 
 /// A language model is recognised, by itself or as a golden file, and judged like a layer.

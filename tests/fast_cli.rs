@@ -63,6 +63,33 @@ fn output_is_the_references() {
     }
 }
 
+/// Where the system starts no thread the work is done on the one there is, to the same bits. A thread's
+/// stack of 2^60 bytes is more than any address space has.
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_that_cannot_be_started_are_done_without() {
+    const STACK: usize = 1 << 60;
+    let premise = std::thread::Builder::new().stack_size(STACK).spawn(|| ());
+    assert!(premise.is_err(), "such a thread does not start");
+    let flags = ["--form", "fast", "--threads", "3"];
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fast_cli-threadless");
+    let ran = Command::new(env!("CARGO_BIN_EXE_hippos"))
+        .arg("run")
+        .arg(case())
+        .arg("--out")
+        .arg(&out)
+        .args(flags)
+        .env("RUST_MIN_STACK", STACK.to_string())
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{message}");
+    let with = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fast_cli-threads");
+    assert!(run(&with, &flags).status.success());
+    let bytes = |path: &Path| std::fs::read(path).unwrap();
+    assert!(bytes(&out) == bytes(&with), "the same file");
+}
+
 #[test]
 fn what_it_does_not_do_is_refused() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fast_cli-refused");

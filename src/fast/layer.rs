@@ -94,7 +94,7 @@ fn end(position: usize, len: usize) -> Result<usize, Error> {
 }
 
 /// What cannot be done where `l_max` cuts the kernels.
-fn beyond(who: &str, l_max: usize, end: usize) -> Error {
+pub(super) fn beyond(who: &str, l_max: usize, end: usize) -> Error {
     Error::unsupported(format!(
         "{who} passes a state, and l_max = {l_max} is below the {end} inputs: a diagonal model has no \
          recurrence of finite window; use form convolution, fft or attention on the whole sequence"

@@ -2,7 +2,7 @@
 
 use super::attend::AttentionCache;
 use super::lanes::{Element, Vector};
-use super::layer::{FastLayer, FastState};
+use super::layer::{FastLayer, FastState, beyond};
 use super::level::Level;
 use super::panels::lane_groups;
 use super::projection::{Projection, Weights};
@@ -11,6 +11,7 @@ use super::threads::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::Parameters;
 use crate::model::{BlockName, ModelConfig, ModelName};
+use core::ops::Range;
 
 /// Tokens of each sequence worked on at once: bounds the memory a long prompt takes.
 const TOKENS_AT_ONCE: usize = 256;
@@ -203,28 +204,26 @@ impl<T: Functions> FastModel<T> {
     /// Takes the next tokens of every sequence, `ids` (batch, tokens) row-major, and gives the logits
     /// after the last of them (batch, vocab_size).
     ///
+    /// More than `l_max` tokens have to come whole: their H3 layers are convolutions with cut kernels,
+    /// and memory grows with the sequence.
+    ///
     /// # Errors
     ///
-    /// If there is no token, one is outside the vocabulary, the state is another model's, or `l_max`
-    /// is exceeded.
+    /// If there is no token, one is outside the vocabulary, the state is another model's, or it is not the
+    /// first and `l_max` is exceeded.
     pub fn last_logits(
         &self,
         ids: &[usize],
         state: &mut FastModelState<T>,
         workspace: &mut ModelWorkspace<T>,
     ) -> Result<Vec<T>, Error> {
-        let mut logits = Vec::new();
+        let (mut logits, batch) = (Vec::new(), state.batch);
         self.run(
             ids,
             state,
             workspace,
             |model, _, rows, tokens, workspace| {
-                let d = model.config.d_model();
-                let rows = rows.chunks_exact(tokens * d);
-                let last: Vec<T> = rows
-                    .flat_map(|rows| &rows[(tokens - 1) * d..])
-                    .copied()
-                    .collect();
+                let last = of_tokens(rows, batch, tokens, tokens - 1..tokens);
                 model.head(&last, &mut logits, workspace);
                 Ok(())
             },
@@ -271,14 +270,15 @@ impl<T: Functions> FastModel<T> {
         }
         self.config.check_tokens(ids, batch, state.position)?;
         let end = state.position.saturating_add(len);
-        if let Some(l_max) = self.config.h3.l_max.filter(|&l_max| end > l_max) {
-            return Err(Error::unsupported(format!(
-                "{end} tokens exceed l_max = {l_max}: the fast path passes states, and no \
-                 recurrence of finite window exists for a diagonal model"
-            )));
-        }
-        for first in (0..len).step_by(TOKENS_AT_ONCE) {
-            let tokens = TOKENS_AT_ONCE.min(len - first);
+        let cuts = |l_max: &usize| self.has_h3() && end > *l_max;
+        let at_once = match self.config.h3.l_max.filter(cuts) {
+            None => TOKENS_AT_ONCE,
+            // Cut kernels are convolved with the whole sequence.
+            Some(_) if state.position == 0 => len,
+            Some(l_max) => return Err(beyond("the fast path from a state", l_max, end)),
+        };
+        for first in (0..len).step_by(at_once) {
+            let tokens = at_once.min(len - first);
             let token = |b: usize, t: usize| ids[b * len + first + t];
             self.embed(
                 batch,
@@ -292,10 +292,25 @@ impl<T: Functions> FastModel<T> {
             }
             state.position += tokens;
             let rows = core::mem::take(&mut workspace.residual);
-            finish(self, first, &rows, tokens, workspace)?;
+            if tokens <= TOKENS_AT_ONCE {
+                finish(self, first, &rows, tokens, workspace)?;
+            } else {
+                // Logits of a whole sequence would take far more memory than what they come from.
+                for part in (0..tokens).step_by(TOKENS_AT_ONCE) {
+                    let some = part..tokens.min(part + TOKENS_AT_ONCE);
+                    let count = some.len();
+                    let rows = of_tokens(&rows, batch, tokens, some);
+                    finish(self, part, &rows, count, workspace)?;
+                }
+            }
             workspace.residual = rows;
         }
         Ok(())
+    }
+
+    fn has_h3(&self) -> bool {
+        let mut mixers = self.blocks.iter().map(|block| &block.mixer);
+        mixers.any(|mixer| matches!(mixer, FastMixer::H3(_)))
     }
 
     fn embed(
@@ -369,6 +384,14 @@ impl<T: Functions> FastModel<T> {
         self.embeddings
             .project_rows(&workspace.normed, vocab, logits, &mut workspace.layers);
     }
+}
+
+/// Some tokens of every sequence of `rows` (batch, tokens, d).
+fn of_tokens<T: Copy>(rows: &[T], batch: usize, tokens: usize, some: Range<usize>) -> Vec<T> {
+    let d = rows.len() / (batch * tokens);
+    let sequences = rows.chunks_exact(tokens * d);
+    let some = sequences.flat_map(|rows| &rows[some.start * d..some.end * d]);
+    some.copied().collect()
 }
 
 fn block<T: Functions>(

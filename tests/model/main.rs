@@ -1,7 +1,8 @@
 //! The language model: against the official one, its forms against each other, the fast path,
-//! the names of older checkpoints, sampling.
+//! the names of older checkpoints, sampling, the commands.
 
 mod certified;
+mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod fast;

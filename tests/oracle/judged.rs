@@ -1,16 +1,10 @@
 //! What cannot be judged is said in one line, and what no mutant covers is described.
 
-use super::{dumped, judge, official};
+use super::{committed_one as golden, dumped, judge, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::Name;
 use hungry_hippos::oracle::{Candidate, Format, Golden};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
-use std::path::Path;
-
-fn golden(name: &str) -> Golden {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
-    Golden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
-}
 
 fn stage(golden: &Golden, name: &str) -> Tensor<f64> {
     let found = golden.stages().iter().find(|s| s.name == name);
@@ -230,7 +224,7 @@ fn unknown_mistakes_are_described() {
     );
 
     // More series than are listed: q is (1, 16, 13).
-    let many = self::golden("05-heads-8");
+    let many = super::committed_one("05-heads-8");
     assert_eq!(
         described(&many, "q", &|x| x.rotate_left(13)),
         "channels permuted: 0 holds 1, 1 holds 2, 2 holds 3, 3 holds 4, ..."

@@ -9,6 +9,7 @@ mod judged;
 mod mutants;
 mod named;
 mod suite;
+mod thresholds;
 
 use hungry_hippos::Tensor;
 use hungry_hippos::oracle::{Candidate, Case, Format, Golden, Report, check};
@@ -33,19 +34,16 @@ pub(crate) fn official(name: &str) -> Golden {
     Golden::certify(Case::open(Path::new(&path)).expect("a case")).expect("certified")
 }
 
+/// One committed golden file.
+pub(crate) fn committed_one(name: &str) -> Golden {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    Golden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
+}
+
 /// The committed golden files, by name.
 pub(crate) fn committed() -> Vec<(&'static str, Golden)> {
-    let folder = format!("{}/tests/golden/v1", env!("CARGO_MANIFEST_DIR"));
-    hungry_hippos::oracle::suite()
-        .iter()
-        .map(|case| {
-            let path = format!("{folder}/{}.safetensors", case.name);
-            (
-                case.name,
-                Golden::open(Path::new(&path)).expect("a golden file"),
-            )
-        })
-        .collect()
+    let names = hungry_hippos::oracle::suite().into_iter().map(|c| c.name);
+    names.map(|name| (name, committed_one(name))).collect()
 }
 
 /// Stages as a port would dump them, as a file in memory.

@@ -4,7 +4,7 @@
 use super::super::golden::Golden;
 use super::super::model_mutants::ModelMutant;
 use super::super::mutants::{GradientMutant, Mutant, default_chunk_len, mutated_gradients};
-use super::search::Search;
+use super::search::{PAIR_WORK, Search};
 use super::{Compared, pattern, reproduces};
 use crate::error::Error;
 
@@ -91,7 +91,7 @@ pub(super) fn diagnose(
         let search = Search::new(golden, compared, first, chunk_lens(golden, stage))?;
         let singles = search.singles();
         match singles.suspects.is_empty() {
-            true => search.pairs(&singles),
+            true => search.pairs(&singles, PAIR_WORK),
             false => (singles.suspects, true),
         }
     };
@@ -125,21 +125,10 @@ fn backward(golden: &Golden, compared: &[Compared<'_>]) -> Result<Vec<Suspect>, 
 /// where the first error of the stage stands, and the usual ones.
 fn chunk_lens(golden: &Golden, stage: &Compared<'_>) -> Vec<usize> {
     let seq_len = golden.case().input().shape()[1];
-    let mut lens = vec![default_chunk_len(seq_len)];
-    if let Some(token) = pattern::first_wrong_token(stage) {
-        lens.push(token);
-    }
     // A state saved one token early looks like a last chunk of one token.
-    lens.push(seq_len.saturating_sub(1));
-    lens.extend([8, 16, 32, 64, 128]);
-    let mut kept = Vec::new();
-    for len in lens {
-        if len > 0 && len < seq_len && !kept.contains(&len) {
-            kept.push(len);
-        }
-    }
-    if kept.is_empty() {
-        kept.push(1);
-    }
-    kept
+    let usual = [seq_len.saturating_sub(1), 8, 16, 32, 64, 128];
+    let others = pattern::first_wrong_token(stage).into_iter().chain(usual);
+    std::iter::once(default_chunk_len(seq_len))
+        .chain(others.filter(|len| (1..seq_len).contains(len)))
+        .collect()
 }

@@ -214,13 +214,11 @@ impl Leeway {
     /// The distance as a fraction of the tolerance; infinite for what is no number.
     fn fraction(self, truth: f64, candidate: f64, bound: f64) -> f64 {
         let error = (truth - candidate).abs();
-        let allowed = bound * self.grown + self.relative * truth.abs();
-        let fraction = match error > 0.0 {
-            true if allowed > 0.0 => error / allowed,
-            true => f64::INFINITY,
-            false => 0.0,
-        };
-        match fraction.is_nan() || error.is_nan() {
+        if error <= 0.0 {
+            return 0.0;
+        }
+        let fraction = error / (bound * self.grown + self.relative * truth.abs());
+        match fraction.is_nan() {
             true => f64::INFINITY,
             false => fraction,
         }
@@ -384,4 +382,76 @@ fn correct_bits(golden: &[f64], candidate: &[f64]) -> f64 {
         return 53.0;
     }
     (-(error / scale).log2()).clamp(0.0, 53.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is no number, and what is infinitely large in a mistake, is infinitely far off; what is equal
+    /// is not, even without a tolerance.
+    #[test]
+    fn fractions_at_the_ends_of_the_numbers() {
+        let leeway = Leeway {
+            grown: 2.0,
+            relative: 0.5,
+        };
+        for leeway in [Leeway::NONE, leeway] {
+            for truth in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                assert_eq!(leeway.fraction(truth, 1.0, 0.25), f64::INFINITY);
+            }
+            assert_eq!(leeway.fraction(0.0, 1.0, 0.0), f64::INFINITY);
+            assert_eq!(leeway.fraction(3.0, 3.0, 0.0), 0.0);
+            assert_eq!(leeway.fraction(0.0, 0.0, 0.0), 0.0);
+        }
+        assert_eq!(Leeway::NONE.fraction(4.0, 1.0, 2.0), 1.5);
+        // 2 * 2 and half of 4 are allowed.
+        assert_eq!(leeway.fraction(4.0, 1.0, 2.0), 0.5);
+    }
+
+    /// A mistake's tolerance: the golden one, five times as wide where the stage is five times as large, and of
+    /// the element's own size what the widest is of the largest golden value.
+    #[test]
+    fn mistakes_have_tolerances_of_their_size() {
+        let tensor = |x: [f64; 2]| Tensor::new([2], x.to_vec()).expect("fits");
+        let (golden, candidate) = (tensor([1.0, -2.0]), tensor([10.02, 5.0]));
+        let compared = |golden, bounds: [f64; 2]| Compared {
+            name: "D",
+            golden,
+            candidate: &candidate,
+            bounds: bounds.to_vec(),
+        };
+        let this = compared(&golden, [1e-3, 4e-3]);
+        let close = |(found, at): (f64, usize), (expected, place): (f64, usize)| {
+            assert!(
+                (found - expected).abs() <= 1e-9 * expected,
+                "{found} but {expected}"
+            );
+            assert_eq!(at, place);
+        };
+        // 1e-3 * 5 + 2e-3 * 10 of an error of 0.02; and as much as golden.
+        close(this.worst_against(&[10.0, 5.0], true), (0.8, 0));
+        close(this.worst_against(&[10.0, 5.0], false), (20.0, 0));
+        // No narrower where the stage is smaller.
+        close(
+            this.worst_against(&[10.02, 0.5], true),
+            (4.5 / (4e-3 * 5.01 + 2e-3 * 0.5), 1),
+        );
+        close(
+            this.worst_against(&[1.0, 0.5], true),
+            (9.02 / (1e-3 + 2e-3), 0),
+        );
+        // Of a golden stage of zeros nothing can be relative.
+        let zeros = tensor([0.0, 0.0]);
+        close(
+            compared(&zeros, [1e-3, 4e-3]).worst_against(&[10.0, 5.0], true),
+            (20.0, 0),
+        );
+
+        // At its tolerance a value does not differ.
+        let this = compared(&golden, [0.5, 0.25]);
+        assert!(!this.differs(&[1.5, -2.25]) && !this.differs(&[0.5, -1.75]));
+        assert!(this.differs(&[1.5f64.next_up(), -2.0]));
+        assert!(this.differs(&[1.0, -2.25f64.next_up()]) && this.differs(&[1.0, 2.0]));
+    }
 }

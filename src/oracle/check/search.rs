@@ -5,17 +5,16 @@
 //! out by then, and only those left are run whole.
 
 use super::super::golden::Golden;
-use super::super::mutants::{Mutant, applies_in_chunks, mutated_forward_in_chunks};
+use super::super::mutants::{Mutant, mutated_forward_in_chunks};
 use super::super::parallel;
 use super::Compared;
 use super::diagnosis::Suspect;
 use crate::error::Error;
 use crate::tensor::Tensor;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashSet;
 
 /// Multiplications that trying pairs of mutants may cost in all: about a second.
-const PAIR_WORK: usize = 1_200_000_000;
+pub(super) const PAIR_WORK: usize = 1_200_000_000;
 
 /// By how much more than its tolerance a beginning may be off. What is out here is out for good, so
 /// the doubt (the tolerance of a mutant grows with what it makes of the whole stage) is given to it.
@@ -34,7 +33,6 @@ pub(super) struct Search<'a> {
     chunk_lens: Vec<usize>,
     /// The first tokens of the input, the fewest first, all of them last.
     beginnings: Vec<Tensor<f64>>,
-    applies: Mutex<HashMap<(Mutant, usize), bool>>,
 }
 
 /// What the singles told.
@@ -71,7 +69,6 @@ impl<'a> Search<'a> {
             right,
             chunk_lens,
             beginnings,
-            applies: Mutex::default(),
         })
     }
 
@@ -111,49 +108,37 @@ impl<'a> Search<'a> {
 
     /// Pairs: one mutant that explains the first stage that departs, with any other that may be one
     /// of two; or, where none does, any two such. Says too whether all pairs were tried: those that
-    /// would take too long are not.
-    pub(super) fn pairs(&self, singles: &Singles) -> (Vec<Suspect>, bool) {
+    /// would take too long, `limit` multiplications in all, are not.
+    pub(super) fn pairs(&self, singles: &Singles, limit: usize) -> (Vec<Suspect>, bool) {
         let any = singles.possible.iter().map(|&m| (m, self.chunk_lens[0]));
-        let one_of = match singles.explaining.is_empty() {
+        let one_of: Vec<_> = match singles.explaining.is_empty() {
             true => any.collect(),
             false => singles.explaining.clone(),
         };
-        let (mut suspects, mut all_tried): (Vec<Suspect>, _) = (Vec::new(), true);
-        let mut work = 0_usize;
+        let mut pairs = Vec::new();
+        for (one, len) in one_of {
+            let others = singles.possible.iter().filter(|&&other| other != one);
+            pairs.extend(others.map(|&other| ([one.min(other), one.max(other)], len)));
+        }
+        let mut seen = HashSet::new();
+        pairs.retain(|&pair| seen.insert(pair));
         // Those that can be run in short first.
-        for causal in [true, false] {
-            let mut tried = HashSet::new();
-            for &(one, len) in &one_of {
-                for &other in &singles.possible {
-                    let pair = [one.min(other), one.max(other)];
-                    let both = pair.iter().all(|m| m.is_causal());
-                    if one == other || causal != both || !tried.insert((pair, len)) {
-                        continue;
-                    }
-                    let shortest = self.shortest(&pair);
-                    work = work.saturating_add(self.cost(&self.beginnings[shortest]));
-                    if work > PAIR_WORK {
-                        all_tried = false;
-                        break;
-                    }
-                    let Some(fractions) = self.fractions(&pair, len, None) else {
-                        continue;
-                    };
-                    let worst = worst(&fractions);
-                    let known = suspects.iter().any(|s| s.mutants == pair);
-                    if fractions[self.first].is_some() && worst <= 1.0 && !known {
-                        let mutants = pair.to_vec();
-                        suspects.push(Suspect {
-                            mutants,
-                            gradient: None,
-                            model: None,
-                            worst,
-                        });
-                    }
-                }
+        pairs.sort_by_key(|(pair, _)| self.shortest(pair));
+        let mut suspects: Vec<Suspect> = Vec::new();
+        let mut work = 0_usize;
+        for (pair, len) in pairs {
+            work = work.saturating_add(self.cost(&self.beginnings[self.shortest(&pair)]));
+            if work > limit {
+                return (suspects, false);
+            }
+            let Some(fractions) = self.fractions(&pair, len, None) else {
+                continue;
+            };
+            if fractions[self.first].is_some() {
+                suspect(&mut suspects, &pair, worst(&fractions));
             }
         }
-        (suspects, all_tried)
+        (suspects, true)
     }
 
     /// The fewest tokens these mutants can be told by.
@@ -173,8 +158,8 @@ impl<'a> Search<'a> {
 
     /// How far the candidate is from the mutated layer, stage by stage, as fractions of the
     /// tolerance; `None` for what is no stage of the forward pass (gradients), of which these mutants
-    /// say nothing. Nothing at all where a mutant does not apply, or does not reproduce the first
-    /// stage that departs, or a pair not every stage.
+    /// say nothing. Nothing at all where the mutants change nothing here, or one does not reproduce
+    /// the first stage that departs, or a pair not every stage.
     ///
     /// `begun` is the shortest run, if it was made already.
     fn fractions(
@@ -197,17 +182,19 @@ impl<'a> Search<'a> {
             let mut off = asked
                 .iter()
                 .filter_map(|compared| compared.worst_beginning(compared.of(&stages)?));
-            if off.any(|off| off > DOUBT) {
+            if off.any(out) {
                 return None;
             }
-        }
-        if !mutants.iter().all(|&m| self.applies(m, chunk_len)) {
-            return None;
         }
         let stages = match begun {
             Some(stages) => stages,
             None => self.run(mutants, chunk_len, whole)?,
         };
+        // What is within tolerance of the right layer explains nothing that is not.
+        let mut pairs = self.compared.iter().map(|c| (c, c.of(&stages)));
+        if !pairs.any(|(compared, found)| found.is_some_and(|x| compared.differs(x.data()))) {
+            return None;
+        }
         let of_stage = |compared: &Compared<'_>| {
             let found = compared.of(&stages)?;
             if found.shape() != compared.golden.shape() {
@@ -228,56 +215,46 @@ impl<'a> Search<'a> {
         });
         let first = &self.compared[self.first];
         let own = || first.golden_beginning(first.of(stages)?, self.right);
-        off.any(|off| off > DOUBT) || own().is_some_and(|off| off > DOUBT)
+        off.any(out) || own().is_some_and(out)
     }
 
-    fn applies(&self, mutant: Mutant, chunk_len: usize) -> bool {
-        // Nothing is left half done in the map, so a poisoned lock is as good as any.
-        let known = || self.applies.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = known().get(&(mutant, chunk_len)).copied();
-        answer.unwrap_or_else(|| {
-            let case = self.golden.case();
-            let (batch, len) = (case.input().shape()[0], case.input().shape()[1]);
-            let state = case.state().is_some();
-            let applies =
-                applies_in_chunks(mutant, case.parameters(), len, batch, state, chunk_len);
-            known().insert((mutant, chunk_len), applies);
-            applies
-        })
-    }
-
-    /// Multiplications of one mutated run, or what takes as long: projections, convolutions, states
-    /// and kernels; a model's discretization and its memory at some 60 and 500 (measured).
+    /// Multiplications of one mutated run, or what takes as long: projections, convolutions and
+    /// states, and a model's memory at some 500 (measured).
     fn cost(&self, input: &Tensor<f64>) -> usize {
         let config = self.golden.case().parameters().config();
         let (batch, len) = (input.shape()[0], input.shape()[1]);
-        let (d, d_h, m) = (config.d_model, config.head_dim, config.d_state);
-        let models = d.saturating_mul(d_h + 1);
-        let each = len.saturating_mul(len) / 2 + m.saturating_mul(len + 2) + 500;
-        let projections = len.saturating_mul(4 * d * d);
-        let runs = models.saturating_mul(each).saturating_add(projections);
-        let kernels = (config.n_heads() * m).saturating_mul(4 * len + 60);
-        batch.saturating_mul(runs).saturating_add(kernels)
+        let each = len.saturating_mul(len / 2 + config.d_state);
+        let models = each.saturating_add(500).saturating_mul(config.head_dim + 1);
+        let projections = len.saturating_mul(4 * config.d_model);
+        let channels = batch.saturating_mul(config.d_model);
+        models.saturating_add(projections).saturating_mul(channels)
     }
 }
 
 impl Singles {
     fn add(&mut self, mutant: Mutant, len: usize, fractions: &[Option<f64>], first: usize) {
-        if fractions[first].is_none_or(|fraction| fraction > 1.0) {
-            return;
-        }
-        self.explaining.push((mutant, len));
-        let worst = worst(fractions);
-        if worst <= 1.0 && !self.suspects.iter().any(|s| s.mutants == [mutant]) {
-            let mutants = vec![mutant];
-            self.suspects.push(Suspect {
-                mutants,
-                gradient: None,
-                model: None,
-                worst,
-            });
+        if fractions[first].is_some_and(|fraction| fraction <= 1.0) {
+            self.explaining.push((mutant, len));
+            suspect(&mut self.suspects, &[mutant], worst(fractions));
         }
     }
+}
+
+/// Adds mutants that reproduce every stage, unless they are there already with another chunk length.
+fn suspect(suspects: &mut Vec<Suspect>, mutants: &[Mutant], worst: f64) {
+    if worst <= 1.0 && suspects.iter().all(|s| s.mutants != mutants) {
+        suspects.push(Suspect {
+            mutants: mutants.to_vec(),
+            gradient: None,
+            model: None,
+            worst,
+        });
+    }
+}
+
+/// Whether a beginning that is off by this fraction of its tolerance is out.
+fn out(off: f64) -> bool {
+    off > DOUBT
 }
 
 /// The first tokens of every sequence.
@@ -292,4 +269,165 @@ fn first_tokens(input: &Tensor<f64>, tokens: usize) -> Result<Tensor<f64>, Error
 /// The largest of the fractions there are.
 fn worst(fractions: &[Option<f64>]) -> f64 {
     fractions.iter().flatten().copied().fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::suite::{SUITE_SEED, suite};
+    use super::super::super::tolerance::Format;
+    use super::super::{Candidate, compare};
+    use super::*;
+    use crate::safetensors::{Dtype, SafeTensors, Writer};
+
+    const CHUNK_LEN: usize = 7;
+
+    fn golden() -> Golden {
+        let case = suite().swap_remove(28).build(SUITE_SEED).expect("built");
+        Golden::certify(case).expect("certified")
+    }
+
+    fn run(golden: &Golden, mutants: &[Mutant]) -> Stages {
+        let case = golden.case();
+        let (input, state) = (case.input(), case.state());
+        mutated_forward_in_chunks(case.parameters(), input, state, mutants, CHUNK_LEN)
+            .expect("runs")
+    }
+
+    /// The search for what a port with these mistakes did, which dumped these stages.
+    fn search(mutants: &[Mutant], dumped: &[&str], look: impl FnOnce(&Search<'_>, &Golden)) {
+        let golden = golden();
+        let mut writer = Writer::new();
+        for (name, stage) in run(&golden, mutants) {
+            if dumped.contains(&name) {
+                let added = writer.add(name, Dtype::F64, stage.shape(), stage.data());
+                added.expect("fits");
+            }
+        }
+        let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
+        let candidate = Candidate::read(&file, &golden).expect("can be judged");
+        let format = Format::F64;
+        let scales = golden.scales(format).expect("scales");
+        let (compared, stages) = compare(golden.stages(), &candidate, format, &scales, 1e-300);
+        let first = stages.iter().position(|s| !s.pass).expect("fails");
+        let chunk_lens = vec![CHUNK_LEN];
+        look(
+            &Search::new(&golden, &compared, first, chunk_lens).expect("one shape"),
+            &golden,
+        );
+    }
+
+    fn of<'a>(stages: &'a Stages, name: &str) -> &'a [f64] {
+        let found = stages.iter().find(|(stage, _)| *stage == name);
+        found.expect("a stage").1.data()
+    }
+
+    fn alike(a: &[f64], b: &[f64]) -> bool {
+        a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-12)
+    }
+
+    /// Pairs are tried up to the limit, and if it was reached it is said.
+    #[test]
+    fn pairs_end_at_the_limit() {
+        let pair = [Mutant::NoD, Mutant::ImagDropped];
+        search(&pair, &["q", "ssm_kernel", "ssm_out"], |search, _| {
+            let singles = search.singles();
+            assert!(singles.suspects.is_empty());
+            let (suspects, all) = search.pairs(&singles, usize::MAX);
+            let mut sorted = pair;
+            sorted.sort();
+            assert!(all && suspects.iter().any(|s| s.mutants == sorted));
+            // One pair alone, with what it takes and with less.
+            let one = Singles {
+                suspects: Vec::new(),
+                explaining: vec![(Mutant::ImagDropped, CHUNK_LEN)],
+                possible: pair.to_vec(),
+            };
+            let takes = search.cost(&search.beginnings[0]);
+            let (suspects, all) = search.pairs(&one, takes);
+            assert!(all && suspects.len() == 1);
+            let (suspects, all) = search.pairs(&one, takes - 1);
+            assert!(suspects.is_empty() && !all);
+        });
+    }
+
+    /// One of two mistakes explains the first stage that departs, and what stands right before it is right with
+    /// either.
+    #[test]
+    fn one_of_two_explains_the_first_stage() {
+        let pair = [Mutant::NoD, Mutant::ImagDropped];
+        search(&pair, &["q", "ssm_kernel", "ssm_out"], |search, golden| {
+            let singles = search.singles();
+            let (right, wrong) = (run(golden, &[]), run(golden, &[Mutant::ImagDropped]));
+            assert!(!alike(of(&right, "ssm_kernel"), of(&wrong, "ssm_kernel")));
+            for mutant in Mutant::ALL {
+                let stages = run(golden, &[mutant]);
+                let explains = alike(of(&stages, "ssm_kernel"), of(&wrong, "ssm_kernel"));
+                let found = singles.explaining.contains(&(mutant, CHUNK_LEN));
+                let spoils = !alike(of(&stages, "q"), of(&right, "q"));
+                let possible = singles.possible.contains(&mutant);
+                assert_eq!(
+                    (found, possible),
+                    (explains && !spoils, !spoils),
+                    "{mutant:?}"
+                );
+            }
+        });
+    }
+
+    /// Where a stage is right up to some step, what is wrong before that step is not looked at further: the
+    /// first steps tell.
+    #[test]
+    fn the_first_steps_tell() {
+        search(&[Mutant::CarryDropped], &["q", "ssm_out"], |search, _| {
+            assert_eq!(search.right, CHUNK_LEN);
+            let singles = search.singles();
+            for (mutant, stays) in [
+                (Mutant::CarryDropped, true),
+                (Mutant::NoD, false),
+                (Mutant::NoBiasQkv, false),
+            ] {
+                assert_eq!(singles.possible.contains(&mutant), stays, "{mutant:?}");
+                let fractions = search.fractions(&[mutant], CHUNK_LEN, None);
+                assert_eq!(fractions.is_some(), stays, "{mutant:?}");
+            }
+            let mut found = singles.suspects.iter();
+            assert!(found.any(|s| s.mutants == [Mutant::CarryDropped]));
+        });
+    }
+
+    /// What a mistake that is not causal makes of the first tokens depends on the others: it is run whole.
+    #[test]
+    fn what_is_not_causal_is_run_whole() {
+        let (wraps, causal) = (Mutant::CircularFftLong, Mutant::NoD);
+        assert!(causal.is_causal() && !wraps.is_causal());
+        search(&[wraps], &["ssm_kernel", "ssm_out"], |search, _| {
+            let whole = search.beginnings.len() - 1;
+            assert!(whole > 1);
+            assert_eq!(search.shortest(&[causal]), 0);
+            assert_eq!(search.shortest(&[wraps]), whole);
+            assert_eq!(search.shortest(&[causal, wraps]), whole);
+            let singles = search.singles();
+            let mut found = singles.suspects.iter();
+            assert!(found.any(|s| s.mutants == [wraps]));
+        });
+    }
+
+    #[test]
+    fn the_doubt_ends_beyond_its_bound() {
+        assert!(!out(DOUBT) && out(DOUBT.next_up()) && out(f64::INFINITY));
+    }
+
+    /// Suspects are within the tolerance, which includes it, and each is listed once.
+    #[test]
+    fn suspects_are_listed_once() {
+        let (one, other) = ([Mutant::NoD], [Mutant::NoD, Mutant::ImagDropped]);
+        let mut suspects = Vec::new();
+        suspect(&mut suspects, &one, 1.0f64.next_up());
+        assert!(suspects.is_empty());
+        for (mutants, worst) in [(&one[..], 1.0), (&other, 0.5), (&one, 0.25)] {
+            suspect(&mut suspects, mutants, worst);
+        }
+        let listed: Vec<_> = suspects.iter().map(|s| (&s.mutants[..], s.worst)).collect();
+        assert_eq!(listed, [(&one[..], 1.0), (&other, 0.5)]);
+    }
 }

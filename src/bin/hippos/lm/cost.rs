@@ -177,16 +177,25 @@ fn report(lengths: &[usize], models: &mut [Timed], csv: bool) -> String {
         let samples: Vec<(f64, f64)> = samples
             .flat_map(|(&n, rounds)| rounds.iter().map(move |&s| (n as f64, s)))
             .collect();
-        let (slope, error) = slope(&samples);
         let counted = |n: usize| operations_per_token(&timed.config, n).total();
-        let _ = writeln!(
-            text,
-            "{}: {:.3} +- {:.3} ns more for each token before ({} multiplications more)",
-            timed.name,
-            1e9 * slope,
-            1e9 * error,
-            counted(1) - counted(0),
-        );
+        let more = counted(1) - counted(0);
+        let _ = match lengths.len() {
+            1 => writeln!(
+                text,
+                "{}: {more} multiplications more for each token before; their time takes two lengths (--to {})",
+                timed.name,
+                2 * lengths[0]
+            ),
+            _ => {
+                let (slope, error) = slope(&samples);
+                let (slope, error) = (1e9 * slope, 1e9 * error);
+                writeln!(
+                    text,
+                    "{}: {slope:.3} +- {error:.3} ns more for each token before ({more} multiplications more)",
+                    timed.name
+                )
+            }
+        };
     }
     text
 }
@@ -196,15 +205,13 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The slope of the line of least squares, and its standard error.
+/// The slope of the line of least squares, and its standard error; of at least three samples at two
+/// places.
 fn slope(samples: &[(f64, f64)]) -> (f64, f64) {
     let n = samples.len() as f64;
     let mean = |f: &dyn Fn(&(f64, f64)) -> f64| samples.iter().map(f).sum::<f64>() / n;
     let (x, y) = (mean(&|s| s.0), mean(&|s| s.1));
     let spread: f64 = samples.iter().map(|s| (s.0 - x) * (s.0 - x)).sum();
-    if spread <= 0.0 || n <= 2.0 {
-        return (0.0, f64::INFINITY);
-    }
     let slope = samples.iter().map(|s| (s.0 - x) * (s.1 - y)).sum::<f64>() / spread;
     let rest: f64 = samples
         .iter()

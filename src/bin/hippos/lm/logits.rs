@@ -92,8 +92,8 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let machine = machine(&args, way == Way::Fast)?;
     let case = ModelCase::open(path)?;
     let ids = ids_of(&case)?;
-    if way != Way::Sequence {
-        within_window(&case, ids.shape()[1], "use --form sequence")?;
+    if matches!(way, Way::Step | Way::Prompt) {
+        within_window(&case, ids.shape()[1], "use --form sequence or fast")?;
     }
     let prompt = prompt_len(&args, way, &case, ids.shape()[1])?;
     let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());

@@ -73,8 +73,8 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         )));
     }
     // Said before a large model is read.
-    if form != "sequence" {
-        within_window(&case, ids.shape()[1], "use --form sequence")?;
+    if form == "step" {
+        within_window(&case, ids.shape()[1], "use --form sequence or fast")?;
     }
     Perplexity::check_len(ids.shape()[1]).map_err(in_ids)?;
     let found = match (form, single) {

@@ -1,0 +1,454 @@
+//! Every tolerance and every word of a report at its bound, just inside it and just outside.
+
+use super::{committed_one, dumped, judge};
+use hungry_hippos::Tensor;
+use hungry_hippos::h3::{Name, Parameters};
+use hungry_hippos::oracle::mutants::{Mutant, default_chunk_len, mutated_forward_in_chunks};
+use hungry_hippos::oracle::{
+    Candidate, Case, DenseGolden, Format, Golden, GoldenStage, ModelGolden, Report, check_dense,
+    check_model,
+};
+use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
+use std::path::{Path, PathBuf};
+
+fn path(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    folder.join(format!("{name}.safetensors"))
+}
+
+fn stage<'a>(stages: &'a [GoldenStage], name: &str) -> &'a GoldenStage {
+    stages.iter().find(|s| s.name == name).expect("a stage")
+}
+
+/// What chapter 13 says underflow may add, at `least` for each operation.
+fn underflow(golden: &Golden, least: f64) -> f64 {
+    let case = golden.case();
+    let config = case.parameters().config();
+    let operations = case.input().shape()[1] * (config.d_state + config.d_model);
+    let parameters = Name::ALL.into_iter();
+    let largest = parameters
+        .flat_map(|name| case.parameters().get(name))
+        .fold(1.0, |largest: f64, x| largest.max(x.abs()));
+    least * operations as f64 * largest * largest
+}
+
+/// The tolerances of a stage stored in f64, by chapter 13.
+fn tolerances(golden: &Golden, name: &str, format: Format) -> Vec<f64> {
+    let least = match format.name() {
+        "f64" => f64::MIN_POSITIVE,
+        "f16" => 2f64.powi(-24),
+        _ => f64::from(f32::MIN_POSITIVE),
+    };
+    let underflow = underflow(golden, least);
+    let stage = stage(golden.stages(), name);
+    let pairs = stage.values.data().iter().zip(stage.scale.data());
+    pairs
+        .map(|(x, scale)| scale * format.unit_roundoff() + x.abs() * 2f64.powi(-53) + underflow)
+        .collect()
+}
+
+fn with(right: &Tensor<f64>, change: impl FnOnce(&mut [f64])) -> Tensor<f64> {
+    let mut values = right.data().to_vec();
+    change(&mut values);
+    Tensor::new(right.shape(), values).expect("fits")
+}
+
+/// One stage of the golden file, changed and stored in f64, judged at a format.
+fn changed(golden: &Golden, name: &str, format: Format, change: impl FnOnce(&mut [f64])) -> Report {
+    let wrong = with(&stage(golden.stages(), name).values, change);
+    judge(golden, &dumped(&[(name, &wrong)], Dtype::F64), format)
+}
+
+/// The first tokens of a case with other parameters, certified.
+fn certified_with(change: impl Fn(Name, &mut [f64])) -> Golden {
+    let plain = committed_one("26-batch");
+    let parameters = plain.case().parameters();
+    let changed = Parameters::new(parameters.config().clone(), |name| {
+        let mut values = parameters.get(name).to_vec();
+        change(name, &mut values);
+        Ok(values)
+    });
+    let input = plain.case().input().data()[..12].to_vec();
+    let input = Tensor::new([1, 4, 3], input).expect("fits");
+    let case = Case::new(&changed.expect("sizes fit"), &input).expect("a case");
+    Golden::certify(case).expect("certified")
+}
+
+fn said(report: Report) -> String {
+    report.diagnosis.expect("fails").pattern
+}
+
+/// Taps past the shift model's last are zero, and right ports compute them so: their tolerance is what
+/// underflow may add and nothing else, so that a candidate can be at it exactly.
+#[test]
+fn what_is_at_its_tolerance_is_within_it() {
+    let golden = committed_one("16-prime");
+    let bound = underflow(&golden, f64::MIN_POSITIVE);
+    let judged =
+        |change: &dyn Fn(&mut [f64])| changed(&golden, "shift_kernel", Format::F64, change);
+    let report = judged(&|_| {});
+    assert_eq!(report.stages[0].worst, 0.0);
+    assert_eq!(
+        (&report.stages[0].at[..], report.stages[0].bits),
+        (&[0, 0][..], 53.0)
+    );
+
+    // Of two as far out the first is shown.
+    let at_it = |x: &mut [f64]| (x[31 + 20], x[93 + 30]) = (bound, -bound);
+    let report = judged(&at_it);
+    assert!(report.pass() && report.diagnosis.is_none());
+    assert_eq!(
+        (report.stages[0].worst, &report.stages[0].at[..]),
+        (1.0, &[1, 20][..])
+    );
+
+    let report = judged(&|x| x[31 + 20] = bound.next_up());
+    assert!(!report.pass());
+    assert_eq!(report.stages[0].worst, 1.0f64.next_up());
+    assert_eq!(
+        said(report),
+        "wrong in 1 of 4 series (1), right in the others"
+    );
+    // What is at its tolerance is not counted as wrong.
+    let report = judged(&|x| {
+        at_it(x);
+        x[62 + 25] = 2.0 * bound;
+    });
+    assert_eq!(
+        said(report),
+        "wrong in 1 of 4 series (2), right in the others"
+    );
+}
+
+/// The fraction a report gives, to its digits, of elements of every size and in a uniform format each: none
+/// of the tolerance's terms is too small to be seen in one of them.
+#[test]
+fn fractions_are_those_of_the_formula() {
+    let golden = committed_one("03-heads");
+    for format in [Format::F64, Format::F32, Format::F16, Format::BF16] {
+        for name in ["q", "shift_kernel", "ssm_kernel", "final_state"] {
+            let bounds = tolerances(&golden, name, format);
+            let right = &stage(golden.stages(), name).values;
+            for at in [0, 17, 29, bounds.len() - 1] {
+                let off = right.data()[at] + 0.9 * bounds[at];
+                let report = changed(&golden, name, format, |x| x[at] = off);
+                let expected = (off - right.data()[at]).abs() / bounds[at];
+                let found = report.stages[0].worst;
+                assert!(
+                    (found - expected).abs() <= 1e-14 * expected,
+                    "{name}[{at}], {}: {found} but {expected}",
+                    format.name()
+                );
+            }
+        }
+    }
+}
+
+/// A tolerance that zeros would pass says nothing, unless the golden stage is zeros.
+#[test]
+fn where_zeros_would_pass_nothing_is_said() {
+    let mut seen = [0, 0];
+    for (case, one, format) in [
+        ("01-basic", "gated", Format::BF16),
+        ("01-basic", "gated", Format::F16),
+        // Nothing but zeros, which a port of zeros has right.
+        ("31-shift-alone", "ssm_kernel", Format::BF16),
+    ] {
+        let golden = committed_one(case);
+        let stages: Vec<_> = golden
+            .stages()
+            .iter()
+            .map(|s| (s.name.as_str(), &s.values))
+            .collect();
+        let report = judge(&golden, &dumped(&stages, Dtype::F64), format);
+        assert!(report.pass() && !report.says_nothing());
+        for found in &report.stages {
+            let values = stage(golden.stages(), &found.name).values.data();
+            let bounds = tolerances(&golden, &found.name, format);
+            let nothing = values.iter().any(|x| *x != 0.0)
+                && values
+                    .iter()
+                    .zip(&bounds)
+                    .all(|(x, bound)| x.abs() <= *bound);
+            assert_eq!(found.says_nothing, nothing, "{} of {case}", found.name);
+            seen[usize::from(nothing)] += 1;
+        }
+        let alone: Vec<_> = stages
+            .into_iter()
+            .filter(|(name, _)| *name == one)
+            .collect();
+        let report = judge(&golden, &dumped(&alone, Dtype::F64), format);
+        assert_eq!(report.says_nothing(), case == "01-basic", "{case}");
+    }
+    assert!(seen.iter().all(|&n| n >= 10), "{seen:?}");
+}
+
+/// A factor is said where twice the tolerance (times the factor, if that is larger than one) holds the
+/// rest, and where it is not itself within the tolerance.
+#[test]
+fn a_factor_is_said_where_it_explains_the_error() {
+    let golden = committed_one("16-prime");
+    let bounds = tolerances(&golden, "grad.v_proj.weight", Format::F64);
+    let values = stage(golden.stages(), "grad.v_proj.weight").values.data();
+    // The smallest element: what is done to it does not move the factor that fits best.
+    let smallest = (0..values.len()).min_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+    let at = smallest.expect("not empty");
+    for (factor, off, sentence) in [
+        (1.25, 2.4, "the golden stage times 1.250000"),
+        (1.25, 2.6, ""),
+        (-0.5, 1.9, "the golden stage times -0.500000"),
+        (-0.5, 2.1, ""),
+        (0.001, -1.9, "the golden stage times 0.001000"),
+        (0.001, -2.1, ""),
+        (1.0 + 2e-4, 0.0, "the golden stage times 1.000200"),
+        (1.0 + 5e-5, 0.0, "the golden stage times 1 +5.0e-5"),
+        (1.0 - 5e-5, 0.0, "the golden stage times 1 -5.0e-5"),
+        (1.0, 1.5, "wrong in 1 of 4 series"),
+    ] {
+        let report = changed(&golden, "grad.v_proj.weight", Format::F64, |x| {
+            x.iter_mut().for_each(|x| *x *= factor);
+            x[at] += off * bounds[at];
+        });
+        let said = said(report);
+        let held = match sentence {
+            "" => !said.contains("times"),
+            sentence => said.starts_with(sentence),
+        };
+        assert!(held, "{factor}, {off}: {said}");
+    }
+}
+
+/// Words that other words are close to.
+#[test]
+fn words_that_are_nearly_true_are_not_said() {
+    let golden = committed_one("16-prime");
+    let check = |name: &str, change: &dyn Fn(&mut [f64]), sentence: &str| {
+        assert_eq!(said(changed(&golden, name, Format::F32, change)), sentence);
+    };
+    let scattered = "124 of 124 elements outside their tolerance, in no pattern known here";
+    // Four places are looked at, not five.
+    check(
+        "shift_k",
+        &|x| x.chunks_mut(31).for_each(|s| s.rotate_right(4)),
+        "the golden stage 4 time step(s) late",
+    );
+    for shift in [<[f64]>::rotate_left, <[f64]>::rotate_right] {
+        check(
+            "shift_k",
+            &|x| x.chunks_mut(31).for_each(|s| shift(s, 5)),
+            scattered,
+        );
+    }
+    // One channel twice is no permutation.
+    check(
+        "shift_k",
+        &|x| x.copy_within(31..62, 0),
+        "wrong in 1 of 4 series (0), right in the others",
+    );
+    // Two elements can only be reversed, or else.
+    let two = committed_one("05-heads-8");
+    let name = "grad.kernel.kernel.log_dt";
+    assert_eq!(stage(two.stages(), name).values.shape(), [2]);
+    let report = changed(&two, name, Format::F32, |x| x.swap(0, 1));
+    assert_eq!(said(report), "the golden stage with its heads in reverse");
+
+    // Series that are alike stay where they are: two channels of the same query.
+    let alike = certified_with(|name, values| match name {
+        Name::QWeight => values.copy_within(0..3, 3),
+        Name::QBias => values.copy_within(0..1, 1),
+        _ => {}
+    });
+    let report = changed(&alike, "q", Format::F32, |x| {
+        (0..4).for_each(|t| x.swap(t, 8 + t));
+    });
+    assert_eq!(said(report), "channels permuted: 0 holds 2, 2 holds 0");
+}
+
+/// A mistake between chunks is named whatever the chunks' length, which is read off the error, and a mistake
+/// that takes two with it.
+#[test]
+fn chunks_of_any_length_are_found() {
+    let golden = committed_one("16-prime");
+    let case = golden.case();
+    let len = 31;
+    for chunk_len in [5, 9, 13] {
+        assert_ne!(chunk_len, default_chunk_len(len));
+        let run = |mutants: &[Mutant]| {
+            let (input, state) = (case.input(), case.state());
+            mutated_forward_in_chunks(case.parameters(), input, state, mutants, chunk_len)
+        };
+        let stages = run(&[Mutant::CarryDropped]).expect("runs");
+        let ssm_out: Vec<_> = stages.iter().filter(|(n, _)| *n == "ssm_out").collect();
+        let named: Vec<_> = ssm_out.iter().map(|(name, x)| (*name, x)).collect();
+        let report = judge(&golden, &dumped(&named, Dtype::F32), Format::F32);
+        let diagnosis = report.diagnosis.expect("fails");
+        let first = diagnosis.suspects.first().map(|s| s.mutants.clone());
+        assert_eq!(first, Some(vec![Mutant::CarryDropped]), "{chunk_len}");
+    }
+}
+
+/// Off by one and a half tolerances, in a way of no mistake: nothing is named, not even what changes
+/// nothing on this case, although a mutated stage's own tolerance is the wider one.
+#[test]
+fn what_changes_nothing_is_not_named() {
+    let golden = committed_one("01-basic");
+    for name in ["ssm_out", "output", "grad.v_proj.weight"] {
+        let bounds = tolerances(&golden, name, Format::F32);
+        let values = stage(golden.stages(), name).values.data();
+        let largest =
+            (0..values.len()).max_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+        let at = largest.expect("not empty");
+        let report = changed(&golden, name, Format::F32, |x| x[at] += 1.5 * bounds[at]);
+        let diagnosis = report.diagnosis.expect("fails");
+        assert!(
+            diagnosis.suspects.is_empty(),
+            "{name}: {:?}",
+            diagnosis.suspects
+        );
+    }
+}
+
+/// A candidate may hold what the golden file was made from, rounded once to its type, and nothing else.
+#[test]
+fn what_a_candidate_was_made_from_is_the_cases() {
+    // Thirds, which every type rounds, and zeros, which are zero in each.
+    let golden = certified_with(|name, values| match name {
+        Name::KWeight => values.iter_mut().for_each(|x| *x /= 3.0),
+        Name::QWeight => values.fill(0.0),
+        _ => {}
+    });
+    let case = golden.case();
+    let output = &stage(golden.stages(), "output").values;
+    let name = Name::KWeight;
+    let right = case.parameters().get(name).to_vec();
+    let (d, input) = (case.parameters().config().d_model, case.input());
+    let read = |tensors: &[(&str, Dtype, &[usize], Vec<f64>)]| {
+        let mut writer = Writer::new();
+        writer
+            .add("output", Dtype::F64, output.shape(), output.data())
+            .expect("fits");
+        for (name, dtype, shape, values) in tensors {
+            writer.add(name, *dtype, shape, values).expect("fits");
+        }
+        let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
+        Candidate::read(&file, &golden)
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+    };
+    let zeros = case.parameters().get(Name::QWeight).to_vec();
+    for (dtype, digits) in [
+        (Dtype::F64, 53),
+        (Dtype::F32, 24),
+        (Dtype::F16, 11),
+        (Dtype::BF16, 8),
+    ] {
+        let weight = |values: Vec<f64>| read(&[(name.official(), dtype, &[d, d], values)]);
+        assert_eq!(weight(right.clone()), Ok(()), "{dtype}");
+        let tensor = (Name::QWeight.official(), dtype, &[d, d][..], zeros.clone());
+        assert_eq!(read(&[tensor]), Ok(()), "{dtype}");
+        for at in [0, d * d - 1] {
+            let mut off = right.clone();
+            off[at] += 2f64.powi(2 - digits) * off[at].abs();
+            let said = weight(off).expect_err("another case");
+            assert!(said.contains("another case"), "{dtype}: {said}");
+        }
+    }
+    for shape in [
+        [input.shape()[1], input.shape()[0]],
+        [1, input.shape()[1] * input.shape()[0]],
+    ] {
+        let shape = [shape[0], shape[1], input.shape()[2]];
+        let said = read(&[("input", Dtype::F64, &shape, input.data().to_vec())]);
+        assert_eq!(said.is_ok(), shape == input.shape(), "{shape:?}");
+    }
+}
+
+/// Shapes that only nearly are another layout of the stage.
+#[test]
+fn other_shapes_are_refused() {
+    let golden = committed_one("03-heads");
+    // (2, 19, 6)
+    for shape in [
+        &[1, 6, 19][..],
+        &[4, 6, 19],
+        &[2, 38, 3],
+        &[2, 6, 38],
+        &[2, 3, 38],
+        &[6, 19],
+        &[19, 2, 6],
+        &[228],
+        &[38, 6],
+    ] {
+        let values = vec![0.5; shape.iter().product()];
+        let wrong = Tensor::new(shape, values).expect("fits");
+        let file = dumped(&[("output", &wrong)], Dtype::F32);
+        let said = Candidate::read(&file, &golden)
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            said.contains("tensor \"output\"") && said.contains("[2, 19, 6]"),
+            "{said}"
+        );
+        assert!(said.contains(&format!("{shape:?}")), "{said}");
+    }
+    // The same with more axes of length one, anywhere.
+    let right = &stage(golden.stages(), "output").values;
+    for shape in [
+        &[2, 1, 6, 19][..],
+        &[1, 2, 6, 19],
+        &[2, 19, 1, 6],
+        &[2, 19, 6, 1],
+    ] {
+        let transposed = shape.ends_with(&[6, 19]);
+        let value = |at: usize| {
+            let (b, c, t) = (at / 114, at / 19 % 6, at % 19);
+            right.data()[if transposed { (b * 19 + t) * 6 + c } else { at }]
+        };
+        let same = Tensor::new(shape, (0..228).map(value).collect()).expect("fits");
+        let report = judge(
+            &golden,
+            &dumped(&[("output", &same)], Dtype::F64),
+            Format::F64,
+        );
+        assert!(report.pass(), "{shape:?}");
+        let note = report.stages[0].note.as_deref().expect("said");
+        assert_eq!(note.contains("exchanged"), transposed, "{note}");
+    }
+}
+
+/// Stages of dense models and of language models have axes too.
+#[test]
+fn other_goldens_are_described_as_well() {
+    let back_to_front = |right: &Tensor<f64>, axis: usize| {
+        let shape = right.shape();
+        let inner: usize = shape[axis + 1..].iter().product();
+        let len = shape[axis];
+        let values = (0..right.data().len()).map(|at| {
+            let (outer, t, i) = (at / inner / len, at / inner % len, at % inner);
+            right.data()[(outer * len + len - 1 - t) * inner + i]
+        });
+        Tensor::new(shape, values.collect()).expect("fits")
+    };
+    let golden = DenseGolden::open(&path("42-dense")).expect("a golden file");
+    for (name, axis, sentence) in [
+        ("kernel", 0, "the golden stage reversed in time"),
+        ("output", 1, "the golden stage reversed in time"),
+        ("final_x", 1, "the golden stage with its modes in reverse"),
+    ] {
+        let wrong = back_to_front(&stage(golden.stages(), name).values, axis);
+        let candidate = Candidate::read_dense(&dumped(&[(name, &wrong)], Dtype::F64), &golden);
+        let report = check_dense(&golden, &candidate.expect("can be judged"), Format::F64);
+        assert_eq!(said(report.expect("judged")), sentence, "{name}");
+    }
+    let golden = ModelGolden::open(&path("40-model-h3")).expect("a golden file");
+    for name in ["block0.hidden", "block1.residual", "logits"] {
+        let wrong = back_to_front(&stage(golden.stages(), name).values, 1);
+        let candidate = Candidate::read_model(&dumped(&[(name, &wrong)], Dtype::F64), &golden);
+        let report = check_model(&golden, &candidate.expect("can be judged"), Format::F64);
+        assert_eq!(
+            said(report.expect("judged")),
+            "the golden stage reversed in time",
+            "{name}"
+        );
+    }
+}
