@@ -2,9 +2,10 @@
 //! nothing.
 
 use hungry_hippos::Error;
-use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
+use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer, write_streamed};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -252,6 +253,65 @@ fn what_fails_leaves_nothing_behind() {
     assert!(why.starts_with("header: "), "{why}");
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(names_in(&directory), ["file", "taken"]);
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+/// A file written as its numbers come is the one written as a whole; what does not fit its header
+/// leaves none.
+#[test]
+fn a_file_can_be_written_as_its_numbers_come() {
+    let directory = directory("writer-streams");
+    let path = directory.join("file");
+    let metadata = BTreeMap::from([("key".to_string(), "value".to_string())]);
+    let tensors = |names: &[&str]| -> Vec<(String, Vec<usize>)> {
+        let shapes = [vec![2, 3], vec![0], vec![]];
+        let names = names.iter().map(|name| name.to_string());
+        names.zip(shapes).collect()
+    };
+    let values = |name: &str| -> Vec<f64> {
+        match name {
+            "a" => vec![0.1, -2.0, 1e-40, 3e38, 0.0, -0.0],
+            "c" => vec![1.0 / 3.0],
+            _ => vec![],
+        }
+    };
+    let good = tensors(&["a", "b", "c"]);
+    write_streamed(&path, &metadata, &good, |name| values(name).into_iter()).expect("written");
+    let mut whole = Writer::new();
+    whole.metadata("key", "value").unwrap();
+    for (name, shape) in &good {
+        whole.add(name, Dtype::F32, shape, &values(name)).unwrap();
+    }
+    let before = fs::read(&path).unwrap();
+    assert_eq!(before, whole.to_bytes().unwrap());
+
+    let refused = |tensors: &[(String, Vec<usize>)], values: &dyn Fn(&str) -> Vec<f64>| {
+        let written = write_streamed(&path, &metadata, tensors, |name| values(name).into_iter());
+        assert_eq!(fs::read(&path).unwrap(), before, "what was there stays");
+        assert_eq!(names_in(&directory), ["file"]);
+        written.expect_err("refused").to_string()
+    };
+    for names in [["b", "a", "c"], ["a", "c", "b"], ["a", "a", "c"]] {
+        let why = refused(&tensors(&names), &values);
+        assert!(why.contains("sorted") || why.contains("\"a\""), "{why}");
+    }
+    for len in [5, 7] {
+        let why = refused(&good, &|name| match name {
+            "a" => vec![1.0; len],
+            _ => values(name),
+        });
+        assert!(
+            why.contains("\"a\"") && why.contains("6 elements") && why.contains(&len.to_string()),
+            "{why}"
+        );
+    }
+    // As many elements altogether, one of them under the wrong name.
+    let why = refused(&good, &|name| match name {
+        "a" => vec![1.0; 6],
+        "b" => vec![1.0],
+        _ => vec![],
+    });
+    assert!(why.contains("\"b\""), "{why}");
     fs::remove_dir_all(&directory).unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{file, layout, with_name, with_shape};
 use hungry_hippos::Error;
-use hungry_hippos::safetensors::{Dtype, SafeTensors};
+use hungry_hippos::safetensors::{Dtype, SafeTensors, TensorFile};
 use std::fs;
 use std::path::PathBuf;
 
@@ -265,6 +265,60 @@ fn values_are_decoded_little_endian_and_exactly() {
     ]);
     let read = SafeTensors::from_bytes(bytes).unwrap();
     assert_eq!(read.tensor("i").unwrap().to_i64().unwrap(), [-2, i64::MIN]);
+}
+
+/// Every integer type that 64 bits with a sign hold, with the sign it has; no other.
+#[test]
+fn integers_of_every_width_keep_their_sign() {
+    let bytes = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    for (dtype, size, expected) in [
+        ("I64", 8, Some(-2)),
+        ("I32", 4, Some(-2)),
+        ("I16", 2, Some(-2)),
+        ("I8", 1, Some(-2)),
+        ("U32", 4, Some(0xffff_fffe)),
+        ("U16", 2, Some(0xfffe)),
+        ("U8", 1, Some(0xfe)),
+        ("U64", 8, None),
+        ("F32", 4, None),
+        ("BOOL", 1, None),
+    ] {
+        let mut written = file(layout(&[("i", dtype, "[1]", [0, size as u64])]), 0);
+        written.extend(&bytes[..size]);
+        let read = SafeTensors::from_bytes(written).unwrap();
+        let values = read.tensor("i").unwrap().to_integers();
+        match expected {
+            Some(value) => assert_eq!(values.unwrap(), [value], "{dtype}"),
+            None => assert!(
+                values.unwrap_err().to_string().contains(dtype),
+                "{dtype} is named"
+            ),
+        }
+    }
+}
+
+/// What is printed for a person to look at says what a file holds, not all its numbers.
+#[test]
+fn a_file_prints_without_its_data() {
+    let mut bytes = file(layout(&[("w", "F64", "[2]", [0, 16])]), 0);
+    bytes.extend([0; 16]);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("printed.safetensors");
+    fs::write(&path, &bytes).unwrap();
+    let whole = format!("{:?}", SafeTensors::from_bytes(bytes).unwrap());
+    assert!(
+        whole.contains("\"w\"") && whole.contains("data_len: 16"),
+        "{whole}"
+    );
+    let on_disk = TensorFile::open(&path).unwrap();
+    assert_eq!(on_disk.path(), path.display().to_string());
+    let printed = format!("{on_disk:?}");
+    assert!(
+        printed.contains("\"w\"") && printed.contains("printed.safetensors"),
+        "{printed}"
+    );
+    for text in [whole, printed] {
+        assert!(text.len() < 400, "{text}");
+    }
 }
 
 #[test]
