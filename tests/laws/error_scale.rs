@@ -2,7 +2,9 @@
 
 use hungry_hippos::algebra::{
     ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Real, Ring,
+    RootsOfUnity,
 };
+use num_complex::Complex64;
 
 /// The two bounds.
 fn units(worst: f64, probable: f64) -> ErrorBound {
@@ -140,4 +142,98 @@ fn complex_operations_by_their_moduli() {
     assert_eq!((value.re().to_f64(), value.im().to_f64()), (8.0, -6.0));
     assert_units("conj", z.conj().error(), both(1.0));
     assert_eq!(z.conj().im().to_f64(), -4.0);
+}
+
+/// What the layer does with a complex number besides: a real factor, twice the real part, an
+/// inverse, roots of unity.
+#[test]
+fn complex_numbers_in_the_layer() {
+    let both = |a: f64| ErrorBound::both(a);
+    let z =
+        ComplexErrorScale::from_parts(number(3.0, 0.0), number(-4.0, 0.0)).with_error(both(7.0));
+    let scaled = z.scale(number(-2.0, 0.25));
+    assert_units("z f", scaled.error(), both(7.0 * 2.0 + 0.25 * 5.0 + 10.0));
+    assert_eq!((scaled.re().to_f64(), scaled.im().to_f64()), (-6.0, 8.0));
+    let trace = z.trace();
+    assert_eq!(trace.to_f64(), 6.0);
+    assert_units("2 Re z", trace.error(), both(14.0));
+    // Doubling rounds nothing, and what is added next is one rounding of 2 |z| + 1.
+    assert_units(
+        "2 Re z + 1",
+        (trace + ErrorScale::ONE).error(),
+        both(14.0 + 11.0),
+    );
+    let inverse = z.inverse().expect("not zero");
+    assert_units("1 / z", inverse.error(), both(7.0 / 25.0 + 3.0 / 5.0));
+    let from_parts = ComplexErrorScale::from_parts(number(1.0, 3.0), number(1.0, 4.0));
+    assert_units("two parts", from_parts.error(), both(5.0));
+
+    let roots = ComplexErrorScale::roots_of_unity(8).expect("there are some");
+    assert_eq!(roots.len(), 8);
+    for (k, root) in roots.into_iter().enumerate() {
+        let angle = core::f64::consts::FRAC_PI_4 * k as f64;
+        let off =
+            (root.re().to_f64() - angle.cos()).abs() + (root.im().to_f64() - angle.sin()).abs();
+        assert!(off < 1e-15, "{k}: off by {off:e}");
+        assert_units("root", root.error(), both(1.0));
+    }
+}
+
+/// `phi_1 = (e^z - 1) / z` and its derivative as ports compute them: the exponential's error, `LIBRARY_FACTOR`
+/// units of each part and one for the difference, in the unit of what is left of it.
+#[test]
+fn quotients_that_cancel() {
+    let both = |a: f64| ErrorBound::both(a);
+    let (product, inverse) = (2.2361, 3.0);
+    for z in [
+        Complex64::new(0.3, -0.4),
+        Complex64::new(-3.0, 4.0),
+        Complex64::new(1.5, 2.0),
+        Complex64::new(-6e-3, 8e-3),
+    ] {
+        let given = ComplexErrorScale::from_parts(number(z.re, 0.0), number(z.im, 0.0))
+            .with_error(both(5.0));
+        let phi = (z.exp() - 1.0) / z;
+        let slope = (z.exp() - phi) / z;
+        let power = z.re.exp();
+        let exponential = 2f64.sqrt() * LIBRARY_FACTOR * power + 1.0;
+        // The quotients of f64 themselves cancel here.
+        let near = |got: ErrorBound, expected: f64| {
+            let off = (got.worst - expected)
+                .abs()
+                .max((got.probable - expected).abs());
+            assert!(
+                off <= 1e-11 * expected,
+                "{z}: {got:?} but by hand {expected}"
+            );
+        };
+        let value = ErrorScale::phi1(given);
+        assert!((value.re().to_f64() - phi.re).abs() <= 1e-12 * phi.norm());
+        let units = exponential / (z.exp() - 1.0).norm() + inverse + product;
+        near(value.error(), 5.0 * slope.norm() + phi.norm() * units);
+
+        let value = ErrorScale::phi1_derivative(given);
+        assert!((value.im().to_f64() - slope.im).abs() <= 1e-11 * slope.norm());
+        // The difference of e^z / z and (e^z - 1) / z^2; |phi_1''| is at most max(e^Re z, 1) / 3.
+        let size = z.norm();
+        let difference = exponential * (1.0 + 1.0 / size) / size
+            + (inverse + 2.0 * product + 1.0) * (power + phi.norm()) / size;
+        let rounding = (inverse + product) * slope.norm();
+        near(
+            value.error(),
+            5.0 * power.max(1.0) / 3.0 + difference + rounding,
+        );
+    }
+    // At zero nothing cancels, and nothing is divided by.
+    let zero = ComplexErrorScale::ZERO.with_error(both(5.0));
+    assert_units(
+        "phi_1(0)",
+        ErrorScale::phi1(zero).error(),
+        both(2.5 + inverse + product),
+    );
+    assert_units(
+        "phi_1'(0)",
+        ErrorScale::phi1_derivative(zero).error(),
+        both(5.0 / 3.0 + 0.5 * (inverse + product)),
+    );
 }
