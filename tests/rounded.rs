@@ -635,6 +635,67 @@ fn phi_covers_both_ways_of_computing_it() {
     assert!(at_zero.radius() <= 8.1 * F32::UNIT_ROUNDOFF && at_zero.midpoint().0[0] == 1.0);
 }
 
+/// The derivative of `phi_1` likewise: the quotient `(e^z - phi_1(z)) / z` of a port's own numbers,
+/// and the exact one, which a careful port comes near.
+#[test]
+fn the_derivative_of_phi_covers_both_ways_too() {
+    let mut rng = Rng::new(42);
+    let mut quotient_is_far = 0;
+    for _ in 0..200 {
+        let size = 2f64.powi(-(rng.below(10) as i32));
+        let (x, y) = (
+            round::<F32>(-size * rng.unit().abs()),
+            round::<F32>(size * rng.unit()),
+        );
+        let parts = |x: f64| Rounded::<F32>::from_f64(x);
+        let disc = Rounded::phi1_derivative(RoundedDisc::from_parts(parts(x), parts(y))).disc();
+        let z = PortComplex::from_parts(port::<F32>(x), port(y));
+        let quotient = (Port::exp_complex(z) - Port::phi1(z)).divide(z).unwrap();
+        assert!(used_complex(disc, quotient).unwrap() <= 1.0, "{x} {y}");
+        let exact = Ball::phi1_derivative(Disc::from_parts(Ball::from_f64(x), Ball::from_f64(y)));
+        let (re, im) = exact.midpoint();
+        let careful = PortComplex::from_parts(port::<F32>(re[0]), port(im[0]));
+        assert!(used_complex(disc, careful).unwrap() <= 1.0, "{x} {y}");
+        // Not absurdly wide: exponential, phi_1 and their difference, divided by z.
+        let size = x.hypot(y);
+        assert!(
+            disc.radius() <= 40.0 * F32::UNIT_ROUNDOFF / (size * size),
+            "{x} {y}"
+        );
+        quotient_is_far += usize::from((quotient.re.0 - re[0]).abs() > 32.0 * F32::UNIT_ROUNDOFF);
+    }
+    assert!(quotient_is_far > 10, "{quotient_is_far}");
+    let at_zero = Rounded::<F32>::phi1_derivative(RoundedDisc::ZERO).disc();
+    assert!(at_zero.radius() <= 4.1 * F32::UNIT_ROUNDOFF && at_zero.midpoint().0[0] == 0.5);
+}
+
+/// A number back from its ball, an inverse, a negative, on numbers anyone can check.
+#[test]
+fn single_numbers_by_hand() {
+    let third = Rounded::<F32>::from_i64(3).inverse().expect("not zero");
+    assert_eq!(third.to_f64(), 1.0 / 3.0);
+    assert!(third.ball().contains(f64::from(1f32 / 3.0)) && !third.ball().is_exact());
+    assert!(Rounded::<F32>::ZERO.inverse().is_none());
+    let (x, y) = (
+        Rounded::<F16>::from_f64(1.5),
+        Rounded::<F16>::from_f64(-0.25),
+    );
+    assert_eq!(
+        ((-x).to_f64(), (x - y).to_f64(), (x * y).to_f64()),
+        (-1.5, 1.75, -0.375)
+    );
+    // The difference of equal numbers is zero, which no rounding changes.
+    assert!((x - x).ball().is_exact());
+    let z = RoundedDisc::from_parts(x, y);
+    let (minus, disc) = (-z, z.disc());
+    assert_eq!((minus.re().to_f64(), minus.im().to_f64()), (-1.5, 0.25));
+    assert_eq!(minus.disc().radius(), disc.radius(), "exact in any format");
+    // The largest number is held; what lies beyond is not.
+    let held = |x: f64| Rounded::<F16>::from_f64(x).ball();
+    assert!(held(65504.0).is_exact() && held(-65504.0).is_exact());
+    assert!(held(65505.0).is_unknown());
+}
+
 #[test]
 fn formats_are_what_they_are_called() {
     assert_eq!(F32::MAX, f64::from(f32::MAX));

@@ -131,3 +131,22 @@ fn a_model_without_state_is_its_feedthrough() {
         assert_eq!(response.output, expected, "{name}");
     }
 }
+
+/// Responses are equal where output and state are, and print both.
+#[test]
+fn responses_are_compared_whole() {
+    let mut rng = Rng::new(5);
+    let ssm = Diagonal::<M61>::sample(2, &mut rng);
+    let u = signal(4, &mut rng);
+    let response = recurrence(&ssm, &u, None).expect("long enough");
+    let (mut other_output, mut other_state) = (response.clone(), response.clone());
+    other_output.output[3] = M61::sample(&mut rng);
+    other_state.state[0] = Default::default();
+    assert!(response == response.clone());
+    assert!(response != other_output && response != other_state);
+    let printed = format!("{response:?}");
+    assert!(
+        printed.contains("output: [") && printed.contains("state: ["),
+        "{printed}"
+    );
+}
