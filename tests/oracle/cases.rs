@@ -416,3 +416,23 @@ fn projections_in_a_coarser_format() {
         }
     }
 }
+
+/// The form nobody asked for: the recurrence, and where kernels end before the sequence does the
+/// convolution.
+#[test]
+fn the_form_by_itself() {
+    for (l_max, len, form) in [
+        (None, 9, Form::Recurrence),
+        (Some(10), 9, Form::Recurrence),
+        (Some(9), 9, Form::Recurrence),
+        (Some(8), 9, Form::Convolution),
+        (Some(1), 9, Form::Convolution),
+    ] {
+        let config = case(2, 2, l_max, 1, 1).parameters().config().clone();
+        assert_eq!(
+            config.default_form(len),
+            form,
+            "l_max {l_max:?}, {len} steps"
+        );
+    }
+}
