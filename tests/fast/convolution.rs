@@ -9,9 +9,9 @@ use proptest::prelude::*;
 /// What a convolution is prepared for: signals of at most so many steps, kernels of at most so many
 /// taps.
 #[derive(Clone, Copy)]
-struct Prepared {
-    steps: usize,
-    taps: usize,
+pub(crate) struct Prepared {
+    pub(crate) steps: usize,
+    pub(crate) taps: usize,
 }
 
 impl Prepared {
@@ -23,7 +23,7 @@ impl Prepared {
 
 /// Random kernels and signals at a level against the definition; the largest share of the bound
 /// used.
-fn check<T: Element>(
+pub(crate) fn check<T: Element>(
     level: Level,
     (batch, channels, taps, len): (usize, usize, usize, usize),
     prepared: Prepared,

@@ -9,7 +9,7 @@ use num_complex::Complex;
 use proptest::prelude::*;
 
 /// A bank, its input and its initial state.
-struct Trial<T> {
+pub(crate) struct Trial<T> {
     bank: DiagonalParameters,
     batch: usize,
     len: usize,
@@ -18,7 +18,7 @@ struct Trial<T> {
 }
 
 impl<T: Element> Trial<T> {
-    fn new(batch: usize, channels: usize, pairs: usize, len: usize, seed: u64) -> Self {
+    pub(crate) fn new(batch: usize, channels: usize, pairs: usize, len: usize, seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
         let x0 = signal::<T>(2 * batch * channels * pairs, rng);
         Self {
@@ -66,7 +66,7 @@ impl<T: Element> Trial<T> {
 
     /// Runs at a level and holds the result against the reference; the largest share of the
     /// bound used.
-    fn check(&self, level: Level) -> f64 {
+    pub(crate) fn check(&self, level: Level) -> f64 {
         let (channels, m) = (self.channels(), self.bank.pairs);
         let (y, states) = self.run(level, 1);
         let mut worst: f64 = 0.0;

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use std::path::Path;
 
 /// What a gradient is computed from.
-struct Trial {
+pub(crate) struct Trial {
     p: Parameters<f64>,
     u: Tensor<f64>,
     state: LayerState<f64>,
@@ -27,7 +27,7 @@ struct Trial {
 /// A gradient as lists with names: of the input, of the initial state, of every parameter.
 type Named = Vec<(&'static str, Vec<f64>)>;
 
-fn sample(config: Config, batch: usize, len: usize, seed: u64) -> Trial {
+pub(crate) fn sample(config: Config, batch: usize, len: usize, seed: u64) -> Trial {
     let (p, u, state) = trial(config.clone(), batch, len, seed);
     let (_, g, g_state) = trial(config, batch, len, seed ^ 0x5eed);
     Trial {
@@ -91,7 +91,7 @@ fn parts_of(state: &LayerState<f64>) -> [(&'static str, Vec<f64>); 2] {
     ]
 }
 
-fn expected(t: &Trial) -> Named {
+pub(crate) fn expected(t: &Trial) -> Named {
     let layer = t.p.discretize().unwrap();
     let form = Form::Recurrence;
     let discrete = layer
@@ -271,7 +271,7 @@ fn fast<T: Element>(level: Level, t: &Trial, threads: usize) -> Named {
 }
 
 /// Holds every gradient at a level against the reference; the largest share of a bound used.
-fn check<T: Element>(level: Level, t: &Trial, want: &Named) -> f64 {
+pub(crate) fn check<T: Element>(level: Level, t: &Trial, want: &Named) -> f64 {
     let got = fast::<T>(level, t, 1);
     let mut worst: f64 = 0.0;
     for (((name, got), (_, want)), (_, bound)) in got.iter().zip(want).zip(&bounds::<T>(t)) {

@@ -176,7 +176,7 @@ fn short<T: Copy>(tensor: &Tensor<T>, f: impl Fn(T) -> f64) -> Tensor<f64> {
 }
 
 /// The fast layer at a level against the reference, whole and in pieces.
-fn check<T: Element>(
+pub(crate) fn check<T: Element>(
     level: Level,
     p: &Parameters<f64>,
     u: &Tensor<f64>,

@@ -7,4 +7,5 @@ mod gradients;
 mod layer;
 mod projection;
 mod shift;
+mod small;
 mod support;

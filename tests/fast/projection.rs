@@ -7,7 +7,13 @@ use proptest::prelude::*;
 
 /// A random projection at a level against the sums in double precision, to within `inputs + 2`
 /// roundings of the sum of magnitudes; the largest share of the bound used.
-fn check<T: Element>(level: Level, rows: usize, inputs: usize, outputs: usize, seed: u64) -> f64 {
+pub(crate) fn check<T: Element>(
+    level: Level,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    seed: u64,
+) -> f64 {
     let rng = &mut Rng::new(seed);
     let (w, b) = (
         signal::<T>(inputs * outputs, rng),

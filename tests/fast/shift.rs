@@ -14,7 +14,11 @@ use proptest::prelude::*;
 /// feedthrough), here and in the reference; the bound is that many units of the sum of their
 /// magnitudes, which is the recurrence on magnitudes. Long windows go through transforms, whose
 /// error is relative to the norms.
-fn check<T: Element>(level: Level, shape: (usize, usize, usize, usize), seed: u64) -> f64 {
+pub(crate) fn check<T: Element>(
+    level: Level,
+    shape: (usize, usize, usize, usize),
+    seed: u64,
+) -> f64 {
     let (batch, channels, m, len) = shape;
     let rng = &mut Rng::new(seed);
     let random = |size: usize, rng: &mut Rng| (0..size).map(|_| rng.unit()).collect::<Vec<_>>();
