@@ -10,13 +10,13 @@ use proptest::prelude::*;
 /// taps.
 #[derive(Clone, Copy)]
 pub(crate) struct Prepared {
-    pub(crate) steps: usize,
-    pub(crate) taps: usize,
+    steps: usize,
+    taps: usize,
 }
 
 impl Prepared {
     /// Kernels of any length.
-    fn whole(steps: usize) -> Self {
+    pub(crate) fn whole(steps: usize) -> Self {
         Self { steps, taps: steps }
     }
 }
