@@ -62,17 +62,15 @@ pub trait Real: Scalar {
     /// `|e^z - 1|` is not small. So the error relative to `|phi_1|` stays a few units roundoff,
     /// where the official `(exp(z) - 1) / z` loses a factor `1/|z|`.
     ///
-    /// At `z = 0`, which cannot be divided by, the series `1 + z/2` takes its place; it is exact
-    /// there, for a dual number too (value and derivative).
+    /// At `z = 0`, which cannot be divided by, the limit takes its place. (A dual number has its
+    /// derivative by [`phi1_derivative`](Real::phi1_derivative).)
     fn phi1(z: Self::Complex) -> Self::Complex {
         let (x, y, two) = (z.re(), z.im(), Self::from_i64(2));
         let (sin, cos) = y.sin_cos();
         let (sin_half, _) = (y * Self::from_f64(0.5)).sin_cos();
         let numerator =
             Self::Complex::from_parts(x.exp_m1() * cos - two * sin_half * sin_half, x.exp() * sin);
-        numerator
-            .divide(z)
-            .unwrap_or_else(|| Self::Complex::ONE + z.scale(Self::from_f64(0.5)))
+        numerator.divide(z).unwrap_or(Self::Complex::ONE)
     }
 
     /// `phi_1'(z) = (e^z - phi_1(z)) / z`, with `phi_1'(0) = 1/2`: what the derivative of a
