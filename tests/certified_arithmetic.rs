@@ -709,7 +709,17 @@ fn rounding_at_the_edges() {
         Some(f32::MAX)
     );
     assert_eq!(Ball::from_f64(1e39).rounded_f32(), None);
-    assert_eq!(Ball::from_f64(1e-60).rounded_f32(), Some(0.0));
+    let half = 2f64.powi(103);
+    for sign in [1.0, -1.0] {
+        let largest = f64::from(f32::MAX) * sign;
+        let beyond = |low: f64| Ball::new([largest, low * sign], 0.0).rounded_f32();
+        assert_eq!(beyond(half * 0.99).map(f64::from), Some(largest));
+        assert_eq!(beyond(-half * 0.99).map(f64::from), Some(largest));
+        assert_eq!(beyond(half), None);
+        // What is too small for an f32 is zero without a sign.
+        let small = Ball::from_f64(1e-60 * sign).rounded_f32();
+        assert_eq!(small.map(f32::to_bits), Some(0));
+    }
     assert_eq!(Ball::UNKNOWN.rounded(), None);
     assert_eq!(Ball::UNKNOWN.rounded_f32(), None);
     // Below a power of two floats are twice as dense.

@@ -152,8 +152,7 @@ fn rounds_to(words: &[f64], radius: f64, cell: &Cell) -> bool {
 
 pub(super) fn rounded_f64(words: &[f64], radius: f64) -> Option<f64> {
     let x = nearest(words);
-    // `+ 0.0` turns a negative zero into a positive one.
-    (x.is_finite() && rounds_to(words, radius, &f64_cell(x))).then_some(x + 0.0)
+    (x.is_finite() && rounds_to(words, radius, &f64_cell(x))).then_some(x)
 }
 
 pub(super) fn rounded_f32(words: &[f64], radius: f64) -> Option<f32> {
@@ -162,5 +161,6 @@ pub(super) fn rounded_f32(words: &[f64], radius: f64) -> Option<f32> {
         .into_iter()
         .filter(|x| x.is_finite())
         .find(|&x| rounds_to(words, radius, &f32_cell(x)))
+        // What is negative and rounds to zero would keep its sign.
         .map(|x| x + 0.0)
 }
