@@ -694,6 +694,32 @@ fn rounding_is_decided_exactly() {
     );
 }
 
+/// A ball prints the nearest number and how far any number of it is from that one.
+#[test]
+fn balls_print_what_they_hold() {
+    for (ball, printed) in [
+        (Ball::new([1.0, 0.0], 0.25), "1 +- 2.5e-1"),
+        (Ball::new([0.0, 0.0], 2.0), "0 +- 2.0e0"),
+        (Ball::from_f64(-0.5), "-0.5 +- 0.0e0"),
+        // The second word is too small to be seen in the first: it counts to the distance.
+        (
+            Ball::new([1.0, 2f64.powi(-60)], 2f64.powi(-60)),
+            "1 +- 1.7e-18",
+        ),
+        (Ball::UNKNOWN, "unknown"),
+    ] {
+        assert_eq!(ball.to_string(), printed);
+    }
+    let ball = Ball::new([1.5, 0.0], 0.25);
+    let disc = Disc::from_parts(ball, Ball::from_f64(-3.0));
+    for (printed, parts) in [
+        (format!("{ball:?}"), &["1.5", "+- 2.5e-1"][..]),
+        (format!("{disc:?}"), &["1.5", "-3", "+- 2.5"]),
+    ] {
+        assert!(parts.iter().all(|part| printed.contains(part)), "{printed}");
+    }
+}
+
 #[test]
 fn rounding_at_the_edges() {
     assert_eq!(Ball::from_f64(f64::MAX).rounded(), Some(f64::MAX));
