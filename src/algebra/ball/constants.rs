@@ -118,8 +118,7 @@ impl Constant {
                 piece = 2 * piece + bit(limbs, start + i);
                 i += 1;
             }
-            // The last bit of the piece stands at 2^-(start + 53). Past the limbs there are
-            // zeros only.
+            // The last bit of the piece stands at 2^-(start + 53).
             if piece != 0 {
                 words[w] = piece as f64 * power_of_two(-(start as i32 + 53));
             }
@@ -145,15 +144,11 @@ impl Constant {
 }
 
 const fn bit(limbs: &[u64], index: usize) -> u64 {
-    if index < 64 * limbs.len() {
-        (limbs[index / 64] >> (63 - index % 64)) & 1
-    } else {
-        0
-    }
+    (limbs[index / 64] >> (63 - index % 64)) & 1
 }
 
-/// Divides a fraction by a small integer; true if nothing was left over.
-const fn divide(limbs: &mut [u64; 16], divisor: u64) -> bool {
+/// Divides a fraction by a small integer.
+const fn divide(limbs: &mut [u64; 16], divisor: u64) {
     let (mut remainder, mut i) = (0u128, 0);
     while i < limbs.len() {
         let value = (remainder << 64) | limbs[i] as u128;
@@ -161,7 +156,6 @@ const fn divide(limbs: &mut [u64; 16], divisor: u64) -> bool {
         remainder = value % divisor as u128;
         i += 1;
     }
-    remainder == 0
 }
 
 /// Each division truncates at `2^-1024`, and later divisions shrink what earlier ones lost, so
@@ -171,11 +165,12 @@ const fn inverse_factorials() -> [Constant; FACTORIALS] {
     // 1/2! = 0.1 in binary.
     let mut fraction = [0u64; 16];
     fraction[0] = 1 << 63;
-    let (mut exact, mut k) = (true, 2);
+    let mut k = 2;
     while k < FACTORIALS {
-        table[k] = Constant::from_bits(&fraction, exact);
+        // From 1/3! on they have no end.
+        table[k] = Constant::from_bits(&fraction, k == 2);
         k += 1;
-        exact = divide(&mut fraction, k as u64) && exact;
+        divide(&mut fraction, k as u64);
     }
     table
 }
