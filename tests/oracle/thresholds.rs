@@ -144,6 +144,37 @@ fn fractions_are_those_of_the_formula() {
     }
 }
 
+/// Gradients have no analysis in two formats: the golden scale, in units of the coarser one, throughout.
+#[test]
+fn gradients_in_mixed_formats_are_the_coarser_ones() {
+    let golden = committed_one("03-heads");
+    for (format, coarser) in [
+        (Format::TF32, Format::F16),
+        (Format::MIXED_F16, Format::F16),
+        (Format::MIXED_BF16, Format::BF16),
+    ] {
+        for name in ["grad.input", "grad.D"] {
+            let right = stage(golden.stages(), name);
+            let (x, scale) = (right.values.data(), right.scale.data());
+            let least = f64::from(f32::MIN_POSITIVE);
+            for at in [0, x.len() - 1] {
+                let bound = scale[at] * coarser.unit_roundoff()
+                    + x[at].abs() * 2f64.powi(-53)
+                    + underflow(&golden, least);
+                let off = x[at] + 0.9 * bound;
+                let report = changed(&golden, name, format, |x| x[at] = off);
+                let expected = (off - x[at]).abs() / bound;
+                let found = report.stages[0].worst;
+                assert!(
+                    (found - expected).abs() <= 1e-12 * expected,
+                    "{name}[{at}], {}: {found} but {expected}",
+                    format.name()
+                );
+            }
+        }
+    }
+}
+
 /// A tolerance that zeros would pass says nothing, unless the golden stage is zeros.
 #[test]
 fn where_zeros_would_pass_nothing_is_said() {

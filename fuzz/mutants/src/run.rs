@@ -1,7 +1,7 @@
 //! For each mutant, the tests that reach it, the quickest first, until one notices.
 
 use crate::build::Failure;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -229,9 +229,10 @@ impl<'a> Asked<'a> {
 pub fn run(at: &Path, words: &[&str]) -> Result<(), Failure> {
     let asked = Asked::read(words)?;
     let outcomes = at.join("outcomes.tsv");
-    let done: BTreeSet<u32> = fs::read_to_string(&outcomes)
-        .unwrap_or_default()
-        .lines()
+    let before = fs::read_to_string(&outcomes).unwrap_or_default();
+    let lines: Vec<&str> = before.lines().collect();
+    let done: BTreeSet<u32> = lines
+        .iter()
         .filter(|line| asked.within.is_finite() || !line.contains("\topen\t"))
         .filter_map(|line| line.split('\t').next()?.parse().ok())
         .collect();
@@ -246,7 +247,13 @@ pub fn run(at: &Path, words: &[&str]) -> Result<(), Failure> {
         .append(true)
         .create(true)
         .open(outcomes)?;
-    let mut noticed: BTreeMap<String, Vec<Test>> = BTreeMap::new();
+    // How many mutants of a file each test has noticed.
+    let mut noticed: HashMap<(String, String), u32> = HashMap::new();
+    for line in &lines {
+        if let [_, "caught", test, name] = line.split('\t').collect::<Vec<_>>()[..] {
+            *noticed.entry((file(name).into(), test.into())).or_default() += 1;
+        }
+    }
     let list = fs::read_to_string(at.join("mutants.tsv"))?;
     // Every fourth first: where time ends early, what was done is spread over everything.
     let spread = (0..4).flat_map(|k| list.lines().skip(k).step_by(4));
@@ -260,12 +267,11 @@ pub fn run(at: &Path, words: &[&str]) -> Result<(), Failure> {
             continue;
         }
         let mut candidates = reached.get(&id).cloned().unwrap_or_default();
-        let before = noticed.entry(file(name).to_string()).or_default();
-        // A quick test first; among quick ones, what noticed something in this file before.
+        // A quick test first, and one that noticed much in this file.
         candidates.sort_by(|a, b| {
             let cost = |r: &Reach| {
-                let known = before.iter().rev().take(5).any(|t| *t == r.test);
-                r.seconds * if known { 0.05 } else { 1.0 }
+                let key = (file(name).to_string(), r.test.name.clone());
+                r.seconds / f64::from(1 + noticed.get(&key).unwrap_or(&0))
             };
             cost(a).total_cmp(&cost(b))
         });
@@ -276,10 +282,8 @@ pub fn run(at: &Path, words: &[&str]) -> Result<(), Failure> {
         if left > 0 && (outcome.starts_with("missed") || outcome.starts_with("not")) {
             outcome = format!("open\t{left} tests left");
         }
-        if let Some(test) = outcome.strip_prefix("caught\t")
-            && let Some(reach) = candidates.iter().find(|r| r.test.name == test)
-        {
-            before.push(reach.test.clone());
+        if let Some(test) = outcome.strip_prefix("caught\t") {
+            *noticed.entry((file(name).into(), test.into())).or_default() += 1;
         }
         out.write_all(format!("{id}\t{outcome}\t{name}\n").as_bytes())?;
     }
