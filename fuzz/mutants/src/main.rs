@@ -16,8 +16,8 @@
 //! the tests. `run` finds out which tests reach which mutants, runs them, and appends one line for
 //! each mutant to `/tmp/copy/outcomes.tsv`; a second `run` goes on where the first was stopped.
 //! After it, names of files or folders keep it to the mutants there, `1/2` to every second mutant,
-//! and `0.5` to the tests that take less than half a second: what they do not notice is `open`, which
-//! the next `run` without that number goes on with.
+//! and `20` to the first tests, that take less than 20 seconds together: what they do not notice is
+//! `open`, which the next `run` without that number goes on with.
 
 mod build;
 mod list;

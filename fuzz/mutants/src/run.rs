@@ -186,8 +186,8 @@ fn file(name: &str) -> &str {
 struct Asked<'a> {
     /// `K/N`: of all mutants every Nth, from the Kth.
     part: (u32, u32),
-    /// `SECONDS`: only tests that take less; a mutant they do not notice stays open where there are
-    /// others, and the next run without this goes on with it.
+    /// `SECONDS`: only the first tests, that take less together; a mutant they do not notice stays open
+    /// where there are others, and the next run without this goes on with it.
     within: f64,
     /// Only the mutants in files whose names start so.
     files: Vec<&'a str>,
@@ -276,7 +276,11 @@ pub fn run(at: &Path, words: &[&str]) -> Result<(), Failure> {
             cost(a).total_cmp(&cost(b))
         });
         let reaching = candidates.len();
-        candidates.retain(|r| r.seconds < asked.within);
+        let mut spent = 0.0;
+        candidates.retain(|r| {
+            spent += r.seconds;
+            spent < asked.within
+        });
         let left = reaching - candidates.len();
         let mut outcome = judge(at, id, &candidates)?;
         if left > 0 && (outcome.starts_with("missed") || outcome.starts_with("not")) {
