@@ -232,8 +232,8 @@ fn a_factor_is_said_where_it_explains_the_error() {
         (0.001, -1.9, "the golden stage times 0.001000"),
         (0.001, -2.1, ""),
         (1.0 + 2e-4, 0.0, "the golden stage times 1.000200"),
-        (1.0 + 5e-5, 0.0, "the golden stage times 1 +5.0e-5"),
-        (1.0 - 5e-5, 0.0, "the golden stage times 1 -5.0e-5"),
+        (1.0 + 5e-5, 0.0, "the golden stage times (1 + 5.0e-5)"),
+        (1.0 - 5e-5, 0.0, "the golden stage times (1 - 5.0e-5)"),
         (1.0, 1.5, "wrong in 1 of 4 series"),
     ] {
         let report = changed(&golden, "grad.v_proj.weight", Format::F64, |x| {

@@ -151,6 +151,7 @@ fn rounds_to(words: &[f64], radius: f64, cell: &Cell) -> bool {
 }
 
 pub(super) fn rounded_f64(words: &[f64], radius: f64) -> Option<f64> {
+    // Only zero itself is nearest to zero, and then without a sign.
     let x = nearest(words);
     (x.is_finite() && rounds_to(words, radius, &f64_cell(x))).then_some(x)
 }

@@ -127,7 +127,11 @@ fn factor(compared: &Compared<'_>) -> Option<String> {
     (fits && compared.differs(&scaled)).then(|| {
         let off = alpha - 1.0;
         match off.abs() < 1e-4 {
-            true => format!("the golden stage times 1 {off:+.1e}"),
+            // Six digits would show 1.
+            true => {
+                let sign = if off < 0.0 { "-" } else { "+" };
+                format!("the golden stage times (1 {sign} {:.1e})", off.abs())
+            }
             false => format!("the golden stage times {alpha:.6}"),
         }
     })
