@@ -4,12 +4,6 @@
 use crate::{convolution, diagonal, gradients, layer, projection, shift};
 use hungry_hippos::fast::{Element, Level};
 
-fn every_level(once: [fn(Level); 2]) {
-    for level in Level::all() {
-        once.iter().for_each(|once| once(level));
-    }
-}
-
 fn one_projection<T: Element>(level: Level) {
     projection::check::<T>(level, 3, 5, 7, 1);
 }
@@ -37,32 +31,23 @@ fn one_gradient<T: Element>(level: Level) {
     gradients::check::<T>(level, &t, &gradients::expected(&t));
 }
 
-#[test]
-fn projections() {
-    every_level([one_projection::<f32>, one_projection::<f64>]);
+macro_rules! at_every_level {
+    ($($test:ident: $once:ident,)*) => {$(
+        #[test]
+        fn $test() {
+            for level in Level::all() {
+                $once::<f32>(level);
+                $once::<f64>(level);
+            }
+        }
+    )*};
 }
 
-#[test]
-fn shifts() {
-    every_level([one_shift::<f32>, one_shift::<f64>]);
-}
-
-#[test]
-fn diagonals() {
-    every_level([one_diagonal::<f32>, one_diagonal::<f64>]);
-}
-
-#[test]
-fn convolutions() {
-    every_level([one_convolution::<f32>, one_convolution::<f64>]);
-}
-
-#[test]
-fn layers() {
-    every_level([one_layer::<f32>, one_layer::<f64>]);
-}
-
-#[test]
-fn backwards() {
-    every_level([one_gradient::<f32>, one_gradient::<f64>]);
+at_every_level! {
+    projections: one_projection,
+    shifts: one_shift,
+    diagonals: one_diagonal,
+    convolutions: one_convolution,
+    layers: one_layer,
+    backwards: one_gradient,
 }

@@ -1,4 +1,5 @@
-//! For each mutant, the tests that reach it, the quickest first, until one notices.
+//! For each mutant, the tests that reach it, the quick ones and those that noticed much first, until
+//! one notices.
 
 use crate::build::Failure;
 use std::collections::{BTreeSet, HashMap};
