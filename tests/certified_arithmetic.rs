@@ -721,6 +721,21 @@ fn balls_print_what_they_hold() {
 }
 
 #[test]
+fn zero_is_in_a_ball_up_to_its_radius() {
+    for (mid, radius, holds) in [
+        (0.0, 0.0, true),
+        (1.0, 1.0, true),
+        (-1.0, 1.0, true),
+        (1.0, 1f64.next_down(), false),
+        (-1.0, 0.5, false),
+        (5e-324, 0.0, false),
+    ] {
+        let ball = Ball::new([mid, 0.0], radius);
+        assert_eq!(ball.contains_zero(), holds, "{ball:?}");
+    }
+}
+
+#[test]
 fn rounding_at_the_edges() {
     assert_eq!(Ball::from_f64(f64::MAX).rounded(), Some(f64::MAX));
     let half = 2f64.powi(969);

@@ -117,3 +117,19 @@ pub(crate) fn pi<T: Real>() -> T {
     let x = x + x.sin_cos().0;
     x + x.sin_cos().0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algebra::ball::BallN;
+
+    /// The sine of what is off is what is off; six words hold 95 digits.
+    #[test]
+    fn pi_by_two_steps() {
+        let off = pi::<BallN<6>>().sin_cos().0;
+        assert!(
+            off.contains_zero() && off.upper_magnitude() < 1e-90,
+            "{off}"
+        );
+    }
+}

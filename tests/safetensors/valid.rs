@@ -297,6 +297,31 @@ fn integers_of_every_width_keep_their_sign() {
     }
 }
 
+/// Tensors longer than what is read at once are the same if their own bytes are, whatever stands behind
+/// them, and are not where the last byte differs.
+#[test]
+fn long_tensors_are_compared_to_their_ends() {
+    let len = (1 << 20) + 3;
+    let shape = format!("[{len}]");
+    let names = ["a", "between", "b", "c"];
+    let at = |i: usize| [(i * len) as u64, ((i + 1) * len) as u64];
+    let tensors: Vec<_> = (0..4)
+        .map(|i| (names[i], "U8", &shape[..], at(i)))
+        .collect();
+    let mut bytes = file(layout(&tensors), 0);
+    // `c` differs at its end alone. What follows `a` is not what follows `b`.
+    for (fill, last) in [(1, 7), (2, 2), (1, 7), (1, 8)] {
+        bytes.extend(vec![fill; len - 1]);
+        bytes.push(last);
+    }
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("long.safetensors");
+    fs::write(&path, &bytes).unwrap();
+    let read = TensorFile::open(&path).unwrap();
+    assert!(read.same("a", "b").unwrap() && read.same("b", "b").unwrap());
+    assert!(!read.same("a", "c").unwrap() && !read.same("c", "b").unwrap());
+    fs::remove_file(path).unwrap();
+}
+
 /// What is printed for a person to look at says what a file holds, not all its numbers.
 #[test]
 fn a_file_prints_without_its_data() {
