@@ -18,9 +18,15 @@
 //! After it, names of files or folders keep it to the mutants there, `1/2` to every second mutant,
 //! and `20` to the first tests, that take less than 20 seconds together: what they do not notice is
 //! `open`, which the next `run` without that number goes on with.
+//!
+//! `report /tmp/copy docs/mutation-testing.md` then prints the table of that page and compares what
+//! no test notices with the reasons given there: a mutant without a reason is an error, and so is a
+//! reason without a mutant. What cannot be switched in one build (constants, `impl Iterator`) is built singly by
+//! `cargo mutants`, whose folders `mutants.out` are named after it.
 
 mod build;
 mod list;
+mod report;
 mod rewrite;
 mod run;
 mod runtime;
@@ -34,7 +40,14 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["build", list, copy] => build::build(Path::new(list), Path::new(copy)),
         ["run", copy, ref files @ ..] => run::run(Path::new(copy), files),
-        _ => Err("build LIST.json COPY, or run COPY [K/N] [SECONDS] [FILE...]".into()),
+        ["report", copy, document, ref single @ ..] => {
+            report::report(Path::new(copy), Path::new(document), single)
+        }
+        _ => Err(
+            "build LIST.json COPY, or run COPY [K/N] [SECONDS] [FILE...], or \
+             report COPY DOCUMENT [MUTANTS_OUT...]"
+                .into(),
+        ),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
