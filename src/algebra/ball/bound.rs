@@ -148,10 +148,17 @@ pub(in crate::algebra) fn sum_of_magnitudes(terms: &[f64]) -> Bound {
     Bound(sum * (1.0 + terms.len() as f64 * f64::EPSILON))
 }
 
+/// What is known of a non-negative number from a lower bound that was computed: nothing by a NaN,
+/// and by an infinity, which may be an overflow, that it is at least the largest float.
+#[expect(clippy::manual_clamp, reason = "clamp would keep a NaN")]
+fn known(lower: f64) -> f64 {
+    lower.max(0.0).min(f64::MAX)
+}
+
 /// A lower bound of `a - b` for non-negative `a` and `b`, and zero where that is the best known.
 #[inline(always)]
 pub(in crate::algebra) fn sub_down(a: f64, b: f64) -> f64 {
-    // A NaN gives way to zero, here and below.
+    // A NaN gives way to zero.
     ((a - b) * DOWN).max(0.0)
 }
 
@@ -159,12 +166,12 @@ pub(in crate::algebra) fn sub_down(a: f64, b: f64) -> f64 {
 pub(in crate::algebra) fn add_down(a: f64, b: f64) -> f64 {
     // The product may round up by half of ETA only where the sum is subnormal and hence exact,
     // and then it rounds to the sum itself at most.
-    ((a + b) * DOWN).max(0.0).min(f64::MAX)
+    known((a + b) * DOWN)
 }
 
 /// A lower bound of `a * b` for non-negative lower bounds.
 pub(in crate::algebra) fn mul_down(a: f64, b: f64) -> f64 {
-    (a * b * DOWN - ETA).max(0.0).min(f64::MAX)
+    known(a * b * DOWN - ETA)
 }
 
 /// A lower bound of `sqrt a` for a non-negative lower bound `a`.
