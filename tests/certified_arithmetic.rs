@@ -251,6 +251,9 @@ fn one_operation_is_tight() {
     fn check<const W: usize>(limits: [f64; 4]) {
         let mut rng = Rng::new(8);
         let u = 2f64.powi(-53 * W as i32);
+        // What callers are told that an operation may move a number by.
+        let told = BallN::<W>::UNIT_ROUNDOFF / u;
+        assert!(limits.iter().all(|&limit| limit <= told) && told <= 16.0);
         let mut ratios = [const { Vec::new() }; 4];
         for _ in 0..2000 {
             let (a, b) = (random::<W>(&mut rng), random::<W>(&mut rng));
@@ -323,6 +326,29 @@ fn exact_results_have_radius_zero() {
         Dyadic::sum(&Ball::from_i64(i64::MIN).midpoint()),
         Dyadic::power_of_two(63).neg()
     );
+}
+
+/// So do a quotient and a root that have an end, where what remains after the first digit, or the
+/// second, is longer than its numbers.
+#[test]
+fn exact_quotients_and_roots_have_radius_zero() {
+    let ball = |x: u128| {
+        let high = x as f64;
+        Ball::new([high, (x as i128 - high as i128) as f64], 0.0)
+    };
+    let value = |x: Ball| {
+        assert!(x.is_exact(), "{x:?}");
+        Dyadic::sum(&x.midpoint())
+    };
+    let high = 155_247_270_404_085.0 * 2f64.powi(127);
+    let dividend = Ball::new([high, 793_258_314_235_515.0], 0.0);
+    let divisor = ball(1_017_878_568_110_080_782_349_472_477_685);
+    let quotient = dividend.divide(divisor).unwrap();
+    assert_eq!(value(quotient).mul(&value(divisor)), value(dividend));
+    let root = 69_368_243_235_105_709;
+    let square = ball(root * root);
+    assert_eq!(value(square.sqrt()), value(ball(root)));
+    assert_eq!(value(ball(root)).mul(&value(ball(root))), value(square));
 }
 
 /// A dyadic complex number.

@@ -1,7 +1,7 @@
 //! Upper bounds: non-negative floats whose arithmetic rounds up.
 
 use super::eft::{ETA, power_of_two};
-use core::ops::{Add, Mul};
+use core::ops::{Add, Mul, Range};
 
 /// An upper bound of a non-negative real number.
 ///
@@ -90,10 +90,7 @@ impl Bound {
     #[inline(always)]
     pub(in crate::algebra) fn hypot(x: Self, y: Self) -> Self {
         let (x, y) = (x.0, y.0);
-        if (x > SAFE_SQUARE_MIN || y > SAFE_SQUARE_MIN)
-            && x < SAFE_SQUARE_MAX
-            && y < SAFE_SQUARE_MAX
-        {
+        if SAFE_TO_SQUARE.contains(&x.max(y)) {
             // Two roundings under the root count half; the one of the root and the last make
             // less than four. The smaller square may underflow, by 2^-75 of the larger at most.
             return Self((x * x + y * y).sqrt() * UP_MORE);
@@ -108,7 +105,7 @@ impl Bound {
         }
         let down = Self(power_of_two(-600));
         let up = Self(power_of_two(600));
-        if x >= SAFE_SQUARE_MAX || y >= SAFE_SQUARE_MAX {
+        if x >= SAFE_TO_SQUARE.end || y >= SAFE_TO_SQUARE.end {
             let (x, y) = (Self(x) * down, Self(y) * down);
             Self((x.0 * x.0 + y.0 * y.0).sqrt() * UP_MORE) * up
         } else {
@@ -119,8 +116,9 @@ impl Bound {
     }
 }
 
-const SAFE_SQUARE_MIN: f64 = power_of_two(-500);
-const SAFE_SQUARE_MAX: f64 = power_of_two(500);
+/// Where the larger of two numbers must lie for the sum of their squares to lose nothing but
+/// roundings.
+const SAFE_TO_SQUARE: Range<f64> = power_of_two(-500)..power_of_two(500);
 
 impl Add for Bound {
     type Output = Self;
@@ -150,30 +148,30 @@ pub(in crate::algebra) fn sum_of_magnitudes(terms: &[f64]) -> Bound {
     Bound(sum * (1.0 + terms.len() as f64 * f64::EPSILON))
 }
 
+/// What is known of a non-negative number from a lower bound that was computed: nothing by a NaN,
+/// and by an infinity, which may be an overflow, that it is at least the largest float.
+#[expect(clippy::manual_clamp, reason = "clamp would keep a NaN")]
+fn known(lower: f64) -> f64 {
+    lower.max(0.0).min(f64::MAX)
+}
+
 /// A lower bound of `a - b` for non-negative `a` and `b`, and zero where that is the best known.
 #[inline(always)]
 pub(in crate::algebra) fn sub_down(a: f64, b: f64) -> f64 {
-    let d = a - b;
-    // A NaN compares as not greater.
-    if d > 0.0 { d * DOWN } else { 0.0 }
+    // A NaN gives way to zero.
+    ((a - b) * DOWN).max(0.0)
 }
 
 /// A lower bound of `a + b` for non-negative lower bounds.
 pub(in crate::algebra) fn add_down(a: f64, b: f64) -> f64 {
-    let s = a + b;
-    // s DOWN may round up by half of ETA only where the sum is subnormal and hence exact, and
-    // then it rounds to s itself at most.
-    if s > 0.0 {
-        (s * DOWN).min(f64::MAX)
-    } else {
-        0.0
-    }
+    // The product may round up by half of ETA only where the sum is subnormal and hence exact,
+    // and then it rounds to the sum itself at most.
+    known((a + b) * DOWN)
 }
 
 /// A lower bound of `a * b` for non-negative lower bounds.
 pub(in crate::algebra) fn mul_down(a: f64, b: f64) -> f64 {
-    let p = a * b * DOWN - ETA;
-    if p > 0.0 { p.min(f64::MAX) } else { 0.0 }
+    known(a * b * DOWN - ETA)
 }
 
 /// A lower bound of `sqrt a` for a non-negative lower bound `a`.
@@ -184,7 +182,7 @@ pub(in crate::algebra) fn sqrt_down(a: f64) -> f64 {
 /// A lower bound of `sqrt(x^2 + y^2)` for non-negative `x` and `y`.
 pub(in crate::algebra) fn hypot_down(x: f64, y: f64) -> f64 {
     let larger = x.max(y);
-    if larger > SAFE_SQUARE_MIN && larger < SAFE_SQUARE_MAX {
+    if SAFE_TO_SQUARE.contains(&larger) {
         (x * x + y * y).sqrt() * DOWN_MORE
     } else {
         // Off by a factor sqrt 2 at most, where the squares would not be safe.

@@ -69,7 +69,7 @@ pub(super) const TWO_OVER_PI_BITS: [u64; 26] = [
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Constant {
     words: [f64; WORDS],
-    /// Whether the words are the constant itself, with nothing left over.
+    /// Whether the first word is the constant itself, with nothing left over.
     exact: bool,
     /// `2^lead` is the highest bit of the constant.
     lead: i32,
@@ -89,10 +89,10 @@ pub(super) const ODDS: usize = 80;
 pub(super) static INVERSE_ODDS: [Constant; ODDS] = inverse_odds();
 
 impl Constant {
-    /// The first `n < WORDS` pieces, from the highest, and a bound of what they leave out.
+    /// The first `n` pieces, from the highest, and a bound of what they leave out, for
+    /// `0 < n < WORDS`.
     pub(super) fn truncated(&self, n: usize) -> (&[f64], Bound) {
-        let n = n.min(WORDS - 1);
-        let left = if self.exact && self.words[n..].iter().all(|&w| w == 0.0) {
+        let left = if self.exact {
             Bound::ZERO
         } else {
             // The pieces hold the bits down to 2^(lead - 53 n + 1), so truncation leaves less
@@ -151,7 +151,7 @@ const fn bit(limbs: &[u64], index: usize) -> u64 {
 const fn divide(limbs: &mut [u64; 16], divisor: u64) {
     let (mut remainder, mut i) = (0u128, 0);
     while i < limbs.len() {
-        let value = (remainder << 64) | limbs[i] as u128;
+        let value = (remainder << 64) + limbs[i] as u128;
         limbs[i] = (value / divisor as u128) as u64;
         remainder = value % divisor as u128;
         i += 1;

@@ -9,6 +9,8 @@
     reason = "error-free transformations ask whether something was lost at all"
 )]
 
+use core::ops::{Range, RangeTo};
+
 /// `(s, e)` with `s = fl(a + b)` and `s + e = a + b` exactly.
 ///
 /// Knuth's 2Sum (TAOCP 2, section 4.2.2, theorem B): six additions, no condition on the
@@ -26,6 +28,12 @@ pub(in crate::algebra) fn two_sum(a: f64, b: f64) -> (f64, f64) {
 /// Veltkamp's splitting: `a = high + low`, each of at most 26 significant bits.
 ///
 /// Needs `|a| <= 2^996`, beyond which `2^27 a` overflows.
+///
+/// Of the splitter only the size matters; `2^27` and `2^27 - 1` give products as exact. For
+/// `1 <= a < 2` the difference `t - a` rounds to a multiple of `2^-25` by `2^-26` at most, or, if it
+/// stays below `2^27` and so `a` below `1 + 2^-25`, to a multiple of `2^-26` by `2^-27` at most. This
+/// rounding is all that parts `high` from `a`: so `high` is at most `2^26 + 1` of its units and
+/// `low` at most `2^26` of `2^-52`, and a product of two such numbers has 53 bits.
 #[inline(always)]
 fn split(a: f64) -> (f64, f64) {
     const SPLITTER: f64 = ((1u64 << 27) + 1) as f64;
@@ -59,7 +67,10 @@ pub(in crate::algebra) struct Product {
 #[inline(always)]
 pub(in crate::algebra) fn product(a: f64, b: f64) -> Product {
     let p = a * b;
-    if p.abs() > TINY_PRODUCT && p.abs() < HUGE_PRODUCT && a.abs() < HUGE && b.abs() < HUGE {
+    if SAFE_PRODUCT.contains(&p.abs())
+        && SAFE_FACTOR.contains(&a.abs())
+        && SAFE_FACTOR.contains(&b.abs())
+    {
         Product {
             p,
             e: dekker(a, b, p),
@@ -70,10 +81,9 @@ pub(in crate::algebra) fn product(a: f64, b: f64) -> Product {
     }
 }
 
-/// Below this magnitude the error of a product is not surely representable.
-const TINY_PRODUCT: f64 = power_of_two(-960);
-const HUGE_PRODUCT: f64 = power_of_two(1000);
-const HUGE: f64 = power_of_two(970);
+/// Below, the error of a product is not surely representable.
+const SAFE_PRODUCT: Range<f64> = power_of_two(-960)..power_of_two(1000);
+const SAFE_FACTOR: RangeTo<f64> = ..power_of_two(970);
 
 /// [`product`] for any operands: Dekker on the significands in `[1, 2)`, where nothing over- or
 /// underflows, and then two scalings by a power of two, each of which says what it lost.

@@ -15,7 +15,7 @@ use super::eft::{ETA, Product, product, scale, two_sum};
 pub(super) const MAX_WORDS: usize = 6;
 
 /// The longest list is a product with one guard word: `(W + 1)(W + 2)/2` pairs of two.
-const CAPACITY: usize = (MAX_WORDS + 1) * (MAX_WORDS + 2) + 8;
+const CAPACITY: usize = (MAX_WORDS + 1) * (MAX_WORDS + 2);
 
 /// An expansion and a bound of its distance from the exact result.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,7 @@ impl Terms {
     /// for extended precision using floating-point expansions*, 2016).
     pub(super) fn condense(&mut self, n: usize) {
         let mut first = 0;
-        while first <= n && first + 1 < self.len {
+        while first <= n && first < self.len {
             self.sweep(first);
             first += 1;
         }
@@ -315,7 +315,7 @@ pub(super) fn sqrt<const W: usize>(a: &[f64; W]) -> Approx<W> {
         };
     }
     // The first word decides the sign if it outweighs the others.
-    if a[0] <= 0.0 || lower_magnitude(a) <= 0.0 {
+    if sub_down(a[0], sum_of_magnitudes(&a[1..]).get()) <= 0.0 {
         return Approx::unknown();
     }
     let half_exponent = super::eft::significand(a[0]).1.div_euclid(2);
@@ -393,11 +393,8 @@ pub(super) fn scale_bound(bound: Bound, k: i32) -> Bound {
 }
 
 /// The words scaled so that the first lies in `[1, 2)`, what was lost, and the exponent taken out.
-/// Words without a proper first are left alone.
+/// A first word zero, infinite or NaN remains what it is.
 fn normalized<const W: usize>(words: &[f64; W]) -> (([f64; W], Bound), i32) {
-    if !words[0].is_finite() || words[0] == 0.0 {
-        return ((*words, Bound::ZERO), 0);
-    }
     let exponent = super::eft::significand(words[0]).1;
     (scale_words(words, -exponent), exponent)
 }

@@ -8,11 +8,13 @@ use super::constants::{
     Constant, FACTORIALS, INVERSE_FACTORIALS, INVERSE_ODDS, LN_2, LN_2_BITS, QUARTER_PI,
     QUARTER_PI_BITS, TWO_OVER_PI_BITS, WORDS,
 };
+use super::decide;
 use super::disc::DiscN;
 use super::eft::{ETA, product, scale, significand, two_sum};
-use super::expansion::Terms;
+use super::expansion::{self, Terms};
 use super::interval::BallN;
 use crate::algebra::Rng;
+use std::cmp::Ordering;
 
 /// Floats of all kinds: every exponent, few and many digits, subnormals, zeros.
 fn any_float(rng: &mut Rng) -> f64 {
@@ -80,6 +82,11 @@ fn products_are_split_exactly_or_say_what_they_lost() {
         }
     }
     assert!(lossless > 40_000 && lossy > 1000, "{lossless} {lossy}");
+    // (1 - u)^2 = (1 - 2 u) + u^2, at the end of the range, where the upper half rounds to 1 and its
+    // square would overflow.
+    let split = product(2f64.powi(512).next_down(), 2f64.powi(512).next_down());
+    assert_eq!((split.p, split.e), (f64::MAX.next_down(), 2f64.powi(918)));
+    assert!(split.lost == 0.0);
 }
 
 #[test]
@@ -149,6 +156,11 @@ fn bounds_round_outward() {
             assert!(got >= 0.0 && exact(got) <= *truth, "{x:e}, {y:e}: {got:e}");
         };
         lower(add_down(x, y), &a.add(&b));
+        // And near: 4 u are taken off, and two roundings may take u each.
+        if x + y < f64::MAX {
+            let near = exact(add_down(x, y)).mul(&exact(1.0 + 2f64.powi(-49)));
+            assert!(near.add(&exact(ETA)) >= a.add(&b), "{x:e} + {y:e}");
+        }
         lower(mul_down(x, y), &a.mul(&b));
         let root = sqrt_down(x);
         lower(root * root, &a.mul(&exact(1.0 + 2f64.powi(-50))));
@@ -164,6 +176,9 @@ fn bounds_round_outward() {
     assert!((Bound::ZERO + Bound::ZERO).is_zero() && (Bound::ZERO * Bound::NONE).is_zero());
     assert!(Bound::ZERO.over(1.0).is_zero() && !Bound::ZERO.over(0.0).at_most(f64::MAX));
     assert!(!Bound::of(1.0).over(0.0).at_most(f64::MAX));
+    // What is not known on one side is not known of both.
+    let (one, nothing) = (Bound::of(1.0), Bound::of(f64::NAN));
+    assert!(!one.max(nothing).at_most(f64::MAX) && !nothing.max(one).at_most(f64::MAX));
 }
 
 /// Condensing keeps the sum up to what it says it lost, whatever the terms.
@@ -174,7 +189,8 @@ fn condensing_keeps_the_sum() {
         let mut terms = Terms::new();
         let mut truth = Dyadic::zero();
         let spread = [20, 200, 900][trial % 3];
-        for _ in 0..rng.below(30) {
+        // Twice 28 terms is the most a list holds.
+        for _ in 0..rng.below(29) {
             let x = rng.unit() * 2f64.powi(rng.below(spread) as i32 - spread as i32 / 2);
             for x in [x, -x.next_up()].into_iter().take(1 + rng.below(2)) {
                 terms.push(x);
@@ -193,6 +209,64 @@ fn condensing_keeps_the_sum() {
             terms.lost().is_zero() || lost <= size - 53 * words as i64 + 2,
             "lost 2^{lost} of 2^{size} at {words} words"
         );
+    }
+    // One word holds this sum; two passes leave it in two, and the last pass joins them.
+    let (a, sum) = (2f64.powi(53) + 2.0, -1f64.next_up());
+    let mut terms = Terms::new();
+    terms.extend(&[-2.0 * a, a, sum, a]);
+    terms.condense(1);
+    assert!(terms.words() == [sum] && terms.lost().is_zero());
+}
+
+/// The two cross products and their sum are rounded, by half a unit each, and not by more.
+#[test]
+fn products_of_two_words_charge_their_roundings_once() {
+    let x = [1.0, 2f64.powi(-60)];
+    let product = expansion::mul(&x, &x);
+    // Roundings of 2^-60 twice and of 2^-59; and 2^-120 is left out.
+    let charged = 2f64.powi(-58) * 2f64.powi(-53) + 2f64.powi(-120);
+    assert_eq!(product.words, [1.0, 2f64.powi(-59)]);
+    assert!(product.error.at_most(charged * (1.0 + 1e-14)));
+}
+
+/// Powers of two leave the digits of a quotient alone and its radius with them, where products
+/// of words as small would underflow.
+#[test]
+fn quotients_do_not_depend_on_the_unit() {
+    let (a, b) = ([1.0, 2f64.powi(-60)], [3.0, 2f64.powi(-54)]);
+    let quotient = expansion::div(&a, &b);
+    for k in [-960, -300, 300, 960] {
+        let scaled = |x: [f64; 2]| x.map(|x| scale(x, k).0);
+        let again = expansion::div(&scaled(a), &scaled(b));
+        assert_eq!(again.words, quotient.words);
+        assert_eq!(again.error.get(), quotient.error.get());
+    }
+}
+
+/// A root of what may be negative is not known, be it the first word that says so or the rest.
+#[test]
+fn roots_of_what_may_be_negative_are_not_known() {
+    for words in [
+        [-4.0, 0.0],
+        [-4.0, 1.0],
+        [1.0, -1.0],
+        [1.0, -2.0],
+        [f64::NAN, 0.0],
+    ] {
+        assert!(
+            !expansion::sqrt(&words).error.at_most(f64::MAX),
+            "{words:?}"
+        );
+    }
+    assert!(expansion::sqrt(&[1.0, -0.5]).error.at_most(1.0));
+}
+
+#[test]
+fn signs_of_what_is_not_finite_are_not_known() {
+    let sign = |terms: &[f64]| decide::sign(terms.iter().copied());
+    assert_eq!(sign(&[f64::MAX, -1.0]), Some(Ordering::Greater));
+    for terms in [&[f64::INFINITY][..], &[f64::MAX, f64::MAX], &[f64::NAN]] {
+        assert_eq!(sign(terms), None, "{terms:?}");
     }
 }
 
