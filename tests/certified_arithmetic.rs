@@ -964,3 +964,53 @@ fn the_same_bits_everywhere() {
         ]
     );
 }
+
+/// A radius may be the largest `f64` and still says something; a set that reaches beyond is the one
+/// that contains everything.
+#[test]
+fn the_largest_radius_and_size() {
+    let ball = BallN::<2>::new([0.0; 2], f64::MAX);
+    assert!(!ball.is_unknown() && ball.upper_magnitude() >= f64::MAX);
+    let disc = DiscN::<2>::new([0.0; 2], [0.0; 2], f64::MAX);
+    assert!(!disc.is_unknown() && disc.radius() == f64::MAX);
+    // |z| = sqrt 2 f64::MAX.
+    let far = DiscN::<2>::new([f64::MAX, 0.0], [f64::MAX, 0.0], 0.0);
+    assert!(far.is_unknown() && far.upper_modulus() == f64::INFINITY);
+}
+
+/// The reciprocal's disc is as tight at moduli whose squares over- or underflow as at one, and
+/// one that overflows is unknown.
+#[test]
+fn reciprocals_of_any_size() {
+    let at = |re: f64, im: f64, radius: f64| {
+        DiscN::<2>::new([re, 0.0], [im, 0.0], radius)
+            .inverse()
+            .map(|w| (w.midpoint(), w.radius()))
+    };
+    for (re, im, radius) in [
+        (1.0, 1.0, 1.25),
+        (1.5, -0.5, 0.0),
+        (1.0, 0.0, 1.0 - f64::EPSILON * 16.0),
+        (0.25, 1.75, 1e-3),
+    ] {
+        let (mid, r) = at(re, im, radius).expect("zero is not in the disc");
+        for k in [-900, -600, 600, 900] {
+            let (up, down) = (2f64.powi(k), 2f64.powi(-k));
+            let scaled = at(re * up, im * up, radius * up).expect("nor in the scaled one");
+            let expected = (mid.0.map(|x| x * down), mid.1.map(|x| x * down));
+            assert_eq!(
+                scaled,
+                (expected, r * down),
+                "({re}, {im}) +- {radius}, 2^{k}"
+            );
+        }
+    }
+    assert!(at(1.0, 1.0, 1.5).is_none() && at(0.0, 0.0, 0.0).is_none());
+    assert!(at(0.0, 0.0, 1e-300).is_none() && at(0.0, 0.0, f64::MAX).is_none());
+    assert!(DiscN::<2>::UNKNOWN.inverse().is_none());
+    // 2^1074 is no f64.
+    for (re, im) in [(f64::from_bits(1), 0.0), (0.0, f64::from_bits(1))] {
+        let tiny = DiscN::<2>::new([re, 0.0], [im, 0.0], 0.0);
+        assert!(tiny.inverse().is_none_or(DiscN::is_unknown));
+    }
+}

@@ -779,3 +779,94 @@ fn complex_functions_of_wide_discs() {
         }
     }
 }
+
+/// Arguments from which on a limit is taken for the value, which is then off by less than the
+/// smallest number: no wider radius is returned, from the first such argument.
+#[test]
+fn limits_are_as_near_as_can_be_said() {
+    let eta = f64::from_bits(1);
+    for x in [-746.0, -747.0, -1e5, -1e300, f64::MIN] {
+        let y = BallN::<2>::from_f64(x).exp();
+        assert_eq!((y.midpoint(), y.radius()), ([0.0; 2], eta), "exp({x:e})");
+    }
+    for x in [400.0, 401.0, 1e5, f64::MAX] {
+        for x in [x, -x] {
+            let y = BallN::<2>::from_f64(x).tanh();
+            let limit = [x.signum(), 0.0];
+            assert_eq!((y.midpoint(), y.radius()), (limit, eta), "tanh({x:e})");
+        }
+    }
+    // Above, where every exponential overflows, nothing is known, by whatever step it overflows.
+    for x in [709.79, 710.0, 711.0, 1e4, 1e10, 1e17, 1e300, f64::MAX] {
+        assert!(BallN::<2>::from_f64(x).exp().is_unknown(), "exp({x:e})");
+        assert!(BallN::<6>::from_f64(x).exp().is_unknown(), "exp({x:e})");
+    }
+    // The logarithm's domain ends at -1, and there is none of zero or of a negative number.
+    for x in [-1.0, -1.5, -2.0, -2.5, -3.0, -5.0, -1e16, -1e300, f64::MIN] {
+        assert!(BallN::<2>::from_f64(x).ln_1p().is_unknown(), "ln_1p({x:e})");
+        assert!(BallN::<1>::from_f64(x).ln_1p().is_unknown(), "ln_1p({x:e})");
+    }
+    let below = BallN::<3>::new([-1.0, -1e-40, 0.0], 0.0);
+    assert!(below.ln_1p().is_unknown());
+    // A zero keeps the sign it has for f64.
+    let zero = BallN::<2>::from_f64(0.0).tanh().midpoint()[0];
+    assert_eq!(zero.to_bits(), 0f64.tanh().to_bits());
+}
+
+/// What nothing is known of stays so under every function.
+#[test]
+fn functions_of_the_unknown() {
+    for function in ALL {
+        assert!(function.of_ball(BallN::<1>::UNKNOWN).is_unknown());
+        assert!(function.of_ball(BallN::<2>::UNKNOWN).is_unknown());
+    }
+}
+
+/// The addition theorem bounds the spread of the sine by `|cos m| r + r^2/2`, that of the cosine
+/// likewise; the radius is that bound, and rounding.
+#[test]
+fn the_spread_of_sine_and_cosine() {
+    let near = |radius: f64, bound: f64| radius <= bound * (1.0 + 1e-12);
+    for x in [0.0, 0.3, 1.0, core::f64::consts::FRAC_PI_2, 3.0, 100.0] {
+        for r in [0.125, 1e-3, 1e-9] {
+            let (sin, cos) = BallN::<2>::new([x, 0.0], r).sin_cos();
+            let second = r * r / 2.0;
+            assert!(
+                near(sin.radius(), x.cos().abs() * r + second),
+                "sin of {x} +- {r}: {sin:?}"
+            );
+            assert!(
+                near(cos.radius(), x.sin().abs() * r + second),
+                "cos of {x} +- {r}: {cos:?}"
+            );
+        }
+    }
+}
+
+/// The slopes of `phi_1` and `phi_1'` are at most a half and a third of `max(1, e^x)`: near zero,
+/// and where the disc is too wide to divide by its numbers, the radius is that slope's. The
+/// exponential over a disc is bounded by way of `e^r <= (2 + r)/(2 - r)`, for `r <= 1` off by a
+/// factor `3/e` at most.
+#[test]
+fn the_spread_of_phi() {
+    for (x, y, r) in [
+        (0.0, 0.0, 1e-3),
+        (-0.5, 0.25, 1e-3),
+        (0.5, -0.25, 0.125),
+        (-1.5, 0.5, 2.0),
+        (-2.0, 0.0, 2.5),
+    ] {
+        let z = DiscN::<2>::new([x, 0.0], [y, 0.0], r);
+        let largest = (x + r).exp().max(1.0) * (3.0 / core::f64::consts::E);
+        let (phi, slope) = (BallN::phi1(z), BallN::phi1_derivative(z));
+        for (name, radius, bound) in [
+            ("phi1", phi.radius(), largest / 2.0 * r),
+            ("phi1'", slope.radius(), largest / 3.0 * r),
+        ] {
+            assert!(
+                radius <= bound * (1.0 + 1e-12),
+                "{name} of {z:?}: {radius:e} > {bound:e}"
+            );
+        }
+    }
+}

@@ -102,6 +102,12 @@ impl Constant {
         (&self.words[..n], left)
     }
 
+    /// Two pieces more than there are words in a result, so that rounding it to so many words is the
+    /// only loss.
+    pub(super) fn guarded(&self, words: usize) -> (&[f64], Bound) {
+        self.truncated(words + 2)
+    }
+
     /// The words of `0.b1 b2 b3 ...`, bits given in limbs of 64.
     const fn from_bits(limbs: &[u64], exact: bool) -> Self {
         let mut first = 0;

@@ -223,18 +223,15 @@ impl<const W: usize> DiscN<W> {
     /// The midpoint's inverse is `conj m / |m|^2`, evaluated with balls of radius zero; and
     /// `|1/(m + d) - 1/m| = |d| / (|m| |m + d|) <= r / (|m| (|m| - r))`.
     pub(in crate::algebra) fn reciprocal(self) -> Option<Self> {
-        if self.lower_modulus() <= 0.0 {
-            return None;
-        }
         // Scaled by a power of two to a modulus near 1, so that |m|^2 neither over- nor
         // underflows: 1/z = 2^-k / (2^-k z).
-        let largest = if self.re[0].abs() > self.im[0].abs() {
-            self.re[0]
-        } else {
-            self.im[0]
-        };
+        let largest = self.re[0].abs().max(self.im[0].abs());
         let k = super::eft::significand(largest).1;
         let z = self.scaled(-k);
+        let (inner, outer) = (z.lower_modulus(), z.center_lower_modulus());
+        if inner <= 0.0 {
+            return None;
+        }
         let (x, y) = (z.real().center(), z.imaginary().center());
         let norm = x * x + y * y;
         let center = if self.real {
@@ -242,20 +239,12 @@ impl<const W: usize> DiscN<W> {
         } else {
             Self::of_parts(x.quotient(norm)?, -y.quotient(norm)?)
         };
-        let (inner, outer) = (z.lower_modulus(), z.center_lower_modulus());
-        if z.rad > 0.0 && inner <= 0.0 {
-            return None;
-        }
-        let spread = if z.rad > 0.0 {
-            z.rad().over(mul_down(inner, outer))
-        } else {
-            Bound::ZERO
-        };
+        let spread = z.rad().over(mul_down(inner, outer));
         Some(center.as_real_as(self).widened(spread).scaled(-k))
     }
 
     /// `2^k` times the number.
-    fn scaled(self, k: i32) -> Self {
+    pub(super) fn scaled(self, k: i32) -> Self {
         let (re, lost_re) = expansion::scale_words(&self.re, k);
         let (im, lost_im) = expansion::scale_words(&self.im, k);
         Self::assemble(

@@ -10,21 +10,35 @@ use super::expansion::{self, MAX_WORDS, Terms};
 use super::interval::BallN;
 use core::cmp::Ordering;
 
-/// Below this no exponential is a positive `f64`: `e^-746 < 2^-1075`.
+/// From here down no exponential is a positive `f64`: `e^-746 < 2^-1075`.
 const EXP_UNDERFLOW: f64 = -746.0;
-/// Above this every exponential overflows.
-const EXP_OVERFLOW: f64 = 710.0;
 
 /// The size at which a relative truncation error no longer matters beside rounding.
 pub(super) const fn negligible<const W: usize>() -> f64 {
     super::eft::power_of_two(-53 * (W as i32) - 10)
 }
 
+/// How many terms of a power series to sum, and a bound of the first one left out: at least two
+/// terms, and then as many as are above `cut`, of the `most` whose coefficients are tabled.
+///
+/// `smaller(next, n)` is a bound for `n` terms, given `next` for `n - 1`; for none it is 1.
+pub(super) fn terms_above(
+    cut: f64,
+    most: usize,
+    smaller: impl Fn(Bound, usize) -> Bound,
+) -> (usize, Bound) {
+    let (mut n, mut next) = (2, smaller(smaller(Bound::of(1.0), 1), 2));
+    while n < most && !next.at_most(cut) {
+        n += 1;
+        next = smaller(next, n);
+    }
+    (n, next)
+}
+
 impl<const W: usize> BallN<W> {
     /// A tabled constant.
     pub(super) fn constant(constant: &Constant) -> Self {
-        // Two pieces more than there are words, so that rounding to `W` words is the only loss.
-        let (pieces, left) = constant.truncated(W + 2);
+        let (pieces, left) = constant.guarded(W);
         let mut terms = Terms::new();
         terms.extend(pieces);
         terms.lose(left);
@@ -57,11 +71,9 @@ impl<const W: usize> BallN<W> {
             return Self::UNKNOWN;
         }
         // next >= |t|^n / (n+1)!
-        let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(cut) && n + 2 < FACTORIALS) {
-            n += 1;
-            next = (next * size).over((n + 1) as f64);
-        }
+        let (n, next) = terms_above(cut, FACTORIALS - 1, |next, n| {
+            (next * size).over((n + 1) as f64)
+        });
         let mut sum = Self::coefficient(&INVERSE_FACTORIALS[n]);
         for k in (1..n).rev() {
             sum = sum * t + Self::coefficient(&INVERSE_FACTORIALS[k]);
@@ -70,27 +82,20 @@ impl<const W: usize> BallN<W> {
     }
 
     /// `(t, k)` with `t = m - k ln 2` and `|t|` about `ln 2 / 2` at most, for an exact `m`.
-    fn without_ln_2(self) -> (Self, i32) {
+    pub(super) fn without_ln_2(self) -> (Self, i32) {
         let m = self.midpoint();
         // Any integer near the quotient will do. It fits 11 bits by the range of `m`.
         let k = (m[0] * core::f64::consts::LOG2_E).round_ties_even();
         let mut terms = Terms::new();
         terms.extend(&m);
-        let (pieces, left) = LN_2.truncated(W + 2);
-        for &piece in pieces {
-            terms.push_product(-k, piece);
-        }
-        terms.lose(Bound::of(k) * left);
+        terms.push_multiple(-k, LN_2.guarded(W));
         (Self::from(terms.round()), k as i32)
     }
 
-    /// `e^m` at the midpoint.
+    /// `e^m` at the midpoint. Where it overflows, so does the last scaling, or already the reduction.
     fn exp_of_center(self) -> Self {
         let m = self.center();
-        if m.is_unknown() || m.midpoint()[0] > EXP_OVERFLOW {
-            return Self::UNKNOWN;
-        }
-        if m.midpoint()[0] < EXP_UNDERFLOW {
+        if m.midpoint()[0] <= EXP_UNDERFLOW {
             return Self::ZERO.widened(Bound::of(super::eft::ETA));
         }
         let (t, k) = m.without_ln_2();
@@ -145,7 +150,7 @@ impl<const W: usize> BallN<W> {
         }
         let negative = m.midpoint()[0] < 0.0;
         let size = if negative { -m } else { m };
-        let positive = if size.midpoint()[0] > 400.0 {
+        let positive = if size.midpoint()[0] >= 400.0 {
             // 1 - tanh m <= 2 e^{-2m} < 2^-1100.
             Self::ONE.widened(Bound::of(super::eft::ETA))
         } else {
@@ -161,7 +166,7 @@ impl<const W: usize> BallN<W> {
     /// `1 + |tanh m|` apart from the center's.
     pub(super) fn hyperbolic_tangent(self) -> Self {
         let center = self.tanh_of_center();
-        if self.is_exact() || center.is_unknown() {
+        if self.is_exact() {
             return center;
         }
         let r = self.rad();

@@ -72,6 +72,14 @@ impl Terms {
         self.lose(Bound::of(lost));
     }
 
+    /// Adds `factor` times a constant, of which these pieces leave out at most `left`.
+    pub(super) fn push_multiple(&mut self, factor: f64, (pieces, left): (&[f64], Bound)) {
+        for &piece in pieces {
+            self.push_product(factor, piece);
+        }
+        self.lose(Bound::of(factor) * left);
+    }
+
     /// Adds `a * b` rounded to one float: for products of low words.
     fn push_low_product(&mut self, a: f64, b: f64) {
         let Product { p, e, lost } = product(a, b);

@@ -210,10 +210,7 @@ impl<const W: usize> BallN<W> {
     /// and may hold different ones.
     #[must_use]
     pub fn compare(self, other: Self) -> Option<Ordering> {
-        if self.is_unknown() || other.is_unknown() {
-            return None;
-        }
-        // The sign of the difference at both ends, exactly.
+        // The sign of the difference at both ends, exactly; none where a word is a NaN.
         let end = |sign: f64| {
             let difference = self.mid.iter().copied().chain(other.mid.iter().map(|x| -x));
             decide::sign(difference.chain([sign * self.rad, sign * other.rad]))
@@ -230,13 +227,11 @@ impl<const W: usize> BallN<W> {
     /// one number; decided exactly.
     #[must_use]
     pub fn overlaps(self, other: Self) -> bool {
-        self.is_unknown()
-            || other.is_unknown()
-            || (!matches!(self.reach_below(other), Some(Ordering::Less))
-                && !matches!(other.reach_below(self), Some(Ordering::Less)))
+        !matches!(self.reach_below(other), Some(Ordering::Less))
+            && !matches!(other.reach_below(self), Some(Ordering::Less))
     }
 
-    /// The sign of (upper end of self) - (lower end of other).
+    /// The sign of (upper end of self) - (lower end of other), `None` if either is unknown.
     fn reach_below(self, other: Self) -> Option<Ordering> {
         let difference = self.mid.iter().copied().chain(other.mid.iter().map(|x| -x));
         decide::sign(difference.chain([self.rad, other.rad]))

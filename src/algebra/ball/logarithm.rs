@@ -3,7 +3,7 @@
 use super::bound::{Bound, sub_down};
 use super::constants::{INVERSE_ODDS, LN_2, ODDS};
 use super::eft::significand;
-use super::elementary::negligible;
+use super::elementary::{negligible, terms_above};
 use super::expansion::{Terms, add};
 use super::interval::BallN;
 
@@ -21,11 +21,7 @@ impl<const W: usize> BallN<W> {
             return Self::UNKNOWN;
         }
         // next >= s^{2n}
-        let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(cut) && n < ODDS) {
-            n += 1;
-            next = next * size;
-        }
+        let (n, next) = terms_above(cut, ODDS, |next, _| next * size);
         let mut sum = Self::coefficient(&INVERSE_ODDS[n - 1]);
         for j in (0..n - 1).rev() {
             sum = sum * square + Self::coefficient(&INVERSE_ODDS[j]);
@@ -38,12 +34,12 @@ impl<const W: usize> BallN<W> {
     ///
     /// For `k = 0`, where the result may be small, `f - 1 = m` is taken exactly. For other `k` it
     /// is at least 0.34 in magnitude and nothing cancels by more than a factor 2.
+    ///
+    /// Where `1 + m <= 0` there is no logarithm; `|f - 1| >= |f + 1|` there, and the series refuses
+    /// the quotient.
     fn ln_1p_of_center(self) -> Self {
         let m = self.center();
         let sum = Self::from(add(&Self::ONE.midpoint(), &m.midpoint()));
-        if !(sum.midpoint()[0] > 0.0 && sum.lower_magnitude() > 0.0) {
-            return Self::UNKNOWN;
-        }
         let (f, e) = significand(sum.midpoint()[0]);
         let k = if f > core::f64::consts::SQRT_2 {
             e + 1
@@ -64,18 +60,14 @@ impl<const W: usize> BallN<W> {
             return small;
         }
         let mut terms = Terms::new();
-        let (pieces, left) = LN_2.truncated(W + 2);
-        for &piece in pieces {
-            terms.push_product(f64::from(k), piece);
-        }
-        terms.lose(Bound::of(f64::from(k)) * left);
+        terms.push_multiple(f64::from(k), LN_2.guarded(W));
         Self::from(terms.round()) + small
     }
 
     /// `|ln(1 + m + d) - ln(1 + m)| <= -ln(1 - q) <= q/(1 - q)` with `q = r/(1 + m) < 1`.
     pub(super) fn log_one_plus(self) -> Self {
         let center = self.ln_1p_of_center();
-        if self.is_exact() || center.is_unknown() {
+        if self.is_exact() {
             return center;
         }
         // q/(1 - q) = r/(1 + m - r).

@@ -3,7 +3,7 @@
 use super::bound::Bound;
 use super::constants::{FACTORIALS, INVERSE_FACTORIALS, QUARTER_PI};
 use super::disc::DiscN;
-use super::elementary::negligible;
+use super::elementary::{negligible, terms_above};
 use super::expansion::Terms;
 use super::interval::BallN;
 use crate::algebra::roots::fold_turn;
@@ -38,11 +38,9 @@ impl<const W: usize> DiscN<W> {
             return Self::UNKNOWN;
         }
         // next >= |z|^n / n!
-        let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(cut) && n + shift < FACTORIALS) {
-            n += 1;
-            next = (next * size).over(n as f64);
-        }
+        let (n, next) = terms_above(cut, FACTORIALS - shift, |next, n| {
+            (next * size).over(n as f64)
+        });
         let term = |k: usize| -> Self {
             let coefficient = BallN::coefficient(&INVERSE_FACTORIALS[k + shift]);
             let weighted = coefficient * BallN::exact(weight(k) as f64);
@@ -142,7 +140,7 @@ impl<const W: usize> DiscN<W> {
     }
 
     /// Cosine and sine of `2 pi k/n` for `0 <= 8 k <= n`.
-    fn eighth_turn(k: u128, n: u128) -> (BallN<W>, BallN<W>) {
+    pub(super) fn eighth_turn(k: u128, n: u128) -> (BallN<W>, BallN<W>) {
         if 8 * k == n {
             // On the diagonal both are sqrt(1/2), bit for bit.
             let equal = BallN::exact(0.5).square_root();

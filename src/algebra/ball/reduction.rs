@@ -6,12 +6,9 @@ use super::eft::{power_of_two, significand};
 use super::expansion::Terms;
 use super::interval::BallN;
 
-/// Fractional limbs of a count of quarter turns: 640 bits.
-const FRACTION: usize = 10;
-
 /// A number of quarter turns modulo `2^64` in two's complement: the integer part, then the
-/// fraction from its highest limb.
-type Turns = [u64; FRACTION + 1];
+/// fraction from its highest limb, 640 bits.
+type Turns = [u64; 11];
 
 /// 64 bits of `floor(2/pi * 2^position)`, the lowest.
 fn bits_of_two_over_pi(position: i32) -> u64 {
@@ -42,19 +39,19 @@ fn accumulate(turns: &mut Turns, x: f64) {
     let (f, exponent) = significand(x);
     let integer = (f.abs() * power_of_two(52)) as u64;
     let e = exponent - 52;
-    let mut product = [0u64; FRACTION + 1];
+    let mut product: Turns = Default::default();
     let mut carry = 0u128;
-    for i in (0..=FRACTION).rev() {
+    for i in (0..product.len()).rev() {
         let limb = bits_of_two_over_pi(e + 64 * i as i32);
         let wide = u128::from(limb) * u128::from(integer) + carry;
         product[i] = wide as u64;
         carry = wide >> 64;
     }
-    if x < 0.0 {
+    if x.is_sign_negative() {
         negate(&mut product);
     }
     let mut carry = false;
-    for i in (0..=FRACTION).rev() {
+    for i in (0..product.len()).rev() {
         let (sum, first) = turns[i].overflowing_add(product[i]);
         let (sum, second) = sum.overflowing_add(u64::from(carry));
         turns[i] = sum;
@@ -83,7 +80,7 @@ impl<const W: usize> BallN<W> {
         if m.midpoint()[0].abs() <= 0.785 {
             return (m, 0);
         }
-        let mut turns = [0u64; FRACTION + 1];
+        let mut turns: Turns = Default::default();
         for x in m.midpoint() {
             accumulate(&mut turns, x);
         }
@@ -107,7 +104,7 @@ impl<const W: usize> BallN<W> {
         fraction.lose(Bound::of(power_of_two(-584)));
         fraction.condense(W + 1);
         // t = fraction * pi/2 = (2 fraction) * pi/4.
-        let (pieces, left) = QUARTER_PI.truncated(W + 2);
+        let (pieces, left) = QUARTER_PI.guarded(W);
         let mut t = Terms::new();
         let words = fraction.words();
         for weight in 0..=W {
@@ -117,7 +114,7 @@ impl<const W: usize> BallN<W> {
         }
         // Pairs beyond the guard word, what the pieces leave out, what the fraction leaves out.
         for (i, &word) in words.iter().enumerate() {
-            let rest = sum_of_magnitudes(&pieces[W + 1 - i..]) + left;
+            let rest = sum_of_magnitudes(&pieces[W + 1 - i..]).charged(left);
             t.lose(Bound::of(2.0 * word) * rest);
         }
         t.lose(Bound::of(2.0) * fraction.lost());

@@ -2,7 +2,7 @@
 
 use super::bound::Bound;
 use super::constants::{FACTORIALS, INVERSE_FACTORIALS, QUARTER_PI};
-use super::elementary::negligible;
+use super::elementary::{negligible, terms_above};
 use super::interval::BallN;
 
 impl<const W: usize> BallN<W> {
@@ -26,11 +26,9 @@ impl<const W: usize> BallN<W> {
             return (Self::UNKNOWN, Self::UNKNOWN);
         }
         // next >= |t|^{2n} / (2n)!
-        let (mut next, mut n) = (Bound::of(1.0), 0);
-        while n < 2 || (!next.at_most(cut) && 2 * n + 3 < FACTORIALS) {
-            n += 1;
-            next = (next * size).over(((2 * n - 1) * (2 * n)) as f64);
-        }
+        let (n, next) = terms_above(cut, FACTORIALS / 2, |next, n| {
+            (next * size).over(((2 * n - 1) * (2 * n)) as f64)
+        });
         let minus_square = -square;
         let mut sine = Self::coefficient(&INVERSE_FACTORIALS[2 * n - 1]);
         let mut cosine = Self::coefficient(&INVERSE_FACTORIALS[2 * n - 2]);
@@ -61,7 +59,7 @@ impl<const W: usize> BallN<W> {
     /// is further than `1 + |sin m|` from the center's value.
     pub(super) fn sine_cosine(self) -> (Self, Self) {
         let (sin, cos) = self.sin_cos_of_center();
-        if self.is_exact() || sin.is_unknown() {
+        if self.is_exact() {
             return (sin, cos);
         }
         let r = self.rad();
