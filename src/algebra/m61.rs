@@ -191,3 +191,19 @@ impl RootsOfUnity for Complex<M61> {
         Some(powers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_has_no_remainders() {
+        assert_eq!(M61::new(7) % M61::new(2), M61::ZERO);
+    }
+
+    #[test]
+    #[should_panic(expected = "remainder of a division by zero")]
+    fn nor_one_of_a_division_by_zero() {
+        let _ = M61::new(7) % M61::ZERO;
+    }
+}
