@@ -183,3 +183,50 @@ fn undecided<const W: usize>(balls: &[BallN<W>]) -> Vec<usize> {
         .map(|(at, _)| at)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number in the middle between two floats, times a one that is known but for its last digits.
+    struct Tie(f64);
+
+    impl Tie {
+        fn number<T: Real>(&self) -> T {
+            let half = (self.0.next_up() - self.0) / 2.0;
+            let (sin, cos) = T::ONE.sin_cos();
+            (T::from_f64(self.0) + T::from_f64(half)) * (sin * sin + cos * cos)
+        }
+    }
+
+    impl Computation for Tie {
+        fn form(&self) -> String {
+            "tie".into()
+        }
+
+        fn stages<T>(&self) -> Result<Vec<(String, Tensor<T>)>, Error>
+        where
+            T: Real,
+            T::Complex: RootsOfUnity,
+        {
+            Ok(vec![("x".into(), Tensor::new([1], vec![self.number()])?)])
+        }
+    }
+
+    /// Only what is certainly below the limit is taken as it is.
+    #[test]
+    fn the_limit_is_not_below_itself() {
+        let bound = |x: f64| Tie(x).number::<BallN<2>>().upper_magnitude();
+        let mut x = UNDERFLOW;
+        while bound(x) > UNDERFLOW {
+            x = x.next_down();
+        }
+        assert_eq!(bound(x), UNDERFLOW);
+        assert!(certify(&Tie(x)).is_err());
+        x = x.next_down();
+        assert!(bound(x) < UNDERFLOW);
+        let settled = certify(&Tie(x)).expect("below");
+        let found = settled.stages[0].values.data()[0];
+        assert!(found == x || found == x.next_up(), "{found:e} for {x:e}");
+    }
+}
