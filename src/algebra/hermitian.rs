@@ -27,8 +27,9 @@ pub struct HermitianEigen<T: Real> {
 ///
 /// The absolute error of an eigenvalue is a few units roundoff of `T` times the norm of `h`. Every
 /// step of refinement squares the error (relative to the gaps), so numbers of more words get all
-/// their digits and dual numbers their derivatives; eigenvalues that `f64` cannot tell apart,
-/// not more than a thousand units roundoff of the largest, are treated as equal. Over balls the radii bound the rounding, not what refinement leaves.
+/// their digits and dual numbers their derivatives; eigenvalues that are no further apart
+/// than a thousand units roundoff of `f64` times the largest are treated as equal. Over balls the
+/// radii bound the rounding, not what refinement leaves.
 ///
 /// # Errors
 ///

@@ -278,7 +278,7 @@ mod tests {
     use super::super::suite::{SUITE_SEED, suite};
     use super::*;
 
-    /// What was derived to certify a case is not derived again for a format that has one roundoff.
+    /// What was derived to certify a case is not derived again for a format with one roundoff.
     #[test]
     fn scales_are_derived_once() {
         let case = suite().swap_remove(0).build(SUITE_SEED).expect("built");
