@@ -27,8 +27,9 @@ pub struct HermitianEigen<T: Real> {
 ///
 /// The absolute error of an eigenvalue is a few units roundoff of `T` times the norm of `h`. Every
 /// step of refinement squares the error (relative to the gaps), so numbers of more words get all
-/// their digits and dual numbers their derivatives; eigenvalues that `f64` cannot tell apart are
-/// treated as equal. Over balls the radii bound the rounding, not what refinement leaves.
+/// their digits and dual numbers their derivatives; eigenvalues that are no further apart
+/// than a thousand units roundoff of `f64` times the largest are treated as equal. Over balls the
+/// radii bound the rounding, not what refinement leaves.
 ///
 /// # Errors
 ///
@@ -154,14 +155,73 @@ fn rotate(a: &mut Matrix<Complex<f64>>, v: &mut Matrix<Complex<f64>>, p: usize, 
     for k in 0..a.rows() {
         let (x, y) = turn(v.row(k)[p], v.row(k)[q]);
         (v.row_mut(k)[p], v.row_mut(k)[q]) = (x, y);
-        if k != p && k != q {
-            let (x, y) = turn(a.row(k)[p], a.row(k)[q]);
-            (a.row_mut(k)[p], a.row_mut(k)[q]) = (x, y);
-            (a.row_mut(p)[k], a.row_mut(q)[k]) = (x.conj(), y.conj());
-        }
+        let (x, y) = turn(a.row(k)[p], a.row(k)[q]);
+        (a.row_mut(k)[p], a.row_mut(k)[q]) = (x, y);
+        (a.row_mut(p)[k], a.row_mut(q)[k]) = (x.conj(), y.conj());
     }
+    // What the loop made of the four entries in which p and q meet was read by no other step.
     a.row_mut(p)[p] = Complex::new(app - t * magnitude, 0.0);
     a.row_mut(q)[q] = Complex::new(aqq + t * magnitude, 0.0);
     a.row_mut(p)[q] = Complex::new(0.0, 0.0);
     a.row_mut(q)[p] = Complex::new(0.0, 0.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algebra::ball::BallN;
+    use crate::algebra::scalar::Scalar;
+
+    type Big = BallN<4>;
+    type BigComplex = <Big as Scalar>::Complex;
+
+    /// Eigenvectors, and how far they are from orthonormal.
+    fn vectors(h: &Matrix<BigComplex>) -> (Matrix<BigComplex>, f64) {
+        let vectors = hermitian_eigen::<Big>(h).expect("finite").vectors;
+        let star = vectors.transpose().map(|z| z.conj());
+        let product = star.times(&vectors).expect("square");
+        let identity = Matrix::<BigComplex>::identity(h.rows());
+        let pairs = product.entries().iter().zip(identity.entries());
+        let off = pairs.map(|(&x, &y)| (x - y).re().to_f64().hypot((x - y).im().to_f64()));
+        (vectors, off.fold(0.0, f64::max))
+    }
+
+    fn big(x: f64) -> BigComplex {
+        BigComplex::from_base(Big::from_f64(x))
+    }
+
+    #[test]
+    fn of_zero_any_basis_will_do() {
+        let zero = Matrix::<Complex<f64>>::from_fn(3, 3, |_, _| Complex::ZERO);
+        let eigen = hermitian_eigen::<f64>(&zero).expect("finite");
+        assert_eq!(eigen.values, [0.0; 3]);
+        assert_eq!(eigen.vectors, Matrix::identity(3));
+    }
+
+    /// `I + w w^T` has the eigenvalue 1 three times, known to the digits that are there after every step: what
+    /// is between them then says nothing of the vectors.
+    #[test]
+    fn equal_eigenvalues_leave_the_vectors_orthonormal() {
+        let w = [0.3, -0.7, 1.1, 0.45].map(big);
+        let h = Matrix::from_fn(4, 4, |i, j| w[i] * w[j] + big(f64::from(u8::from(i == j))));
+        let (_, off) = vectors(&h);
+        assert!(off < 1e-60, "{off:e}");
+    }
+
+    /// Eigenvalues 1 and `1 - k u` with the vectors `(3, 4)/5` and `(4, -3)/5`, all entries exact: up to a thousand
+    /// `u` apart they count as equal, and the vectors stay as good as `f64` makes them.
+    #[test]
+    fn a_thousand_roundings_apart_is_equal() {
+        for (k, apart) in [(975.0, false), (1000.0, false), (1025.0, true)] {
+            let part = |ninths: f64| ninths * k / 25.0 * f64::UNIT_ROUNDOFF;
+            let entries = [1.0 - part(16.0), part(12.0), part(12.0), 1.0 - part(9.0)];
+            let h = Matrix::new(2, 2, entries.map(big).to_vec()).expect("square");
+            let (v, off) = vectors(&h);
+            assert!(off < 1e-60, "{k}: {off:e}");
+            let slope = big(3.0) * v.row(0)[0] + big(4.0) * v.row(1)[0];
+            let slope = slope.re().to_f64().abs();
+            assert_eq!(slope < 1e-25, apart, "{k}: {slope:e}");
+            assert!(slope < 1e-15, "{k}: {slope:e}");
+        }
+    }
 }

@@ -191,3 +191,32 @@ impl RootsOfUnity for Complex<M61> {
         Some(powers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_has_no_remainders() {
+        assert_eq!(M61::new(7) % M61::new(2), M61::ZERO);
+    }
+
+    /// Of an order with factors from either side of `p^2 - 1 = (p - 1)(p + 1)`, and of none that does not divide it.
+    #[test]
+    fn roots_are_primitive() {
+        let one = Complex::new(M61::ONE, M61::ZERO);
+        for n in [8, 9, 25, 77] {
+            let roots = Complex::<M61>::roots_of_unity(n).expect("divides");
+            assert_eq!(roots[1] * roots[n - 1], one, "order {n}");
+            let mut orders = roots.iter().skip(1);
+            assert!(orders.all(|&w| w != one), "order {n}");
+        }
+        assert!(Complex::<M61>::roots_of_unity(17).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "remainder of a division by zero")]
+    fn nor_one_of_a_division_by_zero() {
+        let _ = M61::new(7) % M61::ZERO;
+    }
+}

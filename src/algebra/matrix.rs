@@ -182,3 +182,15 @@ impl<T: Ring> Matrix<T> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matrices_are_written_out_up_to_4096() {
+        assert!(Matrix::<f64>::check_size(4096).is_ok());
+        assert!(Matrix::<f64>::check_size(4097).is_err());
+        assert!(Matrix::<f64>::check_size(usize::MAX).is_err());
+    }
+}

@@ -18,14 +18,8 @@ pub trait Precision: Copy + Debug + Send + Sync + 'static {
     const UNIT_ROUNDOFF: f64 = power_of_two(-Self::DIGITS);
     /// Half of the smallest positive number: the largest error of one rounding in the subnormal
     /// range. For `f64` half is no float, and the number itself stands for it.
-    const HALF_SMALLEST: f64 = {
-        let exponent = Self::MIN_EXPONENT - Self::DIGITS;
-        if exponent < -1022 {
-            f64::from_bits(1)
-        } else {
-            power_of_two(exponent)
-        }
-    };
+    const HALF_SMALLEST: f64 =
+        (power_of_two(Self::MIN_EXPONENT) * Self::UNIT_ROUNDOFF).max(f64::from_bits(1));
 }
 
 const fn power_of_two(k: i32) -> f64 {
@@ -73,3 +67,55 @@ format!(
     /// bfloat16, the upper half of an `f32`: `u = 2^-8`.
     Bf16, "bf16", 8, -126, 127
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What half of the smallest number is, the largest, and the error of one rounding.
+    fn numbers<P: Precision>() -> [f64; 3] {
+        [P::HALF_SMALLEST, P::MAX, P::UNIT_ROUNDOFF]
+    }
+
+    /// By the formats of the language where there is one, by the numbers of IEEE 754 for `binary16`, by the
+    /// upper half of an `f32` for bfloat16.
+    #[test]
+    fn numbers_of_the_formats() {
+        let upper = |half: u32| f64::from(f32::from_bits(half << 16));
+        let single = f64::from(f32::from_bits(1)) / 2.0;
+        let double = f64::EPSILON / 2.0;
+        assert_eq!(numbers::<F64>(), [f64::from_bits(1), f64::MAX, double]);
+        let epsilon = f64::from(f32::EPSILON);
+        assert_eq!(
+            numbers::<F32>(),
+            [single, f64::from(f32::MAX), epsilon / 2.0]
+        );
+        assert_eq!(numbers::<F16>(), [2f64.powi(-25), 65504.0, 2f64.powi(-11)]);
+        let step = upper(0x3f81) - 1.0;
+        assert_eq!(
+            numbers::<Bf16>(),
+            [upper(1) / 2.0, upper(0x7f7f), step / 2.0]
+        );
+        // Ten bits after the point in place of 23.
+        let longer = |x: f64| x * 2f64.powi(13);
+        let largest = f64::from(f32::from_bits(f32::MAX.to_bits() & !0x1fff));
+        assert_eq!(
+            numbers::<Tf32>(),
+            [longer(single), largest, longer(epsilon / 2.0)]
+        );
+    }
+
+    /// Half of the smallest number may be subnormal itself.
+    #[test]
+    fn a_format_near_the_end_of_f64() {
+        #[derive(Clone, Copy, Debug)]
+        struct Small;
+        impl Precision for Small {
+            const NAME: &'static str = "small";
+            const DIGITS: i32 = 8;
+            const MIN_EXPONENT: i32 = -1020;
+            const MAX: f64 = 1.0;
+        }
+        assert_eq!(Small::HALF_SMALLEST, f64::MIN_POSITIVE / 64.0);
+    }
+}

@@ -88,7 +88,7 @@ pub trait Real: Scalar {
             return quotient;
         }
         let (mut term, mut n) = (1.0, 0i64);
-        while term > Self::UNIT_ROUNDOFF && n < 100 {
+        while term > Self::UNIT_ROUNDOFF {
             n += 1;
             term /= n as f64;
         }
@@ -121,7 +121,9 @@ pub(crate) fn pi<T: Real>() -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::algebra::Counted;
     use crate::algebra::ball::BallN;
+    use num_complex::Complex;
 
     /// The sine of what is off is what is off; six words hold 95 digits.
     #[test]
@@ -131,5 +133,24 @@ mod tests {
             off.contains_zero() && off.upper_magnitude() < 1e-90,
             "{off}"
         );
+    }
+
+    /// Up to 1 the series, of the fewest terms with `1/n! <= u`, each with a division; beyond, the quotient alone.
+    #[test]
+    fn the_series_up_to_one() {
+        let divisions = |x: f64, y: f64| {
+            let z = Complex::new(Counted::new(x), Counted::new(y));
+            let (_, count) = Counted::count(|| Counted::phi1_derivative(z));
+            count.divisions
+        };
+        let factorial = |n: u64| (1..=n).product::<u64>();
+        let terms = (1..).find(|&n| factorial(n) >= 1 << 53).expect("grows");
+        let quotient = divisions(1.5, 0.0);
+        for (x, y) in [(1.0, 0.0), (-0.25, 0.75), (0.5, -0.5), (0.125, 0.0)] {
+            assert_eq!(divisions(x, y), quotient + terms, "{x}, {y}");
+        }
+        for (x, y) in [(1.0f64.next_up(), 0.0), (0.75, -0.5)] {
+            assert_eq!(divisions(x, y), quotient, "{x}, {y}");
+        }
     }
 }

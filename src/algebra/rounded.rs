@@ -152,10 +152,7 @@ impl<P: Precision> RoundedDisc<P> {
         if size.is_zero() {
             return Self::from_disc(exact);
         }
-        let mut error = size * Bound::of(relative);
-        if underflow > 0.0 {
-            error = error + Bound::of(underflow);
-        }
+        let error = (size * Bound::of(relative)).charged(Bound::of(underflow));
         let disc = exact.widened(error);
         // A part is no larger than the modulus.
         Self::from_disc(if disc.upper_modulus() <= P::MAX {

@@ -183,3 +183,71 @@ fn undecided<const W: usize>(balls: &[BallN<W>]) -> Vec<usize> {
         .map(|(at, _)| at)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number above a float by some part of what it is to the middle between that and the next, times a one that is
+    /// known but for its last digits.
+    struct Above(f64, f64);
+
+    impl Above {
+        fn number<T: Real>(&self) -> T {
+            let half = (self.0.next_up() - self.0) / 2.0;
+            let (sin, cos) = T::ONE.sin_cos();
+            (T::from_f64(self.0) + T::from_f64(self.1 * half)) * (sin * sin + cos * cos)
+        }
+    }
+
+    impl Computation for Above {
+        fn form(&self) -> String {
+            "above".into()
+        }
+
+        fn stages<T>(&self) -> Result<Vec<(String, Tensor<T>)>, Error>
+        where
+            T: Real,
+            T::Complex: RootsOfUnity,
+        {
+            Ok(vec![("x".into(), Tensor::new([1], vec![self.number()])?)])
+        }
+    }
+
+    /// Four words are used where two do not decide, and only there.
+    #[test]
+    fn words_are_as_many_as_it_takes() {
+        for (part, expected, words, retried) in [
+            (0.5, 1.0, 2, vec![]),
+            (1.0f64.next_down(), 1.0, 4, vec![0]),
+            (1.0f64.next_up(), 1.0f64.next_up(), 4, vec![0]),
+        ] {
+            let certified = certify(&Above(1.0, part)).expect("decided");
+            let stage = &certified.stages[0];
+            assert_eq!(stage.values.data(), [expected], "{part}");
+            assert_eq!(
+                (certified.words, &stage.retried),
+                (words, &retried),
+                "{part}"
+            );
+        }
+        assert!(certify(&Above(1.0, 1.0)).is_err());
+    }
+
+    /// Only what is certainly below the limit is taken as it is.
+    #[test]
+    fn the_limit_is_not_below_itself() {
+        let bound = |x: f64| Above(x, 1.0).number::<BallN<2>>().upper_magnitude();
+        let mut x = UNDERFLOW;
+        while bound(x) > UNDERFLOW {
+            x = x.next_down();
+        }
+        assert_eq!(bound(x), UNDERFLOW);
+        assert!(certify(&Above(x, 1.0)).is_err());
+        x = x.next_down();
+        assert!(bound(x) < UNDERFLOW);
+        let settled = certify(&Above(x, 1.0)).expect("below");
+        let found = settled.stages[0].values.data()[0];
+        assert!(found == x || found == x.next_up(), "{found:e} for {x:e}");
+    }
+}

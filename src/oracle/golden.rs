@@ -272,3 +272,24 @@ fn stage_shape(case: &Case, name: &str) -> Option<Vec<usize>> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::suite::{SUITE_SEED, suite};
+    use super::*;
+
+    /// What was derived to certify a case is not derived again for a format with one roundoff.
+    #[test]
+    fn scales_are_derived_once() {
+        let case = suite().swap_remove(0).build(SUITE_SEED).expect("built");
+        let golden = Golden::certify(case).expect("certified");
+        for (format, once) in [
+            (Format::F64, true),
+            (Format::BF16, true),
+            (Format::TF32, false),
+        ] {
+            let scales = golden.scales(format).expect("derived");
+            assert_eq!(matches!(scales, Cow::Borrowed(_)), once, "{format:?}");
+        }
+    }
+}

@@ -461,7 +461,14 @@ pub(super) fn random_parameter(config: &Config, dt: (f64, f64), name: Name, rng:
             RealType::Exp => between(-2.0, 0.5),
             _ => between(0.1, 1.2),
         },
-        Name::AImag => between(0.5, 6.0) * if rng.next_u64() >> 63 == 0 { 1.0 } else { -1.0 },
+        Name::AImag => {
+            let size = between(0.5, 6.0);
+            if rng.next_u64() >> 63 == 0 {
+                size
+            } else {
+                -size
+            }
+        }
     })
 }
 

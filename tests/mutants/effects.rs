@@ -33,6 +33,16 @@ fn without_mutants_it_is_the_reference() {
     }
 }
 
+/// Of no tokens every mistake makes nothing.
+#[test]
+fn of_no_tokens_there_is_nothing() {
+    let s = random(Shape { len: 0, ..PLAIN }, 7);
+    for mutant in Mutant::ALL {
+        let stages = s.run(&[mutant]);
+        assert!(stage(&stages, "output").data().is_empty(), "{mutant:?}");
+    }
+}
+
 /// Also in chunks: a mutant that sits between chunks and touches nothing of this layer leaves the
 /// chunked form, which must be the reference too.
 #[test]

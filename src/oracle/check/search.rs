@@ -412,6 +412,38 @@ mod tests {
         });
     }
 
+    /// What a run is taken to cost, against its multiplications one by one.
+    #[test]
+    fn the_cost_of_a_run_is_counted() {
+        // Six channels in heads of two.
+        let case = suite().swap_remove(2).build(SUITE_SEED).expect("built");
+        let golden = Golden::certify(case).expect("certified");
+        let search = Search {
+            golden: &golden,
+            compared: &[],
+            first: 0,
+            right: 0,
+            chunk_lens: Vec::new(),
+            beginnings: Vec::new(),
+        };
+        let config = golden.case().parameters().config();
+        let (batch, len, d) = (3, 41, config.d_model);
+        let pairs = config.head_dim * config.head_dim * config.n_heads();
+        let mut counted = 0;
+        for _sequence in 0..batch {
+            for _projection in ["q", "k", "v", "output"] {
+                counted += len * d * d;
+            }
+            // The shift model of every channel, the diagonal one of every pair.
+            for _model in 0..d + pairs {
+                // Every input with those before it; the state step by step; and its memory.
+                counted += (0..len).map(|t| t + config.d_state).sum::<usize>() + 500;
+            }
+        }
+        let input = Tensor::filled([batch, len, d], 0.0);
+        assert_eq!(search.cost(&input), counted);
+    }
+
     #[test]
     fn the_doubt_ends_beyond_its_bound() {
         assert!(!out(DOUBT) && out(DOUBT.next_up()) && out(f64::INFINITY));

@@ -10,6 +10,11 @@ use crate::ssm::Discretization;
 /// A small hybrid whose tokens deviate by some `size`, and two sequences. (Of two channels, LayerNorm would leave
 /// hardly more than a sign.)
 fn model(size: f64) -> (ModelParameters<f64>, Tensor<usize>) {
+    model_of([size; 4])
+}
+
+/// The same with words of several sizes, the first of them not the largest.
+fn model_of(sizes: [f64; 4]) -> (ModelParameters<f64>, Tensor<usize>) {
     let config = ModelConfig {
         n_layer: 2,
         d_inner: 5,
@@ -17,7 +22,7 @@ fn model(size: f64) -> (ModelParameters<f64>, Tensor<usize>) {
         max_position_embeddings: 0,
         attn_layer_idx: vec![1],
         num_heads: 3,
-        layer_norm_epsilon: 0.125 * size * size,
+        layer_norm_epsilon: 0.125 * sizes[0] * sizes[0],
         h3: h3::Config {
             d_model: 3,
             head_dim: 1,
@@ -31,10 +36,10 @@ fn model(size: f64) -> (ModelParameters<f64>, Tensor<usize>) {
     };
     let mut rng = Rng::new(37);
     let parameters = ModelParameters::new(config.clone(), |name| {
-        let values = (0..name.shape(&config).iter().product()).map(|_| {
+        let values = (0..name.shape(&config).iter().product()).map(|i: usize| {
             let unit = rng.unit();
             match name {
-                ModelName::Embeddings => size * unit,
+                ModelName::Embeddings => sizes[i / 3] * unit,
                 ModelName::Block(_, BlockName::H3(Name::LogDt)) => unit - 1.0,
                 _ => 0.25 + 0.75 * unit,
             }
@@ -69,11 +74,17 @@ fn exact(
         .collect()
 }
 
-/// Whatever the size of the tokens: the step is in units of their deviation.
+/// Whatever the size of the tokens: the step is in units of the deviation of the one that is moved.
 #[test]
 fn columns_are_derivatives() {
-    for size in [2f64.powi(-30), 1.0, 2f64.powi(30)] {
-        let (parameters, ids) = model(size);
+    let small = 2f64.powi(-30);
+    for sizes in [
+        [small; 4],
+        [1.0; 4],
+        [2f64.powi(30); 4],
+        [small, 1.0, 1.0, 1.0],
+    ] {
+        let (parameters, ids) = model_of(sizes);
         let own = OwnErrors::of(&parameters, &ids).expect("runs");
         let plain = parameters.build::<f64>().expect("a model");
         let dual = parameters.build().expect("a model");
@@ -89,7 +100,7 @@ fn columns_are_derivatives() {
                     let off = (got - expected).abs();
                     assert!(
                         off <= 1e-7 * largest,
-                        "{size:e}, {moved:?}, {name}: {got:e}, exactly {expected:e}"
+                        "{sizes:?}, {moved:?}, {name}: {got:e}, exactly {expected:e}"
                     );
                 }
             }
@@ -189,9 +200,12 @@ fn sums_are_the_models() {
 #[test]
 fn deviations() {
     // Of -3, -1, 1, 3 from 4: the root of (9 + 1 + 1 + 9) / 4.
-    let cases: [(&[f64], f64); 5] = [
+    let far = 2f64.powi(52);
+    let cases: [(&[f64], f64); 6] = [
         (&[1.0, 3.0, 5.0, 7.0], 5f64.sqrt()),
         (&[-2.0, 2.0], 2.0),
+        // The squares of these numbers are not known to 1.
+        (&[far, far + 2.0], 1.0),
         // Nothing to be in units of but the number itself, or one.
         (&[-3.0, -3.0], 3.0),
         (&[0.5], 0.5),
@@ -393,6 +407,9 @@ fn layer_norms_by_hand() {
 fn activations_by_hand() {
     let root = SQRT_2_OVER_PI;
     for (x, by_sigmoid_is_larger) in [
+        (-1e4, false),
+        // Just below where the power overflows, its error does.
+        (-21.1, false),
         (-20.0, false),
         (-2.0, false),
         (-0.125, true),
@@ -416,12 +433,11 @@ fn activations_by_hand() {
 
         let power = (-2.0 * root * inner * f64::signum(x)).exp();
         let exponent_error = 2.0 * root * inner_error + 4.0 * root * inner;
-        let sum_error = power * (exponent_error + LIBRARY_FACTOR) + 1.0 + power;
+        // In units of the sum 1 + power, of which the power is a part of at most 1.
+        let part = 1.0 / (1.0 + 1.0 / power);
+        let sum_error = part * (exponent_error + LIBRARY_FACTOR) + 1.0;
         let quotient = size / (1.0 + power);
-        let by_sigmoid = match power.is_finite() {
-            true => (error + sum_error * quotient) / (1.0 + power) + quotient,
-            false => 0.0,
-        };
+        let by_sigmoid = error / (1.0 + power) + sum_error * quotient + quotient;
         assert_eq!(by_sigmoid > by_tanh, by_sigmoid_is_larger, "at {x}");
         let got = ModelAnalysis.activation(scale((x, error)));
         let off = (got.value() - value).abs();

@@ -225,16 +225,14 @@ struct DiagonalStage {
     state: Tensor<f64>,
 }
 
-/// The taps the long convolution is given.
+/// The taps the long convolution is given, which cuts them to its window.
 fn long_kernel_len(run: &Run<'_>) -> usize {
     let len = run.sizes.len;
-    match run.config.l_max {
+    if run.on.on(LongKernelAlias) {
         // M02: the kernel as long as it can be, L_k > L.
-        None if run.on.on(LongKernelAlias) => 2 * len,
-        Some(l_max) if run.on.on(LongKernelAlias) && l_max > len => l_max.min(2 * len),
-        // M52: no cut.
-        _ if run.on.on(LMaxCut) => len,
-        _ => run.window,
+        run.config.l_max.unwrap_or(usize::MAX).clamp(len, 2 * len)
+    } else {
+        len
     }
 }
 
@@ -263,6 +261,7 @@ fn diagonal_stage(
         Convolution::long(on),
         Passing::long(on, run.passes_states()),
     );
+    // M52: no cut.
     let window = if on.on(LMaxCut) {
         sizes.len
     } else {
