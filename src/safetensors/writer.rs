@@ -44,7 +44,7 @@ impl Writer {
                 "is there already",
             ));
         }
-        self.check_room()?;
+        check_room(self.metadata.len() + self.tensors.len() + 1)?;
         self.metadata.insert(key.to_owned(), value.to_owned());
         Ok(self)
     }
@@ -132,18 +132,8 @@ impl Writer {
         if shape.len() > MAX_RANK {
             return refused(format!("{} axes, at most {MAX_RANK} allowed", shape.len()));
         }
-        self.check_room()?;
+        check_room(self.metadata.len() + self.tensors.len() + 1)?;
         byte_len(dtype, shape).or_else(refused)
-    }
-
-    fn check_room(&self) -> Result<(), Error> {
-        if self.metadata.len() + self.tensors.len() < MAX_ENTRIES {
-            return Ok(());
-        }
-        Err(Error::value(
-            "file",
-            format!("more than {MAX_ENTRIES} tensors and metadata strings"),
-        ))
     }
 
     /// Checks the number of elements, and takes them.
@@ -211,6 +201,17 @@ impl Writer {
         let bytes = self.to_bytes().map_err(|e| e.in_file(name()))?;
         replace_file(path, &bytes)
     }
+}
+
+/// Refuses more tensors and strings, counted together, than a file may hold.
+fn check_room(entries: usize) -> Result<(), Error> {
+    if entries <= MAX_ENTRIES {
+        return Ok(());
+    }
+    Err(Error::value(
+        "file",
+        format!("more than {MAX_ENTRIES} tensors and metadata strings"),
+    ))
 }
 
 /// One tensor in a header.
@@ -296,6 +297,7 @@ where
     for (key, value) in metadata {
         checked.metadata(key, value)?;
     }
+    check_room(metadata.len() + tensors.len())?;
     let entries: Vec<Entry<'_>> = tensors
         .iter()
         .map(|(name, shape)| {
