@@ -44,7 +44,7 @@ impl Writer {
                 "is there already",
             ));
         }
-        check_room(self.metadata.len() + self.tensors.len() + 1)?;
+        self.check_room()?;
         self.metadata.insert(key.to_owned(), value.to_owned());
         Ok(self)
     }
@@ -132,8 +132,12 @@ impl Writer {
         if shape.len() > MAX_RANK {
             return refused(format!("{} axes, at most {MAX_RANK} allowed", shape.len()));
         }
-        check_room(self.metadata.len() + self.tensors.len() + 1)?;
+        self.check_room()?;
         byte_len(dtype, shape).or_else(refused)
+    }
+
+    fn check_room(&self) -> Result<(), Error> {
+        check_entries(self.metadata.len() + self.tensors.len() + 1)
     }
 
     /// Checks the number of elements, and takes them.
@@ -204,7 +208,7 @@ impl Writer {
 }
 
 /// Refuses more tensors and strings, counted together, than a file may hold.
-fn check_room(entries: usize) -> Result<(), Error> {
+fn check_entries(entries: usize) -> Result<(), Error> {
     if entries <= MAX_ENTRIES {
         return Ok(());
     }
@@ -297,7 +301,7 @@ where
     for (key, value) in metadata {
         checked.metadata(key, value)?;
     }
-    check_room(metadata.len() + tensors.len())?;
+    check_entries(metadata.len() + tensors.len())?;
     let entries: Vec<Entry<'_>> = tensors
         .iter()
         .map(|(name, shape)| {
