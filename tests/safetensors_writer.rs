@@ -315,6 +315,57 @@ fn a_file_can_be_written_as_its_numbers_come() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
+/// What a killed process of the same number has left is not written over, and stops nobody.
+#[test]
+fn a_temporary_name_that_is_taken_is_passed_over() {
+    let directory = directory("writer-taken");
+    let mut taken: Vec<String> = (0..1000)
+        .map(|count| format!(".hippos-{}-{count}.tmp", std::process::id()))
+        .collect();
+    for name in &taken {
+        fs::write(directory.join(name), "left").unwrap();
+    }
+    let mut writer = Writer::new();
+    writer.add("w", Dtype::F64, &[1], &[1.0]).unwrap();
+    writer.write(&directory.join("file")).unwrap();
+    for name in &taken {
+        assert_eq!(fs::read(directory.join(name)).unwrap(), b"left", "{name}");
+    }
+    taken.push("file".to_owned());
+    taken.sort();
+    assert_eq!(names_in(&directory), taken);
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+/// What a reader would refuse is not written: a name twice, or more entries than a file may hold.
+#[test]
+fn what_could_not_be_read_is_not_streamed() {
+    let directory = directory("writer-streams-limits");
+    let path = directory.join("file");
+    let write = |metadata: &BTreeMap<String, String>, names: &[&str]| {
+        let tensors: Vec<_> = names
+            .iter()
+            .map(|&name| (name.to_owned(), vec![0]))
+            .collect();
+        write_streamed(&path, metadata, &tensors, |_| [].into_iter()).map_err(|e| e.to_string())
+    };
+    let none = BTreeMap::new();
+    for names in [["a", "a"], ["b", "a"]] {
+        let why = write(&none, &names).expect_err("refused");
+        assert!(why.contains("not sorted by name, or not distinct"), "{why}");
+    }
+    // With a string beside it one tensor is in the place of two.
+    let many: Vec<String> = (100_000..165_536).map(|i| i.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let one = BTreeMap::from([(String::new(), String::new())]);
+    let why = write(&one, &many).expect_err("refused");
+    assert!(why.contains("more than 65536 tensors"), "{why}");
+    assert_eq!(names_in(&directory), [""; 0]);
+    write(&one, &many[1..]).expect("written");
+    assert_eq!(SafeTensors::open(&path).unwrap().names().len(), 65_535);
+    fs::remove_dir_all(&directory).unwrap();
+}
+
 /// A tensor to write: its type, shape, and 64 random bits for each element.
 #[derive(Clone, Debug)]
 struct Tensor {

@@ -38,11 +38,10 @@ pub fn softmax_attention<T: Real>(
 /// If the normalizer, which is at least 1, cannot be told from zero: the scores are balls too wide,
 /// or not finite.
 pub(crate) fn softmax<T: Real>(scores: &[T]) -> Result<Vec<T>, Error> {
-    // Any number may be subtracted; the one with the largest nearest f64 keeps exp small.
-    let top = scores
-        .iter()
-        .copied()
-        .reduce(|a, b| if b.to_f64() > a.to_f64() { b } else { a })
+    // Any number may be subtracted; the first of the largest nearest f64 keeps exp small.
+    let top = scores.iter().copied().rev();
+    let top = top
+        .max_by(|a, b| a.to_f64().total_cmp(&b.to_f64()))
         .unwrap_or(T::ZERO);
     let exps: Vec<T> = scores.iter().map(|&s| (s - top).exp()).collect();
     let sum = exps.iter().fold(T::ZERO, |sum, &e| sum + e);

@@ -36,5 +36,7 @@ pub fn inverse_dft<C: RootsOfUnity>(bins: &[C]) -> Result<Vec<C>, Error> {
 pub fn dft_matrix<C: RootsOfUnity>(n: usize) -> Result<Matrix<C>, Error> {
     Matrix::<C>::check_size(n)?;
     let twiddles = Twiddles::new(n, Direction::Forward)?;
-    Ok(Matrix::from_fn(n, n, |k, j| twiddles.get(n, j * k)))
+    Ok(Matrix::from_fn(n, n, |k, j| {
+        twiddles.get(n, j as u64 * k as u64)
+    }))
 }

@@ -37,17 +37,15 @@ fn transform<C: RootsOfUnity>(x: &[C], direction: Direction) -> Result<Vec<C>, E
     let twiddles = Twiddles::<C>::new(n, direction)?;
     let bits = n.trailing_zeros();
     let mut y: Vec<C> = (0..n).map(|i| x[reverse_bits(i, bits)]).collect();
-    let mut half = 1;
-    while half < n {
+    for half in (0..bits).map(|level| 1 << level) {
         for pair in y.chunks_exact_mut(2 * half) {
             let (even, odd) = pair.split_at_mut(half);
             for k in 0..half {
-                let (e, o) = (even[k], twiddles.get(2 * half, k) * odd[k]);
+                let (e, o) = (even[k], twiddles.get(2 * half, k as u64) * odd[k]);
                 even[k] = e + o;
                 odd[k] = e - o;
             }
         }
-        half *= 2;
     }
     Ok(y)
 }

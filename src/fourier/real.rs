@@ -39,7 +39,7 @@ where
     Ok((0..=h)
         .map(|k| {
             let (even, odd) = unpack(z[k % h], z[(h - k) % h], half);
-            even + twiddles.get(n, k) * odd
+            even + twiddles.get(n, k as u64) * odd
         })
         .collect())
 }
@@ -76,7 +76,7 @@ where
             // E = (X_k + X_{k+h})/2, w^{-k} O = (X_k - X_{k+h})/2.
             let (near, far) = (bin(k), bin(h - k).conj());
             let even = (near + far).scale(half);
-            let odd = twiddles.get(n, k) * (near - far).scale(half);
+            let odd = twiddles.get(n, k as u64) * (near - far).scale(half);
             even + times_i(odd)
         })
         .collect();

@@ -31,9 +31,9 @@ impl<C: RootsOfUnity> Twiddles<C> {
 
     /// `w_order^{-exponent}` forward, `w_order^{+exponent}` inverse, for an `order` that divides
     /// the table's: `w_order = w_n^{n/order}`, the compatibility law of `RootsOfUnity`.
-    pub(crate) fn get(&self, order: usize, exponent: usize) -> C {
+    pub(crate) fn get(&self, order: usize, exponent: u64) -> C {
         debug_assert!(self.powers.len().is_multiple_of(order));
-        let e = exponent % order;
+        let e = (exponent % order as u64) as usize;
         let e = match self.direction {
             Direction::Forward if e > 0 => order - e,
             _ => e,
@@ -48,9 +48,8 @@ impl<C: RootsOfUnity> Twiddles<C> {
         (0..n)
             .map(|k| {
                 (0..n).fold(C::ZERO, |sum, j| {
-                    // j k reduced by widening: the product can exceed usize on 32-bit targets.
-                    let jk = (j as u128 * k as u128 % n as u128) as usize;
-                    sum + x[j] * self.get(n, jk)
+                    // In 64 bits: the product can exceed usize on 32-bit targets.
+                    sum + x[j] * self.get(n, j as u64 * k as u64)
                 })
             })
             .collect()

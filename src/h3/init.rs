@@ -193,12 +193,9 @@ fn numbers(what: &str, shape: &[usize]) -> Result<usize, Error> {
 /// The stored parameter of a real part (`ss_kernel_diag.py`, `_A_init`), the inverse of how it is
 /// decoded; except for `relu`, whose decoding adds 1e-4 that the official encoding does not take off.
 fn encode_real(real_type: RealType, re: Ball) -> Result<f64, Error> {
-    // The official clamp: no pole nearer to the imaginary axis than this.
-    let size = if re.to_f64() > -1e-4 {
-        Ball::from_f64(1e-4)
-    } else {
-        -re
-    };
+    // The official clamp, no pole nearer to the imaginary axis than 1e-4, changes no pole of a measure:
+    // the real parts are -1/2, -1, -2, ...
+    let size = -re;
     let stored = match real_type {
         RealType::None | RealType::Relu => Some(size),
         RealType::Exp => Some((size - Ball::ONE).ln_1p()),
@@ -233,12 +230,69 @@ fn ln(x: f64) -> Ball {
 /// A standard normal number, by Marsaglia's polar method.
 fn normal(rng: &mut Rng) -> f64 {
     loop {
-        let (x, y) = (rng.unit(), rng.unit());
-        let s = x * x + y * y;
-        if s > 0.0 && s < 1.0 {
-            let ratio = crate::algebra::Field::divide(ln(s), Ball::from_f64(s));
-            let square = ratio.map_or(Ball::ZERO, |ratio| -(ratio + ratio));
-            return (Ball::from_f64(x) * square.sqrt()).to_f64();
+        if let Some(x) = polar(rng.unit(), rng.unit()) {
+            return x;
+        }
+    }
+}
+
+/// `x sqrt(-2 ln(s) / s)` with `s = x^2 + y^2`, for a point inside the unit circle other than its center.
+fn polar(x: f64, y: f64) -> Option<f64> {
+    let s = x * x + y * y;
+    if s == 0.0 || s >= 1.0 {
+        return None;
+    }
+    let ratio = crate::algebra::Field::divide(ln(s), Ball::from_f64(s));
+    let square = ratio.map_or(Ball::ZERO, |ratio| -(ratio + ratio));
+    Some((Ball::from_f64(x) * square.sqrt()).to_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::h3::HeadOrder;
+    use crate::ssm::Discretization;
+
+    #[test]
+    fn the_largest_legs_spectrum_is_of_256() {
+        let check = |d_state| {
+            let config = Config {
+                d_model: 2,
+                head_dim: 1,
+                d_state,
+                n_ssm: 1,
+                disc: Discretization::Bilinear,
+                real_type: RealType::Exp,
+                l_max: None,
+                head_order: HeadOrder::D2H,
+            };
+            let measure = vec![Diagonalized::LegS];
+            let (dt_min, dt_max) = (0.001, 0.1);
+            Initialization {
+                config,
+                measure,
+                dt_min,
+                dt_max,
+            }
+            .check()
+        };
+        assert_eq!(check(256), Ok(()));
+        assert!(check(257).unwrap_err().to_string().contains("at most 256"));
+    }
+
+    /// The circle and its center are outside.
+    #[test]
+    fn normal_numbers_come_from_within_the_circle() {
+        for (x, y) in [(0.0, 0.0), (-1.0, 0.0), (0.0, -1.0), (-1.0, 0.5)] {
+            assert_eq!(polar(x, y), None, "{x}, {y}");
+        }
+        assert!(polar(f64::EPSILON, 0.0).is_some());
+        assert!(polar(0.0, 1.0 - f64::EPSILON).is_some());
+        // s = 1/2: -2 ln(s) / s = 4 ln 2.
+        let expected = core::f64::consts::LN_2.sqrt();
+        for x in [0.5, -0.5] {
+            let error = polar(x, 0.5).unwrap() - expected * x.signum();
+            assert!(error.abs() <= f64::EPSILON, "{error:e}");
         }
     }
 }

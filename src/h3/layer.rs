@@ -197,10 +197,8 @@ impl<T: Scalar> Layer<T> {
 
 fn kernels<S: StateSpace>(models: &[S], len: usize) -> Tensor<S::Scalar> {
     let mut kernels = Tensor::filled([models.len(), len], S::Scalar::ZERO);
-    if len > 0 {
-        for (h, model) in models.iter().enumerate() {
-            kernels.row_mut(h).copy_from_slice(&model.kernel(len));
-        }
+    for (h, model) in models.iter().enumerate() {
+        kernels.row_mut(h).copy_from_slice(&model.kernel(len));
     }
     kernels
 }

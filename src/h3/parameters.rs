@@ -283,3 +283,38 @@ fn softplus<T: Real>(x: T) -> T {
         x.exp().ln_1p()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algebra::Ball;
+
+    #[test]
+    fn the_sigmoid_neither_overflows_nor_underflows_early() {
+        // 1 + e^-740 rounds to 1, and e^-740 is a number still, while e^740 is none.
+        assert!(sigmoid(-740.0) > 0.0);
+        assert_eq!(sigmoid(-740.0), Real::exp(-740.0));
+        assert_eq!(sigmoid(800.0), 1.0);
+        assert_eq!((sigmoid(0.0), sigmoid(-0.0)), (0.5, 0.5));
+    }
+
+    /// The slope is 1/4 at most. With the exponential in the denominator alone no more of a small
+    /// radius comes out; with it in both places twice as much would.
+    #[test]
+    fn the_sigmoid_of_a_ball_around_zero_is_narrow() {
+        let radius = f64::EPSILON;
+        let y = sigmoid(Ball::new([0.0, 0.0], radius));
+        assert!(y.contains(0.5));
+        assert!((radius / 4.0..=radius / 4.0 * 1.001).contains(&y.radius()));
+    }
+
+    /// PyTorch's threshold: "reverts to the linear function" above 20, not at 20.
+    #[test]
+    fn softplus_is_the_formula_up_to_twenty() {
+        // ln(1 + e^20) = 20 + ln(1 + e^-20) = 20 + 2.0611536e-9.
+        let above: f64 = softplus(20.0) - 20.0;
+        assert!((above - 2.061_153_6e-9).abs() < 1e-14, "{above:e}");
+        let next = 20f64.next_up();
+        assert_eq!(softplus(next), next);
+    }
+}

@@ -81,10 +81,9 @@ impl FloatFormat {
         let (shift, base) = if exponent >= lowest {
             // The hidden bit of the quotient adds one to the exponent field.
             let field = (exponent - lowest) as u64;
-            (dropped, field << self.fraction_bits)
+            (dropped as i64, field << self.fraction_bits)
         } else {
-            let more = lowest - exponent;
-            (dropped + if more < 54 { more as u32 } else { 54 }, 0)
+            (dropped as i64 + lowest - exponent, 0)
         };
         let shift = if shift < 54 { shift } else { 54 };
         let (quotient, half) = (significand >> shift, 1 << (shift - 1));

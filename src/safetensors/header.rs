@@ -3,6 +3,7 @@
 use super::json::{Cursor, Malformed, quoted};
 use super::{Dtype, MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
 use crate::Error;
+use core::cmp::Ordering;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
@@ -116,13 +117,10 @@ impl Header {
             covered = entry.end;
         }
         let covered = covered as u64;
-        if covered == data_len {
-            return Ok(());
-        }
-        let why = if covered > data_len {
-            format!("{} too few", covered - data_len)
-        } else {
-            format!("{} too many", data_len - covered)
+        let why = match covered.cmp(&data_len) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Greater => format!("{} too few", covered - data_len),
+            Ordering::Less => format!("{} too many", data_len - covered),
         };
         Err(Error::value(
             "file length",

@@ -277,7 +277,7 @@ impl<'a> Cursor<'a> {
                 .peek()
                 .and_then(|byte| char::from(byte).to_digit(16))
                 .ok_or_else(|| self.expected("four hexadecimal digits after \\u"))?;
-            value = value << 4 | digit;
+            value = 16 * value + digit;
             self.at += 1;
         }
         Ok(value)

@@ -35,11 +35,7 @@ pub(super) fn replace<E: From<io::Error>>(
         Err(_) => path.to_owned(),
     };
     let path = target.as_path();
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let (mut temporary, mut file) = Temporary::create(directory)?;
+    let (mut temporary, mut file) = Temporary::create(path)?;
     let mut buffered = BufWriter::new(&mut file);
     write(&mut buffered)?;
     buffered.flush()?;
@@ -59,13 +55,14 @@ struct Temporary {
 }
 
 impl Temporary {
-    /// A new file of a name nobody uses. The name is short whatever the final one is, so that it
+    /// A new file beside `target`, of a name nobody uses. The name is short whatever the final one is, so that it
     /// is not too long where the final one is not.
-    fn create(directory: &Path) -> io::Result<(Self, File)> {
+    fn create(target: &Path) -> io::Result<(Self, File)> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let path = directory.join(format!(".hippos-{}-{count}.tmp", std::process::id()));
+            let name = format!(".hippos-{}-{count}.tmp", std::process::id());
+            let path = target.with_file_name(name);
             match File::create_new(&path) {
                 Ok(file) => {
                     let renamed = false;

@@ -137,13 +137,7 @@ impl Writer {
     }
 
     fn check_room(&self) -> Result<(), Error> {
-        if self.metadata.len() + self.tensors.len() < MAX_ENTRIES {
-            return Ok(());
-        }
-        Err(Error::value(
-            "file",
-            format!("more than {MAX_ENTRIES} tensors and metadata strings"),
-        ))
+        check_entries(self.metadata.len() + self.tensors.len() + 1)
     }
 
     /// Checks the number of elements, and takes them.
@@ -211,6 +205,17 @@ impl Writer {
         let bytes = self.to_bytes().map_err(|e| e.in_file(name()))?;
         replace_file(path, &bytes)
     }
+}
+
+/// Refuses more tensors and strings, counted together, than a file may hold.
+fn check_entries(entries: usize) -> Result<(), Error> {
+    if entries <= MAX_ENTRIES {
+        return Ok(());
+    }
+    Err(Error::value(
+        "file",
+        format!("more than {MAX_ENTRIES} tensors and metadata strings"),
+    ))
 }
 
 /// One tensor in a header.
@@ -296,6 +301,7 @@ where
     for (key, value) in metadata {
         checked.metadata(key, value)?;
     }
+    check_entries(metadata.len() + tensors.len())?;
     let entries: Vec<Entry<'_>> = tensors
         .iter()
         .map(|(name, shape)| {

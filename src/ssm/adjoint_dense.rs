@@ -48,12 +48,12 @@ impl<T: Scalar> Dense<T> {
         let mut of_row = vec![T::ZERO; x.len()];
         for (j, &g) in g.iter().enumerate().rev() {
             add_scaled(&mut of_x, g, &rows[j]);
-            if j + 1 < rows.len() {
-                // r_{j+1} = r_j A
-                gradient.add_outer(&rows[j], &of_row);
+            add_scaled(&mut of_row, g, x);
+            if j > 0 {
+                // r_j = r_{j-1} A
+                gradient.add_outer(&rows[j - 1], &of_row);
                 of_row = self.a_times(&of_row);
             }
-            add_scaled(&mut of_row, g, x);
         }
         add_assign(&mut gradient.c, &of_row);
         of_x
@@ -70,12 +70,12 @@ impl<T: Scalar> Dense<T> {
         let mut of_weights = vec![T::ZERO; w.len()];
         for (k, &w) in w.iter().enumerate().rev() {
             of_weights[k] = dot(&columns[k], g);
-            if k + 1 < columns.len() {
-                // The next column is A times this one.
-                gradient.add_outer(&of_column, &columns[k]);
+            add_scaled(&mut of_column, w, g);
+            if k > 0 {
+                // This column is A times the one before it.
+                gradient.add_outer(&of_column, &columns[k - 1]);
                 of_column = self.row_times_a(&of_column);
             }
-            add_scaled(&mut of_column, w, g);
         }
         (of_weights, of_column)
     }

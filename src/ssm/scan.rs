@@ -86,18 +86,17 @@ pub(super) fn prefixes<N: Clone>(
     let mut tree = nodes.to_vec();
     tree.resize(size, identity.clone());
 
+    let strides = (0..size.trailing_zeros()).map(|level| 1 << level);
+
     // Up-sweep: after the pass with stride s, every 2s-th node holds the map of its 2s leaves.
-    let mut stride = 1;
-    while stride < size {
+    for stride in strides.clone() {
         for right in (2 * stride - 1..size).step_by(2 * stride) {
             tree[right] = after(&tree[right], &tree[right - stride]);
         }
-        stride *= 2;
     }
     // Down-sweep: every node holds the map of all that is to the left of its leaves.
     tree[size - 1] = start;
-    while stride > 1 {
-        stride /= 2;
+    for stride in strides.rev() {
         for right in (2 * stride - 1..size).step_by(2 * stride) {
             let before = tree[right].clone();
             tree[right] = after(&tree[right - stride], &before);

@@ -44,6 +44,26 @@ fn counted_operations_are_the_formulas() {
     }
 }
 
+/// Backwards through a Toeplitz matrix is a product with its transpose, N^2 products, and the matrix
+/// `g u^T`, N^2 again; a direct correlation is a product for each place on or below the diagonal, once
+/// for the kernel and once for the input.
+#[test]
+fn the_adjoint_of_toeplitz_goes_through_the_matrix() {
+    let rng = &mut Rng::new(3);
+    let ssm = Diagonal::<Counted>::sample(4, rng);
+    for n in [1, 2, 7] {
+        let u = ssm.kernel(n);
+        let multiplications = |form: Form| {
+            let (gradients, count) = Counted::count(|| form.gradients(&ssm, &u, None, &u, None));
+            gradients.expect("fits");
+            count.multiplications
+        };
+        let more = multiplications(Form::Toeplitz) - multiplications(Form::Convolution);
+        let n = n as u64;
+        assert_eq!(more, 2 * n * n - n * (n + 1), "N = {n}");
+    }
+}
+
 /// The count is of the run and of nothing else: the numbers are those of f64, bit for bit.
 #[test]
 fn counting_changes_no_number() {

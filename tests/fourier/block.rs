@@ -229,6 +229,13 @@ fn the_fused_convolution_needs_no_permutation() -> Result<(), Error> {
     Ok(())
 }
 
+/// The largest table there is, of one factor: the order is that of the bins.
+#[test]
+fn the_largest_table_is_made() -> Result<(), Error> {
+    assert!(permuted_order(&[1 << 24])?.into_iter().eq(0..1 << 24));
+    Ok(())
+}
+
 #[test]
 fn bad_factors_are_refused() {
     let x = vec![Z::ONE; 12];
@@ -254,6 +261,7 @@ fn bad_factors_are_refused() {
     }
     assert!(permuted_order(&[0]).is_err());
     assert!(permuted_order(&[1 << 13, 1 << 13]).is_err());
+    assert!(permuted_order(&[(1 << 24) + 1]).is_err());
     assert!(FusedConvolution::new(&[Z::ONE; 5], &[2, 2]).is_err());
     assert!(FusedConvolution::new(&[Z::ONE; 3], &[1 << 31, 1 << 31]).is_err());
     let fused = FusedConvolution::new(&[Z::ONE; 3], &[2, 2]).expect("a kernel of 3 fits 4");

@@ -323,3 +323,13 @@ proptest! {
         }
     }
 }
+
+/// The correlation with nothing is a sum of no terms, which is zero whatever the other signal holds.
+#[test]
+fn a_sum_of_no_terms_is_zero() -> Result<(), Error> {
+    for x in [f64::INFINITY, f64::NAN] {
+        assert_eq!(correlate(&[], &[x, 1.0], 2)?, [0.0; 2]);
+        assert_eq!(correlate(&[x, 1.0], &[1.0, x], 0)?, []);
+    }
+    Ok(())
+}

@@ -290,3 +290,51 @@ fn diagonal_initializations_are_the_official_ones() {
             .is_empty()
     );
 }
+
+/// At every order the vectors are those of the poles, also where an odd one leaves zero without a partner:
+/// `S v = w v` for the normal part `S`.
+#[test]
+fn the_vectors_belong_to_the_poles_at_every_order() {
+    for measure in [Measure::LegS, Measure::LegT, Measure::LagT, Measure::FouT] {
+        for m in 1..=12 {
+            let Ok(split) = NormalPlusLowRank::<f64>::new(measure, m) else {
+                assert!(measure == Measure::FouT && m % 2 == 1, "{measure} {m}");
+                continue;
+            };
+            let normal = Matrix::from_fn(m, m, |i, j| {
+                let a = split.model.a.get(i, j).expect("in");
+                Complex::from(split.p.iter().fold(a, |sum, p| sum + p[i] * p[j]))
+            });
+            let (v, w) = (split.vectors(), split.poles());
+            let left = normal.times(&v).expect("fits");
+            let right = Matrix::from_fn(m, m / 2, |i, k| v.get(i, k).expect("in") * w[k]);
+            let flat = |m: &Matrix<Complex<f64>>| -> Vec<f64> {
+                m.entries().iter().flat_map(|z| [z.re, z.im]).collect()
+            };
+            let bound = 1e-14 * (m * m) as f64;
+            assert_close(
+                &format!("{measure} {m}"),
+                &flat(&left),
+                &flat(&right),
+                bound,
+            );
+        }
+    }
+}
+
+/// FouT's frequency zero, an eigenvalue twice, has the vector `(v + i w) / sqrt 2`.
+#[test]
+fn the_vector_of_frequency_zero_is_made_of_both() {
+    for m in [2, 4, 8, 16] {
+        let split = NormalPlusLowRank::<f64>::new(Measure::FouT, m).expect("even");
+        let column = |matrix: &Matrix<Complex<f64>>, k| -> Vec<Complex<f64>> {
+            (0..m).map(|i| matrix.get(i, k).expect("in")).collect()
+        };
+        let k = m / 2 - 1;
+        let [v, w] = [k, k + 1].map(|k| column(&split.eigen.vectors, k));
+        for (i, z) in column(&split.vectors(), k).into_iter().enumerate() {
+            let error: Complex<f64> = z - (v[i] + Complex::new(0.0f64, 1.0) * w[i]) / 2f64.sqrt();
+            assert!(error.norm() <= f64::EPSILON, "{m}, {i}: {error}");
+        }
+    }
+}

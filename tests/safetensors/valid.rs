@@ -322,6 +322,27 @@ fn long_tensors_are_compared_to_their_ends() {
     fs::remove_file(path).unwrap();
 }
 
+/// The same bytes are the same tensor only if type and shape are the same.
+#[test]
+fn bytes_of_another_type_or_shape_are_not_the_same() {
+    let tensors = [
+        ("a", "F32", "[2,3]", [0, 24]),
+        ("b", "F32", "[2,3]", [24, 48]),
+        ("shape", "F32", "[3,2]", [48, 72]),
+        ("type", "I32", "[2,3]", [72, 96]),
+    ];
+    let mut bytes = file(layout(&tensors), 0);
+    bytes.extend([0; 96]);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("same.safetensors");
+    fs::write(&path, &bytes).unwrap();
+    let read = TensorFile::open(&path).unwrap();
+    assert!(read.same("a", "b").unwrap());
+    for other in ["shape", "type"] {
+        assert!(!read.same("a", other).unwrap(), "{other}");
+    }
+    fs::remove_file(path).unwrap();
+}
+
 /// What is printed for a person to look at says what a file holds, not all its numbers.
 #[test]
 fn a_file_prints_without_its_data() {

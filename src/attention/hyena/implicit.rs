@@ -124,7 +124,7 @@ pub fn positional_features<T: Real>(l_max: usize, emb_dim: usize) -> Result<Matr
             format!("{emb_dim}; expected an odd number of at least 3: time, cosines and sines"),
         ));
     }
-    let bands = (emb_dim - 1) / 2;
+    let bands = emb_dim / 2;
     let frequencies = linspace(T::from_f64(1e-4), T::from_i64(bands as i64 - 1), bands)?;
     let two_pi = T::from_i64(2) * pi();
     let mut entries = Vec::with_capacity(l_max * emb_dim);

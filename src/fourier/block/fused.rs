@@ -80,7 +80,7 @@ fn decimate_in_frequency<C: RootsOfUnity>(x: &mut [C], factors: &[usize], twiddl
     for j1 in 0..n1 {
         let column: Vec<C> = (0..n2).map(|j2| x[j1 + n1 * j2]).collect();
         for (k2, z) in twiddles.dft(&column).into_iter().enumerate() {
-            x[j1 + n1 * k2] = z * twiddles.get(n, j1 * k2);
+            x[j1 + n1 * k2] = z * twiddles.get(n, (j1 * k2) as u64);
         }
     }
     for row in x.chunks_exact_mut(n1) {
@@ -100,7 +100,7 @@ fn decimate_in_time<C: RootsOfUnity>(x: &mut [C], factors: &[usize], twiddles: &
     }
     for j1 in 0..n1 {
         let column: Vec<C> = (0..n2)
-            .map(|k2| x[j1 + n1 * k2] * twiddles.get(n, j1 * k2))
+            .map(|k2| x[j1 + n1 * k2] * twiddles.get(n, (j1 * k2) as u64))
             .collect();
         for (j2, z) in twiddles.dft(&column).into_iter().enumerate() {
             x[j1 + n1 * j2] = z;

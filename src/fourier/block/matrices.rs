@@ -32,7 +32,7 @@ impl<C: RootsOfUnity> BlockFactors<C> {
         let twiddles = Twiddles::<C>::new(n, Direction::Forward)?;
         let source: Vec<usize> = (0..n).map(|i| i / n2 + n1 * (i % n2)).collect();
         let diagonal: Vec<C> = (0..n)
-            .map(|i| twiddles.get(n, (i / n2) * (i % n2)))
+            .map(|i| twiddles.get(n, ((i / n2) * (i % n2)) as u64))
             .collect();
         Ok(Self {
             permutation: Matrix::permutation(&source),

@@ -72,7 +72,7 @@ fn step<C: RootsOfUnity>(x: &[C], factors: &[usize], twiddles: &Twiddles<C>) -> 
         row.copy_from_slice(&twiddles.dft(row));
         // D
         for (k2, z) in row.iter_mut().enumerate() {
-            *z = *z * twiddles.get(n, j1 * k2);
+            *z = *z * twiddles.get(n, (j1 * k2) as u64);
         }
     }
     // P^T

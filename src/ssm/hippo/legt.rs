@@ -14,7 +14,7 @@ use crate::error::Error;
 pub fn legt_integers<T: Ring>(m: usize) -> Continuous<T> {
     let entry = |n: usize, k: usize| {
         let weight = 2 * k as i64 + 1;
-        let alternates = n < k && (k - n) % 2 == 1;
+        let alternates = k.saturating_sub(n) % 2 == 1;
         T::from_i64(if alternates { weight } else { -weight })
     };
     Continuous::from_fn(m, entry, |_| T::ONE)
@@ -44,7 +44,7 @@ pub fn legt<T: Real>(m: usize) -> Result<Continuous<T>, Error> {
 pub fn lmu<T: Ring>(m: usize) -> Continuous<T> {
     let entry = |n: usize, k: usize| {
         let weight = 2 * n as i64 + 1;
-        let positive = n > k && (n - k) % 2 == 1;
+        let positive = n.saturating_sub(k) % 2 == 1;
         T::from_i64(if positive { weight } else { -weight })
     };
     let input = |n: usize| {

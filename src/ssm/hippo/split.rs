@@ -21,6 +21,8 @@ pub struct NormalPlusLowRank<T: Real> {
     pub real: T,
     /// The imaginary parts, ascending (m), and the eigenvectors.
     pub eigen: HermitianEigen<T>,
+    /// Whether zero is an eigenvalue twice.
+    double_zero: bool,
 }
 
 /// The vectors `P_r` with which `A + sum_r P_r P_r^T` is normal (`hippo.py`, `rank_correction`).
@@ -82,6 +84,8 @@ impl<T: Real> NormalPlusLowRank<T> {
             eigen: hermitian_eigen::<T>(&hermitian)?,
             model,
             p,
+            // The constant and the sine of frequency zero.
+            double_zero: measure == Measure::FouT,
         })
     }
 
@@ -105,18 +109,13 @@ impl<T: Real> NormalPlusLowRank<T> {
     pub fn vectors(&self) -> Matrix<T::Complex> {
         let (m, half) = (self.eigen.values.len(), self.eigen.values.len() / 2);
         let v = &self.eigen.vectors;
-        let largest = self.eigen.values[m - 1].to_f64();
-        let zero = |k: usize| {
-            let value = self.eigen.values.get(k).map_or(f64::NAN, |x| x.to_f64());
-            value.abs() <= 1e3 * T::UNIT_ROUNDOFF * largest
-        };
-        let double = half > 0 && m % 2 == 0 && zero(half - 1) && zero(half);
+        let i_unit = T::Complex::from_parts(T::ZERO, T::ONE);
         let root = one_half::<T>().map_or(T::ZERO, Real::sqrt);
         Matrix::from_fn(m, half, |i, k| {
             let entry = v.row(i)[k];
-            if double && k == half - 1 {
+            if self.double_zero && k + 1 == half {
                 let other = v.row(i)[half];
-                (entry + T::Complex::from_parts(-other.im(), other.re())).scale(root)
+                (entry + other * i_unit).scale(root)
             } else {
                 entry
             }
