@@ -4,7 +4,6 @@
 use crate::support::{Stages, case, file, judge};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, RootsOfUnity};
-use hungry_hippos::fast::{FastModel, Functions, Level, ModelWorkspace};
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
 use hungry_hippos::oracle::{Candidate, Format, ModelGolden, ModelMutant, ModelRun, model_suite};
@@ -40,32 +39,6 @@ where
         .collect()
 }
 
-fn fast<T: Functions>(golden: &ModelGolden) -> Stages {
-    let (parameters, ids) = (golden.parameters(), golden.ids());
-    let config = parameters.config();
-    let (batch, len, vocab) = (ids.shape()[0], ids.shape()[1], config.vocab_size);
-    let read = |name| Ok(parameters.get(name).to_vec());
-    let model = FastModel::<T>::new(Level::detect(), config, read).expect("a model");
-    let mut all = vec![f64::NAN; batch * len * vocab];
-    let mut state = model.zero_state(batch, len);
-    let mut workspace = ModelWorkspace::new(1);
-    let take = |first: usize, logits: &[T]| {
-        let of_sequence = logits.len() / batch;
-        for (b, logits) in logits.chunks_exact(of_sequence).enumerate() {
-            let place = &mut all[(b * len + first) * vocab..][..of_sequence];
-            place
-                .iter_mut()
-                .zip(logits)
-                .for_each(|(place, x)| *place = x.to_f64());
-        }
-        Ok(())
-    };
-    let ran = model.all_logits(ids.data(), &mut state, &mut workspace, take);
-    ran.expect("runs");
-    let logits = Tensor::new([batch, len, vocab], all).expect("fits");
-    vec![("logits".into(), logits)]
-}
-
 #[test]
 fn right_ports_are_accepted() {
     for (name, golden) in &committed() {
@@ -74,13 +47,11 @@ fn right_ports_are_accepted() {
             run::<f64>(golden, len, Form::Fft),
             run::<f64>(golden, len, Form::Scan),
             run::<f64>(golden, 0, Form::Fft),
-            fast::<f64>(golden),
         ];
         let in_f32 = [
             run::<f32>(golden, len, Form::Fft),
             run::<f32>(golden, len, Form::Recurrence),
             run::<f32>(golden, 0, Form::Fft),
-            fast::<f32>(golden),
         ];
         for ((dtype, format), ports) in FLOATS.into_iter().zip([in_f64, in_f32]) {
             for (at, stages) in ports.iter().enumerate() {

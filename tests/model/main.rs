@@ -1,11 +1,10 @@
-//! The language model: against the official one, its forms against each other, the fast path,
-//! the names of older checkpoints, sampling, the commands.
+//! The language model: against the official one, its forms against each other, the names of older
+//! checkpoints, sampling, the commands. Its fast path is in `tests/fast`.
 
 mod certified;
 mod commands;
 #[path = "../common/mod.rs"]
 mod common;
-mod fast;
 mod golden;
 mod initial;
 mod likelihood;

@@ -7,7 +7,6 @@ use crate::common::{assert_close, close, largest};
 use crate::support::{case, data, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
-use hungry_hippos::fast::{FastModel, Level, ModelWorkspace};
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{Model, ModelConfig, ModelParameters, ModelStream, Sampling};
 use hungry_hippos::oracle::{ModelCase, ModelRun};
@@ -74,35 +73,6 @@ fn steps_and_prompts_give_the_same_logits() {
             let what = format!("prompt {prompt}: {}", whole.0);
             assert_close(&what, mine.1.data(), whole.1.data(), 1e-12);
         }
-    }
-}
-
-/// The fast path's logits too, at every level.
-#[test]
-fn the_fast_path_gives_the_official_logits() {
-    let case = official();
-    let (parameters, ids) = (
-        case.parameters().expect("read"),
-        case.ids().expect("tokens"),
-    );
-    let shape = [ids.shape(), &[parameters.config().vocab_size]].concat();
-    let saved = saved(&case, "logits", &shape);
-    for level in Level::all() {
-        let read = |name| Ok(parameters.get(name).to_vec());
-        let fast = FastModel::<f64>::new(level, parameters.config(), read).expect("a model");
-        let mut state = fast.zero_state(ids.shape()[0], 0);
-        let mut got = Vec::new();
-        let taken = fast.all_logits(
-            ids.data(),
-            &mut state,
-            &mut ModelWorkspace::new(1),
-            |_, logits| {
-                got.extend_from_slice(logits);
-                Ok(())
-            },
-        );
-        taken.expect("runs");
-        assert_close(level.name(), &got, saved.data(), BOUND);
     }
 }
 

@@ -14,11 +14,6 @@ pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.safetensors"))
 }
 
-/// The path of a committed golden file.
-pub(crate) fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v1/{name}.safetensors"))
-}
-
 /// One of the official language models' cases.
 pub(crate) fn case(name: &str) -> ModelCase {
     ModelCase::open(&data(name)).expect("a well-formed case")

@@ -1,12 +1,21 @@
-//! Claim: the fast path gives the reference's logits, at every level, with any number of threads, in
-//! whole prompts and in pieces.
+//! Claim: the fast path gives the reference's and the official logits, at every level, with any number
+//! of threads, in whole prompts and in pieces, and `check` accepts them.
 
-use crate::support::{case, golden, official};
+use crate::common::{assert_close, largest};
+use crate::models::{case, judge, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::fast::{FastModel, Functions, Level, ModelWorkspace};
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{ModelConfig, ModelParameters};
-use hungry_hippos::oracle::{GoldenStage, ModelCase, ModelGolden};
+use hungry_hippos::oracle::{Format, GoldenStage, ModelCase, ModelGolden};
+use hungry_hippos::safetensors::Dtype;
+use std::path::Path;
+
+/// A committed golden model.
+fn golden(name: &str) -> ModelGolden {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    ModelGolden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
+}
 
 fn logits_of(golden: &ModelGolden) -> &GoldenStage {
     let stage = golden.stages().iter().find(|s| s.name == "logits");
@@ -49,7 +58,7 @@ fn assert_within(
 
 /// A golden model at every level and in every cut of its sequences, in numbers of this unit roundoff.
 fn compared<T: Functions>(name: &str, unit: f64) {
-    let golden = ModelGolden::open(&golden(name)).expect("a golden file");
+    let golden = golden(name);
     let (right, ids) = (logits_of(&golden), golden.ids());
     let (batch, len) = (ids.shape()[0], ids.shape()[1]);
     let numbers = |logits: &[T]| logits.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
@@ -116,6 +125,44 @@ fn in_f32() {
         .for_each(|name| compared::<f32>(name, f64::from(f32::EPSILON) / 2.0));
 }
 
+/// The official logits, which two float64 computations miss by some 1e-14 here.
+#[test]
+fn the_official_logits() {
+    let case = official();
+    let parameters = case.parameters().expect("read");
+    let ids = case.ids().expect("tokens");
+    let (batch, vocab) = (ids.shape()[0], parameters.config().vocab_size);
+    let shape = [ids.shape(), &[vocab]].concat();
+    let saved = case.saved("logits", &shape).expect("of this shape");
+    let saved = saved.expect("the case holds them");
+    for level in Level::all() {
+        let (got, _) = all_logits(&fast::<f64>(level, &parameters), ids.data(), batch);
+        assert_close(level.name(), &got, saved.data(), 1e-11);
+    }
+}
+
+/// As a port that dumps its logits, far from the limit: the analysis is of the worst case.
+fn accepted<T: Functions>(name: &str, dtype: Dtype, format: Format) {
+    let golden = golden(name);
+    let model = fast::<T>(Level::detect(), golden.parameters());
+    let ids = golden.ids();
+    let (logits, _) = all_logits(&model, ids.data(), ids.shape()[0]);
+    let logits = logits.iter().map(|x| x.to_f64()).collect();
+    let logits = Tensor::new(logits_of(&golden).values.shape().to_vec(), logits).expect("fits");
+    let report = judge(&golden, &vec![("logits".into(), logits)], dtype, format);
+    assert!(report.pass() && !report.says_nothing(), "{name}");
+    assert_eq!(report.stages.len(), 1, "{name}");
+    assert!(report.stages[0].worst < 0.1, "{name}");
+}
+
+#[test]
+fn check_accepts_the_logits() {
+    for name in GOLDEN {
+        accepted::<f64>(name, Dtype::F64, Format::F64);
+        accepted::<f32>(name, Dtype::F32, Format::F32);
+    }
+}
+
 /// An official case's model with kernels that end after `l_max` taps.
 fn cut(case: &ModelCase, l_max: usize) -> ModelParameters<f64> {
     let parameters = case.parameters().expect("read");
@@ -134,9 +181,13 @@ fn cut_to(l_max: usize) -> ModelParameters<f64> {
 }
 
 /// All logits (batch, len, vocab), and where the pieces began that they came in.
-fn all_logits(model: &FastModel<f64>, ids: &[usize], batch: usize) -> (Vec<f64>, Vec<usize>) {
-    let (len, vocab) = (ids.len() / batch, 32);
-    let mut all = vec![f64::NAN; batch * len * vocab];
+fn all_logits<T: Functions>(
+    model: &FastModel<T>,
+    ids: &[usize],
+    batch: usize,
+) -> (Vec<T>, Vec<usize>) {
+    let (len, vocab) = (ids.len() / batch, model.config().vocab_size);
+    let mut all = vec![T::from_f64(f64::NAN); batch * len * vocab];
     let mut begun = Vec::new();
     let mut state = model.zero_state(batch, 0);
     let taken = model.all_logits(
@@ -238,15 +289,13 @@ fn long_texts_beyond_l_max_are_scored_in_pieces() {
     let stages = model.forward(&Form::Convolution, &ids).expect("runs");
     let right = stages.logits.data();
     // The bounds proper are above; this is to tell one place from another.
-    let largest = crate::common::largest(right);
-    let (what, bound) = ("long", 1e4 * f64::EPSILON * largest);
-    crate::common::assert_close(what, &got, right, bound);
+    assert_close("long", &got, right, 1e4 * f64::EPSILON * largest(right));
 }
 
 /// Attention alone has no kernels to cut.
 #[test]
 fn without_h3_l_max_is_nothing() {
-    let golden = ModelGolden::open(&golden("41-model-attention")).expect("a golden file");
+    let golden = golden("41-model-attention");
     let (parameters, ids) = (golden.parameters(), golden.ids().data());
     let mut config = parameters.config().clone();
     config.h3.l_max = Some(2);
