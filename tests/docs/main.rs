@@ -4,6 +4,7 @@
 mod cost;
 mod figures;
 mod links;
+mod mutants;
 mod quoted;
 
 use std::path::{Path, PathBuf};
