@@ -239,6 +239,29 @@ fn a_mistake_no_mutant_covers_is_described() {
     assert!(out.contains("no known mistake"), "{out}");
 }
 
+/// At 16 bits one stage does not tell many mistakes apart: five are shown, and how many more there are.
+#[test]
+fn many_suspects_are_counted() {
+    let path = candidate("many", "04-heads-hd2", |name, _, values| {
+        values.iter_mut().for_each(|x| *x /= 2.0);
+        (name == "ssm_kernel").then_some(Dtype::BF16)
+    });
+    let (status, text, _) = check(&golden("04-heads-hd2"), &path, &[]);
+    let (_, json, _) = check(&golden("04-heads-hd2"), &path, &["--json"]);
+    assert_eq!(status, Some(1));
+    assert!(text.contains("reproduced by M41 no_factor_2"), "{text}");
+    let shown = text.matches("reproduced by").count() + text.matches("also by").count();
+    let all = json.matches("\"mutants\":[").count();
+    assert!(shown == 5 && all > 5, "{shown} of {all}");
+    let more = format!("and by {} more, which these stages", all - 5);
+    assert!(
+        text.lines()
+            .last()
+            .is_some_and(|line| line.starts_with(&more)),
+        "{text}"
+    );
+}
+
 #[test]
 fn what_cannot_be_judged_is_said_in_one_line() {
     let mut bad: Vec<(PathBuf, Vec<&str>, &str)> = Vec::new();

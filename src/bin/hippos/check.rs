@@ -159,7 +159,7 @@ fn text(report: &Report) -> String {
             "no known mistake reproduces these stages (not every pair of them was tried)\n"
         });
     }
-    for (place, suspect) in diagnosis.suspects.iter().enumerate().take(5) {
+    for (place, suspect) in diagnosis.suspects.iter().enumerate().take(SHOWN) {
         let intro = if place == 0 {
             "reproduced by"
         } else {
@@ -173,8 +173,18 @@ fn text(report: &Report) -> String {
             );
         }
     }
+    let more = diagnosis.suspects.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let _ = writeln!(
+            text,
+            "and by {more} more, which these stages do not tell apart (--json names them)"
+        );
+    }
     text
 }
+
+/// How many suspects are shown with their fixes: at 16 bits and from few stages there can be many.
+const SHOWN: usize = 5;
 
 /// A JSON string.
 fn quoted(text: &str) -> String {
