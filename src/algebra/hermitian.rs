@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn of_zero_any_basis_will_do() {
+    fn of_zero_nothing_is_turned() {
         let zero = Matrix::<Complex<f64>>::from_fn(3, 3, |_, _| Complex::ZERO);
         let eigen = hermitian_eigen::<f64>(&zero).expect("finite");
         assert_eq!(eigen.values, [0.0; 3]);
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_thousand_roundings_apart_is_equal() {
         for (k, apart) in [(975.0, false), (1000.0, false), (1025.0, true)] {
-            let part = |ninths: f64| ninths * k / 25.0 * f64::UNIT_ROUNDOFF;
+            let part = |of_25: f64| of_25 * k / 25.0 * f64::UNIT_ROUNDOFF;
             let entries = [1.0 - part(16.0), part(12.0), part(12.0), 1.0 - part(9.0)];
             let h = Matrix::new(2, 2, entries.map(big).to_vec()).expect("square");
             let (v, off) = vectors(&h);

@@ -38,7 +38,8 @@ pub fn softmax_attention<T: Real>(
 /// If the normalizer, which is at least 1, cannot be told from zero: the scores are balls too wide,
 /// or not finite.
 pub(crate) fn softmax<T: Real>(scores: &[T]) -> Result<Vec<T>, Error> {
-    // Any number may be subtracted; the first of the largest nearest f64 keeps exp small.
+    // Any number may be subtracted; one whose nearest f64 is the largest keeps exp small. The first of
+    // those: max_by takes the last of equals.
     let top = scores.iter().copied().rev();
     let top = top
         .max_by(|a, b| a.to_f64().total_cmp(&b.to_f64()))

@@ -4,7 +4,6 @@
 mod cost;
 mod figures;
 mod links;
-mod mutants;
 mod quoted;
 
 use std::path::{Path, PathBuf};

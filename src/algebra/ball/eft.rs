@@ -32,8 +32,9 @@ pub(in crate::algebra) fn two_sum(a: f64, b: f64) -> (f64, f64) {
 /// Of the splitter only the size matters; `2^27` and `2^27 - 1` give products as exact. For
 /// `1 <= a < 2` the difference `t - a` rounds to a multiple of `2^-25` by `2^-26` at most, or, if it
 /// stays below `2^27` and so `a` below `1 + 2^-25`, to a multiple of `2^-26` by `2^-27` at most. This
-/// rounding is all that parts `high` from `a`: so `high` is at most `2^26 + 1` of its units and
-/// `low` at most `2^26` of `2^-52`, and a product of two such numbers has 53 bits.
+/// rounding is all that parts `high` from `a`: so `high` is at most `2^26 + 2` of its units and
+/// `low` at most `2^26` of `2^-52`, and a product of two such numbers has 53 bits. Each difference of
+/// [`dekker`] is a multiple of the unit of the product it takes off, and below `2^53` of them.
 #[inline(always)]
 fn split(a: f64) -> (f64, f64) {
     const SPLITTER: f64 = ((1u64 << 27) + 1) as f64;
@@ -81,8 +82,9 @@ pub(in crate::algebra) fn product(a: f64, b: f64) -> Product {
     }
 }
 
-/// Below, the error of a product is not surely representable.
+/// Below the start of this range the error of a product is not surely representable.
 const SAFE_PRODUCT: Range<f64> = power_of_two(-960)..power_of_two(1000);
+/// Well within what [`split`] takes.
 const SAFE_FACTOR: RangeTo<f64> = ..power_of_two(970);
 
 /// [`product`] for any operands: Dekker on the significands in `[1, 2)`, where nothing over- or

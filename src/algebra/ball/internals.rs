@@ -11,6 +11,7 @@ use super::constants::{
 use super::decide;
 use super::disc::DiscN;
 use super::eft::{ETA, product, scale, significand, two_sum};
+use super::elementary::negligible;
 use super::expansion::{self, Terms};
 use super::interval::BallN;
 use crate::algebra::Rng;
@@ -554,6 +555,45 @@ fn remainders_lose_their_last_rounding_only() {
     all::<1>(&pi, &ln_2);
     all::<2>(&pi, &ln_2);
     all::<3>(&pi, &ln_2);
+}
+
+/// `e^m - 1` is what its name says from `m = 0.35` on, and below a series, which is tighter.
+#[test]
+fn the_series_of_exp_m1_ends_at_its_threshold() {
+    let both = |x: f64| {
+        let m = BallN::<2>::exact(x);
+        let difference = m.exponential() - BallN::ONE;
+        (m.exponential_minus_one(), difference)
+    };
+    for x in [0.35, -0.35] {
+        let (y, difference) = both(x);
+        assert_eq!(y.midpoint(), difference.midpoint());
+        assert_eq!(y.radius(), difference.radius());
+    }
+    for x in [0.35f64.next_down(), -0.35f64.next_down()] {
+        let (y, difference) = both(x);
+        assert!(y.radius() < difference.radius());
+    }
+}
+
+/// `ln(1 + m)` up to `1 + m = sqrt 2` is `2 artanh(m/(2 + m))`, with no multiple of `ln 2`.
+#[test]
+fn the_series_of_ln_1p_ends_at_its_threshold() {
+    let root = core::f64::consts::SQRT_2;
+    for (one_plus_m, series) in [
+        (root.next_down(), true),
+        (root, true),
+        (root.next_up(), false),
+    ] {
+        let m = BallN::<2>::exact(one_plus_m - 1.0);
+        let s = m.quotient(m + BallN::exact(2.0)).expect("not zero");
+        let y = BallN::twice_artanh(s, negligible::<2>());
+        let found = m.log_one_plus();
+        assert_eq!(
+            found.midpoint() == y.midpoint() && found.radius() == y.radius(),
+            series
+        );
+    }
 }
 
 /// Scaling a disc down into the subnormal range is charged to the radius, whichever part loses.

@@ -21,7 +21,7 @@ pub struct NormalPlusLowRank<T: Real> {
     pub real: T,
     /// The imaginary parts, ascending (m), and the eigenvectors.
     pub eigen: HermitianEigen<T>,
-    /// Whether zero is an eigenvalue twice.
+    /// Whether zero is an eigenvalue twice: of FouT, whose size is even.
     double_zero: bool,
 }
 
