@@ -220,6 +220,7 @@ mod tests {
             assert!(off < 1e-60, "{k}: {off:e}");
             let slope = big(3.0) * v.row(0)[0] + big(4.0) * v.row(1)[0];
             let slope = slope.re().to_f64().abs();
+            // A vector left alone is off by roundings of f64; a refined one by their square over the gap, and again.
             assert_eq!(slope < 1e-25, apart, "{k}: {slope:e}");
             assert!(slope < 1e-15, "{k}: {slope:e}");
         }

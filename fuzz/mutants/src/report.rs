@@ -39,9 +39,9 @@ fn change(package: &Path, name: &str) -> Result<(Change, usize), Failure> {
 
 /// The rows of a document's tables `| code | change | why |` under headings that name a file; a change
 /// that a line has more than once may say `(column N)`.
-fn explained(document: &str) -> Result<BTreeMap<(Change, Option<usize>), String>, Failure> {
+fn explained(document: &str) -> Result<BTreeSet<(Change, Option<usize>)>, Failure> {
     let mut file = String::new();
-    let mut rows = BTreeMap::new();
+    let mut rows = BTreeSet::new();
     for line in document.lines() {
         if let Some(heading) = line.strip_prefix('#') {
             file = heading.trim_matches(|c| "# `".contains(c)).to_string();
@@ -56,25 +56,23 @@ fn explained(document: &str) -> Result<BTreeMap<(Change, Option<usize>), String>
             .split('|')
             .map(|cell| cell.trim().replace('\u{1}', "|"))
             .collect();
-        let [text, whats, why] = &cells[..] else {
+        let [text, what, _why] = &cells[..] else {
             return Err(format!("not a row of three cells: {line}").into());
         };
-        for what in whats.split("; ") {
-            let (what, column) = match what
-                .strip_suffix(')')
-                .and_then(|w| w.split_once(" (column "))
-            {
-                Some((what, column)) => (what, Some(column.parse()?)),
-                None => (what, None),
-            };
-            let change = Change {
-                file: file.clone(),
-                text: text.trim_matches('`').trim().into(),
-                what: what.trim_matches('`').into(),
-            };
-            if rows.insert((change, column), why.clone()).is_some() {
-                return Err(format!("twice: {line}").into());
-            }
+        let column = what
+            .strip_suffix(')')
+            .and_then(|w| w.split_once(" (column "));
+        let (what, column) = match column {
+            Some((what, column)) => (what, Some(column.parse()?)),
+            None => (what.as_str(), None),
+        };
+        let change = Change {
+            file: file.clone(),
+            text: text.trim_matches('`').trim().into(),
+            what: what.trim_matches('`').into(),
+        };
+        if !rows.insert((change, column)) {
+            return Err(format!("twice: {line}").into());
         }
     }
     Ok(rows)
@@ -114,18 +112,20 @@ const COLUMNS: [&str; 5] = [
 ];
 
 /// `report COPY DOCUMENT [MUTANTS_OUT...]`: prints a table, then the mutants that no test notices and
-/// the document does not explain, and the explanations of none; an error where there is either.
+/// the document does not explain, and what it explains in the files listed that is no mutant left; an error
+/// where there is either.
 pub fn report(at: &Path, document: &Path, single: &[&str]) -> Result<(), Failure> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let rows = explained(&fs::read_to_string(document)?)?;
     let verdicts = verdicts(at, single)?;
     let mut counts: BTreeMap<String, (u32, u32, [u32; 5])> = BTreeMap::new();
-    let (mut open, mut used) = (Vec::new(), BTreeSet::new());
+    let (mut open, mut used, mut files) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for line in fs::read_to_string(at.join("mutants.tsv"))?.lines() {
         let parts: Vec<&str> = line.split('\t').collect();
         let [_, name, state] = parts[..] else {
             continue;
         };
+        files.insert(name.split(':').next().unwrap_or(name).to_string());
         let module = name.split('/').nth(1).unwrap_or(name).to_string();
         let (listed, uncompiled, columns) = counts.entry(module).or_default();
         *listed += 1;
@@ -141,7 +141,7 @@ pub fn report(at: &Path, document: &Path, single: &[&str]) -> Result<(), Failure
             Some(verdict @ ("missed" | "not reached" | "open")) => {
                 let (change, column) = change(&package, name)?;
                 let keys = [(change.clone(), Some(column)), (change, None)];
-                match keys.into_iter().find(|key| rows.contains_key(key)) {
+                match keys.into_iter().find(|key| rows.contains(key)) {
                     Some(key) => {
                         used.insert(key);
                         2
@@ -174,7 +174,10 @@ pub fn report(at: &Path, document: &Path, single: &[&str]) -> Result<(), Failure
         row(&format!("`{module}`"), *listed, *uncompiled, columns);
     }
     row("together", all.0, all.1, &all.2);
-    let idle: Vec<_> = rows.keys().filter(|key| !used.contains(key)).collect();
+    let idle: Vec<_> = rows
+        .iter()
+        .filter(|key| files.contains(&key.0.file) && !used.contains(key))
+        .collect();
     for (change, _) in &idle {
         println!(
             "explains no mutant that is left: {} `{}` {}",

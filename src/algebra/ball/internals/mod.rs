@@ -1,0 +1,12 @@
+//! Tests of what cannot be reached from outside: the exactness of the error-free transformations,
+//! upward rounding, every digit of the tables, the terms and tails of the series.
+
+mod arithmetic;
+mod constants;
+mod series;
+
+use super::common::exact::Dyadic;
+
+fn exact(x: f64) -> Dyadic {
+    Dyadic::from_f64(x)
+}
