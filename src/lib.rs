@@ -30,7 +30,7 @@ pub mod flashconv;
 pub mod fourier;
 pub mod h3;
 pub mod model;
-pub mod oracle;
+//ORACLE pub mod oracle;
 pub mod safetensors;
 pub mod ssm;
 mod tensor;

@@ -1,9 +1,9 @@
 //! The M_xy question: which row sets go with which state, kernel and output.
 
 use super::chunks::Chunking;
-use crate::algebra::Ring;
+use super::state_passing::{Blocks, delayed, early_rows, pass_states};
 use crate::error::Error;
-use crate::ssm::{StateSpace, add_states, causal_convolution, initial_state};
+use crate::ssm::{StateSpace, causal_convolution, initial_state};
 
 /// When the output reads the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,38 +96,33 @@ impl MatrixSet {
         if self == Self::AdvancedState {
             passed = ssm.advance(&passed, 1);
         }
-        let d = ssm.feedthrough();
-        let mut output = Vec::with_capacity(u.len());
-        for chunk in chunking.split(u)? {
-            let len = chunk.len();
-            let from_state = match self {
-                Self::EndOfChunk => ssm.state_to_output(&passed, len),
-                _ => early_rows(ssm, &passed, len),
-            };
-            let mut kernel = ssm.kernel(len);
-            if self == Self::DelayedKernel {
-                kernel.insert(0, S::Scalar::ZERO);
-            }
-            let from_input = causal_convolution(&kernel, chunk);
-            for ((s, y), &u) in from_state.into_iter().zip(from_input).zip(chunk) {
-                output.push(s + y + d * u);
-            }
-            let mut left = ssm.input_to_state(chunk);
-            if self == Self::AdvancedState {
-                left = ssm.advance(&left, 1);
-            }
-            passed = add_states(&ssm.advance(&passed, len), &left);
-        }
-        Ok(output)
+        Ok(pass_states(ssm, &self, u, Some(&passed), chunking)?.output)
     }
 }
 
-/// `[C; CA; ...; CA^{len-1}] x`: the rows one step early.
-fn early_rows<S: StateSpace>(ssm: &S, x: &[S::Element], len: usize) -> Vec<S::Scalar> {
-    let mut rows = vec![ssm.read(x)];
-    rows.extend(ssm.state_to_output(x, len.saturating_sub(1)));
-    rows.truncate(len);
-    rows
+impl<S: StateSpace> Blocks<S> for MatrixSet {
+    fn convolve(&self, ssm: &S, u: &[S::Scalar]) -> Result<Vec<S::Scalar>, Error> {
+        let kernel = match self {
+            Self::DelayedKernel => delayed(ssm.kernel(u.len())),
+            _ => ssm.kernel(u.len()),
+        };
+        Ok(causal_convolution(&kernel, u))
+    }
+
+    fn read(&self, ssm: &S, x: &[S::Element], len: usize) -> Vec<S::Scalar> {
+        match self {
+            Self::EndOfChunk => ssm.state_to_output(x, len),
+            _ => early_rows(ssm, x, len),
+        }
+    }
+
+    fn absorb(&self, ssm: &S, u: &[S::Scalar]) -> Vec<S::Element> {
+        let left = ssm.input_to_state(u);
+        match self {
+            Self::AdvancedState => ssm.advance(&left, 1),
+            _ => left,
+        }
+    }
 }
 
 impl Convention {

@@ -14,3 +14,4 @@ pub use fused::ChunkConvolution;
 pub use state_passing::{chunk_states, flashconv};
 
 pub(crate) use fused::block_factors;
+pub(crate) use state_passing::{Blocks, delayed, early_rows, pass_states};

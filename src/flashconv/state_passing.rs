@@ -2,9 +2,88 @@
 
 use super::chunks::Chunking;
 use super::fused::ChunkConvolution;
-use crate::algebra::{RootsOfUnity, Scalar};
+use crate::algebra::{Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::ssm::{Response, StateSpace, add_states, initial_state};
+
+/// The four blocks that take a chunk of `T` inputs and the state before it to its outputs and the
+/// state after it, each applied rather than built:
+///
+/// ```text
+/// y^(c) = M_xy x^(c-1) + T_f u^(c) + D u^(c)        M_xy = [CA; CA^2; ...; CA^T]
+/// x^(c) = M_xx x^(c-1) + M_ux u^(c)                 M_xx = A^T
+///                                                   M_ux = [A^{T-1} B, ..., AB, B]
+/// ```
+///
+/// The defaults are the model's own; `T_f`, the Toeplitz matrix of the kernel, has as many ways as
+/// there are convolutions.
+pub(crate) trait Blocks<S: StateSpace> {
+    /// `T_f u`, as long as `u`.
+    fn convolve(&self, ssm: &S, u: &[S::Scalar]) -> Result<Vec<S::Scalar>, Error>;
+
+    /// The state that chunk `chunk` begins from, given the one handed on to it.
+    fn receive(&self, _chunk: usize, state: Vec<S::Element>) -> Vec<S::Element> {
+        state
+    }
+
+    /// `M_xy x` of a chunk of `len`.
+    fn read(&self, ssm: &S, x: &[S::Element], len: usize) -> Vec<S::Scalar> {
+        ssm.state_to_output(x, len)
+    }
+
+    /// `M_xx x` of a chunk of `len`, the first chunk being of `first`.
+    fn carry(&self, ssm: &S, x: &[S::Element], len: usize, _first: usize) -> Vec<S::Element> {
+        ssm.advance(x, len)
+    }
+
+    /// `M_ux u`.
+    fn absorb(&self, ssm: &S, u: &[S::Scalar]) -> Vec<S::Element> {
+        ssm.input_to_state(u)
+    }
+}
+
+/// The outputs and the final state of a model by the blocks of its chunks.
+///
+/// # Errors
+///
+/// If `x0` is not a state of this model, the chunking does not fit `u`, or a block fails.
+pub(crate) fn pass_states<S: StateSpace>(
+    ssm: &S,
+    blocks: &impl Blocks<S>,
+    u: &[S::Scalar],
+    x0: Option<&[S::Element]>,
+    chunking: &Chunking,
+) -> Result<Response<S>, Error> {
+    let d = ssm.feedthrough();
+    let mut state = initial_state(ssm, x0)?;
+    let mut output = Vec::with_capacity(u.len());
+    let chunks = chunking.split(u)?;
+    let first = chunks.first().map_or(0, |chunk| chunk.len());
+    for (c, chunk) in chunks.into_iter().enumerate() {
+        state = blocks.receive(c, state);
+        let from_state = blocks.read(ssm, &state, chunk.len());
+        let from_input = blocks.convolve(ssm, chunk)?;
+        for ((s, y), &u) in from_state.into_iter().zip(from_input).zip(chunk) {
+            output.push(s + y + d * u);
+        }
+        let carried = blocks.carry(ssm, &state, chunk.len(), first);
+        state = add_states(&carried, &blocks.absorb(ssm, chunk));
+    }
+    Ok(Response { output, state })
+}
+
+/// The blocks of FlashConv: within a chunk one fused FFT, product, inverse FFT.
+struct FusedBlocks<T: Scalar>(ChunkConvolution<T>);
+
+impl<S> Blocks<S> for FusedBlocks<S::Scalar>
+where
+    S: StateSpace,
+    <S::Scalar as Scalar>::Complex: RootsOfUnity,
+{
+    fn convolve(&self, _ssm: &S, u: &[S::Scalar]) -> Result<Vec<S::Scalar>, Error> {
+        self.0.apply(u)
+    }
+}
 
 /// The outputs and final state by FlashConv: for every chunk `c` of length `T`,
 ///
@@ -31,22 +110,10 @@ where
     S: StateSpace,
     <S::Scalar as Scalar>::Complex: RootsOfUnity,
 {
-    let chunks = chunking.split(u)?;
     // One spectrum, of the longest chunk's kernel, serves all chunks.
-    let longest = chunks.iter().map(|chunk| chunk.len()).max().unwrap_or(0);
+    let longest = chunking.lengths(u.len())?.into_iter().max().unwrap_or(0);
     let convolution = ChunkConvolution::new(&ssm.kernel(longest))?;
-    let d = ssm.feedthrough();
-    let mut state = initial_state(ssm, x0)?;
-    let mut output = Vec::with_capacity(u.len());
-    for (chunk, after) in chunks.into_iter().zip(chunk_states(ssm, u, x0, chunking)?) {
-        let from_state = ssm.state_to_output(&state, chunk.len());
-        let from_input = convolution.apply(chunk)?;
-        for ((s, y), &u) in from_state.into_iter().zip(from_input).zip(chunk) {
-            output.push(s + y + d * u);
-        }
-        state = after;
-    }
-    Ok(Response { output, state })
+    pass_states(ssm, &FusedBlocks(convolution), u, x0, chunking)
 }
 
 /// The states passed from chunk to chunk: `x^(1), x^(2), ...`, one after each chunk.
@@ -72,4 +139,20 @@ pub fn chunk_states<S: StateSpace>(
             state.clone()
         })
         .collect())
+}
+
+/// `[C; CA; ...; CA^{len-1}] x`: the rows of `M_xy` one step early.
+pub(crate) fn early_rows<S: StateSpace>(ssm: &S, x: &[S::Element], len: usize) -> Vec<S::Scalar> {
+    let mut rows = vec![ssm.read(x)];
+    rows.extend(ssm.state_to_output(x, len.saturating_sub(1)));
+    rows.truncate(len);
+    rows
+}
+
+/// `0, f_0, f_1, ...`, as long as the kernel: that of a model whose output reads the state before
+/// the update.
+pub(crate) fn delayed<T: Ring>(mut kernel: Vec<T>) -> Vec<T> {
+    kernel.insert(0, T::ZERO);
+    kernel.pop();
+    kernel
 }

@@ -74,37 +74,40 @@ impl Form {
         S: StateSpace,
         <S::Scalar as Scalar>::Complex: RootsOfUnity,
     {
-        self.respond_within(ssm, u, x0, u.len())
+        let kernel = match self.passes_state() {
+            true => Vec::new(),
+            false => ssm.kernel(u.len()),
+        };
+        self.respond_by_kernel(ssm, &kernel, u, x0)
     }
 
-    /// [`respond`](Self::respond) with the kernel cut to `window`, in the forms that have one.
-    pub(crate) fn respond_within<S>(
+    /// [`respond`](Self::respond) in the forms that convolve with this kernel, which may be shorter
+    /// than `u`; the forms that pass a state do not read it.
+    pub(crate) fn respond_by_kernel<S>(
         &self,
         ssm: &S,
+        kernel: &[S::Scalar],
         u: &[S::Scalar],
         x0: Option<&[S::Element]>,
-        window: usize,
     ) -> Result<Response<S>, Error>
     where
         S: StateSpace,
         <S::Scalar as Scalar>::Complex: RootsOfUnity,
     {
-        let kernel = || ssm.kernel(window.min(u.len()));
         let convolved = match self {
             Self::Recurrence => return recurrence(ssm, u, x0),
             Self::Scan => return scan(ssm, u, x0),
             Self::FlashConv(chunking) => return flashconv(ssm, u, x0, chunking),
             Self::Toeplitz | Self::Attention => {
                 let zero = crate::algebra::Ring::ZERO;
-                toeplitz_matrix(&kernel(), zero, u.len()).apply(u)?
+                toeplitz_matrix(kernel, zero, u.len()).apply(u)?
             }
-            Self::Convolution => causal_convolution(&kernel(), u),
-            Self::Fft => fourier::causal_convolution(&kernel(), u)?,
-            Self::RealFft => fourier::via_real_fft(&kernel(), u)?,
+            Self::Convolution => causal_convolution(kernel, u),
+            Self::Fft => fourier::causal_convolution(kernel, u)?,
+            Self::RealFft => fourier::via_real_fft(kernel, u)?,
             Self::BlockFft => {
-                let f = kernel();
-                let factors = block_factors(transform_len(f.len(), u.len())?);
-                fourier::via_block_fft(&f, u, &factors)?
+                let factors = block_factors(transform_len(kernel.len(), u.len())?);
+                fourier::via_block_fft(kernel, u, &factors)?
             }
         };
         finish_convolution(ssm, convolved, u, x0)

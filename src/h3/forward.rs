@@ -1,154 +1,14 @@
 //! The forward pass, every stage of it kept.
 
+use super::evaluate::Evaluate;
 use super::form::Form;
-use super::layer::{Layer, LayerState};
+use super::layer::{Layer, LayerState, stack};
+use super::stages::{Progress, Sizes, Stage, Stages};
 use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
 use crate::attention::masked_attention;
 use crate::error::Error;
-use crate::ssm::{Diagonal, Response, Shift, StateSpace, toeplitz_matrix};
+use crate::ssm::{StateSpace, toeplitz_matrix};
 use crate::tensor::Tensor;
-
-/// What the layer computed, stage by stage, under the names of the files.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Stages<T: Scalar> {
-    /// `W_q u + b_q` (batch, d, seq_len).
-    pub q: Tensor<T>,
-    /// `W_k u + b_k` (batch, d, seq_len).
-    pub k: Tensor<T>,
-    /// `W_v u + b_v` (batch, d, seq_len).
-    pub v: Tensor<T>,
-    /// The shift model of k, with `ssm_k_D k` (batch, d, seq_len).
-    pub shift_k: Tensor<T>,
-    /// `shift_k v` (batch, d1, d2, H, seq_len).
-    pub kv: Tensor<T>,
-    /// The diagonal model of kv, with `D kv` (batch, d1, d2, H, seq_len). The attention form never
-    /// makes it.
-    pub ssm_out: Option<Tensor<T>>,
-    /// `sum_d1 q ssm_out` (batch, seq_len, d), channels in the layer's head order.
-    pub gated: Tensor<T>,
-    /// `W_o gated + b_o` (batch, seq_len, d).
-    pub output: Tensor<T>,
-    /// The state after the last input. It is the state of the full recurrence also where
-    /// `l_max` cuts the kernels, as in the official `forward_state`.
-    pub state: LayerState<T>,
-}
-
-// By hand, since a derive would not ask for the comparison of complex companions.
-impl<T> PartialEq for Stages<T>
-where
-    T: Scalar + PartialEq,
-    T::Complex: PartialEq,
-{
-    fn eq(&self, other: &Self) -> bool {
-        // Taken apart, so that a stage added later cannot be forgotten here.
-        let Self {
-            q,
-            k,
-            v,
-            shift_k,
-            kv,
-            ssm_out,
-            gated,
-            output,
-            state,
-        } = self;
-        [q, k, v, shift_k, kv, gated, output]
-            == [
-                &other.q,
-                &other.k,
-                &other.v,
-                &other.shift_k,
-                &other.kv,
-                &other.gated,
-                &other.output,
-            ]
-            && *ssm_out == other.ssm_out
-            && *state == other.state
-    }
-}
-
-/// How the models inside a layer respond: a [`Form`], or an analysis that stands for all of them.
-pub(crate) trait Respond<T: Scalar> {
-    /// A shift model's response, its kernel cut to `window`.
-    fn shift(
-        &self,
-        ssm: &Shift<T>,
-        u: &[T],
-        x0: &[T],
-        window: usize,
-    ) -> Result<Response<Shift<T>>, Error>;
-
-    /// A diagonal model's response, its kernel cut to `window`.
-    fn diagonal(
-        &self,
-        ssm: &Diagonal<T>,
-        u: &[T],
-        x0: &[T::Complex],
-        window: usize,
-    ) -> Result<Response<Diagonal<T>>, Error>;
-
-    /// What becomes of a number that leaves a projection (`inward`) or enters the last one: a port
-    /// may change its precision there.
-    fn cross(&self, x: T, _inward: bool) -> T {
-        x
-    }
-}
-
-impl<T> Respond<T> for Form
-where
-    T: Scalar,
-    T::Complex: RootsOfUnity,
-{
-    fn shift(
-        &self,
-        ssm: &Shift<T>,
-        u: &[T],
-        x0: &[T],
-        window: usize,
-    ) -> Result<Response<Shift<T>>, Error> {
-        self.respond_within(ssm, u, Some(x0), window)
-    }
-
-    fn diagonal(
-        &self,
-        ssm: &Diagonal<T>,
-        u: &[T],
-        x0: &[T::Complex],
-        window: usize,
-    ) -> Result<Response<Diagonal<T>>, Error> {
-        self.respond_within(ssm, u, Some(x0), window)
-    }
-}
-
-/// The sizes every stage needs.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub(super) batch: usize,
-    pub(super) len: usize,
-    pub(super) d: usize,
-    pub(super) d_h: usize,
-    pub(super) heads: usize,
-}
-
-impl Sizes {
-    /// The row of a (batch, d, seq_len) stage.
-    pub(super) fn channel(self, b: usize, channel: usize) -> usize {
-        b * self.d + channel
-    }
-
-    /// The row of a (batch, d1, d2, H, seq_len) stage.
-    pub(super) fn pair(self, b: usize, d1: usize, d2: usize, h: usize) -> usize {
-        ((b * self.d_h + d1) * self.d_h + d2) * self.heads + h
-    }
-
-    /// All (d1, d2, h).
-    pub(super) fn pairs(self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let Self { d_h, heads, .. } = self;
-        (0..d_h)
-            .flat_map(move |d1| (0..d_h).flat_map(move |d2| (0..heads).map(move |h| (d1, d2, h))))
-    }
-}
 
 impl<T> Layer<T>
 where
@@ -176,15 +36,15 @@ where
 }
 
 impl<T: Scalar> Layer<T> {
-    /// The layer with its models responding in any way; `l_max` cuts kernels where that way has
+    /// The layer with its parts evaluated in any way; `l_max` cuts kernels where that way has
     /// them.
     ///
     /// # Errors
     ///
-    /// If `u` or `state` has the wrong shape, or a model's response fails.
+    /// If `u` or `state` has the wrong shape, or a part fails.
     pub(crate) fn forward_by(
         &self,
-        respond: &impl Respond<T>,
+        by: &impl Evaluate<T>,
         u: &Tensor<T>,
         state: Option<&LayerState<T>>,
     ) -> Result<Stages<T>, Error> {
@@ -192,57 +52,73 @@ impl<T: Scalar> Layer<T> {
         let state = state
             .cloned()
             .unwrap_or_else(|| self.zero_state(sizes.batch));
-        self.run(respond, false, u, &state, sizes)
+        self.run(by, false, u, &state, sizes)
     }
 
     fn run(
         &self,
-        respond: &impl Respond<T>,
+        by: &impl Evaluate<T>,
         attention: bool,
         u: &Tensor<T>,
         state: &LayerState<T>,
         sizes: Sizes,
     ) -> Result<Stages<T>, Error> {
-        let parts = self.parts();
-        let [q, k, v] = [&parts.q, &parts.k, &parts.v]
-            .map(|linear| project(linear, u, sizes).map(|x| respond.cross(x, true)));
-        let (shift_k, shift_state) = self.shift_keys(respond, &k, state, sizes)?;
-        let kv = multiply(&shift_k, &v, sizes);
-        let (ssm_out, gated, diagonal_state) = if attention {
-            let gated = self.attend(&q, &shift_k, &v, state, sizes)?;
-            (None, gated, self.closed_form_states(&kv, state, sizes))
-        } else {
-            let (ssm_out, states) = self.run_diagonal(respond, &kv, state, sizes)?;
-            let gated = self.gate(&q, &ssm_out, sizes);
-            (Some(ssm_out), gated, states)
+        let (parts, window) = (self.parts(), self.window(sizes.len));
+        let mut so_far = Progress {
+            layer: self,
+            input: u,
+            initial: state,
+            stages: Stages::from_state(state),
+            sizes,
         };
+        let projected = |linear| project(linear, u, sizes).map(|x| by.at_projection(x, true));
+        so_far.stages.q = by.stage(Stage::Q, projected(&parts.q), &so_far)?;
+        so_far.stages.k = by.stage(Stage::K, projected(&parts.k), &so_far)?;
+        so_far.stages.v = by.stage(Stage::V, projected(&parts.v), &so_far)?;
+
+        let kernels = stack(&parts.shift, window, |ssm, len| by.shift_kernel(ssm, len));
+        so_far.stages.shift_kernel = by.stage(Stage::ShiftKernel, kernels, &so_far)?;
+        let read = by.model_input(Stage::ShiftK, &so_far);
+        let keys = read.as_ref().unwrap_or(&so_far.stages.k);
+        let kernels = &so_far.stages.shift_kernel;
+        let (shift_k, shift_state) = self.shift_keys(by, keys, kernels, state, sizes)?;
+        so_far.stages.shift_k = by.stage(Stage::ShiftK, shift_k, &so_far)?;
+        let kv = multiply(&so_far.stages.shift_k, &so_far.stages.v, sizes);
+        so_far.stages.kv = by.stage(Stage::Kv, kv, &so_far)?;
+
+        let kernels = stack(&parts.diagonal, window, |ssm, len| by.ssm_kernel(ssm, len));
+        so_far.stages.ssm_kernel = by.stage(Stage::SsmKernel, kernels, &so_far)?;
+        let diagonal_state = if attention {
+            so_far.stages.gated = self.attend(&so_far.stages, state, sizes)?;
+            self.closed_form_states(&so_far.stages.kv, state, sizes)
+        } else {
+            let read = by.model_input(Stage::SsmOut, &so_far);
+            let kv = read.as_ref().unwrap_or(&so_far.stages.kv);
+            let kernels = &so_far.stages.ssm_kernel;
+            let (ssm_out, after) = self.run_diagonal(by, kv, kernels, state, sizes)?;
+            let ssm_out = by.stage(Stage::SsmOut, ssm_out, &so_far)?;
+            let gated = self.gate(&so_far.stages.q, &ssm_out, sizes);
+            so_far.stages.ssm_out = Some(ssm_out);
+            so_far.stages.gated = by.stage(Stage::Gated, gated, &so_far)?;
+            after
+        };
+
         let mut output = Tensor::filled(u.shape(), T::ZERO);
         for r in 0..sizes.batch * sizes.len {
-            let row: Vec<T> = gated
-                .row(r)
-                .iter()
-                .map(|&x| respond.cross(x, false))
-                .collect();
+            let gated = so_far.stages.gated.row(r).iter();
+            let row: Vec<T> = gated.map(|&x| by.at_projection(x, false)).collect();
             let row = parts.output.apply(&row);
             for (place, y) in output.row_mut(r).iter_mut().zip(row) {
-                *place = respond.cross(y, true);
+                *place = by.at_projection(y, true);
             }
         }
-        Ok(Stages {
-            q,
-            k,
-            v,
-            shift_k,
-            kv,
-            ssm_out,
-            gated,
-            output,
-            state: LayerState {
-                shift: shift_state,
-                diagonal: diagonal_state,
-                position: state.position.saturating_add(sizes.len),
-            },
-        })
+        so_far.stages.output = by.stage(Stage::Output, output, &so_far)?;
+        so_far.stages.state = LayerState {
+            shift: by.stage(Stage::FinalStateK, shift_state, &so_far)?,
+            diagonal: by.final_state(diagonal_state, &so_far),
+            position: state.position.saturating_add(sizes.len),
+        };
+        Ok(so_far.stages)
     }
 
     /// The sizes of an input and the state to begin from, if this form can run the layer on them.
@@ -316,21 +192,23 @@ impl<T: Scalar> Layer<T> {
         }
     }
 
-    pub(super) fn shift_keys(
+    /// The shift models over keys (batch, d, seq_len), given their kernels: outputs and final
+    /// states.
+    pub(crate) fn shift_keys(
         &self,
-        respond: &impl Respond<T>,
+        by: &impl Evaluate<T>,
         k: &Tensor<T>,
+        kernels: &Tensor<T>,
         state: &LayerState<T>,
         sizes: Sizes,
     ) -> Result<(Tensor<T>, Tensor<T>), Error> {
         let mut shift_k = Tensor::filled(k.shape(), T::ZERO);
         let mut after = state.shift.clone();
-        let window = self.window(sizes.len);
         for b in 0..sizes.batch {
             for (channel, shift) in self.parts().shift.iter().enumerate() {
                 let r = sizes.channel(b, channel);
                 let x0 = state.shift.row(r);
-                let response = respond.shift(shift, k.row(r), x0, window)?;
+                let response = by.shift(shift, kernels.row(channel), k.row(r), x0)?;
                 shift_k.row_mut(r).copy_from_slice(&response.output);
                 after.row_mut(r).copy_from_slice(&response.state);
             }
@@ -338,22 +216,24 @@ impl<T: Scalar> Layer<T> {
         Ok((shift_k, after))
     }
 
-    fn run_diagonal(
+    /// The diagonal models over kv (batch, d1, d2, H, seq_len), given their kernels: outputs and
+    /// final states.
+    pub(crate) fn run_diagonal(
         &self,
-        respond: &impl Respond<T>,
+        by: &impl Evaluate<T>,
         kv: &Tensor<T>,
+        kernels: &Tensor<T>,
         state: &LayerState<T>,
         sizes: Sizes,
     ) -> Result<(Tensor<T>, Tensor<T::Complex>), Error> {
         let mut ssm_out = Tensor::filled(kv.shape(), T::ZERO);
         let mut after = state.diagonal.clone();
-        let window = self.window(sizes.len);
         for b in 0..sizes.batch {
             for (d1, d2, h) in sizes.pairs() {
                 let r = sizes.pair(b, d1, d2, h);
                 let x0 = state.diagonal.row(r);
                 let ssm = &self.parts().diagonal[h];
-                let response = respond.diagonal(ssm, kv.row(r), x0, window)?;
+                let response = by.diagonal(ssm, kernels.row(h), kv.row(r), x0)?;
                 ssm_out.row_mut(r).copy_from_slice(&response.output);
                 after.row_mut(r).copy_from_slice(&response.state);
             }
@@ -362,7 +242,7 @@ impl<T: Scalar> Layer<T> {
     }
 
     /// `gated[h, d2] = sum_d1 q[h d_h + d1] ssm_out[d1, d2, h]`.
-    fn gate(&self, q: &Tensor<T>, ssm_out: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+    pub(crate) fn gate(&self, q: &Tensor<T>, ssm_out: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
         let mut gated = Tensor::filled([sizes.batch, sizes.len, sizes.d], T::ZERO);
         for b in 0..sizes.batch {
             for (d1, d2, h) in sizes.pairs() {
@@ -381,13 +261,12 @@ impl<T: Scalar> Layer<T> {
     /// `((Q Kt^T) o T_f) V` head by head, plus what the incoming states add.
     fn attend(
         &self,
-        q: &Tensor<T>,
-        shift_k: &Tensor<T>,
-        v: &Tensor<T>,
+        stages: &Stages<T>,
         state: &LayerState<T>,
         sizes: Sizes,
     ) -> Result<Tensor<T>, Error> {
         let Sizes { len, d_h, .. } = sizes;
+        let Stages { q, shift_k, v, .. } = stages;
         let mut gated = Tensor::filled([sizes.batch, len, sizes.d], T::ZERO);
         for b in 0..sizes.batch {
             for (h, ssm) in self.parts().diagonal.iter().enumerate() {
@@ -395,7 +274,7 @@ impl<T: Scalar> Layer<T> {
                 let head = |x: &Tensor<T>| {
                     Matrix::from_fn(len, d_h, |i, c| x.row(sizes.channel(b, h * d_h + c))[i])
                 };
-                let mask = toeplitz_matrix(&ssm.kernel(self.window(len)), ssm.feedthrough(), len);
+                let mask = toeplitz_matrix(stages.ssm_kernel.row(h), ssm.feedthrough(), len);
                 let o = masked_attention(&head(q), &head(shift_k), &head(v), &mask)?;
                 for d2 in 0..d_h {
                     let mut column: Vec<T> = (0..len).map(|i| o.row(i)[d2]).collect();
@@ -455,7 +334,7 @@ pub(super) fn project<T: Ring>(linear: &Linear<T>, u: &Tensor<T>, sizes: Sizes) 
 }
 
 /// `kv[d1, d2, h] = shift_k[h d_h + d1] v[h d_h + d2]`.
-fn multiply<T: Ring>(shift_k: &Tensor<T>, v: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+pub(crate) fn multiply<T: Ring>(shift_k: &Tensor<T>, v: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
     let Sizes { d_h, heads, .. } = sizes;
     let mut kv = Tensor::filled([sizes.batch, d_h, d_h, heads, sizes.len], T::ZERO);
     for b in 0..sizes.batch {

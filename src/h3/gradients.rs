@@ -2,7 +2,8 @@
 #![doc = include_str!("../../docs/11-gradients.md")]
 
 use super::form::Form;
-use super::forward::{Sizes, project};
+use super::forward::project;
+use super::stages::Sizes;
 use super::layer::{Layer, LayerState};
 use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
@@ -190,7 +191,8 @@ where
         let q = project(&parts.q, u, sizes);
         let k = project(&parts.k, u, sizes);
         let v = project(&parts.v, u, sizes);
-        let (shift_k, _) = self.shift_keys(form, &k, &state, sizes)?;
+        let kernels = self.shift_kernel(sizes.len);
+        let (shift_k, _) = self.shift_keys(form, &k, &kernels, &state, sizes)?;
 
         let mut sum = LayerGradients {
             input: Tensor::filled(u.shape(), T::ZERO),
@@ -268,7 +270,7 @@ where
             shift_k: zeros(),
             v: zeros(),
         };
-        let window = self.window(sizes.len);
+        let (window, kernels) = (self.window(sizes.len), self.ssm_kernel(sizes.len));
         for b in 0..sizes.batch {
             for (d1, d2, h) in sizes.pairs() {
                 let ssm = &self.parts().diagonal[h];
@@ -280,7 +282,7 @@ where
                 let (q, k, v) = (heads.q.row(key), heads.shift_k.row(key), heads.v.row(value));
 
                 let kv: Vec<T> = k.iter().zip(v).map(|(&k, &v)| k * v).collect();
-                let y = form.respond_within(ssm, &kv, x0, window)?.output;
+                let y = form.respond_by_kernel(ssm, kernels.row(h), &kv, x0)?.output;
                 let mut g = Vec::with_capacity(sizes.len);
                 for (i, &y) in y.iter().enumerate() {
                     let token = b * sizes.len + i;

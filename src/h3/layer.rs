@@ -139,16 +139,21 @@ impl<T: Scalar> Layer<T> {
         &self.parts
     }
 
+    /// The parts, taken out.
+    pub(crate) fn into_parts(self) -> LayerParts<T> {
+        self.parts
+    }
+
     /// The shift models' kernels without `ssm_k_D`, (d, min(len, l_max)).
     #[must_use]
     pub fn shift_kernel(&self, len: usize) -> Tensor<T> {
-        kernels(&self.parts.shift, self.window(len))
+        stack(&self.parts.shift, self.window(len), StateSpace::kernel)
     }
 
     /// The diagonal models' kernels without `D`, (H, min(len, l_max)).
     #[must_use]
     pub fn ssm_kernel(&self, len: usize) -> Tensor<T> {
-        kernels(&self.parts.diagonal, self.window(len))
+        stack(&self.parts.diagonal, self.window(len), StateSpace::kernel)
     }
 
     /// The kernel length for an input of `len`.
@@ -195,12 +200,14 @@ impl<T: Scalar> Layer<T> {
     }
 }
 
-fn kernels<S: StateSpace>(models: &[S], len: usize) -> Tensor<S::Scalar> {
-    let mut kernels = Tensor::filled([models.len(), len], S::Scalar::ZERO);
-    for (h, model) in models.iter().enumerate() {
-        kernels.row_mut(h).copy_from_slice(&model.kernel(len));
-    }
-    kernels
+/// The kernels of `len` taps of models, one a row.
+pub(super) fn stack<S: StateSpace>(
+    models: &[S],
+    len: usize,
+    kernel: impl Fn(&S, usize) -> Vec<S::Scalar>,
+) -> Tensor<S::Scalar> {
+    let rows = models.iter().flat_map(|model| kernel(model, len));
+    Tensor::known([models.len(), len], rows.collect())
 }
 
 /// The state of a layer between two inputs: all it remembers.
@@ -226,5 +233,16 @@ impl<T: Scalar> LayerState<T> {
                 .map(|z| U::Complex::from_parts(f(z.re()), f(z.im()))),
             position: self.position,
         }
+    }
+
+    /// The diagonal models' states as they stand in files, (batch d1 d2, H, m/2, 2): real and
+    /// imaginary parts as the last axis.
+    #[must_use]
+    pub fn flat_diagonal(&self) -> Tensor<T> {
+        let shape = self.diagonal.shape();
+        let parts = self.diagonal.data().iter();
+        let parts = parts.flat_map(|z| [z.re(), z.im()]).collect();
+        let flat = [shape[0] * shape[1] * shape[2], shape[3], shape[4], 2];
+        Tensor::known(flat, parts)
     }
 }

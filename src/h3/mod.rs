@@ -2,6 +2,7 @@
 #![doc = include_str!("../../docs/07-h3.md")]
 
 mod config;
+mod evaluate;
 mod form;
 mod forward;
 pub mod gradients;
@@ -12,13 +13,14 @@ mod layer;
 mod modes;
 mod parameters;
 mod sample;
+mod stages;
 mod streaming;
 
 pub use crate::algebra::Linear;
 pub use config::{Config, HeadOrder, RealType};
 pub use form::Form;
-pub(crate) use forward::Respond;
-pub use forward::Stages;
+pub(crate) use evaluate::Evaluate;
+pub(crate) use forward::multiply;
 pub(crate) use gradients::Backward;
 pub use gradients::LayerGradients;
 pub use init::Initialization;
@@ -26,4 +28,6 @@ pub use layer::{Layer, LayerParts, LayerState};
 pub use modes::Modes;
 pub use parameters::{Name, Parameters};
 pub use sample::LayerShape;
+pub use stages::Stages;
+pub(crate) use stages::{Progress, Sizes, Stage};
 pub use streaming::LayerStream;

@@ -155,6 +155,21 @@ impl<T: Copy> Parameters<T> {
         &self.values[name as usize]
     }
 
+    /// One parameter, to be changed.
+    pub(crate) fn get_mut(&mut self, name: Name) -> &mut [T] {
+        &mut self.values[name as usize]
+    }
+
+    /// The values of two parameters exchanged; they must be as long as each other.
+    pub(crate) fn swap(&mut self, one: Name, other: Name) {
+        self.values.swap(one as usize, other as usize);
+    }
+
+    /// The choices of the layer, to be changed; its sizes must stay.
+    pub(crate) fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
     /// The same parameters with every number replaced by its image.
     pub fn map<U: Copy>(&self, mut f: impl FnMut(T) -> U) -> Parameters<U> {
         Parameters {
@@ -187,6 +202,11 @@ impl<T: Real> Parameters<T> {
     ///
     /// If a discretization has no value ([`bilinear`](crate::ssm::bilinear)).
     pub fn discretize(&self) -> Result<Layer<T>, Error> {
+        self.discretize_modes(&self.modes())
+    }
+
+    /// [`discretize`](Self::discretize) from the decoded models.
+    pub(crate) fn discretize_modes(&self, modes: &Modes<T>) -> Result<Layer<T>, Error> {
         let config = &self.config;
         let (d, m, n) = (config.d_model, config.d_state, config.n_modes());
         let c = self.complex(Name::C);
@@ -200,7 +220,6 @@ impl<T: Real> Parameters<T> {
                 )
             })
             .collect::<Result<_, Error>>()?;
-        let modes = self.modes();
         let diagonal = modes
             .discretize(config.disc)?
             .into_iter()
@@ -223,7 +242,7 @@ impl<T: Real> Parameters<T> {
     }
 
     /// The continuous diagonal models, decoded.
-    pub(super) fn modes(&self) -> Modes<T> {
+    pub(crate) fn modes(&self) -> Modes<T> {
         Modes {
             n_ssm: self.config.n_ssm,
             lambda: self.lambda(),

@@ -37,6 +37,11 @@ impl<T: Real> LayerNorm<T> {
         self.scaled(x, center, variance)
     }
 
+    /// What is added to the variance.
+    pub(crate) fn epsilon(&self) -> T {
+        self.epsilon
+    }
+
     /// Mean and variance of one token (d).
     pub(crate) fn moments(&self, x: &[T]) -> Result<(T, T), Error> {
         check_len("token", x.len(), self.weight.len())?;

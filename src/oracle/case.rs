@@ -1,401 +1,302 @@
-//! Case files: one layer with its input, and whatever stages were saved beside it.
+//! A case of any kind, and the one place that tells the kinds apart.
 
-use crate::algebra::{ComplexScalar, Real};
+use super::certified::{SubjectRun, certify};
+use super::check::default_chunk_len;
+use super::golden::{GoldenOf, writer_of};
+use super::golden_file::Golden;
+use super::mistake::{Mistake, Row};
+use super::subject::{Named, Setting, Subject};
+use super::subjects::dense::DenseCase;
+use super::subjects::layer::LayerCase;
+use super::subjects::model::ModelCase;
+use super::{Certified, certified::CertifiedStage};
+use crate::algebra::Real;
 use crate::error::Error;
-use crate::h3::{Config, HeadOrder, Layer, LayerState, Name, Parameters};
-use crate::safetensors::{Dtype, SafeTensors, TensorView, Writer};
+use crate::h3::Form;
+use crate::safetensors::{Tensors, TensorFile, Writer};
 use crate::tensor::Tensor;
-use core::str::FromStr;
-use num_complex::Complex;
-use std::collections::BTreeMap;
+use core::any::Any;
+use core::fmt;
 use std::path::Path;
 
-/// The `format` of the case files this crate writes.
-pub const FORMAT: &str = "hippos-case/1";
+/// The numbers a case is run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// `f64`.
+    F64,
+    /// `f32`: every number of the file is rounded to it first.
+    F32,
+    /// Ball arithmetic: every element correctly rounded to `f64`.
+    Certified,
+}
 
-/// The strings of a file.
-type Strings = BTreeMap<String, String>;
+/// A case of any kind: what a program needs to compute the stages of its subject.
+pub struct Case(pub(super) Box<dyn AnyCase>);
 
-/// A layer's official parameters and an input, read from a case file, with the file at hand for
-/// whatever else it holds.
-#[derive(Debug)]
-pub struct Case {
-    file: SafeTensors,
-    parameters: Parameters<f64>,
-    input: Tensor<f64>,
-    state: Option<LayerState<f64>>,
-    chunk_len: Option<usize>,
+/// What can be asked of a case without knowing its kind.
+pub(super) trait AnyCase: Send + Sync {
+    fn kind(&self) -> &'static str;
+    fn describe(&self) -> String;
+    fn default_form(&self) -> Form;
+    fn writer(&self) -> Result<Writer, Error>;
+    fn run(&self, form: &Form, precision: Precision, gradients: bool)
+    -> Result<Certified, Error>;
+    fn certify(self: Box<Self>) -> Result<Golden, Error>;
+    fn mistakes(&self) -> Vec<&'static Mistake>;
+    fn run_with(&self, ids: &[&str], chunk_len: Option<usize>) -> Result<Named<f64>, Error>;
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// The stages of a case in the scalars of `T`, widened.
+fn widened<S: Subject, T>(subject: &S, form: &Form, gradients: bool) -> Result<Certified, Error>
+where
+    T: Real,
+    T::Complex: crate::algebra::RootsOfUnity,
+{
+    let stages = subject.run::<T>(form, gradients)?.into_iter();
+    Ok(Certified {
+        stages: stages
+            .map(|(name, stage)| CertifiedStage::plain(name, stage.map(Real::to_f64)))
+            .collect(),
+        words: 0,
+    })
+}
+
+impl<S: Subject> AnyCase for S {
+    fn kind(&self) -> &'static str {
+        S::KIND
+    }
+
+    fn describe(&self) -> String {
+        Subject::describe(self)
+    }
+
+    fn default_form(&self) -> Form {
+        Subject::default_form(self)
+    }
+
+    fn writer(&self) -> Result<Writer, Error> {
+        writer_of(self)
+    }
+
+    fn run(
+        &self,
+        form: &Form,
+        precision: Precision,
+        gradients: bool,
+    ) -> Result<Certified, Error> {
+        match precision {
+            Precision::F64 => widened::<S, f64>(self, form, gradients),
+            Precision::F32 => widened::<S, f32>(self, form, gradients),
+            Precision::Certified => certify(&SubjectRun {
+                subject: self,
+                form,
+                gradients,
+            }),
+        }
+    }
+
+    fn certify(self: Box<Self>) -> Result<Golden, Error> {
+        GoldenOf::certify(*self).map(Golden::of)
+    }
+
+    fn mistakes(&self) -> Vec<&'static Mistake> {
+        all_rows::<S>().into_iter().map(|row| &row.mistake).collect()
+    }
+
+    fn run_with(&self, ids: &[&str], chunk_len: Option<usize>) -> Result<Named<f64>, Error> {
+        let known = all_rows::<S>();
+        let find = |id: &&str| {
+            let is = |row: &&&Row<S::Hook>| row.mistake.id == *id || row.mistake.name == *id;
+            let found = known.iter().find(is).copied();
+            found.ok_or_else(|| Error::value(format!("mistake {id:?}"), "is not in the catalogue"))
+        };
+        let rows = ids.iter().map(find).collect::<Result<Vec<_>, Error>>()?;
+        let setting = Setting {
+            chunk_len: chunk_len.unwrap_or_else(|| default_chunk_len(self.seq_len())),
+            tokens: None,
+        };
+        Subject::run_with(self, &rows, setting)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Every row of a subject's catalogue, of the forward pass and of the way back.
+fn all_rows<S: Subject>() -> Vec<&'static Row<S::Hook>> {
+    let mut rows: Vec<&'static Row<S::Hook>> = Vec::new();
+    for group in [S::mistakes(""), S::mistakes("grad.")].into_iter().flatten() {
+        for row in group {
+            if rows.iter().all(|known| known.mistake.id != row.mistake.id) {
+                rows.push(row);
+            }
+        }
+    }
+    rows
 }
 
 impl Case {
-    /// Reads a case file.
+    /// The case of a subject.
+    pub(super) fn of<S: Subject>(subject: S) -> Self {
+        Self(Box::new(subject))
+    }
+
+    /// Reads a case file of any kind.
     ///
     /// # Errors
     ///
     /// Naming the file and the tensor or metadata key at fault, and what was expected of it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        SafeTensors::open(path)
-            .and_then(Self::from_file)
-            .map_err(|e| e.in_file(path.display().to_string()))
+        let file = TensorFile::open(path)?;
+        Self::read(&file).map_err(|e| e.in_file(path.display().to_string()))
     }
 
-    /// The case of a layer and an input (batch, seq_len, d_model).
+    /// The case in an open file.
     ///
     /// # Errors
     ///
-    /// If the input does not fit the layer, or a number is not finite.
-    pub fn new(parameters: &Parameters<f64>, input: &Tensor<f64>) -> Result<Self, Error> {
-        let file = layer_writer(parameters, input)?.to_bytes()?;
-        Self::from_file(SafeTensors::from_bytes(file)?)
-    }
-
-    /// The case in an already parsed file.
-    ///
-    /// # Errors
-    ///
-    /// Naming the tensor or metadata key that is missing, of the wrong shape or type, not
-    /// finite, or in contradiction with another.
-    pub fn from_file(file: SafeTensors) -> Result<Self, Error> {
-        let config = read_config(&file)?;
-        let parameters = Parameters::new(config.clone(), |name| {
-            read_tensor(&file, name.official(), &name.shape(&config)).map(Tensor::into_data)
-        })?;
-        let input = read_input(&file, &config)?;
-        let state = read_state(&file, &config, &input)?;
-        let chunk_len = read_chunk_len(&file)?;
-        if chunk_len.is_some() && config.l_max.is_some_and(|l_max| l_max < input.shape()[1]) {
-            return Err(Error::unsupported(
-                "metadata chunk_len: no state passes between the chunks of a layer whose l_max is \
-                 below its length",
-            ));
+    /// Naming the tensor or metadata key at fault, and what was expected of it.
+    pub fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        struct Read;
+        impl ForSubject for Read {
+            type Output = Case;
+            fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Case, Error> {
+                S::read(file).map(Case::of)
+            }
         }
-        Ok(Self {
-            file,
-            parameters,
-            input,
-            state,
-            chunk_len,
-        })
+        dispatch(file, &Read)
     }
 
-    /// The layer's parameters.
+    /// The metadata `kind` of its files: `layer`, `model` or `dense-ssm`.
     #[must_use]
-    pub fn parameters(&self) -> &Parameters<f64> {
-        &self.parameters
+    pub fn kind(&self) -> &'static str {
+        self.0.kind()
     }
 
-    /// The input (batch, seq_len, d_model).
+    /// One line on its sizes and choices.
     #[must_use]
-    pub fn input(&self) -> &Tensor<f64> {
-        &self.input
+    pub fn describe(&self) -> String {
+        self.0.describe()
     }
 
-    /// The state before the first input, if the file holds one (`initial_state_k`,
-    /// `initial_state`; metadata `position`).
+    /// The form it is run in where none is asked for.
     #[must_use]
-    pub fn state(&self) -> Option<&LayerState<f64>> {
-        self.state.as_ref()
+    pub fn default_form(&self) -> Form {
+        self.0.default_form()
     }
 
-    /// The chunk length (metadata `chunk_len`) at whose multiples, and at the end, the states
-    /// between chunks are stages of the case (`chunk_states_k`, `chunk_states`).
-    #[must_use]
-    pub fn chunk_len(&self) -> Option<usize> {
-        self.chunk_len
-    }
-
-    /// The whole file.
-    #[must_use]
-    pub fn file(&self) -> &SafeTensors {
-        &self.file
-    }
-
-    /// The discrete layer, its input and its initial state in the scalars of a precision: every
-    /// number of the file is rounded to `T` first, and all else computed in `T`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Parameters::discretize`].
-    #[expect(
-        clippy::type_complexity,
-        reason = "three things of one precision, taken apart at once"
-    )]
-    pub fn in_precision<T: Real>(
-        &self,
-    ) -> Result<(Layer<T>, Tensor<T>, Option<LayerState<T>>), Error> {
-        let layer = self.parameters.map(T::from_f64).discretize()?;
-        let state = self.state.as_ref().map(|state| state.map(T::from_f64));
-        Ok((layer, self.input.map(T::from_f64), state))
-    }
-
-    /// A tensor of the file of which the shape is known, decoded.
-    ///
-    /// # Errors
-    ///
-    /// If it is missing, of another shape, not a float type, or holds a number that is not
-    /// finite.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<f64>, Error> {
-        read_tensor(&self.file, name, shape)
-    }
-
-    /// A writer that already holds what makes a case: metadata, parameters, input and initial
-    /// state.
+    /// A writer that holds what makes a case: metadata and what is given.
     ///
     /// # Errors
     ///
     /// Never for a case that was read; the writer's own checks are passed on.
     pub fn writer(&self) -> Result<Writer, Error> {
-        let mut writer = layer_writer(&self.parameters, &self.input)?;
-        if let Some(chunk_len) = self.chunk_len {
-            writer.metadata("chunk_len", &chunk_len.to_string())?;
-        }
-        if let Some(state) = &self.state {
-            writer.metadata("position", &state.position.to_string())?;
-            add(&mut writer, "initial_state_k", Dtype::F64, &state.shift)?;
-            let diagonal = flat_diagonal_state::<f64>(&state.diagonal);
-            add(&mut writer, "initial_state", Dtype::F64, &diagonal)?;
-        }
-        Ok(writer)
+        self.0.writer()
+    }
+
+    /// Every stage in one form and precision; with `gradients` those too. Where the precision is not
+    /// certified, radii are empty and nothing was retried.
+    ///
+    /// # Errors
+    ///
+    /// If the form cannot run the subject, or there is no cotangent to run back from.
+    pub fn run(
+        &self,
+        form: &Form,
+        precision: Precision,
+        gradients: bool,
+    ) -> Result<Certified, Error> {
+        self.0.run(form, precision, gradients)
+    }
+
+    /// The golden file of the case: every stage certified, with its gradients if it has a cotangent,
+    /// and their error scales.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); and if four words do not decide the rounding of some element.
+    pub fn certify(self) -> Result<Golden, Error> {
+        self.0.certify()
+    }
+
+    /// The known mistakes of its kind, in the order of the catalogue.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<&'static Mistake> {
+        self.0.mistakes()
+    }
+
+    /// The stages in `f64` with mistakes, given by id or name, made in the reference; those they
+    /// cannot change may be missing. Mistakes between chunks are made at `chunk_len`, or at
+    /// [`default_chunk_len`](super::default_chunk_len).
+    ///
+    /// # Errors
+    ///
+    /// If a mistake is not in the catalogue, or has no value here.
+    pub fn run_with(
+        &self,
+        mistakes: &[&str],
+        chunk_len: Option<usize>,
+    ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
+        self.0.run_with(mistakes, chunk_len)
+    }
+
+    /// The layer's case, if it is one.
+    #[must_use]
+    pub fn layer(&self) -> Option<&LayerCase> {
+        self.0.as_any().downcast_ref()
+    }
+
+    /// The language model's case, if it is one.
+    #[must_use]
+    pub fn model(&self) -> Option<&ModelCase> {
+        self.0.as_any().downcast_ref()
     }
 }
 
-/// A writer that holds a layer and its input.
-fn layer_writer(parameters: &Parameters<f64>, input: &Tensor<f64>) -> Result<Writer, Error> {
-    let config = parameters.config();
-    let mut writer = Writer::new();
-    let l_max = config.l_max.map_or("none".into(), |l| l.to_string());
-    for (key, value) in [
-        ("format", FORMAT.to_string()),
-        ("d_model", config.d_model.to_string()),
-        ("head_dim", config.head_dim.to_string()),
-        ("d_state", config.d_state.to_string()),
-        ("n_ssm", config.n_ssm.to_string()),
-        ("disc", config.disc.to_string()),
-        ("real_type", config.real_type.to_string()),
-        ("l_max", l_max),
-        ("head_order", config.head_order.to_string()),
-        ("B", input.shape()[0].to_string()),
-        ("L", input.shape()[1].to_string()),
-    ] {
-        writer.metadata(key, &value)?;
+impl From<LayerCase> for Case {
+    fn from(case: LayerCase) -> Self {
+        Self::of(case)
     }
-    for name in Name::ALL {
-        let value = parameters.get(name);
-        writer.add(name.official(), Dtype::F64, &name.shape(config), value)?;
-    }
-    add(&mut writer, "input", Dtype::F64, input)?;
-    Ok(writer)
 }
 
-/// (batch, d1, d2, H, m/2) complex as (batch d1 d2, H, m/2, 2).
-pub(super) fn flat_diagonal_state<T: Real>(state: &Tensor<T::Complex>) -> Tensor<T> {
-    let shape = state.shape();
-    let parts = state.data().iter().flat_map(|z| [z.re(), z.im()]).collect();
-    let flat = [shape[0] * shape[1] * shape[2], shape[3], shape[4], 2];
-    Tensor::known(flat, parts)
+impl From<ModelCase> for Case {
+    fn from(case: ModelCase) -> Self {
+        Self::of(case)
+    }
 }
 
-fn add(writer: &mut Writer, name: &str, dtype: Dtype, tensor: &Tensor<f64>) -> Result<(), Error> {
-    writer.add(name, dtype, tensor.shape(), tensor.data())?;
-    Ok(())
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Case").field(&self.describe()).finish()
+    }
 }
 
-fn read_config(file: &SafeTensors) -> Result<Config, Error> {
-    if let Some(format) = file.metadata().get("format")
-        && format.starts_with("hippos-case/")
-        && format != FORMAT
-    {
-        return Err(Error::value(
-            "metadata format",
-            format!("{format:?} is not a version this program reads; expected {FORMAT:?}"),
-        ));
-    }
-    if let Some(mode) = file.metadata().get("mode")
-        && mode != "diag"
-    {
-        return Err(Error::value(
-            "metadata mode",
-            format!("unknown value {mode:?}; an H3 layer has \"diag\""),
-        ));
-    }
-    let axis = |name: Name, rank: usize, axis: usize| {
-        let view = file.tensor(name.official())?;
-        if view.shape.len() != rank {
-            return Err(Error::shape(
-                format!("tensor {:?}", view.name),
-                format_args!("{rank} axes"),
-                format_args!("shape {:?}", view.shape),
-            ));
-        }
-        Ok(view.shape[axis])
-    };
-    let config = Config {
-        d_model: axis(Name::QWeight, 2, 0)?,
-        d_state: axis(Name::ShiftB, 2, 1)?,
-        n_ssm: axis(Name::B, 3, 0)?,
-        head_dim: required(file.metadata(), "head_dim")?,
-        disc: required(file.metadata(), "disc")?,
-        real_type: required(file.metadata(), "real_type")?,
-        l_max: match metadata(file.metadata(), "l_max")? {
-            "none" => None,
-            _ => Some(required(file.metadata(), "l_max")?),
-        },
-        head_order: match file.metadata().get("head_order") {
-            Some(_) => required(file.metadata(), "head_order")?,
-            None => HeadOrder::default(),
-        },
-    };
-    config.check()?;
-    let heads = axis(Name::LogDt, 1, 0)?;
-    if heads != config.n_heads() {
-        return Err(Error::value(
-            "metadata head_dim",
+/// Something done with a file, whatever kind of subject it holds.
+pub(super) trait ForSubject {
+    type Output;
+
+    fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Self::Output, Error>;
+}
+
+/// The kind of a file, by its metadata or else its tensors, and what is to be done with it.
+pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Output, Error> {
+    match file.metadata().get("kind").map(String::as_str) {
+        Some(LayerCase::KIND) => f.of::<LayerCase>(file),
+        Some(ModelCase::KIND) => f.of::<ModelCase>(file),
+        Some(DenseCase::KIND) => f.of::<DenseCase>(file),
+        Some(kind) => Err(Error::value(
+            "metadata kind",
             format!(
-                "says \"{}\", but {} is of {heads} heads, and d_model is {}: expected {}",
-                config.head_dim,
-                Name::LogDt.official(),
-                config.d_model,
-                config.d_model.checked_div(heads).unwrap_or(0),
+                "{kind:?} is not known; expected {:?}, {:?} or {:?}",
+                LayerCase::KIND,
+                ModelCase::KIND,
+                DenseCase::KIND
             ),
-        ));
-    }
-    for (key, size) in [
-        ("d_model", config.d_model),
-        ("d_state", config.d_state),
-        ("n_ssm", config.n_ssm),
-    ] {
-        // The official code writes n_ssm = none for one model a head.
-        let none_means_heads = key == "n_ssm" && config.n_ssm == config.n_heads();
-        check_size(file.metadata(), key, size, none_means_heads)?;
-    }
-    Ok(config)
-}
-
-fn read_input(file: &SafeTensors, config: &Config) -> Result<Tensor<f64>, Error> {
-    let view = file.tensor("input")?;
-    let &[batch, seq_len, _] = view.shape else {
-        return Err(Error::shape(
-            "tensor \"input\"",
-            format_args!("shape (batch, seq_len, d_model = {})", config.d_model),
-            format_args!("{:?}", view.shape),
-        ));
-    };
-    if batch == 0 || seq_len == 0 {
-        return Err(Error::value(
-            "tensor \"input\"",
-            format!(
-                "shape {:?} holds nothing; expected at least one token",
-                view.shape
-            ),
-        ));
-    }
-    check_size(file.metadata(), "B", batch, false)?;
-    check_size(file.metadata(), "L", seq_len, false)?;
-    read_tensor(file, "input", &[batch, seq_len, config.d_model])
-}
-
-/// The state before the first input, if the file holds one.
-fn read_state(
-    file: &SafeTensors,
-    config: &Config,
-    input: &Tensor<f64>,
-) -> Result<Option<LayerState<f64>>, Error> {
-    let names = ["initial_state_k", "initial_state"];
-    if names.iter().all(|name| file.get(name).is_none()) {
-        return Ok(None);
-    }
-    let (batch, d_h, n) = (input.shape()[0], config.head_dim, config.n_modes());
-    let shift = read_tensor(file, names[0], &[batch, config.d_model, config.d_state])?;
-    let pairs = batch * d_h * d_h;
-    let diagonal = read_tensor(file, names[1], &[pairs, config.n_heads(), n, 2])?;
-    let diagonal = diagonal
-        .data()
-        .chunks_exact(2)
-        .map(|z| Complex::new(z[0], z[1]))
-        .collect();
-    Ok(Some(LayerState {
-        shift,
-        diagonal: Tensor::new([batch, d_h, d_h, config.n_heads(), n], diagonal)?,
-        position: match file.metadata().get("position") {
-            Some(_) => required(file.metadata(), "position")?,
-            None => 0,
-        },
-    }))
-}
-
-/// The chunk length, if the file states one.
-fn read_chunk_len(file: &SafeTensors) -> Result<Option<usize>, Error> {
-    if !file.metadata().contains_key("chunk_len") {
-        return Ok(None);
-    }
-    match required(file.metadata(), "chunk_len")? {
-        0 => Err(Error::value("metadata chunk_len", "0; expected at least 1")),
-        len => Ok(Some(len)),
-    }
-}
-
-/// A metadata string that must be there.
-pub(super) fn metadata<'a>(strings: &'a Strings, key: &str) -> Result<&'a str, Error> {
-    strings
-        .get(key)
-        .map(String::as_str)
-        .ok_or_else(|| Error::missing(format!("metadata {key}")))
-}
-
-/// A metadata string that must be there and be understood.
-pub(super) fn required<V: FromStr>(strings: &Strings, key: &str) -> Result<V, Error>
-where
-    V::Err: core::fmt::Display,
-{
-    let value = metadata(strings, key)?;
-    value.parse().map_err(|e| {
-        Error::value(
-            format!("metadata {key}"),
-            format!("{value:?} is not understood: {e}"),
-        )
-    })
-}
-
-/// Holds a size stated in the metadata against the one the tensors have.
-pub(super) fn check_size(
-    strings: &Strings,
-    key: &str,
-    size: usize,
-    none_allowed: bool,
-) -> Result<(), Error> {
-    match strings.get(key).map(String::as_str) {
-        None => Ok(()),
-        Some("none") if none_allowed => Ok(()),
-        Some(stated) if stated == size.to_string() => Ok(()),
-        Some(stated) => Err(Error::value(
-            format!("metadata {key}"),
-            format!("says {stated:?}, but the tensors say {size}"),
         )),
-    }
-}
-
-/// A float tensor of a known shape, every element finite.
-fn read_tensor(file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Tensor<f64>, Error> {
-    let view: TensorView<'_> = file.tensor(name)?;
-    if view.shape != shape {
-        return Err(Error::shape(
-            format!("tensor {name:?}"),
-            format_args!("shape {shape:?}"),
-            format_args!("{:?}", view.shape),
-        ));
-    }
-    let data = view.to_f64()?;
-    check_finite(name, &data)?;
-    Tensor::new(shape, data)
-}
-
-/// Refuses a tensor with an element that is not finite.
-pub(super) fn check_finite(name: &str, data: &[f64]) -> Result<(), Error> {
-    match data.iter().position(|x| !x.is_finite()) {
-        None => Ok(()),
-        Some(at) => Err(Error::value(
-            format!("tensor {name:?}"),
-            format!("element {at} is {}; expected finite numbers", data[at]),
-        )),
+        None if ModelCase::is_in(file) => f.of::<ModelCase>(file),
+        None => f.of::<LayerCase>(file),
     }
 }

@@ -1,6 +1,6 @@
-//! The layer in ball arithmetic: every stage correctly rounded.
+//! A subject in ball arithmetic: every stage correctly rounded.
 
-use super::case::Case;
+use super::subject::{Named, Subject};
 use crate::algebra::ball::BallN;
 use crate::algebra::{Real, RootsOfUnity, Scalar};
 use crate::error::Error;
@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 /// this size is near 1e-256, the fourth would be near the end of the exponents.
 const UNDERFLOW: f64 = 1e-240;
 
-/// One stage of a layer, every element *the* `f64` nearest to the real-number answer.
+/// One stage, every element *the* `f64` nearest to the real-number answer.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CertifiedStage {
@@ -26,7 +26,7 @@ pub struct CertifiedStage {
     pub retried: Vec<usize>,
 }
 
-/// All stages of a layer, certified.
+/// All stages of a subject, certified.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Certified {
@@ -38,58 +38,48 @@ pub struct Certified {
 
 /// Something whose stages can be computed in any scalars.
 pub(super) trait Computation {
-    /// What it is run as, for messages.
+    /// The form it is run in, for messages.
     fn form(&self) -> String;
 
     /// Every stage under its name in files.
-    fn stages<T>(&self) -> Result<Vec<(String, Tensor<T>)>, Error>
+    fn stages<T>(&self) -> Result<Named<T>, Error>
     where
         T: Real,
         T::Complex: RootsOfUnity;
 }
 
-/// The layer of a case in one form; backwards too, with `gradients`.
-struct LayerRun<'a> {
-    case: &'a Case,
-    form: &'a Form,
-    gradients: bool,
+/// A subject in one form; backwards too, with `gradients`.
+pub(super) struct SubjectRun<'a, S> {
+    pub(super) subject: &'a S,
+    pub(super) form: &'a Form,
+    pub(super) gradients: bool,
 }
 
-impl Computation for LayerRun<'_> {
+impl<S: Subject> Computation for SubjectRun<'_, S> {
     fn form(&self) -> String {
         self.form.to_string()
     }
 
-    fn stages<T>(&self) -> Result<Vec<(String, Tensor<T>)>, Error>
+    fn stages<T>(&self) -> Result<Named<T>, Error>
     where
         T: Real,
         T::Complex: RootsOfUnity,
     {
-        self.case.stages(self.form, self.gradients)
+        self.subject.run(self.form, self.gradients)
     }
 }
 
-/// Runs the layer of a case in ball arithmetic, in one form (and backwards, with `gradients`), with midpoints of two words; if an
-/// enclosure does not decide the rounding of some element, again with four.
+/// Runs a computation in ball arithmetic, with midpoints of two words; if an enclosure does not
+/// decide the rounding of some element, again with four.
 ///
-/// The parameters and the input of the file are taken as exact real numbers, and the layer as the
-/// real-number function of them. So the result does not depend on the form, the machine, or the
-/// order of summation.
+/// The numbers it is given are taken as exact real numbers, and the stages as real-number functions
+/// of them. So the result does not depend on the form, the machine, or the order of summation.
 ///
 /// # Errors
 ///
-/// As [`Layer::forward`](crate::h3::Layer::forward); and if four words do not decide some element:
-/// its exact value then lies within some 10^-60 of the middle between two floats. That happens to
-/// an exact zero or tie in a form whose intermediate results are not exact.
-pub fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified, Error> {
-    certify(&LayerRun {
-        case,
-        form,
-        gradients,
-    })
-}
-
-/// [`certified`], of any computation.
+/// As the computation itself; and if four words do not decide some element: its exact value then
+/// lies within some 10^-60 of the middle between two floats. That happens to an exact zero or tie
+/// in a form whose intermediate results are not exact.
 pub(super) fn certify(run: &impl Computation) -> Result<Certified, Error> {
     let mut certified = Certified {
         stages: Vec::new(),
@@ -161,7 +151,17 @@ impl Certified {
 }
 
 impl CertifiedStage {
-    /// Whether some rounding is not decided yet.
+    /// A stage that was computed in plain floats.
+    pub(super) fn plain(name: String, values: Tensor<f64>) -> Self {
+        Self {
+            name,
+            values,
+            radii: Tensor::filled([0], 0.0),
+            retried: Vec::new(),
+        }
+    }
+
+    /// True if some rounding is not decided yet.
     fn is_open(&self) -> bool {
         self.values.data().iter().any(|x| x.is_nan())
     }
@@ -205,7 +205,7 @@ mod tests {
             "above".into()
         }
 
-        fn stages<T>(&self) -> Result<Vec<(String, Tensor<T>)>, Error>
+        fn stages<T>(&self) -> Result<Named<T>, Error>
         where
             T: Real,
             T::Complex: RootsOfUnity,

@@ -1,295 +1,248 @@
-//! Golden files: what a layer's stages are, and what a port may be off by.
+//! Golden files: certified stages, and what a port may be off by.
 
-use super::case::Case;
-use super::certified::certified;
+use super::certified::{SubjectRun, certify};
 use super::parallel;
-use super::tolerance::{Format, error_scales, gradient_scales};
-use crate::algebra::ErrorBound;
+use super::read::read_tensor;
+use super::stage::StageSpec;
+use super::subject::{Scale, Subject};
+use super::tolerance::Format;
 use crate::error::Error;
-use crate::h3::{Form, Name};
-use crate::safetensors::{Dtype, SafeTensors, Writer};
+use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
-use std::borrow::Cow;
-use std::path::Path;
 
 /// The `golden` metadata of the golden files this crate writes.
-pub const GOLDEN: &str = "hippos-golden/1";
+pub const GOLDEN: &str = "hippos-golden/2";
+
+/// The version before: the same, without `probable.STAGE` and `projections.STAGE`.
+const GOLDEN_1: &str = "hippos-golden/1";
 
 /// What the name of an error scale begins with.
-pub(super) const SCALE: &str = "scale.";
-
-/// The stages in the order in which they are computed; others follow by name.
-const ORDER: [&str; 14] = [
-    "q",
-    "k",
-    "v",
-    "shift_kernel",
-    "shift_k",
-    "kv",
-    "ssm_kernel",
-    "ssm_out",
-    "gated",
-    "output",
-    "final_state_k",
-    "final_state",
-    "chunk_states_k",
-    "chunk_states",
-];
+const SCALE: &str = "scale.";
+/// What the name of a probable error scale begins with.
+const PROBABLE: &str = "probable.";
+/// What the name of the projections' part of an error scale begins with.
+const PROJECTIONS: &str = "projections.";
 
 /// One stage of a golden file.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GoldenStage {
-    /// The name in files.
-    pub name: String,
+    /// The name in files, the meaning of the axes, and what it is computed from.
+    pub spec: StageSpec,
     /// The correctly rounded values.
     pub values: Tensor<f64>,
-    /// The error scale of every element: a port of unit roundoff `u` is within tolerance where
-    /// `|port - golden| <= u * scale`.
+    /// The worst-case error scale of every element: a port of unit roundoff `u` throughout is within
+    /// tolerance where `|port - golden| <= u * scale`.
     pub scale: Tensor<f64>,
+    /// The same with roundings taken as independent; `None` if the file does not hold it.
+    pub probable: Option<Tensor<f64>>,
+    /// What the projections' roundings add to the scale where they are coarser than the models': per
+    /// unit of the difference, measured in the models' unit roundoff. `None` where a port in two
+    /// formats is taken for one in the coarser throughout.
+    pub projections: Option<Tensor<f64>>,
 }
 
-/// A golden file: certified stages with their error scales, and the case they belong to.
+impl GoldenStage {
+    /// The name in files.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// The worst-case error scale at a format, in units of its unit roundoff.
+    #[must_use]
+    pub fn scale_at(&self, format: Format) -> Vec<f64> {
+        self.mixed(&self.scale, format)
+    }
+
+    /// The probable error scale at a format, in units of its unit roundoff. In a format whose
+    /// projections are coarser, their share is taken at its worst.
+    #[must_use]
+    pub fn probable_at(&self, format: Format) -> Option<Vec<f64>> {
+        let probable = self.probable.as_ref()?;
+        Some(self.mixed(probable, format))
+    }
+
+    fn mixed(&self, scale: &Tensor<f64>, format: Format) -> Vec<f64> {
+        let ratio = format.projection_unit_roundoff() / format.unit_roundoff();
+        let scale = scale.data().iter();
+        match &self.projections {
+            // The error is a maximum of sums of both parts, so convex in the ratio: between 1 and the
+            // largest ratio it lies below the chord.
+            Some(projections) => scale
+                .zip(projections.data())
+                .map(|(scale, part)| scale + (ratio - 1.0) * part)
+                .collect(),
+            None => scale.map(|scale| scale * ratio).collect(),
+        }
+    }
+}
+
+/// The golden file of one subject.
 #[derive(Debug)]
-pub struct Golden {
-    case: Case,
-    stages: Vec<GoldenStage>,
-    /// The error scales of one format throughout, where they were derived to certify the case.
-    uniform: Option<Scales>,
+pub(crate) struct GoldenOf<S> {
+    pub(crate) subject: S,
+    /// In the order of computation.
+    pub(crate) stages: Vec<GoldenStage>,
 }
 
-/// Error scales, worst case and probable, of the stages of the forward pass.
-pub(super) type Scales = Vec<(String, Tensor<ErrorBound>)>;
-
-impl Golden {
-    /// Reads a golden file; a plain case file is certified first.
+impl<S: Subject> GoldenOf<S> {
+    /// The golden file in a file; a plain case is certified first.
     ///
     /// # Errors
     ///
-    /// As [`from_file`](Self::from_file), naming the file.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = SafeTensors::open(path)?;
-        Self::from_file(file).map_err(|e| e.in_file(path.display().to_string()))
-    }
-
-    /// The golden file in an already parsed file; a plain case is certified first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Case::from_file`], [`certified`] and [`error_scales`].
-    pub fn from_file(file: SafeTensors) -> Result<Self, Error> {
-        let is_golden = file.metadata().contains_key("golden");
-        let case = Case::from_file(file)?;
-        if is_golden {
-            Self::read(case)
-        } else {
-            Self::certify(case)
-        }
-    }
-
-    /// Certifies every stage of a case, with its gradients if it has a cotangent `g`, and derives
-    /// their error scales.
-    ///
-    /// # Errors
-    ///
-    /// As [`certified`] and [`error_scales`].
-    pub fn certify(case: Case) -> Result<Self, Error> {
-        let gradients = case.file().get("g").is_some();
-        let scales = || {
-            let uniform = error_scales(&case, Format::F64)?;
-            let mut scales = uniform.clone();
-            if gradients {
-                scales.extend(gradient_scales(&case)?);
-            }
-            Ok::<_, Error>((uniform, scales))
-        };
-        let (certified, scales) =
-            parallel::both(|| certified(&case, &default_form(&case), gradients), scales);
-        let (uniform, scales) = scales?;
-        let stages = certified?.stages.into_iter().zip(scales);
-        let stages = stages
-            .map(|(stage, (name, scale))| {
-                if stage.name != name {
-                    let why = format!("certified where the error scale of {name} stands");
-                    return Err(Error::value(format!("stage {}", stage.name), why));
-                }
-                Ok(GoldenStage {
-                    name,
-                    values: stage.values,
-                    scale: scale.map(|scale| up_to_f32(scale.worst)),
-                })
-            })
-            .collect::<Result<_, Error>>()?;
-        Ok(Self {
-            case,
-            stages,
-            uniform: Some(uniform),
-        })
-    }
-
-    /// The error scales of the forward stages in a format, in units of its unit roundoff.
-    pub(super) fn scales(&self, format: Format) -> Result<Cow<'_, Scales>, Error> {
-        match &self.uniform {
-            Some(scales) if format.is_uniform() => Ok(Cow::Borrowed(scales)),
-            _ => error_scales(&self.case, format).map(Cow::Owned),
-        }
-    }
-
-    /// The stages of a golden file: every tensor that has an error scale.
-    fn read(case: Case) -> Result<Self, Error> {
-        let version = case.file().metadata().get("golden");
-        if version.map(String::as_str) != Some(GOLDEN) {
-            return Err(Error::value(
+    /// As [`Subject::read`] and [`certify`](Self::certify); or if the file is golden, of another
+    /// version, or a stage or scale of it is not as it should be.
+    pub(crate) fn from_file(file: &dyn Tensors) -> Result<Self, Error> {
+        let subject = S::read(file)?;
+        match file.metadata().get("golden").map(String::as_str) {
+            None => Self::certify(subject),
+            Some(GOLDEN) => Self::read(subject, file),
+            Some(GOLDEN_1) => Self::read(subject, file)?.with_derived_parts(),
+            Some(version) => Err(Error::value(
                 "metadata golden",
-                format!("{version:?} is not a version this program reads; expected {GOLDEN:?}"),
-            ));
+                format!(
+                    "{version:?} is not a version this program reads; expected {GOLDEN:?} or \
+                     {GOLDEN_1:?}"
+                ),
+            )),
         }
-        let mut stages = Vec::new();
-        for scale in case.file().tensors() {
-            let Some(name) = scale.name.strip_prefix(SCALE) else {
-                continue;
+    }
+
+    /// Certifies every stage of a subject, and derives their error scales.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subject::run`]; and if four words do not decide the rounding of some element.
+    pub(crate) fn certify(subject: S) -> Result<Self, Error> {
+        let form = subject.default_form();
+        let specs = subject.stages();
+        let run = SubjectRun {
+            subject: &subject,
+            form: &form,
+            gradients: specs.iter().any(StageSpec::is_gradient),
+        };
+        let (certified, scales) = parallel::both(|| certify(&run), || subject.scales());
+        let (mut certified, scales) = (certified?.stages, scales?);
+        let mut stages = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let at = certified.iter().position(|stage| stage.name == spec.name);
+            let scale = scales.iter().find(|scale| scale.name == spec.name);
+            let (Some(at), Some(scale)) = (at, scale) else {
+                return Err(Error::missing(format!("certified stage {}", spec.name)));
             };
-            let shape = stage_shape(&case, name).ok_or_else(|| {
-                Error::value(
-                    format!("tensor {:?}", scale.name),
-                    "is of no stage known here",
-                )
-            })?;
-            let stage = GoldenStage {
-                name: name.to_string(),
-                values: case.tensor(name, &shape)?,
-                scale: case.tensor(scale.name, &shape)?,
-            };
-            if let Some(at) = stage.scale.data().iter().position(|scale| *scale < 0.0) {
+            let values = certified.swap_remove(at).values;
+            stages.push(GoldenStage {
+                scale: scale.uniform.map(|bound| S::stored_scale(bound.worst)),
+                probable: Some(scale.uniform.map(|bound| S::stored_scale(bound.probable))),
+                projections: scale.projections.as_ref().map(|part| part.map(S::stored_scale)),
+                spec,
+                values,
+            });
+        }
+        Ok(Self { subject, stages })
+    }
+
+    /// The stages a golden file holds: every tensor with an error scale.
+    fn read(subject: S, file: &dyn Tensors) -> Result<Self, Error> {
+        let specs = subject.stages();
+        let known = |name: &str| specs.iter().any(|spec| spec.name == name);
+        let names = file.names();
+        for prefix in [SCALE, PROBABLE, PROJECTIONS] {
+            let mut stages = names.iter().filter_map(|name| name.strip_prefix(prefix));
+            if let Some(name) = stages.find(|name| !known(name)) {
                 return Err(Error::value(
-                    format!("tensor {:?}", scale.name),
-                    format!("element {at} is negative; expected an error scale, from 0"),
+                    format!("tensor \"{prefix}{name}\""),
+                    "is of no stage known here",
                 ));
             }
-            stages.push(stage);
         }
-        let place = |stage: &GoldenStage| {
-            let place = ORDER.iter().position(|name| *name == stage.name);
-            place.unwrap_or(ORDER.len())
-        };
-        stages.sort_by_key(place);
+        let mut stages = Vec::new();
+        for spec in specs {
+            let shape = spec.shape();
+            let scale_of = |prefix: &str| -> Result<Option<Tensor<f64>>, Error> {
+                let name = format!("{prefix}{}", spec.name);
+                file.find(&name)
+                    .map(|_| read_scale(file, &name, &shape))
+                    .transpose()
+            };
+            if let Some(scale) = scale_of(SCALE)? {
+                stages.push(GoldenStage {
+                    values: read_tensor(file, &spec.name, &shape)?,
+                    scale,
+                    probable: scale_of(PROBABLE)?,
+                    projections: scale_of(PROJECTIONS)?,
+                    spec,
+                });
+            }
+        }
         if stages.is_empty() {
             return Err(Error::missing(
                 "every scale.STAGE tensor of the golden file",
             ));
         }
-        Ok(Self {
-            case,
-            stages,
-            uniform: None,
-        })
+        Ok(Self { subject, stages })
     }
 
-    /// The layer and input the stages belong to.
-    #[must_use]
-    pub fn case(&self) -> &Case {
-        &self.case
+    /// What a file of version 1 does not hold, derived again.
+    fn with_derived_parts(mut self) -> Result<Self, Error> {
+        let scales = self.subject.scales()?;
+        for stage in &mut self.stages {
+            if let Some(scale) = scales.iter().find(|scale| scale.name == stage.spec.name) {
+                stage.probable = Some(scale.uniform.map(|bound| S::stored_scale(bound.probable)));
+                let projections = scale.projections.as_ref();
+                stage.projections = projections.map(|part| part.map(S::stored_scale));
+            }
+        }
+        Ok(self)
     }
 
-    /// The stages, in the order in which they are computed.
-    #[must_use]
-    pub fn stages(&self) -> &[GoldenStage] {
-        &self.stages
-    }
-
-    /// The golden file: the case, its stages as F64, their error scales as F32 (rounded up).
+    /// The golden file: what is given, the stages as F64, their error scales as F32 (rounded up).
     ///
     /// # Errors
     ///
-    /// Never for a case that was read; the writer's own checks are passed on.
-    pub fn writer(&self) -> Result<Writer, Error> {
-        let mut writer = self.case.writer()?;
+    /// Never for a subject that was read; the writer's own checks are passed on.
+    pub(crate) fn writer(&self) -> Result<Writer, Error> {
+        let mut writer = writer_of(&self.subject)?;
         writer.metadata("golden", GOLDEN)?;
-        if self.case.file().get("g").is_some() {
-            let g = self.case.cotangent()?;
-            writer.add("g", Dtype::F64, g.shape(), g.data())?;
+        for stage in &self.stages {
+            let (name, values) = (stage.name(), &stage.values);
+            writer.add(name, Dtype::F64, values.shape(), values.data())?;
+            for (prefix, scale) in [
+                (SCALE, Some(&stage.scale)),
+                (PROBABLE, stage.probable.as_ref()),
+                (PROJECTIONS, stage.projections.as_ref()),
+            ] {
+                if let Some(scale) = scale {
+                    let name = format!("{prefix}{name}");
+                    writer.add(&name, Dtype::F32, scale.shape(), scale.data())?;
+                }
+            }
         }
-        add_stages(&mut writer, &self.stages)?;
         Ok(writer)
     }
 }
 
-/// Writes golden stages as F64 and their error scales as F32.
-pub(super) fn add_stages(writer: &mut Writer, stages: &[GoldenStage]) -> Result<(), Error> {
-    for stage in stages {
-        let (values, scale) = (&stage.values, &stage.scale);
-        writer.add(&stage.name, Dtype::F64, values.shape(), values.data())?;
-        let name = format!("{SCALE}{}", stage.name);
-        writer.add(&name, Dtype::F32, scale.shape(), scale.data())?;
+/// A writer that holds what makes a case: metadata and what is given.
+pub(crate) fn writer_of<S: Subject>(subject: &S) -> Result<Writer, Error> {
+    let mut writer = Writer::new();
+    for (key, value) in subject.metadata() {
+        writer.metadata(&key, &value)?;
     }
-    Ok(())
+    for given in subject.given() {
+        given.write(&mut writer)?;
+    }
+    Ok(writer)
 }
 
-/// The recurrence, which keeps exact zeros exact; convolution where `l_max` cuts the kernels.
-pub(crate) fn default_form(case: &Case) -> Form {
-    case.parameters()
-        .config()
-        .default_form(case.input().shape()[1])
-}
-
-/// The smallest f32 not below `x`, as f64.
-pub(super) fn up_to_f32(x: f64) -> f64 {
-    let nearest = x as f32;
-    let up = if f64::from(nearest) < x {
-        nearest.next_up()
-    } else {
-        nearest
-    };
-    f64::from(up)
-}
-
-/// The shape of a stage of this case, by name; `None` for what is no stage.
-fn stage_shape(case: &Case, name: &str) -> Option<Vec<usize>> {
-    let config = case.parameters().config();
-    let (batch, len) = (case.input().shape()[0], case.input().shape()[1]);
-    let (d, d_h, m) = (config.d_model, config.head_dim, config.d_state);
-    let (heads, modes) = (config.n_heads(), config.n_modes());
-    let window = config.l_max.map_or(len, |l_max| l_max.min(len));
-    let (shift_state, state) = (vec![batch, d, m], vec![batch * d_h * d_h, heads, modes, 2]);
-    let chunks = || case.chunk_len().map(|chunk_len| len.div_ceil(chunk_len));
-    let between = |state: Vec<usize>| chunks().map(|chunks| [vec![chunks], state].concat());
-    Some(match name {
-        "q" | "k" | "v" | "shift_k" => vec![batch, d, len],
-        "shift_kernel" => vec![d, window],
-        "ssm_kernel" => vec![heads, window],
-        "kv" | "ssm_out" => vec![batch, d_h, d_h, heads, len],
-        "gated" | "output" | "grad.input" => vec![batch, len, d],
-        "final_state_k" | "grad.initial_state_k" => shift_state,
-        "final_state" | "grad.initial_state" => state,
-        "chunk_states_k" => between(shift_state)?,
-        "chunk_states" => between(state)?,
-        _ => {
-            let official = name.strip_prefix("grad.")?;
-            let mut names = Name::ALL.into_iter();
-            names
-                .find(|name| name.official() == official)?
-                .shape(config)
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::suite::{SUITE_SEED, suite};
-    use super::*;
-
-    /// What was derived to certify a case is not derived again for a format with one roundoff.
-    #[test]
-    fn scales_are_derived_once() {
-        let case = suite().swap_remove(0).build(SUITE_SEED).expect("built");
-        let golden = Golden::certify(case).expect("certified");
-        for (format, once) in [
-            (Format::F64, true),
-            (Format::BF16, true),
-            (Format::TF32, false),
-        ] {
-            let scales = golden.scales(format).expect("derived");
-            assert_eq!(matches!(scales, Cow::Borrowed(_)), once, "{format:?}");
-        }
+/// An error scale: finite, and not negative.
+fn read_scale(file: &dyn Tensors, name: &str, shape: &[usize]) -> Result<Tensor<f64>, Error> {
+    let scale = read_tensor(file, name, shape)?;
+    match scale.data().iter().position(|scale| *scale < 0.0) {
+        None => Ok(scale),
+        Some(at) => Err(Error::value(
+            format!("tensor {name:?}"),
+            format!("element {at} is negative; expected an error scale, from 0"),
+        )),
     }
 }

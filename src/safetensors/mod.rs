@@ -9,6 +9,7 @@ mod json;
 mod on_disk;
 mod reader;
 mod replace;
+mod source;
 mod writer;
 
 pub use dtype::Dtype;
@@ -16,6 +17,7 @@ pub use float_format::{FloatFormat, bf16_from_f64, f16_from_f64};
 pub use on_disk::TensorFile;
 pub use reader::{SafeTensors, TensorView};
 pub use replace::replace_file;
+pub use source::Tensors;
 pub use writer::{Writer, write_streamed};
 
 /// The key under which a header keeps its strings; never the name of a tensor.

@@ -9,14 +9,13 @@ use crate::error::Error;
 /// The kernel may be shorter than the input (it ends: `f_j = 0` beyond) or longer (what lies
 /// beyond cannot reach any output).
 pub fn causal_convolution<T: Ring>(f: &[T], u: &[T]) -> Vec<T> {
-    (0..u.len())
-        .map(|i| {
-            f.iter()
-                .take(i + 1)
-                .enumerate()
-                .fold(T::ZERO, |sum, (j, &f)| sum + f * u[i - j])
-        })
-        .collect()
+    let mut y = vec![T::ZERO; u.len()];
+    for (j, &f) in f.iter().enumerate().take(u.len()) {
+        for (y, &u) in y[j..].iter_mut().zip(u) {
+            *y = *y + f * u;
+        }
+    }
+    y
 }
 
 /// The outputs as `y = f * u + D u` plus what the initial state adds, and the final state in

@@ -58,6 +58,21 @@ impl<T: Scalar> Diagonal<T> {
         }
     }
 
+    /// Every mode's pole and input replaced, given its place and those it has.
+    pub(crate) fn edit_modes(
+        &mut self,
+        mut replace: impl FnMut(usize, (T::Complex, T::Complex)) -> (T::Complex, T::Complex),
+    ) {
+        for (n, (a, b)) in self.a.iter_mut().zip(&mut self.b).enumerate() {
+            (*a, *b) = replace(n, (*a, *b));
+        }
+    }
+
+    /// `D` replaced.
+    pub(crate) fn set_feedthrough(&mut self, d: T) {
+        self.d = d;
+    }
+
     /// The poles, one of each conjugate pair.
     #[must_use]
     pub fn poles(&self) -> &[T::Complex] {

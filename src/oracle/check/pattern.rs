@@ -1,67 +1,54 @@
-//! What an error looks like, said in words, for mistakes that no mutant covers.
+//! An error in words, for mistakes that the catalogue does not hold.
 
-use super::Compared;
+use super::super::stage::{Axis, StageSpec};
+use super::compare::Compared;
 
 /// A stage as series along one of its axes: how many, how long, and how to read them.
+#[derive(Clone, Copy)]
 pub(super) struct Series {
     pub(super) count: usize,
     pub(super) len: usize,
-    /// How many series lie side by side at each step, when the axis is not the last one.
+    /// The number of series that lie side by side at each step, when the axis is not the last one.
     inner: usize,
-    /// What a step along the axis is.
-    pub(super) step: &'static str,
+    /// The axis they run along.
+    pub(super) along: Axis,
 }
 
-/// A step along the time axis.
-const TIME: &str = "time step";
+/// The axes a stage is read along, the first it has.
+const READ_ALONG: [Axis; 7] = [
+    Axis::Time,
+    Axis::Chunk,
+    Axis::Tap,
+    Axis::Mode,
+    Axis::Column,
+    Axis::Head,
+    Axis::Channel,
+];
 
 impl Series {
-    /// Along the axis `axis`.
-    fn along(shape: &[usize], axis: usize, step: &'static str) -> Self {
-        let len = shape.get(axis).copied().unwrap_or(1);
-        let inner = shape.iter().skip(axis + 1).product();
-        let outer: usize = shape.iter().take(axis).product();
+    fn of(spec: &StageSpec) -> Self {
+        let found = READ_ALONG.iter().find_map(|&axis| spec.position(axis));
+        let at = found.unwrap_or(spec.axes.len().saturating_sub(1));
+        let product = |axes: &[(Axis, usize)]| axes.iter().map(|(_, len)| len).product::<usize>();
+        let (along, len) = spec.axes.get(at).copied().unwrap_or((Axis::Channel, 1));
+        let inner = product(spec.axes.get(at + 1..).unwrap_or_default());
         Self {
-            count: outer * inner,
+            count: product(&spec.axes[..at]) * inner,
             len,
             inner,
-            step,
-        }
-    }
-
-    fn of(name: &str, shape: &[usize]) -> Self {
-        let last = shape.len().saturating_sub(1);
-        let name = name.strip_prefix("grad.").unwrap_or(name);
-        match name {
-            "gated" | "output" | "input" | "logits" => Self::along(shape, 1, TIME),
-            "q" | "k" | "v" | "shift_k" | "kv" | "ssm_out" | "shift_kernel" | "ssm_kernel"
-            | "kernel" => Self::along(shape, last, TIME),
-            "chunk_states_k" | "chunk_states" => Self::along(shape, 0, "chunk"),
-            "final_state_k"
-            | "initial_state_k"
-            | "ssm_k_kernel.kernel.B"
-            | "ssm_k_kernel.kernel.C" => Self::along(shape, last, "tap"),
-            // Real and imaginary parts are the last axis.
-            "final_state" | "initial_state" | "kernel.kernel.B" | "kernel.kernel.C" => {
-                Self::along(shape, last.saturating_sub(1), "mode")
-            }
-            "kernel.kernel.inv_A_real" | "kernel.kernel.A_imag" | "final_x" => {
-                Self::along(shape, last, "mode")
-            }
-            "kernel.kernel.log_dt" | "D" => Self::along(shape, last, "head"),
-            // Of a language model.
-            name if name.starts_with("block") => Self::along(shape, 1, TIME),
-            name if name.ends_with(".weight") => Self::along(shape, last, "column"),
-            // Biases, and the shift model's skip.
-            _ => Self::along(shape, last, "channel"),
+            along,
         }
     }
 
     /// Only if the axis is time and what it holds at a time depends on the past alone.
-    pub(super) fn over_time(name: &str, shape: &[usize]) -> Option<Self> {
-        let forward = !name.starts_with("grad.");
-        let series = Self::of(name, shape);
-        (forward && series.step == TIME).then_some(series)
+    pub(super) fn over_time(spec: &StageSpec) -> Option<Self> {
+        let series = Self::of(spec);
+        (!spec.is_gradient() && series.along == Axis::Time).then_some(series)
+    }
+
+    /// As many series of another length.
+    pub(super) fn of_length(self, len: usize) -> Self {
+        Self { len, ..self }
     }
 
     /// The place of step `t` in series `s`.
@@ -71,13 +58,13 @@ impl Series {
     }
 }
 
-/// Whether the candidate is outside the golden value's tolerance at a place.
+/// True if the candidate is outside the golden value's tolerance at a place.
 fn wrong(compared: &Compared<'_>, at: usize) -> bool {
     let error = (compared.candidate.data()[at] - compared.golden.data()[at]).abs();
     error > compared.bounds[at]
 }
 
-/// Whether the candidate holds at one place what is golden at another.
+/// True if the candidate holds at one place what is golden at another.
 fn holds(compared: &Compared<'_>, at: usize, from: usize) -> bool {
     let error = (compared.candidate.data()[at] - compared.golden.data()[from]).abs();
     error <= compared.bounds[at].max(compared.bounds[from])
@@ -85,12 +72,12 @@ fn holds(compared: &Compared<'_>, at: usize, from: usize) -> bool {
 
 /// The first time step at which any series is outside its tolerance, if time is an axis.
 pub(super) fn first_wrong_token(compared: &Compared<'_>) -> Option<usize> {
-    let series = Series::over_time(compared.name, compared.golden.shape())?;
+    let series = Series::over_time(compared.spec)?;
     (0..series.len).find(|&t| (0..series.count).any(|s| wrong(compared, series.place(s, t))))
 }
 
 /// One sentence about the error of a stage that is outside its tolerance.
-pub(in super::super) fn describe(compared: &Compared<'_>) -> String {
+pub(super) fn describe(compared: &Compared<'_>) -> String {
     let found = factor(compared)
         .or_else(|| shifted(compared))
         .or_else(|| reversed(compared))
@@ -139,7 +126,7 @@ fn factor(compared: &Compared<'_>) -> Option<String> {
 
 /// Every series moved along time by a few places.
 fn shifted(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared.name, compared.golden.shape());
+    let series = Series::of(compared.spec);
     for places in 1..=4usize.min(series.len.saturating_sub(3)) {
         for late in [true, false] {
             let fits = (0..series.count).all(|s| {
@@ -155,7 +142,7 @@ fn shifted(compared: &Compared<'_>) -> Option<String> {
                 let way = if late { "late" } else { "early" };
                 return Some(format!(
                     "the golden stage {places} {}(s) {way}",
-                    series.step
+                    series.along
                 ));
             }
         }
@@ -165,7 +152,7 @@ fn shifted(compared: &Compared<'_>) -> Option<String> {
 
 /// Every series back to front.
 fn reversed(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared.name, compared.golden.shape());
+    let series = Series::of(compared.spec);
     let fits = (0..series.count).all(|s| {
         (0..series.len).all(|t| {
             holds(
@@ -175,15 +162,15 @@ fn reversed(compared: &Compared<'_>) -> Option<String> {
             )
         })
     });
-    fits.then(|| match series.step {
-        TIME => "the golden stage reversed in time".into(),
+    fits.then(|| match series.along {
+        Axis::Time => "the golden stage reversed in time".into(),
         step => format!("the golden stage with its {step}s in reverse"),
     })
 }
 
 /// The series in another order.
 fn permuted(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared.name, compared.golden.shape());
+    let series = Series::of(compared.spec);
     let mut taken = vec![false; series.count];
     let mut moved = Vec::new();
     for s in 0..series.count {
@@ -204,7 +191,7 @@ fn permuted(compared: &Compared<'_>) -> Option<String> {
 
 /// Some series wrong and the others right.
 fn some_series(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared.name, compared.golden.shape());
+    let series = Series::of(compared.spec);
     let bad: Vec<usize> = (0..series.count)
         .filter(|&s| (0..series.len).any(|t| wrong(compared, series.place(s, t))))
         .collect();
@@ -223,11 +210,11 @@ fn some_series(compared: &Compared<'_>) -> Option<String> {
 
 /// Right up to some token and wrong from there on, or wrong at the starts of chunks.
 fn from_some_token(compared: &Compared<'_>) -> Option<String> {
-    let series = Series::of(compared.name, compared.golden.shape());
+    let series = Series::of(compared.spec);
     let bad: Vec<bool> = (0..series.len)
         .map(|t| (0..series.count).any(|s| wrong(compared, series.place(s, t))))
         .collect();
-    let step = series.step;
+    let step = series.along;
     let first = bad.iter().position(|&b| b)?;
     let last = bad.iter().rposition(|&b| b)?;
     // Runs of wrong tokens that begin at multiples of one length: a carry lost between chunks. (Of

@@ -1,0 +1,100 @@
+//! How a layer's parts are evaluated where there is more than one way.
+
+use super::form::Form;
+use super::stages::{Progress, Stage};
+use crate::algebra::{RootsOfUnity, Scalar};
+use crate::error::Error;
+use crate::ssm::{Diagonal, Response, Shift, StateSpace};
+use crate::tensor::Tensor;
+
+/// How the parts of a layer are evaluated: by a [`Form`], by an error analysis that stands for all
+/// of them, or with a known mistake. The layer itself is one text,
+/// [`Layer::forward_by`](super::Layer::forward_by).
+pub(crate) trait Evaluate<T: Scalar> {
+    /// The shift model's kernel `f_0, ..., f_{len - 1}`.
+    fn shift_kernel(&self, ssm: &Shift<T>, len: usize) -> Vec<T> {
+        ssm.kernel(len)
+    }
+
+    /// The diagonal model's kernel `f_0, ..., f_{len - 1}`.
+    fn ssm_kernel(&self, ssm: &Diagonal<T>, len: usize) -> Vec<T> {
+        ssm.kernel(len)
+    }
+
+    /// A shift model's response to `u` from the state `x0`, given its kernel, which `l_max` may
+    /// have cut.
+    fn shift(
+        &self,
+        ssm: &Shift<T>,
+        kernel: &[T],
+        u: &[T],
+        x0: &[T],
+    ) -> Result<Response<Shift<T>>, Error>;
+
+    /// A diagonal model's response, likewise.
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<T>,
+        kernel: &[T],
+        u: &[T],
+        x0: &[T::Complex],
+    ) -> Result<Response<Diagonal<T>>, Error>;
+
+    /// Hook applied to every value that crosses between the projections and the models (`inward`:
+    /// out of a projection); a port may change precision there.
+    fn at_projection(&self, x: T, _inward: bool) -> T {
+        x
+    }
+
+    /// The inputs of the models of a stage ([`Stage::ShiftK`] or [`Stage::SsmOut`]): `None` for
+    /// those of the layer, `k` and `kv`.
+    fn model_input(&self, _stage: Stage, _so_far: &Progress<'_, T>) -> Option<Tensor<T>> {
+        None
+    }
+
+    /// Hook applied to every stage once it is computed. What it returns stands in the stage's
+    /// place, also for the stages computed from it.
+    fn stage(
+        &self,
+        _stage: Stage,
+        computed: Tensor<T>,
+        _so_far: &Progress<'_, T>,
+    ) -> Result<Tensor<T>, Error> {
+        Ok(computed)
+    }
+
+    /// The same of the diagonal models' final states (batch, d1, d2, H, m/2).
+    fn final_state(
+        &self,
+        computed: Tensor<T::Complex>,
+        _so_far: &Progress<'_, T>,
+    ) -> Tensor<T::Complex> {
+        computed
+    }
+}
+
+impl<T> Evaluate<T> for Form
+where
+    T: Scalar,
+    T::Complex: RootsOfUnity,
+{
+    fn shift(
+        &self,
+        ssm: &Shift<T>,
+        kernel: &[T],
+        u: &[T],
+        x0: &[T],
+    ) -> Result<Response<Shift<T>>, Error> {
+        self.respond_by_kernel(ssm, kernel, u, Some(x0))
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<T>,
+        kernel: &[T],
+        u: &[T],
+        x0: &[T::Complex],
+    ) -> Result<Response<Diagonal<T>>, Error> {
+        self.respond_by_kernel(ssm, kernel, u, Some(x0))
+    }
+}

@@ -1,0 +1,266 @@
+//! A port's stages, brought into the golden file's shapes.
+
+use super::golden::GoldenStage;
+use super::read::check_finite;
+use super::subject::{Given, GivenValues};
+use super::tolerance::Format;
+use crate::error::Error;
+use crate::safetensors::{Dtype, Tensors};
+use crate::tensor::Tensor;
+
+/// One stage of a candidate, in the golden file's shape.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CandidateStage {
+    /// The stage.
+    pub name: String,
+    /// The values, exactly as stored.
+    pub values: Tensor<f64>,
+    /// The unit roundoff of the type they are stored in.
+    pub unit_roundoff: f64,
+    /// Half the smallest positive number of that type.
+    pub smallest: f64,
+    /// What had to be done to the shape, if anything.
+    pub note: Option<String>,
+}
+
+/// What a port computed: any of the golden file's stages.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    stages: Vec<CandidateStage>,
+    dtypes: Vec<Dtype>,
+}
+
+/// A number type that a port's arrays are made of.
+pub trait PortNumber: Copy {
+    /// The type under which the array counts as stored.
+    const DTYPE: Dtype;
+
+    /// The number, exactly.
+    fn widen(self) -> f64;
+}
+
+impl PortNumber for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+
+    fn widen(self) -> f64 {
+        self.into()
+    }
+}
+
+impl PortNumber for f64 {
+    const DTYPE: Dtype = Dtype::F64;
+
+    fn widen(self) -> f64 {
+        self
+    }
+}
+
+impl Candidate {
+    /// The stages of a file that golden ones are there for; other tensors are left alone.
+    ///
+    /// A stage may have more or fewer axes of length one than the golden one, and the last two of
+    /// its three axes exchanged; both are said in its note. What the golden file is given must be the
+    /// same (rounded to the type it is stored in) where the candidate holds it.
+    ///
+    /// # Errors
+    ///
+    /// If none of the stages is there, one is of another shape or not a float type or not finite
+    /// everywhere, or the candidate was made from another case.
+    pub(super) fn read(
+        file: &dyn Tensors,
+        golden: &[GoldenStage],
+        given: &[Given],
+    ) -> Result<Self, Error> {
+        for given in given {
+            same_given(file, given)?;
+        }
+        let mut candidate = Self {
+            stages: Vec::new(),
+            dtypes: Vec::new(),
+        };
+        for stage in golden {
+            let name = stage.name();
+            if let Some((dtype, shape)) = file.find(name) {
+                let values = file.values(name)?;
+                check_finite(name, &values)?;
+                let (values, note) = in_shape(name, shape, values, stage.values.shape())?;
+                candidate.push(name, dtype, values, note);
+            }
+        }
+        candidate.not_empty(golden)
+    }
+
+    /// The candidate of arrays in memory, each the elements of one stage in the golden file's
+    /// row-major order.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, one has a name that is no stage's or another number of elements, or holds a
+    /// number that is not finite.
+    pub(super) fn of_arrays<'a, T: PortNumber + 'a>(
+        golden: &[GoldenStage],
+        stages: impl IntoIterator<Item = (&'a str, &'a [T])>,
+    ) -> Result<Self, Error> {
+        let mut candidate = Self {
+            stages: Vec::new(),
+            dtypes: Vec::new(),
+        };
+        for (name, values) in stages {
+            let stage = golden.iter().find(|stage| stage.name() == name);
+            let stage = stage.ok_or_else(|| {
+                let why = format!("is no stage of the golden file, which holds {}", names(golden));
+                Error::value(format!("stage {name:?}"), why)
+            })?;
+            let shape = stage.values.shape();
+            let values: Vec<f64> = values.iter().map(|x| x.widen()).collect();
+            if values.len() != stage.values.data().len() {
+                return Err(Error::shape(
+                    format!("stage {name:?}"),
+                    format_args!("{} elements (shape {shape:?})", stage.values.data().len()),
+                    values.len(),
+                ));
+            }
+            check_finite(name, &values)?;
+            candidate.push(name, T::DTYPE, Tensor::new(shape, values)?, None);
+        }
+        candidate.not_empty(golden)
+    }
+
+    fn push(&mut self, name: &str, dtype: Dtype, values: Tensor<f64>, note: Option<String>) {
+        if !self.dtypes.contains(&dtype) {
+            self.dtypes.push(dtype);
+        }
+        let (unit_roundoff, smallest) = storage(dtype);
+        self.stages.push(CandidateStage {
+            name: name.to_string(),
+            values,
+            unit_roundoff,
+            smallest,
+            note,
+        });
+    }
+
+    fn not_empty(self, golden: &[GoldenStage]) -> Result<Self, Error> {
+        match self.stages.is_empty() {
+            false => Ok(self),
+            true => Err(Error::missing(format!(
+                "every stage of the golden file (any of {})",
+                names(golden)
+            ))),
+        }
+    }
+
+    /// A stage by name.
+    #[must_use]
+    pub fn stage(&self, name: &str) -> Option<&CandidateStage> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// The format to judge by where none is asked for: that of the type all stages are stored in.
+    ///
+    /// # Errors
+    ///
+    /// If they are stored in several types: one narrow stage would loosen the others' tolerance.
+    pub fn format(&self) -> Result<Format, Error> {
+        match self.dtypes[..] {
+            [Dtype::F32] => Ok(Format::F32),
+            [Dtype::F16] => Ok(Format::F16),
+            [Dtype::BF16] => Ok(Format::BF16),
+            [_] => Ok(Format::F64),
+            _ => {
+                let types: Vec<_> = self.dtypes.iter().map(|dtype| dtype.name()).collect();
+                let why = format!(
+                    "its stages are stored as {}; say what the port works in (--dtype)",
+                    types.join(" and ")
+                );
+                Err(Error::value("candidate", why))
+            }
+        }
+    }
+}
+
+/// The names of golden stages, in one line.
+fn names(golden: &[GoldenStage]) -> String {
+    let names: Vec<&str> = golden.iter().map(GoldenStage::name).collect();
+    names.join(", ")
+}
+
+/// Unit roundoff and half the smallest positive number of a stored type.
+fn storage(dtype: Dtype) -> (f64, f64) {
+    let power = |k: i32| 2f64.powi(k);
+    match dtype {
+        Dtype::F32 => (power(-24), power(-150)),
+        Dtype::F16 => (power(-11), power(-25)),
+        Dtype::BF16 => (power(-8), power(-134)),
+        _ => (0.0, 0.0),
+    }
+}
+
+/// Refuses a candidate that holds another case's tensor.
+fn same_given(file: &dyn Tensors, given: &Given) -> Result<(), Error> {
+    let Some((dtype, shape)) = file.find(&given.name) else {
+        return Ok(());
+    };
+    let same = match &given.values {
+        GivenValues::Integers(ours) => file.integers(&given.name)? == *ours,
+        GivenValues::Numbers(ours) => {
+            let theirs = file.values(&given.name)?;
+            check_finite(&given.name, &theirs)?;
+            let (u, smallest) = storage(dtype);
+            let mut pairs = theirs.iter().zip(ours);
+            shape == given.shape && pairs.all(|(a, b)| (a - b).abs() <= u * b.abs() + smallest)
+        }
+    };
+    match same {
+        true => Ok(()),
+        false => Err(Error::value(
+            format!("tensor {:?}", given.name),
+            "is not the golden file's: the candidate was made from another case",
+        )),
+    }
+}
+
+/// The values in the golden shape, and what had to be done.
+fn in_shape(
+    name: &str,
+    shape: &[usize],
+    values: Vec<f64>,
+    expected: &[usize],
+) -> Result<(Tensor<f64>, Option<String>), Error> {
+    if shape == expected {
+        return Ok((Tensor::new(expected, values)?, None));
+    }
+    let squeezed = |shape: &[usize]| -> Vec<usize> {
+        shape.iter().copied().filter(|&axis| axis != 1).collect()
+    };
+    if squeezed(shape) == squeezed(expected) {
+        let note = format!("read {shape:?} as {expected:?}");
+        return Ok((Tensor::new(expected, values)?, Some(note)));
+    }
+    // (batch, length, channels) against (batch, channels, length): only for what has three axes.
+    if let (&[batch, rows, cols], [.., a, b]) = (expected, shape)
+        && (*a, *b) == (cols, rows)
+        && values.len() == batch * rows * cols
+    {
+        let note = format!("last two axes of {shape:?} exchanged to {expected:?}");
+        let values = exchanged(&values, rows, cols);
+        return Ok((Tensor::new(expected, values)?, Some(note)));
+    }
+    Err(Error::shape(
+        format!("tensor {name:?}"),
+        format_args!("shape {expected:?}"),
+        format_args!("{shape:?}"),
+    ))
+}
+
+/// Matrices of `cols` rows and `rows` columns, one after another, transposed.
+pub(super) fn exchanged(values: &[f64], rows: usize, cols: usize) -> Vec<f64> {
+    let places = 0..values.len();
+    places
+        .map(|place| {
+            let (b, r, c) = (place / (rows * cols), place / cols % rows, place % cols);
+            values[(b * cols + c) * rows + r]
+        })
+        .collect()
+}

@@ -1,0 +1,186 @@
+//! A golden file of any kind.
+
+use super::candidate::{Candidate, PortNumber};
+use super::case::{AnyCase, Case, ForSubject, dispatch};
+use super::check::{Report, check};
+use super::golden::{GoldenOf, GoldenStage};
+use super::subject::Subject;
+use super::subjects::layer::LayerCase;
+use super::subjects::model::ModelCase;
+use super::tolerance::Format;
+use crate::error::Error;
+use crate::safetensors::{SafeTensors, Tensors, TensorFile, Writer};
+use core::fmt;
+use std::path::Path;
+
+/// A golden file: the certified stages of a case, with what a port may be off by.
+pub struct Golden(Box<dyn AnyGolden>);
+
+/// What can be asked of a golden file without knowing its kind.
+trait AnyGolden: Send + Sync {
+    fn case(&self) -> &dyn AnyCase;
+    fn stages(&self) -> &[GoldenStage];
+    fn writer(&self) -> Result<Writer, Error>;
+    fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error>;
+    fn check(&self, candidate: &Candidate, format: Format) -> Report;
+}
+
+impl<S: Subject> AnyGolden for GoldenOf<S> {
+    fn case(&self) -> &dyn AnyCase {
+        &self.subject
+    }
+
+    fn stages(&self) -> &[GoldenStage] {
+        &self.stages
+    }
+
+    fn writer(&self) -> Result<Writer, Error> {
+        self.writer()
+    }
+
+    fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error> {
+        Candidate::read(file, &self.stages, &self.subject.given())
+    }
+
+    fn check(&self, candidate: &Candidate, format: Format) -> Report {
+        check(self, candidate, format)
+    }
+}
+
+impl Golden {
+    /// The golden file of one subject.
+    pub(super) fn of<S: Subject>(golden: GoldenOf<S>) -> Self {
+        Self(Box::new(golden))
+    }
+
+    /// Reads a golden file; a plain case file is certified first.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), naming the file.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = TensorFile::open(path)?;
+        Self::read(&file).map_err(|e| e.in_file(path.display().to_string()))
+    }
+
+    /// The golden file in an open file; a plain case is certified first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::read`] and [`Case::certify`]; or if the file is golden, of another version, or a
+    /// stage or scale of it is not as it should be.
+    pub fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        struct Read;
+        impl ForSubject for Read {
+            type Output = Golden;
+            fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Golden, Error> {
+                GoldenOf::<S>::from_file(file).map(Golden::of)
+            }
+        }
+        dispatch(file, &Read)
+    }
+
+    /// The golden file of a case, as [`Case::certify`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::certify`].
+    pub fn certify(case: impl Into<Case>) -> Result<Self, Error> {
+        case.into().certify()
+    }
+
+    /// The metadata `kind` of its case.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.0.case().kind()
+    }
+
+    /// The layer's case it belongs to, if it is a layer's.
+    #[must_use]
+    pub fn layer(&self) -> Option<&LayerCase> {
+        self.0.case().as_any().downcast_ref()
+    }
+
+    /// The language model's case it belongs to, if it is a model's.
+    #[must_use]
+    pub fn model(&self) -> Option<&ModelCase> {
+        self.0.case().as_any().downcast_ref()
+    }
+
+    /// The stages, in the order in which they are computed.
+    #[must_use]
+    pub fn stages(&self) -> &[GoldenStage] {
+        self.0.stages()
+    }
+
+    /// The golden file, to be written.
+    ///
+    /// # Errors
+    ///
+    /// Never for a case that was read; the writer's own checks are passed on.
+    pub fn writer(&self) -> Result<Writer, Error> {
+        self.0.writer()
+    }
+
+    /// The stages of a port in a file. Tensors of other names are left alone.
+    ///
+    /// # Errors
+    ///
+    /// If none of the stages is there, one is of another shape or not a float type or not finite
+    /// everywhere, or the file was made from another case.
+    pub fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error> {
+        self.0.candidate(file)
+    }
+
+    /// The report on a candidate that works in a format.
+    #[must_use]
+    pub fn check(&self, candidate: &Candidate, format: Format) -> Report {
+        self.0.check(candidate, format)
+    }
+}
+
+impl Candidate {
+    /// The candidate of arrays in memory, each the elements of one stage in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, one has a name that is no stage's or another number of elements, or holds a
+    /// number that is not finite.
+    pub fn from_stages<'a, T: PortNumber + 'a>(
+        golden: &Golden,
+        stages: impl IntoIterator<Item = (&'a str, &'a [T])>,
+    ) -> Result<Self, Error> {
+        Self::of_arrays(golden.stages(), stages)
+    }
+}
+
+/// The report on a candidate's file against a golden file (or a case, which is certified first), at a
+/// format or else that of the type its stages are stored in.
+///
+/// # Errors
+///
+/// If one of the files cannot be read, or they do not fit each other.
+pub fn check_files(
+    golden: &Path,
+    candidate: &Path,
+    format: Option<Format>,
+) -> Result<Report, Error> {
+    let in_candidate = |e: Error| e.in_file(candidate.display().to_string());
+    let file = SafeTensors::open(candidate)?;
+    let golden = Golden::open(golden)?;
+    let read = golden.candidate(&file).map_err(in_candidate)?;
+    let format = match format {
+        Some(format) => format,
+        None => read.format().map_err(in_candidate)?,
+    };
+    Ok(golden.check(&read, format))
+}
+
+impl fmt::Debug for Golden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Golden")
+            .field("kind", &self.kind())
+            .field("stages", &self.stages().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! Known mistakes: what is said of one, and where in the reference it is made.
+
+use std::borrow::Cow;
+
+/// A known mistake of ports, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mistake {
+    /// The entry of the catalogue, such as `M34`; a letter tells the variants of one entry apart.
+    pub id: &'static str,
+    /// A short name in snake case.
+    pub name: &'static str,
+    /// The first stage, in the order of computation, that it changes.
+    pub first_stage: &'static str,
+    /// What is computed.
+    pub wrong: &'static str,
+    /// What should be computed.
+    pub right: &'static str,
+    /// Where it was seen, or why it is plausible.
+    pub evidence: &'static str,
+    /// What it looks like from outside.
+    pub looks: &'static str,
+    /// The fix, for the author of a port.
+    pub fix: &'static str,
+}
+
+impl Mistake {
+    /// What is computed and what should be, in one line.
+    #[must_use]
+    pub fn formula(&self) -> String {
+        format!("{} instead of {}", self.wrong, self.right)
+    }
+}
+
+/// A row of the catalogue: a mistake in words, and the hooks by which the reference makes it.
+pub(crate) struct Row<H: Copy + 'static> {
+    pub(crate) mistake: Mistake,
+    pub(crate) hooks: Cow<'static, [H]>,
+}
+
+/// The rows of one group of mistakes, as a table: in words, and by which hooks.
+macro_rules! rows {
+    ($hook:ty: $($id:literal $name:literal at $first:literal
+        wrong $wrong:literal
+        right $right:literal
+        seen $evidence:literal
+        looks $looks:literal
+        fix $fix:literal
+        by [$($by:expr),+ $(,)?];)+) => {
+        pub(super) static ROWS: &[$crate::oracle::mistake::Row<$hook>] =
+            &[$($crate::oracle::mistake::Row {
+                mistake: $crate::oracle::mistake::Mistake {
+                    id: $id,
+                    name: $name,
+                    first_stage: $first,
+                    wrong: $wrong,
+                    right: $right,
+                    evidence: $evidence,
+                    looks: $looks,
+                    fix: $fix,
+                },
+                hooks: std::borrow::Cow::Borrowed(&[$($by),+]),
+            }),+];
+    };
+}
+pub(crate) use rows;

@@ -1,0 +1,113 @@
+//! Stages as data: names, shapes, the meaning of every axis, and what each is computed from.
+
+use core::fmt;
+use core::ops::Range;
+
+/// The meaning of an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Axis {
+    /// The sequences of a batch.
+    Sequence,
+    /// The tokens of a sequence.
+    Time,
+    /// The channels of a layer, or of a model's residual path.
+    Channel,
+    /// The heads.
+    Head,
+    /// A head's channels of the key, d1.
+    KeyChannel,
+    /// A head's channels of the value, d2.
+    ValueChannel,
+    /// The taps of a shift model, or the entries of its window.
+    Tap,
+    /// The stored modes of a diagonal model, or the state of a dense one.
+    Mode,
+    /// Real and imaginary part.
+    RealImaginary,
+    /// The chunks of a sequence.
+    Chunk,
+    /// The shared diagonal models.
+    Model,
+    /// The outputs of a projection.
+    Row,
+    /// The inputs of a projection.
+    Column,
+    /// The words of a vocabulary.
+    Word,
+}
+
+impl fmt::Display for Axis {
+    /// One step along the axis.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sequence => "sequence",
+            Self::Time => "time step",
+            Self::Channel => "channel",
+            Self::Head => "head",
+            Self::KeyChannel => "key channel",
+            Self::ValueChannel => "value channel",
+            Self::Tap => "tap",
+            Self::Mode => "mode",
+            Self::RealImaginary => "part",
+            Self::Chunk => "chunk",
+            Self::Model => "model",
+            Self::Row => "row",
+            Self::Column => "column",
+            Self::Word => "word",
+        })
+    }
+}
+
+/// One stage of a subject: its place in a list of stages is its place in the order of computation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StageSpec {
+    /// The name in files.
+    pub name: String,
+    /// The meaning and length of every axis, slowest first.
+    pub axes: Vec<(Axis, usize)>,
+    /// The axes that are one axis in files.
+    merged: Range<usize>,
+    /// The stages it is computed from.
+    pub from: Vec<String>,
+}
+
+impl StageSpec {
+    /// A stage of these axes.
+    pub(crate) fn new(name: impl Into<String>, axes: &[(Axis, usize)], from: &[&str]) -> Self {
+        Self {
+            name: name.into(),
+            axes: axes.to_vec(),
+            merged: 0..0,
+            from: from.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// The stage with some of its axes stored as one.
+    pub(crate) fn merged(mut self, axes: Range<usize>) -> Self {
+        self.merged = axes;
+        self
+    }
+
+    /// The shape in files.
+    #[must_use]
+    pub fn shape(&self) -> Vec<usize> {
+        let mut shape: Vec<usize> = self.axes.iter().map(|&(_, len)| len).collect();
+        if !self.merged.is_empty() {
+            let size = shape[self.merged.clone()].iter().product();
+            shape.splice(self.merged.clone(), [size]);
+        }
+        shape
+    }
+
+    /// Whether it is a gradient.
+    pub(crate) fn is_gradient(&self) -> bool {
+        self.name.starts_with("grad.")
+    }
+
+    /// The place of an axis among the [`axes`](Self::axes).
+    pub(crate) fn position(&self, axis: Axis) -> Option<usize> {
+        self.axes.iter().position(|&(a, _)| a == axis)
+    }
+}

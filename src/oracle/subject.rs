@@ -1,0 +1,203 @@
+//! What a golden file can be about: one trait, on which everything else in the oracle is written
+//! once.
+
+use super::mistake::Row;
+use super::read::check_finite;
+use super::stage::StageSpec;
+use super::tolerance::Format;
+use crate::algebra::{ErrorBound, Real, RootsOfUnity};
+use crate::error::Error;
+use crate::h3::Form;
+use crate::safetensors::{Dtype, Tensors, Writer};
+use crate::tensor::Tensor;
+
+/// Arrays under their names in files.
+pub(crate) type Named<T> = Vec<(String, Tensor<T>)>;
+
+/// A tensor that a case is given: a parameter, an input, a state or a cotangent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Given {
+    /// The name in files.
+    pub(crate) name: String,
+    /// The shape in files.
+    pub(crate) shape: Vec<usize>,
+    /// The values, row-major.
+    pub(crate) values: GivenValues,
+}
+
+/// The values of a given tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum GivenValues {
+    /// Numbers, stored as F64.
+    Numbers(Vec<f64>),
+    /// Token ids, stored as I64.
+    Integers(Vec<i64>),
+}
+
+impl Given {
+    /// A tensor of numbers.
+    pub(crate) fn numbers(name: impl Into<String>, shape: &[usize], values: &[f64]) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            values: GivenValues::Numbers(values.to_vec()),
+        }
+    }
+
+    /// An array.
+    pub(crate) fn tensor(name: impl Into<String>, tensor: &Tensor<f64>) -> Self {
+        Self::numbers(name, tensor.shape(), tensor.data())
+    }
+
+    /// Refuses a number that is not finite.
+    pub(crate) fn check_finite(&self) -> Result<(), Error> {
+        match &self.values {
+            GivenValues::Numbers(values) => check_finite(&self.name, values),
+            GivenValues::Integers(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        match &self.values {
+            GivenValues::Numbers(x) => writer.add(&self.name, Dtype::F64, &self.shape, x)?,
+            GivenValues::Integers(x) => writer.add_i64(&self.name, &self.shape, x)?,
+        };
+        Ok(())
+    }
+}
+
+/// The error scale of one stage, element by element.
+pub(crate) struct Scale {
+    /// The stage.
+    pub(crate) name: String,
+    /// In units of the unit roundoff of a port that works in one format throughout.
+    pub(crate) uniform: Tensor<ErrorBound>,
+    /// What each unit by which the projections' unit roundoff exceeds the models' adds to the worst
+    /// case (with both measured in the models'); `None` where a port in two formats is taken for
+    /// one in the coarser throughout.
+    pub(crate) projections: Option<Tensor<f64>>,
+}
+
+/// How a run with mistakes is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// The chunk length of the port, for mistakes between chunks.
+    pub(crate) chunk_len: usize,
+    /// Only this many first tokens of every sequence; `None`: all.
+    pub(crate) tokens: Option<usize>,
+}
+
+/// What a golden file can be about: a layer, a language model, a dense state space model.
+///
+/// A subject says what it is given, what its stages are, how the reference computes them in any
+/// scalars, what a right port may be off by, and which mistakes are known. Reading and writing
+/// files, certification, the check and its words are the same for all.
+pub(crate) trait Subject: Sized + Send + Sync + 'static {
+    /// The metadata `kind` of its files.
+    const KIND: &'static str;
+    /// Where in the reference a mistake can be made.
+    type Hook: Copy + Send + Sync + 'static;
+
+    /// Reads what is given.
+    ///
+    /// # Errors
+    ///
+    /// Naming the tensor or metadata key at fault, and what was expected of it.
+    fn read(file: &dyn Tensors) -> Result<Self, Error>;
+
+    /// The strings that its files need: what tensors do not tell, and their sizes.
+    fn metadata(&self) -> Vec<(String, String)>;
+
+    /// The tensors it is given: what is written back, and what a candidate must not contradict.
+    fn given(&self) -> Vec<Given>;
+
+    /// The stages, in the order of computation; gradients last.
+    fn stages(&self) -> Vec<StageSpec>;
+
+    /// Inputs of every sequence.
+    fn seq_len(&self) -> usize;
+
+    /// The form to certify by: the recurrence, which keeps exact zeros exact, where there is one.
+    fn default_form(&self) -> Form {
+        Form::Recurrence
+    }
+
+    /// One line that says what was run.
+    fn describe(&self) -> String;
+
+    /// The reference: every stage in the scalars of a precision; with `gradients` those too.
+    ///
+    /// # Errors
+    ///
+    /// If the form cannot run the subject, or there is no cotangent to run back from.
+    fn run<T>(&self, form: &Form, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity;
+
+    /// The error scale of every stage.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    fn scales(&self) -> Result<Vec<Scale>, Error>;
+
+    /// A scale as golden files store it: not below `x`.
+    fn stored_scale(x: f64) -> f64 {
+        up_to_f32(x)
+    }
+
+    /// The format a port is judged by that says it works in this one.
+    fn judged_in(format: Format) -> Format {
+        format
+    }
+
+    /// The number of operations behind an element, each weighed by what its result may be
+    /// multiplied with on its way: what underflow in one of them may grow to.
+    fn underflow_growth(&self) -> f64;
+
+    /// The known mistakes, in groups: a later group is tried where none of an earlier one explains
+    /// a candidate. `first` is the first stage that departs.
+    fn mistakes(first: &str) -> Vec<Vec<&'static Row<Self::Hook>>>;
+
+    /// Whether a mistake sits between chunks, so that the reference runs chunk by chunk with it.
+    fn needs_chunks(row: &Row<Self::Hook>) -> bool;
+
+    /// Whether what a mistake makes of the first tokens depends on those alone.
+    fn is_causal(row: &Row<Self::Hook>) -> bool;
+
+    /// Multiplications of one run on this many tokens of each sequence, about.
+    fn cost(&self, tokens: usize) -> usize;
+
+    /// The stages with mistakes made in the reference; those that they cannot change may be left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// If a mistake has no value here, such as a discretization at its pole.
+    fn run_with(
+        &self,
+        mistakes: &[&'static Row<Self::Hook>],
+        setting: Setting,
+    ) -> Result<Named<f64>, Error>;
+}
+
+/// The smallest f32 not below `x`, as f64.
+pub(crate) fn up_to_f32(x: f64) -> f64 {
+    let nearest = x as f32;
+    let up = if f64::from(nearest) < x {
+        nearest.next_up()
+    } else {
+        nearest
+    };
+    f64::from(up)
+}
+
+/// The largest magnitude among given numbers, at least 1.
+pub(crate) fn largest_given(given: &[Given]) -> f64 {
+    let values = given.iter().flat_map(|given| match &given.values {
+        GivenValues::Numbers(values) => &values[..],
+        GivenValues::Integers(_) => &[],
+    });
+    values.fold(1.0, |largest: f64, x| largest.max(x.abs()))
+}

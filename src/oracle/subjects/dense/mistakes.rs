@@ -1,0 +1,84 @@
+//! The mistakes of the catalogue that a lone model can have, at its own hooks.
+
+use super::super::layer::{LayerHook, forward_mistakes};
+use super::super::wrong_convolution::Convolution as Transform;
+use super::super::wrong_model::ModelHook::{self, Convolution, Dropped, Kernel, Read};
+use super::super::wrong_model::WrongModel;
+use super::DenseCase;
+use crate::error::Error;
+use crate::flashconv::{delayed, early_rows};
+use crate::oracle::mistake::Row;
+use crate::oracle::subject::{Named, Setting};
+use crate::ssm::Dense;
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+/// One edit of the reference.
+#[derive(Clone, Copy)]
+pub(in crate::oracle) enum DenseHook {
+    /// The model has no skip.
+    NoSkip,
+    /// The state before the first input is zero.
+    NoInitialState,
+    /// The model is run chunk by chunk.
+    InChunks,
+    /// What a step of the model computes.
+    Model(ModelHook<Dense<f64>>),
+}
+
+use DenseHook::{InChunks, Model, NoInitialState, NoSkip};
+
+/// The hooks of the mistakes, which the layer's catalogue has in words.
+static HOOKS: [(&str, &[DenseHook]); 6] = [
+    ("M01b", &[Model(Convolution(Transform::circular))]),
+    ("M34", &[NoSkip]),
+    (
+        "M50a",
+        &[
+            Model(Kernel(|_, f, len| delayed(f(len)))),
+            Model(Read(early_rows)),
+        ],
+    ),
+    ("M55", &[InChunks, Model(Read(early_rows))]),
+    ("M59a", &[InChunks, Model(Dropped)]),
+    ("M59b", &[NoInitialState]),
+];
+
+/// The mistakes of a dense model, in the order of the catalogue.
+pub(super) static ROWS: LazyLock<Vec<Row<DenseHook>>> = LazyLock::new(|| {
+    let row = |known: &Row<LayerHook>| {
+        let (_, hooks) = HOOKS.iter().find(|(id, _)| *id == known.mistake.id)?;
+        let mistake = known.mistake;
+        Some(Row { mistake, hooks: Cow::Borrowed(hooks) })
+    };
+    forward_mistakes().into_iter().filter_map(row).collect()
+});
+
+/// The stages with mistakes; all tokens, whatever the setting asks for.
+pub(super) fn run_with(
+    case: &DenseCase,
+    mistakes: &[&'static Row<DenseHook>],
+    setting: Setting,
+) -> Result<Named<f64>, Error> {
+    let hooks: Vec<&'static DenseHook> = mistakes.iter().flat_map(|row| row.hooks.iter()).collect();
+    let has = |asked: fn(&DenseHook) -> bool| hooks.iter().any(|hook| asked(hook));
+    let mut ssm = case.ssm.clone();
+    if has(|hook| matches!(hook, NoSkip)) {
+        ssm.d = 0.0;
+    }
+    let forgets = has(|hook| matches!(hook, NoInitialState));
+    let of_model = |hook: &&'static DenseHook| match hook {
+        Model(hook) => Some(hook),
+        _ => None,
+    };
+    let wrong = WrongModel {
+        hooks: hooks.iter().filter_map(of_model).collect(),
+        l_max: None,
+        chunk_len: has(|hook| matches!(hook, InChunks)).then_some(setting.chunk_len),
+    };
+    let kernel = wrong.taps(&ssm, case.input.shape()[1]);
+    case.assemble(kernel.clone(), |u, x0| {
+        let zero = vec![0.0; x0.len()];
+        wrong.respond(&ssm, &kernel, u, if forgets { &zero } else { x0 })
+    })
+}

@@ -1,0 +1,51 @@
+//! The places in the reference layer where a mistake can be made.
+
+use super::super::wrong_model::ModelHook;
+use super::wrong::StageRun;
+use crate::h3::{Config, LayerParts, LayerState, Modes, Parameters, Progress, Stage};
+use crate::ssm::{Diagonal, Shift};
+use crate::tensor::Tensor;
+use num_complex::Complex;
+
+/// One edit of the reference layer: of what it is given, or of what one of its steps computes.
+#[derive(Clone, Copy)]
+pub(in crate::oracle) enum LayerHook {
+    /// The parameters and choices, as loaded.
+    Parameters(fn(&mut Parameters<f64>)),
+    /// The decoded continuous models, given the parameters.
+    Modes(fn(&mut Modes<f64>, &Parameters<f64>)),
+    /// The discrete layer, given the continuous models.
+    Discrete(fn(&mut LayerParts<f64>, &Modes<f64>, &Config)),
+    /// The state before the first input.
+    InitialState(fn(&mut LayerState<f64>)),
+    /// The shift models.
+    Shift(ModelHook<Shift<f64>>),
+    /// The diagonal models.
+    Diagonal(ModelHook<Diagonal<f64>>),
+    /// What the models of a stage read, in place of `k` or `kv`.
+    Reads(Stage, fn(&Progress<'_, f64>) -> Tensor<f64>),
+    /// What a stage holds, given what the reference computed.
+    Stage(Stage, fn(Tensor<f64>, &StageRun<'_>) -> Tensor<f64>),
+    /// The diagonal models' final states, likewise.
+    FinalState(fn(Tensor<Complex<f64>>, &StageRun<'_>) -> Tensor<Complex<f64>>),
+    /// The layer is run chunk by chunk, for a mistake between chunks.
+    InChunks,
+    /// The adjoint of the causal convolution `f * u`, given the cotangent of its output: the
+    /// cotangents of `f` and of `u`.
+    ConvolutionAdjoint(fn(&[f64], &[f64], &[f64]) -> (Vec<f64>, Vec<f64>)),
+    /// The cotangent of the diagonal models' state, at every step of the way back.
+    StateCotangent(fn(&mut [Complex<f64>])),
+    /// The gradient of a parameter of this name, once it is computed.
+    Gradient(fn(&str, &mut [f64])),
+}
+
+impl LayerHook {
+    /// True if what the hook makes of the first tokens depends on those alone.
+    pub(super) fn is_causal(&self) -> bool {
+        match self {
+            Self::Shift(hook) => hook.is_causal(),
+            Self::Diagonal(hook) => hook.is_causal(),
+            _ => true,
+        }
+    }
+}

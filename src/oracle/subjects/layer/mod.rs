@@ -1,0 +1,198 @@
+//! The H3 layer as a subject (official `src/models/ssm/h3.py`).
+
+mod case;
+mod hooks;
+mod mistakes;
+mod run;
+mod scales;
+mod suite;
+mod wrong;
+
+pub use case::{FORMAT, LayerCase};
+pub(in crate::oracle) use case::{config_metadata, read_choices};
+pub(in crate::oracle) use hooks::LayerHook;
+pub(in crate::oracle) use mistakes::forward_mistakes;
+pub(in crate::oracle) use scales::{Analysis, convolution};
+pub(in crate::oracle) use suite::{random_parameter, suite};
+pub(in crate::oracle) use wrong::WrongLayer;
+
+use crate::algebra::{Real, RootsOfUnity};
+use crate::error::Error;
+use crate::h3::{Config, Form, Name, Stage};
+use crate::oracle::mistake::Row;
+use crate::oracle::stage::{Axis, StageSpec};
+use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
+use crate::safetensors::Tensors;
+
+impl Subject for LayerCase {
+    const KIND: &'static str = "layer";
+    type Hook = LayerHook;
+
+    fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        Self::read(file)
+    }
+
+    fn metadata(&self) -> Vec<(String, String)> {
+        case::case_metadata(self)
+    }
+
+    fn given(&self) -> Vec<Given> {
+        case::given(self)
+    }
+
+    fn stages(&self) -> Vec<StageSpec> {
+        specs(self)
+    }
+
+    fn seq_len(&self) -> usize {
+        self.input.shape()[1]
+    }
+
+    fn default_form(&self) -> Form {
+        self.parameters.config().default_form(self.seq_len())
+    }
+
+    fn describe(&self) -> String {
+        let config = self.parameters.config();
+        format!(
+            "d_model {}, head_dim {}, {} heads, d_state {}, n_ssm {}, {}, {} real part, input {:?}",
+            config.d_model,
+            config.head_dim,
+            config.n_heads(),
+            config.d_state,
+            config.n_ssm,
+            config.disc,
+            config.real_type,
+            self.input.shape(),
+        )
+    }
+
+    fn run<T>(&self, form: &Form, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        self.run_stages(form, gradients)
+    }
+
+    fn scales(&self) -> Result<Vec<Scale>, Error> {
+        scales::scales(self)
+    }
+
+    fn underflow_growth(&self) -> f64 {
+        let config = self.parameters.config();
+        let operations = self.seq_len() * (config.d_state + config.d_model);
+        let mut given = self.given();
+        given.retain(|given| Name::ALL.iter().any(|name| name.official() == given.name));
+        let largest = largest_given(&given);
+        operations as f64 * largest * largest
+    }
+
+    fn mistakes(first: &str) -> Vec<Vec<&'static Row<LayerHook>>> {
+        // Where the forward stages pass, what is wrong is the way back.
+        vec![match first.starts_with("grad.") {
+            true => mistakes::backward_mistakes(),
+            false => forward_mistakes(),
+        }]
+    }
+
+    fn needs_chunks(row: &Row<LayerHook>) -> bool {
+        row.hooks.iter().any(|hook| matches!(hook, LayerHook::InChunks))
+    }
+
+    fn is_causal(row: &Row<LayerHook>) -> bool {
+        row.hooks.iter().all(LayerHook::is_causal)
+    }
+
+    /// Projections, convolutions and states, and a model's memory as some 500 (measured).
+    fn cost(&self, tokens: usize) -> usize {
+        let config = self.parameters.config();
+        let each = tokens.saturating_mul(tokens / 2 + config.d_state);
+        let models = each.saturating_add(500).saturating_mul(config.head_dim + 1);
+        let projections = tokens.saturating_mul(4 * config.d_model);
+        let channels = self.input.shape()[0].saturating_mul(config.d_model);
+        models.saturating_add(projections).saturating_mul(channels)
+    }
+
+    fn run_with(
+        &self,
+        mistakes: &[&'static Row<LayerHook>],
+        setting: Setting,
+    ) -> Result<Named<f64>, Error> {
+        wrong::run_with(self, mistakes, setting)
+    }
+}
+
+/// The stages of a case, in the order of computation; gradients last, by name.
+fn specs(case: &LayerCase) -> Vec<StageSpec> {
+    use Axis::{
+        Channel, Chunk, Head, KeyChannel, Mode, RealImaginary, Sequence, Tap, Time, ValueChannel,
+    };
+    let config = case.parameters.config();
+    let (batch, len) = (case.input.shape()[0], case.input.shape()[1]);
+    let window = config.l_max.map_or(len, |l_max| l_max.min(len));
+    let channels = (Channel, config.d_model);
+    let (batch, time) = ((Sequence, batch), (Time, len));
+    let (d1, d2) = ((KeyChannel, config.head_dim), (ValueChannel, config.head_dim));
+    let heads = (Head, config.n_heads());
+    let by_channel = [batch, channels, time];
+    let by_pair = [batch, d1, d2, heads, time];
+    let by_token = [batch, time, channels];
+    let keys = [batch, channels, (Tap, config.d_state)];
+    let modes = [batch, d1, d2, heads, (Mode, config.n_modes()), (RealImaginary, 2)];
+    let of = |stage: Stage, axes: &[(Axis, usize)], from: &[&str]| {
+        StageSpec::new(stage.name(), axes, from)
+    };
+    let mut specs = vec![
+        of(Stage::Q, &by_channel, &[]),
+        of(Stage::K, &by_channel, &[]),
+        of(Stage::V, &by_channel, &[]),
+        of(Stage::ShiftKernel, &[channels, (Time, window)], &[]),
+        of(Stage::ShiftK, &by_channel, &["shift_kernel", "k"]),
+        of(Stage::Kv, &by_pair, &["shift_k", "v"]),
+        of(Stage::SsmKernel, &[heads, (Time, window)], &[]),
+        of(Stage::SsmOut, &by_pair, &["ssm_kernel", "kv"]),
+        of(Stage::Gated, &by_token, &["q", "ssm_out"]),
+        of(Stage::Output, &by_token, &["gated"]),
+        of(Stage::FinalStateK, &keys, &["k"]),
+        of(Stage::FinalState, &modes, &["kv"]).merged(0..3),
+    ];
+    if let Some(chunk_len) = case.chunk_len {
+        let between = |axes: &[(Axis, usize)]| {
+            [&[(Chunk, len.div_ceil(chunk_len))], axes].concat()
+        };
+        specs.push(StageSpec::new("chunk_states_k", &between(&keys), &["k"]));
+        specs.push(StageSpec::new("chunk_states", &between(&modes), &["kv"]).merged(1..4));
+    }
+    if case.cotangent.is_some() {
+        let mut gradients = vec![StageSpec::new("grad.input", &by_token, &[])];
+        if case.state.is_some() {
+            gradients.push(StageSpec::new("grad.initial_state_k", &keys, &[]));
+            gradients.push(StageSpec::new("grad.initial_state", &modes, &[]).merged(0..3));
+        }
+        for name in Name::ALL {
+            let gradient = format!("grad.{}", name.official());
+            gradients.push(StageSpec::new(gradient, &parameter_axes(name, config), &[]));
+        }
+        gradients.sort_by(|a, b| a.name.cmp(&b.name));
+        specs.extend(gradients);
+    }
+    specs
+}
+
+/// The meaning of a parameter's axes.
+fn parameter_axes(name: Name, config: &Config) -> Vec<(Axis, usize)> {
+    use Axis::{Channel, Column, Head, Mode, Model, RealImaginary, Row, Sequence, Tap};
+    let axes: &[Axis] = match name {
+        Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => &[Row, Column],
+        Name::QBias | Name::KBias | Name::VBias | Name::OutputBias | Name::ShiftD => &[Channel],
+        Name::ShiftB => &[Channel, Tap],
+        // The official code's first axis of length one is that of its input's channels.
+        Name::ShiftC => &[Sequence, Channel, Tap],
+        Name::LogDt | Name::D => &[Head],
+        Name::B => &[Model, Mode, RealImaginary],
+        Name::C => &[Sequence, Head, Mode, RealImaginary],
+        Name::InvAReal | Name::AImag => &[Model, Mode],
+    };
+    axes.iter().copied().zip(name.shape(config)).collect()
+}

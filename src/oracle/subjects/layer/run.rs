@@ -1,0 +1,125 @@
+//! The stages of a layer's case by the reference: forward, between chunks, backward.
+
+use super::LayerCase;
+use crate::algebra::{Real, RootsOfUnity};
+use crate::error::Error;
+use crate::h3::{Backward, Form, Layer, LayerState, Name, Parameters, Stages};
+use crate::oracle::subject::Named;
+use crate::tensor::Tensor;
+
+impl LayerCase {
+    /// Every stage of the layer in one form, in the scalars of a precision, under its name in files;
+    /// with `gradients`, every gradient too.
+    pub(super) fn run_stages<T>(&self, form: &Form, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        // Decoded and discretized once, forwards and backwards.
+        let parameters = self.parameters.map(T::from_f64);
+        let layer = parameters.discretize()?;
+        let state = self.state.as_ref().map(|state| state.map(T::from_f64));
+        let (input, state) = (self.input.map(T::from_f64), state.as_ref());
+        let mut named = owned(layer.forward(form, &input, state)?);
+        let run = |u: &Tensor<T>, state: &LayerState<T>| {
+            layer.forward(&Form::Recurrence, u, Some(state))
+        };
+        named.extend(self.chunk_states(&layer, &input, state, run)?);
+        if gradients {
+            let g = self.cotangent()?.map(T::from_f64);
+            let run = BackwardRun {
+                parameters: &parameters,
+                layer: &layer,
+                input: &input,
+                state,
+                g: &g,
+            };
+            named.extend(run.gradients(form, form)?);
+        }
+        Ok(named)
+    }
+
+    /// The states after every chunk, the last one included: `chunk_states_k` (chunks, batch, d, m)
+    /// and `chunk_states` (chunks, batch d1 d2, H, m/2, 2): what FlashConv passes on. Nothing for a
+    /// case without a chunk length.
+    pub(super) fn chunk_states<T: Real>(
+        &self,
+        layer: &Layer<T>,
+        input: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+        run: impl Fn(&Tensor<T>, &LayerState<T>) -> Result<Stages<T>, Error>,
+    ) -> Result<Named<T>, Error> {
+        let (Some(chunk_len), &[batch, len, d]) = (self.chunk_len, input.shape()) else {
+            return Ok(Vec::new());
+        };
+        let mut state = state.cloned().unwrap_or_else(|| layer.zero_state(batch));
+        let (mut shift, mut diagonal) = (Vec::new(), Vec::new());
+        let mut chunks = 0;
+        for from in (0..len).step_by(chunk_len) {
+            let to = from.saturating_add(chunk_len).min(len);
+            let tokens =
+                (0..batch).flat_map(|b| &input.data()[(b * len + from) * d..(b * len + to) * d]);
+            let tokens = Tensor::new([batch, to - from, d], tokens.copied().collect())?;
+            state = run(&tokens, &state)?.state;
+            shift.extend_from_slice(state.shift.data());
+            diagonal.extend(state.flat_diagonal().into_data());
+            chunks += 1;
+        }
+        let with_chunks = |shape: &[usize]| [&[chunks], shape].concat();
+        let shift_shape = with_chunks(state.shift.shape());
+        let diagonal_shape = with_chunks(state.flat_diagonal().shape());
+        Ok(vec![
+            ("chunk_states_k".into(), Tensor::new(shift_shape, shift)?),
+            ("chunk_states".into(), Tensor::new(diagonal_shape, diagonal)?),
+        ])
+    }
+}
+
+/// The stages of a forward pass under their names.
+pub(super) fn owned<T: Real>(stages: Stages<T>) -> Named<T> {
+    let named = stages.named().into_iter();
+    named.map(|(name, stage)| (name.to_string(), stage)).collect()
+}
+
+/// A layer about to be run backwards from a cotangent of its output.
+pub(super) struct BackwardRun<'a, T: Real> {
+    pub(super) parameters: &'a Parameters<T>,
+    pub(super) layer: &'a Layer<T>,
+    pub(super) input: &'a Tensor<T>,
+    pub(super) state: Option<&'a LayerState<T>>,
+    pub(super) g: &'a Tensor<T>,
+}
+
+impl<T> BackwardRun<'_, T>
+where
+    T: Real,
+    T::Complex: RootsOfUnity,
+{
+    /// The gradients of `<g, output>` as they stand in files: `grad.input` (batch, seq_len,
+    /// `d_model`) and `grad.<official name>` of every parameter in its own shape; from an initial
+    /// state also `grad.initial_state_k` and `grad.initial_state`. Complex parameters are pairs, and
+    /// so are their gradients: the derivatives with respect to real and imaginary part.
+    ///
+    /// `back` is the way the models go backwards: the adjoint of a form, or a mistake.
+    pub(super) fn gradients(
+        &self,
+        form: &Form,
+        back: &impl Backward<T>,
+    ) -> Result<Named<T>, Error> {
+        let (layer, u) = (self.layer, self.input);
+        let discrete = layer.gradients_by(form, back, u, self.state, self.g, None)?;
+        let official = self.parameters.gradients(&discrete)?;
+        let mut named = vec![("grad.input".to_string(), discrete.input)];
+        for name in Name::ALL {
+            let shape = name.shape(self.parameters.config());
+            let gradient = Tensor::new(shape, official.get(name).to_vec())?;
+            named.push((format!("grad.{}", name.official()), gradient));
+        }
+        if self.state.is_some() {
+            let diagonal = discrete.state.flat_diagonal();
+            named.push(("grad.initial_state_k".into(), discrete.state.shift));
+            named.push(("grad.initial_state".into(), diagonal));
+        }
+        Ok(named)
+    }
+}

@@ -1,0 +1,475 @@
+//! The layers of the golden suite: small cases, each for a reason, made from a seed.
+
+use super::super::random::{random_numbers, round_to_16_bits};
+use super::LayerCase;
+use crate::algebra::{Ball, Matrix, Real, Rng};
+use crate::error::Error;
+use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters, RealType};
+use crate::oracle::suite::SuiteCase;
+use crate::ssm::Discretization;
+use crate::tensor::Tensor;
+use num_complex::Complex;
+
+/// One layer of the suite.
+struct LayerRow {
+    name: &'static str,
+    stresses: &'static str,
+    config: Config,
+    batch: usize,
+    seq_len: usize,
+    /// Inputs before the first one of the case: the case begins from a state.
+    position: Option<usize>,
+    dt: (f64, f64),
+    /// States are saved after every chunk of this length.
+    chunk_len: Option<usize>,
+    /// The one model that is not the identity, if there is only one.
+    isolated: Option<Isolated>,
+}
+
+/// A layer in which all but one model is the identity, so that a stage is that model alone.
+#[derive(Clone, Copy, PartialEq)]
+enum Isolated {
+    /// `shift_k` is the shift model of the input, and `kv` and everything after it repeat it.
+    Shift,
+    /// `kv` is the input, `ssm_out` the diagonal model of it.
+    Diagonal,
+}
+
+/// The cases of the suite, in order.
+pub(in crate::oracle) fn suite() -> Vec<SuiteCase> {
+    use Discretization::{Bilinear, ZeroOrderHold};
+    let case = |name, stresses, (d, d_h, m): (usize, usize, usize), batch, seq_len| LayerRow {
+        name,
+        stresses,
+        config: Config {
+            d_model: d,
+            head_dim: d_h,
+            d_state: m,
+            n_ssm: d / d_h,
+            disc: Bilinear,
+            real_type: RealType::Exp,
+            l_max: None,
+            head_order: HeadOrder::D2H,
+        },
+        batch,
+        seq_len,
+        position: None,
+        dt: (0.05, 0.5),
+        chunk_len: None,
+        isolated: None,
+    };
+    let with = |mut case: LayerRow, change: fn(&mut LayerRow)| {
+        change(&mut case);
+        case
+    };
+    let rows = [
+        case(
+            "01-basic",
+            "head_dim 1, bilinear: begin here",
+            (4, 1, 6),
+            2,
+            21,
+        ),
+        with(case("02-zoh", "zero-order hold", (4, 1, 6), 2, 21), |c| {
+            c.config.disc = ZeroOrderHold;
+        }),
+        case(
+            "03-heads",
+            "head_dim 2, channels d2 * H + h",
+            (6, 2, 6),
+            2,
+            19,
+        ),
+        with(
+            case(
+                "04-heads-hd2",
+                "head_dim 2, channels h * head_dim + d2",
+                (6, 2, 6),
+                2,
+                19,
+            ),
+            |c| {
+                c.config.head_order = HeadOrder::HD2;
+            },
+        ),
+        with(
+            case(
+                "05-heads-8",
+                "head_dim 8, two heads, zero-order hold",
+                (16, 8, 4),
+                1,
+                13,
+            ),
+            |c| {
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case("06-shared", "four heads share two models", (4, 1, 6), 1, 23),
+            |c| {
+                c.config.n_ssm = 2;
+            },
+        ),
+        with(
+            case(
+                "07-shared-all",
+                "all heads share one model",
+                (6, 2, 8),
+                1,
+                17,
+            ),
+            |c| {
+                c.config.n_ssm = 1;
+            },
+        ),
+        with(
+            case("08-cut", "l_max below the length", (4, 1, 8), 2, 24),
+            |c| {
+                c.config.l_max = Some(9);
+            },
+        ),
+        with(
+            case(
+                "09-cut-short",
+                "l_max below the window, head_dim 2",
+                (4, 2, 8),
+                1,
+                19,
+            ),
+            |c| {
+                c.config.l_max = Some(5);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case(
+                "10-uncut",
+                "l_max above the length: cuts nothing",
+                (4, 1, 6),
+                1,
+                18,
+            ),
+            |c| {
+                c.config.l_max = Some(64);
+            },
+        ),
+        case("11-one", "one token", (4, 2, 4), 2, 1),
+        case(
+            "12-two",
+            "two tokens: the first with a past",
+            (4, 1, 4),
+            2,
+            2,
+        ),
+        case("13-short", "shorter than the window", (4, 1, 16), 2, 7),
+        case("14-window", "exactly the window", (4, 1, 8), 1, 8),
+        case(
+            "15-window-and-one",
+            "the window begins to forget",
+            (4, 1, 8),
+            1,
+            9,
+        ),
+        case("16-prime", "a prime length", (4, 1, 6), 1, 31),
+        case(
+            "17-power",
+            "a power of two: no slack in the padding",
+            (4, 1, 8),
+            1,
+            32,
+        ),
+        case(
+            "18-long",
+            "long: 167 tokens, two channels",
+            (2, 1, 8),
+            1,
+            167,
+        ),
+        with(
+            case("19-real-none", "real_type none", (4, 1, 6), 1, 16),
+            |c| {
+                c.config.real_type = RealType::None;
+            },
+        ),
+        with(
+            case(
+                "20-real-relu",
+                "real_type relu, zero-order hold, long steps",
+                (4, 1, 6),
+                1,
+                16,
+            ),
+            |c| {
+                c.config.real_type = RealType::Relu;
+                // Long steps, so that the 1e-4 this type adds to the real part is seen.
+                c.dt = (1.0, 4.0);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case("21-real-sigmoid", "real_type sigmoid", (4, 1, 6), 1, 16),
+            |c| {
+                c.config.real_type = RealType::Sigmoid;
+            },
+        ),
+        with(
+            case("22-real-softplus", "real_type softplus", (4, 1, 6), 1, 16),
+            |c| {
+                c.config.real_type = RealType::Softplus;
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        case(
+            "23-odd-state",
+            "odd d_state: 5 taps, 2 modes",
+            (4, 1, 5),
+            2,
+            15,
+        ),
+        with(
+            case("24-resumed", "goes on from a state", (4, 1, 6), 2, 14),
+            |c| {
+                c.position = Some(11);
+            },
+        ),
+        with(
+            case(
+                "25-resumed-heads",
+                "goes on from a state, head_dim 2",
+                (4, 2, 6),
+                2,
+                14,
+            ),
+            |c| {
+                c.position = Some(6);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        case("26-batch", "three sequences", (3, 1, 4), 3, 11),
+        with(
+            case(
+                "27-slow",
+                "small steps: poles near the unit circle",
+                (4, 1, 6),
+                1,
+                40,
+            ),
+            |c| {
+                c.dt = (0.004, 0.03);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case(
+                "28-fast",
+                "large steps: the discretizations far apart",
+                (4, 1, 6),
+                1,
+                20,
+            ),
+            |c| {
+                c.dt = (0.5, 1.5);
+            },
+        ),
+        case("29-one-channel", "one channel", (1, 1, 6), 1, 25),
+        case("30-one-mode", "two taps, one mode", (3, 1, 2), 1, 20),
+        with(
+            case(
+                "31-shift-alone",
+                "the shift model on its own",
+                (2, 1, 7),
+                1,
+                26,
+            ),
+            |c| {
+                c.isolated = Some(Isolated::Shift);
+            },
+        ),
+        with(
+            case(
+                "32-shift-alone-resumed",
+                "the shift model from a state",
+                (2, 1, 7),
+                1,
+                18,
+            ),
+            |c| {
+                c.isolated = Some(Isolated::Shift);
+                c.position = Some(9);
+            },
+        ),
+        with(
+            case(
+                "33-diagonal-alone",
+                "the diagonal model on its own",
+                (2, 1, 8),
+                1,
+                26,
+            ),
+            |c| {
+                c.isolated = Some(Isolated::Diagonal);
+            },
+        ),
+        with(
+            case(
+                "34-diagonal-alone-resumed",
+                "the diagonal model from a state",
+                (2, 1, 8),
+                1,
+                18,
+            ),
+            |c| {
+                c.isolated = Some(Isolated::Diagonal);
+                c.position = Some(9);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+        with(
+            case(
+                "35-diagonal-alone-long",
+                "one long convolution",
+                (1, 1, 16),
+                1,
+                600,
+            ),
+            |c| {
+                c.isolated = Some(Isolated::Diagonal);
+                c.dt = (0.01, 0.02);
+            },
+        ),
+        with(
+            case(
+                "36-chunks",
+                "FlashConv: the states after every chunk of 8",
+                (4, 1, 6),
+                2,
+                32,
+            ),
+            |c| {
+                c.chunk_len = Some(8);
+            },
+        ),
+        with(
+            case(
+                "37-chunks-ragged",
+                "chunks of 5, the last one of 3, head_dim 2, resumed",
+                (4, 2, 6),
+                1,
+                23,
+            ),
+            |c| {
+                c.chunk_len = Some(5);
+                c.position = Some(4);
+            },
+        ),
+        with(
+            case("38-stream", "the states after every token", (3, 1, 4), 1, 9),
+            |c| {
+                c.chunk_len = Some(1);
+                c.config.disc = ZeroOrderHold;
+            },
+        ),
+    ];
+    let rows = rows.into_iter();
+    rows.map(|row| SuiteCase::new(row.name, row.stresses, move |seed| row.build(seed)))
+        .collect()
+}
+
+impl LayerRow {
+    /// The case made from a seed: the same on every machine.
+    ///
+    /// Every parameter, input and state is a number that F16 and BF16 hold exactly, so that no
+    /// port begins with a rounding.
+    fn build(&self, seed: u64) -> Result<LayerCase, Error> {
+        let rng = &mut random_numbers(self.name, seed);
+        let config = &self.config;
+        let parameters = Parameters::new(config.clone(), |name| {
+            let size = name.shape(config).iter().product();
+            let drawn = (0..size).map(|_| random_parameter(config, self.dt, name, rng));
+            let drawn: Vec<f64> = drawn.collect();
+            let fixed = self.isolated.and_then(|isolated| isolated.fixes(name));
+            Ok(fixed.map_or(drawn, |fixed| fixed(config)))
+        })?;
+        let mut random = |len: usize, size: f64| -> Vec<f64> {
+            (0..len).map(|_| round_to_16_bits(size * rng.unit())).collect()
+        };
+        let (batch, d, d_h) = (self.batch, config.d_model, config.head_dim);
+        let tokens = [batch, self.seq_len, d];
+        let len = tokens.iter().product();
+        let input = Tensor::new(tokens, random(len, 1.5))?;
+        let g = Tensor::new(tokens, random(len, 1.0))?;
+        let mut case = LayerCase::new(parameters, input)?.with_cotangent(g)?;
+        if let Some(chunk_len) = self.chunk_len {
+            case = case.with_chunk_len(chunk_len)?;
+        }
+        if let Some(position) = self.position {
+            let keys = [batch, d, config.d_state];
+            let modes = [batch, d_h, d_h, config.n_heads(), config.n_modes()];
+            let shift = Tensor::new(keys, random(keys.iter().product(), 1.0))?;
+            let parts = random(2 * modes.iter().product::<usize>(), 1.0);
+            let pairs = parts.chunks_exact(2).map(|z| Complex::new(z[0], z[1]));
+            case = case.with_state(LayerState {
+                shift,
+                diagonal: Tensor::new(modes, pairs.collect())?,
+                position,
+            })?;
+        }
+        Ok(case)
+    }
+}
+
+/// A random value of one parameter, in a range where every part of the layer matters.
+pub(in crate::oracle) fn random_parameter(config: &Config, dt: (f64, f64), name: Name, rng: &mut Rng) -> f64 {
+    let unit = rng.unit();
+    // Uniform between two numbers.
+    let between = |low: f64, high: f64| low + (high - low) * (0.5 + 0.5 * unit);
+    round_to_16_bits(match name {
+        Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
+            // Of the variance that keeps a projection's output as large as its input.
+            unit * (3.0 / config.d_model as f64).sqrt()
+        }
+        Name::QBias | Name::KBias | Name::VBias | Name::OutputBias => 0.6 * unit,
+        Name::ShiftB | Name::ShiftC | Name::ShiftD | Name::D => unit,
+        Name::B | Name::C => 1.5 * unit,
+        Name::LogDt => {
+            // Uniform between the logarithms of the ends, by the crate's own logarithm: the
+            // same on every machine.
+            let ln = |x: f64| Ball::from_f64(x - 1.0).ln_1p().to_f64();
+            between(ln(dt.0), ln(dt.1))
+        }
+        Name::InvAReal => match config.real_type {
+            RealType::Exp => between(-2.0, 0.5),
+            _ => between(0.1, 1.2),
+        },
+        Name::AImag => {
+            let size = between(0.5, 6.0);
+            if rng.next_u64() >> 63 == 0 {
+                size
+            } else {
+                -size
+            }
+        }
+    })
+}
+
+impl Isolated {
+    /// The value of a parameter that is not random.
+    fn fixes(self, name: Name) -> Option<fn(&Config) -> Vec<f64>> {
+        let ones: fn(&Config) -> Vec<f64> = |config| vec![1.0; config.d_model];
+        match (self, name) {
+            // q = v = 1, and k and the output are the input and the gated stage themselves.
+            (_, Name::QWeight | Name::VWeight) => Some(|c| vec![0.0; c.d_model * c.d_model]),
+            (_, Name::KWeight | Name::OutputWeight) => {
+                Some(|c| Matrix::identity(c.d_model).entries().to_vec())
+            }
+            (_, Name::QBias | Name::VBias) => Some(ones),
+            (_, Name::KBias | Name::OutputBias) => Some(|c| vec![0.0; c.d_model]),
+            // The other model: no kernel, and a skip of one.
+            (Self::Shift, Name::C) => Some(|c| vec![0.0; c.n_heads() * c.n_modes() * 2]),
+            (Self::Shift, Name::D) => Some(|c| vec![1.0; c.n_heads()]),
+            (Self::Diagonal, Name::ShiftC) => Some(|c| vec![0.0; c.d_model * c.d_state]),
+            (Self::Diagonal, Name::ShiftD) => Some(ones),
+            _ => None,
+        }
+    }
+}

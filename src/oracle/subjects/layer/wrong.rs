@@ -1,0 +1,440 @@
+//! The reference layer with mistakes made at their hooks.
+
+use super::LayerCase;
+use super::super::wrong_model::{ModelHook, WrongModel};
+use super::hooks::LayerHook;
+use super::run::{BackwardRun, owned};
+use crate::error::Error;
+use crate::h3::{
+    Backward, Config, Evaluate, Form, Layer, LayerState, Parameters, Progress, Stage,
+    multiply,
+};
+use crate::oracle::mistake::Row;
+use crate::oracle::subject::{Named, Setting};
+use crate::ssm::{
+    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, convolution_adjoint_with,
+    recurrence_adjoint_with,
+};
+use crate::tensor::Tensor;
+use num_complex::Complex;
+
+/// The reference layer with mistakes: its models as convolutions within chunks and states between
+/// them, in one chunk unless a mistake sits between chunks.
+pub(in crate::oracle) struct WrongLayer {
+    pub(in crate::oracle) layer: Layer<f64>,
+    parameters: Parameters<f64>,
+    /// In the order of the catalogue.
+    hooks: Vec<&'static LayerHook>,
+    chunk_len: Option<usize>,
+}
+
+/// A wrong layer in the middle of a run: what a hook on a stage can see, and the reference's own
+/// steps for it to take again.
+pub(in crate::oracle) struct StageRun<'a> {
+    pub(super) so_far: &'a Progress<'a, f64>,
+    wrong: &'a WrongLayer,
+}
+
+impl StageRun<'_> {
+    /// The parameters and choices of the run.
+    pub(super) fn parameters(&self) -> &Parameters<f64> {
+        &self.wrong.parameters
+    }
+
+    /// The number of tokens before the last chunk, if there is more than one chunk.
+    pub(super) fn last_boundary(&self) -> Option<usize> {
+        let (len, chunk_len) = (self.so_far.sizes.len, self.wrong.chunk_len?);
+        let window = self.so_far.layer.window(len);
+        let boundary = (len.div_ceil(chunk_len).saturating_sub(1)) * chunk_len;
+        (boundary > 0 && window == len).then_some(boundary)
+    }
+
+    /// A stage computed before: one of (batch, d, seq_len), or `kv`.
+    pub(super) fn of(&self, stage: Stage) -> &Tensor<f64> {
+        let stages = &self.so_far.stages;
+        match stage {
+            Stage::Q => &stages.q,
+            Stage::K => &stages.k,
+            Stage::V => &stages.v,
+            Stage::Kv => &stages.kv,
+            _ => &stages.shift_k,
+        }
+    }
+
+    /// `ssm_out`, where the gate is computed.
+    pub(super) fn ssm_out(&self) -> &Tensor<f64> {
+        let stages = &self.so_far.stages;
+        stages.ssm_out.as_ref().unwrap_or(&stages.kv)
+    }
+
+    /// A channel of a (batch, d, seq_len) stage.
+    pub(super) fn channel(&self, stage: Stage, b: usize, channel: usize) -> Vec<f64> {
+        self.of(stage).row(self.so_far.sizes.channel(b, channel)).to_vec()
+    }
+
+    /// A channel of the layer's input over time.
+    pub(super) fn input_channel(&self, b: usize, channel: usize) -> Vec<f64> {
+        let len = self.so_far.sizes.len;
+        let tokens = (b * len)..(b + 1) * len;
+        tokens.map(|token| self.so_far.input.row(token)[channel]).collect()
+    }
+
+    /// The outer product of two (batch, d, seq_len) stages, head by head.
+    pub(super) fn product(&self, keys: Stage, values: Stage) -> Tensor<f64> {
+        multiply(self.of(keys), self.of(values), self.so_far.sizes)
+    }
+
+    /// `ssm_out` gated by another stage than `q`.
+    pub(super) fn gated_by(&self, stage: Stage) -> Tensor<f64> {
+        self.gated_with(self.of(stage), self.ssm_out())
+    }
+
+    /// The gate applied to any arrays of the shapes of `q` and `ssm_out`.
+    pub(super) fn gated_with(&self, q: &Tensor<f64>, ssm_out: &Tensor<f64>) -> Tensor<f64> {
+        self.so_far.layer.gate(q, ssm_out, self.so_far.sizes)
+    }
+
+    /// `gated + sum_d1 x`, with `x` of the shape of `ssm_out`.
+    pub(super) fn plus_ungated(&self, mut gated: Tensor<f64>, x: &Tensor<f64>) -> Tensor<f64> {
+        let sum = self.gated_with(&self.of(Stage::Q).map(|_| 1.0), x);
+        let pairs = gated.data_mut().iter_mut().zip(sum.data());
+        pairs.for_each(|(gated, x)| *gated += x);
+        gated
+    }
+
+    /// What the diagonal models make of this run's `kv` in a form of the reference.
+    pub(super) fn ssm_out_by(&self, form: &Form) -> Result<Tensor<f64>, Error> {
+        let Progress { layer, initial, stages, sizes, .. } = self.so_far;
+        let kernels = layer.ssm_kernel(sizes.len);
+        let (right, _) = layer.run_diagonal(form, &stages.kv, &kernels, initial, *sizes)?;
+        Ok(right)
+    }
+
+    /// The shift models' states replaced from sequence `first` on: by what is made of the model, its
+    /// row in a (batch, d, seq_len) stage and the state before the first input.
+    pub(super) fn keys(
+        &self,
+        mut x: Tensor<f64>,
+        first: usize,
+        state: impl Fn(&Self, &Shift<f64>, usize, &[f64]) -> Vec<f64>,
+    ) -> Tensor<f64> {
+        let Progress { layer, initial, sizes, .. } = self.so_far;
+        for b in first..sizes.batch {
+            for (c, ssm) in layer.parts().shift.iter().enumerate() {
+                let row = sizes.channel(b, c);
+                let state = state(self, ssm, row, initial.shift.row(row));
+                x.row_mut(row).copy_from_slice(&state);
+            }
+        }
+        x
+    }
+
+    /// The diagonal models' states replaced from sequence `first` on: by what is made of the model,
+    /// of `[b, d1, d2, h]` and of the state before the first input.
+    pub(super) fn modes(
+        &self,
+        mut x: Tensor<Complex<f64>>,
+        first: usize,
+        state: impl Fn(&Self, &Diagonal<f64>, [usize; 4], &[Complex<f64>]) -> Vec<Complex<f64>>,
+    ) -> Tensor<Complex<f64>> {
+        let Progress { layer, initial, sizes, .. } = self.so_far;
+        for b in first..sizes.batch {
+            for (d1, d2, h) in sizes.pairs() {
+                let row = sizes.pair(b, d1, d2, h);
+                let ssm = &layer.parts().diagonal[h];
+                let state = state(self, ssm, [b, d1, d2, h], initial.diagonal.row(row));
+                x.row_mut(row).copy_from_slice(&state);
+            }
+        }
+        x
+    }
+}
+
+impl WrongLayer {
+    /// The layer of these parameters with these mistakes, run in chunks of this length where one
+    /// of them sits between chunks.
+    ///
+    /// # Errors
+    ///
+    /// If a mistake's discretization has no value.
+    pub(in crate::oracle) fn new(
+        parameters: &Parameters<f64>,
+        mistakes: &[&'static Row<LayerHook>],
+        chunk_len: usize,
+    ) -> Result<Self, Error> {
+        let mut rows = mistakes.to_vec();
+        rows.sort_by_key(|row| row.mistake.id);
+        let hooks: Vec<&'static LayerHook> = rows.iter().flat_map(|row| row.hooks.iter()).collect();
+        let mut parameters = parameters.clone();
+        for hook in &hooks {
+            if let LayerHook::Parameters(edit) = hook {
+                edit(&mut parameters);
+            }
+        }
+        let mut modes = parameters.modes();
+        for hook in &hooks {
+            if let LayerHook::Modes(edit) = hook {
+                edit(&mut modes, &parameters);
+            }
+        }
+        let mut parts = parameters.discretize_modes(&modes)?.into_parts();
+        for hook in &hooks {
+            if let LayerHook::Discrete(edit) = hook {
+                edit(&mut parts, &modes, parameters.config());
+            }
+        }
+        let chunked = hooks.iter().any(|hook| matches!(hook, LayerHook::InChunks));
+        Ok(Self {
+            layer: Layer::new(parts)?,
+            parameters,
+            hooks,
+            chunk_len: chunked.then_some(chunk_len.max(1)),
+        })
+    }
+
+    /// The state a run begins from.
+    fn initial(&self, state: Option<&LayerState<f64>>) -> Option<LayerState<f64>> {
+        let mut state = state.cloned()?;
+        for hook in &self.hooks {
+            if let LayerHook::InitialState(edit) = hook {
+                edit(&mut state);
+            }
+        }
+        Some(state)
+    }
+
+    fn config(&self) -> &Config {
+        self.parameters.config()
+    }
+
+    fn shift_hooks(&self) -> WrongModel<Shift<f64>> {
+        let of = |hook: &&'static LayerHook| match hook {
+            LayerHook::Shift(hook) => Some(hook),
+            _ => None,
+        };
+        self.model_hooks(self.hooks.iter().filter_map(of).collect())
+    }
+
+    fn diagonal_hooks(&self) -> WrongModel<Diagonal<f64>> {
+        let of = |hook: &&'static LayerHook| match hook {
+            LayerHook::Diagonal(hook) => Some(hook),
+            _ => None,
+        };
+        self.model_hooks(self.hooks.iter().filter_map(of).collect())
+    }
+
+    fn model_hooks<S: StateSpace>(
+        &self,
+        hooks: Vec<&'static ModelHook<S>>,
+    ) -> WrongModel<S> {
+        WrongModel {
+            hooks,
+            l_max: self.config().l_max,
+            chunk_len: self.chunk_len,
+        }
+    }
+}
+
+impl Evaluate<f64> for WrongLayer {
+    fn shift_kernel(&self, ssm: &Shift<f64>, len: usize) -> Vec<f64> {
+        self.shift_hooks().taps(ssm, len)
+    }
+
+    fn ssm_kernel(&self, ssm: &Diagonal<f64>, len: usize) -> Vec<f64> {
+        self.diagonal_hooks().taps(ssm, len)
+    }
+
+    fn shift(
+        &self,
+        ssm: &Shift<f64>,
+        kernel: &[f64],
+        u: &[f64],
+        x0: &[f64],
+    ) -> Result<Response<Shift<f64>>, Error> {
+        self.shift_hooks().respond(ssm, kernel, u, x0)
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<f64>,
+        kernel: &[f64],
+        u: &[f64],
+        x0: &[Complex<f64>],
+    ) -> Result<Response<Diagonal<f64>>, Error> {
+        self.diagonal_hooks().respond(ssm, kernel, u, x0)
+    }
+
+    fn model_input(&self, stage: Stage, so_far: &Progress<'_, f64>) -> Option<Tensor<f64>> {
+        let reads = self.hooks.iter().find_map(|hook| match hook {
+            LayerHook::Reads(of, read) if *of == stage => Some(read),
+            _ => None,
+        });
+        reads.map(|read| read(so_far))
+    }
+
+    fn stage(
+        &self,
+        stage: Stage,
+        mut computed: Tensor<f64>,
+        so_far: &Progress<'_, f64>,
+    ) -> Result<Tensor<f64>, Error> {
+        let wrong = self;
+        for hook in &self.hooks {
+            if let LayerHook::Stage(of, edit) = hook
+                && *of == stage
+            {
+                computed = edit(computed, &StageRun { so_far, wrong });
+            }
+        }
+        Ok(computed)
+    }
+
+    fn final_state(
+        &self,
+        mut computed: Tensor<Complex<f64>>,
+        so_far: &Progress<'_, f64>,
+    ) -> Tensor<Complex<f64>> {
+        let wrong = self;
+        for hook in &self.hooks {
+            if let LayerHook::FinalState(edit) = hook {
+                computed = edit(computed, &StageRun { so_far, wrong });
+            }
+        }
+        computed
+    }
+}
+
+/// The stages of a case with mistakes: of the forward pass, or if they are made on the way back the
+/// gradients.
+pub(super) fn run_with(
+    case: &LayerCase,
+    mistakes: &[&'static Row<LayerHook>],
+    setting: Setting,
+) -> Result<Named<f64>, Error> {
+    let wrong = WrongLayer::new(case.parameters(), mistakes, setting.chunk_len)?;
+    let state = wrong.initial(case.state());
+    let goes_back = |hook: &&&LayerHook| {
+        use LayerHook::{ConvolutionAdjoint, Gradient, StateCotangent};
+        matches!(hook, ConvolutionAdjoint(_) | StateCotangent(_) | Gradient(_))
+    };
+    if wrong.hooks.iter().any(|hook| goes_back(&hook)) {
+        return gradients_with(case, &wrong, state.as_ref());
+    }
+    let cut = match setting.tokens {
+        Some(tokens) => Some(first_tokens(case.input(), tokens)?),
+        None => None,
+    };
+    let input = cut.as_ref().unwrap_or(case.input());
+    let stages = wrong.layer.forward_by(&wrong, input, state.as_ref())?;
+    Ok(owned(stages))
+}
+
+/// The first tokens of every sequence.
+fn first_tokens(input: &Tensor<f64>, tokens: usize) -> Result<Tensor<f64>, Error> {
+    let &[batch, len, d] = input.shape() else {
+        return Err(Error::shape("input", "three axes", input.shape().len()));
+    };
+    let tokens = tokens.min(len);
+    let kept = (0..batch).flat_map(|b| &input.data()[b * len * d..][..tokens * d]);
+    Tensor::new([batch, tokens, d], kept.copied().collect())
+}
+
+/// The gradients of a case with mistakes on the way back.
+fn gradients_with(
+    case: &LayerCase,
+    wrong: &WrongLayer,
+    state: Option<&LayerState<f64>>,
+) -> Result<Named<f64>, Error> {
+    let form = wrong.config().default_form(case.input().shape()[1]);
+    let run = BackwardRun {
+        parameters: &wrong.parameters,
+        layer: &wrong.layer,
+        input: case.input(),
+        state,
+        g: case.cotangent()?,
+    };
+    let back = WrongBackward {
+        hooks: &wrong.hooks,
+        form: &form,
+    };
+    let mut gradients = run.gradients(&form, &back)?;
+    for (name, gradient) in &mut gradients {
+        let parameter = name.strip_prefix("grad.").unwrap_or(name);
+        for hook in &wrong.hooks {
+            if let LayerHook::Gradient(edit) = hook {
+                edit(parameter, gradient.data_mut());
+            }
+        }
+    }
+    Ok(gradients)
+}
+
+/// The adjoint of a form, with mistakes.
+struct WrongBackward<'a> {
+    hooks: &'a [&'static LayerHook],
+    form: &'a Form,
+}
+
+/// One model's response about to be differentiated: the model, its inputs and initial state, and
+/// the cotangents of its outputs and final state.
+type Differentiated<'a, S> = (
+    &'a S,
+    &'a [f64],
+    Option<&'a [<S as StateSpace>::Element]>,
+    &'a [f64],
+    Option<&'a [<S as StateSpace>::Element]>,
+);
+
+impl WrongBackward<'_> {
+    /// By the wrong adjoint of the convolution, if that is among the mistakes.
+    fn convolution<S: Adjoint<Scalar = f64>>(
+        &self,
+        (ssm, u, x0, g, g_state): Differentiated<'_, S>,
+        window: usize,
+    ) -> Option<Result<Gradients<S>, Error>> {
+        let adjoint = self.hooks.iter().find_map(|hook| match hook {
+            LayerHook::ConvolutionAdjoint(adjoint) => Some(adjoint),
+            _ => None,
+        })?;
+        let by = |f: &[f64]| Ok(adjoint(f, u, g));
+        Some(convolution_adjoint_with(ssm, u, x0, g, g_state, window, by))
+    }
+}
+
+impl Backward<f64> for WrongBackward<'_> {
+    fn shift(
+        &self,
+        ssm: &Shift<f64>,
+        u: &[f64],
+        x0: Option<&[f64]>,
+        g: &[f64],
+        g_state: Option<&[f64]>,
+        window: usize,
+    ) -> Result<Gradients<Shift<f64>>, Error> {
+        let wrong = self.convolution((ssm, u, x0, g, g_state), window);
+        wrong.unwrap_or_else(|| Backward::shift(self.form, ssm, u, x0, g, g_state, window))
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<f64>,
+        u: &[f64],
+        x0: Option<&[Complex<f64>]>,
+        g: &[f64],
+        g_state: Option<&[Complex<f64>]>,
+        window: usize,
+    ) -> Result<Gradients<Diagonal<f64>>, Error> {
+        let cotangent = self.hooks.iter().find_map(|hook| match hook {
+            LayerHook::StateCotangent(edit) => Some(edit),
+            _ => None,
+        });
+        // A kernel that is cut has no state, nor the state a cotangent.
+        if let Some(edit) = cotangent
+            && window == u.len()
+        {
+            return recurrence_adjoint_with(ssm, u, x0, g, g_state, edit);
+        }
+        let wrong = self.convolution((ssm, u, x0, g, g_state), window);
+        wrong.unwrap_or_else(|| Backward::diagonal(self.form, ssm, u, x0, g, g_state, window))
+    }
+}

@@ -1,0 +1,161 @@
+//! The places in the reference model where a mistake can be made, and the model with mistakes.
+
+use super::super::layer::{LayerHook, WrongLayer};
+use super::ModelCase;
+use crate::algebra::Matrix;
+use crate::attention::softmax_attention;
+use crate::error::Error;
+use crate::h3::{Form, Layer, Parameters};
+use crate::model::{
+    LayerNorm, Mixed, Model, ModelConfig, ModelName, ModelParameters, ModelStages, Parts, gelu,
+};
+use crate::oracle::mistake::Row;
+use crate::oracle::subject::{Named, Setting};
+use crate::tensor::Tensor;
+
+/// One edit of the reference model: of what it is given, or of what one of its parts computes.
+#[derive(Clone, Copy)]
+pub(in crate::oracle) enum ModelHook {
+    /// The choices of the model.
+    Config(fn(&mut ModelConfig)),
+    /// A parameter, `None` where it stays.
+    Parameters(fn(&ModelParameters<f64>, ModelName) -> Option<Vec<f64>>),
+    /// The block whose mixer every block has.
+    Mixers(fn(&ModelConfig) -> Vec<usize>),
+    /// A LayerNorm of one token; `true` for the one before the head.
+    Norm(fn(&LayerNorm<f64>, bool, &[f64]) -> Result<Vec<f64>, Error>),
+    /// Attention of one head: queries, keys, values, scale.
+    Attend(fn(&Matrix<f64>, &Matrix<f64>, &Matrix<f64>, f64) -> Result<Matrix<f64>, Error>),
+    /// The activation of the MLPs.
+    Activation(fn(f64) -> f64),
+    /// The stages, once all are computed.
+    Stages(fn(&mut ModelStages<f64>, &Model<f64>) -> Result<(), Error>),
+    /// A layer's mistake, made in every H3 layer.
+    Layers(&'static Row<LayerHook>),
+}
+
+/// The stages of a model with mistakes; all tokens, whatever the setting asks for.
+pub(super) fn run_with(
+    case: &ModelCase,
+    mistakes: &[&'static Row<ModelHook>],
+    setting: Setting,
+) -> Result<Named<f64>, Error> {
+    let hooks: Vec<ModelHook> = mistakes.iter().flat_map(|row| row.hooks.iter().copied()).collect();
+    let parameters = edited(case.parameters(), &hooks)?;
+    let config = parameters.config();
+    let in_layers: Vec<_> = hooks
+        .iter()
+        .filter_map(|hook| match hook {
+            ModelHook::Layers(row) => Some(*row),
+            _ => None,
+        })
+        .collect();
+    let wrong_layer = |block: usize| -> Result<Option<WrongLayer>, Error> {
+        if in_layers.is_empty() || config.is_attention(block) {
+            return Ok(None);
+        }
+        let parameters: Parameters<f64> = parameters.h3(block)?;
+        WrongLayer::new(&parameters, &in_layers, setting.chunk_len).map(Some)
+    };
+    let wrong = WrongModel {
+        form: config.h3.default_form(case.ids().shape()[1]),
+        layers: (0..config.n_layer).map(wrong_layer).collect::<Result<_, _>>()?,
+        hooks,
+    };
+    let model = parameters.build::<f64>()?;
+    let mut stages = model.forward_by(&wrong, case.ids())?;
+    for hook in &wrong.hooks {
+        if let ModelHook::Stages(edit) = hook {
+            edit(&mut stages, &model)?;
+        }
+    }
+    Ok(stages.named())
+}
+
+/// The parameters and choices of a port with these mistakes.
+fn edited(
+    parameters: &ModelParameters<f64>,
+    hooks: &[ModelHook],
+) -> Result<ModelParameters<f64>, Error> {
+    let mut config = parameters.config().clone();
+    let mut mixers: Vec<usize> = (0..config.n_layer).collect();
+    for hook in hooks {
+        match hook {
+            ModelHook::Config(edit) => edit(&mut config),
+            ModelHook::Mixers(of) => mixers = of(parameters.config()),
+            _ => {}
+        }
+    }
+    let attention = |block: &usize| parameters.config().is_attention(mixers[*block]);
+    config.attn_layer_idx = (0..config.n_layer).filter(attention).collect();
+    ModelParameters::new(config, |name| {
+        let name = match name {
+            ModelName::Block(block, within) if within.is_mixer() => {
+                ModelName::Block(mixers[block], within)
+            }
+            name => name,
+        };
+        let replaced = hooks.iter().find_map(|hook| match hook {
+            ModelHook::Parameters(edit) => edit(parameters, name),
+            _ => None,
+        });
+        Ok(replaced.unwrap_or_else(|| parameters.get(name).to_vec()))
+    })
+}
+
+/// The parts of a model with mistakes.
+struct WrongModel {
+    hooks: Vec<ModelHook>,
+    form: Form,
+    /// The layer of every block, where it has a mistake.
+    layers: Vec<Option<WrongLayer>>,
+}
+
+/// The first hook of a kind.
+macro_rules! first {
+    ($hooks:expr, $kind:ident) => {
+        $hooks.iter().find_map(|hook| match hook {
+            ModelHook::$kind(hook) => Some(hook),
+            _ => None,
+        })
+    };
+}
+
+impl Parts<f64> for WrongModel {
+    fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
+        match self.layers.get(block).and_then(Option::as_ref) {
+            Some(wrong) => {
+                let stages = wrong.layer.forward_by(wrong, u, None)?;
+                Ok((stages.output, stages.state))
+            }
+            None => self.form.h3(block, layer, u),
+        }
+    }
+
+    fn attend(
+        &self,
+        q: &Matrix<f64>,
+        k: &Matrix<f64>,
+        v: &Matrix<f64>,
+        scale: f64,
+    ) -> Result<Matrix<f64>, Error> {
+        match first!(self.hooks, Attend) {
+            Some(attend) => attend(q, k, v, scale),
+            None => softmax_attention(q, k, v, scale),
+        }
+    }
+
+    fn norm(&self, norm: &LayerNorm<f64>, last: bool, x: &[f64]) -> Result<Vec<f64>, Error> {
+        match first!(self.hooks, Norm) {
+            Some(by) => by(norm, last, x),
+            None => norm.apply(x),
+        }
+    }
+
+    fn activation(&self, x: f64) -> f64 {
+        match first!(self.hooks, Activation) {
+            Some(activation) => activation(x),
+            None => gelu(x),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A language model in a file: its sizes and choices, the names its parameters have there, and the
+//! reading of them.
+
+use super::super::layer::{config_metadata, read_choices};
+use crate::error::Error;
+use crate::h3::{self, Name, RealType};
+use crate::model::{
+    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, StoredNames, block_of,
+};
+use crate::oracle::read::{
+    check_finite, check_shape, check_size, optional, required, shape_of,
+};
+use crate::safetensors::{Dtype, Tensors};
+use crate::ssm::Discretization;
+use crate::tensor::Tensor;
+use core::str::FromStr;
+use std::collections::BTreeMap;
+
+/// Where a file holds a language model: read from its header and checked, whereas tensors are read
+/// when they are asked for.
+#[derive(Debug)]
+pub(super) struct ModelLayout {
+    pub(super) names: StoredNames,
+    pub(super) config: ModelConfig,
+    /// True if the queries, keys and values have biases.
+    qkv_bias: bool,
+}
+
+impl ModelLayout {
+    /// The layout of a file.
+    ///
+    /// # Errors
+    ///
+    /// Naming the tensor or metadata key that is missing, of the wrong shape or type, or in
+    /// contradiction with another.
+    pub(super) fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        let names = StoredNames::new(file.names().into_iter())?;
+        refuse_variants(file, &names)?;
+        let config = read_config(file, &names)?;
+        config.check()?;
+        let stated = file.metadata().get("qkv_bias");
+        let layout = Self {
+            qkv_bias: !stated.is_some_and(|value| NONE.contains(&value.as_str())),
+            names,
+            config,
+        };
+        layout.check_tensors(file)?;
+        Ok(layout)
+    }
+
+    /// One parameter, row-major; zeros for the biases of queries, keys and values where metadata
+    /// `qkv_bias` is `false`: the official `attn_cfg = {"bias": False}`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or holds a number that is not finite.
+    pub(super) fn parameter(&self, file: &dyn Tensors, name: ModelName) -> Result<Vec<f64>, Error> {
+        if self.is_left_out(name) {
+            return Ok(vec![0.0; 3 * self.config.d_model()]);
+        }
+        let stored = self.names.stored(&name.official())?;
+        let values = file.values(stored)?;
+        check_finite(stored, &values)?;
+        Ok(values)
+    }
+
+    /// All parameters, in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`parameter`](Self::parameter).
+    pub(super) fn parameters(&self, file: &dyn Tensors) -> Result<ModelParameters<f64>, Error> {
+        ModelParameters::new(self.config.clone(), |name| self.parameter(file, name))
+    }
+
+    /// The tokens, `input_ids` (batch, seq_len); a single axis is one sequence.
+    ///
+    /// # Errors
+    ///
+    /// If they are missing, there is none, or one is outside the vocabulary.
+    pub(super) fn ids(&self, file: &dyn Tensors) -> Result<Tensor<usize>, Error> {
+        let shape = ids_shape(file, "input_ids")?;
+        check_size(file.metadata(), "B", shape[0], false)?;
+        check_size(file.metadata(), "L", shape[1], false)?;
+        self.saved_ids(file, "input_ids")
+    }
+
+    /// Any tensor of tokens (batch, tokens) of the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`ids`](Self::ids).
+    pub(super) fn saved_ids(&self, file: &dyn Tensors, name: &str) -> Result<Tensor<usize>, Error> {
+        let shape = ids_shape(file, name)?;
+        let ids = file.integers(name)?;
+        let vocab = self.config.vocab_size;
+        let ids = ids.iter().enumerate().map(|(at, &id)| {
+            let inside = usize::try_from(id).ok().filter(|&id| id < vocab);
+            inside.ok_or_else(|| {
+                Error::value(
+                    format!("tensor {name:?}"),
+                    format!("element {at} is {id}, outside the vocabulary of {vocab}"),
+                )
+            })
+        });
+        Tensor::new(shape, ids.collect::<Result<Vec<_>, Error>>()?)
+    }
+
+    fn is_left_out(&self, name: ModelName) -> bool {
+        !self.qkv_bias && matches!(name, ModelName::Block(_, BlockName::QkvBias))
+    }
+
+    /// Every parameter is there with its shape, as floats; there are no others; the head is tied.
+    fn check_tensors(&self, file: &dyn Tensors) -> Result<(), Error> {
+        let mut expected = Vec::new();
+        for name in self.config.names() {
+            let official = name.official();
+            if self.is_left_out(name) {
+                if let Some(stored) = self.names.get(&official) {
+                    return Err(Error::value(
+                        format!("tensor {stored:?}"),
+                        "is there, but metadata qkv_bias says that there is none",
+                    ));
+                }
+                continue;
+            }
+            let stored = self.names.stored(&official).map_err(|e| match name {
+                ModelName::Block(_, BlockName::QkvBias) => Error::missing(format!(
+                    "tensor {official:?} (unless metadata qkv_bias is \"false\")"
+                )),
+                _ => e,
+            })?;
+            let (dtype, shape) = file.find(stored).ok_or_else(|| Error::missing(stored))?;
+            check_shape(stored, shape, &name.shape(&self.config))?;
+            if !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+            {
+                return Err(Error::value(
+                    format!("tensor {stored:?}"),
+                    format!("holds {dtype}; expected F64, F32, F16 or BF16"),
+                ));
+            }
+            expected.push(official);
+        }
+        let unknown = |name: &&str| *name != HEAD && !expected.iter().any(|known| known == name);
+        if let Some(name) = self.names.official().find(unknown) {
+            return Err(Error::value(
+                format!("tensor {:?}", self.names.stored(name)?),
+                "is no parameter of this model; leaving it out might change what is computed",
+            ));
+        }
+        let embeddings = self.names.stored(&ModelName::Embeddings.official())?;
+        match self.names.get(HEAD) {
+            Some(head) if !file.same(head, embeddings)? => Err(Error::value(
+                format!("tensor {head:?}"),
+                format!("is not {embeddings:?}: the head of this model is tied to the embedding"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The shape of a tensor of tokens: a single axis is one sequence.
+fn ids_shape(file: &dyn Tensors, name: &str) -> Result<[usize; 2], Error> {
+        let (_, shape) = file
+            .find(name)
+            .ok_or_else(|| Error::missing(format!("tensor {name:?}")))?;
+        let shape = match *shape {
+            [len] => [1, len],
+            [batch, len] => [batch, len],
+            ref other => {
+                return Err(Error::shape(
+                    format!("tensor {name:?}"),
+                    "shape (batch, seq_len)",
+                    format_args!("{other:?}"),
+                ));
+            }
+        };
+        if shape.contains(&0) {
+            return Err(Error::value(
+                format!("tensor {name:?}"),
+                format!("shape {shape:?} holds nothing; expected at least one token"),
+            ));
+        }
+        Ok(shape)
+    }
+
+/// The metadata a case of this model needs: what its tensors do not tell, and their sizes.
+#[must_use]
+pub fn model_metadata(config: &ModelConfig) -> BTreeMap<String, String> {
+    let own = [
+        ("format", "hippos-lm-case/1".to_string()),
+        ("n_layer", config.n_layer.to_string()),
+        ("d_model", config.d_model().to_string()),
+        ("d_inner", config.d_inner.to_string()),
+        ("padded_vocab", config.vocab_size.to_string()),
+        ("attn_layer_idx", format!("{:?}", config.attn_layer_idx)),
+        ("num_heads", config.num_heads.to_string()),
+        ("layer_norm_epsilon", config.layer_norm_epsilon.to_string()),
+    ]
+    .map(|(key, value)| (key.to_string(), value));
+    own.into_iter().chain(config_metadata(&config.h3)).collect()
+}
+
+/// How metadata says that there is none of something.
+const NONE: [&str; 6] = ["0", "none", "None", "false", "False", ""];
+
+/// Refuses variants of the official model that are not computed here.
+fn refuse_variants(file: &dyn Tensors, names: &StoredNames) -> Result<(), Error> {
+    let strings = file.metadata();
+    for (key, what) in [
+        ("rotary_emb_dim", "rotary positions in attention"),
+        ("dwconv", "a convolution in attention"),
+        ("softmax_scale", "another scale of attention"),
+        ("word_embed_proj_dim", "a projected embedding"),
+    ] {
+        if let Some(value) = strings
+            .get(key)
+            .filter(|value| !NONE.contains(&value.as_str()))
+        {
+            return Err(Error::unsupported(format!(
+                "metadata {key} = {value:?}: the model has {what}, which is not supported"
+            )));
+        }
+    }
+    for (part, what) in [
+        (".rotary_emb.", "rotary positions in attention"),
+        (".dwconv", "a convolution in attention"),
+        (".project_in.", "a projected embedding"),
+    ] {
+        if let Some(name) = names.official().find(|name| name.contains(part)) {
+            return Err(Error::unsupported(format!(
+                "tensor {:?}: the model has {what}, which is not supported",
+                names.stored(name)?
+            )));
+        }
+    }
+    for (key, known) in [("mode", "diag"), ("mlp_activation", "tanh")] {
+        if let Some(value) = strings.get(key).filter(|value| !value.contains(known)) {
+            return Err(Error::unsupported(format!(
+                "metadata {key} = {value:?} is not supported; expected {known:?}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, Error> {
+    let strings = file.metadata();
+    let axis = |name: ModelName, rank: usize, axis: usize| {
+        let stored = names.stored(&name.official())?;
+        Ok::<_, Error>(shape_of(file, stored, rank)?[axis])
+    };
+    let d = axis(ModelName::Embeddings, 2, 1)?;
+    let blocks = names.official().filter_map(block_of).max();
+    let n_layer = blocks.map_or(0, |last| last + 1);
+    if n_layer == 0 {
+        return Err(Error::missing("tensor \"backbone.layers.0.*\""));
+    }
+    let is_attention = |block: &usize| {
+        let name = ModelName::Block(*block, BlockName::QkvWeight);
+        names.get(&name.official()).is_some()
+    };
+    let attn_layer_idx: Vec<usize> = (0..n_layer).filter(is_attention).collect();
+    if let Some(stated) = strings.get("attn_layer_idx")
+        && integers(stated).as_ref() != Some(&attn_layer_idx)
+    {
+        return Err(Error::value(
+            "metadata attn_layer_idx",
+            format!("says {stated:?}, but the blocks with a mixer.Wqkv are {attn_layer_idx:?}"),
+        ));
+    }
+    let num_heads = match (attn_layer_idx.is_empty(), strings.contains_key("num_heads")) {
+        (true, _) => 0,
+        // The official scripts call it nheads.
+        (false, false) if strings.contains_key("nheads") => required(strings, "nheads")?,
+        (false, _) => required(strings, "num_heads")?,
+    };
+    let h3_block = (0..n_layer).find(|block| !is_attention(block));
+    let h3 = match h3_block {
+        Some(block) => {
+            let axis = |name: Name, rank, at| {
+                axis(ModelName::Block(block, BlockName::H3(name)), rank, at)
+            };
+            let head_dim = d.checked_div(axis(Name::LogDt, 1, 0)?).unwrap_or(0);
+            check_size(strings, "head_dim", head_dim, false)?;
+            read_choices(strings, d, head_dim, axis)?
+        }
+        None => h3_of_nothing(d),
+    };
+    let config = ModelConfig {
+        n_layer,
+        d_inner: axis(ModelName::Block(0, BlockName::Fc1Weight), 2, 0)?,
+        vocab_size: axis(ModelName::Embeddings, 2, 0)?,
+        max_position_embeddings: match names.get(&ModelName::Positions.official()) {
+            Some(_) => axis(ModelName::Positions, 2, 0)?,
+            None => 0,
+        },
+        attn_layer_idx,
+        num_heads,
+        layer_norm_epsilon: required(strings, "layer_norm_epsilon")?,
+        h3,
+    };
+    for (key, size) in [
+        ("d_model", d),
+        ("n_layer", n_layer),
+        ("d_inner", config.d_inner),
+        ("padded_vocab", config.vocab_size),
+    ] {
+        check_size(strings, key, size, false)?;
+    }
+    if let Some(stated) = optional::<usize>(strings, "vocab_size")?
+        && stated > config.vocab_size
+    {
+        let why = format!(
+            "says {stated}, but the embedding has {} rows",
+            config.vocab_size
+        );
+        return Err(Error::value("metadata vocab_size", why));
+    }
+    Ok(config)
+}
+
+/// What stands for the H3 layers' configuration in a model of attention alone.
+pub(in crate::oracle) fn h3_of_nothing(d_model: usize) -> h3::Config {
+    h3::Config {
+        d_model,
+        head_dim: 1,
+        d_state: 2,
+        n_ssm: d_model,
+        disc: Discretization::Bilinear,
+        real_type: RealType::Exp,
+        l_max: None,
+        head_order: h3::HeadOrder::default(),
+    }
+}
+
+/// A list of whole numbers as Python writes it, `none` being an empty one.
+fn integers(text: &str) -> Option<Vec<usize>> {
+    let inner = text.trim().trim_matches(['[', ']', '(', ')', '{', '}']);
+    if inner.eq_ignore_ascii_case("none") {
+        return Some(Vec::new());
+    }
+    inner
+        .split([',', ' '])
+        .filter(|part| !part.is_empty())
+        .map(|part| usize::from_str(part).ok())
+        .collect()
+}

@@ -1,0 +1,324 @@
+//! Known mistakes in what stands around the H3 layers of a language model, and those of the layers.
+
+use super::super::layer::{LayerHook, forward_mistakes};
+use super::hooks::ModelHook::{self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Stages};
+use crate::algebra::{Matrix, dot, erfc};
+use crate::attention::softmax;
+use crate::error::Error;
+use crate::h3::HeadOrder;
+use crate::model::{
+    BlockName, LayerNorm, Model, ModelConfig, ModelName, ModelParameters, ModelStages,
+};
+use crate::oracle::mistake::{Row, rows};
+use crate::ssm::Discretization;
+use crate::tensor::Tensor;
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+/// The layer's mistakes, made in every H3 layer of a model.
+pub(super) static IN_LAYERS: LazyLock<Vec<Row<ModelHook>>> = LazyLock::new(|| {
+    let row = |row: &'static Row<LayerHook>| Row {
+        mistake: row.mistake,
+        hooks: Cow::Owned(vec![Layers(row)]),
+    };
+    forward_mistakes().into_iter().map(row).collect()
+});
+
+/// `h + r` of a block.
+fn sum([hidden, residual]: &[Tensor<f64>; 2]) -> Tensor<f64> {
+    let pairs = hidden.data().iter().zip(residual.data());
+    Tensor::known(hidden.shape(), pairs.map(|(h, r)| h + r).collect())
+}
+
+fn residual_summed(stages: &mut ModelStages<f64>, _: &Model<f64>) -> Result<(), Error> {
+    stages.blocks.iter_mut().for_each(|block| block[1] = sum(block));
+    Ok(())
+}
+
+fn hidden_summed(stages: &mut ModelStages<f64>, _: &Model<f64>) -> Result<(), Error> {
+    stages.blocks.iter_mut().for_each(|block| block[0] = sum(block));
+    Ok(())
+}
+
+fn last_add_forgotten(stages: &mut ModelStages<f64>, model: &Model<f64>) -> Result<(), Error> {
+    if let Some([hidden, _]) = stages.blocks.last() {
+        let rows = hidden.data().chunks_exact(model.config().d_model());
+        let logits: Vec<Vec<f64>> = rows.map(|x| model.head(x)).collect::<Result<_, _>>()?;
+        stages.logits = Tensor::new(stages.logits.shape(), logits.concat())?;
+    }
+    Ok(())
+}
+
+fn unbiased(norm: &LayerNorm<f64>, _last: bool, x: &[f64]) -> Result<Vec<f64>, Error> {
+    let (center, variance) = norm.moments(x)?;
+    let d = x.len() as f64;
+    norm.scaled(x, center, variance * d / (d - 1.0))
+}
+
+fn epsilon_outside(norm: &LayerNorm<f64>, _last: bool, x: &[f64]) -> Result<Vec<f64>, Error> {
+    let (center, variance) = norm.moments(x)?;
+    let epsilon = norm.epsilon();
+    // So that the root of this with epsilon is the deviation plus epsilon.
+    norm.scaled(x, center, (variance.sqrt() + epsilon).powi(2) - epsilon)
+}
+
+fn no_final_norm(norm: &LayerNorm<f64>, last: bool, x: &[f64]) -> Result<Vec<f64>, Error> {
+    match last {
+        true => Ok(x.to_vec()),
+        false => norm.apply(x),
+    }
+}
+
+/// What is named norm2 stood before the next block's mixer, norm1 before the MLP.
+fn older_norms(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    use BlockName::{Norm1Bias, Norm1Weight, Norm2Bias, Norm2Weight};
+    use ModelName::{Block, NormBias, NormWeight};
+    let last = p.config().n_layer.saturating_sub(1);
+    let from = match name {
+        NormWeight => Block(0, Norm1Weight),
+        NormBias => Block(0, Norm1Bias),
+        Block(i, Norm1Weight) => Block(i, Norm2Weight),
+        Block(i, Norm1Bias) => Block(i, Norm2Bias),
+        Block(i, Norm2Weight) if i == last => NormWeight,
+        Block(i, Norm2Bias) if i == last => NormBias,
+        Block(i, Norm2Weight) => Block(i + 1, Norm1Weight),
+        Block(i, Norm2Bias) => Block(i + 1, Norm1Bias),
+        _ => return None,
+    };
+    Some(p.get(from).to_vec())
+}
+
+/// The rows of a parameter that projects to queries, keys and values, as long as they are wide.
+fn qkv(p: &ModelParameters<f64>, name: ModelName) -> Option<(Vec<f64>, usize)> {
+    use BlockName::{QkvBias, QkvWeight};
+    let ModelName::Block(_, QkvWeight | QkvBias) = name else {
+        return None;
+    };
+    let values = p.get(name).to_vec();
+    let width = values.len() / (3 * p.config().d_model());
+    Some((values, width))
+}
+
+fn qkv_by_head(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    let (values, width) = qkv(p, name)?;
+    let (d, d_h) = (p.config().d_model(), p.config().attention_head_dim());
+    let rows = (0..3 * d).map(|row| {
+        let (which, h, c) = (row / d, row % d / d_h, row % d_h);
+        let read = h * 3 * d_h + which * d_h + c;
+        &values[read * width..(read + 1) * width]
+    });
+    Some(rows.collect::<Vec<_>>().concat())
+}
+
+/// The queries times a factor.
+fn scaled_queries(p: &ModelParameters<f64>, name: ModelName, factor: f64) -> Option<Vec<f64>> {
+    let (mut values, width) = qkv(p, name)?;
+    let queries = values.iter_mut().take(p.config().d_model() * width);
+    queries.for_each(|x| *x *= factor);
+    Some(values)
+}
+
+fn no_scale(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    scaled_queries(p, name, (p.config().attention_head_dim() as f64).sqrt())
+}
+
+fn scale_by_model(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    let config = p.config();
+    let share = config.attention_head_dim() as f64 / config.d_model() as f64;
+    scaled_queries(p, name, share.sqrt())
+}
+
+fn no_mask(
+    q: &Matrix<f64>,
+    k: &Matrix<f64>,
+    v: &Matrix<f64>,
+    scale: f64,
+) -> Result<Matrix<f64>, Error> {
+    let mut weights = Vec::new();
+    for i in 0..q.rows() {
+        let scores = (0..k.rows()).map(|j| scale * dot(q.row(i), k.row(j)));
+        weights.extend(softmax(&scores.collect::<Vec<_>>())?);
+    }
+    Matrix::new(q.rows(), k.rows(), weights)?.times(v)
+}
+
+/// The block whose mixer every block has where attention stands `step` blocks further; each its own
+/// if there is no such block, or its mixer is attention too.
+fn moved_attention(config: &ModelConfig, step: isize) -> Vec<usize> {
+    let mut mixers: Vec<usize> = (0..config.n_layer).collect();
+    for &from in &config.attn_layer_idx {
+        match from.checked_add_signed(step) {
+            Some(to) if to < config.n_layer && !config.is_attention(to) => mixers.swap(from, to),
+            _ => return (0..config.n_layer).collect(),
+        }
+    }
+    mixers
+}
+
+fn no_positions(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    (name == ModelName::Positions).then(|| vec![0.0; p.get(name).len()])
+}
+
+fn other_head_order(config: &mut ModelConfig) {
+    config.h3.head_order = match config.h3.head_order {
+        HeadOrder::D2H => HeadOrder::HD2,
+        HeadOrder::HD2 => HeadOrder::D2H,
+    };
+}
+
+fn other_discretization(config: &mut ModelConfig) {
+    config.h3.disc = match config.h3.disc {
+        Discretization::Bilinear => Discretization::ZeroOrderHold,
+        Discretization::ZeroOrderHold => Discretization::Bilinear,
+    };
+}
+
+rows! { ModelHook:
+    "L01" "residual_summed" at "block0.residual"
+        wrong "block{i}.residual the sum with the MLP's output"
+        right "without it, the next block adding first"
+        seen "plausible"
+        looks "hidden right, residual off by hidden, logits right"
+        fix "hand on hidden and residual unsummed: r <- r + h stands at the beginning of a block"
+        by [Stages(residual_summed)];
+    "L02" "hidden_summed" at "block0.hidden"
+        wrong "block{i}.hidden the sum r + h"
+        right "the MLP's output alone"
+        seen "plausible"
+        looks "residual right, hidden off by residual, logits right"
+        fix "hand on hidden and residual unsummed: r <- r + h stands at the beginning of a block"
+        by [Stages(hidden_summed)];
+    "L03" "last_add_forgotten" at "logits"
+        wrong "logits = E LN(h)"
+        right "E LN(r + h)"
+        seen "plausible"
+        looks "every block right, logits wrong"
+        fix "add hidden to residual once more before the last LayerNorm"
+        by [Stages(last_add_forgotten)];
+    "L04" "unbiased_variance" at "block0.residual"
+        wrong "the variance over d - 1"
+        right "over d channels in every LayerNorm"
+        seen "plausible (torch.var is unbiased unless told otherwise)"
+        looks "everything off by half of 1/d"
+        fix "divide by d (torch.var needs unbiased=False)"
+        by [Norm(unbiased)];
+    "L05a" "epsilon_1e5" at "block0.residual"
+        wrong "epsilon 1e-5"
+        right "the file's"
+        seen "plausible (the defaults of frameworks and configurations differ)"
+        looks "largest where a token's channels are alike, so in the first LayerNorm"
+        fix "set layer_norm_epsilon from the checkpoint's configuration"
+        by [Config(|config| config.layer_norm_epsilon = 1e-5)];
+    "L05b" "epsilon_1e6" at "block0.residual"
+        wrong "epsilon 1e-6"
+        right "the file's"
+        seen "plausible (the defaults of frameworks and configurations differ)"
+        looks "largest where a token's channels are alike, so in the first LayerNorm"
+        fix "set layer_norm_epsilon from the checkpoint's configuration"
+        by [Config(|config| config.layer_norm_epsilon = 1e-6)];
+    "L05c" "epsilon_1e12" at "block0.residual"
+        wrong "epsilon 1e-12"
+        right "the file's"
+        seen "plausible (the defaults of frameworks and configurations differ)"
+        looks "largest where a token's channels are alike, so in the first LayerNorm"
+        fix "set layer_norm_epsilon from the checkpoint's configuration"
+        by [Config(|config| config.layer_norm_epsilon = 1e-12)];
+    "L05d" "epsilon_outside" at "block0.residual"
+        wrong "sqrt(var) + epsilon"
+        right "sqrt(var + epsilon)"
+        seen "plausible"
+        looks "largest where a token's channels are alike, so in the first LayerNorm"
+        fix "add epsilon to the variance"
+        by [Norm(epsilon_outside)];
+    "L06" "no_final_norm" at "logits"
+        wrong "logits = E (r + h)"
+        right "E LN(r + h)"
+        seen "plausible"
+        looks "every block right, logits wrong"
+        fix "apply backbone.ln_f before the head"
+        by [Norm(no_final_norm)];
+    "L07" "older_norms" at "block0.residual"
+        wrong "norm1, norm2 of a block after its mixer and MLP"
+        right "before them"
+        seen "the official load_state_dict renames those of older checkpoints"
+        looks "wrong from the first block on"
+        fix "rename the LayerNorms of older checkpoints as the official load_state_dict does"
+        by [Parameters(older_norms)];
+    "L08a" "erf_gelu" at "block0.hidden"
+        wrong "x/2 (1 + erf(x / sqrt(2)))"
+        right "its tanh approximation"
+        seen "plausible (PyTorch's default)"
+        looks "block0.residual right, hidden off by less than half a thousandth"
+        fix "F.gelu(x, approximate='tanh')"
+        by [Activation(|x| 0.5 * x * erfc(-x * core::f64::consts::FRAC_1_SQRT_2))];
+    "L08b" "sigmoid_gelu" at "block0.hidden"
+        wrong "x sigmoid(1.702 x)"
+        right "the tanh approximation"
+        seen "plausible"
+        looks "block0.residual right, hidden off by some hundredths"
+        fix "F.gelu(x, approximate='tanh')"
+        by [Activation(|x| x / (1.0 + (-1.702 * x).exp()))];
+    "L09" "qkv_by_head" at "block0.residual"
+        wrong "rows of Wqkv as (h three d)"
+        right "(three h d)"
+        seen "plausible"
+        looks "wrong from the first block with attention on"
+        fix "all queries come first, then all keys, then all values"
+        by [Parameters(qkv_by_head)];
+    "L10a" "no_scale" at "block0.residual"
+        wrong "softmax(q k^T)"
+        right "softmax(q k^T / sqrt(d_h))"
+        seen "plausible"
+        looks "the first token right: it attends to itself alone"
+        fix "divide the scores by sqrt(head channels)"
+        by [Parameters(no_scale)];
+    "L10b" "scale_by_model" at "block0.residual"
+        wrong "softmax(q k^T / sqrt(d))"
+        right "softmax(q k^T / sqrt(d_h))"
+        seen "plausible"
+        looks "the first token right: it attends to itself alone"
+        fix "divide by the root of a head's channels, not of the model's"
+        by [Parameters(scale_by_model)];
+    "L11" "no_mask" at "block0.residual"
+        wrong "attention to all tokens"
+        right "to none later"
+        seen "plausible"
+        looks "the last token right, the first most wrong"
+        fix "mask the scores above the diagonal before the softmax"
+        by [Attend(no_mask)];
+    "L12a" "attention_early" at "block0.residual"
+        wrong "attention one block before attn_layer_idx"
+        right "at it"
+        seen "plausible"
+        looks "wrong from the block before the first attention on"
+        fix "blocks are counted from 0"
+        by [Mixers(|config| moved_attention(config, -1))];
+    "L12b" "attention_late" at "block0.residual"
+        wrong "attention one block after attn_layer_idx"
+        right "at it"
+        seen "plausible"
+        looks "wrong from the first block with attention on"
+        fix "blocks are counted from 0"
+        by [Mixers(|config| moved_attention(config, 1))];
+    "L13" "no_positions" at "block0.residual"
+        wrong "the embedding alone"
+        right "the embedding plus the position's"
+        seen "plausible"
+        looks "wrong from the first block on"
+        fix "add backbone.embeddings.position_embeddings"
+        by [Parameters(no_positions)];
+    "L14" "head_order" at "block0.residual"
+        wrong "gated channels of every H3 layer in the other of (d2 h) and (h d2)"
+        right "the file's"
+        seen "the official code: its CPU path and step() against its fused kernel"
+        looks "wrong from the first block with an H3 layer on"
+        fix "see head_order: the official forward pass lays out (d2 h)"
+        by [Config(other_head_order)];
+    "L15" "discretization" at "block0.residual"
+        wrong "the other of bilinear and zero-order hold"
+        right "the file's in every H3 layer"
+        seen "state-spaces/s4#92 (users take zoh for granted)"
+        looks "wrong from the first block with an H3 layer on, by little at small dt"
+        fix "see disc"
+        by [Config(other_discretization)];
+}

@@ -1,0 +1,276 @@
+//! Language models as a subject (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
+
+mod file;
+mod hooks;
+mod layout;
+mod mistakes;
+mod scales;
+mod suite;
+
+pub use file::ModelFile;
+pub use layout::model_metadata;
+pub(super) use layout::h3_of_nothing;
+pub(in crate::oracle) use suite::suite;
+
+use crate::algebra::{Real, RootsOfUnity};
+use crate::error::Error;
+use crate::h3::Form;
+use crate::model::{ModelParameters, StoredNames};
+use crate::oracle::mistake::Row;
+use crate::oracle::read::optional;
+use crate::oracle::stage::{Axis, StageSpec};
+use crate::oracle::subject::{
+    Given, GivenValues, Named, Scale, Setting, Subject, largest_given, up_to_f32,
+};
+use crate::safetensors::Tensors;
+use crate::tensor::Tensor;
+use hooks::ModelHook;
+use layout::ModelLayout;
+
+/// A language model and the tokens it is run on.
+#[derive(Clone, Debug)]
+pub struct ModelCase {
+    parameters: ModelParameters<f64>,
+    ids: Tensor<usize>,
+    /// The vocabulary without its padding, where that is known.
+    unpadded: Option<usize>,
+    prompt: usize,
+}
+
+impl ModelCase {
+    /// The case of a model and tokens (batch, seq_len).
+    ///
+    /// # Errors
+    ///
+    /// If there is no token, or one is outside the vocabulary.
+    pub fn new(parameters: ModelParameters<f64>, ids: Tensor<usize>) -> Result<Self, Error> {
+        let &[batch, len] = ids.shape() else {
+            let got = format_args!("{:?}", ids.shape());
+            return Err(Error::shape("input_ids", "shape (batch, seq_len)", got));
+        };
+        if batch == 0 || len == 0 {
+            return Err(Error::value("input_ids", "holds nothing; expected at least one token"));
+        }
+        parameters.config().check_tokens(ids.data(), batch, 0)?;
+        Ok(Self {
+            parameters,
+            ids,
+            unpadded: None,
+            prompt: len,
+        })
+    }
+
+    /// The case with a vocabulary that is padded from `vocab_size` tokens.
+    #[must_use]
+    pub fn with_unpadded(self, vocab_size: usize) -> Self {
+        Self {
+            unpadded: Some(vocab_size),
+            ..self
+        }
+    }
+
+    /// The case with only the first `prompt` tokens of each sequence taken as a whole; the others
+    /// come one at a time. The stages are the same.
+    #[must_use]
+    pub fn with_prompt(self, prompt: usize) -> Self {
+        Self { prompt, ..self }
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn parameters(&self) -> &ModelParameters<f64> {
+        &self.parameters
+    }
+
+    /// The tokens (batch, seq_len) it is run on.
+    #[must_use]
+    pub fn ids(&self) -> &Tensor<usize> {
+        &self.ids
+    }
+
+    /// True if a file holds a language model: if some tensor has the name of a model's parameter.
+    #[must_use]
+    pub fn is_in(file: &dyn Tensors) -> bool {
+        let names = StoredNames::new(file.names().into_iter());
+        names.map_or(true, |names| names.official().next().is_some())
+    }
+}
+
+impl Subject for ModelCase {
+    const KIND: &'static str = "model";
+    type Hook = ModelHook;
+
+    fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        let layout = ModelLayout::read(file)?;
+        let case = Self::new(layout.parameters(file)?, layout.ids(file)?)?;
+        Ok(Self {
+            unpadded: optional(file.metadata(), "vocab_size")?,
+            ..case
+        })
+    }
+
+    fn metadata(&self) -> Vec<(String, String)> {
+        let mut strings: Vec<_> = model_metadata(self.parameters.config()).into_iter().collect();
+        strings.extend(self.unpadded.map(|size| ("vocab_size".into(), size.to_string())));
+        strings
+    }
+
+    fn given(&self) -> Vec<Given> {
+        let config = self.parameters.config();
+        let mut given: Vec<Given> = config
+            .names()
+            .into_iter()
+            .map(|name| {
+                let values = self.parameters.get(name);
+                Given::numbers(name.official(), &name.shape(config), values)
+            })
+            .collect();
+        given.push(Given {
+            name: "input_ids".into(),
+            shape: self.ids.shape().to_vec(),
+            values: GivenValues::Integers(self.ids.data().iter().map(|&id| id as i64).collect()),
+        });
+        given
+    }
+
+    /// `block{i}.residual`, `block{i}.hidden`, and the next block; `logits` last.
+    fn stages(&self) -> Vec<StageSpec> {
+        let config = self.parameters.config();
+        let tokens = [
+            (Axis::Sequence, self.ids.shape()[0]),
+            (Axis::Time, self.ids.shape()[1]),
+        ];
+        let channels = [tokens[0], tokens[1], (Axis::Channel, config.d_model())];
+        let words = [tokens[0], tokens[1], (Axis::Word, config.vocab_size)];
+        let mut stages = Vec::new();
+        let mut before: Vec<String> = Vec::new();
+        for i in 0..config.n_layer {
+            let from: Vec<&str> = before.iter().map(String::as_str).collect();
+            let (residual, hidden) = (format!("block{i}.residual"), format!("block{i}.hidden"));
+            stages.push(StageSpec::new(&residual, &channels, &from));
+            stages.push(StageSpec::new(&hidden, &channels, &[&residual]));
+            before = vec![residual, hidden];
+        }
+        let from: Vec<&str> = before.iter().map(String::as_str).collect();
+        stages.push(StageSpec::new("logits", &words, &from));
+        stages
+    }
+
+    fn seq_len(&self) -> usize {
+        self.ids.shape()[1]
+    }
+
+    fn default_form(&self) -> Form {
+        self.parameters.config().h3.default_form(self.seq_len())
+    }
+
+    fn describe(&self) -> String {
+        let config = self.parameters.config();
+        format!(
+            "{} blocks, attention at {:?}, d_model {}, vocabulary {}, input_ids {:?}",
+            config.n_layer,
+            config.attn_layer_idx,
+            config.d_model(),
+            config.vocab_size,
+            self.ids.shape(),
+        )
+    }
+
+    fn run<T>(&self, form: &Form, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        if gradients {
+            return Err(Error::unsupported("gradients of a language model are no stages"));
+        }
+        let model = self.parameters.build::<T>()?;
+        Ok(model.forward_from_prompt(form, self.prompt, &self.ids)?.named())
+    }
+
+    fn scales(&self) -> Result<Vec<Scale>, Error> {
+        let scales = scales::error_scales(&self.parameters, &self.ids)?.into_iter();
+        Ok(scales
+            .map(|(name, uniform)| Scale {
+                name,
+                uniform,
+                projections: None,
+            })
+            .collect())
+    }
+
+    /// A number of 8 significant bits not below `x`, at most one of their last units above. The
+    /// derivatives in a scale are differences of f64 runs, whose last bits are the platform's
+    /// library's: so few bits of a scale are the same everywhere.
+    fn stored_scale(x: f64) -> f64 {
+        let bits = (up_to_f32(x) as f32).to_bits();
+        f64::from(f32::from_bits(bits.saturating_add(0xFFFF) & !0xFFFF))
+    }
+
+    /// A LayerNorm's inverse deviation magnifies too.
+    fn underflow_growth(&self) -> f64 {
+        let config = self.parameters.config();
+        let of_block = self.seq_len() * (config.h3.d_state + config.d_model()) + config.d_inner;
+        let largest = largest_given(&self.given());
+        let deviation = config.layer_norm_epsilon.sqrt().max(1e-6);
+        (config.n_layer * of_block) as f64 * largest * largest / deviation
+    }
+
+    fn mistakes(_first: &str) -> Vec<Vec<&'static Row<ModelHook>>> {
+        vec![mistakes::ROWS.iter().collect(), mistakes::IN_LAYERS.iter().collect()]
+    }
+
+    fn needs_chunks(row: &Row<ModelHook>) -> bool {
+        use super::layer::LayerCase;
+        row.hooks.iter().any(|hook| match hook {
+            ModelHook::Layers(row) => LayerCase::needs_chunks(row),
+            _ => false,
+        })
+    }
+
+    fn is_causal(_row: &Row<ModelHook>) -> bool {
+        false
+    }
+
+    /// The direct convolutions of the H3 layers, and the projections.
+    fn cost(&self, tokens: usize) -> usize {
+        let config = self.parameters.config();
+        let (d, layers) = (config.d_model(), config.n_layer - config.attn_layer_idx.len());
+        let pairs = d.saturating_mul(config.h3.head_dim);
+        let convolutions = tokens.saturating_mul(pairs).saturating_mul(layers);
+        let projections = (8 * d + 2 * config.d_inner).saturating_mul(d * config.n_layer);
+        let each = convolutions.saturating_add(projections).saturating_mul(tokens);
+        each.saturating_mul(self.ids.shape()[0])
+    }
+
+    fn run_with(
+        &self,
+        mistakes: &[&'static Row<ModelHook>],
+        setting: Setting,
+    ) -> Result<Named<f64>, Error> {
+        hooks::run_with(self, mistakes, setting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ModelCase;
+    use crate::oracle::subject::Subject;
+
+    #[test]
+    fn scales_are_rounded_up_to_eight_bits() {
+        let unit = 2f64.powi(-7);
+        for (x, expected) in [
+            (0.0, 0.0),
+            (1.0, 1.0),
+            (1.0 + unit, 1.0 + unit),
+            (1.0 + 0.5 * unit, 1.0 + unit),
+            (1.0 + 2f64.powi(-50), 1.0 + unit),
+            (1.0 + 1.25 * unit, 1.0 + 2.0 * unit),
+            (2.0 - 2f64.powi(-20), 2.0),
+            (1e300, f64::INFINITY),
+        ] {
+            assert_eq!(ModelCase::stored_scale(x), expected, "{x}");
+        }
+    }
+}

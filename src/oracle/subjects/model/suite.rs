@@ -1,0 +1,136 @@
+//! The language models of the golden suite, made from a seed.
+
+use super::super::layer::random_parameter;
+use super::super::random::{random_numbers, round_to_16_bits};
+use super::{ModelCase, h3_of_nothing};
+use crate::algebra::Rng;
+use crate::error::Error;
+use crate::h3::{self, HeadOrder, RealType};
+use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters};
+use crate::oracle::suite::SuiteCase;
+use crate::ssm::Discretization;
+use crate::tensor::Tensor;
+
+/// One language model of the suite.
+struct ModelRow {
+    name: &'static str,
+    stresses: &'static str,
+    config: ModelConfig,
+    /// The number of tokens; the rest of the vocabulary is padding.
+    unpadded: usize,
+    batch: usize,
+    seq_len: usize,
+}
+
+/// The language models of the suite, in order.
+pub(in crate::oracle) fn suite() -> Vec<SuiteCase> {
+    let h3 = |d_model, head_dim, disc| h3::Config {
+        d_model,
+        head_dim,
+        d_state: 6,
+        n_ssm: d_model / head_dim,
+        disc,
+        real_type: RealType::Exp,
+        l_max: None,
+        head_order: HeadOrder::D2H,
+    };
+    [
+        ModelRow {
+            name: "39-model-hybrid",
+            stresses: "a language model: attention of 2 heads in the middle of 3 blocks, 21 tokens padded to 24",
+            config: ModelConfig {
+                n_layer: 3,
+                d_inner: 24,
+                vocab_size: 24,
+                max_position_embeddings: 0,
+                attn_layer_idx: vec![1],
+                num_heads: 2,
+                layer_norm_epsilon: 1e-5,
+                h3: h3(8, 1, Discretization::Bilinear),
+            },
+            unpadded: 21,
+            batch: 2,
+            seq_len: 11,
+        },
+        ModelRow {
+            name: "40-model-h3",
+            stresses: "a language model without attention: head_dim 2, zero-order hold, learned positions, a large epsilon",
+            config: ModelConfig {
+                n_layer: 2,
+                d_inner: 20,
+                vocab_size: 17,
+                max_position_embeddings: 16,
+                attn_layer_idx: Vec::new(),
+                num_heads: 0,
+                layer_norm_epsilon: 0.001,
+                h3: h3(6, 2, Discretization::ZeroOrderHold),
+            },
+            unpadded: 17,
+            batch: 1,
+            seq_len: 14,
+        },
+        ModelRow {
+            name: "41-model-attention",
+            stresses: "a language model of attention alone: the narrowest tolerance, for what stands around the layers",
+            config: ModelConfig {
+                n_layer: 2,
+                d_inner: 12,
+                vocab_size: 13,
+                max_position_embeddings: 0,
+                attn_layer_idx: vec![0, 1],
+                num_heads: 2,
+                layer_norm_epsilon: 1e-5,
+                h3: h3_of_nothing(4),
+            },
+            unpadded: 13,
+            batch: 1,
+            seq_len: 9,
+        },
+    ]
+    .map(|row| SuiteCase::new(row.name, row.stresses, move |seed| row.build(seed)))
+    .into()
+}
+
+impl ModelRow {
+    /// The case made from a seed: the same on every machine.
+    ///
+    /// Every parameter is a number that F16 and BF16 hold exactly, so that no port begins with a
+    /// rounding.
+    fn build(&self, seed: u64) -> Result<ModelCase, Error> {
+        let rng = &mut random_numbers(self.name, seed);
+        let parameters = ModelParameters::new(self.config.clone(), |name| {
+            let size = name.shape(&self.config).iter().product();
+            Ok((0..size).map(|_| self.parameter(name, rng)).collect())
+        })?;
+        let tokens = self.batch * self.seq_len;
+        let ids = (0..tokens).map(|_| (rng.next_u64() % self.unpadded as u64) as usize);
+        let ids = Tensor::new([self.batch, self.seq_len], ids.collect())?;
+        Ok(ModelCase::new(parameters, ids)?.with_unpadded(self.unpadded))
+    }
+
+    /// A random value of one parameter, in a range where every part of the model matters.
+    fn parameter(&self, name: ModelName, rng: &mut Rng) -> f64 {
+        let (d, inner) = (self.config.d_model() as f64, self.config.d_inner as f64);
+        if let ModelName::Block(_, BlockName::H3(name)) = name {
+            return random_parameter(&self.config.h3, (0.05, 0.5), name, rng);
+        }
+        let unit = rng.unit();
+        // A weight that keeps a projection's output as large as its input.
+        let weight = |inputs: f64| unit * (3.0 / inputs).sqrt();
+        round_to_16_bits(match name {
+            // Small, as published ones are, so that epsilon counts in the first LayerNorm.
+            ModelName::Embeddings | ModelName::Positions => 0.125 * unit,
+            ModelName::NormWeight
+            | ModelName::Block(_, BlockName::Norm1Weight | BlockName::Norm2Weight) => {
+                1.0 + 0.5 * unit
+            }
+            // Queries and keys long enough for attention to choose.
+            ModelName::Block(_, BlockName::QkvWeight) => 1.5 * weight(d),
+            ModelName::Block(_, BlockName::OutWeight) => weight(d),
+            // Into where the approximations of GELU are furthest apart.
+            ModelName::Block(_, BlockName::Fc1Weight) => 1.5 * weight(d),
+            ModelName::Block(_, BlockName::Fc2Weight) => weight(inner),
+            _ => 0.5 * unit,
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! One state space model with mistakes made at its hooks.
+
+use super::wrong_convolution::Convolution;
+use crate::algebra::Ring;
+use crate::error::Error;
+use crate::flashconv::{Blocks, Chunking, pass_states};
+use crate::ssm::{Response, StateSpace, causal_convolution};
+
+/// Taps of a kernel, any number of them.
+pub(super) type Taps<'a> = &'a dyn Fn(usize) -> Vec<f64>;
+
+/// One edit of the models of a kind.
+pub(in crate::oracle) enum ModelHook<S: StateSpace> {
+    /// The kernel of this many taps, given the right one's taps.
+    Kernel(fn(&S, Taps<'_>, usize) -> Vec<f64>),
+    /// The kernel is not cut to `l_max`.
+    Uncut,
+    /// The convolution of a chunk, by a transform or otherwise in a way that depends on its whole
+    /// length.
+    Convolution(fn(&Convolution<'_>) -> Vec<f64>),
+    /// What the convolution of a chunk is multiplied with, given the transform's length.
+    Factor(fn(f64) -> f64),
+    /// `M_xy x`, of this many rows.
+    Read(fn(&S, &[S::Element], usize) -> Vec<f64>),
+    /// `M_xx x` of a chunk of this length, the first chunk's length beside it.
+    Carry(fn(&S, &[S::Element], usize, usize) -> Vec<S::Element>),
+    /// `M_ux u`.
+    Absorb(fn(&S, &[f64]) -> Vec<S::Element>),
+    /// The state is not handed on to the next chunk.
+    Dropped,
+    /// The response to `u` from `x0`, step by step.
+    Response(fn(&S, &[f64], &[S::Element]) -> Response<S>),
+}
+
+// By hand, since a derive would ask it of the model.
+impl<S: StateSpace> Clone for ModelHook<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: StateSpace> Copy for ModelHook<S> {}
+
+impl<S: StateSpace> ModelHook<S> {
+    /// True if what the hook makes of the first inputs depends on those alone.
+    pub(super) fn is_causal(&self) -> bool {
+        !matches!(self, Self::Convolution(_) | Self::Factor(_))
+    }
+}
+
+/// A model with mistakes: as a convolution within chunks and a state between them, in one chunk
+/// unless a mistake sits between chunks.
+pub(super) struct WrongModel<S: StateSpace + 'static> {
+    /// In the order of the catalogue.
+    pub(super) hooks: Vec<&'static ModelHook<S>>,
+    pub(super) l_max: Option<usize>,
+    /// The chunk length, if the model is run chunk by chunk.
+    pub(super) chunk_len: Option<usize>,
+}
+
+/// The last of the hooks of one kind, which is the one that counts.
+macro_rules! last {
+    ($hooks:expr, $kind:ident) => {
+        $hooks.iter().rev().find_map(|hook| match hook {
+            ModelHook::$kind(hook) => Some(hook),
+            _ => None,
+        })
+    };
+}
+
+impl<S: StateSpace<Scalar = f64> + 'static> WrongModel<S>
+where
+    S::Element: PartialEq,
+{
+    /// The first `len` taps of the kernel, not cut.
+    pub(super) fn taps(&self, ssm: &S, len: usize) -> Vec<f64> {
+        edited_taps(&self.hooks, ssm, len)
+    }
+
+    /// The response to `u` from `x0`, given the kernel, which `l_max` may have cut.
+    ///
+    /// # Errors
+    ///
+    /// If `x0` is no state of the model.
+    pub(super) fn respond(
+        &self,
+        ssm: &S,
+        kernel: &[f64],
+        u: &[f64],
+        x0: &[S::Element],
+    ) -> Result<Response<S>, Error> {
+        // Kernels that are cut have no recurrence: neither steps nor states between chunks.
+        let passes = kernel.len() == u.len();
+        if passes && let Some(respond) = last!(self.hooks, Response) {
+            return Ok(respond(ssm, u, x0));
+        }
+        let blocks = WrongBlocks {
+            hooks: self,
+            kernel,
+            passes,
+        };
+        let chunk_len = self.chunk_len.filter(|_| passes);
+        let chunking = Chunking::Uniform(chunk_len.unwrap_or(u.len()).max(1));
+        pass_states(ssm, &blocks, u, Some(x0), &chunking)
+    }
+}
+
+/// The taps of the right kernel through the hooks, the first one innermost.
+fn edited_taps<S>(hooks: &[&ModelHook<S>], ssm: &S, len: usize) -> Vec<f64>
+where
+    S: StateSpace<Scalar = f64>,
+{
+    match hooks.split_last() {
+        None => ssm.kernel(len),
+        Some((ModelHook::Kernel(edit), inner)) => {
+            let taps: Taps<'_> = &|len| edited_taps(inner, ssm, len);
+            edit(ssm, taps, len)
+        }
+        Some((_, inner)) => edited_taps(inner, ssm, len),
+    }
+}
+
+/// The blocks of a chunk with mistakes.
+struct WrongBlocks<'a, S: StateSpace + 'static> {
+    hooks: &'a WrongModel<S>,
+    kernel: &'a [f64],
+    passes: bool,
+}
+
+impl<S: StateSpace<Scalar = f64> + 'static> Blocks<S> for WrongBlocks<'_, S>
+where
+    S::Element: PartialEq,
+{
+    fn convolve(&self, ssm: &S, u: &[f64]) -> Result<Vec<f64>, Error> {
+        let hooks = &self.hooks.hooks;
+        let taps: Taps<'_> = &|len| self.hooks.taps(ssm, len);
+        let uncut = hooks.iter().any(|hook| matches!(hook, ModelHook::Uncut));
+        let whole = if uncut { taps(u.len()) } else { Vec::new() };
+        let kernel = if uncut { &whole } else { self.kernel };
+        let convolution = Convolution {
+            kernel: &kernel[..kernel.len().min(u.len())],
+            taps,
+            state_dim: ssm.state_dim(),
+            u,
+            l_max: self.hooks.l_max,
+        };
+        let mut y = match last!(hooks, Convolution) {
+            Some(by) => by(&convolution),
+            None => causal_convolution(convolution.kernel, u),
+        };
+        for hook in hooks {
+            if let ModelHook::Factor(factor) = hook {
+                let factor = factor(convolution.padded() as f64);
+                y.iter_mut().for_each(|y| *y *= factor);
+            }
+        }
+        Ok(y)
+    }
+
+    fn receive(&self, chunk: usize, state: Vec<S::Element>) -> Vec<S::Element> {
+        let hooks = &self.hooks.hooks;
+        let dropped = hooks.iter().any(|hook| matches!(hook, ModelHook::Dropped));
+        match chunk > 0 && dropped {
+            true => vec![S::Element::ZERO; state.len()],
+            false => state,
+        }
+    }
+
+    fn read(&self, ssm: &S, x: &[S::Element], len: usize) -> Vec<f64> {
+        if x.iter().all(|&x| x == S::Element::ZERO) {
+            return vec![0.0; len];
+        }
+        match last!(self.hooks.hooks, Read) {
+            Some(read) => read(ssm, x, len),
+            None => ssm.state_to_output(x, len),
+        }
+    }
+
+    fn carry(&self, ssm: &S, x: &[S::Element], len: usize, first: usize) -> Vec<S::Element> {
+        match last!(self.hooks.hooks, Carry) {
+            Some(carry) => carry(ssm, x, len, first),
+            None => ssm.advance(x, len),
+        }
+    }
+
+    fn absorb(&self, ssm: &S, u: &[f64]) -> Vec<S::Element> {
+        match last!(self.hooks.hooks, Absorb) {
+            Some(absorb) if self.passes => absorb(ssm, u),
+            _ => ssm.input_to_state(u),
+        }
+    }
+}
