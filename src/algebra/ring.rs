@@ -11,7 +11,7 @@ use core::ops::{Add, Mul, Neg, Sub};
 /// `+` and `*` are associative and commutative, `*` distributes over `+`, `ZERO` and `ONE`
 /// are their neutral elements, and `x + (-x) == ZERO`. Exact scalars ([`M61`](super::M61) and
 /// what is built from it) satisfy them with `==`; floats satisfy them up to rounding, balls up
-/// to inclusion. `tests/laws.rs` runs one suite over all of them.
+/// to inclusion. `tests/forms/laws` runs one suite over all of them.
 pub trait Ring:
     Copy
     + Debug

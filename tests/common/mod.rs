@@ -1,7 +1,7 @@
-//! What several tests share.
+//! Helpers of several test programs.
 #![allow(
     dead_code,
-    reason = "every test file compiles this module and uses its own part of it"
+    reason = "every test program compiles this module and uses its own part of it"
 )]
 
 pub(crate) mod exact;
@@ -9,6 +9,12 @@ pub(crate) mod functions;
 
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::flashconv::Chunking;
+use std::path::{Path, PathBuf};
+
+/// The path of a case in `tests/data`.
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.safetensors"))
+}
 
 /// Sequence lengths worth trying against a state of dimension `m` and chunks of `t`, each with
 /// its reason.

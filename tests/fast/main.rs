@@ -8,7 +8,7 @@ mod diagonal;
 mod gradients;
 mod layer;
 mod model;
-#[path = "../model/support.rs"]
+#[path = "../oracle/model/support.rs"]
 #[expect(
     dead_code,
     reason = "the tests of the model compile this module too, and use the rest of it"

@@ -1,0 +1,9 @@
+//! The command as a whole: what it writes and prints, and how it refuses what it cannot do.
+
+mod check;
+#[path = "../common/mod.rs"]
+mod common;
+mod fast;
+mod flags;
+mod model;
+mod run;

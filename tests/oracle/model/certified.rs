@@ -1,0 +1,53 @@
+//! What is exactly zero is decided by a form that keeps zeros exact, and by no other; the refusal says which
+//! form it was.
+
+use super::support::{config, parameters};
+use hungry_hippos::Tensor;
+use hungry_hippos::h3::{Form, Name};
+use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
+use hungry_hippos::oracle::ModelRun;
+
+#[test]
+fn zeros_are_decided_by_the_recurrence() {
+    let config = config(1, &[], 0, 2);
+    let some = parameters(&config);
+    // Of a first token that is zero, and shift models that answer one token late, nothing is left of the
+    // first token before the MLP.
+    let parameters = ModelParameters::new(config.clone(), |name| {
+        let mut values = some.get(name).to_vec();
+        match name {
+            ModelName::Embeddings => values[..2].fill(0.0),
+            ModelName::Block(_, BlockName::H3(name)) => match name {
+                Name::ShiftB => values.copy_from_slice(&[1.0, 0.0, 0.0, 0.0].repeat(2)),
+                Name::ShiftC => values.copy_from_slice(&[0.0, 1.0, 0.5, 0.25].repeat(2)),
+                Name::ShiftD | Name::OutputBias => values.fill(0.0),
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(values)
+    });
+    let parameters = parameters.expect("a model");
+    let ids = Tensor::new([1, 3], vec![0, 1, 2]).expect("fits");
+    let run = ModelRun::whole(&parameters, &ids);
+    assert_eq!(run.form, Form::Recurrence);
+    let certified = run.certified().expect("decided");
+    let residual = certified
+        .stages
+        .iter()
+        .find(|stage| stage.name == "block0.residual");
+    let first = &residual.expect("a stage").values.data()[..2];
+    assert_eq!(first, [0.0, 0.0]);
+    let by_transforms = ModelRun {
+        form: Form::Fft,
+        ..run
+    };
+    let said = by_transforms
+        .certified()
+        .expect_err("not decided")
+        .to_string();
+    assert!(
+        said.contains("block0.residual") && said.contains("in form fft"),
+        "{said}"
+    );
+}

@@ -1,0 +1,288 @@
+//! Golden models: right ports pass, whatever way they compute; every known mistake is refused and
+//! named.
+
+use super::support::{Stages, case, file, judge};
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::{Real, RootsOfUnity};
+use hungry_hippos::h3::{Form, Name};
+use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
+use hungry_hippos::oracle::{Candidate, Format, ModelGolden, ModelMutant, ModelRun, model_suite};
+use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
+use std::path::Path;
+
+/// The committed golden models, by name.
+fn committed() -> Vec<(&'static str, ModelGolden)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let open = |name: &'static str| {
+        let path = folder.join(format!("{name}.safetensors"));
+        (name, ModelGolden::open(&path).expect("a golden file"))
+    };
+    model_suite().iter().map(|case| open(case.name)).collect()
+}
+
+const FLOATS: [(Dtype, Format); 2] = [(Dtype::F64, Format::F64), (Dtype::F32, Format::F32)];
+
+fn run<T>(golden: &ModelGolden, prompt: usize, form: Form) -> Stages
+where
+    T: Real,
+    T::Complex: RootsOfUnity,
+{
+    let whole = ModelRun::whole(golden.parameters(), golden.ids());
+    let run = ModelRun {
+        prompt,
+        form,
+        ..whole
+    };
+    let stages = run.stages::<T>().expect("runs").into_iter();
+    stages
+        .map(|(name, stage)| (name, stage.map(Real::to_f64)))
+        .collect()
+}
+
+#[test]
+fn right_ports_are_accepted() {
+    for (name, golden) in &committed() {
+        let len = golden.ids().shape()[1];
+        let in_f64 = [
+            run::<f64>(golden, len, Form::Fft),
+            run::<f64>(golden, len, Form::Scan),
+            run::<f64>(golden, 0, Form::Fft),
+        ];
+        let in_f32 = [
+            run::<f32>(golden, len, Form::Fft),
+            run::<f32>(golden, len, Form::Recurrence),
+            run::<f32>(golden, 0, Form::Fft),
+        ];
+        for ((dtype, format), ports) in FLOATS.into_iter().zip([in_f64, in_f32]) {
+            for (at, stages) in ports.iter().enumerate() {
+                let report = judge(golden, stages, dtype, format);
+                assert!(report.pass() && !report.says_nothing(), "{name}, {at}");
+                // Far from the limit: the analysis is of the worst case.
+                let worst = report.stages.iter().map(|stage| stage.worst);
+                assert!(worst.fold(0.0, f64::max) < 0.1, "{name}, {at}");
+                assert_eq!(
+                    report.stages.len(),
+                    stages.len(),
+                    "{name}: every stage judged"
+                );
+            }
+        }
+    }
+}
+
+/// In a mixed format a model's scale is in units of the projections throughout: errors of some of these pass
+/// there and nowhere finer, and more of them nowhere.
+#[test]
+fn mixed_formats_are_the_coarser_one() {
+    let (_, golden) = committed().swap_remove(1);
+    let stages = run::<f64>(&golden, golden.ids().shape()[1], Form::Fft);
+    let name = "block0.hidden";
+    let stage = golden.stages().iter().find(|stage| stage.name == name);
+    let scale = &stage.expect("a stage").scale;
+    let passes = |units: f64, format: Format| {
+        let (_, right) = stages.iter().find(|(stage, _)| stage == name).expect("run");
+        let moved = right.data().iter().zip(scale.data());
+        let moved = moved.map(|(x, scale)| x + units * 2f64.powi(-11) * scale);
+        let moved = Tensor::new(right.shape(), moved.collect()).expect("fits");
+        judge(&golden, &vec![(name.into(), moved)], Dtype::F64, format).pass()
+    };
+    assert!(passes(0.5, Format::TF32) && passes(0.5, Format::MIXED_F16));
+    assert!(!passes(0.5, Format::F32) && !passes(2.0, Format::TF32));
+    assert!(passes(2.0, Format::MIXED_BF16) && !passes(16.0, Format::MIXED_BF16));
+}
+
+/// The official float64 and float32 stages are within tolerance of what is certified here, of the first tokens: what
+/// comes later does not change them.
+#[test]
+fn the_official_stages_are_accepted() {
+    const TOKENS: usize = 5;
+    let cases = [("lm-tiny", 0), ("lm-choices", 0), ("lm-older-f32", 1)];
+    for (name, precision) in cases {
+        let (dtype, format) = FLOATS[precision];
+        let case = case(name);
+        let first = |stage: &Tensor<f64>| {
+            let &[batch, len, width] = stage.shape() else {
+                panic!("three axes")
+            };
+            let sequences = stage.data().chunks_exact(len * width);
+            let first = sequences.flat_map(|sequence| &sequence[..TOKENS * width]);
+            Tensor::new([batch, TOKENS, width], first.copied().collect()).expect("fits")
+        };
+        let (parameters, ids) = (
+            case.parameters().expect("read"),
+            case.ids().expect("tokens"),
+        );
+        let (batch, len) = (ids.shape()[0], ids.shape()[1]);
+        let few = ids.data().chunks_exact(len).flat_map(|ids| &ids[..TOKENS]);
+        let few = Tensor::new([batch, TOKENS], few.copied().collect()).expect("fits");
+        let golden = ModelGolden::certify(parameters, few).expect("certified");
+        let mut stages = Vec::new();
+        for stage in golden.stages() {
+            let width = stage.values.shape()[2];
+            let saved = case
+                .saved(&stage.name, &[batch, len, width])
+                .expect("a stage");
+            stages.extend(saved.map(|saved| (stage.name.clone(), first(&saved))));
+        }
+        assert!(!stages.is_empty(), "{name}");
+        let report = judge(&golden, &stages, dtype, format);
+        assert!(report.pass() && !report.says_nothing(), "{name}");
+    }
+}
+
+#[test]
+fn every_known_mistake_is_refused_and_named_first() {
+    // In some case, at each precision, by how many times the tolerance.
+    let mut refused = vec![[0.0f64; 2]; ModelMutant::ALL.len()];
+    for (name, golden) in &committed() {
+        for (mutant, refused) in ModelMutant::ALL.into_iter().zip(&mut refused) {
+            let stages = mutant.stages(golden.parameters(), golden.ids());
+            let Some(stages) = stages.expect("computed") else {
+                continue;
+            };
+            for ((dtype, format), refused) in FLOATS.into_iter().zip(refused) {
+                let report = judge(golden, &stages, dtype, format);
+                let what = format!("{name}, {}, {}", mutant.name(), format.name());
+                let worst = report.stages.iter().map(|stage| stage.worst);
+                *refused = worst.fold(*refused, f64::max);
+                let Some(diagnosis) = report.diagnosis else {
+                    // No case of the suite is wide enough to hide a mistake in float64.
+                    assert_eq!(format.name(), "f32", "{what}: accepted");
+                    continue;
+                };
+                let named: Vec<_> = diagnosis.suspects.iter().map(|s| s.model).collect();
+                assert_eq!(named.first(), Some(&Some(mutant)), "{what}: {named:?}");
+            }
+        }
+    }
+    for (mutant, [in_f64, in_f32]) in ModelMutant::ALL.into_iter().zip(refused) {
+        println!("{}: {in_f64:.1e} {in_f32:.1e}", mutant.name());
+        assert!(
+            in_f32 > 10.0 && in_f64 > 1e9,
+            "{}: {in_f64:e}, {in_f32:e}",
+            mutant.name()
+        );
+    }
+}
+
+/// A layer's mistake in all H3 layers is named too. The ports are made of other parameters, not by the
+/// mutants: without the skip D; with the conjugate of C.
+#[test]
+fn mistakes_inside_the_layers_are_named() {
+    type Change = fn(&mut [f64]);
+    let cases: [(Name, Change, &str); 2] = [
+        (Name::D, |d| d.fill(0.0), "M34"),
+        (
+            Name::C,
+            |c| c.chunks_mut(2).for_each(|z| z[1] = -z[1]),
+            "M45a",
+        ),
+    ];
+    for (name, golden) in &committed()[..2] {
+        let right = golden.parameters();
+        for (changed, change, id) in cases {
+            let parameters = ModelParameters::new(right.config().clone(), |name| {
+                let mut values = right.get(name).to_vec();
+                if matches!(name, ModelName::Block(_, BlockName::H3(part)) if part == changed) {
+                    change(&mut values);
+                }
+                Ok(values)
+            });
+            let parameters = parameters.expect("of the same shapes");
+            let run = ModelRun::whole(&parameters, golden.ids());
+            let stages = run.stages::<f64>().expect("runs");
+            for (dtype, format) in FLOATS {
+                let report = judge(golden, &stages, dtype, format);
+                let diagnosis = report.diagnosis.expect("refused");
+                assert_eq!(diagnosis.first_stage, "block0.residual", "{name}");
+                let ids: Vec<_> = diagnosis
+                    .suspects
+                    .iter()
+                    .flat_map(|s| s.mistakes())
+                    .map(|m| m.id)
+                    .collect();
+                assert_eq!(ids.first(), Some(&id), "{name}: {ids:?}");
+            }
+        }
+    }
+}
+
+/// The table of chapter 17 is the catalogue.
+#[test]
+fn the_chapter_lists_the_catalogue() {
+    let page = include_str!("../../../docs/17-language-model.md");
+    let row = |m: &ModelMutant| format!("| {} | `{}` | {} |", m.id(), m.name(), m.formula());
+    let rows: Vec<String> = ModelMutant::ALL.iter().map(row).collect();
+    let listed: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| L0") || line.starts_with("| L1"))
+        .collect();
+    assert_eq!(listed, rows);
+    // What they advise names what is missing.
+    for (mutant, named) in [
+        (
+            ModelMutant::NoPositions,
+            "backbone.embeddings.position_embeddings",
+        ),
+        (ModelMutant::NoFinalNorm, "backbone.ln_f"),
+        (ModelMutant::Epsilon6, "layer_norm_epsilon"),
+        (ModelMutant::NoScale, "sqrt(head channels)"),
+    ] {
+        assert!(mutant.advice().contains(named), "{}", mutant.advice());
+    }
+}
+
+/// What is in no catalogue is placed: the first stage that departs, in the order of computation.
+#[test]
+fn unknown_mistakes_are_placed() {
+    let (_, golden) = committed().remove(0);
+    let mut stages = run::<f64>(&golden, golden.ids().shape()[1], Form::Fft);
+    for (name, stage) in &mut stages {
+        if name == "block1.hidden" {
+            *stage = stage.map(|x| 1.5 * x);
+        }
+    }
+    let report = judge(&golden, &stages, Dtype::F64, Format::F64);
+    let diagnosis = report.diagnosis.expect("must fail");
+    assert_eq!(diagnosis.first_stage, "block1.hidden");
+    assert!(
+        diagnosis.pattern.contains("times 1.5"),
+        "{}",
+        diagnosis.pattern
+    );
+    assert!(diagnosis.suspects.is_empty());
+    let order: Vec<&str> = report.stages.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(
+        order[..3],
+        ["block0.residual", "block0.hidden", "block1.residual"]
+    );
+}
+
+/// Another model's stages, tokens or weights are refused in one line.
+#[test]
+fn other_cases_are_refused() {
+    let (_, golden) = committed().remove(0);
+    let refused = |file: &SafeTensors, fragment: &str| {
+        let said = Candidate::read_model(file, &golden)
+            .expect_err("refused")
+            .to_string();
+        assert!(said.contains(fragment), "{fragment:?} not in {said}");
+        assert_eq!(said.lines().count(), 1, "one line: {said}");
+    };
+    refused(&file(&Vec::new(), Dtype::F64), "block0.residual");
+    let (_, other) = committed().remove(1);
+    let stages = run::<f64>(&other, 14, Form::Fft);
+    refused(&file(&stages, Dtype::F64), "block0");
+    let mut writer = Writer::new();
+    writer
+        .add_i64("input_ids", &[2, 11], &[1; 22])
+        .expect("fits");
+    let ids = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
+    refused(&ids, "another case");
+    let name = "backbone.ln_f.bias";
+    let weight = Tensor::new([8], vec![0.25; 8]).expect("fits");
+    refused(
+        &file(&vec![(name.into(), weight)], Dtype::F32),
+        "another case",
+    );
+}

@@ -1,0 +1,17 @@
+//! The language model: against the official one, its forms against each other, the names of older
+//! checkpoints, sampling, the commands. Its fast path is in `tests/fast`.
+
+mod certified;
+mod golden;
+mod initial;
+mod likelihood;
+mod mistakes;
+mod names;
+mod official;
+mod plain;
+mod refusals;
+mod sampling;
+mod sizes;
+mod states;
+mod support;
+mod tolerance;
