@@ -5,11 +5,12 @@ use super::certified::{Computation, certify};
 use super::check::{
     Candidate, Diagnosis, Report, Suspect, compare, describe, reproduces, same_values,
 };
+use super::format::Format;
 use super::golden::{GOLDEN, GoldenStage, SCALE, Scales, add_stages, up_to_f32};
 use super::mutants::Mutant;
 use super::parallel;
 use super::suite::{held, random_numbers};
-use super::tolerance::{Format, convolution};
+use super::tolerance::convolution;
 use crate::algebra::{ErrorScale, Matrix, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::flashconv::{Chunking, Convention, MatrixSet};

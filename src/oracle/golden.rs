@@ -2,8 +2,9 @@
 
 use super::case::Case;
 use super::certified::certified;
+use super::format::Format;
 use super::parallel;
-use super::tolerance::{Format, error_scales, gradient_scales};
+use super::tolerance::{error_scales, gradient_scales};
 use crate::algebra::ErrorBound;
 use crate::error::Error;
 use crate::h3::{Form, Name};

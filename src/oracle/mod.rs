@@ -5,6 +5,7 @@ mod case;
 mod certified;
 mod check;
 mod dense_golden;
+mod format;
 mod golden;
 mod gradients;
 mod model_case;
@@ -27,6 +28,7 @@ pub use check::{
     Candidate, CandidateStage, Diagnosis, KnownMistake, Report, StageReport, Suspect, check,
 };
 pub use dense_golden::{DenseGolden, DenseSuiteCase, check_dense, dense_suite};
+pub use format::Format;
 pub use golden::{GOLDEN, Golden, GoldenStage};
 pub use model_case::{ModelCase, model_metadata};
 pub use model_check::check_model;
@@ -36,4 +38,4 @@ pub use model_run::ModelRun;
 pub use model_suite::{ModelSuiteCase, model_suite};
 pub use stages::named_stages;
 pub use suite::{SUITE_SEED, SuiteCase, suite};
-pub use tolerance::{Format, error_scales, gradient_scales};
+pub use tolerance::{error_scales, gradient_scales};

@@ -4,12 +4,12 @@ use super::check::{
     Candidate, Compared, Diagnosis, Report, Suspect, another_case, compare, describe, reproduces,
     same_values,
 };
+use super::format::Format;
 use super::model_golden::ModelGolden;
 use super::model_layers::WrongLayers;
 use super::model_mutants::ModelMutant;
 use super::mutants::Mutant;
 use super::parallel;
-use super::tolerance::Format;
 use crate::error::Error;
 use crate::safetensors::SafeTensors;
 use std::borrow::Cow;

@@ -1,7 +1,8 @@
 //! A port's file: the stages it holds, brought into the golden file's shapes.
 
+use super::super::format::Format;
 use super::super::golden::{Golden, GoldenStage};
-use super::super::tolerance::Format;
+use crate::algebra::FloatFormat;
 use crate::error::Error;
 use crate::h3::Name;
 use crate::safetensors::{Dtype, SafeTensors, TensorView};
@@ -113,14 +114,12 @@ impl Candidate {
     }
 }
 
-/// Unit roundoff and half the smallest positive number of a stored type.
+/// Unit roundoff and half the smallest positive number of a stored type; zero for binary64, which
+/// holds golden values unchanged.
 fn storage(dtype: Dtype) -> (f64, f64) {
-    let power = |k: i32| 2f64.powi(k);
-    match dtype {
-        Dtype::F32 => (power(-24), power(-150)),
-        Dtype::F16 => (power(-11), power(-25)),
-        Dtype::BF16 => (power(-8), power(-134)),
-        _ => (0.0, 0.0),
+    match dtype.float_format() {
+        None | Some(FloatFormat::F64) => (0.0, 0.0),
+        Some(format) => (format.unit_roundoff(), format.half_smallest()),
     }
 }
 

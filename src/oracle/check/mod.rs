@@ -10,8 +10,8 @@ pub(super) use candidate::{another_case, same_values};
 pub use diagnosis::{Diagnosis, KnownMistake, Suspect};
 pub(super) use pattern::describe;
 
+use super::format::Format;
 use super::golden::{Golden, GoldenStage, Scales};
-use super::tolerance::Format;
 use crate::algebra::ErrorBound;
 use crate::error::Error;
 use crate::h3::Name;

@@ -273,8 +273,8 @@ fn worst(fractions: &[Option<f64>]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::format::Format;
     use super::super::super::suite::{SUITE_SEED, suite};
-    use super::super::super::tolerance::Format;
     use super::super::{Candidate, compare};
     use super::*;
     use crate::safetensors::{Dtype, SafeTensors, Writer};
