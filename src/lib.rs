@@ -32,6 +32,7 @@ pub mod h3;
 pub mod model;
 pub mod oracle;
 pub mod safetensors;
+mod spelled;
 pub mod ssm;
 mod tensor;
 

@@ -246,13 +246,8 @@ impl FromStr for FloatFormat {
     /// The format of this name, exact and case-sensitive.
     fn from_str(name: &str) -> Result<Self, Error> {
         let found = Self::ALL.into_iter().find(|format| format.name == name);
-        found.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::value(
-                "floating-point format",
-                format!("unknown value {name:?}; expected one of {names}"),
-            )
-        })
+        let names = Self::ALL.map(Self::name);
+        found.ok_or_else(|| Error::unknown("floating-point format", name, names))
     }
 }
 

@@ -25,8 +25,8 @@ input, so that FILE is a case file itself. Where CASE already holds a stage, the
 is printed, relative to the stage's largest magnitude.
 
   --out FILE       where to write; written whole or not at all
-  --form F         recurrence, toeplitz, convolution, fft, real-fft, block-fft, scan, attention,
-                   flashconv or fast
+  --form F         recurrence, scan, toeplitz, convolution, fft, real-fft, block-fft, flashconv,
+                   attention or fast
                    (default: recurrence; convolution where l_max cuts the kernels)
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
                    to f64, with radius.STAGE beside every stage
@@ -291,23 +291,9 @@ fn form(args: &Args) -> Result<Option<Form>, Failure> {
             Some(_) => Err(Failure("--chunk goes with --form flashconv".into())),
         };
     };
-    let form = match name.to_str() {
-        Some("recurrence") => Form::Recurrence,
-        Some("toeplitz") => Form::Toeplitz,
-        Some("convolution") => Form::Convolution,
-        Some("fft") => Form::Fft,
-        Some("real-fft") => Form::RealFft,
-        Some("block-fft") => Form::BlockFft,
-        Some("scan") => Form::Scan,
-        Some("attention") => Form::Attention,
-        Some("flashconv") => Form::FlashConv(Chunking::Uniform(chunk.unwrap_or(64))),
-        _ => {
-            return Err(Failure(format!(
-                "--form {name:?}: expected recurrence, toeplitz, convolution, fft, real-fft, \
-                 block-fft, scan, attention, flashconv or fast"
-            )));
-        }
-    };
+    let chunking = Chunking::Uniform(chunk.unwrap_or(64));
+    let form = Form::from_name(&name.to_string_lossy(), chunking)
+        .map_err(|e| Failure(format!("--{e}, or fast")))?;
     if chunk.is_some() && !matches!(form, Form::FlashConv(_)) {
         return Err(Failure("--chunk goes with --form flashconv".into()));
     }
