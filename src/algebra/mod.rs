@@ -5,6 +5,11 @@ pub mod ball;
 mod complex;
 mod counted;
 mod dual;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the mistakes of the oracle still have their own")
+)]
+pub(crate) mod error_function;
 mod error_scale;
 mod float;
 mod float_format;
