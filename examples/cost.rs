@@ -39,18 +39,11 @@ fn row(
     })
 }
 
-/// The forms of one model.
+/// The forms of one model: attention is a form of the layer.
 pub(crate) fn forms(chunk: usize) -> Vec<Form> {
-    vec![
-        Form::Recurrence,
-        Form::Toeplitz,
-        Form::Convolution,
-        Form::Scan,
-        Form::Fft,
-        Form::RealFft,
-        Form::BlockFft,
-        Form::FlashConv(Chunking::Uniform(chunk)),
-    ]
+    let mut forms = Form::all([Chunking::Uniform(chunk)]);
+    forms.retain(|form| *form != Form::Attention);
+    forms
 }
 
 fn signal(n: usize, rng: &mut Rng) -> Vec<Counted> {
@@ -172,7 +165,7 @@ pub(crate) fn layers(
     let rng = &mut Rng::new(5);
     let layer = Layer::<Counted>::sample(shape, rng)?;
     let u = layer.sample_input(1, n, rng);
-    let forms = forms(chunk).into_iter().chain([Form::Attention]);
+    let forms = Form::all([Chunking::Uniform(chunk)]).into_iter();
     let rows = forms.map(|form| {
         let formula = cost::h3_layer(&form, &shape, n)?;
         row(form.to_string(), formula, || {

@@ -64,6 +64,20 @@ impl Error {
         }
     }
 
+    /// A name that is none of the `known` ones.
+    pub(crate) fn unknown<'a>(
+        what: impl Into<String>,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let known: Vec<&str> = known.into_iter().collect();
+        let known = known.join(", ");
+        Self::value(
+            what,
+            format!("unknown value {name:?}; expected one of {known}"),
+        )
+    }
+
     pub(crate) fn missing(what: impl Into<String>) -> Self {
         Self::Missing { what: what.into() }
     }

@@ -30,9 +30,11 @@ pub mod flashconv;
 pub mod fourier;
 pub mod h3;
 pub mod model;
-//ORACLE pub mod oracle;
+pub mod oracle;
 pub mod safetensors;
+mod spelled;
 pub mod ssm;
+pub mod table;
 mod tensor;
 
 pub use error::Error;

@@ -2,11 +2,11 @@
 //! unit roundoff, whatever the order in which it adds.
 
 use super::ball::{Ball, Disc};
+use super::float_format::FloatFormat;
 use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::{ComplexScalar, Scalar};
-use crate::safetensors::FloatFormat;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 use num_complex::Complex;
 
@@ -288,7 +288,7 @@ impl Real for ErrorScale {
     fn from_f64(x: f64) -> Self {
         let held = [FloatFormat::F16, FloatFormat::BF16]
             .iter()
-            .all(|format| format.round(x) == x);
+            .all(|format| format.holds(x));
         Self::rounded(x, ErrorBound::ZERO, if held { 0.0 } else { 1.0 })
     }
 

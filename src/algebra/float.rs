@@ -4,6 +4,7 @@
 //! multiply-add, so that a result does not depend on what the compiler finds to fuse.
 
 use super::ball::eft::{Product, product};
+use super::float_format::FloatFormat;
 use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::{RootsOfUnity, fold_turn};
@@ -12,7 +13,7 @@ use core::f64::consts::{FRAC_1_SQRT_2, TAU};
 use num_complex::Complex;
 
 macro_rules! float_scalar {
-    ($float:ident, $unit_roundoff:expr) => {
+    ($float:ident, $format:expr) => {
         impl Ring for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -37,7 +38,7 @@ macro_rules! float_scalar {
         }
 
         impl Real for $float {
-            const UNIT_ROUNDOFF: f64 = $unit_roundoff;
+            const UNIT_ROUNDOFF: f64 = $format.unit_roundoff();
 
             fn from_f64(x: f64) -> Self {
                 x as Self
@@ -92,8 +93,8 @@ macro_rules! float_scalar {
     };
 }
 
-float_scalar!(f32, 1.0 / (1u32 << 24) as f64);
-float_scalar!(f64, 1.0 / (1u64 << 53) as f64);
+float_scalar!(f32, FloatFormat::F32);
+float_scalar!(f64, FloatFormat::F64);
 
 /// Cosine and sine of `2 pi k / n` for `0 <= 8 k <= n`.
 ///

@@ -93,36 +93,23 @@ impl<P: Precision> Rounded<P> {
         if size.is_zero() {
             return Self::from_ball(exact);
         }
-        let error = (size * Bound::of(P::UNIT_ROUNDOFF)).max(Bound::of(P::HALF_SMALLEST));
+        let error =
+            (size * Bound::of(P::FORMAT.unit_roundoff())).max(Bound::of(P::FORMAT.half_smallest()));
         Self::checked(exact.widened(error * Bound::of(factor)))
     }
 
     /// One rounding of a sum, which cannot underflow.
     fn round_sum(exact: Ball) -> Self {
-        Self::checked(exact.widened(exact.magnitude() * Bound::of(P::UNIT_ROUNDOFF)))
+        Self::checked(exact.widened(exact.magnitude() * Bound::of(P::FORMAT.unit_roundoff())))
     }
 
     /// Nothing is claimed of a number that may overflow.
     fn checked(ball: Ball) -> Self {
-        Self::from_ball(if ball.upper_magnitude() <= P::MAX {
+        Self::from_ball(if ball.upper_magnitude() <= P::FORMAT.largest() {
             ball
         } else {
             Ball::UNKNOWN
         })
-    }
-
-    /// Whether the format holds `x` exactly.
-    fn holds(x: f64) -> bool {
-        if x == 0.0 {
-            return true;
-        }
-        if x.is_nan() || x.abs() > P::MAX {
-            return false;
-        }
-        let exponent = super::ball::significand(x).1.max(P::MIN_EXPONENT);
-        // x in units of the last place of its binade, or of the subnormal numbers.
-        let units = super::ball::scale(x, P::DIGITS - 1 - exponent).0;
-        units == units.trunc()
     }
 
     fn library(exact: Ball) -> Self {
@@ -155,7 +142,7 @@ impl<P: Precision> RoundedDisc<P> {
         let error = (size * Bound::of(relative)).charged(Bound::of(underflow));
         let disc = exact.widened(error);
         // A part is no larger than the modulus.
-        Self::from_disc(if disc.upper_modulus() <= P::MAX {
+        Self::from_disc(if disc.upper_modulus() <= P::FORMAT.largest() {
             disc
         } else {
             Disc::UNKNOWN
@@ -211,7 +198,7 @@ impl<P: Precision> Ring for Rounded<P> {
     fn from_i64(n: i64) -> Self {
         let ball = Ball::from_i64(n);
         match ball.rounded() {
-            Some(x) if ball.contains(x) && Self::holds(x) => Self::from_ball(ball),
+            Some(x) if ball.contains(x) && P::FORMAT.holds(x) => Self::from_ball(ball),
             _ => Self::round(ball),
         }
     }
@@ -233,13 +220,13 @@ impl<P: Precision> Scalar for Rounded<P> {
 }
 
 impl<P: Precision> Real for Rounded<P> {
-    const UNIT_ROUNDOFF: f64 = P::UNIT_ROUNDOFF;
+    const UNIT_ROUNDOFF: f64 = P::FORMAT.unit_roundoff();
 
     /// `x`, rounded if the format does not hold it: so data and parameters given in `f64` carry
     /// the error of having been rounded to the port's format.
     fn from_f64(x: f64) -> Self {
         let ball = Ball::from_f64(x);
-        if Self::holds(x) {
+        if P::FORMAT.holds(x) {
             Self::from_ball(ball)
         } else {
             Self::round(ball)
@@ -289,7 +276,7 @@ impl<P: Precision> Real for Rounded<P> {
     /// careful port does not. Both are honest: the disc covers either. Where `z` may be zero the
     /// quotient is not available, and a careful port's error of `8 u` is assumed.
     fn phi1(z: RoundedDisc<P>) -> RoundedDisc<P> {
-        let careful = RoundedDisc::round(Ball::phi1(z.disc), 8.0 * P::UNIT_ROUNDOFF, 0.0);
+        let careful = RoundedDisc::round(Ball::phi1(z.disc), 8.0 * P::FORMAT.unit_roundoff(), 0.0);
         match (Self::exp_complex(z) - RoundedDisc::ONE).divide(z) {
             Some(official) => careful.join(official),
             None => careful,
@@ -300,7 +287,7 @@ impl<P: Precision> Real for Rounded<P> {
     /// an error of `8 u`.
     fn phi1_derivative(z: RoundedDisc<P>) -> RoundedDisc<P> {
         let exact = Ball::phi1_derivative(z.disc);
-        let careful = RoundedDisc::round(exact, 8.0 * P::UNIT_ROUNDOFF, 0.0);
+        let careful = RoundedDisc::round(exact, 8.0 * P::FORMAT.unit_roundoff(), 0.0);
         match (Self::exp_complex(z) - Self::phi1(z)).divide(z) {
             Some(quotient) => careful.join(quotient),
             None => careful,
@@ -311,14 +298,14 @@ impl<P: Precision> Real for Rounded<P> {
 impl<P: Precision> Add for RoundedDisc<P> {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self::round(self.disc + other.disc, P::UNIT_ROUNDOFF, 0.0)
+        Self::round(self.disc + other.disc, P::FORMAT.unit_roundoff(), 0.0)
     }
 }
 
 impl<P: Precision> Sub for RoundedDisc<P> {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self::round(self.disc - other.disc, P::UNIT_ROUNDOFF, 0.0)
+        Self::round(self.disc - other.disc, P::FORMAT.unit_roundoff(), 0.0)
     }
 }
 
@@ -335,8 +322,8 @@ impl<P: Precision> Mul for RoundedDisc<P> {
         // A little above sqrt 5 and above 2 sqrt 2 (1 + 2^-8).
         Self::round(
             self.disc * other.disc,
-            2.236_068 * P::UNIT_ROUNDOFF,
-            2.85 * P::HALF_SMALLEST,
+            2.236_068 * P::FORMAT.unit_roundoff(),
+            2.85 * P::FORMAT.half_smallest(),
         )
     }
 }
@@ -371,7 +358,7 @@ impl<P: Precision> Field for RoundedDisc<P> {
     fn inverse(self) -> Option<Self> {
         let exact = self.disc.inverse()?;
         let lower = self.disc.lower_modulus();
-        let (u, eta) = (P::UNIT_ROUNDOFF, 2.0 * P::HALF_SMALLEST);
+        let (u, eta) = (P::FORMAT.unit_roundoff(), 2.0 * P::FORMAT.half_smallest());
         // Upper bounds throughout: (1 + u)^2 - 1 <= 2.01 u and 1 + u <= 1.01.
         let underflow = Bound::of(1.01 * eta).over(mul_down(lower, lower));
         let rho = Bound::of(2.01 * u) + underflow;
@@ -381,7 +368,11 @@ impl<P: Precision> Field for RoundedDisc<P> {
         }
         // (1 + u)/(1 - rho) - 1 = (u + rho)/(1 - rho).
         let relative = (Bound::of(u) + rho).over(sub_down(1.0, rho.get())) + Bound::of(0.5 * u);
-        Some(Self::round(exact, relative.get(), 1.42 * P::HALF_SMALLEST))
+        Some(Self::round(
+            exact,
+            relative.get(),
+            1.42 * P::FORMAT.half_smallest(),
+        ))
     }
 }
 
@@ -408,8 +399,8 @@ impl<P: Precision> ComplexScalar for RoundedDisc<P> {
     fn scale(self, factor: Rounded<P>) -> Self {
         Self::round(
             self.disc.scale(factor.ball),
-            P::UNIT_ROUNDOFF,
-            1.42 * P::HALF_SMALLEST,
+            P::FORMAT.unit_roundoff(),
+            1.42 * P::FORMAT.half_smallest(),
         )
     }
 
@@ -427,7 +418,11 @@ impl<P: Precision> RootsOfUnity for RoundedDisc<P> {
             if w.radius() == 0.0 {
                 Self::from_disc(w)
             } else {
-                Self::round(w, P::UNIT_ROUNDOFF, 1.42 * P::HALF_SMALLEST)
+                Self::round(
+                    w,
+                    P::FORMAT.unit_roundoff(),
+                    1.42 * P::FORMAT.half_smallest(),
+                )
             }
         });
         Some(rounded.collect())

@@ -2,9 +2,8 @@
 
 use super::form::Form;
 use crate::error::Error;
+use crate::spelled::spelled;
 use crate::ssm::Discretization;
-use core::fmt;
-use core::str::FromStr;
 
 /// How the stored `inv_A_real` stands for the real part of lambda (`ss_kernel_diag.py`, `_A`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,45 +114,14 @@ impl Config {
     }
 }
 
-/// Gives an enum of named choices its file spelling: `Display` and `FromStr`.
-macro_rules! spelled {
-    ($type:ty, $what:literal, $($variant:path => $name:literal),+ $(,)?) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self {
-                    $($variant => $name,)+
-                })
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = Error;
-
-            fn from_str(name: &str) -> Result<Self, Error> {
-                match name {
-                    $($name => Ok($variant),)+
-                    _ => Err(Error::value(
-                        $what,
-                        format!("unknown value {name:?}; expected one of {}", [$($name),+].join(", ")),
-                    )),
-                }
-            }
-        }
-    };
-}
-
 spelled!(RealType, "real_type",
-    RealType::None => "none",
-    RealType::Exp => "exp",
-    RealType::Relu => "relu",
-    RealType::Sigmoid => "sigmoid",
-    RealType::Softplus => "softplus",
+    None => "none",
+    Exp => "exp",
+    Relu => "relu",
+    Sigmoid => "sigmoid",
+    Softplus => "softplus",
 );
 spelled!(HeadOrder, "head_order",
-    HeadOrder::D2H => "d2h",
-    HeadOrder::HD2 => "hd2",
-);
-spelled!(Discretization, "disc",
-    Discretization::Bilinear => "bilinear",
-    Discretization::ZeroOrderHold => "zoh",
+    D2H => "d2h",
+    HD2 => "hd2",
 );

@@ -15,6 +15,8 @@ use core::fmt;
 pub enum Form {
     /// One step at a time.
     Recurrence,
+    /// Blelloch's associative scan.
+    Scan,
     /// The kernel as a lower triangular Toeplitz matrix.
     Toeplitz,
     /// The convolution sum, O(N^2).
@@ -25,34 +27,70 @@ pub enum Form {
     RealFft,
     /// Convolution by the block (Cooley-Tukey) FFT.
     BlockFft,
-    /// Blelloch's associative scan.
-    Scan,
-    /// The quadratic form `((Q Kt^T) o T_f) V` of every head.
-    Attention,
     /// State passing between chunks, a fused FFT within.
     FlashConv(Chunking),
+    /// The quadratic form `((Q Kt^T) o T_f) V` of every head.
+    Attention,
 }
 
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(self.name())
+    }
+}
+
+impl Form {
+    /// Every form, in the order of the declaration: [`FlashConv`](Self::FlashConv) once per
+    /// chunking.
+    #[must_use]
+    pub fn all(chunkings: impl IntoIterator<Item = Chunking>) -> Vec<Self> {
+        let mut forms = vec![
+            Self::Recurrence,
+            Self::Scan,
+            Self::Toeplitz,
+            Self::Convolution,
+            Self::Fft,
+            Self::RealFft,
+            Self::BlockFft,
+        ];
+        forms.extend(chunkings.into_iter().map(Self::FlashConv));
+        forms.push(Self::Attention);
+        forms
+    }
+
+    /// The name, as on the command line; a chunking is no part of it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
             Self::Recurrence => "recurrence",
+            Self::Scan => "scan",
             Self::Toeplitz => "toeplitz",
             Self::Convolution => "convolution",
             Self::Fft => "fft",
             Self::RealFft => "real-fft",
             Self::BlockFft => "block-fft",
-            Self::Scan => "scan",
-            Self::Attention => "attention",
             Self::FlashConv(_) => "flashconv",
-        })
+            Self::Attention => "attention",
+        }
     }
-}
 
-impl Form {
-    /// Whether the form goes through a state that is passed on, and so cannot end a kernel at
+    /// The form of this name, with `chunking` if it is FlashConv.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] listing the names, if there is none.
+    pub fn from_name(name: &str, chunking: Chunking) -> Result<Self, Error> {
+        let mut forms = Self::all([chunking]);
+        match forms.iter().position(|form| form.name() == name) {
+            Some(at) => Ok(forms.swap_remove(at)),
+            None => Err(Error::unknown("form", name, forms.iter().map(Self::name))),
+        }
+    }
+
+    /// True if the form goes through a state that is passed on, and so cannot end a kernel at
     /// `l_max`: a diagonal model has no recurrence of finite window.
-    pub(crate) fn passes_state(&self) -> bool {
+    #[must_use]
+    pub fn passes_state(&self) -> bool {
         matches!(self, Self::Recurrence | Self::Scan | Self::FlashConv(_))
     }
 
@@ -111,5 +149,35 @@ impl Form {
             }
         };
         finish_convolution(ssm, convolved, u, x0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        let chunking = Chunking::Ragged(vec![2, 3]);
+        for form in Form::all([chunking.clone()]) {
+            let read = Form::from_name(form.name(), chunking.clone());
+            assert_eq!(read, Ok(form));
+        }
+        let error = Form::from_name("fourier", chunking).expect_err("no form");
+        assert_eq!(
+            error.to_string(),
+            "form: unknown value \"fourier\"; expected one of recurrence, scan, toeplitz, \
+             convolution, fft, real-fft, block-fft, flashconv, attention"
+        );
+    }
+
+    #[test]
+    fn flashconv_is_listed_once_per_chunking() {
+        let chunkings = [1, 7].map(Chunking::Uniform);
+        let forms = Form::all(chunkings.clone());
+        assert_eq!(forms.len(), Form::all([]).len() + 2);
+        for chunking in chunkings {
+            assert!(forms.contains(&Form::FlashConv(chunking)));
+        }
     }
 }

@@ -3,10 +3,9 @@
 use super::config::ModelConfig;
 use super::names::{BlockName, ModelName};
 use crate::algebra::Rng;
-use crate::error::Error;
 use crate::h3::{self, HeadOrder, Name, RealType};
+use crate::spelled::spelled;
 use crate::ssm::Discretization;
-use core::str::FromStr;
 
 /// Models of a known shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,21 +20,11 @@ pub enum ModelPreset {
     M355,
 }
 
-impl FromStr for ModelPreset {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "tiny" => Ok(Self::Tiny),
-            "125m" => Ok(Self::M125),
-            "355m" => Ok(Self::M355),
-            _ => Err(Error::value(
-                "preset",
-                format!("unknown value {name:?}; expected tiny, 125m or 355m"),
-            )),
-        }
-    }
-}
+spelled!(ModelPreset, "preset",
+    Tiny => "tiny",
+    M125 => "125m",
+    M355 => "355m",
+);
 
 impl ModelPreset {
     /// The sizes (README and `examples/README.md` of the official repository).

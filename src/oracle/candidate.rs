@@ -3,7 +3,8 @@
 use super::golden::GoldenStage;
 use super::read::check_finite;
 use super::subject::{Given, GivenValues};
-use super::tolerance::Format;
+use super::format::Format;
+use crate::algebra::FloatFormat;
 use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors};
 use crate::tensor::Tensor;
@@ -188,12 +189,9 @@ fn names(golden: &[GoldenStage]) -> String {
 
 /// Unit roundoff and half the smallest positive number of a stored type.
 fn storage(dtype: Dtype) -> (f64, f64) {
-    let power = |k: i32| 2f64.powi(k);
-    match dtype {
-        Dtype::F32 => (power(-24), power(-150)),
-        Dtype::F16 => (power(-11), power(-25)),
-        Dtype::BF16 => (power(-8), power(-134)),
-        _ => (0.0, 0.0),
+    match dtype.float_format() {
+        None | Some(FloatFormat::F64) => (0.0, 0.0),
+        Some(format) => (format.unit_roundoff(), format.half_smallest()),
     }
 }
 

@@ -7,7 +7,7 @@ use super::golden::{GoldenOf, GoldenStage};
 use super::subject::Subject;
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
-use super::tolerance::Format;
+use super::format::Format;
 use crate::error::Error;
 use crate::safetensors::{SafeTensors, Tensors, TensorFile, Writer};
 use core::fmt;

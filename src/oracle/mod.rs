@@ -5,6 +5,7 @@ mod candidate;
 mod case;
 mod certified;
 mod check;
+mod format;
 mod golden;
 mod golden_file;
 mod mistake;
@@ -14,12 +15,12 @@ mod stage;
 mod subject;
 mod subjects;
 mod suite;
-mod tolerance;
 
 pub use candidate::{Candidate, CandidateStage, PortNumber};
 pub use case::{Case, Precision};
 pub use certified::{Certified, CertifiedStage};
 pub use check::{Diagnosis, Report, StageReport, Suspect, default_chunk_len};
+pub use format::Format;
 pub use golden::{GOLDEN, GoldenStage};
 pub use golden_file::{Golden, check_files};
 pub use mistake::Mistake;
@@ -27,4 +28,4 @@ pub use stage::{Axis, StageSpec};
 pub use subjects::layer::{FORMAT, LayerCase};
 pub use subjects::model::{ModelCase, ModelFile, model_metadata};
 pub use suite::{SUITE_SEED, SuiteCase, suite};
-pub use tolerance::Format;
+

@@ -4,7 +4,7 @@
 use super::mistake::Row;
 use super::read::check_finite;
 use super::stage::StageSpec;
-use super::tolerance::Format;
+use super::format::Format;
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;

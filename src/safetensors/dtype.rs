@@ -1,6 +1,6 @@
 //! The data types the format knows, of which the crate decodes five.
 
-use super::float_format::FloatFormat;
+use crate::algebra::FloatFormat;
 use core::fmt;
 
 /// The type of a tensor's elements.
@@ -133,9 +133,11 @@ impl Dtype {
         ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// The layout of the three float types narrower than [`F64`](Dtype::F64) that are decoded.
-    pub(super) const fn narrow_float(self) -> Option<FloatFormat> {
+    /// The format of the four float types that are decoded; `None` for any other type.
+    #[must_use]
+    pub const fn float_format(self) -> Option<FloatFormat> {
         match self {
+            Self::F64 => Some(FloatFormat::F64),
             Self::F32 => Some(FloatFormat::F32),
             Self::F16 => Some(FloatFormat::F16),
             Self::BF16 => Some(FloatFormat::BF16),

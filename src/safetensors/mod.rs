@@ -3,7 +3,6 @@
 #![doc = include_str!("../../docs/08-files.md")]
 
 mod dtype;
-mod float_format;
 mod header;
 mod json;
 mod on_disk;
@@ -12,8 +11,8 @@ mod replace;
 mod source;
 mod writer;
 
+pub use crate::algebra::FloatFormat;
 pub use dtype::Dtype;
-pub use float_format::{FloatFormat, bf16_from_f64, f16_from_f64};
 pub use on_disk::TensorFile;
 pub use reader::{SafeTensors, TensorView};
 pub use replace::replace_file;

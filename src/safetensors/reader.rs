@@ -1,8 +1,8 @@
 //! Reading a file: a checked header and views of its tensors.
 
+use super::Dtype;
 use super::header::{Entry, Header, PREFIX_LEN, announced_len, too_short};
 use super::json::quoted;
-use super::{Dtype, FloatFormat};
 use crate::Error;
 use core::fmt;
 use std::collections::BTreeMap;
@@ -188,16 +188,13 @@ impl TensorView<'_> {
     /// [`Error::Unsupported`] naming the tensor and its type, if that is not F64, F32, F16 or
     /// BF16.
     pub fn to_f64(&self) -> Result<Vec<f64>, Error> {
-        let wide = |format: FloatFormat, bits: u32| format.decode(bits);
-        Ok(match (self.dtype, self.dtype.narrow_float()) {
-            (Dtype::F64, _) => self.elements(f64::from_le_bytes),
-            (Dtype::F32, Some(format)) => {
-                self.elements(|bytes| wide(format, u32::from_le_bytes(bytes)))
-            }
-            (_, Some(format)) => {
-                self.elements(|bytes| wide(format, u16::from_le_bytes(bytes).into()))
-            }
-            (_, None) => return Err(self.unsupported("F64, F32, F16 or BF16")),
+        let Some(format) = self.dtype.float_format() else {
+            return Err(self.unsupported("F64, F32, F16 or BF16"));
+        };
+        Ok(match self.dtype.bits() {
+            64 => self.elements(f64::from_le_bytes),
+            32 => self.elements(|bytes| format.decode(u32::from_le_bytes(bytes).into())),
+            _ => self.elements(|bytes| format.decode(u16::from_le_bytes(bytes).into())),
         })
     }
 

@@ -64,23 +64,19 @@ impl Writer {
         values: &[f64],
     ) -> Result<&mut Self, Error> {
         let len = self.check_new(name, dtype, shape)?;
-        let bytes = match (dtype, dtype.narrow_float()) {
-            (Dtype::F64, _) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            (Dtype::F32, Some(format)) => {
-                let bits = values.iter().map(|&x| format.encode(x));
-                bits.flat_map(u32::to_le_bytes).collect()
-            }
-            (_, Some(format)) => {
-                // The 16 bits of the format are the low ones.
-                let bits = values.iter().map(|&x| format.encode(x) as u16);
-                bits.flat_map(u16::to_le_bytes).collect()
-            }
-            (_, None) => {
-                return Err(Error::unsupported(format!(
-                    "tensor {}: floats cannot be written as {dtype}, only as F64, F32, F16 or BF16",
-                    quoted(name)
-                )));
-            }
+        let Some(format) = dtype.float_format() else {
+            return Err(Error::unsupported(format!(
+                "tensor {}: floats cannot be written as {dtype}, only as F64, F32, F16 or BF16",
+                quoted(name)
+            )));
+        };
+        // The bits of the format are the low ones.
+        let bits = values.iter().map(|&x| format.encode(x));
+        let bytes = match dtype.bits() {
+            // As they are: not even a NaN changes.
+            64 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            32 => bits.flat_map(|bits| (bits as u32).to_le_bytes()).collect(),
+            _ => bits.flat_map(|bits| (bits as u16).to_le_bytes()).collect(),
         };
         self.insert(name, dtype, shape, bytes, len)
     }

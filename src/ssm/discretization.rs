@@ -2,6 +2,7 @@
 
 use crate::algebra::{ComplexScalar, Field, Real, Ring, Scalar};
 use crate::error::Error;
+use crate::spelled::spelled;
 
 /// How a continuous model `x' = lambda x + B u` is sampled with step `dt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,11 @@ pub enum Discretization {
     /// The exact solution for an input held constant over each step.
     ZeroOrderHold,
 }
+
+spelled!(Discretization, "disc",
+    Bilinear => "bilinear",
+    ZeroOrderHold => "zoh",
+);
 
 impl Discretization {
     /// One mode `(lambda, b)` sampled with step `dt`: the discrete `(a, b)`.

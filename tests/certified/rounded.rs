@@ -9,23 +9,23 @@
 
 use crate::common::exact::Dyadic;
 use hungry_hippos::algebra::{
-    Ball, Bf16, ComplexScalar, Disc, F16, F32, F64, Field, LIBRARY_FACTOR, Precision, Real, Ring,
-    Rng, RootsOfUnity, Rounded, RoundedDisc, Scalar, Tf32,
+    Ball, Bf16, ComplexScalar, Disc, F16, F32, F64, Field, FloatFormat, LIBRARY_FACTOR, Precision,
+    Real, Ring, Rng, RootsOfUnity, Rounded, RoundedDisc, Scalar, Tf32,
 };
 use std::marker::PhantomData;
 use std::ops::{Add, Mul, Neg, Sub};
 
 /// The number of the format nearest to `x`, ties to even; infinite beyond the largest.
 fn round<P: Precision>(x: f64) -> f64 {
-    if P::DIGITS == 53 || x == 0.0 || !x.is_finite() {
+    if P::FORMAT.digits() == 53 || x == 0.0 || !x.is_finite() {
         return x;
     }
     // The exponent is read off the bits; f64 subnormals are zero in all the narrower formats.
     let exponent = ((x.to_bits() >> 52) & 0x7ff) as i32 - 1023;
-    let unit = 2f64.powi(exponent.max(P::MIN_EXPONENT) - P::DIGITS + 1);
+    let unit = 2f64.powi(exponent.max(P::FORMAT.min_exponent()) - P::FORMAT.digits() + 1);
     // Division by a power of two is exact, or far below half of the smallest number.
     let rounded = (x / unit).round_ties_even() * unit;
-    if rounded.abs() > P::MAX {
+    if rounded.abs() > P::FORMAT.largest() {
         f64::INFINITY.copysign(x)
     } else {
         rounded
@@ -101,10 +101,10 @@ impl<P: Precision> Port<P> {
     fn library(self, f: impl Fn(Ball) -> Ball) -> Self {
         let x = f(Ball::from_f64(self.0)).rounded().unwrap_or(f64::NAN);
         let rounded = round::<P>(x);
-        let up = if P::DIGITS == 53 {
+        let up = if P::FORMAT.digits() == 53 {
             rounded.next_up()
         } else {
-            round::<P>(rounded + rounded.abs() * P::UNIT_ROUNDOFF * 1.5)
+            round::<P>(rounded + rounded.abs() * P::FORMAT.unit_roundoff() * 1.5)
         };
         let moved = if self.0.to_bits().is_multiple_of(3) {
             up
@@ -116,7 +116,7 @@ impl<P: Precision> Port<P> {
 }
 
 impl<P: Precision> Real for Port<P> {
-    const UNIT_ROUNDOFF: f64 = P::UNIT_ROUNDOFF;
+    const UNIT_ROUNDOFF: f64 = P::FORMAT.unit_roundoff();
     fn from_f64(x: f64) -> Self {
         port(x)
     }
@@ -297,7 +297,7 @@ fn used_complex<P: Precision>(disc: Disc, z: PortComplex<P>) -> Option<f64> {
 #[test]
 fn single_operations() {
     fn check<P: Precision>() {
-        let mut rng = Rng::new(P::DIGITS as u64);
+        let mut rng = Rng::new(P::FORMAT.digits() as u64);
         // Per operation the largest share of the radius that was used.
         let mut worst = [0.0f64; 12];
         for _ in 0..20_000 {
@@ -319,7 +319,7 @@ fn single_operations() {
                 assert!(
                     share <= 1.0,
                     "{} operation {i} of {a:e}, {b:e}: {ball:?}, {x:?}",
-                    P::NAME
+                    P::FORMAT
                 );
                 worst[i] = worst[i].max(share);
             };
@@ -338,7 +338,7 @@ fn single_operations() {
                 let Some(share) = used_complex(disc.disc(), x) else {
                     return;
                 };
-                assert!(share <= 1.0, "{} operation {i}: {disc:?}, {x:?}", P::NAME);
+                assert!(share <= 1.0, "{} operation {i}: {disc:?}, {x:?}", P::FORMAT);
                 worst[i] = worst[i].max(share);
             };
             complex(7, rz + rw, z + w);
@@ -352,7 +352,7 @@ fn single_operations() {
                 complex(11, disc, y);
             }
         }
-        println!("{}: {worst:.2?}", P::NAME);
+        println!("{}: {worst:.2?}", P::FORMAT);
         // A rounding to nearest errs by up to u: bounds of one rounding are attained. Library
         // functions of this emulation err by 1.5 units in the last place where 2 are allowed.
         // The square root uses all significands of the format only where there are few of them.
@@ -363,7 +363,7 @@ fn single_operations() {
             assert!(
                 worst[i] >= *least,
                 "{} operation {i}: {}",
-                P::NAME,
+                P::FORMAT,
                 worst[i]
             );
         }
@@ -379,7 +379,7 @@ fn single_operations() {
 /// `3/4 + 3/4 (1 - 4u) i` times `2/3 (1 + 11u) + 2/3 (1 + 5u) i` is off by `sqrt(5 - 168 u) u`.
 #[test]
 fn worst_complex_product() {
-    let u = F32::UNIT_ROUNDOFF;
+    let u = FloatFormat::F32.unit_roundoff();
     let (a, b) = (0.75, 0.75 * (1.0 - 4.0 * u));
     let third = |k: f64| (2f64.powi(25) + 2.0 * k) / 3.0 / 2f64.powi(24);
     let (c, d) = (third(11.0), third(5.0));
@@ -408,7 +408,8 @@ fn underflow_is_gradual() {
         let share = used(product.ball(), got.0).unwrap();
         assert!(share <= 1.0, "{a} * {b}: {product:?} {got:?}");
         worst = worst.max(share);
-        beyond_relative += usize::from((got.0 - a * b).abs() > F16::UNIT_ROUNDOFF * (a * b).abs());
+        beyond_relative +=
+            usize::from((got.0 - a * b).abs() > FloatFormat::F16.unit_roundoff() * (a * b).abs());
         let z = RoundedDisc::<F16>::from_parts(Rounded::from_f64(a), Rounded::from_f64(b));
         let w = RoundedDisc::from_parts(Rounded::from_f64(c), Rounded::from_f64(d));
         let pz = PortComplex::from_parts(port::<F16>(a), port(b));
@@ -457,13 +458,13 @@ fn inputs_are_rounded_once() {
             assert!(
                 ball.contains(stored) && ball.contains(x),
                 "{x:e} in {}: {ball:?}",
-                P::NAME
+                P::FORMAT
             );
             assert_eq!(
                 ball.is_exact(),
                 stored == x,
                 "{x:e} in {}: {ball:?}",
-                P::NAME
+                P::FORMAT
             );
             let kept = Rounded::<P>::from_f64(stored).ball();
             assert!(kept.is_exact() && kept.contains(stored));
@@ -486,7 +487,7 @@ fn inputs_are_rounded_once() {
             assert!(
                 ball.is_unknown() || ball.contains(stored),
                 "{n} in {}",
-                P::NAME
+                P::FORMAT
             );
             assert_eq!(
                 ball.is_exact(),
@@ -546,7 +547,7 @@ fn random_case(rng: &mut Rng, steps: usize) -> (Vec<f64>, Vec<f64>) {
 #[test]
 fn computations() {
     fn check<P: Precision>() -> (usize, f64) {
-        let mut rng = Rng::new(100 + P::DIGITS as u64);
+        let mut rng = Rng::new(100 + P::FORMAT.digits() as u64);
         let (mut compared, mut worst) = (0, 0.0f64);
         for _ in 0..60 {
             let (p, u) = random_case(&mut rng, 20);
@@ -554,7 +555,7 @@ fn computations() {
             let got = miniature::<Port<P>>(&p, &u);
             for (bound, got) in bound.iter().zip(&got) {
                 if let Some(share) = used(bound.ball(), got.0) {
-                    assert!(share <= 1.0, "{}: {bound:?} {got:?}", P::NAME);
+                    assert!(share <= 1.0, "{}: {bound:?} {got:?}", P::FORMAT);
                     compared += 1;
                     worst = worst.max(share);
                 }
@@ -562,7 +563,7 @@ fn computations() {
         }
         println!(
             "{}: {compared} outputs, the worst uses {worst:.3} of its bound",
-            P::NAME
+            P::FORMAT
         );
         (compared, worst)
     }
@@ -598,7 +599,7 @@ fn roots_of_unity_carry_one_rounding() {
             let (re, im) = (w.re().to_f64(), w.im().to_f64());
             let z = PortComplex::from_parts(port::<F32>(re), port(im));
             assert!(used_complex(r.disc(), z).unwrap() <= 1.0, "w_{n}^{k}");
-            assert!(r.disc().radius() <= 1.01 * F32::UNIT_ROUNDOFF);
+            assert!(r.disc().radius() <= 1.01 * FloatFormat::F32.unit_roundoff());
             assert_eq!(r.disc().radius() == 0.0, 4 * k % n == 0);
         }
     }
@@ -625,12 +626,16 @@ fn phi_covers_both_ways_of_computing_it() {
         assert!(used_complex(disc, careful).unwrap() <= 1.0, "{x} {y}");
         let careful_disc = Ball::phi1(Disc::from_parts(Ball::from_f64(x), Ball::from_f64(y)));
         let (re, _) = careful_disc.midpoint();
-        official_is_far += usize::from((official.re.0 - re[0]).abs() > 32.0 * F32::UNIT_ROUNDOFF);
+        official_is_far +=
+            usize::from((official.re.0 - re[0]).abs() > 32.0 * FloatFormat::F32.unit_roundoff());
     }
     assert!(official_is_far > 10, "{official_is_far}");
     // At zero there is no quotient.
     let at_zero = Rounded::<F32>::phi1(RoundedDisc::ZERO).disc();
-    assert!(at_zero.radius() <= 8.1 * F32::UNIT_ROUNDOFF && at_zero.midpoint().0[0] == 1.0);
+    assert!(
+        at_zero.radius() <= 8.1 * FloatFormat::F32.unit_roundoff()
+            && at_zero.midpoint().0[0] == 1.0
+    );
 }
 
 /// The derivative of `phi_1` likewise: the quotient `(e^z - phi_1(z)) / z` of a port's own numbers,
@@ -660,14 +665,18 @@ fn the_derivative_of_phi_covers_both_ways_too() {
         // 6.75 |phi_1'|; with |phi_1| <= 1, |phi_1'| <= 1/2 and |z| <= sqrt 2 below 38.1/|z|^2.
         let size = x.hypot(y);
         assert!(
-            disc.radius() <= 38.1 * F32::UNIT_ROUNDOFF / (size * size),
+            disc.radius() <= 38.1 * FloatFormat::F32.unit_roundoff() / (size * size),
             "{x} {y}"
         );
-        quotient_is_far += usize::from((quotient.re.0 - re[0]).abs() > 32.0 * F32::UNIT_ROUNDOFF);
+        quotient_is_far +=
+            usize::from((quotient.re.0 - re[0]).abs() > 32.0 * FloatFormat::F32.unit_roundoff());
     }
     assert!(quotient_is_far > 10, "{quotient_is_far}");
     let at_zero = Rounded::<F32>::phi1_derivative(RoundedDisc::ZERO).disc();
-    assert!(at_zero.radius() <= 4.1 * F32::UNIT_ROUNDOFF && at_zero.midpoint().0[0] == 0.5);
+    assert!(
+        at_zero.radius() <= 4.1 * FloatFormat::F32.unit_roundoff()
+            && at_zero.midpoint().0[0] == 0.5
+    );
 }
 
 /// A number back from its ball, an inverse, a negative, on numbers anyone can check.
@@ -699,19 +708,18 @@ fn single_numbers_by_hand() {
 
 #[test]
 fn formats_are_what_they_are_called() {
-    assert_eq!(F32::MAX, f64::from(f32::MAX));
-    assert_eq!(F64::MAX, f64::MAX);
-    assert_eq!(F16::MAX, 65504.0);
-    assert_eq!(Bf16::MAX, f64::from(f32::from_bits(0x7f7f_0000)));
-    assert_eq!(F32::UNIT_ROUNDOFF, 2f64.powi(-24));
-    assert_eq!(F64::UNIT_ROUNDOFF, 2f64.powi(-53));
+    let formats = [
+        F64::FORMAT,
+        F32::FORMAT,
+        Tf32::FORMAT,
+        F16::FORMAT,
+        Bf16::FORMAT,
+    ];
+    assert_eq!(formats, FloatFormat::ALL);
     assert_eq!(
-        (Tf32::UNIT_ROUNDOFF, F16::UNIT_ROUNDOFF),
-        (2f64.powi(-11), 2f64.powi(-11))
+        formats.map(FloatFormat::name),
+        ["f64", "f32", "tf32", "f16", "bf16"]
     );
-    assert_eq!(Bf16::UNIT_ROUNDOFF, 2f64.powi(-8));
-    assert_eq!(2.0 * F32::HALF_SMALLEST, f64::from(f32::from_bits(1)));
-    assert_eq!(2.0 * F16::HALF_SMALLEST, 2f64.powi(-24));
     const { assert!(LIBRARY_FACTOR >= 2.0) };
     // The emulation rounds to f32 as the hardware does.
     let mut rng = Rng::new(2);

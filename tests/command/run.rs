@@ -1,6 +1,8 @@
 //! Claim: `hippos run` and `hippos show` answer bad input with one clear line on stderr that
 //! names the thing, exit status 2, and no output file.
 
+use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::h3::Form;
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -356,6 +358,17 @@ fn bad_flags_are_refused() {
 
 /// l_max below the sequence: the state-passing forms refuse with the reason, the others run, and
 /// the default is one that can.
+/// The help is a literal; the names it lists are the library's, in its order.
+#[test]
+fn the_help_names_every_form() {
+    let help = String::from_utf8(hippos(&["run", "--help"]).stdout).expect("text");
+    let words: Vec<&str> = help.split_whitespace().collect();
+    let names = Form::all([Chunking::Uniform(1)]);
+    let names: Vec<&str> = names.iter().map(Form::name).collect();
+    let listed = names.join(", ") + " or fast";
+    assert!(words.join(" ").contains(&listed), "{listed}");
+}
+
 #[test]
 fn l_max_with_a_recurrence_is_refused() {
     let folder = folder("l_max");

@@ -14,7 +14,7 @@ use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::mutants::{Mutant, applies, mutated_forward};
 use hungry_hippos::oracle::{Candidate, Case, Format, Golden, check, error_scales, suite};
-use hungry_hippos::safetensors::{Dtype, FloatFormat, SafeTensors, Writer};
+use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -346,14 +346,12 @@ fn print_rules(cases: &[(&str, &str, Golden)], runs: &[Run]) -> Result<()> {
     println!("wrong. The usual rules look at `output` alone.\n");
     println!("| rule | stored as | of all | of those with a wrong output |");
     println!("|---|---|---|---|");
-    for (dtype, format) in [
-        (Dtype::F32, FloatFormat::F32),
-        (Dtype::BF16, FloatFormat::BF16),
-    ] {
+    for dtype in [Dtype::F32, Dtype::BF16] {
+        let float = dtype.float_format().ok_or("a float type")?;
         for (rule, accepts) in RULES {
             let count = |runs: &[&Run]| {
                 let accepted = runs.iter().filter(|run| {
-                    let found: Vec<f64> = output(run).iter().map(|&x| format.round(x)).collect();
+                    let found: Vec<f64> = output(run).iter().map(|&x| float.round(x)).collect();
                     accepts(golden_output(&cases[run.case].2), &found)
                 });
                 accepted.count()
@@ -451,10 +449,8 @@ fn within(
     alone: bool,
     part: Part,
 ) -> Result<bool> {
-    let (float, unit, smallest) = match dtype {
-        Dtype::F32 => (FloatFormat::F32, 2f64.powi(-24), 2f64.powi(-150)),
-        _ => (FloatFormat::BF16, 2f64.powi(-8), 2f64.powi(-134)),
-    };
+    let float = dtype.float_format().ok_or("a float type")?;
+    let (unit, smallest) = (float.unit_roundoff(), float.half_smallest());
     let tolerances = tolerances(golden, format, part)?;
     let stages = run.stages.iter();
     for (name, values) in stages.filter(|(name, _)| !alone || *name == "output") {
@@ -511,22 +507,10 @@ fn dumped<'a>(
 fn forms(golden: &Golden) -> Vec<Form> {
     let len = golden.case().input().shape()[1];
     let cut = golden.case().parameters().config().l_max;
-    let mut forms = vec![
-        Form::Toeplitz,
-        Form::Convolution,
-        Form::Fft,
-        Form::RealFft,
-        Form::BlockFft,
-        Form::Attention,
-    ];
+    let mut forms = Form::all([Chunking::Uniform(5), Chunking::Uniform(16)]);
     // A kernel that is cut short has no state.
-    if cut.is_none_or(|l_max| l_max >= len) {
-        forms.extend([
-            Form::Recurrence,
-            Form::Scan,
-            Form::FlashConv(Chunking::Uniform(5)),
-            Form::FlashConv(Chunking::Uniform(16)),
-        ]);
+    if cut.is_some_and(|l_max| l_max < len) {
+        forms.retain(|form| !form.passes_state());
     }
     forms
 }

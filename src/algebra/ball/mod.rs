@@ -16,7 +16,6 @@ mod traits;
 mod trigonometric;
 
 pub use disc::{Disc, DiscN};
-pub(super) use eft::{scale, significand};
 pub use interval::{Ball, BallN};
 
 #[cfg(test)]

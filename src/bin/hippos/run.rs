@@ -4,7 +4,7 @@ use crate::args::{self, Args, Failure, Spec};
 use crate::machine::Machine;
 use crate::table::aligned;
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{Real, RootsOfUnity, Scalar};
+use hungry_hippos::algebra::{FloatFormat, Real, RootsOfUnity, Scalar};
 use hungry_hippos::fast::{Element, FastAdjoint, FastLayer, Workspace};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Form, LayerState, Name};
@@ -25,8 +25,8 @@ input, so that FILE is a case file itself. Where CASE already holds a stage, the
 is printed, relative to the stage's largest magnitude.
 
   --out FILE       where to write; written whole or not at all
-  --form F         recurrence, toeplitz, convolution, fft, real-fft, block-fft, scan, attention,
-                   flashconv or fast
+  --form F         recurrence, scan, toeplitz, convolution, fft, real-fft, block-fft, flashconv,
+                   attention or fast
                    (default: recurrence; convolution where l_max cuts the kernels)
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
                    to f64, with radius.STAGE beside every stage
@@ -59,16 +59,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let out = Path::new(args.required("--out")?);
     let path = Path::new(args.positional(0));
     args::not_the_same_file(path, out)?;
-    let precision = match args.value("--precision").map(|p| (p, p.to_str())) {
-        None | Some((_, Some("f64"))) => Precision::F64,
-        Some((_, Some("f32"))) => Precision::F32,
-        Some((_, Some("certified"))) => Precision::Certified,
-        Some((other, _)) => {
-            return Err(Failure(format!(
-                "--precision {other:?}: expected f64, f32 or certified"
-            )));
-        }
-    };
+    let precision = Arithmetic::asked(&args)?;
     let fast = Fast::asked(&args)?;
     let asked = match fast {
         Some(_) => None,
@@ -94,7 +85,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let mut rows = vec![header(precision)];
     let dtype = precision.dtype();
     match precision {
-        Precision::Certified => {
+        Arithmetic::Certified => {
             for stage in certified(&case, &form, grad).map_err(in_case)?.stages {
                 let (name, values, radii) = (&stage.name, &stage.values, &stage.radii);
                 writer.add(name, dtype, values.shape(), values.data())?;
@@ -107,11 +98,11 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
                 rows.push(row);
             }
         }
-        Precision::F32 | Precision::F64 => {
-            let stages = match (precision, fast) {
-                (Precision::F32, Some(fast)) => fast.stages::<f32>(&case, grad),
+        Arithmetic::Float(format) => {
+            let stages = match (format, fast) {
+                (FloatFormat::F32, Some(fast)) => fast.stages::<f32>(&case, grad),
                 (_, Some(fast)) => fast.stages::<f64>(&case, grad),
-                (Precision::F32, None) => stages::<f32>(&case, &form, grad),
+                (FloatFormat::F32, None) => stages::<f32>(&case, &form, grad),
                 (_, None) => stages::<f64>(&case, &form, grad),
             };
             for (name, values) in stages.map_err(in_case)? {
@@ -224,19 +215,36 @@ fn states<T: Element>(state: &LayerState<T>) -> Result<[Tensor<f64>; 2], hungry_
     Ok([state.shift.map(Real::to_f64), diagonal])
 }
 
-/// In which numbers the layer is run.
-#[derive(Clone, Copy)]
-enum Precision {
-    F64,
-    F32,
+/// The numbers the layer is run in.
+#[derive(Clone, Copy, PartialEq)]
+enum Arithmetic {
+    Float(FloatFormat),
     Certified,
 }
 
-impl Precision {
+impl Arithmetic {
+    const ALL: [Self; 3] = [
+        Self::Float(FloatFormat::F64),
+        Self::Float(FloatFormat::F32),
+        Self::Certified,
+    ];
+
+    /// What `--precision` asks for.
+    fn asked(args: &Args) -> Result<Self, Failure> {
+        let Some(name) = args.value("--precision") else {
+            return Ok(Self::ALL[0]);
+        };
+        let found = Self::ALL.into_iter().find(|choice| name == choice.name());
+        found.ok_or_else(|| {
+            Failure(format!(
+                "--precision {name:?}: expected f64, f32 or certified"
+            ))
+        })
+    }
+
     fn name(self) -> &'static str {
         match self {
-            Self::F64 => "f64",
-            Self::F32 => "f32",
+            Self::Float(format) => format.name(),
             Self::Certified => "certified",
         }
     }
@@ -244,16 +252,16 @@ impl Precision {
     /// The type the stages are written in.
     fn dtype(self) -> Dtype {
         match self {
-            Self::F32 => Dtype::F32,
-            Self::F64 | Self::Certified => Dtype::F64,
+            Self::Float(FloatFormat::F32) => Dtype::F32,
+            _ => Dtype::F64,
         }
     }
 }
 
 /// The head of the table of stages.
-fn header(precision: Precision) -> Vec<String> {
+fn header(precision: Arithmetic) -> Vec<String> {
     let mut header = vec!["stage", "shape", "largest", "from CASE"];
-    if let Precision::Certified = precision {
+    if precision == Arithmetic::Certified {
         header.extend(["ulp max", "ulp median", "radius", "retried"]);
     }
     header.into_iter().map(String::from).collect()
@@ -283,23 +291,9 @@ fn form(args: &Args) -> Result<Option<Form>, Failure> {
             Some(_) => Err(Failure("--chunk goes with --form flashconv".into())),
         };
     };
-    let form = match name.to_str() {
-        Some("recurrence") => Form::Recurrence,
-        Some("toeplitz") => Form::Toeplitz,
-        Some("convolution") => Form::Convolution,
-        Some("fft") => Form::Fft,
-        Some("real-fft") => Form::RealFft,
-        Some("block-fft") => Form::BlockFft,
-        Some("scan") => Form::Scan,
-        Some("attention") => Form::Attention,
-        Some("flashconv") => Form::FlashConv(Chunking::Uniform(chunk.unwrap_or(64))),
-        _ => {
-            return Err(Failure(format!(
-                "--form {name:?}: expected recurrence, toeplitz, convolution, fft, real-fft, \
-                 block-fft, scan, attention, flashconv or fast"
-            )));
-        }
-    };
+    let chunking = Chunking::Uniform(chunk.unwrap_or(64));
+    let form = Form::from_name(&name.to_string_lossy(), chunking)
+        .map_err(|e| Failure(format!("--{e}, or fast")))?;
     if chunk.is_some() && !matches!(form, Form::FlashConv(_)) {
         return Err(Failure("--chunk goes with --form flashconv".into()));
     }
@@ -353,23 +347,19 @@ fn describe(case: &Case, name: &str, tensor: &Tensor<f64>) -> Vec<String> {
 /// The largest and the median error of the case's own stage, in units of the last place of the
 /// type it is stored in.
 fn units_in_the_last_place(case: &Case, name: &str, certified: &Tensor<f64>) -> [String; 2] {
-    let digits = match case.file().get(name).map(|view| view.dtype) {
-        Some(Dtype::F64) => 53,
-        Some(Dtype::F32) => 24,
-        _ => return [String::new(), String::new()],
+    let stored = case.file().get(name);
+    let Some(format) = stored.and_then(|view| view.dtype.float_format()) else {
+        return [String::new(), String::new()];
     };
     let Ok(saved) = case.tensor(name, certified.shape()) else {
         return [String::new(), String::new()];
     };
-    // The unit in the last place of 1.m * 2^e with p digits is 2^(e + 1 - p).
-    let unit = |x: f64| {
-        let exponent = (x.to_bits() >> 52 & 0x7ff) as i32 - 1023;
-        2f64.powi(exponent + 1 - digits)
-    };
     let pairs = saved.data().iter().zip(certified.data());
     let mut errors: Vec<f64> = pairs
         .filter(|(_, certified)| **certified != 0.0)
-        .map(|(saved, certified)| ((saved - certified) / unit(*certified)).abs())
+        .map(|(saved, certified)| {
+            ((saved - certified) / format.unit_in_the_last_place(*certified)).abs()
+        })
         .collect();
     errors.sort_by(f64::total_cmp);
     match errors[..] {

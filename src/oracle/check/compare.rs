@@ -3,7 +3,7 @@
 use super::super::candidate::{Candidate, CandidateStage, exchanged};
 use super::super::golden::GoldenStage;
 use super::super::stage::StageSpec;
-use super::super::tolerance::Format;
+use super::super::format::Format;
 use super::pattern::Series;
 use super::report::StageReport;
 use crate::tensor::Tensor;

@@ -11,7 +11,7 @@ pub use report::{Diagnosis, Report, StageReport, Suspect};
 use super::candidate::Candidate;
 use super::golden::GoldenOf;
 use super::subject::Subject;
-use super::tolerance::Format;
+use super::format::Format;
 use compare::{Compared, compare};
 use search::{PAIR_WORK, Search};
 

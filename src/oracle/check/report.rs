@@ -1,7 +1,7 @@
 //! The result of a check: stage by stage, and what is wrong.
 
 use super::super::mistake::Mistake;
-use super::super::tolerance::Format;
+use super::super::format::Format;
 
 /// The comparison of one stage.
 #[derive(Clone, Debug)]

@@ -246,12 +246,12 @@ impl<S: Subject> Singles<S> {
     }
 }
 
-fn same<H>(one: &Row<H>, other: &Row<H>) -> bool {
+fn same<H: Copy>(one: &Row<H>, other: &Row<H>) -> bool {
     one.mistake.id == other.mistake.id
 }
 
 /// Two rows of one table, the earlier first.
-fn in_order<H>(one: &'static Row<H>, other: &'static Row<H>) -> [&'static Row<H>; 2] {
+fn in_order<H: Copy>(one: &'static Row<H>, other: &'static Row<H>) -> [&'static Row<H>; 2] {
     match one.mistake.id <= other.mistake.id {
         true => [one, other],
         false => [other, one],
@@ -260,7 +260,7 @@ fn in_order<H>(one: &'static Row<H>, other: &'static Row<H>) -> [&'static Row<H>
 
 /// Adds mistakes that reproduce every stage, unless they are there already with another chunk
 /// length.
-fn suspect<H>(suspects: &mut Vec<Suspect>, rows: &[&'static Row<H>], worst: f64) {
+fn suspect<H: Copy>(suspects: &mut Vec<Suspect>, rows: &[&'static Row<H>], worst: f64) {
     let mistakes: Vec<_> = rows.iter().map(|row| &row.mistake).collect();
     if worst <= 1.0 && suspects.iter().all(|s| s.mistakes != mistakes) {
         suspects.push(Suspect { mistakes, worst });

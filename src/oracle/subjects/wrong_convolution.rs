@@ -8,7 +8,7 @@ use crate::ssm::causal_convolution;
 use num_complex::Complex;
 
 /// A convolution about to be computed.
-pub(in crate::oracle) struct Convolution<'a> {
+pub(crate) struct Convolution<'a> {
     /// The kernel, cut to `l_max` and to the length of `u`.
     pub(super) kernel: &'a [f64],
     /// Any number of its taps, not cut.

@@ -10,7 +10,7 @@ use crate::ssm::{Response, StateSpace, causal_convolution};
 pub(super) type Taps<'a> = &'a dyn Fn(usize) -> Vec<f64>;
 
 /// One edit of the models of a kind.
-pub(in crate::oracle) enum ModelHook<S: StateSpace> {
+pub(crate) enum ModelHook<S: StateSpace> {
     /// The kernel of this many taps, given the right one's taps.
     Kernel(fn(&S, Taps<'_>, usize) -> Vec<f64>),
     /// The kernel is not cut to `l_max`.

@@ -8,9 +8,8 @@ use super::legs::legs;
 use super::legt::{legt, lmu};
 use crate::algebra::{Real, pi};
 use crate::error::Error;
+use crate::spelled::spelled;
 use crate::ssm::Dense;
-use core::fmt;
-use core::str::FromStr;
 
 /// Which part of the past counts, and how much: the measure of a HiPPO projection, by the official
 /// name (`hippo.py`, `transition`).
@@ -30,10 +29,15 @@ pub enum Measure {
     FouT,
 }
 
-impl Measure {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::LegS, Self::LegT, Self::Lmu, Self::LagT, Self::FouT];
+spelled!(Measure, "measure",
+    LegS => "legs",
+    LegT => "legt",
+    Lmu => "lmu",
+    LagT => "lagt",
+    FouT => "fout",
+);
 
+impl Measure {
     /// `A` and `B` for m states, as the official code gives them.
     ///
     /// # Errors
@@ -102,32 +106,5 @@ impl Measure {
     /// As [`model`](Self::model).
     pub fn memory<T: Real>(self, m: usize, dt: T, delay: T) -> Result<Dense<T>, Error> {
         self.model(m)?.bilinear(dt, self.reading(m, delay)?)
-    }
-}
-
-impl fmt::Display for Measure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::LegS => "legs",
-            Self::LegT => "legt",
-            Self::Lmu => "lmu",
-            Self::LagT => "lagt",
-            Self::FouT => "fout",
-        })
-    }
-}
-
-impl FromStr for Measure {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        let known = Self::ALL.into_iter().find(|m| m.to_string() == name);
-        known.ok_or_else(|| {
-            let names = Self::ALL.map(|m| m.to_string()).join(", ");
-            Error::value(
-                "measure",
-                format!("unknown value {name:?}; expected one of {names}"),
-            )
-        })
     }
 }

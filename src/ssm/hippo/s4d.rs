@@ -5,8 +5,7 @@ use super::measure::Measure;
 use super::split::NormalPlusLowRank;
 use crate::algebra::{ComplexScalar, Real, pi};
 use crate::error::Error;
-use core::fmt;
-use core::str::FromStr;
+use crate::spelled::spelled;
 
 /// How the poles of a diagonal model begin (`dplr.py`, `dplr`, by the official names). The real
 /// part is -1/2 except for [`Real`](Self::Real), `B` is one throughout.
@@ -27,17 +26,16 @@ pub enum Diagonalized {
     Real,
 }
 
-impl Diagonalized {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Lin,
-        Self::Inv,
-        Self::LegS,
-        Self::Inv2,
-        Self::Quad,
-        Self::Real,
-    ];
+spelled!(Diagonalized, "measure",
+    Lin => "diag-lin",
+    Inv => "diag-inv",
+    LegS => "diag-legs",
+    Inv2 => "diag-inv2",
+    Quad => "diag-quad",
+    Real => "diag-real",
+);
 
+impl Diagonalized {
     /// The poles for `d_state = m`, m/2 (rounded down), in the official order.
     ///
     /// # Errors
@@ -87,35 +85,13 @@ impl Diagonalized {
     pub fn of_measure(measure: &str) -> Result<Vec<Self>, Error> {
         match measure {
             "diag" => Ok(vec![Self::Inv, Self::Lin]),
-            _ => Ok(vec![measure.parse()?]),
+            _ => match measure.parse() {
+                Ok(one) => Ok(vec![one]),
+                Err(_) => {
+                    let names = Self::ALL.map(Self::name).into_iter();
+                    Err(Error::unknown("measure", measure, names.chain(["diag"])))
+                }
+            },
         }
-    }
-}
-
-impl fmt::Display for Diagonalized {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lin => "diag-lin",
-            Self::Inv => "diag-inv",
-            Self::LegS => "diag-legs",
-            Self::Inv2 => "diag-inv2",
-            Self::Quad => "diag-quad",
-            Self::Real => "diag-real",
-        })
-    }
-}
-
-impl FromStr for Diagonalized {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        let known = Self::ALL.into_iter().find(|init| init.to_string() == name);
-        known.ok_or_else(|| {
-            let names = Self::ALL.map(|init| init.to_string()).join(", ");
-            Error::value(
-                "measure",
-                format!("unknown value {name:?}; expected diag or one of {names}"),
-            )
-        })
     }
 }

@@ -31,19 +31,11 @@ fn open(name: &str) -> Case {
 }
 
 fn forms(seq_len: usize) -> Vec<Form> {
-    vec![
-        Form::Recurrence,
-        Form::Toeplitz,
-        Form::Convolution,
-        Form::Fft,
-        Form::RealFft,
-        Form::BlockFft,
-        Form::Scan,
-        Form::Attention,
-        Form::FlashConv(Chunking::Uniform(1)),
-        Form::FlashConv(Chunking::Uniform(13)),
-        Form::FlashConv(Chunking::Uniform(seq_len)),
-    ]
+    Form::all([
+        Chunking::Uniform(1),
+        Chunking::Uniform(13),
+        Chunking::Uniform(seq_len),
+    ])
 }
 
 #[test]

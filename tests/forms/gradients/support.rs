@@ -55,20 +55,12 @@ pub(crate) fn constant<T: Ring>(x: &[T]) -> Vec<Dual<T>> {
 }
 
 pub(crate) fn forms(n: usize, rng: &mut Rng) -> Vec<Form> {
-    vec![
-        Form::Recurrence,
-        Form::Toeplitz,
-        Form::Convolution,
-        Form::Fft,
-        Form::RealFft,
-        Form::BlockFft,
-        Form::Scan,
-        Form::Attention,
-        Form::FlashConv(Chunking::Uniform(1)),
-        Form::FlashConv(Chunking::Uniform(1 + rng.below(20))),
-        Form::FlashConv(Chunking::Uniform(n + 3)),
-        Form::FlashConv(ragged(n, rng)),
-    ]
+    Form::all([
+        Chunking::Uniform(1),
+        Chunking::Uniform(1 + rng.below(20)),
+        Chunking::Uniform(n + 3),
+        ragged(n, rng),
+    ])
 }
 
 /// A structure of the state matrix, for every scalar at once.

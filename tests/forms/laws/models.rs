@@ -12,17 +12,7 @@ use num_complex::Complex;
 use proptest::prelude::*;
 
 fn forms(n: usize, rng: &mut Rng) -> Vec<Form> {
-    vec![
-        Form::Recurrence,
-        Form::Toeplitz,
-        Form::Convolution,
-        Form::Fft,
-        Form::RealFft,
-        Form::BlockFft,
-        Form::Scan,
-        Form::FlashConv(Chunking::Uniform(1 + rng.below(9))),
-        Form::FlashConv(ragged(n, rng)),
-    ]
+    Form::all([Chunking::Uniform(1 + rng.below(9)), ragged(n, rng)])
 }
 
 /// What the laws need of a state's elements: random ones, and the real inner product.

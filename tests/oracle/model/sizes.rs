@@ -72,7 +72,10 @@ fn presets() {
         assert_eq!(h3.head_order, HeadOrder::D2H);
     }
     let said = "125M".parse::<ModelPreset>().expect_err("another name");
-    assert!(said.to_string().contains("expected tiny, 125m or 355m"));
+    assert!(
+        said.to_string()
+            .contains("expected one of tiny, 125m, 355m")
+    );
 }
 
 /// What making a model of this configuration says, or nothing.

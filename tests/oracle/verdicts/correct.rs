@@ -24,21 +24,9 @@ fn assert_pass(what: &str, report: &Report) {
 fn forms(golden: &Golden) -> Vec<Form> {
     let len = golden.case().input().shape()[1];
     let cut = golden.case().parameters().config().l_max;
-    let mut forms = vec![
-        Form::Toeplitz,
-        Form::Convolution,
-        Form::Fft,
-        Form::RealFft,
-        Form::BlockFft,
-        Form::Attention,
-    ];
-    if cut.is_none_or(|l_max| l_max >= len) || golden.case().state().is_some() {
-        forms.extend([
-            Form::Recurrence,
-            Form::Scan,
-            Form::FlashConv(Chunking::Uniform(5)),
-            Form::FlashConv(Chunking::Uniform(16)),
-        ]);
+    let mut forms = Form::all([Chunking::Uniform(5), Chunking::Uniform(16)]);
+    if cut.is_some_and(|l_max| l_max < len) && golden.case().state().is_none() {
+        forms.retain(|form| !form.passes_state());
     }
     forms
 }

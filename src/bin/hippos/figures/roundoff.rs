@@ -58,7 +58,10 @@ where
 {
     let balls = run::<Rounded<P>>(form)?;
     let radius = balls.iter().fold(0.0f64, |m, y| m.max(y.ball().radius()));
-    Ok((P::UNIT_ROUNDOFF.log2(), (radius / largest()?).log2()))
+    Ok((
+        P::FORMAT.unit_roundoff().log2(),
+        (radius / largest()?).log2(),
+    ))
 }
 
 /// Unit roundoff, and the error that is seen.

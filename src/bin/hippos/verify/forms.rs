@@ -88,17 +88,7 @@ fn forms(len: usize, rng: &mut Rng) -> Vec<Form> {
         chunks.push(chunk);
         rest -= chunk;
     }
-    vec![
-        Form::Recurrence,
-        Form::Scan,
-        Form::Toeplitz,
-        Form::Convolution,
-        Form::Fft,
-        Form::RealFft,
-        Form::BlockFft,
-        Form::FlashConv(Chunking::Ragged(chunks)),
-        Form::Attention,
-    ]
+    Form::all([Chunking::Ragged(chunks)])
 }
 
 /// A random model: dense, diagonal, shift, or a whole layer.

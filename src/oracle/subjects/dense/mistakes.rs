@@ -1,7 +1,6 @@
 //! The mistakes of the catalogue that a lone model can have, at its own hooks.
 
 use super::super::layer::{LayerHook, forward_mistakes};
-use super::super::wrong_convolution::Convolution as Transform;
 use super::super::wrong_model::ModelHook::{self, Convolution, Dropped, Kernel, Read};
 use super::super::wrong_model::WrongModel;
 use super::DenseCase;
@@ -15,7 +14,7 @@ use std::sync::LazyLock;
 
 /// One edit of the reference.
 #[derive(Clone, Copy)]
-pub(in crate::oracle) enum DenseHook {
+pub(crate) enum DenseHook {
     /// The model has no skip.
     NoSkip,
     /// The state before the first input is zero.
@@ -30,7 +29,7 @@ use DenseHook::{InChunks, Model, NoInitialState, NoSkip};
 
 /// The hooks of the mistakes, which the layer's catalogue has in words.
 static HOOKS: [(&str, &[DenseHook]); 6] = [
-    ("M01b", &[Model(Convolution(Transform::circular))]),
+    ("M01b", &[Model(Convolution(|c| c.circular()))]),
     ("M34", &[NoSkip]),
     (
         "M50a",

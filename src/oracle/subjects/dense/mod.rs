@@ -2,7 +2,7 @@
 
 mod mistakes;
 
-pub(in crate::oracle) use mistakes::DenseHook;
+pub(crate) use mistakes::DenseHook;
 
 use super::layer::convolution;
 use super::random::{random_numbers, round_to_16_bits};
@@ -14,7 +14,7 @@ use crate::oracle::read::{read_tensor, shape_of};
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::suite::SuiteCase;
-use crate::oracle::tolerance::Format;
+use crate::oracle::format::Format;
 use crate::safetensors::Tensors;
 use crate::ssm::{Dense, Response, StateSpace, recurrence};
 use crate::tensor::Tensor;
@@ -26,7 +26,7 @@ use crate::tensor::Tensor;
 /// before the first input as `initial_x` (batch, m) if there is one, and metadata `kind` =
 /// `dense-ssm`.
 #[derive(Clone, Debug)]
-pub(in crate::oracle) struct DenseCase {
+pub(crate) struct DenseCase {
     ssm: Dense<f64>,
     input: Tensor<f64>,
     initial: Option<Tensor<f64>>,
@@ -228,7 +228,7 @@ impl Subject for DenseCase {
 }
 
 /// The dense models of the suite, in order.
-pub(in crate::oracle) fn suite() -> Vec<SuiteCase> {
+pub(crate) fn suite() -> Vec<SuiteCase> {
     [
         ("42-dense", "one model with a dense A", false),
         ("43-dense-resumed", "one model with a dense A, from a state", true),

@@ -230,7 +230,7 @@ pub(super) fn case_metadata(case: &LayerCase) -> Vec<(String, String)> {
 }
 
 /// The metadata of an H3 layer's choices and sizes, but for `d_model`, in any kind of case.
-pub(in crate::oracle) fn config_metadata(config: &Config) -> Vec<(String, String)> {
+pub(crate) fn config_metadata(config: &Config) -> Vec<(String, String)> {
     let l_max = config.l_max.map_or("none".into(), |l| l.to_string());
     [
         ("head_dim", config.head_dim.to_string()),
@@ -306,7 +306,7 @@ fn read_config(file: &dyn Tensors) -> Result<Config, Error> {
 
 /// The configuration of an H3 layer in any kind of case: choices from the metadata, sizes from the
 /// tensors, of which `axis(name, rank, i)` gives the length of axis `i`.
-pub(in crate::oracle) fn read_choices(
+pub(crate) fn read_choices(
     strings: &Strings,
     d_model: usize,
     head_dim: usize,

@@ -9,7 +9,7 @@ use num_complex::Complex;
 
 /// One edit of the reference layer: of what it is given, or of what one of its steps computes.
 #[derive(Clone, Copy)]
-pub(in crate::oracle) enum LayerHook {
+pub(crate) enum LayerHook {
     /// The parameters and choices, as loaded.
     Parameters(fn(&mut Parameters<f64>)),
     /// The decoded continuous models, given the parameters.

@@ -9,12 +9,12 @@ mod suite;
 mod wrong;
 
 pub use case::{FORMAT, LayerCase};
-pub(in crate::oracle) use case::{config_metadata, read_choices};
-pub(in crate::oracle) use hooks::LayerHook;
-pub(in crate::oracle) use mistakes::forward_mistakes;
-pub(in crate::oracle) use scales::{Analysis, convolution};
-pub(in crate::oracle) use suite::{random_parameter, suite};
-pub(in crate::oracle) use wrong::WrongLayer;
+pub(crate) use case::{config_metadata, read_choices};
+pub(crate) use hooks::LayerHook;
+pub(crate) use mistakes::forward_mistakes;
+pub(crate) use scales::{Analysis, convolution};
+pub(crate) use suite::{random_parameter, suite};
+pub(crate) use wrong::WrongLayer;
 
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fourier::convolution::transform_len;
 use crate::h3::{Evaluate, Form};
 use crate::oracle::subject::{Named, Scale};
-use crate::oracle::tolerance::Format;
+use crate::oracle::format::Format;
 use crate::ssm::{
     Diagonal, Response, Shift, StateSpace, causal_convolution, finish_convolution, recurrence,
 };
@@ -120,14 +120,14 @@ pub(super) fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Err
 }
 
 /// A model's response, with the largest error bound over all admissible algorithms.
-pub(in crate::oracle) struct Analysis {
+pub(crate) struct Analysis {
     /// The projections' unit roundoff over the models'.
     ratio: f64,
 }
 
 impl Analysis {
     /// The analysis of a port that works in one format throughout.
-    pub(in crate::oracle) const UNIFORM: Self = Self { ratio: 1.0 };
+    pub(crate) const UNIFORM: Self = Self { ratio: 1.0 };
 }
 
 impl Evaluate<ErrorScale> for Analysis {
@@ -227,7 +227,7 @@ fn norm(x: &[ErrorScale]) -> f64 {
 }
 
 /// `f * u + D u` and what the state adds: the direct sum in any order, or the FFT.
-pub(in crate::oracle) fn convolution<S: StateSpace<Scalar = ErrorScale>>(
+pub(crate) fn convolution<S: StateSpace<Scalar = ErrorScale>>(
     ssm: &S,
     f: &[ErrorScale],
     u: &[ErrorScale],

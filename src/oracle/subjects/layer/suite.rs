@@ -36,7 +36,7 @@ enum Isolated {
 }
 
 /// The cases of the suite, in order.
-pub(in crate::oracle) fn suite() -> Vec<SuiteCase> {
+pub(crate) fn suite() -> Vec<SuiteCase> {
     use Discretization::{Bilinear, ZeroOrderHold};
     let case = |name, stresses, (d, d_h, m): (usize, usize, usize), batch, seq_len| LayerRow {
         name,
@@ -419,7 +419,7 @@ impl LayerRow {
 }
 
 /// A random value of one parameter, in a range where every part of the layer matters.
-pub(in crate::oracle) fn random_parameter(config: &Config, dt: (f64, f64), name: Name, rng: &mut Rng) -> f64 {
+pub(crate) fn random_parameter(config: &Config, dt: (f64, f64), name: Name, rng: &mut Rng) -> f64 {
     let unit = rng.unit();
     // Uniform between two numbers.
     let between = |low: f64, high: f64| low + (high - low) * (0.5 + 0.5 * unit);

@@ -20,8 +20,8 @@ use num_complex::Complex;
 
 /// The reference layer with mistakes: its models as convolutions within chunks and states between
 /// them, in one chunk unless a mistake sits between chunks.
-pub(in crate::oracle) struct WrongLayer {
-    pub(in crate::oracle) layer: Layer<f64>,
+pub(crate) struct WrongLayer {
+    pub(crate) layer: Layer<f64>,
     parameters: Parameters<f64>,
     /// In the order of the catalogue.
     hooks: Vec<&'static LayerHook>,
@@ -30,7 +30,7 @@ pub(in crate::oracle) struct WrongLayer {
 
 /// A wrong layer in the middle of a run: what a hook on a stage can see, and the reference's own
 /// steps for it to take again.
-pub(in crate::oracle) struct StageRun<'a> {
+pub(crate) struct StageRun<'a> {
     pub(super) so_far: &'a Progress<'a, f64>,
     wrong: &'a WrongLayer,
 }
@@ -157,7 +157,7 @@ impl WrongLayer {
     /// # Errors
     ///
     /// If a mistake's discretization has no value.
-    pub(in crate::oracle) fn new(
+    pub(crate) fn new(
         parameters: &Parameters<f64>,
         mistakes: &[&'static Row<LayerHook>],
         chunk_len: usize,

@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 
 /// One edit of the reference model: of what it is given, or of what one of its parts computes.
 #[derive(Clone, Copy)]
-pub(in crate::oracle) enum ModelHook {
+pub(crate) enum ModelHook {
     /// The choices of the model.
     Config(fn(&mut ModelConfig)),
     /// A parameter, `None` where it stays.

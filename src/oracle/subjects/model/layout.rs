@@ -321,7 +321,7 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
 }
 
 /// What stands for the H3 layers' configuration in a model of attention alone.
-pub(in crate::oracle) fn h3_of_nothing(d_model: usize) -> h3::Config {
+pub(crate) fn h3_of_nothing(d_model: usize) -> h3::Config {
     h3::Config {
         d_model,
         head_dim: 1,

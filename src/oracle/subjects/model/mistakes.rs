@@ -2,7 +2,8 @@
 
 use super::super::layer::{LayerHook, forward_mistakes};
 use super::hooks::ModelHook::{self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Stages};
-use crate::algebra::{Matrix, dot, erfc};
+use crate::algebra::exact_gelu;
+use crate::algebra::{Matrix, dot};
 use crate::attention::softmax;
 use crate::error::Error;
 use crate::h3::HeadOrder;
@@ -250,7 +251,7 @@ rows! { ModelHook:
         seen "plausible (PyTorch's default)"
         looks "block0.residual right, hidden off by less than half a thousandth"
         fix "F.gelu(x, approximate='tanh')"
-        by [Activation(|x| 0.5 * x * erfc(-x * core::f64::consts::FRAC_1_SQRT_2))];
+        by [Activation(exact_gelu)];
     "L08b" "sigmoid_gelu" at "block0.hidden"
         wrong "x sigmoid(1.702 x)"
         right "the tanh approximation"

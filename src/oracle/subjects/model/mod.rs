@@ -10,7 +10,7 @@ mod suite;
 pub use file::ModelFile;
 pub use layout::model_metadata;
 pub(super) use layout::h3_of_nothing;
-pub(in crate::oracle) use suite::suite;
+pub(crate) use suite::suite;
 
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;

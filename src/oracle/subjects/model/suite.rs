@@ -23,7 +23,7 @@ struct ModelRow {
 }
 
 /// The language models of the suite, in order.
-pub(in crate::oracle) fn suite() -> Vec<SuiteCase> {
+pub(crate) fn suite() -> Vec<SuiteCase> {
     let h3 = |d_model, head_dim, disc| h3::Config {
         d_model,
         head_dim,

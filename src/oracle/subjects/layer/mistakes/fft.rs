@@ -18,49 +18,49 @@ rows! { LayerHook:
         seen "HazyResearch/flash-fft-conv#31, #12"
         looks "not causal: the last inputs reach the first outputs"
         fix "zero-pad both factors to n >= L + L_k - 1 (2 L will do) before the FFT"
-        by [Shift(Convolution(Transform::circular)), Diagonal(Convolution(Transform::circular))];
+        by [Shift(Convolution(|c| c.circular())), Diagonal(Convolution(|c| c.circular()))];
     "M01b" "circular_fft_long" at "ssm_out"
         wrong "a transform of L points in the long convolution only"
         right "at least L + L_k - 1 points"
         seen "HazyResearch/flash-fft-conv#31, #12"
         looks "shift_k right; ssm_out not causal"
         fix "zero-pad kv and the kernel to n >= L + L_k - 1 before the FFT"
-        by [Diagonal(Convolution(Transform::circular))];
+        by [Diagonal(Convolution(|c| c.circular()))];
     "M02" "long_kernel_alias" at "shift_k"
         wrong "n = 2 L with a kernel of L_k > L taps (L_k = l_max, or 2 L without one)"
         right "a kernel cut to min(L, l_max)"
         seen "HazyResearch/safari, h3_conv.py"
         looks "not causal; largest at the first positions, fading to zero at the last"
         fix "cut the kernel to the input's length, or transform n >= L + L_k points"
-        by [Shift(Convolution(longest)), Diagonal(Convolution(longest))];
+        by [Shift(Convolution(|c| longest(c))), Diagonal(Convolution(|c| longest(c)))];
     "M03a" "fft_conj" at "shift_k"
         wrong "irfft(U conj(K)), y_i = sum_j K_j u_{i+j}, in both convolutions"
         right "irfft(U K)"
         seen "lucidrains/gated-state-spaces-pytorch#1"
         looks "anti-causal: outputs read the future"
         fix "multiply the spectra without conj; conj is for correlation"
-        by [Shift(Convolution(Transform::correlated)), Diagonal(Convolution(Transform::correlated))];
+        by [Shift(Convolution(|c| c.correlated())), Diagonal(Convolution(|c| c.correlated()))];
     "M03b" "fft_conj_long" at "ssm_out"
         wrong "irfft(KV conj(K)) in the long convolution only"
         right "irfft(KV K)"
         seen "lucidrains/gated-state-spaces-pytorch#1"
         looks "shift_k right; ssm_out reads the future"
         fix "no conj in the long convolution"
-        by [Diagonal(Convolution(Transform::correlated))];
+        by [Diagonal(Convolution(|c| c.correlated()))];
     "M03c" "fft_conj_shift" at "shift_k"
         wrong "irfft(K_in conj(K_sh)) in the shift convolution only"
         right "irfft(K_in K_sh)"
         seen "lucidrains/gated-state-spaces-pytorch#1"
         looks "shift_k reads the future"
         fix "the conj of the official shift kernel is over the state axis (B_f), none over time"
-        by [Shift(Convolution(Transform::correlated))];
+        by [Shift(Convolution(|c| c.correlated()))];
     "M04" "conv_no_flip" at "ssm_out"
         wrong "tap m of the long convolution weighs K_{L-1-m}"
         right "K_m"
         seen "seen in an independent port"
         looks "kernel right, ssm_out wrong everywhere; the newest input has the oldest weight"
         fix "flip the kernel: conv1d computes a correlation"
-        by [Diagonal(Convolution(Transform::unflipped))];
+        by [Diagonal(Convolution(|c| c.unflipped()))];
     "M05a" "norm_twice_long" at "ssm_out"
         wrong "(K * kv) / n, n = L_k + L: the factor 1/n twice"
         right "K * kv"
@@ -95,5 +95,5 @@ rows! { LayerHook:
         seen "pytorch/pytorch#119360, #125903"
         looks "resampled: outputs drift between their neighbours, in both convolutions"
         fix "pass n to irfft; from n/2 + 1 bins it cannot know an odd n"
-        by [Shift(Convolution(Transform::resampled)), Diagonal(Convolution(Transform::resampled))];
+        by [Shift(Convolution(|c| c.resampled())), Diagonal(Convolution(|c| c.resampled()))];
 }

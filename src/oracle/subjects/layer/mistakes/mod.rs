@@ -9,11 +9,11 @@ mod wiring;
 
 use super::hooks::LayerHook;
 use crate::oracle::mistake::Row;
-use crate::safetensors::FloatFormat;
+use crate::algebra::FloatFormat;
 use crate::ssm::StateSpace;
 
 /// The mistakes of the forward pass, in the order of the catalogue.
-pub(in crate::oracle) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
+pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
     let groups = [fft::ROWS, shift::ROWS, wiring::ROWS, diagonal::ROWS, state::ROWS];
     groups.into_iter().flatten().collect()
 }

@@ -1,7 +1,6 @@
 //! M08 to M20: the shift model and what it is applied to.
 
 
-use super::super::super::wrong_convolution::Convolution as Transform;
 use super::super::hooks::LayerHook::{self, Parameters, Reads, Shift, Stage};
 use super::super::super::wrong_model::ModelHook::{Absorb, Carry, Convolution, Kernel, Read};
 use super::super::wrong::StageRun;
@@ -153,7 +152,7 @@ rows! { LayerHook:
         seen "plausible"
         looks "wrong at the first N - 1 positions only"
         fix "fill with zeros instead of rolling, or pad the FFT"
-        by [Shift(Convolution(Transform::rolled))];
+        by [Shift(Convolution(|c| c.rolled()))];
     "M16" "shift_feature_axis" at "shift_k"
         wrong "k'_{c,t} = sum_m K_{c,m} k_{(c-m) mod d, t}: rolls channels"
         right "rolls time"

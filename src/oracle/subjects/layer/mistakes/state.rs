@@ -7,7 +7,6 @@ use super::super::hooks::LayerHook::{
 use super::super::super::wrong_model::ModelHook::{Absorb, Carry, Dropped, Kernel, Read, Response as By};
 use super::super::wrong::StageRun;
 use super::{bf16, late_rows};
-use crate::algebra::{Ring, Scalar};
 use crate::flashconv::early_rows;
 use crate::h3::{Form, LayerState, Modes as Decoded, Parameters as Loaded, Stage as At};
 use crate::oracle::mistake::rows;

@@ -3,7 +3,7 @@
 
 use super::super::hooks::LayerHook::{self, Parameters, Reads, Stage};
 use super::super::wrong::StageRun;
-use crate::algebra::erfc;
+use crate::algebra::exact_gelu;
 use crate::h3::{HeadOrder, Name, Parameters as Loaded, Progress, Sizes, Stage as At, multiply};
 use crate::model::gelu;
 use crate::oracle::mistake::rows;
@@ -113,11 +113,6 @@ fn transposed(p: &mut Loaded<f64>) {
     }
 }
 
-/// `x Phi(x)`, the default of PyTorch; [`gelu`] is that of JAX.
-fn gelu_exact(x: f64) -> f64 {
-    0.5 * x * erfc(-x * core::f64::consts::FRAC_1_SQRT_2)
-}
-
 /// `x / (1 + e^{-x})`.
 fn silu(x: f64) -> f64 {
     x / (1.0 + (-x).exp())
@@ -207,14 +202,14 @@ rows! { LayerHook:
         seen "the official fftconv_func has gelu=True by default; the layer passes False"
         looks "shift_k bounded below by -0.17"
         fix "pass gelu=False"
-        by [Stage(At::ShiftK, |y, _| y.map(gelu_exact))];
+        by [Stage(At::ShiftK, |y, _| y.map(exact_gelu))];
     "M32b" "gelu_long" at "ssm_out"
         wrong "ssm_out = gelu(K * kv + D kv)"
         right "no activation anywhere in the layer"
         seen "the official fftconv_func has gelu=True by default; the layer passes False"
         looks "ssm_out bounded below by -0.17"
         fix "pass gelu=False"
-        by [Stage(At::SsmOut, |y, _| y.map(gelu_exact))];
+        by [Stage(At::SsmOut, |y, _| y.map(exact_gelu))];
     "M32c" "gelu_tanh_shift" at "shift_k"
         wrong "shift_k = gelu(K_sh * k + D k), gelu by its tanh approximation"
         right "no activation anywhere in the layer"

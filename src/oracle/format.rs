@@ -1,0 +1,134 @@
+//! The formats a port is judged by.
+
+use crate::algebra::FloatFormat;
+
+/// The floating-point formats a port works in: one for the projections, one for the models between
+/// them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    name: &'static str,
+    projections: FloatFormat,
+    models: FloatFormat,
+}
+
+impl Format {
+    /// IEEE binary64 throughout.
+    pub const F64: Self = Self::uniform(FloatFormat::F64);
+    /// IEEE binary32 throughout.
+    pub const F32: Self = Self::uniform(FloatFormat::F32);
+    /// IEEE binary16 throughout.
+    pub const F16: Self = Self::uniform(FloatFormat::F16);
+    /// bfloat16 throughout.
+    pub const BF16: Self = Self::uniform(FloatFormat::BF16);
+    /// Projections in TF32, as PyTorch does where it is allowed, the models in binary32.
+    pub const TF32: Self = Self::mixed(FloatFormat::TF32.name(), FloatFormat::TF32);
+    /// Projections in binary16, the models in binary32, as in the official training code.
+    pub const MIXED_F16: Self = Self::mixed("mixed-f16", FloatFormat::F16);
+    /// Projections in bfloat16, the models in binary32, as in the official training code.
+    pub const MIXED_BF16: Self = Self::mixed("mixed-bf16", FloatFormat::BF16);
+
+    /// All formats, from the finest.
+    pub const ALL: [Self; 7] = [
+        Self::F64,
+        Self::F32,
+        Self::TF32,
+        Self::MIXED_F16,
+        Self::MIXED_BF16,
+        Self::F16,
+        Self::BF16,
+    ];
+
+    const fn uniform(format: FloatFormat) -> Self {
+        Self {
+            name: format.name(),
+            projections: format,
+            models: format,
+        }
+    }
+
+    const fn mixed(name: &'static str, projections: FloatFormat) -> Self {
+        Self {
+            name,
+            projections,
+            models: FloatFormat::F32,
+        }
+    }
+
+    /// The format of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name == name)
+    }
+
+    /// The name, as on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The unit roundoff that error scales are in units of: that of the models.
+    #[must_use]
+    pub fn unit_roundoff(&self) -> f64 {
+        self.models.unit_roundoff()
+    }
+
+    /// The unit roundoff of the projections.
+    #[must_use]
+    pub fn projection_unit_roundoff(&self) -> f64 {
+        self.projections.unit_roundoff()
+    }
+
+    /// The most that one operation between the projections may lose to underflow: the smallest
+    /// normal number, since many ports flush to zero; in binary16, whose subnormal numbers are
+    /// needed too often for that, the smallest number.
+    #[must_use]
+    pub(crate) fn underflow(&self) -> f64 {
+        if self.models == FloatFormat::F16 {
+            self.models.smallest()
+        } else {
+            self.models.smallest_normal()
+        }
+    }
+
+    /// The format of the models alone.
+    pub(super) fn of_models(self) -> Self {
+        Self {
+            projections: self.models,
+            ..self
+        }
+    }
+
+    /// True if projections and models are in one format.
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers every tolerance is made of: unit roundoff of the models, of the projections, and
+    /// what one operation may lose to underflow.
+    #[test]
+    fn numbers_of_the_formats() {
+        let two = |k| 2f64.powi(k);
+        for (format, numbers) in [
+            (Format::F64, [two(-53), two(-53), two(-1022)]),
+            (Format::F32, [two(-24), two(-24), two(-126)]),
+            (Format::TF32, [two(-24), two(-11), two(-126)]),
+            (Format::MIXED_F16, [two(-24), two(-11), two(-126)]),
+            (Format::MIXED_BF16, [two(-24), two(-8), two(-126)]),
+            (Format::F16, [two(-11), two(-11), two(-24)]),
+            (Format::BF16, [two(-8), two(-8), two(-126)]),
+        ] {
+            let found = [
+                format.unit_roundoff(),
+                format.projection_unit_roundoff(),
+                format.underflow(),
+            ];
+            assert_eq!(found, numbers, "{}", format.name());
+            assert_eq!(Format::from_name(format.name()), Some(format));
+            assert!(format.of_models().is_uniform());
+            let uniform = numbers[0].to_bits() == numbers[1].to_bits();
+            assert_eq!(format.is_uniform(), uniform, "{}", format.name());
+        }
+    }
+}
