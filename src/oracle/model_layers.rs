@@ -4,7 +4,7 @@ use super::model_mutants::NamedStages;
 use super::mutants::{Mutant, mutated_forward};
 use crate::error::Error;
 use crate::h3::{Layer, Parameters};
-use crate::model::{Mixed, Model, ModelParameters, Parts};
+use crate::model::{Mixed, Model, ModelHooks, ModelParameters};
 use crate::tensor::Tensor;
 
 /// Products of all mutants' direct convolutions beyond which they are not tried: some ten seconds.
@@ -65,7 +65,7 @@ impl WrongLayers {
     }
 }
 
-impl Parts<f64> for With<'_> {
+impl ModelHooks<f64> for With<'_> {
     fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
         let missing = || Error::missing("output of a mutant");
         let parameters = self.layers.get(block).and_then(Option::as_ref);

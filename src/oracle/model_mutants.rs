@@ -6,7 +6,7 @@ use crate::attention::{softmax, softmax_attention};
 use crate::error::Error;
 use crate::h3::{Form, HeadOrder, Layer};
 use crate::model::{
-    BlockName, LayerNorm, Mixed, ModelConfig, ModelName, ModelParameters, Parts, gelu,
+    BlockName, LayerNorm, Mixed, ModelConfig, ModelHooks, ModelName, ModelParameters, gelu,
 };
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
@@ -430,7 +430,7 @@ struct Wrong {
     epsilon: f64,
 }
 
-impl Parts<f64> for Wrong {
+impl ModelHooks<f64> for Wrong {
     fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
         self.form.h3(block, layer, u)
     }
