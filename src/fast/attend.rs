@@ -3,7 +3,8 @@
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::rows::{Exponential, Functions};
-use super::threads::{Scratch, share};
+use super::scratch::Scratch;
+use super::share::share;
 
 /// Products of a query with fewer numbers of the cache than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 18;

@@ -18,6 +18,7 @@
 
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel};
+use super::scratch::BlockScratch;
 use core::ops::Range;
 use num_complex::Complex;
 
@@ -137,24 +138,6 @@ impl<T: Element> Tables<T> {
             }
         }
         tables
-    }
-}
-
-/// Buffers of one thread: a tile of blocks.
-#[derive(Clone, Debug)]
-pub(crate) struct BlockScratch<T: Element> {
-    inputs: Vec<T::Lanes>,
-    states: Vec<T::Lanes>,
-    outputs: Vec<T::Lanes>,
-}
-
-impl<T: Element> BlockScratch<T> {
-    pub(crate) fn new() -> Self {
-        Self {
-            inputs: Vec::new(),
-            states: Vec::new(),
-            outputs: Vec::new(),
-        }
     }
 }
 

@@ -1,15 +1,14 @@
 //! The diagonal state space model over lanes of channels: whole blocks as matrix products, what is
 //! left over by the recurrence.
 
-use super::blocks::{
-    BLOCK, BlockScratch, Blocks, Carried, Mode, Record, Tables, padded_pairs, signal_tile,
-};
+use super::blocks::{BLOCK, Blocks, Carried, Mode, Record, Tables, padded_pairs, signal_tile};
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::panels::{Panels, lane_groups};
-use super::shift::split_parts;
-use super::threads::{Workspace, share};
+use super::panels::{Panels, lane_groups, split_parts};
+use super::scratch::BlockScratch;
+use super::share::share;
 use super::transform::Size;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use core::ops::Range;
 use num_complex::Complex;
@@ -359,7 +358,7 @@ impl<T: Element> DiagonalSsm<T> {
     }
 
     /// One group of lanes over one signal each.
-    pub(crate) fn run_group(
+    pub(super) fn run_group(
         &self,
         group: usize,
         u: &[T::Lanes],

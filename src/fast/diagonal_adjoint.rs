@@ -13,12 +13,13 @@
 //! over the blocks of a run. What the matrices received becomes the gradient of `a`, `b` and `c`
 //! once, at the end, in double precision.
 
-use super::blocks::{BLOCK, BlockScratch, Blocks, Carried, Mode, Record, Tables, product};
+use super::blocks::{BLOCK, Blocks, Carried, Mode, Record, Tables, product};
 use super::blocks::{padded_pairs, signal_tile};
 use super::diagonal::{Coefficients, DiagonalParameters, DiagonalSsm};
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::lane_groups;
+use super::scratch::{BlockScratch, DiagonalAdjointScratch};
 use num_complex::Complex;
 
 /// A bank prepared to be run backwards.
@@ -46,36 +47,6 @@ pub(super) struct DiagonalSums<T: Element> {
     step: Vec<[T::Lanes; 6]>,
     /// From single steps, what `D` received.
     feedthrough: T::Lanes,
-}
-
-/// Buffers of one thread.
-#[derive(Clone, Debug)]
-pub(crate) struct DiagonalAdjointScratch<T: Element> {
-    /// The states before the blocks, and the cotangents of those after them: [tile of
-    /// rows][block][row].
-    states: Vec<T::Lanes>,
-    cotangents: Vec<T::Lanes>,
-    /// Inputs and cotangents of outputs: [tile of steps][block][step].
-    inputs: Vec<T::Lanes>,
-    outputs: Vec<T::Lanes>,
-    reversed: Vec<T::Lanes>,
-    /// The state after the last whole block, and after the last step.
-    end: Vec<[T::Lanes; 2]>,
-    after: Vec<[T::Lanes; 2]>,
-}
-
-impl<T: Element> DiagonalAdjointScratch<T> {
-    pub(crate) fn new() -> Self {
-        Self {
-            states: Vec::new(),
-            cotangents: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            reversed: Vec::new(),
-            end: Vec::new(),
-            after: Vec::new(),
-        }
-    }
 }
 
 impl<T: Element> DiagonalSums<T> {

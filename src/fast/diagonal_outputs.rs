@@ -5,7 +5,7 @@ use super::convolution::LongConvolution;
 use super::diagonal::{DiagonalSsm, DiagonalState, Plan};
 use super::lanes::Element;
 use super::panels::Panels;
-use super::threads::Workspace;
+use super::workspace::Workspace;
 use crate::error::Error;
 
 /// A bank of diagonal models prepared for sequences of up to a length, from the zero state and without

@@ -34,7 +34,7 @@ impl Element for f64 {
 /// Elementwise arithmetic of a lane vector, as loops over an array.
 ///
 /// Sealed by [`Element`]: only its two lane types implement it.
-pub trait Vector<T>: Copy + Debug + Send + Sync + 'static {
+pub trait Vector<T>: Copy + Debug + Default + Send + Sync + 'static {
     /// How many lanes there are.
     const WIDTH: usize;
     /// All lanes zero.
@@ -87,6 +87,12 @@ pub trait Arithmetic<T>: Vector<T> {
 
 macro_rules! lanes {
     ($float:ident, $width:literal) => {
+        impl Default for Lanes<$float, $width> {
+            fn default() -> Self {
+                Self::ZERO
+            }
+        }
+
         impl Vector<$float> for Lanes<$float, $width> {
             const WIDTH: usize = $width;
             const ZERO: Self = Self([0.0; $width]);

@@ -4,13 +4,15 @@ use super::cut::Cut;
 use super::diagonal::DiagonalSsm;
 use super::elementwise::multiply;
 use super::lanes::{Element, Vector};
-use super::layer_adjoint::SavedStates;
 use super::layer_parameters::{PROJECTIONS, Places, diagonal_parameters, shift_parameters};
+use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
-use super::panels::lane_groups;
+use super::panels::{lane_groups, split_parts};
 use super::projection::Weights;
-use super::shift::{ShiftSsm, split_parts};
-use super::threads::{Scratch, Workspace, share};
+use super::scratch::Scratch;
+use super::share::share;
+use super::shift::ShiftSsm;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{Config, LayerState, Name, Parameters};
 use crate::tensor::Tensor;
@@ -52,39 +54,6 @@ pub struct FastLayer<T: Element> {
     pub(super) output: Weights<T>,
     /// The models with kernels that end at `l_max`, once a sequence was longer.
     cut: OnceLock<Cut<T>>,
-}
-
-/// What a [`FastLayer`] remembers of a batch of sequences.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FastState<T: Element> {
-    pub(super) batch: usize,
-    pub(super) position: usize,
-    /// [group of heads][sequence][d1][n]
-    pub(super) shift: Vec<T::Lanes>,
-    /// [group of heads][sequence][d1][d2][n][re, im]
-    pub(super) diagonal: Vec<[T::Lanes; 2]>,
-}
-
-impl<T: Element> FastState<T> {
-    /// How many sequences it is the state of.
-    #[must_use]
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// How many inputs came before.
-    #[must_use]
-    pub fn position(&self) -> usize {
-        self.position
-    }
-
-    /// Whether it is the state before any input.
-    fn is_zero(&self) -> bool {
-        let zero = |x: &T::Lanes| x.lanes().iter().all(|&x| x == T::ZERO);
-        self.position == 0
-            && self.shift.iter().all(zero)
-            && self.diagonal.iter().flatten().all(zero)
-    }
 }
 
 /// The number of inputs after `len` more.
@@ -298,7 +267,7 @@ impl<T: Element> FastLayer<T> {
             let cut = match self.cut.get() {
                 Some(cut) => cut,
                 None => {
-                    let cut = Cut::new(self, l_max)?;
+                    let cut = Cut::new(self.level, &self.shift, &self.diagonal, l_max)?;
                     self.cut.get_or_init(|| cut)
                 }
             };

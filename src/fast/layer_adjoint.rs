@@ -8,16 +8,19 @@
 use super::diagonal_adjoint::DiagonalAdjoint;
 use super::heads_adjoint::{GroupPart, HeadSums};
 use super::lanes::{Element, Vector};
-use super::layer::{FastLayer, FastState, parts};
+use super::layer::{FastLayer, parts};
 use super::layer_parameters::{
     Continuous, PROJECTIONS, Places, diagonal_parameters, shift_parameters,
 };
+use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
-use super::panels::lane_groups;
+use super::panels::{lane_groups, split_parts};
 use super::projection::Weights;
-use super::projection_adjoint::{WeightSums, WideRows};
-use super::shift::{ShiftParameters, split_parts};
-use super::threads::{Workspace, share};
+use super::projection_adjoint::WeightSums;
+use super::scratch::AdjointBuffers;
+use super::share::share;
+use super::shift::ShiftParameters;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{LayerState, Name, Parameters};
 use crate::tensor::Tensor;
@@ -35,16 +38,6 @@ pub struct FastAdjoint<T: Element> {
     shift: ShiftParameters,
     diagonal: DiagonalAdjoint<T>,
     continuous: Continuous,
-}
-
-/// The states a forward run keeps for the backward run: one before every part of the sequence.
-///
-/// Its buffers are used again.
-#[derive(Clone, Debug)]
-pub struct SavedStates<T: Element> {
-    states: Vec<FastState<T>>,
-    used: usize,
-    len: usize,
 }
 
 /// What the parameters of a layer have received: a sum over the backward runs it was given to.
@@ -72,65 +65,6 @@ pub struct FastGradient<T: Element> {
     pub state: LayerState<T>,
     /// With respect to every official parameter, in its own shape.
     pub parameters: Parameters<f64>,
-}
-
-/// Buffers all threads share.
-#[derive(Clone, Debug)]
-pub(crate) struct AdjointBuffers<T: Element> {
-    packed: Vec<T>,
-    of_gated: Vec<T::Lanes>,
-    of_heads: Vec<T::Lanes>,
-    inputs: WideRows<T>,
-    cotangents: WideRows<T>,
-}
-
-impl<T: Element> Default for AdjointBuffers<T> {
-    fn default() -> Self {
-        Self {
-            packed: Vec::new(),
-            of_gated: Vec::new(),
-            of_heads: Vec::new(),
-            inputs: WideRows::new(),
-            cotangents: WideRows::new(),
-        }
-    }
-}
-
-impl<T: Element> SavedStates<T> {
-    /// Nothing kept yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            states: Vec::new(),
-            used: 0,
-            len: 0,
-        }
-    }
-
-    /// How many states are kept.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.used
-    }
-
-    pub(super) fn push(&mut self, state: &FastState<T>) {
-        match self.states.get_mut(self.used) {
-            Some(place) => {
-                place.batch = state.batch;
-                place.position = state.position;
-                place.shift.clone_from(&state.shift);
-                place.diagonal.clone_from(&state.diagonal);
-            }
-            None => self.states.push(state.clone()),
-        }
-        self.used += 1;
-    }
-}
-
-impl<T: Element> Default for SavedStates<T> {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl<T: Element> FastGradients<T> {

@@ -2,12 +2,13 @@
 
 use super::attend::AttentionCache;
 use super::lanes::{Element, Vector};
-use super::layer::{FastLayer, FastState, beyond};
+use super::layer::{FastLayer, beyond};
+use super::layer_state::FastState;
 use super::level::Level;
 use super::panels::lane_groups;
 use super::projection::{Projection, Weights};
 use super::rows::{Functions, Norm, accumulate, gelu};
-use super::threads::Workspace;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::Parameters;
 use crate::model::{BlockName, ModelConfig, ModelName};

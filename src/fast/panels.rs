@@ -154,3 +154,17 @@ impl<T: Element> Panels<T> {
         self.lanes.chunks_exact_mut(self.seq_len.max(1))
     }
 }
+
+/// `count` consecutive parts of `each`, empty ones where `each` is zero.
+pub(super) fn split_parts<L>(
+    mut rest: &mut [L],
+    each: usize,
+    count: usize,
+) -> impl Iterator<Item = &mut [L]> {
+    (0..count).map(move |_| {
+        let whole = core::mem::take(&mut rest);
+        let (part, others) = whole.split_at_mut(each.min(whole.len()));
+        rest = others;
+        part
+    })
+}

@@ -3,7 +3,8 @@
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::lane_groups;
-use super::threads::{Workspace, share};
+use super::share::share;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
 /// Rows a thread takes at a time: their packed copy stays in the second-level cache while every

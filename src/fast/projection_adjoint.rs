@@ -3,7 +3,8 @@
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::lane_groups;
-use super::threads::{Scratch, share};
+use super::scratch::{Scratch, WideRows};
+use super::share::share;
 
 /// Rows between two visits to the sums: the inputs of so many fit the first-level cache with the
 /// cotangents they meet, and no sum is longer before it is added to another.
@@ -20,17 +21,7 @@ const fn tile_of(accumulators: usize, width: usize) -> (usize, usize) {
     }
 }
 
-/// Row-major rows in tiles of neighbouring vectors: [tile][row][vector of the tile].
-#[derive(Clone, Debug)]
-pub(super) struct WideRows<T: Element> {
-    lanes: Vec<T::Lanes>,
-}
-
 impl<T: Element> WideRows<T> {
-    pub(super) fn new() -> Self {
-        Self { lanes: Vec::new() }
-    }
-
     /// Takes over `rows` rows of `columns` numbers.
     pub(super) fn pack<'a>(
         &mut self,

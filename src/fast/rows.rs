@@ -2,7 +2,8 @@
 
 use super::lanes::{Arithmetic, Element, LaneMap, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::threads::{Workspace, share};
+use super::share::share;
+use super::workspace::Workspace;
 
 /// Fewer numbers than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 16;

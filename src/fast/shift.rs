@@ -4,8 +4,9 @@ use super::blocks::signal_tile;
 use super::convolution::LongConvolution;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::panels::{Panels, lane_groups};
-use super::threads::{Workspace, share};
+use super::panels::{Panels, lane_groups, split_parts};
+use super::share::share;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
 /// The parameters of a bank of shift models, in double precision whatever it will run in.
@@ -302,20 +303,6 @@ fn by_transforms<T: Element>(
     let mut long = LongConvolution::with_taps(level, models, usize::MAX, taps);
     long.set_kernels(&kernels, &mut Workspace::new(1))?;
     Ok(long)
-}
-
-/// `count` consecutive parts of `each`, empty ones where `each` is zero.
-pub(crate) fn split_parts<L>(
-    mut rest: &mut [L],
-    each: usize,
-    count: usize,
-) -> impl Iterator<Item = &mut [L]> {
-    (0..count).map(move |_| {
-        let whole = core::mem::take(&mut rest);
-        let (part, others) = whole.split_at_mut(each.min(whole.len()));
-        rest = others;
-        part
-    })
 }
 
 /// One group of lanes over one signal each, as a kernel.

@@ -15,6 +15,7 @@ mod parameters;
 mod perplexity;
 mod prompt;
 mod sampling;
+mod shapes;
 mod streaming;
 
 pub use attention::{KeyValueCache, MultiHeadAttention};
