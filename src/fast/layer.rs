@@ -1,10 +1,10 @@
 //! The whole layer.
 
 use super::cut::Cut;
-use super::diagonal::DiagonalSsm;
+use super::diagonal::{DiagonalParameters, DiagonalSsm};
 use super::elementwise::multiply;
 use super::lanes::{Element, Vector};
-use super::layer_parameters::{PROJECTIONS, Places, diagonal_parameters, shift_parameters};
+use super::layer_parameters::{LaneLayout, PROJECTIONS, shift_parameters};
 use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
 use super::panels::{lane_groups, split_parts};
@@ -80,21 +80,21 @@ impl<T: Element> FastLayer<T> {
     pub fn new(level: Level, parameters: &Parameters<f64>) -> Result<Self, Error> {
         let config = parameters.config().clone();
         let (d, width) = (config.d_model, T::Lanes::WIDTH);
-        let places = Places::new::<T>(&config);
+        let layout = LaneLayout::new::<T>(&config);
         let weights =
             PROJECTIONS.map(|(weight, bias)| (parameters.get(weight), parameters.get(bias)));
         let projections = Weights::pack(
             level,
-            3 * places.vectors(),
+            3 * layout.vectors(),
             d,
             |vector, lane, input| {
-                let of = places.channel(vector / 3, lane);
+                let of = layout.channel(vector / 3, lane);
                 of.map_or(T::ZERO, |c| {
                     T::from_f64(weights[vector % 3].0[c * d + input])
                 })
             },
             |vector, lane| {
-                let of = places.channel(vector / 3, lane);
+                let of = layout.channel(vector / 3, lane);
                 of.map_or(T::ZERO, |c| T::from_f64(weights[vector % 3].1[c]))
             },
         );
@@ -105,10 +105,10 @@ impl<T: Element> FastLayer<T> {
         let output = Weights::pack(
             level,
             lane_groups::<T>(d),
-            places.vectors() * width,
+            layout.vectors() * width,
             |vector, lane, input| {
                 let out = vector * width + lane;
-                let from = places.gated(input / width, input % width);
+                let from = layout.gated(input / width, input % width);
                 match from.filter(|_| out < d) {
                     Some(gated) => T::from_f64(weight[out * d + gated]),
                     None => T::ZERO,
@@ -122,8 +122,8 @@ impl<T: Element> FastLayer<T> {
         Ok(Self {
             level,
             projections,
-            shift: ShiftSsm::direct(level, &shift_parameters(parameters, places))?,
-            diagonal: DiagonalSsm::new(level, &diagonal_parameters(parameters)?)?,
+            shift: ShiftSsm::direct(level, &shift_parameters(parameters, layout))?,
+            diagonal: DiagonalSsm::new(level, &DiagonalParameters::from_official(parameters)?)?,
             output,
             cut: OnceLock::new(),
             config,

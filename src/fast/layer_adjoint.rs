@@ -5,13 +5,12 @@
 //! before the part, and the cotangent of the state is passed on to the part before. Memory is
 //! bounded by the part, one state a part, and the gradients themselves.
 
+use super::diagonal::DiagonalParameters;
 use super::diagonal_adjoint::DiagonalAdjoint;
 use super::heads_adjoint::{GroupPart, HeadSums};
 use super::lanes::{Element, Vector};
 use super::layer::{FastLayer, parts};
-use super::layer_parameters::{
-    Continuous, PROJECTIONS, Places, diagonal_parameters, shift_parameters,
-};
+use super::layer_parameters::{Continuous, LaneLayout, PROJECTIONS, shift_parameters};
 use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
 use super::panels::{lane_groups, split_parts};
@@ -30,7 +29,7 @@ use core::ops::Range;
 #[derive(Clone, Debug)]
 pub struct FastAdjoint<T: Element> {
     layer: FastLayer<T>,
-    places: Places,
+    layout: LaneLayout,
     /// From the cotangents of queries, keys and values to those of the input.
     to_input: Weights<T>,
     /// From the cotangents of the output to those of the gated signals.
@@ -91,16 +90,16 @@ impl<T: Element> FastAdjoint<T> {
         let layer = FastLayer::new(level, parameters)?;
         let config = parameters.config();
         let (d, width) = (config.d_model, T::Lanes::WIDTH);
-        let places = Places::new::<T>(config);
+        let layout = LaneLayout::new::<T>(config);
         let number = |at: Option<f64>| at.map_or(T::ZERO, T::from_f64);
         let weights = PROJECTIONS.map(|(weight, _)| parameters.get(weight));
         let to_input = Weights::pack(
             level,
             lane_groups::<T>(d),
-            3 * places.vectors() * width,
+            3 * layout.vectors() * width,
             |vector, lane, from| {
                 let (to, from, lane) = (vector * width + lane, from / width, from % width);
-                let channel = places.channel(from / 3, lane).filter(|_| to < d);
+                let channel = layout.channel(from / 3, lane).filter(|_| to < d);
                 number(channel.map(|c| weights[from % 3][c * d + to]))
             },
             |_, _| T::ZERO,
@@ -108,10 +107,10 @@ impl<T: Element> FastAdjoint<T> {
         let output = parameters.get(Name::OutputWeight);
         let to_gated = Weights::pack(
             level,
-            places.vectors(),
+            layout.vectors(),
             d,
             |vector, lane, from| {
-                let gated = places.gated(vector, lane);
+                let gated = layout.gated(vector, lane);
                 number(gated.map(|gated| output[from * d + gated]))
             },
             |_, _| T::ZERO,
@@ -120,10 +119,10 @@ impl<T: Element> FastAdjoint<T> {
             layer,
             to_input,
             to_gated,
-            shift: shift_parameters(parameters, places),
-            diagonal: DiagonalAdjoint::new(level, diagonal_parameters(parameters)?),
+            shift: shift_parameters(parameters, layout),
+            diagonal: DiagonalAdjoint::new(level, DiagonalParameters::from_official(parameters)?),
             continuous: Continuous::new(parameters),
-            places,
+            layout,
         })
     }
 
@@ -137,7 +136,7 @@ impl<T: Element> FastAdjoint<T> {
     #[must_use]
     pub fn zero_gradients(&self) -> FastGradients<T> {
         let (d, d_h) = (self.layer.config.d_model, self.layer.config.head_dim);
-        let (level, vectors) = (self.layer.level, self.places.vectors());
+        let (level, vectors) = (self.layer.level, self.layout.vectors());
         let head = HeadSums {
             diagonal: self.diagonal.zero_sums(),
             shift: vec![self.layer.shift.zero_sums(); d_h],
@@ -236,7 +235,7 @@ impl<T: Element> FastAdjoint<T> {
         // A list by channel from one by lane.
         let by_channel = |each: usize, of_row: &dyn Fn(usize, &mut [f64])| {
             let mut list = vec![0.0; d * each];
-            for (channel, row) in self.places.rows(Places::channel) {
+            for (channel, row) in self.layout.rows(LaneLayout::channel) {
                 of_row(row, &mut list[channel * each..][..each]);
             }
             list
@@ -270,7 +269,7 @@ impl<T: Element> FastAdjoint<T> {
                 (Name::ShiftD, _) => by_channel(1, &|row, list| list[0] = shift.d[row]),
                 (Name::OutputWeight, _) => {
                     let mut weight = vec![0.0; d * d];
-                    for (gated, row) in self.places.rows(Places::gated) {
+                    for (gated, row) in self.layout.rows(LaneLayout::gated) {
                         for (to, x) in output.row(row).take(d).enumerate() {
                             weight[to * d + gated] = x;
                         }
@@ -371,7 +370,7 @@ impl<T: Element> FastAdjoint<T> {
         inputs.pack(layer.level, rows, d, u, threads);
         cotangents.pack(layer.level, rows, d, g, threads);
         let each = self.to_gated.per_tile();
-        let vectors = self.places.vectors();
+        let vectors = self.layout.vectors();
         of_gated.resize(vectors.next_multiple_of(each) * rows, T::Lanes::ZERO);
         let items = of_gated.chunks_exact_mut(each * rows).enumerate();
         share(items, threads, |_, (i, out)| {

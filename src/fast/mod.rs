@@ -6,6 +6,7 @@ mod attend;
 mod blocks;
 mod convolution;
 mod cut;
+mod decoding;
 mod diagonal;
 mod diagonal_adjoint;
 mod diagonal_outputs;
