@@ -1,9 +1,10 @@
 //! Reading a file: a checked header and views of its tensors.
 
+use super::dtype::Dtype;
+use super::float_format::FloatFormat;
 use super::header::{Entry, Header, PREFIX_LEN, announced_len, too_short};
 use super::json::quoted;
-use super::{Dtype, FloatFormat};
-use crate::Error;
+use crate::error::Error;
 use core::fmt;
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -8,7 +8,7 @@ use super::legs::legs;
 use super::legt::{legt, lmu};
 use crate::algebra::{Real, pi};
 use crate::error::Error;
-use crate::ssm::Dense;
+use crate::ssm::dense::Dense;
 use core::fmt;
 use core::str::FromStr;
 
