@@ -32,7 +32,7 @@ pub(super) struct DiagonalAdjoint<T: Element> {
     groups: Vec<Tables<T>>,
 }
 
-/// What the matrices of one group of lanes have received.
+/// Gradients of the matrices of one group of lanes, accumulated.
 #[derive(Clone, Debug)]
 pub(super) struct DiagonalSums<T: Element> {
     /// `M_ux`: [tile of rows][tile of steps][row][step].
@@ -50,7 +50,7 @@ pub(super) struct DiagonalSums<T: Element> {
 }
 
 impl<T: Element> DiagonalSums<T> {
-    /// Forgets what was received.
+    /// Resets every sum to zero.
     pub(super) fn clear(&mut self) {
         let Self {
             inject,
@@ -261,7 +261,7 @@ impl<T: Element> DiagonalAdjoint<T> {
     }
 }
 
-/// What one model received, in double precision.
+/// Gradients of one model, in double precision.
 struct Lane<'a, T: Element> {
     sums: &'a DiagonalSums<T>,
     rows: usize,
@@ -280,7 +280,7 @@ impl<T: Element> Lane<'_, T> {
         self.number(&sums[(tile * i + row % i) * i + step % i])
     }
 
-    /// What the taps within a block received.
+    /// Gradients of the taps within a block.
     fn kernel(&self) -> [f64; BLOCK] {
         let mut of_kernel = [0.0; BLOCK];
         for i in 0..BLOCK {

@@ -48,7 +48,7 @@ impl<T: Element> DiagonalOutputs<T> {
         Ok(Self { plan, form })
     }
 
-    /// What was chosen.
+    /// The plan that was chosen.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan

@@ -7,7 +7,7 @@ use super::layer::FastLayer;
 use super::scratch::{BlockScratch, HeadsAdjointScratch};
 use super::shift_adjoint::ShiftSums;
 
-/// What the models and biases of a group of heads have received.
+/// Gradients of the models and biases of a group of heads, accumulated.
 #[derive(Clone, Debug)]
 pub(super) struct HeadSums<T: Element> {
     pub(super) diagonal: DiagonalSums<T>,
@@ -18,7 +18,7 @@ pub(super) struct HeadSums<T: Element> {
 }
 
 impl<T: Element> HeadSums<T> {
-    /// Forgets what was received.
+    /// Resets every sum to zero.
     pub(super) fn clear(&mut self) {
         let Self {
             diagonal,

@@ -35,7 +35,7 @@ impl Element for f64 {
 ///
 /// Sealed by [`Element`]: only its two lane types implement it.
 pub trait Vector<T>: Copy + Debug + Default + Send + Sync + 'static {
-    /// How many lanes there are.
+    /// The number of lanes.
     const WIDTH: usize;
     /// All lanes zero.
     const ZERO: Self;
@@ -52,7 +52,7 @@ pub trait Vector<T>: Copy + Debug + Default + Send + Sync + 'static {
     fn store(&self, to: &mut [T]);
 }
 
-/// What [`Arithmetic::lanewise`] does in each lane. Not a closure, since a closure cannot be told
+/// The map that [`Arithmetic::lanewise`] applies to each lane. Not a closure, since a closure cannot be told
 /// to be inlined, and one that is not is compiled for the baseline.
 pub trait LaneMap<T, const I: usize, const O: usize> {
     /// The image of one lane. `#[inline(always)]`.

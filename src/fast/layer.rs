@@ -49,7 +49,7 @@ pub struct FastLayer<T: Element> {
     pub(super) projections: Weights<T>,
     /// Models in the order (group of heads, d1, lane).
     pub(super) shift: ShiftSsm<T>,
-    /// A model a head.
+    /// One model per head.
     pub(super) diagonal: DiagonalSsm<T>,
     pub(super) output: Weights<T>,
     /// The models with kernels that end at `l_max`, once a sequence was longer.
@@ -62,7 +62,7 @@ fn end(position: usize, len: usize) -> Result<usize, Error> {
     end.ok_or_else(|| Error::value("position of the state", "too large to count on from"))
 }
 
-/// What cannot be done where `l_max` cuts the kernels.
+/// The refusal to pass a state where `l_max` cuts the kernels.
 pub(super) fn beyond(who: &str, l_max: usize, end: usize) -> Error {
     Error::unsupported(format!(
         "{who} passes a state, and l_max = {l_max} is below the {end} inputs: a diagonal model has no \
@@ -360,12 +360,12 @@ impl<T: Element> FastLayer<T> {
         lane_groups::<T>(self.config.n_heads())
     }
 
-    /// Vectors of shift states a group of heads.
+    /// Number of shift-state vectors per group of heads.
     pub(super) fn shift_part(&self, batch: usize) -> usize {
         batch * self.config.head_dim * self.config.d_state
     }
 
-    /// Pairs of vectors of diagonal states a group of heads.
+    /// Number of pairs of diagonal-state vectors per group of heads.
     pub(super) fn diagonal_part(&self, batch: usize) -> usize {
         batch * self.config.head_dim * self.config.head_dim * self.diagonal.padded()
     }

@@ -39,21 +39,21 @@ pub struct FastAdjoint<T: Element> {
     continuous: Continuous,
 }
 
-/// What the parameters of a layer have received: a sum over the backward runs it was given to.
+/// Parameter gradients of a layer, accumulated over backward runs.
 ///
 /// In the order of the lanes; [`FastAdjoint::official`] brings it to the official names.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct FastGradients<T: Element> {
+pub struct FastGradientSums<T: Element> {
     projections: WeightSums<T>,
     output: WeightSums<T>,
     heads: Vec<HeadSums<T>>,
 }
 
-/// All that [`FastAdjoint::gradients`] computes, in the reference's layouts.
+/// Outputs and gradients of [`FastAdjoint::gradients`], in the reference's layouts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct FastGradient<T: Element> {
+pub struct FastLayerGradients<T: Element> {
     /// The output (batch, seq_len, d).
     pub output: Tensor<T>,
     /// The state after the last input.
@@ -66,8 +66,8 @@ pub struct FastGradient<T: Element> {
     pub parameters: Parameters<f64>,
 }
 
-impl<T: Element> FastGradients<T> {
-    /// Forgets what was received.
+impl<T: Element> FastGradientSums<T> {
+    /// Resets every sum to zero.
     pub fn clear(&mut self) {
         let Self {
             projections,
@@ -134,7 +134,7 @@ impl<T: Element> FastAdjoint<T> {
 
     /// Gradients that have received nothing.
     #[must_use]
-    pub fn zero_gradients(&self) -> FastGradients<T> {
+    pub fn zero_gradients(&self) -> FastGradientSums<T> {
         let (d, d_h) = (self.layer.config.d_model, self.layer.config.head_dim);
         let (level, vectors) = (self.layer.level, self.layout.vectors());
         let head = HeadSums {
@@ -142,7 +142,7 @@ impl<T: Element> FastAdjoint<T> {
             shift: vec![self.layer.shift.zero_sums(); d_h],
             bias: vec![T::Lanes::ZERO; 3 * d_h],
         };
-        FastGradients {
+        FastGradientSums {
             projections: WeightSums::new(level, 3 * vectors, d),
             output: WeightSums::new(level, vectors, d),
             heads: vec![head; self.layer.groups()],
@@ -189,7 +189,7 @@ impl<T: Element> FastAdjoint<T> {
         saved: &SavedStates<T>,
         cotangent: &mut FastState<T>,
         of_u: &mut [T],
-        gradients: &mut FastGradients<T>,
+        gradients: &mut FastGradientSums<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
         let (d, batch) = (self.layer.config.d_model, cotangent.batch);
@@ -219,10 +219,10 @@ impl<T: Element> FastAdjoint<T> {
     /// # Errors
     ///
     /// If they are not gradients of this layer.
-    pub fn official(&self, gradients: &FastGradients<T>) -> Result<Parameters<f64>, Error> {
+    pub fn official(&self, gradients: &FastGradientSums<T>) -> Result<Parameters<f64>, Error> {
         let config = &self.layer.config;
         let (d, d_h, width) = (config.d_model, config.head_dim, T::Lanes::WIDTH);
-        let FastGradients {
+        let FastGradientSums {
             projections,
             output,
             heads,
@@ -303,7 +303,7 @@ impl<T: Element> FastAdjoint<T> {
         g: &Tensor<T>,
         g_state: Option<&LayerState<T>>,
         workspace: &mut Workspace<T>,
-    ) -> Result<FastGradient<T>, Error> {
+    ) -> Result<FastLayerGradients<T>, Error> {
         let layer = &self.layer;
         let mut running = layer.initial_state(u, state)?;
         let mut cotangent = layer.initial_state(u, g_state)?;
@@ -324,7 +324,7 @@ impl<T: Element> FastAdjoint<T> {
             workspace,
         )?;
         cotangent.position = initial;
-        Ok(FastGradient {
+        Ok(FastLayerGradients {
             output: Tensor::new(u.shape(), output)?,
             final_state: layer.state_to(&running)?,
             input: Tensor::new(u.shape(), input)?,
@@ -340,7 +340,7 @@ impl<T: Element> FastAdjoint<T> {
         before: &FastState<T>,
         cotangent: &mut FastState<T>,
         of_u: &mut [T],
-        gradients: &mut FastGradients<T>,
+        gradients: &mut FastGradientSums<T>,
         workspace: &mut Workspace<T>,
     ) {
         let layer = &self.layer;

@@ -213,7 +213,7 @@ impl Continuous {
     }
 }
 
-/// Which weight and bias a vector of the projections belongs to: queries, keys, values.
+/// The weight and bias of each vector of the projections: queries, keys, values.
 pub(super) const PROJECTIONS: [(Name, Name); 3] = [
     (Name::QWeight, Name::QBias),
     (Name::KWeight, Name::KBias),

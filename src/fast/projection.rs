@@ -161,7 +161,7 @@ impl<T: Element> Weights<T> {
         }
     }
 
-    /// How long `rows` packed rows are.
+    /// The length of `rows` packed rows.
     fn packed_len(&self, rows: usize) -> usize {
         let rest = rows % self.height;
         let last = if rest > 0 {

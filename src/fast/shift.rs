@@ -27,7 +27,7 @@ pub struct ShiftParameters {
 /// From this window on transforms take less time than the taps themselves (measured, chapter 10).
 const LONG: usize = 96;
 
-/// A bank of shift models, one a lane, prepared for a level.
+/// A bank of shift models, one per lane, prepared for a level.
 #[derive(Clone, Debug)]
 pub struct ShiftSsm<T: Element> {
     level: Level,
@@ -308,7 +308,7 @@ fn by_transforms<T: Element>(
 /// One group of lanes over one signal each, as a kernel.
 struct Filter<'a, T: Element> {
     taps: &'a Taps<T>,
-    /// Whether `y` is `f * u` already.
+    /// True if `y` is `f * u` already.
     convolved: bool,
     u: &'a [T::Lanes],
     x: &'a mut [T::Lanes],

@@ -19,7 +19,7 @@ use super::level::{Isa, Kernel};
 use super::scratch::ShiftAdjointScratch;
 use super::shift::{ShiftParameters, ShiftSsm, Taps, convolve_from_zero};
 
-/// What one group of lanes has received.
+/// Gradients of one group of lanes, accumulated.
 #[derive(Clone, Debug)]
 pub(super) struct ShiftSums<T: Element> {
     /// Of the kernel: what output `i` of a few neighbouring ones gave to the input `m - 1 - c`
@@ -32,7 +32,7 @@ pub(super) struct ShiftSums<T: Element> {
 }
 
 impl<T: Element> ShiftSums<T> {
-    /// Forgets what was received.
+    /// Resets every sum to zero.
     pub(super) fn clear(&mut self) {
         let Self { kernel, b, c } = self;
         for sums in [kernel, b, c] {

@@ -57,7 +57,7 @@ impl<T: Element> Workspace<T> {
         &mut self.threads[..count]
     }
 
-    /// How many threads it is for.
+    /// The number of threads it is for.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads.len()

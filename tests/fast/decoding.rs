@@ -214,6 +214,9 @@ fn two_decodings_without_common_code_agree() {
     }
 }
 
+/// A change of the stored numbers of a name.
+type Change<'a> = &'a dyn Fn(Name, &mut [f64]);
+
 /// The same parameters read otherwise.
 fn read_as(
     p: &Parameters<f64>,
@@ -250,7 +253,7 @@ fn wrong_decodings_are_outside_the_bound() {
                     &read_as(&p, |config| config.disc = other, same),
                 );
             }
-            let wrong: [(&str, &dyn Fn(Name, &mut [f64])); 4] = [
+            let wrong: [(&str, Change<'_>); 4] = [
                 ("the models exchanged among heads", &|name, value| {
                     if matches!(name, Name::InvAReal | Name::AImag | Name::B) {
                         let half = value.len() / 2;
