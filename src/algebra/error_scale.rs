@@ -125,7 +125,7 @@ pub struct ComplexErrorScale {
 
 /// The error of a library's elementary function in units of `u |f(x)|`; see
 /// [`LIBRARY_FACTOR`](super::LIBRARY_FACTOR).
-const LIBRARY: f64 = super::LIBRARY_FACTOR;
+const LIBRARY: f64 = super::rounded::LIBRARY_FACTOR;
 
 /// The error of a complex product by four multiplications and two additions, in units of `u |zw|`:
 /// sqrt(5), rounded up (Brent, Percival and Zimmermann 2007).

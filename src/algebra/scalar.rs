@@ -1,6 +1,6 @@
 //! Real scalars and their complex companions, naming each other.
 
-use super::ring::Field;
+use super::ring::{Field, Ring};
 
 /// A "real" number: what signals, kernels and outputs are made of.
 ///
@@ -39,7 +39,7 @@ pub trait ComplexScalar: Field {
 
     /// `x + 0 i`.
     fn from_base(x: Self::Base) -> Self {
-        Self::from_parts(x, <Self::Base as super::Ring>::ZERO)
+        Self::from_parts(x, <Self::Base as Ring>::ZERO)
     }
 
     /// The trace `z + conj z = 2 re z`, landing in the base scalar.

@@ -1,6 +1,8 @@
 //! What attention costs in each form, and Hyena.
 
-use super::{ADD, Convolution, DIVIDE, FUNCTION, MULTIPLY, TERM, triangle};
+use super::convolution::Convolution;
+use super::structure::Structure;
+use super::{ADD, DIVIDE, FUNCTION, MULTIPLY, TERM, triangle};
 use crate::algebra::OperationCount;
 use crate::error::Error;
 
@@ -60,7 +62,7 @@ pub fn linear_attention_recurrent(shape: AttentionShape) -> OperationCount {
 #[must_use]
 pub fn linear_attention_ssm(shape: AttentionShape) -> OperationCount {
     let [n, d_phi, d_v] = shape.sizes();
-    let model = MULTIPLY + super::Structure::Dense(1).step();
+    let model = MULTIPLY + Structure::Dense(1).step();
     n * (d_phi * (d_v + 1) * model + 2 * d_phi * d_v * TERM + d_v * DIVIDE)
 }
 

@@ -1,6 +1,9 @@
 //! What a whole H3 layer costs.
 
-use super::{ADD, AttentionShape, MULTIPLY, Structure, TERM, masked_attention, model};
+use super::attention::{AttentionShape, masked_attention};
+use super::model::model;
+use super::structure::Structure;
+use super::{ADD, MULTIPLY, TERM};
 use crate::algebra::OperationCount;
 use crate::error::Error;
 use crate::h3::{Form, LayerShape};

@@ -1,7 +1,8 @@
 //! What one model costs, by form.
 
 use super::convolution::{Convolution, block_fft, block_product, toeplitz};
-use super::{ADD, Structure, TERM};
+use super::structure::Structure;
+use super::{ADD, TERM};
 use crate::algebra::OperationCount;
 use crate::error::Error;
 use crate::flashconv::Chunking;

@@ -2,8 +2,9 @@
 
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::rows::{Exponential, Functions};
-use super::threads::{Scratch, share};
+use super::rows::{Exponential, ModelElement};
+use super::scratch::Scratch;
+use super::share::share;
 
 /// Products of a query with fewer numbers of the cache than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 18;
@@ -28,7 +29,7 @@ pub(super) struct AttentionCache<T: Element> {
     heads: Vec<HeadCache<T>>,
 }
 
-impl<T: Functions> AttentionCache<T> {
+impl<T: ModelElement> AttentionCache<T> {
     /// The cache before any token, with room for `expected` tokens (it grows beyond).
     pub(super) fn new(batch: usize, num_heads: usize, head_dim: usize, expected: usize) -> Self {
         let groups = expected.div_ceil(T::Lanes::WIDTH);
@@ -113,7 +114,7 @@ impl<T: Functions> AttentionCache<T> {
     }
 }
 
-impl<T: Functions> HeadCache<T> {
+impl<T: ModelElement> HeadCache<T> {
     /// Takes the key and value (d_h) of the token at `position`, the next one.
     fn push(&mut self, position: usize, key: &[T], value: &[T]) {
         let (group, lane) = (position / T::Lanes::WIDTH, position % T::Lanes::WIDTH);
@@ -135,7 +136,7 @@ struct Attend<'a, T: Element> {
     scores: &'a mut Vec<T::Lanes>,
 }
 
-impl<T: Functions> Kernel for Attend<'_, T> {
+impl<T: ModelElement> Kernel for Attend<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -195,7 +196,7 @@ impl<T: Functions> Kernel for Attend<'_, T> {
 
 /// `sum_j weight_j value_j` over `V` vectors of channels from `first` on; gives `V`.
 #[inline(always)]
-fn weigh<T: Functions, S: Isa, const V: usize>(
+fn weigh<T: ModelElement, S: Isa, const V: usize>(
     cache: &HeadCache<T>,
     weights: &[T::Lanes],
     len: usize,

@@ -18,13 +18,14 @@
 
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel};
+use super::scratch::BlockScratch;
 use core::ops::Range;
 use num_complex::Complex;
 
-/// Steps a block.
+/// Steps per block.
 pub(super) const BLOCK: usize = 16;
 
-/// Pairs whose part of `M_xy` is applied before moving on: 16 pairs of a tile of 6 blocks are 12
+/// Pairs whose part of `M_xy` is applied before the next are read: 16 pairs of a tile of 6 blocks are 12
 /// KB of states and 8 KB of coefficients, which fit the first-level cache together.
 const PAIRS_AT_ONCE: usize = 16;
 
@@ -37,7 +38,7 @@ pub(super) const fn signal_tile(accumulators: usize) -> (usize, usize) {
     }
 }
 
-/// What is carried over the end of a block.
+/// The quantity carried over the end of a block.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Carried {
     /// The state, its last input taken in: `x' = a x + b u`, `y = re(c x')`.
@@ -137,24 +138,6 @@ impl<T: Element> Tables<T> {
             }
         }
         tables
-    }
-}
-
-/// Buffers of one thread: a tile of blocks.
-#[derive(Clone, Debug)]
-pub(crate) struct BlockScratch<T: Element> {
-    inputs: Vec<T::Lanes>,
-    states: Vec<T::Lanes>,
-    outputs: Vec<T::Lanes>,
-}
-
-impl<T: Element> BlockScratch<T> {
-    pub(crate) fn new() -> Self {
-        Self {
-            inputs: Vec::new(),
-            states: Vec::new(),
-            outputs: Vec::new(),
-        }
     }
 }
 

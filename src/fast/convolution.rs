@@ -3,8 +3,10 @@
 use super::lanes::{Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
-use super::threads::{Scratch, Workspace, share};
+use super::scratch::Scratch;
+use super::share::share;
 use super::transform::{Pair, Size, Transform};
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
 /// Causal convolution of every channel with a kernel of its own, prepared for a level, a length and

@@ -1,11 +1,12 @@
 //! The models of a layer whose kernels end at `l_max`.
 
 use super::convolution::LongConvolution;
+use super::diagonal::DiagonalSsm;
 use super::lanes::{Element, Vector};
-use super::layer::FastLayer;
+use super::level::Level;
 use super::shift::ShiftSsm;
-use super::threads::Workspace;
 use super::transform::Pair;
+use super::workspace::Workspace;
 use crate::error::Error;
 
 /// The models with their kernels cut to a window: outputs from the zero state, and no state of their own,
@@ -19,16 +20,21 @@ pub(super) struct Cut<T: Element> {
 
 impl<T: Element> Cut<T> {
     /// The models of a layer, cut to `window` taps.
-    pub(super) fn new(layer: &FastLayer<T>, window: usize) -> Result<Self, Error> {
-        let (level, ssm) = (layer.level, &layer.diagonal);
+    pub(super) fn new(
+        level: Level,
+        shift: &ShiftSsm<T>,
+        diagonal: &DiagonalSsm<T>,
+        window: usize,
+    ) -> Result<Self, Error> {
         let workspace = &mut Workspace::new(1);
-        let kernels = ssm.impulse_response(window, workspace)?;
-        let mut diagonal = LongConvolution::with_taps(level, ssm.models(), usize::MAX, window);
-        diagonal.set_kernels(&kernels, workspace)?;
-        let shift = (window < layer.shift.taps()).then(|| layer.shift.cut(window));
+        let kernels = diagonal.impulse_response(window, workspace)?;
+        let models = diagonal.models();
+        let mut convolution = LongConvolution::with_taps(level, models, usize::MAX, window);
+        convolution.set_kernels(&kernels, workspace)?;
+        let cut = (window < shift.taps()).then(|| shift.cut(window));
         Ok(Self {
-            shift: shift.transpose()?,
-            diagonal,
+            shift: cut.transpose()?,
+            diagonal: convolution,
         })
     }
 

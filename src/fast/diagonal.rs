@@ -1,15 +1,14 @@
 //! The diagonal state space model over lanes of channels: whole blocks as matrix products, what is
 //! left over by the recurrence.
 
-use super::blocks::{
-    BLOCK, BlockScratch, Blocks, Carried, Mode, Record, Tables, padded_pairs, signal_tile,
-};
+use super::blocks::{BLOCK, Blocks, Carried, Mode, Record, Tables, padded_pairs, signal_tile};
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::panels::{Panels, lane_groups};
-use super::shift::split_parts;
-use super::threads::{Workspace, share};
+use super::panels::{Panels, lane_groups, split_parts};
+use super::scratch::BlockScratch;
+use super::share::share;
 use super::transform::Size;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use core::ops::Range;
 use num_complex::Complex;
@@ -19,7 +18,7 @@ use num_complex::Complex;
 /// Model `h` has the pairs `h * pairs .. (h + 1) * pairs` of `a`, `b` and `c`.
 #[derive(Clone, Debug)]
 pub struct DiagonalParameters {
-    /// Stored pairs a model.
+    /// Stored pairs per model.
     pub pairs: usize,
     /// Poles (models, pairs).
     pub a: Vec<Complex<f64>>,
@@ -31,13 +30,13 @@ pub struct DiagonalParameters {
     pub d: Vec<f64>,
 }
 
-/// A bank of diagonal models, one a lane, prepared for a level.
+/// A bank of diagonal models, one per lane, prepared for a level.
 #[derive(Clone, Debug)]
 pub struct DiagonalSsm<T: Element> {
     level: Level,
     models: usize,
     pairs: usize,
-    /// Pairs a lane with those that only fill the last tile; their coefficients are zero.
+    /// Pairs per lane with those that only fill the last tile; their coefficients are zero.
     padded: usize,
     groups: Vec<Coefficients<T>>,
 }
@@ -63,31 +62,31 @@ pub struct DiagonalState<T: Element> {
     streams: usize,
 }
 
-/// What a run does, and vector operations a step and group of lanes; `Display` says it in words.
+/// The plan of a run, with vector operations per step and group of lanes; `Display` puts it in words.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
     /// The level.
     pub level: Level,
-    /// Stored pairs a model.
+    /// Stored pairs per model.
     pub pairs: usize,
-    /// Steps a block.
+    /// Steps per block.
     pub block: usize,
     /// Whole blocks, run as matrix products.
     pub blocks: usize,
     /// Steps left over, run by the recurrence.
     pub steps: usize,
-    /// Operations a step in a block.
+    /// Operations per step in a block.
     pub operations: f64,
-    /// Operations a step of the recurrence.
+    /// Operations per step of the recurrence.
     pub recurrence: f64,
     /// Points of a transform for a convolution with the impulse responses.
     pub points: usize,
-    /// Its operations a step, the spectra of the impulse responses being known.
+    /// Its operations per step, the spectra of the impulse responses being known.
     pub transform: f64,
 }
 
-/// How much longer an operation of a transform is taken to last than one of the blocks, which run from
+/// The assumed ratio of the time of an operation of a transform to that of one of the blocks, which run from
 /// registers: between 1.1 (768 channels, from memory) and 1.6 (one group, from the caches) by the f32
 /// figures of chapter 10. A choice between the two, not derived.
 const TRANSFORM_WEIGHT: f64 = 1.25;
@@ -99,7 +98,7 @@ impl Plan {
         self.blocks * self.block + self.steps
     }
 
-    /// Whether a convolution with the impulse responses is less work than the blocks, where no state
+    /// True if a convolution with the impulse responses is less work than the blocks, where no state
     /// is given or asked for.
     #[must_use]
     pub fn prefers_transform(&self) -> bool {
@@ -203,7 +202,7 @@ impl<T: Element> DiagonalSsm<T> {
         self.models
     }
 
-    /// Stored pairs a model.
+    /// Stored pairs per model.
     #[must_use]
     pub fn pairs(&self) -> usize {
         self.pairs
@@ -329,7 +328,7 @@ impl<T: Element> DiagonalSsm<T> {
         Ok(y)
     }
 
-    /// What a run over so many steps does, and what it costs.
+    /// The plan of a run over so many steps, and its cost.
     #[must_use]
     pub fn plan(&self, seq_len: usize) -> Plan {
         let (rows, _) = signal_tile(self.level.accumulators());
@@ -359,7 +358,7 @@ impl<T: Element> DiagonalSsm<T> {
     }
 
     /// One group of lanes over one signal each.
-    pub(crate) fn run_group(
+    pub(super) fn run_group(
         &self,
         group: usize,
         u: &[T::Lanes],

@@ -13,12 +13,13 @@
 //! over the blocks of a run. What the matrices received becomes the gradient of `a`, `b` and `c`
 //! once, at the end, in double precision.
 
-use super::blocks::{BLOCK, BlockScratch, Blocks, Carried, Mode, Record, Tables, product};
+use super::blocks::{BLOCK, Blocks, Carried, Mode, Record, Tables, product};
 use super::blocks::{padded_pairs, signal_tile};
 use super::diagonal::{Coefficients, DiagonalParameters, DiagonalSsm};
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::lane_groups;
+use super::scratch::{BlockScratch, DiagonalAdjointScratch};
 use num_complex::Complex;
 
 /// A bank prepared to be run backwards.
@@ -31,7 +32,7 @@ pub(super) struct DiagonalAdjoint<T: Element> {
     groups: Vec<Tables<T>>,
 }
 
-/// What the matrices of one group of lanes have received.
+/// Gradients of the matrices of one group of lanes, accumulated.
 #[derive(Clone, Debug)]
 pub(super) struct DiagonalSums<T: Element> {
     /// `M_ux`: [tile of rows][tile of steps][row][step].
@@ -48,38 +49,8 @@ pub(super) struct DiagonalSums<T: Element> {
     feedthrough: T::Lanes,
 }
 
-/// Buffers of one thread.
-#[derive(Clone, Debug)]
-pub(crate) struct DiagonalAdjointScratch<T: Element> {
-    /// The states before the blocks, and the cotangents of those after them: [tile of
-    /// rows][block][row].
-    states: Vec<T::Lanes>,
-    cotangents: Vec<T::Lanes>,
-    /// Inputs and cotangents of outputs: [tile of steps][block][step].
-    inputs: Vec<T::Lanes>,
-    outputs: Vec<T::Lanes>,
-    reversed: Vec<T::Lanes>,
-    /// The state after the last whole block, and after the last step.
-    end: Vec<[T::Lanes; 2]>,
-    after: Vec<[T::Lanes; 2]>,
-}
-
-impl<T: Element> DiagonalAdjointScratch<T> {
-    pub(crate) fn new() -> Self {
-        Self {
-            states: Vec::new(),
-            cotangents: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            reversed: Vec::new(),
-            end: Vec::new(),
-            after: Vec::new(),
-        }
-    }
-}
-
 impl<T: Element> DiagonalSums<T> {
-    /// Forgets what was received.
+    /// Resets every sum to zero.
     pub(super) fn clear(&mut self) {
         let Self {
             inject,
@@ -290,7 +261,7 @@ impl<T: Element> DiagonalAdjoint<T> {
     }
 }
 
-/// What one model received, in double precision.
+/// Gradients of one model, in double precision.
 struct Lane<'a, T: Element> {
     sums: &'a DiagonalSums<T>,
     rows: usize,
@@ -309,7 +280,7 @@ impl<T: Element> Lane<'_, T> {
         self.number(&sums[(tile * i + row % i) * i + step % i])
     }
 
-    /// What the taps within a block received.
+    /// Gradients of the taps within a block.
     fn kernel(&self) -> [f64; BLOCK] {
         let mut of_kernel = [0.0; BLOCK];
         for i in 0..BLOCK {

@@ -5,7 +5,7 @@ use super::convolution::LongConvolution;
 use super::diagonal::{DiagonalSsm, DiagonalState, Plan};
 use super::lanes::Element;
 use super::panels::Panels;
-use super::threads::Workspace;
+use super::workspace::Workspace;
 use crate::error::Error;
 
 /// A bank of diagonal models prepared for sequences of up to a length, from the zero state and without
@@ -48,7 +48,7 @@ impl<T: Element> DiagonalOutputs<T> {
         Ok(Self { plan, form })
     }
 
-    /// What was chosen.
+    /// The plan that was chosen.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan

@@ -1,13 +1,13 @@
 //! A group of heads backwards: between the projections.
 
-use super::blocks::BlockScratch;
-use super::diagonal_adjoint::{DiagonalAdjoint, DiagonalAdjointScratch, DiagonalSums};
+use super::diagonal_adjoint::{DiagonalAdjoint, DiagonalSums};
 use super::elementwise::multiply;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::layer::FastLayer;
-use super::shift_adjoint::{ShiftAdjointScratch, ShiftSums};
+use super::scratch::{BlockScratch, HeadsAdjointScratch};
+use super::shift_adjoint::ShiftSums;
 
-/// What the models and biases of a group of heads have received.
+/// Gradients of the models and biases of a group of heads, accumulated.
 #[derive(Clone, Debug)]
 pub(super) struct HeadSums<T: Element> {
     pub(super) diagonal: DiagonalSums<T>,
@@ -18,7 +18,7 @@ pub(super) struct HeadSums<T: Element> {
 }
 
 impl<T: Element> HeadSums<T> {
-    /// Forgets what was received.
+    /// Resets every sum to zero.
     pub(super) fn clear(&mut self) {
         let Self {
             diagonal,
@@ -28,28 +28,6 @@ impl<T: Element> HeadSums<T> {
         diagonal.clear();
         shift.iter_mut().for_each(ShiftSums::clear);
         bias.fill(T::Lanes::ZERO);
-    }
-}
-
-/// Buffers of one thread.
-#[derive(Clone, Debug)]
-pub(crate) struct AdjointScratch<T: Element> {
-    diagonal: DiagonalAdjointScratch<T>,
-    shift: ShiftAdjointScratch<T>,
-    signals: Vec<T::Lanes>,
-    keys: Vec<T::Lanes>,
-    window: Vec<T::Lanes>,
-}
-
-impl<T: Element> AdjointScratch<T> {
-    pub(crate) fn new() -> Self {
-        Self {
-            diagonal: DiagonalAdjointScratch::new(),
-            shift: ShiftAdjointScratch::new(),
-            signals: Vec::new(),
-            keys: Vec::new(),
-            window: Vec::new(),
-        }
     }
 }
 
@@ -82,13 +60,13 @@ impl<T: Element> GroupPart<'_, T> {
         of_heads: &mut [T::Lanes],
         (l_shift, l_diagonal): (&mut [T::Lanes], &mut [[T::Lanes; 2]]),
         sums: &mut HeadSums<T>,
-        (scratch, blocks): (&mut AdjointScratch<T>, &mut BlockScratch<T>),
+        (scratch, blocks): (&mut HeadsAdjointScratch<T>, &mut BlockScratch<T>),
     ) {
         let (layer, diagonal) = (self.layer, self.adjoint);
         let (d_h, m) = (layer.config.head_dim, layer.config.d_state);
         let (level, steps, padded) = (layer.level, self.steps, layer.diagonal.padded());
         let rows = self.batch * steps;
-        let AdjointScratch {
+        let HeadsAdjointScratch {
             diagonal: diagonal_scratch,
             shift: shift_scratch,
             signals,

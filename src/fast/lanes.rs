@@ -34,8 +34,8 @@ impl Element for f64 {
 /// Elementwise arithmetic of a lane vector, as loops over an array.
 ///
 /// Sealed by [`Element`]: only its two lane types implement it.
-pub trait Vector<T>: Copy + Debug + Send + Sync + 'static {
-    /// How many lanes there are.
+pub trait Vector<T>: Copy + Debug + Default + Send + Sync + 'static {
+    /// The number of lanes.
     const WIDTH: usize;
     /// All lanes zero.
     const ZERO: Self;
@@ -52,7 +52,7 @@ pub trait Vector<T>: Copy + Debug + Send + Sync + 'static {
     fn store(&self, to: &mut [T]);
 }
 
-/// What [`Arithmetic::lanewise`] does in each lane. Not a closure, since a closure cannot be told
+/// The map that [`Arithmetic::lanewise`] applies to each lane. Not a closure, since a closure cannot be told
 /// to be inlined, and one that is not is compiled for the baseline.
 pub trait LaneMap<T, const I: usize, const O: usize> {
     /// The image of one lane. `#[inline(always)]`.
@@ -87,6 +87,12 @@ pub trait Arithmetic<T>: Vector<T> {
 
 macro_rules! lanes {
     ($float:ident, $width:literal) => {
+        impl Default for Lanes<$float, $width> {
+            fn default() -> Self {
+                Self::ZERO
+            }
+        }
+
         impl Vector<$float> for Lanes<$float, $width> {
             const WIDTH: usize = $width;
             const ZERO: Self = Self([0.0; $width]);

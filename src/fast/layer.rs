@@ -1,16 +1,18 @@
 //! The whole layer.
 
 use super::cut::Cut;
-use super::diagonal::DiagonalSsm;
+use super::diagonal::{DiagonalParameters, DiagonalSsm};
 use super::elementwise::multiply;
 use super::lanes::{Element, Vector};
-use super::layer_adjoint::SavedStates;
-use super::layer_parameters::{PROJECTIONS, Places, diagonal_parameters, shift_parameters};
+use super::layer_parameters::{LaneLayout, PROJECTIONS, shift_parameters};
+use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
-use super::panels::lane_groups;
+use super::panels::{lane_groups, split_parts};
 use super::projection::Weights;
-use super::shift::{ShiftSsm, split_parts};
-use super::threads::{Scratch, Workspace, share};
+use super::scratch::Scratch;
+use super::share::share;
+use super::shift::ShiftSsm;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{Config, LayerState, Name, Parameters};
 use crate::tensor::Tensor;
@@ -47,44 +49,11 @@ pub struct FastLayer<T: Element> {
     pub(super) projections: Weights<T>,
     /// Models in the order (group of heads, d1, lane).
     pub(super) shift: ShiftSsm<T>,
-    /// A model a head.
+    /// One model per head.
     pub(super) diagonal: DiagonalSsm<T>,
     pub(super) output: Weights<T>,
     /// The models with kernels that end at `l_max`, once a sequence was longer.
     cut: OnceLock<Cut<T>>,
-}
-
-/// What a [`FastLayer`] remembers of a batch of sequences.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FastState<T: Element> {
-    pub(super) batch: usize,
-    pub(super) position: usize,
-    /// [group of heads][sequence][d1][n]
-    pub(super) shift: Vec<T::Lanes>,
-    /// [group of heads][sequence][d1][d2][n][re, im]
-    pub(super) diagonal: Vec<[T::Lanes; 2]>,
-}
-
-impl<T: Element> FastState<T> {
-    /// How many sequences it is the state of.
-    #[must_use]
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// How many inputs came before.
-    #[must_use]
-    pub fn position(&self) -> usize {
-        self.position
-    }
-
-    /// Whether it is the state before any input.
-    fn is_zero(&self) -> bool {
-        let zero = |x: &T::Lanes| x.lanes().iter().all(|&x| x == T::ZERO);
-        self.position == 0
-            && self.shift.iter().all(zero)
-            && self.diagonal.iter().flatten().all(zero)
-    }
 }
 
 /// The number of inputs after `len` more.
@@ -93,7 +62,7 @@ fn end(position: usize, len: usize) -> Result<usize, Error> {
     end.ok_or_else(|| Error::value("position of the state", "too large to count on from"))
 }
 
-/// What cannot be done where `l_max` cuts the kernels.
+/// The refusal to pass a state where `l_max` cuts the kernels.
 pub(super) fn beyond(who: &str, l_max: usize, end: usize) -> Error {
     Error::unsupported(format!(
         "{who} passes a state, and l_max = {l_max} is below the {end} inputs: a diagonal model has no \
@@ -111,21 +80,21 @@ impl<T: Element> FastLayer<T> {
     pub fn new(level: Level, parameters: &Parameters<f64>) -> Result<Self, Error> {
         let config = parameters.config().clone();
         let (d, width) = (config.d_model, T::Lanes::WIDTH);
-        let places = Places::new::<T>(&config);
+        let layout = LaneLayout::new::<T>(&config);
         let weights =
             PROJECTIONS.map(|(weight, bias)| (parameters.get(weight), parameters.get(bias)));
         let projections = Weights::pack(
             level,
-            3 * places.vectors(),
+            3 * layout.vectors(),
             d,
             |vector, lane, input| {
-                let of = places.channel(vector / 3, lane);
+                let of = layout.channel(vector / 3, lane);
                 of.map_or(T::ZERO, |c| {
                     T::from_f64(weights[vector % 3].0[c * d + input])
                 })
             },
             |vector, lane| {
-                let of = places.channel(vector / 3, lane);
+                let of = layout.channel(vector / 3, lane);
                 of.map_or(T::ZERO, |c| T::from_f64(weights[vector % 3].1[c]))
             },
         );
@@ -136,10 +105,10 @@ impl<T: Element> FastLayer<T> {
         let output = Weights::pack(
             level,
             lane_groups::<T>(d),
-            places.vectors() * width,
+            layout.vectors() * width,
             |vector, lane, input| {
                 let out = vector * width + lane;
-                let from = places.gated(input / width, input % width);
+                let from = layout.gated(input / width, input % width);
                 match from.filter(|_| out < d) {
                     Some(gated) => T::from_f64(weight[out * d + gated]),
                     None => T::ZERO,
@@ -153,8 +122,8 @@ impl<T: Element> FastLayer<T> {
         Ok(Self {
             level,
             projections,
-            shift: ShiftSsm::direct(level, &shift_parameters(parameters, places))?,
-            diagonal: DiagonalSsm::new(level, &diagonal_parameters(parameters)?)?,
+            shift: ShiftSsm::direct(level, &shift_parameters(parameters, layout))?,
+            diagonal: DiagonalSsm::new(level, &DiagonalParameters::from_official(parameters)?)?,
             output,
             cut: OnceLock::new(),
             config,
@@ -298,7 +267,7 @@ impl<T: Element> FastLayer<T> {
             let cut = match self.cut.get() {
                 Some(cut) => cut,
                 None => {
-                    let cut = Cut::new(self, l_max)?;
+                    let cut = Cut::new(self.level, &self.shift, &self.diagonal, l_max)?;
                     self.cut.get_or_init(|| cut)
                 }
             };
@@ -391,12 +360,12 @@ impl<T: Element> FastLayer<T> {
         lane_groups::<T>(self.config.n_heads())
     }
 
-    /// Vectors of shift states a group of heads.
+    /// Number of shift-state vectors per group of heads.
     pub(super) fn shift_part(&self, batch: usize) -> usize {
         batch * self.config.head_dim * self.config.d_state
     }
 
-    /// Pairs of vectors of diagonal states a group of heads.
+    /// Number of pairs of diagonal-state vectors per group of heads.
     pub(super) fn diagonal_part(&self, batch: usize) -> usize {
         batch * self.config.head_dim * self.config.head_dim * self.diagonal.padded()
     }

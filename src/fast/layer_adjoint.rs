@@ -5,19 +5,21 @@
 //! before the part, and the cotangent of the state is passed on to the part before. Memory is
 //! bounded by the part, one state a part, and the gradients themselves.
 
+use super::diagonal::DiagonalParameters;
 use super::diagonal_adjoint::DiagonalAdjoint;
 use super::heads_adjoint::{GroupPart, HeadSums};
 use super::lanes::{Element, Vector};
-use super::layer::{FastLayer, FastState, parts};
-use super::layer_parameters::{
-    Continuous, PROJECTIONS, Places, diagonal_parameters, shift_parameters,
-};
+use super::layer::{FastLayer, parts};
+use super::layer_parameters::{Continuous, LaneLayout, PROJECTIONS, shift_parameters};
+use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
-use super::panels::lane_groups;
+use super::panels::{lane_groups, split_parts};
 use super::projection::Weights;
-use super::projection_adjoint::{WeightSums, WideRows};
-use super::shift::{ShiftParameters, split_parts};
-use super::threads::{Workspace, share};
+use super::projection_adjoint::WeightSums;
+use super::scratch::AdjointBuffers;
+use super::share::share;
+use super::shift::ShiftParameters;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{LayerState, Name, Parameters};
 use crate::tensor::Tensor;
@@ -27,7 +29,7 @@ use core::ops::Range;
 #[derive(Clone, Debug)]
 pub struct FastAdjoint<T: Element> {
     layer: FastLayer<T>,
-    places: Places,
+    layout: LaneLayout,
     /// From the cotangents of queries, keys and values to those of the input.
     to_input: Weights<T>,
     /// From the cotangents of the output to those of the gated signals.
@@ -37,31 +39,21 @@ pub struct FastAdjoint<T: Element> {
     continuous: Continuous,
 }
 
-/// The states a forward run keeps for the backward run: one before every part of the sequence.
-///
-/// Its buffers are used again.
-#[derive(Clone, Debug)]
-pub struct SavedStates<T: Element> {
-    states: Vec<FastState<T>>,
-    used: usize,
-    len: usize,
-}
-
-/// What the parameters of a layer have received: a sum over the backward runs it was given to.
+/// Parameter gradients of a layer, accumulated over backward runs.
 ///
 /// In the order of the lanes; [`FastAdjoint::official`] brings it to the official names.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct FastGradients<T: Element> {
+pub struct FastGradientSums<T: Element> {
     projections: WeightSums<T>,
     output: WeightSums<T>,
     heads: Vec<HeadSums<T>>,
 }
 
-/// All that [`FastAdjoint::gradients`] computes, in the reference's layouts.
+/// Outputs and gradients of [`FastAdjoint::gradients`], in the reference's layouts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct FastGradient<T: Element> {
+pub struct FastLayerGradients<T: Element> {
     /// The output (batch, seq_len, d).
     pub output: Tensor<T>,
     /// The state after the last input.
@@ -74,67 +66,8 @@ pub struct FastGradient<T: Element> {
     pub parameters: Parameters<f64>,
 }
 
-/// Buffers all threads share.
-#[derive(Clone, Debug)]
-pub(crate) struct AdjointBuffers<T: Element> {
-    packed: Vec<T>,
-    of_gated: Vec<T::Lanes>,
-    of_heads: Vec<T::Lanes>,
-    inputs: WideRows<T>,
-    cotangents: WideRows<T>,
-}
-
-impl<T: Element> Default for AdjointBuffers<T> {
-    fn default() -> Self {
-        Self {
-            packed: Vec::new(),
-            of_gated: Vec::new(),
-            of_heads: Vec::new(),
-            inputs: WideRows::new(),
-            cotangents: WideRows::new(),
-        }
-    }
-}
-
-impl<T: Element> SavedStates<T> {
-    /// Nothing kept yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            states: Vec::new(),
-            used: 0,
-            len: 0,
-        }
-    }
-
-    /// How many states are kept.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.used
-    }
-
-    pub(super) fn push(&mut self, state: &FastState<T>) {
-        match self.states.get_mut(self.used) {
-            Some(place) => {
-                place.batch = state.batch;
-                place.position = state.position;
-                place.shift.clone_from(&state.shift);
-                place.diagonal.clone_from(&state.diagonal);
-            }
-            None => self.states.push(state.clone()),
-        }
-        self.used += 1;
-    }
-}
-
-impl<T: Element> Default for SavedStates<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T: Element> FastGradients<T> {
-    /// Forgets what was received.
+impl<T: Element> FastGradientSums<T> {
+    /// Resets every sum to zero.
     pub fn clear(&mut self) {
         let Self {
             projections,
@@ -157,16 +90,16 @@ impl<T: Element> FastAdjoint<T> {
         let layer = FastLayer::new(level, parameters)?;
         let config = parameters.config();
         let (d, width) = (config.d_model, T::Lanes::WIDTH);
-        let places = Places::new::<T>(config);
+        let layout = LaneLayout::new::<T>(config);
         let number = |at: Option<f64>| at.map_or(T::ZERO, T::from_f64);
         let weights = PROJECTIONS.map(|(weight, _)| parameters.get(weight));
         let to_input = Weights::pack(
             level,
             lane_groups::<T>(d),
-            3 * places.vectors() * width,
+            3 * layout.vectors() * width,
             |vector, lane, from| {
                 let (to, from, lane) = (vector * width + lane, from / width, from % width);
-                let channel = places.channel(from / 3, lane).filter(|_| to < d);
+                let channel = layout.channel(from / 3, lane).filter(|_| to < d);
                 number(channel.map(|c| weights[from % 3][c * d + to]))
             },
             |_, _| T::ZERO,
@@ -174,10 +107,10 @@ impl<T: Element> FastAdjoint<T> {
         let output = parameters.get(Name::OutputWeight);
         let to_gated = Weights::pack(
             level,
-            places.vectors(),
+            layout.vectors(),
             d,
             |vector, lane, from| {
-                let gated = places.gated(vector, lane);
+                let gated = layout.gated(vector, lane);
                 number(gated.map(|gated| output[from * d + gated]))
             },
             |_, _| T::ZERO,
@@ -186,10 +119,10 @@ impl<T: Element> FastAdjoint<T> {
             layer,
             to_input,
             to_gated,
-            shift: shift_parameters(parameters, places),
-            diagonal: DiagonalAdjoint::new(level, diagonal_parameters(parameters)?),
+            shift: shift_parameters(parameters, layout),
+            diagonal: DiagonalAdjoint::new(level, DiagonalParameters::from_official(parameters)?),
             continuous: Continuous::new(parameters),
-            places,
+            layout,
         })
     }
 
@@ -201,15 +134,15 @@ impl<T: Element> FastAdjoint<T> {
 
     /// Gradients that have received nothing.
     #[must_use]
-    pub fn zero_gradients(&self) -> FastGradients<T> {
+    pub fn zero_gradients(&self) -> FastGradientSums<T> {
         let (d, d_h) = (self.layer.config.d_model, self.layer.config.head_dim);
-        let (level, vectors) = (self.layer.level, self.places.vectors());
+        let (level, vectors) = (self.layer.level, self.layout.vectors());
         let head = HeadSums {
             diagonal: self.diagonal.zero_sums(),
             shift: vec![self.layer.shift.zero_sums(); d_h],
             bias: vec![T::Lanes::ZERO; 3 * d_h],
         };
-        FastGradients {
+        FastGradientSums {
             projections: WeightSums::new(level, 3 * vectors, d),
             output: WeightSums::new(level, vectors, d),
             heads: vec![head; self.layer.groups()],
@@ -256,7 +189,7 @@ impl<T: Element> FastAdjoint<T> {
         saved: &SavedStates<T>,
         cotangent: &mut FastState<T>,
         of_u: &mut [T],
-        gradients: &mut FastGradients<T>,
+        gradients: &mut FastGradientSums<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
         let (d, batch) = (self.layer.config.d_model, cotangent.batch);
@@ -286,10 +219,10 @@ impl<T: Element> FastAdjoint<T> {
     /// # Errors
     ///
     /// If they are not gradients of this layer.
-    pub fn official(&self, gradients: &FastGradients<T>) -> Result<Parameters<f64>, Error> {
+    pub fn official(&self, gradients: &FastGradientSums<T>) -> Result<Parameters<f64>, Error> {
         let config = &self.layer.config;
         let (d, d_h, width) = (config.d_model, config.head_dim, T::Lanes::WIDTH);
-        let FastGradients {
+        let FastGradientSums {
             projections,
             output,
             heads,
@@ -302,7 +235,7 @@ impl<T: Element> FastAdjoint<T> {
         // A list by channel from one by lane.
         let by_channel = |each: usize, of_row: &dyn Fn(usize, &mut [f64])| {
             let mut list = vec![0.0; d * each];
-            for (channel, row) in self.places.rows(Places::channel) {
+            for (channel, row) in self.layout.rows(LaneLayout::channel) {
                 of_row(row, &mut list[channel * each..][..each]);
             }
             list
@@ -336,7 +269,7 @@ impl<T: Element> FastAdjoint<T> {
                 (Name::ShiftD, _) => by_channel(1, &|row, list| list[0] = shift.d[row]),
                 (Name::OutputWeight, _) => {
                     let mut weight = vec![0.0; d * d];
-                    for (gated, row) in self.places.rows(Places::gated) {
+                    for (gated, row) in self.layout.rows(LaneLayout::gated) {
                         for (to, x) in output.row(row).take(d).enumerate() {
                             weight[to * d + gated] = x;
                         }
@@ -370,7 +303,7 @@ impl<T: Element> FastAdjoint<T> {
         g: &Tensor<T>,
         g_state: Option<&LayerState<T>>,
         workspace: &mut Workspace<T>,
-    ) -> Result<FastGradient<T>, Error> {
+    ) -> Result<FastLayerGradients<T>, Error> {
         let layer = &self.layer;
         let mut running = layer.initial_state(u, state)?;
         let mut cotangent = layer.initial_state(u, g_state)?;
@@ -391,7 +324,7 @@ impl<T: Element> FastAdjoint<T> {
             workspace,
         )?;
         cotangent.position = initial;
-        Ok(FastGradient {
+        Ok(FastLayerGradients {
             output: Tensor::new(u.shape(), output)?,
             final_state: layer.state_to(&running)?,
             input: Tensor::new(u.shape(), input)?,
@@ -407,7 +340,7 @@ impl<T: Element> FastAdjoint<T> {
         before: &FastState<T>,
         cotangent: &mut FastState<T>,
         of_u: &mut [T],
-        gradients: &mut FastGradients<T>,
+        gradients: &mut FastGradientSums<T>,
         workspace: &mut Workspace<T>,
     ) {
         let layer = &self.layer;
@@ -437,7 +370,7 @@ impl<T: Element> FastAdjoint<T> {
         inputs.pack(layer.level, rows, d, u, threads);
         cotangents.pack(layer.level, rows, d, g, threads);
         let each = self.to_gated.per_tile();
-        let vectors = self.places.vectors();
+        let vectors = self.layout.vectors();
         of_gated.resize(vectors.next_multiple_of(each) * rows, T::Lanes::ZERO);
         let items = of_gated.chunks_exact_mut(each * rows).enumerate();
         share(items, threads, |_, (i, out)| {

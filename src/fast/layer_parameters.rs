@@ -1,25 +1,26 @@
 //! Between the official parameters and the fast path: where every channel stands, the models'
 //! coefficients in double precision, and the way back for gradients.
 
+use super::decoding::{Sampled, decay, decay_slope};
 use super::diagonal::DiagonalParameters;
 use super::lanes::{Element, Vector};
 use super::shift::ShiftParameters;
 use crate::error::Error;
-use crate::h3::{Config, HeadOrder, Name, Parameters, RealType};
+use crate::h3::{Config, HeadOrder, Name, Parameters};
 use crate::ssm::Discretization;
 use num_complex::Complex;
 
-/// Where channels stand: heads are lanes, and vector `v` of a layer's panels holds the channels
-/// `d_1 = v mod d_h` of the group of heads `v / d_h`.
+/// The layout of channels in lanes: heads are lanes, and vector `v` of a layer's panels holds the
+/// channels `d_1 = v mod d_h` of the group of heads `v / d_h`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places {
+pub(super) struct LaneLayout {
     head_dim: usize,
     heads: usize,
     width: usize,
     order: HeadOrder,
 }
 
-impl Places {
+impl LaneLayout {
     pub(super) fn new<T: Element>(config: &Config) -> Self {
         Self {
             head_dim: config.head_dim,
@@ -29,7 +30,7 @@ impl Places {
         }
     }
 
-    /// How many vectors hold all channels.
+    /// The number of vectors that hold all channels.
     pub(super) fn vectors(self) -> usize {
         self.heads.div_ceil(self.width) * self.head_dim
     }
@@ -57,19 +58,22 @@ impl Places {
     /// Every channel with its row among the lanes of all vectors.
     pub(super) fn rows(
         self,
-        place: impl Fn(Self, usize, usize) -> Option<usize>,
+        channel_in: impl Fn(Self, usize, usize) -> Option<usize>,
     ) -> impl Iterator<Item = (usize, usize)> {
         (0..self.vectors() * self.width).filter_map(move |row| {
-            let at = place(self, row / self.width, row % self.width)?;
+            let at = channel_in(self, row / self.width, row % self.width)?;
             Some((at, row))
         })
     }
 }
 
 /// The shift models in the order of the lanes; a lane without a channel has zero taps.
-pub(super) fn shift_parameters(parameters: &Parameters<f64>, places: Places) -> ShiftParameters {
+pub(super) fn shift_parameters(
+    parameters: &Parameters<f64>,
+    layout: LaneLayout,
+) -> ShiftParameters {
     let m = parameters.config().d_state;
-    let size = places.vectors() * places.width;
+    let size = layout.vectors() * layout.width;
     let mut shift = ShiftParameters {
         taps: m,
         b: vec![0.0; size * m],
@@ -77,7 +81,7 @@ pub(super) fn shift_parameters(parameters: &Parameters<f64>, places: Places) -> 
         d: vec![0.0; size],
     };
     let [b, c, d] = [Name::ShiftB, Name::ShiftC, Name::ShiftD].map(|name| parameters.get(name));
-    for (at, row) in places.rows(Places::channel) {
+    for (at, row) in layout.rows(LaneLayout::channel) {
         let (from, to) = (at * m..(at + 1) * m, row * m..(row + 1) * m);
         shift.b[to.clone()].copy_from_slice(&b[from.clone()]);
         shift.c[to].copy_from_slice(&c[from]);
@@ -86,33 +90,41 @@ pub(super) fn shift_parameters(parameters: &Parameters<f64>, places: Places) -> 
     shift
 }
 
-/// The diagonal models, decoded and discretized.
-pub(super) fn diagonal_parameters(
-    parameters: &Parameters<f64>,
-) -> Result<DiagonalParameters, Error> {
-    let config = parameters.config();
-    let n = config.n_modes();
-    let (lambda, b) = (parameters.lambda(), complex(parameters.get(Name::B)));
-    let mut diagonal = DiagonalParameters {
-        pairs: n,
-        a: Vec::new(),
-        b: Vec::new(),
-        c: complex(parameters.get(Name::C)),
-        d: parameters.get(Name::D).to_vec(),
-    };
-    for (h, log_dt) in parameters.get(Name::LogDt).iter().enumerate() {
-        let dt = log_dt.exp();
-        for i in 0..n {
-            let at = h % config.n_ssm * n + i;
-            let (a, b) = config
-                .disc
-                .apply(lambda[at], b[at], dt)
-                .map_err(|e| Error::value(format!("head {h}"), e.to_string()))?;
-            diagonal.a.push(a);
-            diagonal.b.push(b);
+impl DiagonalParameters {
+    /// The diagonal models of a layer, one per head (H), from its official parameters: decoded and
+    /// discretized in double precision.
+    ///
+    /// # Errors
+    ///
+    /// If `dt lambda = 2` and the discretization is bilinear: the pole of the map.
+    pub fn from_official(parameters: &Parameters<f64>) -> Result<Self, Error> {
+        let config = parameters.config();
+        let n = config.n_modes();
+        let continuous = Continuous::new(parameters);
+        let mut diagonal = Self {
+            pairs: n,
+            a: Vec::new(),
+            b: Vec::new(),
+            c: complex(parameters.get(Name::C)),
+            d: parameters.get(Name::D).to_vec(),
+        };
+        for (h, &dt) in continuous.dt.iter().enumerate() {
+            for i in 0..n {
+                let at = continuous.index(h, i, n);
+                let z = continuous.lambda[at] * dt;
+                let mode = Sampled::new(config.disc, z).ok_or_else(|| {
+                    Error::value(
+                        format!("head {h}"),
+                        "bilinear discretization: dt * lambda = 2 is the pole of the map; a stable \
+                         lambda has a negative real part",
+                    )
+                })?;
+                diagonal.a.push(mode.pole);
+                diagonal.b.push(continuous.b[at] * dt * mode.input);
+            }
         }
+        Ok(diagonal)
     }
-    Ok(diagonal)
 }
 
 fn complex(parts: &[f64]) -> Vec<Complex<f64>> {
@@ -120,14 +132,14 @@ fn complex(parts: &[f64]) -> Vec<Complex<f64>> {
     pairs.map(|z| Complex::new(z[0], z[1])).collect()
 }
 
-/// What of the continuous models their gradients are computed from.
+/// The continuous models, decoded.
 #[derive(Clone, Debug)]
 pub(super) struct Continuous {
     disc: Discretization,
     lambda: Vec<Complex<f64>>,
     b: Vec<Complex<f64>>,
     dt: Vec<f64>,
-    /// Of `re lambda` in its stored parameter.
+    /// The slope of `re lambda` in its stored parameter.
     slope: Vec<f64>,
 }
 
@@ -142,18 +154,24 @@ pub(super) struct ContinuousGradient {
 impl Continuous {
     pub(super) fn new(parameters: &Parameters<f64>) -> Self {
         let config = parameters.config();
-        let stored = parameters.get(Name::InvAReal).iter();
+        let [real, imaginary, log_dt] =
+            [Name::InvAReal, Name::AImag, Name::LogDt].map(|name| parameters.get(name));
+        let real_type = config.real_type;
+        let lambda = real.iter().zip(imaginary);
         Self {
             disc: config.disc,
-            lambda: parameters.lambda(),
-            b: complex(parameters.get(Name::B)),
-            dt: parameters
-                .get(Name::LogDt)
-                .iter()
-                .map(|x| x.exp())
+            lambda: lambda
+                .map(|(&re, &im)| Complex::new(decay(real_type, re), im))
                 .collect(),
-            slope: stored.map(|&x| slope(config.real_type, x)).collect(),
+            b: complex(parameters.get(Name::B)),
+            dt: log_dt.iter().map(|x| x.exp()).collect(),
+            slope: real.iter().map(|&x| decay_slope(real_type, x)).collect(),
         }
+    }
+
+    /// Where mode `i` of head `h` stands: heads take the models in turn, of `n` modes each.
+    fn index(&self, h: usize, i: usize, n: usize) -> usize {
+        (h * n + i) % self.lambda.len()
     }
 
     /// Back through the discretization, summed over the heads that share a model: `a` and `b` are
@@ -167,16 +185,18 @@ impl Continuous {
         for (h, &dt) in self.dt.iter().enumerate() {
             let mut of_dt = 0.0;
             for i in 0..n {
-                // Heads take the models in turn.
-                let at = (h * n + i) % self.lambda.len();
+                let at = self.index(h, i, n);
                 let (of_a, of_sampled) = (a[h * n + i], b[h * n + i]);
                 let (lambda, b) = (self.lambda[at], self.b[at]);
-                // a = a(z), b = dt B q(z), z = dt lambda.
-                let (slope_a, q, slope_q) = sampled(self.disc, lambda * dt);
-                let of_z = slope_a.conj() * of_a + (b * slope_q).conj() * of_sampled * dt;
+                // A layer at a pole of the map was refused.
+                let Some(mode) = Sampled::new(self.disc, lambda * dt) else {
+                    continue;
+                };
+                let of_z =
+                    mode.pole_slope.conj() * of_a + (b * mode.input_slope).conj() * of_sampled * dt;
                 of_lambda[at] += of_z * dt;
-                of_b[at] += q.conj() * of_sampled * dt;
-                of_dt += (lambda.conj() * of_z).re + ((b * q).conj() * of_sampled).re;
+                of_b[at] += mode.input.conj() * of_sampled * dt;
+                of_dt += (lambda.conj() * of_z).re + ((b * mode.input).conj() * of_sampled).re;
             }
             log_dt.push(dt * of_dt);
         }
@@ -193,50 +213,7 @@ impl Continuous {
     }
 }
 
-/// `a'(z)`, `q(z)` and `q'(z)` of a discretization `a = a(z)`, `b = dt B q(z)`.
-fn sampled(disc: Discretization, z: Complex<f64>) -> (Complex<f64>, Complex<f64>, Complex<f64>) {
-    let one = Complex::new(1.0, 0.0);
-    match disc {
-        Discretization::Bilinear => {
-            let q = one / (one - z * 0.5);
-            (q * q, q, q * q * 0.5)
-        }
-        Discretization::ZeroOrderHold => {
-            let e = z.exp();
-            if z.norm() >= 1.0 {
-                let q = (e - one) / z;
-                return (e, q, (e - q) / z);
-            }
-            // The formulas cancel: q = sum z^k / (k + 1)!, of which 20 terms are below 2^-60.
-            let (mut q, mut slope) = (Complex::new(0.0, 0.0), Complex::new(0.0, 0.0));
-            let mut term = one;
-            for k in 1..=20 {
-                // term = z^(k-1) / k!
-                q += term;
-                let next = term / f64::from(k + 1);
-                slope += next * f64::from(k);
-                term = next * z;
-            }
-            (e, q, slope)
-        }
-    }
-}
-
-/// The slope of the real part of lambda in its stored parameter; as PyTorch's, zero at the kink of
-/// relu and one beyond softplus's threshold of 20.
-fn slope(real_type: RealType, stored: f64) -> f64 {
-    let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
-    -match real_type {
-        RealType::None => 1.0,
-        RealType::Exp => stored.exp(),
-        RealType::Relu => f64::from(u8::from(stored > 0.0)),
-        RealType::Sigmoid => logistic(stored) * logistic(-stored),
-        RealType::Softplus if stored > 20.0 => 1.0,
-        RealType::Softplus => logistic(stored),
-    }
-}
-
-/// Which weight and bias a vector of the projections belongs to: queries, keys, values.
+/// The weight and bias of each vector of the projections: queries, keys, values.
 pub(super) const PROJECTIONS: [(Name, Name); 3] = [
     (Name::QWeight, Name::QBias),
     (Name::KWeight, Name::KBias),

@@ -4,14 +4,14 @@ use crate::error::Error;
 use core::fmt;
 use core::str::FromStr;
 
-/// What a kernel may assume of the instruction set it is compiled for.
+/// Properties of the instruction set that a kernel is compiled for.
 ///
 /// The type parameter every kernel is written over; it is never a value. Not re-exported.
 pub trait Isa: Copy + Send + Sync + 'static {
-    /// Whether a fused multiply-add is one instruction. Where it is not, `mul_add` would be a
+    /// True if a fused multiply-add is one instruction. Where it is not, `mul_add` would be a
     /// call of the C library, a hundred times slower than two roundings.
     const FMA: bool;
-    /// How many 64-byte lane vectors the registers hold as accumulators, with room to spare for
+    /// The number of 64-byte lane vectors that the registers hold as accumulators, with room to spare for
     /// operands: 24 of 32 zmm, 12 of 16 ymm, 12 of 16 xmm, 24 of 32 NEON registers.
     const ACCUMULATORS: usize;
 }
@@ -21,7 +21,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
 /// `run` must be `#[inline(always)]`, and so must all it calls: that is what makes the plain
 /// loops inside it be compiled with the instructions of the level that enters it.
 pub(crate) trait Kernel {
-    /// What it returns.
+    /// The result.
     type Output;
     /// The computation.
     fn run<S: Isa>(self) -> Self::Output;
@@ -127,7 +127,7 @@ impl Level {
         }
     }
 
-    /// Whether multiply-adds of this level round once.
+    /// True if multiply-adds of this level round once.
     #[must_use]
     pub fn fused(self) -> bool {
         self.0 != Kind::Baseline

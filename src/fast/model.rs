@@ -2,12 +2,13 @@
 
 use super::attend::AttentionCache;
 use super::lanes::{Element, Vector};
-use super::layer::{FastLayer, FastState, beyond};
+use super::layer::{FastLayer, beyond};
+use super::layer_state::FastState;
 use super::level::Level;
 use super::panels::lane_groups;
 use super::projection::{Projection, Weights};
-use super::rows::{Functions, Norm, accumulate, gelu};
-use super::threads::Workspace;
+use super::rows::{ModelElement, Norm, accumulate, gelu};
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::Parameters;
 use crate::model::{BlockName, ModelConfig, ModelName};
@@ -19,7 +20,7 @@ const TOKENS_AT_ONCE: usize = 256;
 /// A language model prepared for a level. Of every weight it holds one copy, of the embedding too,
 /// which is also the head's.
 #[derive(Clone, Debug)]
-pub struct FastModel<T: Functions> {
+pub struct FastModel<T: ModelElement> {
     config: ModelConfig,
     level: Level,
     embeddings: Weights<T>,
@@ -30,7 +31,7 @@ pub struct FastModel<T: Functions> {
 }
 
 #[derive(Clone, Debug)]
-struct FastBlock<T: Functions> {
+struct FastBlock<T: ModelElement> {
     norm1: Norm<T>,
     mixer: FastMixer<T>,
     norm2: Norm<T>,
@@ -39,7 +40,7 @@ struct FastBlock<T: Functions> {
 }
 
 #[derive(Clone, Debug)]
-enum FastMixer<T: Functions> {
+enum FastMixer<T: ModelElement> {
     H3(Box<FastLayer<T>>),
     Attention {
         qkv: Projection<T>,
@@ -47,16 +48,16 @@ enum FastMixer<T: Functions> {
     },
 }
 
-/// What a [`FastModel`] remembers of a batch of sequences.
+/// The state of a [`FastModel`]: all it remembers of a batch of sequences.
 #[derive(Clone, Debug)]
-pub struct FastModelState<T: Functions> {
+pub struct FastModelState<T: ModelElement> {
     batch: usize,
     position: usize,
     mixers: Vec<FastMixerState<T>>,
 }
 
 #[derive(Clone, Debug)]
-enum FastMixerState<T: Functions> {
+enum FastMixerState<T: ModelElement> {
     H3(FastState<T>),
     Attention(AttentionCache<T>),
 }
@@ -65,7 +66,7 @@ enum FastMixerState<T: Functions> {
 #[derive(Clone, Debug)]
 pub struct ModelWorkspace<T: Element> {
     layers: Workspace<T>,
-    /// What the residual additions have summed up so far (rows, d).
+    /// The sum of the residual additions so far (rows, d).
     residual: Vec<T>,
     /// A LayerNorm's output, then a part's (rows, d).
     normed: Vec<T>,
@@ -88,14 +89,14 @@ impl<T: Element> ModelWorkspace<T> {
     }
 }
 
-impl<T: Functions> FastModelState<T> {
-    /// How many sequences it is the state of.
+impl<T: ModelElement> FastModelState<T> {
+    /// The number of sequences.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// How many tokens came before.
+    /// The number of tokens that came before.
     #[must_use]
     pub fn position(&self) -> usize {
         self.position
@@ -115,7 +116,7 @@ impl<T: Functions> FastModelState<T> {
     }
 }
 
-impl<T: Functions> FastModel<T> {
+impl<T: ModelElement> FastModel<T> {
     /// The model of these official parameters, prepared for a level. `value_of` is asked for each
     /// once, row-major, and what it gave is dropped before the next: beside the model itself no more
     /// than one parameter is in memory.
@@ -394,7 +395,7 @@ fn of_tokens<T: Copy>(rows: &[T], batch: usize, tokens: usize, some: Range<usize
     some.copied().collect()
 }
 
-fn block<T: Functions>(
+fn block<T: ModelElement>(
     level: Level,
     config: &ModelConfig,
     i: usize,
@@ -442,7 +443,7 @@ fn block<T: Functions>(
     })
 }
 
-fn projection<T: Functions>(
+fn projection<T: ModelElement>(
     level: Level,
     inputs: usize,
     weight: &[f64],

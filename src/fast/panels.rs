@@ -3,12 +3,12 @@
 use super::lanes::{Element, Vector};
 use crate::error::{Error, check_len};
 
-/// How many groups of lanes hold so many channels.
+/// The number of groups of lanes that hold so many channels.
 pub(crate) fn lane_groups<T: Element>(channels: usize) -> usize {
     channels.div_ceil(T::Lanes::WIDTH)
 }
 
-/// Signals (batch, seq_len, channels) in panels: a group of neighbouring channels, one a lane,
+/// Signals (batch, seq_len, channels) in panels: a group of neighbouring channels, one per lane,
 /// runs contiguously in time, and the groups follow one another.
 ///
 /// Every thread can so be given a part of its own, and every step of a group is one vector. The
@@ -107,19 +107,19 @@ impl<T: Element> Panels<T> {
         rows
     }
 
-    /// How many sequences.
+    /// The number of sequences.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// How many channels.
+    /// The number of channels.
     #[must_use]
     pub fn channels(&self) -> usize {
         self.channels
     }
 
-    /// How many steps.
+    /// The number of steps.
     #[must_use]
     pub fn seq_len(&self) -> usize {
         self.seq_len
@@ -153,4 +153,18 @@ impl<T: Element> Panels<T> {
     pub(crate) fn streams_mut(&mut self) -> impl Iterator<Item = &mut [T::Lanes]> {
         self.lanes.chunks_exact_mut(self.seq_len.max(1))
     }
+}
+
+/// `count` consecutive parts of `each`, empty ones where `each` is zero.
+pub(super) fn split_parts<L>(
+    mut rest: &mut [L],
+    each: usize,
+    count: usize,
+) -> impl Iterator<Item = &mut [L]> {
+    (0..count).map(move |_| {
+        let whole = core::mem::take(&mut rest);
+        let (part, others) = whole.split_at_mut(each.min(whole.len()));
+        rest = others;
+        part
+    })
 }

@@ -3,7 +3,8 @@
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::lane_groups;
-use super::threads::{Workspace, share};
+use super::share::share;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
 /// Rows a thread takes at a time: their packed copy stays in the second-level cache while every
@@ -160,7 +161,7 @@ impl<T: Element> Weights<T> {
         }
     }
 
-    /// How long `rows` packed rows are.
+    /// The length of `rows` packed rows.
     fn packed_len(&self, rows: usize) -> usize {
         let rest = rows % self.height;
         let last = if rest > 0 {

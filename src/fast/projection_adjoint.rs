@@ -1,9 +1,10 @@
-//! What a weight receives: the product of cotangents and inputs, over rows.
+//! The gradient of a weight: the product of cotangents and inputs, over rows.
 
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::lane_groups;
-use super::threads::{Scratch, share};
+use super::scratch::{Scratch, WideRows};
+use super::share::share;
 
 /// Rows between two visits to the sums: the inputs of so many fit the first-level cache with the
 /// cotangents they meet, and no sum is longer before it is added to another.
@@ -20,17 +21,7 @@ const fn tile_of(accumulators: usize, width: usize) -> (usize, usize) {
     }
 }
 
-/// Row-major rows in tiles of neighbouring vectors: [tile][row][vector of the tile].
-#[derive(Clone, Debug)]
-pub(super) struct WideRows<T: Element> {
-    lanes: Vec<T::Lanes>,
-}
-
 impl<T: Element> WideRows<T> {
-    pub(super) fn new() -> Self {
-        Self { lanes: Vec::new() }
-    }
-
     /// Takes over `rows` rows of `columns` numbers.
     pub(super) fn pack<'a>(
         &mut self,
@@ -56,7 +47,7 @@ impl<T: Element> WideRows<T> {
     }
 }
 
-/// What a weight has received: a row for every lane of the cotangents, a column for every input.
+/// The gradient of a weight, accumulated: a row for every lane of the cotangents, a column for every input.
 #[derive(Clone, Debug)]
 pub(super) struct WeightSums<T: Element> {
     level: Level,
@@ -83,7 +74,7 @@ impl<T: Element> WeightSums<T> {
         }
     }
 
-    /// Forgets what was received.
+    /// Resets every sum to zero.
     pub(super) fn clear(&mut self) {
         self.entries.fill(T::Lanes::ZERO);
         self.inputs.fill(T::Lanes::ZERO);
@@ -117,7 +108,7 @@ impl<T: Element> WeightSums<T> {
         });
     }
 
-    /// What the entries of a row received, and zeros up to whole tiles.
+    /// The gradient of a row, with zeros up to whole tiles.
     pub(super) fn row(&self, row: usize) -> impl Iterator<Item = f64> {
         let tiles = self.entries.chunks_exact((self.rows * self.vectors).max(1));
         let lanes = tiles.flat_map(move |tile| &tile[row * self.vectors..][..self.vectors]);

@@ -1,14 +1,15 @@
-//! What is done to rows between projections: LayerNorm, the activation, sums.
+//! Operations on rows between projections: LayerNorm, the activation, sums.
 
 use super::lanes::{Arithmetic, Element, LaneMap, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::threads::{Workspace, share};
+use super::share::share;
+use super::workspace::Workspace;
 
 /// Fewer numbers than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 16;
 
-/// The functions between projections, one lane at a time. Not re-exported: a detail of the model.
-pub trait Functions: Element {
+/// A float the fast model runs in, with the elementary functions it needs, one lane at a time.
+pub trait ModelElement: Element {
     /// `e^x` within a few units in the last place, for `x <= 80`; nearly 0 far below zero.
     /// `#[inline(always)]`.
     fn exponential<S: Isa>(x: Self) -> Self;
@@ -34,7 +35,7 @@ macro_rules! gelu {
     };
 }
 
-impl Functions for f32 {
+impl ModelElement for f32 {
     /// `2^n` times the Taylor polynomial of degree 7 of `e^r`, where `x = n ln 2 + r` and
     /// `|r| <= ln(2) / 2`: the terms left out are below `r^8 / 8! < 6e-9`.
     #[inline(always)]
@@ -66,7 +67,7 @@ impl Functions for f32 {
     gelu!(f32);
 }
 
-impl Functions for f64 {
+impl ModelElement for f64 {
     #[inline(always)]
     fn exponential<S: Isa>(x: f64) -> f64 {
         x.exp()
@@ -78,7 +79,7 @@ impl Functions for f64 {
 /// The exponential in every lane.
 pub(super) struct Exponential;
 
-impl<T: Functions> LaneMap<T, 1, 1> for Exponential {
+impl<T: ModelElement> LaneMap<T, 1, 1> for Exponential {
     #[inline(always)]
     fn map<S: Isa>(&self, [x]: [T; 1]) -> [T; 1] {
         [T::exponential::<S>(x)]
@@ -87,7 +88,7 @@ impl<T: Functions> LaneMap<T, 1, 1> for Exponential {
 
 struct Gelu;
 
-impl<T: Functions> LaneMap<T, 1, 1> for Gelu {
+impl<T: ModelElement> LaneMap<T, 1, 1> for Gelu {
     #[inline(always)]
     fn map<S: Isa>(&self, [x]: [T; 1]) -> [T; 1] {
         [T::gelu::<S>(x)]
@@ -97,7 +98,7 @@ impl<T: Functions> LaneMap<T, 1, 1> for Gelu {
 /// GELU of every number, in place.
 struct GeluOf<'a, T>(&'a mut [T]);
 
-impl<T: Functions> Kernel for GeluOf<'_, T> {
+impl<T: ModelElement> Kernel for GeluOf<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -110,7 +111,7 @@ impl<T: Functions> Kernel for GeluOf<'_, T> {
 }
 
 /// GELU of every number, in place, shared among threads.
-pub(super) fn gelu<T: Functions>(level: Level, x: &mut [T], workspace: &mut Workspace<T>) {
+pub(super) fn gelu<T: ModelElement>(level: Level, x: &mut [T], workspace: &mut Workspace<T>) {
     let count = workspace.threads();
     let each = x.len().div_ceil(count).next_multiple_of(T::Lanes::WIDTH);
     let each = each.max(WORTH_SHARING);
@@ -135,7 +136,7 @@ pub(super) struct Norm<T> {
     epsilon: f64,
 }
 
-impl<T: Functions> Norm<T> {
+impl<T: ModelElement> Norm<T> {
     pub(super) fn new(weight: &[f64], bias: &[f64], epsilon: f64) -> Self {
         let rounded = |x: &[f64]| x.iter().map(|&x| T::from_f64(x)).collect();
         Self {
@@ -160,7 +161,7 @@ struct Normalize<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Functions> Kernel for Normalize<'_, T> {
+impl<T: ModelElement> Kernel for Normalize<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -4,8 +4,9 @@ use super::blocks::signal_tile;
 use super::convolution::LongConvolution;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::panels::{Panels, lane_groups};
-use super::threads::{Workspace, share};
+use super::panels::{Panels, lane_groups, split_parts};
+use super::share::share;
+use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
 /// The parameters of a bank of shift models, in double precision whatever it will run in.
@@ -26,7 +27,7 @@ pub struct ShiftParameters {
 /// From this window on transforms take less time than the taps themselves (measured, chapter 10).
 const LONG: usize = 96;
 
-/// A bank of shift models, one a lane, prepared for a level.
+/// A bank of shift models, one per lane, prepared for a level.
 #[derive(Clone, Debug)]
 pub struct ShiftSsm<T: Element> {
     level: Level,
@@ -304,24 +305,10 @@ fn by_transforms<T: Element>(
     Ok(long)
 }
 
-/// `count` consecutive parts of `each`, empty ones where `each` is zero.
-pub(crate) fn split_parts<L>(
-    mut rest: &mut [L],
-    each: usize,
-    count: usize,
-) -> impl Iterator<Item = &mut [L]> {
-    (0..count).map(move |_| {
-        let whole = core::mem::take(&mut rest);
-        let (part, others) = whole.split_at_mut(each.min(whole.len()));
-        rest = others;
-        part
-    })
-}
-
 /// One group of lanes over one signal each, as a kernel.
 struct Filter<'a, T: Element> {
     taps: &'a Taps<T>,
-    /// Whether `y` is `f * u` already.
+    /// True if `y` is `f * u` already.
     convolved: bool,
     u: &'a [T::Lanes],
     x: &'a mut [T::Lanes],

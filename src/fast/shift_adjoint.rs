@@ -16,9 +16,10 @@
 use super::blocks::signal_tile;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel};
+use super::scratch::ShiftAdjointScratch;
 use super::shift::{ShiftParameters, ShiftSsm, Taps, convolve_from_zero};
 
-/// What one group of lanes has received.
+/// Gradients of one group of lanes, accumulated.
 #[derive(Clone, Debug)]
 pub(super) struct ShiftSums<T: Element> {
     /// Of the kernel: what output `i` of a few neighbouring ones gave to the input `m - 1 - c`
@@ -31,32 +32,11 @@ pub(super) struct ShiftSums<T: Element> {
 }
 
 impl<T: Element> ShiftSums<T> {
-    /// Forgets what was received.
+    /// Resets every sum to zero.
     pub(super) fn clear(&mut self) {
         let Self { kernel, b, c } = self;
         for sums in [kernel, b, c] {
             sums.fill(T::Lanes::ZERO);
-        }
-    }
-}
-
-/// Buffers of one thread.
-#[derive(Clone, Debug)]
-pub(crate) struct ShiftAdjointScratch<T: Element> {
-    reversed: Vec<T::Lanes>,
-    window: Vec<T::Lanes>,
-    outputs: Vec<T::Lanes>,
-    /// A state to run forwards from.
-    pub(super) state: Vec<T::Lanes>,
-}
-
-impl<T: Element> ShiftAdjointScratch<T> {
-    pub(crate) fn new() -> Self {
-        Self {
-            reversed: Vec::new(),
-            window: Vec::new(),
-            outputs: Vec::new(),
-            state: Vec::new(),
         }
     }
 }

@@ -211,7 +211,7 @@ impl<T: Element> Transform<T> {
         }
     }
 
-    /// What the signal `u` of at most `n` steps gives with the kernel whose spectrum, over `n`, this is:
+    /// The convolution of the signal `u` of at most `n` steps with the kernel of this spectrum over `n`:
     /// as many steps as `y` has room for. The next part of a longer signal needs what reaches beyond the
     /// first `n` steps: `tail`, as long as that is, is added to `y` and replaced by it.
     ///

@@ -7,9 +7,8 @@
 
 use super::convolution::{embed, real_parts, transform_len};
 use super::fft::{fft, inverse_fft};
-use crate::Error;
 use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar};
-use crate::error::check_len;
+use crate::error::{Error, check_len};
 
 /// Given the cotangent `g` of `y = f * u`
 /// ([`causal_convolution`](super::convolution::causal_convolution)), those of `f` and of `u`, in

@@ -10,9 +10,8 @@ use super::block::FusedConvolution;
 use super::dft::{dft, inverse_dft};
 use super::fft::{fft, inverse_fft};
 use super::real::{inverse_real_fft, real_fft};
-use crate::Error;
 use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar};
-use crate::error::check_len;
+use crate::error::{Error, check_len};
 
 /// The shortest power of two at which no product wraps around.
 ///

@@ -1,8 +1,8 @@
 //! The discrete Fourier transform by its definition, O(n^2): what every fast form must equal.
 
 use super::twiddles::{Direction, Twiddles, divide_by_len};
-use crate::Error;
 use crate::algebra::{Matrix, RootsOfUnity};
+use crate::error::Error;
 
 /// `X_k = sum_{j=0}^{n-1} x_j w_n^{-jk}`, with `w_n = exp(2 pi i / n)` over floats.
 ///

@@ -1,8 +1,8 @@
 //! The radix-2 fast Fourier transform (Cooley and Tukey 1965), for lengths `n = 2^t`.
 
 use super::twiddles::{Direction, Twiddles, check_power_of_two, divide_by_len};
-use crate::Error;
 use crate::algebra::RootsOfUnity;
+use crate::error::Error;
 
 /// The same as [`dft`](super::dft::dft) in `n log2(n) / 2` butterflies, for `n = 2^t`.
 ///

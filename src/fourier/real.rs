@@ -10,9 +10,8 @@
 
 use super::fft::{fft, inverse_fft};
 use super::twiddles::{Direction, Twiddles};
-use crate::Error;
 use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar, one_half};
-use crate::error::check_len;
+use crate::error::{Error, check_len};
 
 /// Bins `0, ..., n/2` of the transform of `n` real numbers, by one complex FFT of length `n/2`.
 ///

@@ -1,7 +1,7 @@
 //! One table of roots of unity, read with the sign of a direction.
 
-use crate::Error;
 use crate::algebra::{ComplexScalar, Field, Ring, RootsOfUnity};
+use crate::error::Error;
 
 /// Which of the two transforms: it decides the sign of the exponent and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

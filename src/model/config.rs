@@ -1,6 +1,5 @@
 //! What describes a language model beside its tensors.
 
-use super::names::{BlockName, ModelName};
 use crate::error::Error;
 use crate::h3;
 
@@ -42,30 +41,6 @@ impl ModelConfig {
     #[must_use]
     pub fn attention_head_dim(&self) -> usize {
         self.d_model().checked_div(self.num_heads).unwrap_or(0)
-    }
-
-    /// The names of all parameters, in the order in which they are used.
-    #[must_use]
-    pub fn names(&self) -> Vec<ModelName> {
-        let mut names = vec![ModelName::Embeddings];
-        if self.max_position_embeddings > 0 {
-            names.push(ModelName::Positions);
-        }
-        for block in 0..self.n_layer {
-            let of_block = BlockName::all(self.is_attention(block));
-            names.extend(of_block.map(|name| ModelName::Block(block, name)));
-        }
-        names.extend([ModelName::NormWeight, ModelName::NormBias]);
-        names
-    }
-
-    /// How many numbers the parameters are.
-    #[must_use]
-    pub fn parameter_count(&self) -> usize {
-        let sizes = self.names().into_iter();
-        sizes
-            .map(|name| name.shape(self).iter().product::<usize>())
-            .sum()
     }
 
     /// Refuses sizes that no model has.

@@ -70,9 +70,9 @@ impl<T: Real> ModelStages<T> {
 /// What an H3 layer returns, and remembers.
 pub(crate) type Mixed<T> = (Tensor<T>, LayerState<T>);
 
-/// How the parts of a model respond where there is more than one way: the way to run an H3 layer,
-/// an error analysis, or a known mistake.
-pub(crate) trait Parts<T: Real> {
+/// Hooks into the components of a model: a `Form` for its H3 layers, an error analysis, or a known
+/// mistake. The defaults are the reference.
+pub(crate) trait ModelHooks<T: Real> {
     /// The H3 layer of a block over whole sequences: its output, and the state after them.
     fn h3(&self, block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error>;
 
@@ -97,14 +97,14 @@ pub(crate) trait Parts<T: Real> {
         gelu(x)
     }
 
-    /// A number of the residual path as it is read: it is read more than once, and so is one number,
-    /// not a sum whose terms may still be added in another order.
+    /// Hook applied to every value of the residual stream before it is read. It is read more than once,
+    /// and so is one number, not a sum whose terms may still be added in another order.
     fn kept(&self, x: T) -> T {
         x
     }
 }
 
-impl<T> Parts<T> for Form
+impl<T> ModelHooks<T> for Form
 where
     T: Real,
     T::Complex: RootsOfUnity,
@@ -155,10 +155,10 @@ impl<T: Real> Model<T> {
         self.forward_by(form, ids)
     }
 
-    /// [`forward`](Self::forward) with its parts responding in any way.
+    /// [`forward`](Self::forward) through hooks.
     pub(crate) fn forward_by(
         &self,
-        parts: &impl Parts<T>,
+        hooks: &impl ModelHooks<T>,
         ids: &Tensor<usize>,
     ) -> Result<ModelStages<T>, Error> {
         let &[batch, len] = ids.shape() else {
@@ -170,7 +170,7 @@ impl<T: Real> Model<T> {
         };
         let embedded = self.embed(ids.data(), batch, 0)?;
         self.forward_after(
-            parts,
+            hooks,
             0,
             Tensor::new([batch, len, self.config.d_model()], embedded)?,
         )
@@ -181,7 +181,7 @@ impl<T: Real> Model<T> {
     /// with those of the block it is in.
     pub(crate) fn forward_after(
         &self,
-        parts: &impl Parts<T>,
+        hooks: &impl ModelHooks<T>,
         parts_before: usize,
         mut sum: Tensor<T>,
     ) -> Result<ModelStages<T>, Error> {
@@ -192,17 +192,17 @@ impl<T: Real> Model<T> {
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             let in_block = |e: Error| Error::value(format!("block {i}"), e.to_string());
             if i > first || parts_before.is_multiple_of(2) {
-                let before = sum.map(|x| parts.kept(x));
+                let before = sum.map(|x| hooks.kept(x));
                 let u =
-                    rows(&before, d, |x| parts.norm(&block.norm1, false, x)).map_err(in_block)?;
+                    rows(&before, d, |x| hooks.norm(&block.norm1, false, x)).map_err(in_block)?;
                 let mixed = match &block.mixer {
                     Mixer::H3(layer) => {
-                        let (output, state) = parts.h3(i, layer, &u).map_err(in_block)?;
+                        let (output, state) = hooks.h3(i, layer, &u).map_err(in_block)?;
                         mixers.push(MixerState::H3(state));
                         output
                     }
                     Mixer::Attention(attention) => {
-                        let by_head = |q: &_, k: &_, v: &_, scale| parts.attend(q, k, v, scale);
+                        let by_head = |q: &_, k: &_, v: &_, scale| hooks.attend(q, k, v, scale);
                         let (output, cache) =
                             attention.forward_by(&u, by_head).map_err(in_block)?;
                         mixers.push(MixerState::Attention(cache));
@@ -211,15 +211,15 @@ impl<T: Real> Model<T> {
                 };
                 sum = add_tensors(&mixed, &before);
             }
-            let between = sum.map(|x| parts.kept(x));
-            let u = rows(&between, d, |x| parts.norm(&block.norm2, false, x)).map_err(in_block)?;
-            let hidden = rows(&u, d, |x| Ok(block.mlp.apply(x, |x| parts.activation(x))))?;
+            let between = sum.map(|x| hooks.kept(x));
+            let u = rows(&between, d, |x| hooks.norm(&block.norm2, false, x)).map_err(in_block)?;
+            let hidden = rows(&u, d, |x| Ok(block.mlp.apply(x, |x| hooks.activation(x))))?;
             let residual = core::mem::replace(&mut sum, add_tensors(&hidden, &between));
             blocks.push([hidden, residual]);
         }
-        let last = sum.map(|x| parts.kept(x));
+        let last = sum.map(|x| hooks.kept(x));
         let logits = rows(&last, self.embeddings.rows(), |x| {
-            Ok(self.scores(&parts.norm(&self.norm, true, x)?))
+            Ok(self.scores(&hooks.norm(&self.norm, true, x)?))
         })?;
         Ok(ModelStages {
             blocks,

@@ -15,12 +15,13 @@ mod parameters;
 mod perplexity;
 mod prompt;
 mod sampling;
+mod shapes;
 mod streaming;
 
 pub use attention::{KeyValueCache, MultiHeadAttention};
 pub use block::{Block, Mixer, MixerState};
 pub use config::ModelConfig;
-pub(crate) use forward::{Mixed, Parts};
+pub(crate) use forward::{Mixed, ModelHooks};
 pub use forward::{Model, ModelStages, ModelState};
 pub use initial::{ModelPreset, initial_values};
 pub use layer_norm::LayerNorm;

@@ -1,6 +1,5 @@
 //! The official names of the parameters, and what older checkpoints call them.
 
-use super::config::ModelConfig;
 use crate::error::Error;
 use crate::h3::Name;
 use std::collections::BTreeMap;
@@ -85,25 +84,6 @@ impl BlockName {
             Self::Fc2Bias => "mlp.fc2.bias".into(),
         }
     }
-
-    fn shape(self, config: &ModelConfig) -> Vec<usize> {
-        let (d, inner) = (config.d_model(), config.d_inner);
-        match self {
-            Self::H3(name) => name.shape(&config.h3),
-            Self::QkvWeight => vec![3 * d, d],
-            Self::QkvBias => vec![3 * d],
-            Self::OutWeight => vec![d, d],
-            Self::Fc1Weight => vec![inner, d],
-            Self::Fc1Bias => vec![inner],
-            Self::Fc2Weight => vec![d, inner],
-            Self::Norm1Weight
-            | Self::Norm1Bias
-            | Self::OutBias
-            | Self::Norm2Weight
-            | Self::Norm2Bias
-            | Self::Fc2Bias => vec![d],
-        }
-    }
 }
 
 /// A parameter of the model. The head has none of its own: its weight is the embedding's.
@@ -135,18 +115,6 @@ impl ModelName {
             Self::Block(i, name) => format!("backbone.layers.{i}.{}", name.within()),
             Self::NormWeight => "backbone.ln_f.weight".into(),
             Self::NormBias => "backbone.ln_f.bias".into(),
-        }
-    }
-
-    /// The shape in a model of these sizes.
-    #[must_use]
-    pub fn shape(self, config: &ModelConfig) -> Vec<usize> {
-        let d = config.d_model();
-        match self {
-            Self::Embeddings => vec![config.vocab_size, d],
-            Self::Positions => vec![config.max_position_embeddings, d],
-            Self::Block(_, name) => name.shape(config),
-            Self::NormWeight | Self::NormBias => vec![d],
         }
     }
 }
@@ -260,8 +228,8 @@ fn reorder(stored: &mut BTreeMap<String, String>, n_layer: usize, part: &str) ->
     let taken: Vec<String> = before
         .iter()
         .map(|name| {
-            let held = stored.remove(name);
-            held.ok_or_else(|| Error::missing(format!("tensor {name:?} (of the older order)")))
+            let before = stored.remove(name);
+            before.ok_or_else(|| Error::missing(format!("tensor {name:?} (of the older order)")))
         })
         .collect::<Result<_, Error>>()?;
     stored.extend(after.into_iter().zip(taken));

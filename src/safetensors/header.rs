@@ -1,8 +1,9 @@
 //! A header: its fields, and the check that the tensors cover the data exactly.
 
+use super::dtype::Dtype;
 use super::json::{Cursor, Malformed, quoted};
-use super::{Dtype, MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
-use crate::Error;
+use super::{MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
+use crate::error::Error;
 use core::cmp::Ordering;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //! format has no place for is refused where it begins. So nothing is ever skipped, nesting goes
 //! no deeper than the format's three levels, and no recursion depends on the input.
 
-use crate::Error;
+use crate::error::Error;
 use core::fmt::Display;
 use std::borrow::Cow;
 

@@ -1,10 +1,10 @@
 //! Reading a file tensor by tensor, for files as large as the memory.
 
+use super::dtype::Dtype;
 use super::header::{Entry, Header};
 use super::json::quoted;
-use super::reader::Opened;
-use super::{Dtype, TensorView};
-use crate::Error;
+use super::reader::{Opened, TensorView};
+use crate::error::Error;
 use core::fmt;
 use std::collections::BTreeMap;
 use std::fs::File;

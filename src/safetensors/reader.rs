@@ -1,9 +1,9 @@
 //! Reading a file: a checked header and views of its tensors.
 
-use super::Dtype;
+use super::dtype::Dtype;
 use super::header::{Entry, Header, PREFIX_LEN, announced_len, too_short};
 use super::json::quoted;
-use crate::Error;
+use crate::error::Error;
 use core::fmt;
 use std::collections::BTreeMap;
 use std::fs::{self, File};

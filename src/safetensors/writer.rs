@@ -1,10 +1,11 @@
 //! Writing a file: the same content always gives the same bytes.
 
+use super::dtype::Dtype;
 use super::header::{PREFIX_LEN, byte_len};
 use super::json::{push_string, quoted};
 use super::replace::{replace, replace_file};
-use super::{Dtype, MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
-use crate::Error;
+use super::{MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
+use crate::error::Error;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;

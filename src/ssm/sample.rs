@@ -1,6 +1,8 @@
 //! Random models for verification, bounded over floats and uniform over the prime field.
 
-use super::{Dense, Diagonal, Shift};
+use super::dense::Dense;
+use super::diagonal::Diagonal;
+use super::shift::Shift;
 use crate::algebra::{Matrix, Rng, Sample};
 
 fn vector<T: Sample>(m: usize, rng: &mut Rng) -> Vec<T> {

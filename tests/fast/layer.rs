@@ -1,6 +1,7 @@
 //! The whole layer against the reference in double precision, and against the official layers of
 //! `tests/data`.
 
+use crate::decoding::{self, REAL_TYPES};
 use crate::support::{assert_within, share_used};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Real, Rng};
@@ -63,6 +64,9 @@ fn parameters(config: Config, rng: &mut Rng) -> Parameters<f64> {
 /// - the diagonal model: K0 + K1 age as in `support::expected`, with every age at most the number
 ///   of steps since the state was zero;
 /// - the output projection: d H' + 4, with the lanes that only fill vectors adding zeros.
+///
+/// Both decode on their own, so that `a` and `b` differ by `decoding::relative`, in double precision;
+/// the first once for every step of its age.
 pub(crate) fn bounds<T: Element>(
     p: &Parameters<f64>,
     layer: &Layer<f64>,
@@ -86,13 +90,15 @@ pub(crate) fn bounds<T: Element>(
     };
     let age = (len + 1) as f64;
     let ratio = f64::UNIT_ROUNDOFF / T::UNIT_ROUNDOFF;
+    let (pole, input) = decoding::relative(p);
     let k = 3.0 * (d + 4) as f64
         + (2 * m + 8) as f64
         + (d_h + 2) as f64
         + 2.0 * (36.0 + 2.0 * n as f64)
         + 150.0
         + (10.0 / 16.0 + 10.0 * ratio) * age
-        + (d * 16 + 4) as f64;
+        + (d * 16 + 4) as f64
+        + (pole * age + input) * ratio;
     let unit = T::UNIT_ROUNDOFF * k;
     let mut out = Vec::new();
     let (mut largest_shift, mut largest_diagonal) = (0.0f64, 0.0f64);
@@ -320,9 +326,11 @@ proptest! {
         cut in 0usize..20,
         zoh: bool,
         hd2: bool,
+        real_type in prop::sample::select(&REAL_TYPES[..]),
         seed: u64,
     ) {
         let config = Config {
+            real_type,
             disc: if zoh { Discretization::ZeroOrderHold } else { Discretization::Bilinear },
             head_order: if hd2 { HeadOrder::HD2 } else { HeadOrder::D2H },
             ..config(heads, head_dim, d_state)

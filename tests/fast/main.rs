@@ -4,6 +4,7 @@
 mod common;
 mod convolution;
 mod cut;
+mod decoding;
 mod diagonal;
 mod gradients;
 mod layer;

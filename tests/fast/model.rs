@@ -4,7 +4,7 @@
 use crate::common::{assert_close, largest};
 use crate::models::{case, judge, official};
 use hungry_hippos::Tensor;
-use hungry_hippos::fast::{FastModel, Functions, Level, ModelWorkspace};
+use hungry_hippos::fast::{FastModel, Level, ModelElement, ModelWorkspace};
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{ModelConfig, ModelParameters};
 use hungry_hippos::oracle::{Format, GoldenStage, ModelCase, ModelGolden};
@@ -57,7 +57,7 @@ fn assert_within(
 }
 
 /// A golden model at every level and in every cut of its sequences, in numbers of this unit roundoff.
-fn compared<T: Functions>(name: &str, unit: f64) {
+fn compared<T: ModelElement>(name: &str, unit: f64) {
     let golden = golden(name);
     let (right, ids) = (logits_of(&golden), golden.ids());
     let (batch, len) = (ids.shape()[0], ids.shape()[1]);
@@ -142,7 +142,7 @@ fn the_official_logits() {
 }
 
 /// As a port that dumps its logits, far from the limit: the analysis is of the worst case.
-fn accepted<T: Functions>(name: &str, dtype: Dtype, format: Format) {
+fn accepted<T: ModelElement>(name: &str, dtype: Dtype, format: Format) {
     let golden = golden(name);
     let model = fast::<T>(Level::detect(), golden.parameters());
     let ids = golden.ids();
@@ -171,7 +171,7 @@ fn cut(case: &ModelCase, l_max: usize) -> ModelParameters<f64> {
     ModelParameters::new(config, |name| Ok(parameters.get(name).to_vec())).expect("fits")
 }
 
-fn fast<T: Functions>(level: Level, parameters: &ModelParameters<f64>) -> FastModel<T> {
+fn fast<T: ModelElement>(level: Level, parameters: &ModelParameters<f64>) -> FastModel<T> {
     let read = |name| Ok(parameters.get(name).to_vec());
     FastModel::new(level, parameters.config(), read).expect("a model")
 }
@@ -181,7 +181,7 @@ fn cut_to(l_max: usize) -> ModelParameters<f64> {
 }
 
 /// All logits (batch, len, vocab), and where the pieces began that they came in.
-fn all_logits<T: Functions>(
+fn all_logits<T: ModelElement>(
     model: &FastModel<T>,
     ids: &[usize],
     batch: usize,

@@ -1,5 +1,6 @@
 //! The rewritten copy: written, thinned until it compiles, and its tests built.
 
+use crate::failure::Failure;
 use crate::list::{self, Mutant, Place};
 use crate::rewrite::{self, Stand};
 use crate::runtime;
@@ -9,8 +10,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-pub type Failure = Box<dyn std::error::Error>;
 
 /// What a copy needs of the package.
 const PARTS: [&str; 9] = [

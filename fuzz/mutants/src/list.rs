@@ -1,6 +1,6 @@
 //! What `cargo mutants --list --json` lists.
 
-use crate::build::Failure;
+use crate::failure::Failure;
 use serde_json::Value;
 use std::path::Path;
 

@@ -25,6 +25,7 @@
 //! `cargo mutants`, whose folders `mutants.out` are named after it.
 
 mod build;
+mod failure;
 mod list;
 mod report;
 mod rewrite;

@@ -1,7 +1,7 @@
 //! What became of every mutant, module by module, and which of those that no test notices are not
 //! explained.
 
-use crate::build::Failure;
+use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;

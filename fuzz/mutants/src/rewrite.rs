@@ -1,6 +1,6 @@
 //! A file with its mutants beside the originals.
 
-use crate::build::Failure;
+use crate::failure::Failure;
 use crate::list::{Genre, Mutant, Place};
 use proc_macro2::{LineColumn, Span};
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! For each mutant, the tests that reach it, the quick ones and those that noticed much first, until
 //! one notices.
 
-use crate::build::Failure;
+use crate::failure::Failure;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::Write as _;

@@ -2,11 +2,11 @@
 
 mod args;
 mod check;
+mod fast_options;
 mod figures;
 mod golden;
 mod init;
 mod lm;
-mod machine;
 mod progress;
 mod run;
 mod show;

@@ -1,7 +1,7 @@
 //! `hippos run`: the layer of a case file, every stage of it.
 
 use crate::args::{self, Args, Failure, Spec};
-use crate::machine::Machine;
+use crate::fast_options::FastOptions;
 use crate::table::aligned;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{FloatFormat, Real, RootsOfUnity, Scalar};
@@ -132,7 +132,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
 
 /// What the fast path was asked for.
 #[derive(Clone, Copy)]
-struct Fast(Machine);
+struct Fast(FastOptions);
 
 impl Fast {
     /// The fast path with its flags, if `--form` names it.
@@ -154,7 +154,7 @@ impl Fast {
                     .into(),
             ));
         }
-        Machine::asked(args, 1).map(|machine| Some(Self(machine)))
+        FastOptions::asked(args, 1).map(|options| Some(Self(options)))
     }
 
     /// Output, final states and, if asked for, gradients, widened to f64.

@@ -9,8 +9,8 @@
 
 use super::super::twiddles::{Direction, Twiddles, divide_by_len};
 use super::{check_factors, product};
-use crate::Error;
 use crate::algebra::RootsOfUnity;
+use crate::error::Error;
 
 /// The bins of [`dft`](super::super::dft::dft) in the order of [`permuted_order`]: the block
 /// FFT in place, by decimation in frequency.

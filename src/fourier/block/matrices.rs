@@ -2,8 +2,8 @@
 
 use super::super::dft::dft_matrix;
 use super::super::twiddles::{Direction, Twiddles};
-use crate::Error;
 use crate::algebra::{Matrix, RootsOfUnity};
+use crate::error::Error;
 
 /// The factors of `F_N = P (I_N2 (x) F_N1) P^T D (I_N1 (x) F_N2) P`, each an `N x N` matrix,
 /// `N = N1 N2`.

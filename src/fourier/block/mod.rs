@@ -23,8 +23,8 @@ pub use fused::{FusedConvolution, inverse_permuted_fft, permuted_fft, permuted_o
 pub use matrices::BlockFactors;
 
 use super::twiddles::{Direction, Twiddles, divide_by_len};
-use crate::Error;
 use crate::algebra::RootsOfUnity;
+use crate::error::Error;
 
 /// The same as [`dft`](super::dft::dft), by recursive block steps over the given factors.
 ///

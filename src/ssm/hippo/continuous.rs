@@ -2,7 +2,7 @@
 
 use crate::algebra::{Field, Matrix, Real, Ring, Scalar, one_half};
 use crate::error::Error;
-use crate::ssm::Dense;
+use crate::ssm::dense::Dense;
 
 /// `x' = A x + B u` with a dense `A` (m x m) and `B` (m).
 #[derive(Clone, Debug, PartialEq)]

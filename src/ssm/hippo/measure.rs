@@ -9,7 +9,7 @@ use super::legt::{legt, lmu};
 use crate::algebra::{Real, pi};
 use crate::error::Error;
 use crate::spelled::spelled;
-use crate::ssm::Dense;
+use crate::ssm::dense::Dense;
 
 /// Which part of the past counts, and how much: the measure of a HiPPO projection, by the official
 /// name (`hippo.py`, `transition`).

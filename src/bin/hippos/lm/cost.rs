@@ -3,7 +3,7 @@
 use super::init::random;
 use super::shared::MOST_TOKENS;
 use crate::args::{self, Failure, Spec};
-use crate::machine::Machine;
+use crate::fast_options::FastOptions;
 use crate::progress::Progress;
 use crate::table::aligned;
 use hungry_hippos::fast::{FastModel, ModelWorkspace};
@@ -82,7 +82,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             "--rounds {rounds}: expected a whole number from 3 to 1000"
         )));
     }
-    let machine = Machine::asked(&args, 1)?;
+    let machine = FastOptions::asked(&args, 1)?;
     let lengths: Vec<usize> = core::iter::successors(Some(from), |n| n.checked_mul(2))
         .take_while(|&n| n <= to)
         .collect();

@@ -4,9 +4,9 @@ use super::shared::{
     MOST_TOKENS, fast_model, ids_of, machine, parse_ids, peak_memory, within_window,
 };
 use crate::args::{self, Args, Failure, Spec};
-use crate::machine::Machine;
+use crate::fast_options::FastOptions;
 use hungry_hippos::algebra::{Real, Rng};
-use hungry_hippos::fast::{FastModel, FastModelState, Functions, ModelWorkspace};
+use hungry_hippos::fast::{FastModel, FastModelState, ModelElement, ModelWorkspace};
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{Model, ModelStream, Sampling};
 use hungry_hippos::oracle::ModelCase;
@@ -63,13 +63,13 @@ trait Continues {
     fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error>;
 }
 
-struct Fast<T: Functions> {
+struct Fast<T: ModelElement> {
     model: FastModel<T>,
     state: FastModelState<T>,
     workspace: ModelWorkspace<T>,
 }
 
-impl<T: Functions> Continues for Fast<T> {
+impl<T: ModelElement> Continues for Fast<T> {
     fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
         let Self {
             model,
@@ -277,10 +277,10 @@ struct Job<'a> {
 type Generated = (Vec<usize>, [f64; 3]);
 
 impl Job<'_> {
-    fn fast<T: Functions>(
+    fn fast<T: ModelElement>(
         &self,
         case: &ModelCase,
-        machine: Machine,
+        machine: FastOptions,
         total: usize,
         begun: Instant,
     ) -> Result<Generated, Error> {

@@ -2,11 +2,11 @@
 
 use super::shared::{fast_model, ids_of, machine, within_window};
 use crate::args::{self, Args, Failure, Spec};
-use crate::machine::Machine;
+use crate::fast_options::FastOptions;
 use crate::run::largest;
 use crate::table::aligned;
 use hungry_hippos::algebra::Real;
-use hungry_hippos::fast::{FastModel, Functions, ModelWorkspace};
+use hungry_hippos::fast::{FastModel, ModelElement, ModelWorkspace};
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::{ModelCase, ModelRun};
 use hungry_hippos::safetensors::{Dtype, Writer};
@@ -221,10 +221,10 @@ where
 }
 
 /// The logits (batch, seq_len, vocabulary) of the fast path.
-pub(super) fn fast_logits<T: Functions>(
+pub(super) fn fast_logits<T: ModelElement>(
     case: &ModelCase,
     ids: &Tensor<usize>,
-    machine: Machine,
+    machine: FastOptions,
 ) -> Result<Tensor<f64>, Error> {
     let model: FastModel<T> = fast_model(case, machine.level)?;
     let (batch, len) = (ids.shape()[0], ids.shape()[1]);

@@ -2,9 +2,9 @@
 
 use super::shared::{fast_model, ids_of, machine, read_ids, within_window};
 use crate::args::{self, Failure, Spec};
-use crate::machine::Machine;
+use crate::fast_options::FastOptions;
 use hungry_hippos::algebra::Real;
-use hungry_hippos::fast::{FastModel, Functions, ModelWorkspace};
+use hungry_hippos::fast::{FastModel, ModelElement, ModelWorkspace};
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{Perplexity, perplexity};
 use hungry_hippos::oracle::{ModelCase, ModelRun};
@@ -112,10 +112,10 @@ where
     perplexity(logits.data(), ids.data(), ids.shape()[1])
 }
 
-fn fast<T: Functions>(
+fn fast<T: ModelElement>(
     case: &ModelCase,
     ids: &Tensor<usize>,
-    machine: Machine,
+    machine: FastOptions,
 ) -> Result<Perplexity, Error> {
     let model: FastModel<T> = fast_model(case, machine.level)?;
     let (batch, len, vocab) = (ids.shape()[0], ids.shape()[1], case.config().vocab_size);

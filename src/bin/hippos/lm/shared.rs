@@ -1,8 +1,8 @@
 //! What the commands share: flags, tokens, the fast model of a case.
 
 use crate::args::{Args, Failure};
-use crate::machine::Machine;
-use hungry_hippos::fast::{FastModel, Functions, Level};
+use crate::fast_options::FastOptions;
+use hungry_hippos::fast::{FastModel, Level, ModelElement};
 use hungry_hippos::oracle::ModelCase;
 use hungry_hippos::{Error, Tensor};
 use std::path::Path;
@@ -11,14 +11,14 @@ use std::path::Path;
 pub(super) const MOST_TOKENS: usize = 1 << 20;
 
 /// What the fast path runs on; its flags go with no other form.
-pub(super) fn machine(args: &Args, fast: bool) -> Result<Machine, Failure> {
+pub(super) fn machine(args: &Args, fast: bool) -> Result<FastOptions, Failure> {
     let flags = ["--threads", "--level"];
     if let Some(flag) = flags.iter().find(|flag| args.value(flag).is_some())
         && !fast
     {
         return Err(Failure(format!("{flag} goes with --form fast")));
     }
-    Machine::asked(args, Machine::cores())
+    FastOptions::asked(args, FastOptions::cores())
 }
 
 /// Refuses to pass a state over `tokens` tokens where kernels end before; `instead` says what to do.
@@ -36,7 +36,7 @@ pub(super) fn within_window(case: &ModelCase, tokens: usize, instead: &str) -> R
 }
 
 /// The fast model of a case, its weights read one at a time.
-pub(super) fn fast_model<T: Functions>(
+pub(super) fn fast_model<T: ModelElement>(
     case: &ModelCase,
     level: Level,
 ) -> Result<FastModel<T>, Error> {

@@ -1,6 +1,6 @@
 //! Every form against every other: exactly over the prime field, within derived bounds in floats.
 
-use super::Progress;
+use crate::progress::Progress;
 use crate::table::aligned;
 use hungry_hippos::algebra::{
     ComplexScalar, F32, F64, M61, Precision, Real, Rng, RootsOfUnity, Rounded, Sample, Scalar,

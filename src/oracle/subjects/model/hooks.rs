@@ -7,7 +7,7 @@ use crate::attention::softmax_attention;
 use crate::error::Error;
 use crate::h3::{Form, Layer, Parameters};
 use crate::model::{
-    LayerNorm, Mixed, Model, ModelConfig, ModelName, ModelParameters, ModelStages, Parts, gelu,
+    LayerNorm, Mixed, Model, ModelConfig, ModelHooks, ModelName, ModelParameters, ModelStages, gelu,
 };
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
@@ -121,7 +121,7 @@ macro_rules! first {
     };
 }
 
-impl Parts<f64> for WrongModel {
+impl ModelHooks<f64> for WrongModel {
     fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
         match self.layers.get(block).and_then(Option::as_ref) {
             Some(wrong) => {

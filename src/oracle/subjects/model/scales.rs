@@ -22,7 +22,7 @@ use super::super::layer::Analysis;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
 use crate::h3::{Form, Layer};
-use crate::model::{LayerNorm, Mixed, Model, ModelParameters, Parts, SQRT_2_OVER_PI, gelu};
+use crate::model::{LayerNorm, Mixed, Model, ModelHooks, ModelParameters, SQRT_2_OVER_PI, gelu};
 use crate::oracle::parallel;
 use crate::oracle::subject::Named;
 use crate::tensor::Tensor;
@@ -162,7 +162,7 @@ fn deviation(token: &[f64]) -> f64 {
 /// Every part as the worst of all right ways to compute it, from sums without error.
 struct ModelAnalysis;
 
-impl Parts<ErrorScale> for ModelAnalysis {
+impl ModelHooks<ErrorScale> for ModelAnalysis {
     fn h3(
         &self,
         _block: usize,

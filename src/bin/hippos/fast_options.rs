@@ -1,16 +1,16 @@
-//! `--threads` and `--level`: what the fast path runs on.
+//! `--threads` and `--level`: the options of the fast path.
 
 use crate::args::{Args, Failure};
 use hungry_hippos::fast::Level;
 
-/// What the fast path was told to run on.
+/// The instruction set and the number of threads of the fast path.
 #[derive(Clone, Copy)]
-pub(crate) struct Machine {
+pub(crate) struct FastOptions {
     pub(crate) level: Level,
     pub(crate) threads: usize,
 }
 
-impl Machine {
+impl FastOptions {
     /// As asked for; otherwise the best level there is, and `threads` of them.
     pub(crate) fn asked(args: &Args, threads: usize) -> Result<Self, Failure> {
         let asked = args.parsed("--threads", "a whole number from 1 to 1024")?;
