@@ -15,7 +15,6 @@ pub use dtype::Dtype;
 pub use float_format::{FloatFormat, bf16_from_f64, f16_from_f64};
 pub use on_disk::TensorFile;
 pub use reader::{SafeTensors, TensorView};
-pub use replace::replace_file;
 pub use writer::{Writer, write_streamed};
 
 /// The key under which a header keeps its strings; never the name of a tensor.

@@ -9,11 +9,11 @@ use std::fmt::Write as _;
 
 /// The width of every figure in its own units. It is shown up to `SHOWN` pixels wide; on the
 /// narrowest screens (360) labels of 14 units are still 10 pixels high.
-pub(super) const WIDTH: f64 = 480.0;
+pub(crate) const WIDTH: f64 = 480.0;
 const SHOWN: f64 = 640.0;
 
 /// Heat maps go from `-LEVELS` to `LEVELS`.
-pub(super) const LEVELS: i32 = 8;
+pub(crate) const LEVELS: i32 = 8;
 
 /// Name, light colour, dark colour of what is filled or stroked.
 const INKS: [(&str, &str, &str); 9] = [
@@ -35,14 +35,14 @@ const POSITIVE: ([i32; 3], [i32; 3]) = ([0, 92, 158], [96, 190, 250]);
 
 /// Which end of a label its position names.
 #[derive(Clone, Copy)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
 }
 
 /// A figure being drawn.
-pub(super) struct Figure {
+pub(crate) struct Figure {
     height: f64,
     title: &'static str,
     description: &'static str,
@@ -50,7 +50,7 @@ pub(super) struct Figure {
 }
 
 /// A coordinate: two decimals at most, and no negative zero.
-pub(super) fn coordinate(x: f64) -> String {
+pub(crate) fn coordinate(x: f64) -> String {
     let text = format!("{x:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0" } else { text }.to_string()
@@ -64,7 +64,7 @@ fn escape(text: &str) -> String {
 
 impl Figure {
     /// An empty figure. The title and the description are read aloud in its place.
-    pub(super) fn new(height: f64, title: &'static str, description: &'static str) -> Self {
+    pub(crate) fn new(height: f64, title: &'static str, description: &'static str) -> Self {
         Self {
             height,
             title,
@@ -74,7 +74,7 @@ impl Figure {
     }
 
     /// A label. Between `$` signs letters are italic, and `_x`, `^x`, `_{xy}` are indices.
-    pub(super) fn text(&mut self, x: f64, y: f64, anchor: Anchor, class: &str, label: &str) {
+    pub(crate) fn text(&mut self, x: f64, y: f64, anchor: Anchor, class: &str, label: &str) {
         let anchor = match anchor {
             Anchor::Start => "",
             Anchor::Middle => " text-anchor=\"middle\"",
@@ -89,7 +89,7 @@ impl Figure {
     }
 
     /// A filled rectangle.
-    pub(super) fn rect(&mut self, [x, y, w, h]: [f64; 4], class: &str) {
+    pub(crate) fn rect(&mut self, [x, y, w, h]: [f64; 4], class: &str) {
         let [x, y, w, h] = [x, y, w, h].map(coordinate);
         let _ = writeln!(
             self.body,
@@ -98,7 +98,7 @@ impl Figure {
     }
 
     /// A line through points.
-    pub(super) fn path(&mut self, points: &[(f64, f64)], class: &str) {
+    pub(crate) fn path(&mut self, points: &[(f64, f64)], class: &str) {
         let mut d = String::new();
         for (i, &(x, y)) in points.iter().enumerate() {
             let command = if i == 0 { 'M' } else { 'L' };
@@ -108,13 +108,13 @@ impl Figure {
     }
 
     /// The outline of a rectangle.
-    pub(super) fn frame(&mut self, [x, y, w, h]: [f64; 4], class: &str) {
+    pub(crate) fn frame(&mut self, [x, y, w, h]: [f64; 4], class: &str) {
         let corners = [(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)];
         self.path(&corners, class);
     }
 
     /// A line with a head at its end.
-    pub(super) fn arrow(&mut self, from: (f64, f64), to: (f64, f64), series: &str) {
+    pub(crate) fn arrow(&mut self, from: (f64, f64), to: (f64, f64), series: &str) {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = (dx * dx + dy * dy).sqrt();
         let (dx, dy) = (7.0 * dx / length, 7.0 * dy / length);
@@ -130,7 +130,7 @@ impl Figure {
 
     /// A mark: a disc, a square, a triangle, a diamond or a bar, so that series differ without
     /// colour.
-    pub(super) fn dot(&mut self, (x, y): (f64, f64), shape: usize, series: &str) {
+    pub(crate) fn dot(&mut self, (x, y): (f64, f64), shape: usize, series: &str) {
         let r = 4.0;
         match shape {
             0 => {
@@ -155,7 +155,7 @@ impl Figure {
     }
 
     /// A heat map of square cells. Levels run from `-LEVELS` to `LEVELS`; zero is left blank.
-    pub(super) fn heat(
+    pub(crate) fn heat(
         &mut self,
         (x, y): (f64, f64),
         cell: f64,
@@ -192,7 +192,7 @@ impl Figure {
     }
 
     /// The figure as a file.
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         let (light, dark) = self.style();
         let (w, h) = (coordinate(WIDTH), coordinate(self.height));
         let shown = coordinate(self.height * SHOWN / WIDTH);
@@ -269,7 +269,7 @@ fn heat_colours(level: i32) -> (String, String) {
 }
 
 /// A level for a value, zero only for zero: equal steps of `|value| / largest`, rounded up.
-pub(super) fn level(value: f64, largest: f64) -> i32 {
+pub(crate) fn level(value: f64, largest: f64) -> i32 {
     let steps = (value.abs() / largest * f64::from(LEVELS)).ceil() as i32;
     if value < 0.0 { -steps } else { steps }
 }

@@ -1,20 +1,20 @@
 //! A plot: a box with scales along two sides.
 
-use super::svg::{Anchor, Figure};
+use crate::svg::{Anchor, Figure};
 
 /// The part of a figure that data is drawn in, and what its sides stand for.
-pub(super) struct Axes {
+pub(crate) struct Axes {
     /// Left, top, width, height.
-    pub(super) place: [f64; 4],
+    pub(crate) place: [f64; 4],
     /// The values at the left and right side.
-    pub(super) x: (f64, f64),
+    pub(crate) x: (f64, f64),
     /// The values at the bottom and top.
-    pub(super) y: (f64, f64),
+    pub(crate) y: (f64, f64),
 }
 
 impl Axes {
     /// Where a pair of values is.
-    pub(super) fn at(&self, x: f64, y: f64) -> (f64, f64) {
+    pub(crate) fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let [left, top, width, height] = self.place;
         (
             left + width * (x - self.x.0) / (self.x.1 - self.x.0),
@@ -23,7 +23,7 @@ impl Axes {
     }
 
     /// The box, with a mark and a label at each of the values given.
-    pub(super) fn draw(&self, figure: &mut Figure, xs: &[(f64, &str)], ys: &[(f64, &str)]) {
+    pub(crate) fn draw(&self, figure: &mut Figure, xs: &[(f64, &str)], ys: &[(f64, &str)]) {
         let [left, top, width, height] = self.place;
         for &(y, label) in ys {
             let (_, at) = self.at(self.x.0, y);
@@ -40,7 +40,7 @@ impl Axes {
     }
 
     /// A line through pairs of values.
-    pub(super) fn line(&self, figure: &mut Figure, values: &[(f64, f64)], class: &str) {
+    pub(crate) fn line(&self, figure: &mut Figure, values: &[(f64, f64)], class: &str) {
         let points: Vec<_> = values.iter().map(|&(x, y)| self.at(x, y)).collect();
         figure.path(&points, class);
     }

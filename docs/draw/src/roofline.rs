@@ -1,7 +1,7 @@
 //! Operations a byte of the fast path's forms, under roofs that machines set.
 
-use super::axes::Axes;
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::svg::{Anchor, Figure};
 
 /// Bytes of a lane vector.
 const VECTOR: f64 = 64.0;
@@ -38,7 +38,7 @@ fn forms() -> [(&'static str, usize, f64); 7] {
     ]
 }
 
-pub(super) fn draw() -> String {
+pub(crate) fn draw() -> String {
     let mut figure = Figure::new(
         470.0,
         "Operations a byte, and the share of the peak they allow",

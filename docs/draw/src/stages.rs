@@ -1,14 +1,13 @@
 //! What is known of a layer's stages, what right runs miss it by, and what they may.
 
-use super::axes::Axes;
-use super::mistakes::{case, mutant};
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::oracle::{Stages, case, mistake, mistaken, run, scales, truth, values};
+use crate::svg::{Anchor, Figure};
+use hungry_hippos::Error;
 use hungry_hippos::algebra::Real;
-use hungry_hippos::h3::{Form, Name, Parameters};
-use hungry_hippos::oracle::mutants::mutated_forward;
-use hungry_hippos::oracle::{Case, CertifiedStage, Format, certified, error_scales};
+use hungry_hippos::h3::{Name, Parameters};
+use hungry_hippos::oracle::{Case, CertifiedStage};
 use hungry_hippos::ssm::Discretization;
-use hungry_hippos::{Error, Tensor};
 
 const CASE: &str = "20-real-relu";
 const MISTAKE: &str = "M47e";
@@ -60,35 +59,30 @@ fn largest(values: &[f64]) -> f64 {
 }
 
 /// The largest distance of a run's stage from the certified one.
-fn departure<N: AsRef<str>, T: Real>(
-    run: &[(N, Tensor<T>)],
-    stage: &CertifiedStage,
-) -> Option<f64> {
-    let (_, values) = run.iter().find(|(name, _)| name.as_ref() == stage.name)?;
-    let pairs = values.data().iter().zip(stage.values.data());
-    Some(pairs.fold(0.0, |m: f64, (x, y)| m.max((x.to_f64() - y).abs())))
+fn departure(run: &Stages, stage: &CertifiedStage) -> Option<f64> {
+    let pairs = values(run, &stage.name)?.iter().zip(stage.values.data());
+    Some(pairs.fold(0.0, |m: f64, (x, y)| m.max((x - y).abs())))
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let case = exact_functions()?;
-    let truth = certified(&case, &Form::Recurrence, false)?.stages;
-    let scales = error_scales(&case, Format::F32)?;
-    // The largest over a stage's elements of something made of a bound and its place.
+    let truth = truth(&case)?;
+    let scales = scales(&case)?;
+    // The largest over a stage's elements of something made of a scale and its place.
     let over = |stage: &CertifiedStage, value: &dyn Fn(usize, f64) -> f64| {
-        let (_, bounds) = scales.iter().find(|(name, _)| *name == stage.name)?;
-        let bounds = bounds.data().iter().enumerate();
-        Some(bounds.fold(0.0, |m: f64, (at, bound)| m.max(value(at, bound.worst))))
+        let scales = values(&scales, &stage.name)?.iter().enumerate();
+        Some(scales.fold(0.0, |m: f64, (at, &scale)| m.max(value(at, scale))))
     };
-    let allowed = |format: Format| {
+    let allowed = |unit_roundoff: f64| {
         relative(&truth, |stage| {
-            over(stage, &|_, bound| bound * format.unit_roundoff())
+            over(stage, &|_, scale| scale * unit_roundoff)
         })
     };
-    let single = case.stages::<f32>(&Form::Recurrence, false)?;
-    let double = case.stages::<f64>(&Form::Recurrence, false)?;
+    let single = run::<f32>(&case)?;
+    let double = run::<f64>(&case)?;
     let double = relative(&truth, |stage| departure(&double, stage));
-    let mistake = mutant(MISTAKE)?;
-    let wrong = mutated_forward(case.parameters(), case.input(), None, &[mistake])?;
+    let mistake = mistake(MISTAKE)?;
+    let wrong = mistaken(&case, &[mistake])?;
     // Up to the mistake it is the run in f64.
     let made = STAGES.iter().position(|name| *name == "ssm_kernel");
     let made = made.unwrap_or_default();
@@ -129,7 +123,7 @@ pub(super) fn draw() -> Result<String, Error> {
     let series = [
         (&departs[made - 1..], "s1", "", Some(3), &wrong_label[..]),
         (
-            &allowed(Format::F32),
+            &allowed(f32::UNIT_ROUNDOFF),
             "s0",
             "d1",
             None,
@@ -137,7 +131,7 @@ pub(super) fn draw() -> Result<String, Error> {
         ),
         (&single, "s0", "", Some(1), "error of a float32 run"),
         (
-            &allowed(Format::F64),
+            &allowed(f64::UNIT_ROUNDOFF),
             "s2",
             "d1",
             None,
@@ -162,11 +156,9 @@ pub(super) fn draw() -> Result<String, Error> {
     // By how many tolerances of float32 the mistake departs, where it is made and at the end.
     let departure = |stage: &str| {
         let truth = truth.iter().find(|truth| truth.name == stage)?;
-        let (_, wrong) = wrong.iter().find(|(name, _)| *name == stage)?;
-        let off = |at: usize| (wrong.data()[at] - truth.values.data()[at]).abs();
-        over(truth, &|at, bound| {
-            off(at) / (bound * Format::F32.unit_roundoff())
-        })
+        let wrong = values(&wrong, stage)?;
+        let off = |at: usize| (wrong[at] - truth.values.data()[at]).abs();
+        over(truth, &|at, scale| off(at) / (scale * f32::UNIT_ROUNDOFF))
     };
     for (stage, dx, dy) in [("ssm_kernel", -24.0, -5.0), ("output", 0.0, 19.0)] {
         let place = departs.iter().find(|(x, _)| STAGES[*x as usize] == stage);

@@ -1,13 +1,13 @@
 //! The shift model's state: a window that slides over the inputs.
 
-use super::svg::{Anchor, Figure};
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::ssm::{Shift, Stream};
 
 const M: usize = 4;
 const N: usize = 7;
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     // The model itself fills the table: its inputs are their own numbers, 1, 2, ...
     let mut one = vec![0.0; M];
     one[0] = 1.0;

@@ -1,9 +1,8 @@
 //! Known mistakes by where in a sequence they show.
 
-use super::svg::{Anchor, Figure, LEVELS};
+use crate::oracle::{case, mistake, mistaken_in_chunks, values};
+use crate::svg::{Anchor, Figure, LEVELS};
 use hungry_hippos::Error;
-use hungry_hippos::oracle::mutants::{Mutant, mutated_forward_in_chunks};
-use hungry_hippos::oracle::{Case, SUITE_SEED, suite};
 
 /// A case of the golden suite with head_dim 1 and 31 steps.
 const CASE: &str = "16-prime";
@@ -15,19 +14,7 @@ const SHOWN: [(&str, &[&str]); 2] = [
     ("ssm_out", &["M34", "M03b", "M54", "M55", "M58b"]),
 ];
 
-/// A case of the golden suite.
-pub(super) fn case(name: &str) -> Result<Case, Error> {
-    let found = suite().into_iter().find(|case| case.name == name);
-    let missing = Error::Missing { what: name.into() };
-    found.ok_or(missing)?.build(SUITE_SEED)
-}
-
-/// A mistake of the catalogue.
-pub(super) fn mutant(id: &str) -> Result<Mutant, Error> {
-    Mutant::find(id).ok_or(Error::Missing { what: id.into() })
-}
-
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let mut figure = Figure::new(
         266.0,
         "Where in a sequence known mistakes show",
@@ -40,11 +27,9 @@ pub(super) fn draw() -> Result<String, Error> {
     let case = case(CASE)?;
     let steps = case.input().shape()[1];
     // The last axis of these stages is time: the largest departure of all channels at each step.
-    let run = |stage: &str, mutants: &[Mutant]| -> Result<Vec<f64>, Error> {
-        let stages =
-            mutated_forward_in_chunks(case.parameters(), case.input(), None, mutants, CHUNK)?;
-        let found = stages.into_iter().find(|(name, _)| *name == stage);
-        Ok(found.map_or_else(Vec::new, |(_, values)| values.into_data()))
+    let run = |stage: &str, mistakes: &[_]| -> Result<Vec<f64>, Error> {
+        let stages = mistaken_in_chunks(&case, mistakes, CHUNK)?;
+        Ok(values(&stages, stage).unwrap_or_default().to_vec())
     };
 
     let (left, cell, row) = (158.0, 10.0, 20.0);
@@ -55,15 +40,15 @@ pub(super) fn draw() -> Result<String, Error> {
         let right = run(stage, &[])?;
         let top = y;
         for id in ids {
-            let mutant = mutant(id)?;
-            let wrong = run(stage, &[mutant])?;
+            let mistake = mistake(id)?;
+            let wrong = run(stage, &[mistake])?;
             let mut departure = vec![0.0f64; steps];
             for (i, (right, wrong)) in right.iter().zip(&wrong).enumerate() {
                 let step = &mut departure[i % steps];
                 *step = step.max((right - wrong).abs());
             }
             let largest = departure.iter().copied().fold(0.0, f64::max);
-            let label = format!("{} {}", mutant.id(), mutant.name());
+            let label = format!("{} {}", mistake.id(), mistake.name());
             figure.text(left - 8.0, y + 9.0, Anchor::End, "small ink", &label);
             // Powers of two below the largest; rounding is not a departure.
             figure.heat((left, y), cell, (1, steps), |_, i| {

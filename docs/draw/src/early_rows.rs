@@ -1,7 +1,7 @@
 //! What the rows `C, ..., CA^{T-1}` do over time: right in the first chunk, wrong from the second on.
 
-use super::axes::Axes;
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::flashconv::{Chunking, MatrixSet};
 use hungry_hippos::ssm::Diagonal;
@@ -10,7 +10,7 @@ use num_complex::Complex;
 const N: usize = 64;
 const T: usize = 16;
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     // One conjugate pair that turns by about a tenth of a turn a step and decays slowly; short
     // decimals, so that no library function is involved.
     let ssm = Diagonal::<f64>::new(

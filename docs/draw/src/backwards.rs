@@ -1,8 +1,8 @@
 //! A recurrence forwards and its cotangents backwards.
 
-use super::svg::{Anchor, Figure};
+use crate::svg::{Anchor, Figure};
 
-pub(super) fn draw() -> String {
+pub(crate) fn draw() -> String {
     let mut figure = Figure::new(
         300.0,
         "The adjoint of a recurrence runs backwards in time",

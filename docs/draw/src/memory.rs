@@ -1,6 +1,6 @@
 //! The states of the worked associative recall, step by step: what a hand-set layer has filed.
 
-use super::svg::{Anchor, Figure, level};
+use crate::svg::{Anchor, Figure, level};
 use hungry_hippos::algebra::Matrix;
 use hungry_hippos::h3::{Form, HeadOrder, Layer, LayerParts, LayerStream, Linear};
 use hungry_hippos::ssm::{Diagonal, Shift};
@@ -34,7 +34,7 @@ fn layer() -> Result<Layer<f64>, Error> {
     })
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let mut figure = Figure::new(
         262.0,
         "The memory of the worked recall, token by token",

@@ -1,14 +1,14 @@
 //! The wrapping effect: a complex number turned by 45 degrees a step, enclosed in discs and in
 //! rectangles.
 
-use super::axes::Axes;
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::{ComplexScalar, Disc, RootsOfUnity};
 
 const STEPS: usize = 80;
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let roots = Disc::roots_of_unity(8).unwrap_or_default();
     let &[_, eighth, ..] = &roots[..] else {
         return Err(Error::Unsupported {

@@ -1,6 +1,6 @@
 //! H3 and Hyena as matrices: factors, and what they multiply to.
 
-use super::svg::{Anchor, Figure, level};
+use crate::svg::{Anchor, Figure, level};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::Matrix;
 use hungry_hippos::attention::hyena::{Filter, Step, matrix};
@@ -15,7 +15,7 @@ fn sequence(a: usize, b: usize) -> Vec<f64> {
     (0..N).map(|i| place(i) as f64 / 8.0 - 1.0).collect()
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let (q, v, x) = (sequence(7, 13), sequence(3, 5), sequence(5, 11));
     let shift = Shift::new(vec![1.0, 0.0, 0.0], vec![0.5, 1.0, -0.5], 0.0)?;
     let poles = vec![Complex::new(0.875, 0.25), Complex::new(0.75, -0.125)];

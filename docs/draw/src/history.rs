@@ -1,7 +1,7 @@
 //! What LegS's state remembers of a history, and how the rest falls with m.
 
-use super::axes::Axes;
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::ssm::hippo::LegsHistory;
 
@@ -31,7 +31,7 @@ fn recalled(m: usize, u: &[f64]) -> Result<Vec<f64>, Error> {
         .collect()
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let mut figure = Figure::new(
         470.0,
         "A history recalled from m numbers",

@@ -1,6 +1,6 @@
 //! The block FFT: a transform as a product of sparse matrices.
 
-use super::svg::{Anchor, Figure};
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::Matrix;
 use hungry_hippos::fourier::{block::BlockFactors, dft::dft_matrix};
@@ -20,7 +20,7 @@ fn level(z: Complex<f64>) -> i32 {
     if z.re < 0.0 { -step } else { step }
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let factors = BlockFactors::<Complex<f64>>::new(N1, N2)?;
     let whole = dft_matrix::<Complex<f64>>(N)?;
     let p = &factors.permutation;

@@ -1,6 +1,6 @@
 //! Associative recall as a masked attention matrix, with the shift on the keys and without.
 
-use super::svg::{Anchor, Figure, LEVELS};
+use crate::svg::{Anchor, Figure, LEVELS};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::Matrix;
 use hungry_hippos::ssm::{Shift, recurrence, toeplitz_matrix};
@@ -8,7 +8,7 @@ use hungry_hippos::ssm::{Shift, recurrence, toeplitz_matrix};
 const TEXT: [&str; 7] = ["a", "2", "c", "4", "b", "3", "b"];
 const N: usize = TEXT.len();
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let equal = |i: usize, j: usize| if TEXT[i] == TEXT[j] { 1.0 } else { 0.0 };
     // One column a symbol, by its first place in the text.
     let x = Matrix::from_fn(N, N, |i, c| {

@@ -1,6 +1,6 @@
 //! The Toeplitz matrix of a model, and its off-diagonal blocks as products through the state.
 
-use super::svg::{Anchor, Figure, level};
+use crate::svg::{Anchor, Figure, level};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::{Field, M61, Matrix, Ring, Scalar};
 use hungry_hippos::ssm::{Diagonal, StateSpace, toeplitz_matrix};
@@ -29,7 +29,7 @@ where
     )
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let ssm = model::<f64>()?;
     let kernel = ssm.kernel(N);
     let largest = kernel.iter().fold(0.0f64, |m, f| m.max(f.abs()));

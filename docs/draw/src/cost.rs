@@ -1,7 +1,7 @@
 //! Operations per input against the length, by formula.
 
-use super::axes::Axes;
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::cost::{self, AttentionShape, Convolution, Structure};
 use hungry_hippos::flashconv::Chunking;
@@ -32,7 +32,7 @@ fn per_input(series: usize, n: usize) -> Result<f64, Error> {
     Ok((total / n as f64).log2())
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let mut figure = Figure::new(
         430.0,
         "Operations per input against the length",

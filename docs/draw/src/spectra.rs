@@ -1,7 +1,7 @@
 //! The poles with which diagonal models begin: three rules for the frequencies.
 
-use super::axes::Axes;
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{Config, HeadOrder, Initialization, Name, RealType};
@@ -32,7 +32,7 @@ fn frequencies() -> Result<Vec<f64>, Error> {
     Ok(layer.get(Name::AImag).to_vec())
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let mut figure = Figure::new(
         400.0,
         "The frequencies of S4D-LegS, S4D-Inv and S4D-Lin",

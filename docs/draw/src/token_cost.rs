@@ -1,14 +1,14 @@
 //! What one more token costs after how many: H3 the same, attention more for each.
 
-use super::axes::Axes;
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::model::{ModelPreset, operations_per_token};
 
 /// The longest prompt drawn.
 const LONGEST: usize = 32768;
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let mut figure = Figure::new(
         330.0,
         "Multiplications of one more token against the tokens before it",

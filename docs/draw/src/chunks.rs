@@ -1,8 +1,8 @@
 //! FlashConv's picture: chunks, the state between them, and the matrices on the arrows.
 
-use super::svg::{Anchor, Figure};
+use crate::svg::{Anchor, Figure};
 
-pub(super) fn draw() -> String {
+pub(crate) fn draw() -> String {
     let mut figure = Figure::new(
         330.0,
         "FlashConv: chunks and the state passed between them",

@@ -1,13 +1,13 @@
 //! The roots of unity, over the complex numbers and over the field with p^2 elements.
 
-use super::svg::{Anchor, Figure};
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::{ComplexScalar, Field, M61, Ring, RootsOfUnity};
 use num_complex::Complex;
 
 const N: usize = 16;
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let none = || Error::Unsupported {
         why: "there are no roots of this order".into(),
     };

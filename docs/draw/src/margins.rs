@@ -1,11 +1,9 @@
 //! By how many float32 tolerances known mistakes depart, stage by stage.
 
-use super::axes::Axes;
-use super::mistakes::{case, mutant};
-use super::svg::{Anchor, Figure};
-use hungry_hippos::oracle::mutants::{Mutant, mutated_forward};
-use hungry_hippos::oracle::{Format, error_scales};
-use hungry_hippos::{Error, Tensor};
+use crate::axes::Axes;
+use crate::oracle::{case, mistake, mistaken, scales, values};
+use crate::svg::{Anchor, Figure};
+use hungry_hippos::Error;
 
 const CASE: &str = "03-heads";
 const STAGES: [&str; 8] = [
@@ -27,7 +25,7 @@ const MISTAKES: [(&str, &str); 5] = [
     ("M31", "s4"),
 ];
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let mut figure = Figure::new(
         440.0,
         "Mistakes against the float32 tolerance, stage by stage",
@@ -37,9 +35,8 @@ pub(super) fn draw() -> Result<String, Error> {
          kernel, less than 2 to the power 9 in the output. The tolerance of bfloat16 throughout is 2 to the power 16.",
     );
     let case = case(CASE)?;
-    let scales = error_scales(&case, Format::F32)?;
-    let run = |mutants: &[Mutant]| mutated_forward(case.parameters(), case.input(), None, mutants);
-    let right = run(&[])?;
+    let scales = scales(&case)?;
+    let right = mistaken(&case, &[])?;
 
     let axes = Axes {
         place: [48.0, 96.0, 414.0, 258.0],
@@ -67,22 +64,17 @@ pub(super) fn draw() -> Result<String, Error> {
         figure.text(x - 6.0, y - 6.0, Anchor::End, "small soft", label);
     }
     for (i, (id, series)) in MISTAKES.iter().enumerate() {
-        let mutant = mutant(id)?;
-        let wrong = run(&[mutant])?;
-        let of = |stages: &[(&str, Tensor<f64>)], stage: &str| {
-            let found = stages.iter().find(|(name, _)| *name == stage);
-            found.map_or_else(Vec::new, |(_, values)| values.data().to_vec())
-        };
+        let mistake = mistake(id)?;
+        let wrong = mistaken(&case, &[mistake])?;
         let mut points = Vec::new();
         for (place, stage) in STAGES.iter().enumerate() {
-            let Some((_, bounds)) = scales.iter().find(|(name, _)| name == stage) else {
-                continue;
-            };
-            let pairs = of(&right, stage).into_iter().zip(of(&wrong, stage));
-            let margin = pairs
-                .zip(bounds.data())
-                .filter(|(_, bound)| bound.worst > 0.0)
-                .map(|((right, wrong), bound)| (right - wrong).abs() / bound.worst)
+            let of = |stages| values(stages, stage).unwrap_or_default();
+            let margin = of(&right)
+                .iter()
+                .zip(of(&wrong))
+                .zip(of(&scales))
+                .filter(|(_, scale)| **scale > 0.0)
+                .map(|((right, wrong), scale)| (right - wrong).abs() / scale)
                 .fold(0.0, f64::max);
             // Below a thousandth of a tolerance it is rounding.
             let margin = (margin * f64::from(1 << 24)).log2();
@@ -96,7 +88,7 @@ pub(super) fn draw() -> Result<String, Error> {
         }
         let (x, y) = (60.0 + 210.0 * (i % 2) as f64, 22.0 + 22.0 * (i / 2) as f64);
         figure.dot((x, y - 4.5), i, series);
-        let label = format!("{id} {}", mutant.name());
+        let label = format!("{id} {}", mistake.name());
         figure.text(x + 10.0, y, Anchor::Start, "small ink", &label);
     }
     figure.text(

@@ -1,7 +1,7 @@
 //! The error of each form against the unit roundoff: what is proved, and what is seen.
 
-use super::axes::Axes;
-use super::svg::{Anchor, Figure};
+use crate::axes::Axes;
+use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::{
     Ball, Bf16, F32, F64, Precision, Real, RootsOfUnity, Rounded, Scalar, Tf32,
@@ -81,7 +81,7 @@ fn largest() -> Result<f64, Error> {
     Ok(outputs.iter().fold(0.0, |m: f64, y| m.max(y.abs())))
 }
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let forms = [
         (Form::Recurrence, "recurrence", "s0", ""),
         (Form::Convolution, "convolution", "s1", "d1"),

@@ -1,6 +1,6 @@
 //! A small safetensors file, byte for byte: length, header, data.
 
-use super::svg::{Anchor, Figure, WIDTH};
+use crate::svg::{Anchor, Figure, WIDTH};
 use hungry_hippos::Error;
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 
@@ -9,7 +9,7 @@ const CELL: f64 = 20.0;
 const LEFT: f64 = 20.0;
 const LENGTH: usize = 8;
 
-pub(super) fn draw() -> Result<String, Error> {
+pub(crate) fn draw() -> Result<String, Error> {
     let mut writer = Writer::new();
     writer.metadata("head_dim", "1")?;
     writer.add("D", Dtype::F64, &[2], &[0.5, -1.0])?;

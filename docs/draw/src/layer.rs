@@ -1,8 +1,8 @@
 //! The layer's stages and what flows between them.
 
-use super::svg::{Anchor, Figure};
+use crate::svg::{Anchor, Figure};
 
-pub(super) fn draw() -> String {
+pub(crate) fn draw() -> String {
     let mut figure = Figure::new(
         400.0,
         "The H3 layer: stages from the input to the output",
