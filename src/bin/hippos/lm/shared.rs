@@ -2,23 +2,27 @@
 
 use crate::args::{Args, Failure};
 use crate::machine::Machine;
-use hungry_hippos::fast::{FastModel, Functions, Level};
+use hungry_hippos::Tensor;
+use hungry_hippos::lm::Backend;
 use hungry_hippos::oracle::ModelCase;
-use hungry_hippos::{Error, Tensor};
 use std::path::Path;
 
 /// The most tokens that are generated or timed after: far beyond what any model is trained for.
 pub(super) const MOST_TOKENS: usize = 1 << 20;
 
-/// What the fast path runs on; its flags go with no other form.
-pub(super) fn machine(args: &Args, fast: bool) -> Result<Machine, Failure> {
+/// The fast path with its flags, or the reference, which takes none of them.
+pub(super) fn backend(args: &Args, fast: bool) -> Result<Backend, Failure> {
     let flags = ["--threads", "--level"];
     if let Some(flag) = flags.iter().find(|flag| args.value(flag).is_some())
         && !fast
     {
         return Err(Failure(format!("{flag} goes with --form fast")));
     }
-    Machine::asked(args, Machine::cores())
+    let Machine { level, threads } = Machine::asked(args, Machine::cores())?;
+    Ok(match fast {
+        true => Backend::Fast { level, threads },
+        false => Backend::Reference,
+    })
 }
 
 /// Refuses to pass a state over `tokens` tokens where kernels end before; `instead` says what to do.
@@ -33,15 +37,6 @@ pub(super) fn within_window(case: &ModelCase, tokens: usize, instead: &str) -> R
         ))),
         _ => Ok(()),
     }
-}
-
-/// The fast model of a case, its weights read one at a time.
-pub(super) fn fast_model<T: Functions>(
-    case: &ModelCase,
-    level: Level,
-) -> Result<FastModel<T>, Error> {
-    FastModel::new(level, case.config(), |name| case.parameter(name))
-        .map_err(|e| e.in_file(case.file().path()))
 }
 
 /// Token ids written out, separated by spaces, commas or line ends.
