@@ -10,6 +10,9 @@ mod perplexity;
 mod stages;
 mod timing;
 
+#[cfg(test)]
+mod tests;
+
 pub use backend::Backend;
 pub use generate::{Generated, Generation, generate};
 pub use perplexity::perplexity;
