@@ -19,6 +19,8 @@
 //! | [`safetensors`] | the file format |
 //! | [`book`] | the chapters that belong to no one module: golden outputs, recall by hand, the review answered |
 //! | [`oracle`] | case files, certified stages, tolerances, the golden suite, mutants, the check |
+//! | [`verify`] | the forms compared with one another on random models, the fast path with certified values |
+//! | [`lm`] | a language model of a case file: stages, perplexity, generation, seconds per token |
 
 pub mod algebra;
 pub mod attention;
@@ -29,6 +31,7 @@ pub mod fast;
 pub mod flashconv;
 pub mod fourier;
 pub mod h3;
+pub mod lm;
 pub mod model;
 pub mod oracle;
 pub mod safetensors;
@@ -36,6 +39,7 @@ mod spelled;
 pub mod ssm;
 pub mod table;
 mod tensor;
+pub mod verify;
 
 pub use error::Error;
 pub use tensor::Tensor;

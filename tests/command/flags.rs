@@ -127,10 +127,6 @@ const USAGES: &[Usage] = &[
             ("--csv", Kind::Switch),
         ],
     },
-    Usage {
-        command: &["figures"],
-        flags: &[("--out", Kind::Dir)],
-    },
 ];
 
 /// Values no flag of a kind takes.

@@ -1,5 +1,5 @@
-//! Claims about the documentation: figures are those the program draws, links lead somewhere, and what
-//! is quoted from commands is what they print; what is said to cost so much does.
+//! Claims about the documentation: every figure is shown and described, links lead somewhere, what is
+//! quoted from commands is what they print, and what is said to cost so much does.
 
 mod cost;
 mod figures;

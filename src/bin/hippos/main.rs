@@ -3,7 +3,6 @@
 mod args;
 mod check;
 mod fast_options;
-mod figures;
 mod golden;
 mod init;
 mod lm;
@@ -32,7 +31,6 @@ commands:
   check     a port's stages against golden ones: pass, or what is wrong
   lm        language models: logits, generation, perplexity, cost
   show      what a safetensors file holds
-  figures   the figures of the documentation, as SVG
 
 `hippos COMMAND --help` says more of each.
 exit status: 0 done, 1 a mismatch was found, 2 the request could not be carried out
@@ -53,14 +51,13 @@ fn main() -> ExitCode {
         Some("check") => check::main(arguments),
         Some("lm") => lm::main(arguments),
         Some("show") => show::main(arguments),
-        Some("figures") => figures::main(arguments),
         Some("help" | "--help" | "-h") => args::print(HELP).map(|()| ExitCode::SUCCESS),
         Some("--version" | "-V") => {
             args::print(concat!("hippos ", env!("CARGO_PKG_VERSION"), "\n"))
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, init, run, golden, check, lm, show or figures \
+            "unknown command {command:?}; expected verify, init, run, golden, check, lm or show \
              (hippos --help)"
         ))),
     };

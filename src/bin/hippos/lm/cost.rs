@@ -1,20 +1,16 @@
 //! `hippos lm cost`: what one token costs after how many.
 
-use super::init::random;
 use super::shared::MOST_TOKENS;
 use crate::args::{self, Failure, Spec};
 use crate::fast_options::FastOptions;
 use crate::progress::Progress;
 use crate::table::aligned;
-use hungry_hippos::fast::{FastModel, ModelWorkspace};
 use hungry_hippos::h3;
-use hungry_hippos::model::{
-    ModelConfig, ModelPreset, Operations, initial_values, operations_per_token,
-};
+use hungry_hippos::lm::{StepTimes, step_times};
+use hungry_hippos::model::{ModelConfig, ModelPreset, operations_per_token};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::Instant;
 
 const SPEC: Spec = Spec {
     help: "\
@@ -38,16 +34,11 @@ not depend on its values.
     switches: &["--csv"],
 };
 
-/// Steps of one round at one length.
-const STEPS: usize = 9;
-
-/// The models' names, and what is timed of each.
+/// A model, and the time of its steps.
 struct Timed {
     name: &'static str,
     config: ModelConfig,
-    model: FastModel<f32>,
-    /// Seconds a step, by length and round.
-    seconds: Vec<Vec<f64>>,
+    times: StepTimes,
 }
 
 pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
@@ -91,42 +82,24 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         ("hybrid", config.attn_layer_idx.clone()),
         ("attention", (0..config.n_layer).collect()),
     ];
-    let mut models = Vec::new();
-    for (name, attn_layer_idx) in kinds {
-        let config = ModelConfig {
-            attn_layer_idx,
-            ..config.clone()
-        };
-        let model = FastModel::new(machine.level, &config, |name| {
-            Ok(initial_values(&config, name, random(0, &name.official())).collect())
-        })?;
-        models.push(Timed {
+    let configs = kinds.clone().map(|(_, attn_layer_idx)| ModelConfig {
+        attn_layer_idx,
+        ..config.clone()
+    });
+    let mut progress = Progress::new("rounds", rounds);
+    let Machine { level, threads } = machine;
+    let mut step = || progress.step();
+    let times = step_times(&configs, &lengths, rounds, level, threads, &mut step)?;
+    drop(progress);
+    let named = kinds.into_iter().zip(configs).zip(times);
+    let models: Vec<Timed> = named
+        .map(|(((name, _), config), times)| Timed {
             name,
             config,
-            model,
-            seconds: vec![Vec::new(); lengths.len()],
-        });
-    }
-    let mut progress = Progress::new("rounds", rounds);
-    let mut workspace = ModelWorkspace::new(machine.threads);
-    for round in 0..rounds {
-        for (place, &n) in lengths.iter().enumerate() {
-            for timed in &mut models {
-                let mut state = timed.model.zero_state(1, n + STEPS).at_position(n);
-                let mut seconds = Vec::with_capacity(STEPS);
-                for step in 0..STEPS {
-                    let id = (round * STEPS + step) % timed.config.vocab_size;
-                    let begun = Instant::now();
-                    timed.model.last_logits(&[id], &mut state, &mut workspace)?;
-                    seconds.push(begun.elapsed().as_secs_f64());
-                }
-                timed.seconds[place].push(median(&mut seconds));
-            }
-        }
-        progress.step();
-    }
-    drop(progress);
-    args::print(&report(&lengths, &mut models, args.has("--csv")))?;
+            times,
+        })
+        .collect();
+    args::print(&report(&lengths, &models, args.has("--csv")))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,46 +121,34 @@ fn small() -> ModelConfig {
     }
 }
 
-fn report(lengths: &[usize], models: &mut [Timed], csv: bool) -> String {
+fn report(lengths: &[usize], models: &[Timed], csv: bool) -> String {
     let mut rows = vec![vec!["tokens before".to_string()]];
-    for timed in models.iter() {
+    rows.extend(lengths.iter().map(|n| vec![n.to_string()]));
+    for timed in models {
         rows[0].push(format!("{} mults", timed.name));
         rows[0].push(format!("{} ms", timed.name));
-    }
-    for (place, &n) in lengths.iter().enumerate() {
-        let mut row = vec![n.to_string()];
-        for timed in models.iter_mut() {
-            let counted: Operations = operations_per_token(&timed.config, n);
+        for ((row, &n), seconds) in rows[1..].iter_mut().zip(lengths).zip(timed.times.medians()) {
+            let counted = operations_per_token(&timed.config, n);
             row.push(counted.total().to_string());
-            row.push(format!("{:.4}", 1e3 * median(&mut timed.seconds[place])));
+            row.push(format!("{:.4}", 1e3 * seconds));
         }
-        rows.push(row);
     }
-    let mut text = if csv {
-        rows.iter()
-            .fold(String::new(), |text, row| text + &row.join(",") + "\n")
-    } else {
-        aligned(&rows, true)
-    };
     if csv {
-        return text;
+        let lines = rows.iter().map(|row| row.join(",") + "\n");
+        return lines.collect();
     }
-    for timed in models.iter() {
-        let samples = lengths.iter().zip(&timed.seconds);
-        let samples: Vec<(f64, f64)> = samples
-            .flat_map(|(&n, rounds)| rounds.iter().map(move |&s| (n as f64, s)))
-            .collect();
+    let mut text = aligned(&rows, true);
+    for timed in models {
         let counted = |n: usize| operations_per_token(&timed.config, n).total();
         let more = counted(1) - counted(0);
-        let _ = match lengths.len() {
-            1 => writeln!(
+        let _ = match timed.times.seconds_per_token_before() {
+            None => writeln!(
                 text,
                 "{}: {more} multiplications more for each token before; their time takes two lengths (--to {})",
                 timed.name,
                 2 * lengths[0]
             ),
-            _ => {
-                let (slope, error) = slope(&samples);
+            Some((slope, error)) => {
                 let (slope, error) = (1e9 * slope, 1e9 * error);
                 writeln!(
                     text,
@@ -198,24 +159,4 @@ fn report(lengths: &[usize], models: &mut [Timed], csv: bool) -> String {
         };
     }
     text
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
-}
-
-/// The slope of the line of least squares, and its standard error; of at least three samples at two
-/// places.
-fn slope(samples: &[(f64, f64)]) -> (f64, f64) {
-    let n = samples.len() as f64;
-    let mean = |f: &dyn Fn(&(f64, f64)) -> f64| samples.iter().map(f).sum::<f64>() / n;
-    let (x, y) = (mean(&|s| s.0), mean(&|s| s.1));
-    let spread: f64 = samples.iter().map(|s| (s.0 - x) * (s.0 - x)).sum();
-    let slope = samples.iter().map(|s| (s.0 - x) * (s.1 - y)).sum::<f64>() / spread;
-    let rest: f64 = samples
-        .iter()
-        .map(|s| (s.1 - y - slope * (s.0 - x)).powi(2))
-        .sum();
-    (slope, (rest / (n - 2.0) / spread).sqrt())
 }

@@ -1,23 +1,17 @@
 //! `hippos lm generate`: the next tokens.
 
-use super::shared::{
-    MOST_TOKENS, fast_model, ids_of, machine, parse_ids, peak_memory, within_window,
-};
+use super::shared::{MOST_TOKENS, backend, ids_of, parse_ids, peak_memory, within_window};
 use crate::args::{self, Args, Failure, Spec};
-use crate::fast_options::FastOptions;
-use hungry_hippos::algebra::{Real, Rng};
-use hungry_hippos::fast::{FastModel, FastModelState, ModelElement, ModelWorkspace};
-use hungry_hippos::h3::Form;
-use hungry_hippos::model::{Model, ModelStream, Sampling};
-use hungry_hippos::oracle::ModelCase;
-use hungry_hippos::safetensors::Writer;
+use hungry_hippos::lm::{Generation, generate};
+use hungry_hippos::model::Sampling;
+use hungry_hippos::oracle::ModelFile;
+use hungry_hippos::safetensors::{Dtype, Writer};
 use hungry_hippos::{Error, Tensor};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 const SPEC: Spec = Spec {
     help: "\
@@ -58,59 +52,6 @@ top-k or top-p is given.
     switches: &["--time", "--unpadded"],
 };
 
-/// What takes tokens and gives the logits after the last of them, (batch, vocabulary).
-trait Continues {
-    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error>;
-}
-
-struct Fast<T: ModelElement> {
-    model: FastModel<T>,
-    state: FastModelState<T>,
-    workspace: ModelWorkspace<T>,
-}
-
-impl<T: ModelElement> Continues for Fast<T> {
-    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
-        let Self {
-            model,
-            state,
-            workspace,
-        } = self;
-        let logits = model.last_logits(ids, state, workspace)?;
-        Ok(logits.into_iter().map(Real::to_f64).collect())
-    }
-}
-
-struct Reference<'a, T: Real> {
-    model: &'a Model<T>,
-    batch: usize,
-    stream: Option<ModelStream<'a, T>>,
-}
-
-impl<T> Continues for Reference<'_, T>
-where
-    T: Real,
-    T::Complex: hungry_hippos::algebra::RootsOfUnity,
-{
-    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
-        let len = ids.len() / self.batch;
-        let logits = match &mut self.stream {
-            Some(stream) => stream.step(ids)?,
-            None => {
-                let prompt = Tensor::new([self.batch, len], ids.to_vec())?;
-                let stages = self.model.forward(&Form::Fft, &prompt)?;
-                let state = stages.state;
-                self.stream = Some(ModelStream::resume(self.model, self.batch, state)?);
-                let vocab = self.model.config().vocab_size;
-                let rows = stages.logits.data().chunks_exact(len * vocab);
-                rows.flat_map(|rows| rows[(len - 1) * vocab..].to_vec())
-                    .collect()
-            }
-        };
-        Ok(logits.into_iter().map(Real::to_f64).collect())
-    }
-}
-
 pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let Some(args) = SPEC.parse(raw)? else {
         return Ok(ExitCode::SUCCESS);
@@ -131,10 +72,10 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             return Err(Failure(format!("--form {other:?}: expected fast or step")));
         }
     };
-    let machine = machine(&args, fast)?;
-    let single = match args.value("--precision").map(|p| (p, p.to_str())) {
-        None | Some((_, Some("f32"))) => true,
-        Some((_, Some("f64"))) => false,
+    let backend = backend(&args, fast)?;
+    let dtype = match args.value("--precision").map(|p| (p, p.to_str())) {
+        None | Some((_, Some("f32"))) => Dtype::F32,
+        Some((_, Some("f64"))) => Dtype::F64,
         Some((other, _)) => {
             return Err(Failure(format!(
                 "--precision {other:?}: expected f32 or f64"
@@ -149,51 +90,45 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         None => None,
         Some(text) => Some(parse_ids("--prompt", &text.to_string_lossy())?),
     };
-    let case = ModelCase::open(path)?;
+    let case = ModelFile::open(path)?;
     let vocab = case.config().vocab_size;
-    let limit = match args.has("--unpadded") {
+    let vocabulary = match args.has("--unpadded") {
         true => unpadded(&case)?,
         false => vocab,
     };
     let prompt = prompt(&case, prompt_flag)?;
     let (batch, prompt_len) = (prompt.shape()[0], prompt.shape()[1]);
     let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
-    let job = Job {
+    let asked = Generation {
         prompt: &prompt,
         tokens,
-        limit,
+        vocabulary,
         sampling,
         seed,
     };
-    let begun = Instant::now();
     let total = prompt_len + tokens;
     within_window(
         &case,
         total - 1,
         "ask for fewer tokens, or give a shorter prompt",
     )?;
-    let (ids, times) = match (fast, single) {
-        (true, true) => job.fast::<f32>(&case, machine, total, begun),
-        (true, false) => job.fast::<f64>(&case, machine, total, begun),
-        (false, true) => job.reference::<f32>(&case, begun),
-        (false, false) => job.reference::<f64>(&case, begun),
-    }
-    .map_err(in_case)?;
+    let found = generate(&case, &asked, backend, dtype).map_err(in_case)?;
     let mut text = String::new();
-    for row in ids.chunks_exact(total) {
+    for row in found.ids.data().chunks_exact(total) {
         let row: Vec<String> = row[prompt_len..].iter().map(ToString::to_string).collect();
         let _ = writeln!(text, "{}", row.join(" "));
     }
     if let Some(out) = args.value("--out") {
         let mut writer = Writer::new();
         writer.metadata("prompt_len", &prompt_len.to_string())?;
-        let ids: Vec<i64> = ids.iter().map(|&id| id as i64).collect();
+        let ids: Vec<i64> = found.ids.data().iter().map(|&id| id as i64).collect();
         writer.add_i64("generated_ids", &[batch, total], &ids)?;
         writer.write(Path::new(out))?;
     }
     args::print(&text)?;
     if args.has("--time") {
-        let [load, first, rest] = times;
+        let (load, first) = (found.read_seconds, found.prompt_seconds);
+        let rest = found.tokens_seconds;
         let memory = peak_memory().map_or(String::new(), |mb| format!(", {mb:.0} MB at most"));
         let steps = (tokens - 1).max(1) as f64;
         // Where stderr cannot be written, nobody is waiting for it.
@@ -229,7 +164,7 @@ fn sampling(args: &Args) -> Result<Sampling, Failure> {
 }
 
 /// The rows of the vocabulary that stand for tokens (metadata `vocab_size`).
-fn unpadded(case: &ModelCase) -> Result<usize, Failure> {
+fn unpadded(case: &ModelFile) -> Result<usize, Failure> {
     let rows = case.config().vocab_size;
     let stated = case.file().metadata().get("vocab_size");
     let stated = stated.and_then(|text| text.parse().ok());
@@ -244,7 +179,7 @@ fn unpadded(case: &ModelCase) -> Result<usize, Failure> {
 }
 
 /// The prompt of every sequence: the flag's, or what the case holds.
-fn prompt(case: &ModelCase, flag: Option<Vec<usize>>) -> Result<Tensor<usize>, Failure> {
+fn prompt(case: &ModelFile, flag: Option<Vec<usize>>) -> Result<Tensor<usize>, Failure> {
     let vocab = case.config().vocab_size;
     if let Some(ids) = flag {
         if let Some(id) = ids.iter().find(|&&id| id >= vocab) {
@@ -261,83 +196,4 @@ fn prompt(case: &ModelCase, flag: Option<Vec<usize>>) -> Result<Tensor<usize>, F
         .map_err(|e| e.in_file(case.file().path()))?;
     let first = ids.data().chunks_exact(len).flat_map(|row| &row[..prompt]);
     Ok(Tensor::new([batch, prompt], first.copied().collect())?)
-}
-
-/// What to generate.
-struct Job<'a> {
-    prompt: &'a Tensor<usize>,
-    tokens: usize,
-    limit: usize,
-    sampling: Sampling,
-    seed: u64,
-}
-
-/// Prompt and tokens of every sequence, row-major; the seconds that reading the model, the prompt and the
-/// tokens after the first took.
-type Generated = (Vec<usize>, [f64; 3]);
-
-impl Job<'_> {
-    fn fast<T: ModelElement>(
-        &self,
-        case: &ModelCase,
-        machine: FastOptions,
-        total: usize,
-        begun: Instant,
-    ) -> Result<Generated, Error> {
-        let model: FastModel<T> = fast_model(case, machine.level)?;
-        let state = model.zero_state(self.prompt.shape()[0], total);
-        let workspace = ModelWorkspace::new(machine.threads);
-        let fast = Fast {
-            model,
-            state,
-            workspace,
-        };
-        self.run(fast, begun)
-    }
-
-    fn reference<T>(&self, case: &ModelCase, begun: Instant) -> Result<Generated, Error>
-    where
-        T: Real,
-        T::Complex: hungry_hippos::algebra::RootsOfUnity,
-    {
-        let model = case.parameters()?.build::<T>()?;
-        let reference = Reference {
-            model: &model,
-            batch: self.prompt.shape()[0],
-            stream: None,
-        };
-        self.run(reference, begun)
-    }
-
-    fn run(&self, mut model: impl Continues, begun: Instant) -> Result<Generated, Error> {
-        let (batch, prompt_len) = (self.prompt.shape()[0], self.prompt.shape()[1]);
-        let mut sequences: Vec<Vec<usize>> = self
-            .prompt
-            .data()
-            .chunks_exact(prompt_len)
-            .map(<[usize]>::to_vec)
-            .collect();
-        let mut rng = Rng::new(self.seed);
-        let read = begun.elapsed().as_secs_f64();
-        let mut next = self.prompt.data().to_vec();
-        let mut after_prompt = read;
-        for step in 0..self.tokens {
-            let logits = model.take(&next)?;
-            if step == 0 {
-                after_prompt = begun.elapsed().as_secs_f64();
-            }
-            next.clear();
-            for (row, sequence) in logits
-                .chunks_exact(logits.len() / batch)
-                .zip(&mut sequences)
-            {
-                let id = self.sampling.choose(&row[..self.limit], &mut rng)?;
-                sequence.push(id);
-                next.push(id);
-            }
-        }
-        let end = begun.elapsed().as_secs_f64();
-        let times = [read, after_prompt - read, end - after_prompt];
-        Ok((sequences.concat(), times))
-    }
 }

@@ -2,8 +2,7 @@
 
 use super::shared::MOST_TOKENS;
 use crate::args::{self, Failure, Spec};
-use hungry_hippos::algebra::Rng;
-use hungry_hippos::model::{ModelConfig, ModelName, ModelPreset, initial_values};
+use hungry_hippos::model::{ModelConfig, ModelName, ModelPreset, initial_rng, initial_values};
 use hungry_hippos::oracle::model_metadata;
 use hungry_hippos::safetensors::write_streamed;
 use std::collections::BTreeMap;
@@ -54,7 +53,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         .map(|(official, name)| (official.clone(), name.shape(&config)))
         .collect();
     write_streamed(out, &metadata(&config, preset), &tensors, |official| {
-        initial_values(&config, named[official], random(seed, official))
+        initial_values(&config, named[official], initial_rng(seed, official))
     })?;
     args::print(&format!(
         "{} parameters in {} tensors, {:.1} MB, written to {}\n",
@@ -66,15 +65,8 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The random numbers of one tensor: of its own, so that no order matters.
-pub(super) fn random(seed: u64, name: &str) -> Rng {
-    Rng::new(name.bytes().fold(seed, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    }))
-}
-
 /// `none`, `all`, or block indices.
-pub(super) fn blocks(text: &str, n_layer: usize) -> Result<Vec<usize>, Failure> {
+fn blocks(text: &str, n_layer: usize) -> Result<Vec<usize>, Failure> {
     match text {
         "none" => return Ok(Vec::new()),
         "all" => return Ok((0..n_layer).collect()),

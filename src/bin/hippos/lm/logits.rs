@@ -1,14 +1,11 @@
 //! `hippos lm logits`: every block, and the scores of every next token.
 
-use super::shared::{fast_model, ids_of, machine, within_window};
+use super::shared::{backend, ids_of, within_window};
 use crate::args::{self, Args, Failure, Spec};
-use crate::fast_options::FastOptions;
 use crate::run::largest;
 use crate::table::aligned;
-use hungry_hippos::algebra::Real;
-use hungry_hippos::fast::{FastModel, ModelElement, ModelWorkspace};
-use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::{ModelCase, ModelRun};
+use hungry_hippos::lm::{Backend, fast_logits, stages};
+use hungry_hippos::oracle::{ModelFile, ModelCase};
 use hungry_hippos::safetensors::{Dtype, Writer};
 use hungry_hippos::{Error, Tensor};
 use std::ffi::OsString;
@@ -46,9 +43,9 @@ the deviation is printed, relative to the largest magnitude.
     switches: &[],
 };
 
-/// Which way to run the model.
+/// `--form`.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+enum Form {
     Sequence,
     Step,
     Prompt,
@@ -62,11 +59,11 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let out = Path::new(args.required("--out")?);
     let path = Path::new(args.positional(0));
     args::not_the_same_file(path, out)?;
-    let way = match args.value("--form").map(|form| (form, form.to_str())) {
-        None | Some((_, Some("sequence"))) => Way::Sequence,
-        Some((_, Some("step"))) => Way::Step,
-        Some((_, Some("prompt"))) => Way::Prompt,
-        Some((_, Some("fast"))) => Way::Fast,
+    let form = match args.value("--form").map(|form| (form, form.to_str())) {
+        None | Some((_, Some("sequence"))) => Form::Sequence,
+        Some((_, Some("step"))) => Form::Step,
+        Some((_, Some("prompt"))) => Form::Prompt,
+        Some((_, Some("fast"))) => Form::Fast,
         Some((other, _)) => {
             return Err(Failure(format!(
                 "--form {other:?}: expected sequence, step, prompt or fast"
@@ -76,7 +73,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let precision = match args.value("--precision").map(|p| (p, p.to_str())) {
         None | Some((_, Some("f64"))) => "f64",
         Some((_, Some("f32"))) => "f32",
-        Some((_, Some("certified"))) if way == Way::Fast => {
+        Some((_, Some("certified"))) if form == Form::Fast => {
             return Err(Failure(
                 "--form fast runs in f64 or f32; --precision certified goes with the other forms"
                     .into(),
@@ -89,13 +86,13 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             )));
         }
     };
-    let machine = machine(&args, way == Way::Fast)?;
-    let case = ModelCase::open(path)?;
+    let backend = backend(&args, form == Form::Fast)?;
+    let case = ModelFile::open(path)?;
     let ids = ids_of(&case)?;
-    if matches!(way, Way::Step | Way::Prompt) {
+    if matches!(form, Form::Step | Form::Prompt) {
         within_window(&case, ids.shape()[1], "use --form sequence or fast")?;
     }
-    let prompt = prompt_len(&args, way, &case, ids.shape()[1])?;
+    let prompt = prompt_len(&args, form, &case, ids.shape()[1])?;
     let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
 
     let mut writer = Writer::new();
@@ -121,10 +118,10 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         "f32" => Dtype::F32,
         _ => Dtype::F64,
     };
-    let saved_logits = match way {
-        Way::Step => "step_logits",
-        Way::Prompt => "prompt_logits",
-        Way::Sequence | Way::Fast => "logits",
+    let saved_logits = match form {
+        Form::Step => "step_logits",
+        Form::Prompt => "prompt_logits",
+        Form::Sequence | Form::Fast => "logits",
     };
     let mut take = |name: &str, values: &Tensor<f64>| -> Result<(), Error> {
         writer.add(name, dtype, values.shape(), values.data())?;
@@ -134,47 +131,28 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         }
         Ok(())
     };
-    if way == Way::Fast {
-        let logits = match precision {
-            "f32" => fast_logits::<f32>(&case, &ids, machine),
-            _ => fast_logits::<f64>(&case, &ids, machine),
-        };
-        take("logits", &logits.map_err(in_case)?).map_err(in_case)?;
-    } else {
+    if let Backend::Fast { level, threads } = backend {
+        let logits = fast_logits(&case, &ids, level, threads, dtype).map_err(in_case)?;
+        take("logits", &logits).map_err(in_case)?;
+    } else if precision == "certified" {
         let parameters = case.parameters().map_err(in_case)?;
-        let exact = ModelRun::whole(&parameters, &ids);
-        if precision == "certified" {
-            let run = ModelRun { prompt, ..exact };
-            let certified = run.certified().map_err(in_case)?;
-            for stage in &certified.stages {
-                take(&stage.name, &stage.values).map_err(in_case)?;
-            }
-            for (row, stage) in rows.iter_mut().skip(1).zip(&certified.stages) {
-                let radius = largest(stage.radii.data().iter().copied());
-                row.push(format!("{radius:.1e}"));
-            }
-            rows[0].push("radius".into());
-            for stage in &certified.stages {
-                let (name, radii) = (format!("radius.{}", stage.name), &stage.radii);
-                writer.add(&name, dtype, radii.shape(), radii.data())?;
-            }
-        } else {
-            let form = match exact.form {
-                Form::Convolution => Form::Convolution,
-                _ => Form::Fft,
-            };
-            let run = ModelRun {
-                prompt,
-                form,
-                ..exact
-            };
-            let stages = match precision {
-                "f32" => stages::<f32>(&run),
-                _ => stages::<f64>(&run),
-            };
-            for (name, values) in stages.map_err(in_case)? {
-                take(&name, &values).map_err(in_case)?;
-            }
+        let whole = ModelCase::whole(&parameters, &ids);
+        let certified = ModelCase { prompt, ..whole }.certified().map_err(in_case)?;
+        for stage in &certified.stages {
+            take(&stage.name, &stage.values).map_err(in_case)?;
+        }
+        for (row, stage) in rows.iter_mut().skip(1).zip(&certified.stages) {
+            let radius = largest(stage.radii.data().iter().copied());
+            row.push(format!("{radius:.1e}"));
+        }
+        rows[0].push("radius".into());
+        for stage in &certified.stages {
+            let (name, radii) = (format!("radius.{}", stage.name), &stage.radii);
+            writer.add(&name, dtype, radii.shape(), radii.data())?;
+        }
+    } else {
+        for (name, values) in stages(&case, &ids, prompt, dtype).map_err(in_case)? {
+            take(&name, &values).map_err(in_case)?;
         }
     }
     writer.write(out)?;
@@ -193,61 +171,25 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn prompt_len(args: &Args, way: Way, case: &ModelCase, seq_len: usize) -> Result<usize, Failure> {
+fn prompt_len(args: &Args, form: Form, case: &ModelFile, seq_len: usize) -> Result<usize, Failure> {
     let asked: Option<usize> = args.parsed("--prompt-len", "a whole number from 1")?;
-    match (way, asked) {
-        (Way::Prompt, Some(len)) if (1..=seq_len).contains(&len) => Ok(len),
-        (Way::Prompt, Some(len)) => Err(Failure(format!(
+    match (form, asked) {
+        (Form::Prompt, Some(len)) if (1..=seq_len).contains(&len) => Ok(len),
+        (Form::Prompt, Some(len)) => Err(Failure(format!(
             "--prompt-len {len}: input_ids has {seq_len} tokens a sequence"
         ))),
         (_, Some(_)) => Err(Failure("--prompt-len goes with --form prompt".into())),
-        (Way::Prompt, None) => Ok(case
+        (Form::Prompt, None) => Ok(case
             .prompt_len(seq_len)
             .map_err(|e| e.in_file(case.file().path()))?),
-        (Way::Step, None) => Ok(0),
-        (Way::Sequence | Way::Fast, None) => Ok(seq_len),
+        (Form::Step, None) => Ok(0),
+        (Form::Sequence | Form::Fast, None) => Ok(seq_len),
     }
-}
-
-fn stages<T>(run: &ModelRun<'_>) -> Result<Vec<(String, Tensor<f64>)>, Error>
-where
-    T: Real,
-    T::Complex: hungry_hippos::algebra::RootsOfUnity,
-{
-    let stages = run.stages::<T>()?.into_iter();
-    Ok(stages
-        .map(|(name, stage)| (name, stage.map(Real::to_f64)))
-        .collect())
-}
-
-/// The logits (batch, seq_len, vocabulary) of the fast path.
-pub(super) fn fast_logits<T: ModelElement>(
-    case: &ModelCase,
-    ids: &Tensor<usize>,
-    machine: FastOptions,
-) -> Result<Tensor<f64>, Error> {
-    let model: FastModel<T> = fast_model(case, machine.level)?;
-    let (batch, len) = (ids.shape()[0], ids.shape()[1]);
-    let vocab = case.config().vocab_size;
-    let mut all = vec![f64::NAN; batch * len * vocab];
-    let mut workspace = ModelWorkspace::new(machine.threads);
-    let mut state = model.zero_state(batch, len);
-    model.all_logits(ids.data(), &mut state, &mut workspace, |first, logits| {
-        let tokens = logits.len() / (batch * vocab);
-        for (b, logits) in logits.chunks_exact(tokens * vocab).enumerate() {
-            let place = &mut all[(b * len + first) * vocab..][..tokens * vocab];
-            for (place, x) in place.iter_mut().zip(logits) {
-                *place = x.to_f64();
-            }
-        }
-        Ok(())
-    })?;
-    Tensor::new([batch, len, vocab], all)
 }
 
 /// A row of the table: shape, largest magnitude, deviation from what the case holds.
 fn describe(
-    case: &ModelCase,
+    case: &ModelFile,
     name: &str,
     saved: &str,
     tensor: &Tensor<f64>,

@@ -1,14 +1,12 @@
 //! `hippos lm perplexity`: how well a model foretells a text.
 
-use super::shared::{fast_model, ids_of, machine, read_ids, within_window};
+use super::shared::{backend, ids_of, read_ids, within_window};
 use crate::args::{self, Failure, Spec};
-use crate::fast_options::FastOptions;
-use hungry_hippos::algebra::Real;
-use hungry_hippos::fast::{FastModel, ModelElement, ModelWorkspace};
-use hungry_hippos::h3::Form;
-use hungry_hippos::model::{Perplexity, perplexity};
-use hungry_hippos::oracle::{ModelCase, ModelRun};
-use hungry_hippos::{Error, Tensor};
+use hungry_hippos::Error;
+use hungry_hippos::lm::perplexity;
+use hungry_hippos::model::Perplexity;
+use hungry_hippos::oracle::ModelFile;
+use hungry_hippos::safetensors::Dtype;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,18 +43,18 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             )));
         }
     };
-    let single = match args.value("--precision").map(|p| (p, p.to_str())) {
-        None | Some((_, Some("f64"))) => false,
-        Some((_, Some("f32"))) => true,
+    let dtype = match args.value("--precision").map(|p| (p, p.to_str())) {
+        None | Some((_, Some("f64"))) => Dtype::F64,
+        Some((_, Some("f32"))) => Dtype::F32,
         Some((other, _)) => {
             return Err(Failure(format!(
                 "--precision {other:?}: expected f64 or f32"
             )));
         }
     };
-    let machine = machine(&args, form == "fast")?;
+    let backend = backend(&args, form == "fast")?;
     let path = Path::new(args.positional(0));
-    let case = ModelCase::open(path)?;
+    let case = ModelFile::open(path)?;
     let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
     let (ids, name) = match args.value("--ids") {
         None => (ids_of(&case)?, path.display().to_string()),
@@ -77,13 +75,11 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         within_window(&case, ids.shape()[1], "use --form sequence or fast")?;
     }
     Perplexity::check_len(ids.shape()[1]).map_err(in_ids)?;
-    let found = match (form, single) {
-        ("fast", true) => fast::<f32>(&case, &ids, machine),
-        ("fast", _) => fast::<f64>(&case, &ids, machine),
-        (_, true) => reference::<f32>(&case, &ids, form == "step"),
-        (_, false) => reference::<f64>(&case, &ids, form == "step"),
-    }
-    .map_err(in_case)?;
+    let prompt = match form {
+        "step" => 0,
+        _ => ids.shape()[1],
+    };
+    let found = perplexity(&case, &ids, prompt, backend, dtype).map_err(in_case)?;
     let mean = found.negative_log_likelihood / found.tokens.max(1) as f64;
     args::print(&format!(
         "{} tokens foretold\nmean -ln p   {mean:.12}\nbits a token {:.12}\nperplexity   {:.12}\n",
@@ -92,48 +88,4 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         found.value()
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn reference<T>(case: &ModelCase, ids: &Tensor<usize>, step: bool) -> Result<Perplexity, Error>
-where
-    T: Real,
-    T::Complex: hungry_hippos::algebra::RootsOfUnity,
-{
-    let parameters = case.parameters()?;
-    let mut run = ModelRun::whole(&parameters, ids);
-    if step {
-        run.prompt = 0;
-    } else if run.form == Form::Recurrence {
-        run.form = Form::Fft;
-    }
-    let model = parameters.build::<T>()?;
-    let stages = model.forward_from_prompt(&run.form, run.prompt, ids)?;
-    let logits = stages.logits.map(Real::to_f64);
-    perplexity(logits.data(), ids.data(), ids.shape()[1])
-}
-
-fn fast<T: ModelElement>(
-    case: &ModelCase,
-    ids: &Tensor<usize>,
-    machine: FastOptions,
-) -> Result<Perplexity, Error> {
-    let model: FastModel<T> = fast_model(case, machine.level)?;
-    let (batch, len, vocab) = (ids.shape()[0], ids.shape()[1], case.config().vocab_size);
-    let mut found = Perplexity::default();
-    let mut row = Vec::with_capacity(vocab);
-    let mut state = model.zero_state(batch, len);
-    let mut workspace = ModelWorkspace::new(machine.threads);
-    model.all_logits(ids.data(), &mut state, &mut workspace, |first, logits| {
-        let tokens = logits.len() / (batch * vocab);
-        for (r, logits) in logits.chunks_exact(vocab).enumerate() {
-            let (b, t) = (r / tokens, first + r % tokens);
-            if t + 1 < len {
-                row.clear();
-                row.extend(logits.iter().map(|&x| x.to_f64()));
-                found.count(&row, ids.data()[b * len + t + 1])?;
-            }
-        }
-        Ok(())
-    })?;
-    Ok(found)
 }

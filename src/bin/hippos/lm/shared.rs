@@ -2,27 +2,31 @@
 
 use crate::args::{Args, Failure};
 use crate::fast_options::FastOptions;
-use hungry_hippos::fast::{FastModel, Level, ModelElement};
-use hungry_hippos::oracle::ModelCase;
-use hungry_hippos::{Error, Tensor};
+use hungry_hippos::Tensor;
+use hungry_hippos::lm::Backend;
+use hungry_hippos::oracle::ModelFile;
 use std::path::Path;
 
 /// The most tokens that are generated or timed after: far beyond what any model is trained for.
 pub(super) const MOST_TOKENS: usize = 1 << 20;
 
-/// What the fast path runs on; its flags go with no other form.
-pub(super) fn machine(args: &Args, fast: bool) -> Result<FastOptions, Failure> {
+/// The fast path with its flags, or the reference, which takes none of them.
+pub(super) fn backend(args: &Args, fast: bool) -> Result<Backend, Failure> {
     let flags = ["--threads", "--level"];
     if let Some(flag) = flags.iter().find(|flag| args.value(flag).is_some())
         && !fast
     {
         return Err(Failure(format!("{flag} goes with --form fast")));
     }
-    FastOptions::asked(args, FastOptions::cores())
+    let FastOptions { level, threads } = FastOptions::asked(args, FastOptions::cores())?;
+    Ok(match fast {
+        true => Backend::Fast { level, threads },
+        false => Backend::Reference,
+    })
 }
 
 /// Refuses to pass a state over `tokens` tokens where kernels end before; `instead` says what to do.
-pub(super) fn within_window(case: &ModelCase, tokens: usize, instead: &str) -> Result<(), Failure> {
+pub(super) fn within_window(case: &ModelFile, tokens: usize, instead: &str) -> Result<(), Failure> {
     let config = case.config();
     let has_h3 = config.attn_layer_idx.len() < config.n_layer;
     match config.h3.l_max {
@@ -33,15 +37,6 @@ pub(super) fn within_window(case: &ModelCase, tokens: usize, instead: &str) -> R
         ))),
         _ => Ok(()),
     }
-}
-
-/// The fast model of a case, its weights read one at a time.
-pub(super) fn fast_model<T: ModelElement>(
-    case: &ModelCase,
-    level: Level,
-) -> Result<FastModel<T>, Error> {
-    FastModel::new(level, case.config(), |name| case.parameter(name))
-        .map_err(|e| e.in_file(case.file().path()))
 }
 
 /// Token ids written out, separated by spaces, commas or line ends.
@@ -72,7 +67,7 @@ pub(super) fn read_ids(path: &Path) -> Result<Tensor<usize>, Failure> {
 }
 
 /// The tokens of a case, the error naming its file.
-pub(super) fn ids_of(case: &ModelCase) -> Result<Tensor<usize>, Failure> {
+pub(super) fn ids_of(case: &ModelFile) -> Result<Tensor<usize>, Failure> {
     let ids = case.ids();
     Ok(ids.map_err(|e| e.in_file(case.file().path()))?)
 }

@@ -1,0 +1,36 @@
+//! The program that runs a model: the reference or the fast path.
+
+use crate::error::Error;
+use crate::fast::{FastModel, Functions, Level};
+use crate::oracle::ModelFile;
+use crate::safetensors::Dtype;
+
+/// The program that runs a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The reference, which is written to be read.
+    Reference,
+    /// The fast path.
+    Fast {
+        /// The instruction set.
+        level: Level,
+        /// The number of threads, which changes no bit of a result; 0 is taken as 1.
+        threads: usize,
+    },
+}
+
+/// The fast model of a case, its weights read one at a time.
+pub(super) fn fast_model<T: Functions>(
+    case: &ModelFile,
+    level: Level,
+) -> Result<FastModel<T>, Error> {
+    FastModel::new(level, case.config(), |name| case.parameter(name))
+        .map_err(|e| e.in_file(case.file().path()))
+}
+
+/// The refusal of a type in which no model is computed.
+pub(super) fn not_computed_in(dtype: Dtype) -> Error {
+    Error::unsupported(format!(
+        "models are computed in F32 and F64, not in {dtype}"
+    ))
+}

@@ -1,0 +1,79 @@
+//! The perplexity of a text, by the reference or the fast path.
+
+use super::backend::{Backend, fast_model, not_computed_in};
+use super::stages::{batch_and_len, reference_run};
+use crate::algebra::{Real, RootsOfUnity};
+use crate::error::Error;
+use crate::fast::{FastModel, Functions, Level, ModelWorkspace};
+use crate::model::{self, Perplexity};
+use crate::oracle::{ModelFile, ModelCase};
+use crate::safetensors::Dtype;
+use crate::tensor::Tensor;
+
+/// The perplexity of the tokens `ids` (batch, seq_len), computed in F32 or F64. The reference takes the first `prompt`
+/// tokens of each sequence as a whole and the others one at a time; the fast path takes all as a whole.
+///
+/// # Errors
+///
+/// If a sequence is shorter than two tokens or the model cannot run over it, or if `dtype` is another.
+pub fn perplexity(
+    case: &ModelFile,
+    ids: &Tensor<usize>,
+    prompt: usize,
+    backend: Backend,
+    dtype: Dtype,
+) -> Result<Perplexity, Error> {
+    Perplexity::check_len(batch_and_len(ids)?.1)?;
+    match (backend, dtype) {
+        (Backend::Fast { level, threads }, Dtype::F32) => fast::<f32>(case, ids, level, threads),
+        (Backend::Fast { level, threads }, Dtype::F64) => fast::<f64>(case, ids, level, threads),
+        (Backend::Reference, Dtype::F32 | Dtype::F64) => {
+            let parameters = case.parameters()?;
+            let run = reference_run(&parameters, ids, prompt);
+            match dtype {
+                Dtype::F32 => reference::<f32>(&run),
+                _ => reference::<f64>(&run),
+            }
+        }
+        (_, other) => Err(not_computed_in(other)),
+    }
+}
+
+fn reference<T>(run: &ModelCase<'_>) -> Result<Perplexity, Error>
+where
+    T: Real,
+    T::Complex: RootsOfUnity,
+{
+    let model = run.parameters.build::<T>()?;
+    let stages = model.forward_from_prompt(&run.form, run.prompt, run.ids)?;
+    let logits = stages.logits.map(Real::to_f64);
+    model::perplexity(logits.data(), run.ids.data(), run.ids.shape()[1])
+}
+
+fn fast<T: Functions>(
+    case: &ModelFile,
+    ids: &Tensor<usize>,
+    level: Level,
+    threads: usize,
+) -> Result<Perplexity, Error> {
+    let model: FastModel<T> = fast_model(case, level)?;
+    let (batch, len) = batch_and_len(ids)?;
+    let vocab = case.config().vocab_size;
+    let mut found = Perplexity::default();
+    let mut row = Vec::with_capacity(vocab);
+    let mut state = model.zero_state(batch, len);
+    let mut workspace = ModelWorkspace::new(threads);
+    model.all_logits(ids.data(), &mut state, &mut workspace, |first, logits| {
+        let tokens = logits.len() / (batch * vocab);
+        for (r, logits) in logits.chunks_exact(vocab).enumerate() {
+            let (b, t) = (r / tokens, first + r % tokens);
+            if t + 1 < len {
+                row.clear();
+                row.extend(logits.iter().map(|&x| x.to_f64()));
+                found.count(&row, ids.data()[b * len + t + 1])?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,191 @@
+//! The fast path at every level of the machine, held to certified values.
+
+use crate::algebra::Rng;
+use crate::error::Error;
+use crate::fast::{Element, FastLayer, Level, Workspace};
+use crate::h3::{Config, HeadOrder, Name, Parameters, RealType};
+use crate::oracle::{Case, Golden};
+use crate::ssm::Discretization;
+use crate::tensor::Tensor;
+
+/// One layer in so many trials: certifying it takes most of the time.
+const EVERY: usize = 4;
+
+/// The fast path at one level and in one float type.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct TypeReport {
+    /// Numbers compared with certified ones.
+    pub compared: usize,
+    /// Those beyond the tolerance derived for any port.
+    pub outside: usize,
+    /// The largest share of a tolerance that was used.
+    pub used: f64,
+    /// Layers whose bits changed with the number of threads.
+    pub unstable: usize,
+}
+
+/// The fast path at one level.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LevelReport {
+    /// The level.
+    pub level: Level,
+    /// In f64.
+    pub f64: TypeReport,
+    /// In f32.
+    pub f32: TypeReport,
+}
+
+/// The fast path at every level of this machine.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FastPathReport {
+    /// By level.
+    pub levels: Vec<LevelReport>,
+    /// How many random layers were run at each.
+    pub layers: usize,
+}
+
+impl FastPathReport {
+    /// How many numbers were compared with certified ones.
+    #[must_use]
+    pub fn comparisons(&self) -> usize {
+        self.types().map(|report| report.compared).sum()
+    }
+
+    /// How many numbers lie beyond their tolerance, and layers whose bits changed with the number of threads.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.types()
+            .map(|report| report.outside + report.unstable)
+            .sum()
+    }
+
+    fn types(&self) -> impl Iterator<Item = &TypeReport> {
+        self.levels
+            .iter()
+            .flat_map(|level| [&level.f64, &level.f32])
+    }
+}
+
+/// Outputs and final states of random layers, one for every four trials, at every level this machine has and with 1
+/// and 2 threads, against certified values.
+///
+/// # Errors
+///
+/// If a layer cannot be certified or run, which none should.
+pub fn fast_path(seed: u64, trials: usize) -> Result<FastPathReport, Error> {
+    let report = |level| LevelReport {
+        level,
+        f64: TypeReport::default(),
+        f32: TypeReport::default(),
+    };
+    let mut found = FastPathReport {
+        levels: Level::all().into_iter().map(report).collect(),
+        layers: trials.div_ceil(EVERY),
+    };
+    for trial in 0..found.layers {
+        let rng = &mut Rng::new(!seed ^ ((trial as u64) << 32));
+        let sample = Sample::draw(rng)?;
+        for report in &mut found.levels {
+            sample.compare::<f64>(report.level, &mut report.f64)?;
+            sample.compare::<f32>(report.level, &mut report.f32)?;
+        }
+    }
+    Ok(found)
+}
+
+/// A random layer, an input, and what is certified of it.
+struct Sample {
+    parameters: Parameters<f64>,
+    input: Tensor<f64>,
+    golden: Golden,
+}
+
+impl Sample {
+    /// Every parameter is at work.
+    fn draw(rng: &mut Rng) -> Result<Self, Error> {
+        let (head_dim, n_heads) = ([1, 2, 4][rng.below(3)], 1 + rng.below(10));
+        let config = Config {
+            d_model: head_dim * n_heads,
+            head_dim,
+            d_state: 2 + rng.below(11),
+            n_ssm: [1, n_heads][rng.below(2)],
+            disc: [Discretization::Bilinear, Discretization::ZeroOrderHold][rng.below(2)],
+            real_type: RealType::Exp,
+            l_max: None,
+            head_order: [HeadOrder::D2H, HeadOrder::HD2][rng.below(2)],
+        };
+        let (batch, len) = (1 + rng.below(2), 1 + rng.below(100));
+        let parameters = Parameters::new(config.clone(), |name| {
+            let size = name.shape(&config).iter().product();
+            let draw = |_| match name {
+                Name::LogDt => -2.5 + 1.5 * rng.unit(),
+                Name::AImag => 6.0 * rng.unit(),
+                _ => rng.unit(),
+            };
+            Ok((0..size).map(draw).collect())
+        })?;
+        let input = parameters.discretize()?.sample_input(batch, len, rng);
+        let golden = Golden::certify(Case::new(&parameters, &input)?)?;
+        Ok(Self {
+            parameters,
+            input,
+            golden,
+        })
+    }
+
+    /// Runs the fast path and adds what came of it to a report.
+    fn compare<T: Element>(&self, level: Level, report: &mut TypeReport) -> Result<(), Error> {
+        let input = self.input.map(T::from_f64);
+        let layer = FastLayer::<T>::new(level, &self.parameters)?;
+        let run = |threads| -> Result<[(&str, Vec<f64>); 3], Error> {
+            let (output, state) = layer.forward(&input, None, &mut Workspace::new(threads))?;
+            let widened = |values: &[T]| values.iter().map(|x| x.to_f64()).collect();
+            let modes = state.diagonal.data().iter();
+            Ok([
+                ("output", widened(output.data())),
+                ("final_state_k", widened(state.shift.data())),
+                (
+                    "final_state",
+                    modes.flat_map(|z| [z.re.to_f64(), z.im.to_f64()]).collect(),
+                ),
+            ])
+        };
+        let (alone, shared) = (run(1)?, run(2)?);
+        report.unstable += usize::from(alone != shared);
+        for (name, values) in alone {
+            let stage = self.golden.stages().iter().find(|stage| stage.name == name);
+            let stage = stage.ok_or(Error::missing(name))?;
+            let pairs = values.iter().zip(stage.values.data());
+            for ((got, certified), scale) in pairs.zip(stage.scale.data()) {
+                report.compared += 1;
+                let (error, tolerance) = ((got - certified).abs(), T::UNIT_ROUNDOFF * scale);
+                let used = if error == 0.0 { 0.0 } else { error / tolerance };
+                report.outside += usize::from(used.is_nan() || used > 1.0);
+                report.used = report.used.max(used);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fast_path;
+    use crate::fast::Level;
+
+    #[test]
+    fn every_level_is_within_and_failures_are_counted() {
+        let mut report = fast_path(2, 5).expect("every layer runs");
+        assert_eq!(report.layers, 2);
+        assert_eq!(report.levels.len(), Level::all().len());
+        assert!(report.comparisons() > 0);
+        assert!(report.levels.iter().all(|level| level.f32.used > 0.0));
+        assert_eq!(report.failures(), 0);
+        report.levels[0].f64.outside += 1;
+        report.levels[0].f32.unstable += 1;
+        assert_eq!(report.failures(), 2);
+    }
+}

@@ -1,0 +1,15 @@
+//! The claims of the crate, tried on random models: every form against every other, exactly over the prime field
+//! and within derived bounds in floats; the fast path against certified values; the four sets of FlashConv's
+//! matrices against the recurrence each is meant to compute.
+//!
+//! Each function returns counts and deviations as plain data; `hippos verify` prints them. The same seed gives
+//! the same trials on every machine.
+
+mod fast_path;
+mod forms;
+mod matrix_sets;
+mod models;
+
+pub use fast_path::{FastPathReport, LevelReport, TypeReport, fast_path};
+pub use forms::{FormPair, FormsReport, forms};
+pub use matrix_sets::{ChunkCount, MatrixSetReport, matrix_sets};
