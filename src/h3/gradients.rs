@@ -3,8 +3,8 @@
 
 use super::form::Form;
 use super::forward::project;
-use super::stages::Sizes;
 use super::layer::{Layer, LayerState};
+use super::stages::Sizes;
 use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::ssm::{Adjoint, Diagonal, Gradients, Shift};

@@ -18,8 +18,8 @@ mod streaming;
 
 pub use crate::algebra::Linear;
 pub use config::{Config, HeadOrder, RealType};
-pub use form::Form;
 pub(crate) use evaluate::Evaluate;
+pub use form::Form;
 pub(crate) use forward::multiply;
 pub(crate) use gradients::Backward;
 pub use gradients::LayerGradients;

@@ -22,22 +22,6 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    /// All stages, in the order of computation.
-    pub(crate) const ALL: [Self; 12] = [
-        Self::Q,
-        Self::K,
-        Self::V,
-        Self::ShiftKernel,
-        Self::ShiftK,
-        Self::Kv,
-        Self::SsmKernel,
-        Self::SsmOut,
-        Self::Gated,
-        Self::Output,
-        Self::FinalStateK,
-        Self::FinalState,
-    ];
-
     /// The name in files.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -152,19 +136,27 @@ where
             output,
             state,
         } = self;
-        [q, k, v, shift_kernel, shift_k, kv, ssm_kernel, gated, output]
-            == [
-                &other.q,
-                &other.k,
-                &other.v,
-                &other.shift_kernel,
-                &other.shift_k,
-                &other.kv,
-                &other.ssm_kernel,
-                &other.gated,
-                &other.output,
-            ]
-            && *ssm_out == other.ssm_out
+        [
+            q,
+            k,
+            v,
+            shift_kernel,
+            shift_k,
+            kv,
+            ssm_kernel,
+            gated,
+            output,
+        ] == [
+            &other.q,
+            &other.k,
+            &other.v,
+            &other.shift_kernel,
+            &other.shift_k,
+            &other.kv,
+            &other.ssm_kernel,
+            &other.gated,
+            &other.output,
+        ] && *ssm_out == other.ssm_out
             && *state == other.state
     }
 }

@@ -1,7 +1,7 @@
 //! The program that runs a model: the reference or the fast path.
 
 use crate::error::Error;
-use crate::fast::{FastModel, Functions, Level};
+use crate::fast::{FastModel, Level, ModelElement};
 use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
 
@@ -20,7 +20,7 @@ pub enum Backend {
 }
 
 /// The fast model of a case, its weights read one at a time.
-pub(super) fn fast_model<T: Functions>(
+pub(super) fn fast_model<T: ModelElement>(
     case: &ModelFile,
     level: Level,
 ) -> Result<FastModel<T>, Error> {

@@ -4,7 +4,7 @@ use super::backend::{Backend, fast_model, not_computed_in};
 use super::stages::batch_and_len;
 use crate::algebra::{Real, Rng, RootsOfUnity};
 use crate::error::Error;
-use crate::fast::{FastModel, FastModelState, Functions, Level, ModelWorkspace};
+use crate::fast::{FastModel, FastModelState, Level, ModelElement, ModelWorkspace};
 use crate::h3::Form;
 use crate::model::{Model, ModelStream, Sampling};
 use crate::oracle::ModelFile;
@@ -74,13 +74,13 @@ trait Continues {
     fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error>;
 }
 
-struct Fast<T: Functions> {
+struct Fast<T: ModelElement> {
     model: FastModel<T>,
     state: FastModelState<T>,
     workspace: ModelWorkspace<T>,
 }
 
-impl<T: Functions> Continues for Fast<T> {
+impl<T: ModelElement> Continues for Fast<T> {
     fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
         let Self {
             model,
@@ -124,7 +124,7 @@ where
 }
 
 impl Generation<'_> {
-    fn fast<T: Functions>(
+    fn fast<T: ModelElement>(
         &self,
         case: &ModelFile,
         level: Level,

@@ -1,12 +1,11 @@
 //! The perplexity of a text, by the reference or the fast path.
 
 use super::backend::{Backend, fast_model, not_computed_in};
-use super::stages::{batch_and_len, reference_run};
-use crate::algebra::{Real, RootsOfUnity};
+use super::stages::{batch_and_len, precision_of, reference_run};
 use crate::error::Error;
-use crate::fast::{FastModel, Functions, Level, ModelWorkspace};
+use crate::fast::{FastModel, Level, ModelElement, ModelWorkspace};
 use crate::model::{self, Perplexity};
-use crate::oracle::{ModelFile, ModelCase};
+use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
 use crate::tensor::Tensor;
 
@@ -27,30 +26,20 @@ pub fn perplexity(
     match (backend, dtype) {
         (Backend::Fast { level, threads }, Dtype::F32) => fast::<f32>(case, ids, level, threads),
         (Backend::Fast { level, threads }, Dtype::F64) => fast::<f64>(case, ids, level, threads),
-        (Backend::Reference, Dtype::F32 | Dtype::F64) => {
-            let parameters = case.parameters()?;
-            let run = reference_run(&parameters, ids, prompt);
-            match dtype {
-                Dtype::F32 => reference::<f32>(&run),
-                _ => reference::<f64>(&run),
-            }
+        (Backend::Reference, dtype) => {
+            let (case, form) = reference_run(case, ids, prompt)?;
+            let run = case.run(&form, precision_of(dtype)?, false)?;
+            let logits = run
+                .stages
+                .last()
+                .ok_or_else(|| Error::missing("stage logits"))?;
+            model::perplexity(logits.values.data(), ids.data(), ids.shape()[1])
         }
         (_, other) => Err(not_computed_in(other)),
     }
 }
 
-fn reference<T>(run: &ModelCase<'_>) -> Result<Perplexity, Error>
-where
-    T: Real,
-    T::Complex: RootsOfUnity,
-{
-    let model = run.parameters.build::<T>()?;
-    let stages = model.forward_from_prompt(&run.form, run.prompt, run.ids)?;
-    let logits = stages.logits.map(Real::to_f64);
-    model::perplexity(logits.data(), run.ids.data(), run.ids.shape()[1])
-}
-
-fn fast<T: Functions>(
+fn fast<T: ModelElement>(
     case: &ModelFile,
     ids: &Tensor<usize>,
     level: Level,

@@ -1,12 +1,10 @@
 //! Every stage of a model by the reference, and the logits by the fast path.
 
 use super::backend::{fast_model, not_computed_in};
-use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::fast::{FastModel, Functions, Level, ModelWorkspace};
+use crate::fast::{FastModel, Level, ModelElement, ModelWorkspace};
 use crate::h3::Form;
-use crate::model::ModelParameters;
-use crate::oracle::{ModelFile, ModelCase};
+use crate::oracle::{Case, ModelCase, ModelFile, Precision};
 use crate::safetensors::Dtype;
 use crate::tensor::Tensor;
 
@@ -24,40 +22,34 @@ pub fn stages(
     prompt: usize,
     dtype: Dtype,
 ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
-    let parameters = case.parameters()?;
-    match dtype {
-        Dtype::F32 => in_scalars::<f32>(&reference_run(&parameters, ids, prompt)),
-        Dtype::F64 => in_scalars::<f64>(&reference_run(&parameters, ids, prompt)),
-        other => Err(not_computed_in(other)),
-    }
+    let (case, form) = reference_run(case, ids, prompt)?;
+    let run = case.run(&form, precision_of(dtype)?, false)?;
+    let stages = run.stages.into_iter();
+    Ok(stages.map(|stage| (stage.name, stage.values)).collect())
 }
 
-/// The run of the reference that commands ask for.
-pub(super) fn reference_run<'a>(
-    parameters: &'a ModelParameters<f64>,
-    ids: &'a Tensor<usize>,
+/// The run of the reference that commands ask for: a case and a form.
+pub(super) fn reference_run(
+    model: &ModelFile,
+    ids: &Tensor<usize>,
     prompt: usize,
-) -> ModelCase<'a> {
-    let whole = ModelCase::whole(parameters, ids);
-    let form = match whole.form {
+) -> Result<(Case, Form), Error> {
+    let case = ModelCase::new(model.parameters()?, ids.clone())?.with_prompt(prompt);
+    let case = Case::from(case);
+    let form = match case.default_form() {
         Form::Convolution => Form::Convolution,
         _ => Form::Fft,
     };
-    ModelCase {
-        prompt,
-        form,
-        ..whole
-    }
+    Ok((case, form))
 }
 
-fn in_scalars<T>(run: &ModelCase<'_>) -> Result<Vec<(String, Tensor<f64>)>, Error>
-where
-    T: Real,
-    T::Complex: RootsOfUnity,
-{
-    let stages = run.stages::<T>()?.into_iter();
-    let widened = |(name, stage): (_, Tensor<T>)| (name, stage.map(Real::to_f64));
-    Ok(stages.map(widened).collect())
+/// The precision of a float type in which the commands compute.
+pub(super) fn precision_of(dtype: Dtype) -> Result<Precision, Error> {
+    match dtype {
+        Dtype::F32 => Ok(Precision::F32),
+        Dtype::F64 => Ok(Precision::F64),
+        other => Err(not_computed_in(other)),
+    }
 }
 
 /// The logits (batch, seq_len, vocabulary) by the fast path in F32 or F64, widened to f64.
@@ -79,7 +71,7 @@ pub fn fast_logits(
     }
 }
 
-fn logits_in<T: Functions>(
+fn logits_in<T: ModelElement>(
     case: &ModelFile,
     ids: &Tensor<usize>,
     level: Level,

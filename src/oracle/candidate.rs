@@ -1,9 +1,9 @@
 //! A port's stages, brought into the golden file's shapes.
 
+use super::format::Format;
 use super::golden::GoldenStage;
 use super::read::check_finite;
 use super::subject::{Given, GivenValues};
-use super::format::Format;
 use crate::algebra::FloatFormat;
 use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors};
@@ -110,7 +110,10 @@ impl Candidate {
         for (name, values) in stages {
             let stage = golden.iter().find(|stage| stage.name() == name);
             let stage = stage.ok_or_else(|| {
-                let why = format!("is no stage of the golden file, which holds {}", names(golden));
+                let why = format!(
+                    "is no stage of the golden file, which holds {}",
+                    names(golden)
+                );
                 Error::value(format!("stage {name:?}"), why)
             })?;
             let shape = stage.values.shape();

@@ -10,10 +10,10 @@ use super::subjects::dense::DenseCase;
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
 use super::{Certified, certified::CertifiedStage};
-use crate::algebra::Real;
+use crate::algebra::{FloatFormat, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
-use crate::safetensors::{Tensors, TensorFile, Writer};
+use crate::safetensors::{Dtype, TensorFile, Tensors, Writer};
 use crate::tensor::Tensor;
 use core::any::Any;
 use core::fmt;
@@ -31,6 +31,36 @@ pub enum Precision {
     Certified,
 }
 
+impl Precision {
+    /// All of them, the usual one first.
+    pub const ALL: [Self; 3] = [Self::F64, Self::F32, Self::Certified];
+
+    /// The precision of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name)
+    }
+
+    /// The name, as on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => FloatFormat::F64.name(),
+            Self::F32 => FloatFormat::F32.name(),
+            Self::Certified => "certified",
+        }
+    }
+
+    /// The type in which the stages are written.
+    #[must_use]
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F64 | Self::Certified => Dtype::F64,
+        }
+    }
+}
+
 /// A case of any kind: what a program needs to compute the stages of its subject.
 pub struct Case(pub(super) Box<dyn AnyCase>);
 
@@ -40,8 +70,7 @@ pub(super) trait AnyCase: Send + Sync {
     fn describe(&self) -> String;
     fn default_form(&self) -> Form;
     fn writer(&self) -> Result<Writer, Error>;
-    fn run(&self, form: &Form, precision: Precision, gradients: bool)
-    -> Result<Certified, Error>;
+    fn run(&self, form: &Form, precision: Precision, gradients: bool) -> Result<Certified, Error>;
     fn certify(self: Box<Self>) -> Result<Golden, Error>;
     fn mistakes(&self) -> Vec<&'static Mistake>;
     fn run_with(&self, ids: &[&str], chunk_len: Option<usize>) -> Result<Named<f64>, Error>;
@@ -52,7 +81,7 @@ pub(super) trait AnyCase: Send + Sync {
 fn widened<S: Subject, T>(subject: &S, form: &Form, gradients: bool) -> Result<Certified, Error>
 where
     T: Real,
-    T::Complex: crate::algebra::RootsOfUnity,
+    T::Complex: RootsOfUnity,
 {
     let stages = subject.run::<T>(form, gradients)?.into_iter();
     Ok(Certified {
@@ -80,12 +109,7 @@ impl<S: Subject> AnyCase for S {
         writer_of(self)
     }
 
-    fn run(
-        &self,
-        form: &Form,
-        precision: Precision,
-        gradients: bool,
-    ) -> Result<Certified, Error> {
+    fn run(&self, form: &Form, precision: Precision, gradients: bool) -> Result<Certified, Error> {
         match precision {
             Precision::F64 => widened::<S, f64>(self, form, gradients),
             Precision::F32 => widened::<S, f32>(self, form, gradients),
@@ -102,7 +126,10 @@ impl<S: Subject> AnyCase for S {
     }
 
     fn mistakes(&self) -> Vec<&'static Mistake> {
-        all_rows::<S>().into_iter().map(|row| &row.mistake).collect()
+        all_rows::<S>()
+            .into_iter()
+            .map(|row| &row.mistake)
+            .collect()
     }
 
     fn run_with(&self, ids: &[&str], chunk_len: Option<usize>) -> Result<Named<f64>, Error> {
@@ -128,7 +155,10 @@ impl<S: Subject> AnyCase for S {
 /// Every row of a subject's catalogue, of the forward pass and of the way back.
 fn all_rows<S: Subject>() -> Vec<&'static Row<S::Hook>> {
     let mut rows: Vec<&'static Row<S::Hook>> = Vec::new();
-    for group in [S::mistakes(""), S::mistakes("grad.")].into_iter().flatten() {
+    for group in [S::mistakes(""), S::mistakes("grad.")]
+        .into_iter()
+        .flatten()
+    {
         for row in group {
             if rows.iter().all(|known| known.mistake.id != row.mistake.id) {
                 rows.push(row);

@@ -151,8 +151,9 @@ impl Certified {
 }
 
 impl CertifiedStage {
-    /// A stage that was computed in plain floats.
-    pub(super) fn plain(name: String, values: Tensor<f64>) -> Self {
+    /// A stage that was computed in plain floats: it has no radii.
+    #[must_use]
+    pub fn plain(name: String, values: Tensor<f64>) -> Self {
         Self {
             name,
             values,

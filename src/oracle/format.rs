@@ -97,8 +97,6 @@ impl Format {
             ..self
         }
     }
-
-    /// True if projections and models are in one format.
 }
 
 #[cfg(test)]
@@ -126,9 +124,9 @@ mod tests {
             ];
             assert_eq!(found, numbers, "{}", format.name());
             assert_eq!(Format::from_name(format.name()), Some(format));
-            assert!(format.of_models().is_uniform());
-            let uniform = numbers[0].to_bits() == numbers[1].to_bits();
-            assert_eq!(format.is_uniform(), uniform, "{}", format.name());
+
+            let models = format.of_models();
+            assert_eq!(models.projection_unit_roundoff(), models.unit_roundoff());
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Golden files: certified stages, and what a port may be off by.
 
 use super::certified::{SubjectRun, certify};
+use super::format::Format;
 use super::parallel;
 use super::read::read_tensor;
 use super::stage::StageSpec;
 use super::subject::Subject;
-use super::format::Format;
 use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
@@ -135,7 +135,10 @@ impl<S: Subject> GoldenOf<S> {
             stages.push(GoldenStage {
                 scale: scale.uniform.map(|bound| S::stored_scale(bound.worst)),
                 probable: Some(scale.uniform.map(|bound| S::stored_scale(bound.probable))),
-                projections: scale.projections.as_ref().map(|part| part.map(S::stored_scale)),
+                projections: scale
+                    .projections
+                    .as_ref()
+                    .map(|part| part.map(S::stored_scale)),
                 spec,
                 values,
             });

@@ -3,13 +3,13 @@
 use super::candidate::{Candidate, PortNumber};
 use super::case::{AnyCase, Case, ForSubject, dispatch};
 use super::check::{Report, check};
+use super::format::Format;
 use super::golden::{GoldenOf, GoldenStage};
 use super::subject::Subject;
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
-use super::format::Format;
 use crate::error::Error;
-use crate::safetensors::{SafeTensors, Tensors, TensorFile, Writer};
+use crate::safetensors::{SafeTensors, TensorFile, Tensors, Writer};
 use core::fmt;
 use std::path::Path;
 

@@ -28,4 +28,3 @@ pub use stage::{Axis, StageSpec};
 pub use subjects::layer::{FORMAT, LayerCase};
 pub use subjects::model::{ModelCase, ModelFile, model_metadata};
 pub use suite::{SUITE_SEED, SuiteCase, suite};
-

@@ -1,10 +1,10 @@
 //! What a golden file can be about: one trait, on which everything else in the oracle is written
 //! once.
 
+use super::format::Format;
 use super::mistake::Row;
 use super::read::check_finite;
 use super::stage::StageSpec;
-use super::format::Format;
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;

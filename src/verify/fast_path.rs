@@ -1,12 +1,12 @@
 //! The fast path at every level of the machine, held to certified values.
 
-use crate::algebra::Rng;
+use super::fast_layer::fast_stages;
+use crate::algebra::{FloatFormat, Rng};
 use crate::error::Error;
-use crate::fast::{Element, FastLayer, Level, Workspace};
+use crate::fast::Level;
 use crate::h3::{Config, HeadOrder, Name, Parameters, RealType};
-use crate::oracle::{Case, Golden};
+use crate::oracle::{Golden, LayerCase, Precision};
 use crate::ssm::Discretization;
-use crate::tensor::Tensor;
 
 /// One layer in so many trials: certifying it takes most of the time.
 const EVERY: usize = 4;
@@ -89,8 +89,8 @@ pub fn fast_path(seed: u64, trials: usize) -> Result<FastPathReport, Error> {
         let rng = &mut Rng::new(!seed ^ ((trial as u64) << 32));
         let sample = Sample::draw(rng)?;
         for report in &mut found.levels {
-            sample.compare::<f64>(report.level, &mut report.f64)?;
-            sample.compare::<f32>(report.level, &mut report.f32)?;
+            sample.compare(report.level, Precision::F64, &mut report.f64)?;
+            sample.compare(report.level, Precision::F32, &mut report.f32)?;
         }
     }
     Ok(found)
@@ -98,8 +98,7 @@ pub fn fast_path(seed: u64, trials: usize) -> Result<FastPathReport, Error> {
 
 /// A random layer, an input, and what is certified of it.
 struct Sample {
-    parameters: Parameters<f64>,
-    input: Tensor<f64>,
+    case: LayerCase,
     golden: Golden,
 }
 
@@ -128,40 +127,38 @@ impl Sample {
             Ok((0..size).map(draw).collect())
         })?;
         let input = parameters.discretize()?.sample_input(batch, len, rng);
-        let golden = Golden::certify(Case::new(&parameters, &input)?)?;
+        let case = LayerCase::new(parameters, input)?;
         Ok(Self {
-            parameters,
-            input,
-            golden,
+            golden: Golden::certify(case.clone())?,
+            case,
         })
     }
 
     /// Runs the fast path and adds what came of it to a report.
-    fn compare<T: Element>(&self, level: Level, report: &mut TypeReport) -> Result<(), Error> {
-        let input = self.input.map(T::from_f64);
-        let layer = FastLayer::<T>::new(level, &self.parameters)?;
-        let run = |threads| -> Result<[(&str, Vec<f64>); 3], Error> {
-            let (output, state) = layer.forward(&input, None, &mut Workspace::new(threads))?;
-            let widened = |values: &[T]| values.iter().map(|x| x.to_f64()).collect();
-            let modes = state.diagonal.data().iter();
-            Ok([
-                ("output", widened(output.data())),
-                ("final_state_k", widened(state.shift.data())),
-                (
-                    "final_state",
-                    modes.flat_map(|z| [z.re.to_f64(), z.im.to_f64()]).collect(),
-                ),
-            ])
-        };
+    fn compare(
+        &self,
+        level: Level,
+        precision: Precision,
+        report: &mut TypeReport,
+    ) -> Result<(), Error> {
+        let run = |threads| fast_stages(&self.case, level, threads, precision, false);
         let (alone, shared) = (run(1)?, run(2)?);
         report.unstable += usize::from(alone != shared);
+        let unit_roundoff = match precision {
+            Precision::F32 => FloatFormat::F32.unit_roundoff(),
+            _ => FloatFormat::F64.unit_roundoff(),
+        };
         for (name, values) in alone {
-            let stage = self.golden.stages().iter().find(|stage| stage.name == name);
+            let stage = self
+                .golden
+                .stages()
+                .iter()
+                .find(|stage| stage.name() == name);
             let stage = stage.ok_or(Error::missing(name))?;
-            let pairs = values.iter().zip(stage.values.data());
+            let pairs = values.data().iter().zip(stage.values.data());
             for ((got, certified), scale) in pairs.zip(stage.scale.data()) {
                 report.compared += 1;
-                let (error, tolerance) = ((got - certified).abs(), T::UNIT_ROUNDOFF * scale);
+                let (error, tolerance) = ((got - certified).abs(), unit_roundoff * scale);
                 let used = if error == 0.0 { 0.0 } else { error / tolerance };
                 report.outside += usize::from(used.is_nan() || used > 1.0);
                 report.used = report.used.max(used);

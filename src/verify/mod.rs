@@ -5,11 +5,13 @@
 //! Each function returns counts and deviations as plain data; `hippos verify` prints them. The same seed gives
 //! the same trials on every machine.
 
+mod fast_layer;
 mod fast_path;
 mod forms;
 mod matrix_sets;
 mod models;
 
+pub use fast_layer::fast_stages;
 pub use fast_path::{FastPathReport, LevelReport, TypeReport, fast_path};
 pub use forms::{FormPair, FormsReport, forms};
 pub use matrix_sets::{ChunkCount, MatrixSetReport, matrix_sets};

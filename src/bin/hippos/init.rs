@@ -3,7 +3,7 @@
 use crate::args::{self, Args, Failure, Spec};
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{Config, HeadOrder, Initialization, RealType};
-use hungry_hippos::oracle::Case;
+use hungry_hippos::oracle::{Case, LayerCase};
 use hungry_hippos::ssm::Discretization;
 use hungry_hippos::ssm::hippo::Diagonalized;
 use std::ffi::OsString;
@@ -69,7 +69,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     // Two streams, so that the layer does not depend on the size of its input.
     let parameters = initialization.parameters(&mut Rng::new(seed))?;
     let input = initialization.input(batch, seq_len, &mut Rng::new(!seed))?;
-    let mut writer = Case::new(&parameters, &input)?.writer()?;
+    let mut writer = Case::from(LayerCase::new(parameters, input)?).writer()?;
     for (key, value) in [
         ("measure", measure),
         ("dt_min", initialization.dt_min.to_string()),

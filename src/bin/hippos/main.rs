@@ -9,7 +9,6 @@ mod lm;
 mod progress;
 mod run;
 mod show;
-mod table;
 mod verify;
 
 use args::Failure;

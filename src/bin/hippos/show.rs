@@ -1,8 +1,8 @@
 //! `hippos show`: what a file holds.
 
 use crate::args::{self, Failure, Spec};
-use crate::table::aligned;
 use hungry_hippos::safetensors::{SafeTensors, TensorView};
+use hungry_hippos::table::aligned;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;

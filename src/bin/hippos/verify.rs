@@ -2,8 +2,8 @@
 
 use crate::args::{self, Failure, Spec};
 use crate::progress::Progress;
-use crate::table::aligned;
 use hungry_hippos::flashconv::Convention;
+use hungry_hippos::table::aligned;
 use hungry_hippos::verify::{
     self, ChunkCount, FastPathReport, FormsReport, MatrixSetReport, TypeReport,
 };

@@ -1,9 +1,9 @@
 //! The comparison of a candidate with golden stages, element by element.
 
 use super::super::candidate::{Candidate, CandidateStage, exchanged};
+use super::super::format::Format;
 use super::super::golden::GoldenStage;
 use super::super::stage::StageSpec;
-use super::super::format::Format;
 use super::pattern::Series;
 use super::report::StageReport;
 use crate::tensor::Tensor;

@@ -9,9 +9,9 @@ mod words;
 pub use report::{Diagnosis, Report, StageReport, Suspect};
 
 use super::candidate::Candidate;
+use super::format::Format;
 use super::golden::GoldenOf;
 use super::subject::Subject;
-use super::format::Format;
 use compare::{Compared, compare};
 use search::{PAIR_WORK, Search};
 
@@ -91,7 +91,13 @@ pub fn default_chunk_len(seq_len: usize) -> usize {
 /// early), and the usual ones.
 fn chunk_lens(seq_len: usize, stage: &Compared<'_>) -> Vec<usize> {
     // A state saved one token early looks like a last chunk of one token.
-    let parts = [seq_len.saturating_sub(1), seq_len, seq_len / 2, seq_len / 3, seq_len / 4];
+    let parts = [
+        seq_len.saturating_sub(1),
+        seq_len,
+        seq_len / 2,
+        seq_len / 3,
+        seq_len / 4,
+    ];
     let usual = parts.into_iter().chain([4, 8, 16, 32, 64, 128]);
     let mut lens = vec![default_chunk_len(seq_len)];
     for len in pattern::first_wrong_token(stage).into_iter().chain(usual) {

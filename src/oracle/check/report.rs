@@ -1,7 +1,7 @@
 //! The result of a check: stage by stage, and what is wrong.
 
-use super::super::mistake::Mistake;
 use super::super::format::Format;
+use super::super::mistake::Mistake;
 
 /// The comparison of one stage.
 #[derive(Clone, Debug)]
@@ -57,7 +57,6 @@ impl Report {
         self.stages.iter().all(|stage| stage.says_nothing)
     }
 }
-
 
 /// Why a candidate failed.
 #[derive(Clone, Debug)]

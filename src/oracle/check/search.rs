@@ -117,7 +117,10 @@ impl<'a, S: Subject> Search<'a, S> {
     /// of two; or, where none does, any two such. Says too whether all pairs were tried: those that
     /// would take too long, `limit` multiplications in all, are not.
     pub(super) fn pairs(&self, singles: &Singles<S>, limit: usize) -> (Vec<Suspect>, bool) {
-        let any = singles.possible.iter().map(|&row| (row, self.chunk_lens[0]));
+        let any = singles
+            .possible
+            .iter()
+            .map(|&row| (row, self.chunk_lens[0]));
         let one_of: Vec<_> = match singles.explaining.is_empty() {
             true => any.collect(),
             false => singles.explaining.clone(),

@@ -1,7 +1,7 @@
 //! Random numbers of the golden suite.
 
-use crate::algebra::Rng;
 use crate::algebra::FloatFormat;
+use crate::algebra::Rng;
 
 /// The random numbers of a case: its own, so that no other case changes them.
 pub(super) fn random_numbers(name: &str, seed: u64) -> Rng {

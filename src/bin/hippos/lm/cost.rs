@@ -4,10 +4,10 @@ use super::shared::MOST_TOKENS;
 use crate::args::{self, Failure, Spec};
 use crate::fast_options::FastOptions;
 use crate::progress::Progress;
-use crate::table::aligned;
 use hungry_hippos::h3;
 use hungry_hippos::lm::{StepTimes, step_times};
 use hungry_hippos::model::{ModelConfig, ModelPreset, operations_per_token};
+use hungry_hippos::table::aligned;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -87,7 +87,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         ..config.clone()
     });
     let mut progress = Progress::new("rounds", rounds);
-    let Machine { level, threads } = machine;
+    let FastOptions { level, threads } = machine;
     let mut step = || progress.step();
     let times = step_times(&configs, &lengths, rounds, level, threads, &mut step)?;
     drop(progress);

@@ -3,10 +3,10 @@
 use super::shared::{backend, ids_of, within_window};
 use crate::args::{self, Args, Failure, Spec};
 use crate::run::largest;
-use crate::table::aligned;
 use hungry_hippos::lm::{Backend, fast_logits, stages};
-use hungry_hippos::oracle::{ModelFile, ModelCase};
+use hungry_hippos::oracle::{Case, ModelCase, ModelFile, Precision};
 use hungry_hippos::safetensors::{Dtype, Writer};
+use hungry_hippos::table::aligned;
 use hungry_hippos::{Error, Tensor};
 use std::ffi::OsString;
 use std::path::Path;
@@ -136,8 +136,10 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         take("logits", &logits).map_err(in_case)?;
     } else if precision == "certified" {
         let parameters = case.parameters().map_err(in_case)?;
-        let whole = ModelCase::whole(&parameters, &ids);
-        let certified = ModelCase { prompt, ..whole }.certified().map_err(in_case)?;
+        let whole = ModelCase::new(parameters, ids.clone()).map_err(in_case)?;
+        let whole = Case::from(whole.with_prompt(prompt));
+        let certified = whole.run(&whole.default_form(), Precision::Certified, false);
+        let certified = certified.map_err(in_case)?;
         for stage in &certified.stages {
             take(&stage.name, &stage.values).map_err(in_case)?;
         }

@@ -48,7 +48,10 @@ pub(super) static ROWS: LazyLock<Vec<Row<DenseHook>>> = LazyLock::new(|| {
     let row = |known: &Row<LayerHook>| {
         let (_, hooks) = HOOKS.iter().find(|(id, _)| *id == known.mistake.id)?;
         let mistake = known.mistake;
-        Some(Row { mistake, hooks: Cow::Borrowed(hooks) })
+        Some(Row {
+            mistake,
+            hooks: Cow::Borrowed(hooks),
+        })
     };
     forward_mistakes().into_iter().filter_map(row).collect()
 });

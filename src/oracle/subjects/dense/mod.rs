@@ -9,12 +9,12 @@ use super::random::{random_numbers, round_to_16_bits};
 use crate::algebra::{ErrorScale, Matrix, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
+use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::{read_tensor, shape_of};
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::suite::SuiteCase;
-use crate::oracle::format::Format;
 use crate::safetensors::Tensors;
 use crate::ssm::{Dense, Response, StateSpace, recurrence};
 use crate::tensor::Tensor;
@@ -53,7 +53,10 @@ impl DenseCase {
         }
         Ok(vec![
             ("kernel".into(), Tensor::new([kernel.len()], kernel)?),
-            ("output".into(), Tensor::new([batch, output.len() / batch], output)?),
+            (
+                "output".into(),
+                Tensor::new([batch, output.len() / batch], output)?,
+            ),
             ("final_x".into(), Tensor::new([batch, m], state)?),
         ])
     }
@@ -64,7 +67,9 @@ impl DenseCase {
         let rng = &mut random_numbers(name, seed);
         // Entries small enough that powers of A fade.
         let mut numbers = |count: usize, size: f64| -> Vec<f64> {
-            (0..count).map(|_| round_to_16_bits(size * rng.unit())).collect()
+            (0..count)
+                .map(|_| round_to_16_bits(size * rng.unit()))
+                .collect()
         };
         let a = Matrix::new(m, m, numbers(m * m, 0.36))?;
         let (b, c, d) = (numbers(m, 1.0), numbers(m, 1.0), numbers(1, 1.0)[0]);
@@ -152,10 +157,14 @@ impl Subject for DenseCase {
         T::Complex: RootsOfUnity,
     {
         if gradients {
-            return Err(Error::unsupported("gradients of a dense model are no stages"));
+            return Err(Error::unsupported(
+                "gradients of a dense model are no stages",
+            ));
         }
         let ssm = self.ssm.map(T::from_f64);
-        self.assemble(ssm.kernel(self.seq_len()), |u, x0| form.respond(&ssm, u, Some(x0)))
+        self.assemble(ssm.kernel(self.seq_len()), |u, x0| {
+            form.respond(&ssm, u, Some(x0))
+        })
     }
 
     /// The recurrence on absolute values, which bounds recurrences, scans and powers of `A` in any
@@ -166,11 +175,16 @@ impl Subject for DenseCase {
         let majorant = ssm.map(absolute);
         let pairs = |x: Vec<ErrorScale>, bounds: Vec<ErrorScale>| -> Vec<ErrorScale> {
             let pairs = x.into_iter().zip(bounds);
-            pairs.map(|(x, bound)| x.with_error(x.error().max(bound.error()))).collect()
+            pairs
+                .map(|(x, bound)| x.with_error(x.error().max(bound.error())))
+                .collect()
         };
         let len = self.seq_len();
         let bounds = majorant.kernel(len).into_iter();
-        let kernel: Vec<_> = ssm.kernel(len).into_iter().zip(bounds)
+        let kernel: Vec<_> = ssm
+            .kernel(len)
+            .into_iter()
+            .zip(bounds)
             .map(|(f, bound)| f.with_error(bound.error()))
             .collect();
         let stages = self.assemble(kernel.clone(), |u, x0| {
@@ -206,7 +220,9 @@ impl Subject for DenseCase {
     }
 
     fn needs_chunks(row: &Row<DenseHook>) -> bool {
-        row.hooks.iter().any(|hook| matches!(hook, DenseHook::InChunks))
+        row.hooks
+            .iter()
+            .any(|hook| matches!(hook, DenseHook::InChunks))
     }
 
     fn is_causal(_row: &Row<DenseHook>) -> bool {
@@ -231,10 +247,16 @@ impl Subject for DenseCase {
 pub(crate) fn suite() -> Vec<SuiteCase> {
     [
         ("42-dense", "one model with a dense A", false),
-        ("43-dense-resumed", "one model with a dense A, from a state", true),
+        (
+            "43-dense-resumed",
+            "one model with a dense A, from a state",
+            true,
+        ),
     ]
     .map(|(name, stresses, resumed)| {
-        SuiteCase::new(name, stresses, move |seed| DenseCase::sample(name, resumed, seed))
+        SuiteCase::new(name, stresses, move |seed| {
+            DenseCase::sample(name, resumed, seed)
+        })
     })
     .into()
 }

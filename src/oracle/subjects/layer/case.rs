@@ -3,7 +3,9 @@
 use crate::algebra::Real;
 use crate::error::Error;
 use crate::h3::{Config, Layer, LayerState, Name, Parameters};
-use crate::oracle::read::{Strings, check_size, metadata, optional, read_tensor, required, shape_of};
+use crate::oracle::read::{
+    Strings, check_size, metadata, optional, read_tensor, required, shape_of,
+};
 use crate::oracle::subject::{Given, Subject};
 use crate::safetensors::{SafeTensors, Tensors};
 use crate::tensor::Tensor;
@@ -123,12 +125,19 @@ impl LayerCase {
     fn checked(self) -> Result<Self, Error> {
         let config = self.parameters.config();
         let &[batch, seq_len, d] = self.input.shape() else {
-            return Err(Error::shape("input", "three axes", self.input.shape().len()));
+            return Err(Error::shape(
+                "input",
+                "three axes",
+                self.input.shape().len(),
+            ));
         };
         let fits = [batch, seq_len, config.d_model];
         self.input.check_shape("input", &fits)?;
         if batch == 0 || seq_len == 0 || d == 0 {
-            return Err(Error::value("input", "holds nothing; expected at least one token"));
+            return Err(Error::value(
+                "input",
+                "holds nothing; expected at least one token",
+            ));
         }
         if let Some(g) = &self.cotangent {
             g.check_shape("g", &fits)?;
@@ -328,7 +337,12 @@ pub(crate) fn read_choices(
     config.check()?;
     check_size(strings, "d_state", config.d_state, false)?;
     // The official code writes n_ssm = none for one model per head.
-    check_size(strings, "n_ssm", config.n_ssm, config.n_ssm == config.n_heads())?;
+    check_size(
+        strings,
+        "n_ssm",
+        config.n_ssm,
+        config.n_ssm == config.n_heads(),
+    )?;
     Ok(config)
 }
 

@@ -97,7 +97,9 @@ impl Subject for LayerCase {
     }
 
     fn needs_chunks(row: &Row<LayerHook>) -> bool {
-        row.hooks.iter().any(|hook| matches!(hook, LayerHook::InChunks))
+        row.hooks
+            .iter()
+            .any(|hook| matches!(hook, LayerHook::InChunks))
     }
 
     fn is_causal(row: &Row<LayerHook>) -> bool {
@@ -133,13 +135,23 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
     let window = config.l_max.map_or(len, |l_max| l_max.min(len));
     let channels = (Channel, config.d_model);
     let (batch, time) = ((Sequence, batch), (Time, len));
-    let (d1, d2) = ((KeyChannel, config.head_dim), (ValueChannel, config.head_dim));
+    let (d1, d2) = (
+        (KeyChannel, config.head_dim),
+        (ValueChannel, config.head_dim),
+    );
     let heads = (Head, config.n_heads());
     let by_channel = [batch, channels, time];
     let by_pair = [batch, d1, d2, heads, time];
     let by_token = [batch, time, channels];
     let keys = [batch, channels, (Tap, config.d_state)];
-    let modes = [batch, d1, d2, heads, (Mode, config.n_modes()), (RealImaginary, 2)];
+    let modes = [
+        batch,
+        d1,
+        d2,
+        heads,
+        (Mode, config.n_modes()),
+        (RealImaginary, 2),
+    ];
     let of = |stage: Stage, axes: &[(Axis, usize)], from: &[&str]| {
         StageSpec::new(stage.name(), axes, from)
     };
@@ -158,9 +170,7 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
         of(Stage::FinalState, &modes, &["kv"]).merged(0..3),
     ];
     if let Some(chunk_len) = case.chunk_len {
-        let between = |axes: &[(Axis, usize)]| {
-            [&[(Chunk, len.div_ceil(chunk_len))], axes].concat()
-        };
+        let between = |axes: &[(Axis, usize)]| [&[(Chunk, len.div_ceil(chunk_len))], axes].concat();
         specs.push(StageSpec::new("chunk_states_k", &between(&keys), &["k"]));
         specs.push(StageSpec::new("chunk_states", &between(&modes), &["kv"]).merged(1..4));
     }

@@ -21,9 +21,8 @@ impl LayerCase {
         let state = self.state.as_ref().map(|state| state.map(T::from_f64));
         let (input, state) = (self.input.map(T::from_f64), state.as_ref());
         let mut named = owned(layer.forward(form, &input, state)?);
-        let run = |u: &Tensor<T>, state: &LayerState<T>| {
-            layer.forward(&Form::Recurrence, u, Some(state))
-        };
+        let run =
+            |u: &Tensor<T>, state: &LayerState<T>| layer.forward(&Form::Recurrence, u, Some(state));
         named.extend(self.chunk_states(&layer, &input, state, run)?);
         if gradients {
             let g = self.cotangent()?.map(T::from_f64);
@@ -70,7 +69,10 @@ impl LayerCase {
         let diagonal_shape = with_chunks(state.flat_diagonal().shape());
         Ok(vec![
             ("chunk_states_k".into(), Tensor::new(shift_shape, shift)?),
-            ("chunk_states".into(), Tensor::new(diagonal_shape, diagonal)?),
+            (
+                "chunk_states".into(),
+                Tensor::new(diagonal_shape, diagonal)?,
+            ),
         ])
     }
 }
@@ -78,7 +80,9 @@ impl LayerCase {
 /// The stages of a forward pass under their names.
 pub(super) fn owned<T: Real>(stages: Stages<T>) -> Named<T> {
     let named = stages.named().into_iter();
-    named.map(|(name, stage)| (name.to_string(), stage)).collect()
+    named
+        .map(|(name, stage)| (name.to_string(), stage))
+        .collect()
 }
 
 /// A layer about to be run backwards from a cotangent of its output.

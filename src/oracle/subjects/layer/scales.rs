@@ -14,8 +14,8 @@ use crate::algebra::{
 use crate::error::Error;
 use crate::fourier::convolution::transform_len;
 use crate::h3::{Evaluate, Form};
-use crate::oracle::subject::{Named, Scale};
 use crate::oracle::format::Format;
+use crate::oracle::subject::{Named, Scale};
 use crate::ssm::{
     Diagonal, Response, Shift, StateSpace, causal_convolution, finish_convolution, recurrence,
 };
@@ -48,11 +48,15 @@ pub(super) fn scales(case: &LayerCase) -> Result<Vec<Scale>, Error> {
         .collect();
     if case.cotangent.is_some() {
         // Gradients have no analysis in two formats; the coarser one throughout bounds it.
-        scales.extend(gradient_scales(case)?.into_iter().map(|(name, uniform)| Scale {
-            name,
-            uniform,
-            projections: None,
-        }));
+        scales.extend(
+            gradient_scales(case)?
+                .into_iter()
+                .map(|(name, uniform)| Scale {
+                    name,
+                    uniform,
+                    projections: None,
+                }),
+        );
     }
     Ok(scales)
 }

@@ -391,7 +391,9 @@ impl LayerRow {
             Ok(fixed.map_or(drawn, |fixed| fixed(config)))
         })?;
         let mut random = |len: usize, size: f64| -> Vec<f64> {
-            (0..len).map(|_| round_to_16_bits(size * rng.unit())).collect()
+            (0..len)
+                .map(|_| round_to_16_bits(size * rng.unit()))
+                .collect()
         };
         let (batch, d, d_h) = (self.batch, config.d_model, config.head_dim);
         let tokens = [batch, self.seq_len, d];

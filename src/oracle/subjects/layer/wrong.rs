@@ -1,13 +1,12 @@
 //! The reference layer with mistakes made at their hooks.
 
-use super::LayerCase;
 use super::super::wrong_model::{ModelHook, WrongModel};
+use super::LayerCase;
 use super::hooks::LayerHook;
 use super::run::{BackwardRun, owned};
 use crate::error::Error;
 use crate::h3::{
-    Backward, Config, Evaluate, Form, Layer, LayerState, Parameters, Progress, Stage,
-    multiply,
+    Backward, Config, Evaluate, Form, Layer, LayerState, Parameters, Progress, Stage, multiply,
 };
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
@@ -69,14 +68,18 @@ impl StageRun<'_> {
 
     /// A channel of a (batch, d, seq_len) stage.
     pub(super) fn channel(&self, stage: Stage, b: usize, channel: usize) -> Vec<f64> {
-        self.of(stage).row(self.so_far.sizes.channel(b, channel)).to_vec()
+        self.of(stage)
+            .row(self.so_far.sizes.channel(b, channel))
+            .to_vec()
     }
 
     /// A channel of the layer's input over time.
     pub(super) fn input_channel(&self, b: usize, channel: usize) -> Vec<f64> {
         let len = self.so_far.sizes.len;
         let tokens = (b * len)..(b + 1) * len;
-        tokens.map(|token| self.so_far.input.row(token)[channel]).collect()
+        tokens
+            .map(|token| self.so_far.input.row(token)[channel])
+            .collect()
     }
 
     /// The outer product of two (batch, d, seq_len) stages, head by head.
@@ -104,7 +107,13 @@ impl StageRun<'_> {
 
     /// What the diagonal models make of this run's `kv` in a form of the reference.
     pub(super) fn ssm_out_by(&self, form: &Form) -> Result<Tensor<f64>, Error> {
-        let Progress { layer, initial, stages, sizes, .. } = self.so_far;
+        let Progress {
+            layer,
+            initial,
+            stages,
+            sizes,
+            ..
+        } = self.so_far;
         let kernels = layer.ssm_kernel(sizes.len);
         let (right, _) = layer.run_diagonal(form, &stages.kv, &kernels, initial, *sizes)?;
         Ok(right)
@@ -118,7 +127,12 @@ impl StageRun<'_> {
         first: usize,
         state: impl Fn(&Self, &Shift<f64>, usize, &[f64]) -> Vec<f64>,
     ) -> Tensor<f64> {
-        let Progress { layer, initial, sizes, .. } = self.so_far;
+        let Progress {
+            layer,
+            initial,
+            sizes,
+            ..
+        } = self.so_far;
         for b in first..sizes.batch {
             for (c, ssm) in layer.parts().shift.iter().enumerate() {
                 let row = sizes.channel(b, c);
@@ -137,7 +151,12 @@ impl StageRun<'_> {
         first: usize,
         state: impl Fn(&Self, &Diagonal<f64>, [usize; 4], &[Complex<f64>]) -> Vec<Complex<f64>>,
     ) -> Tensor<Complex<f64>> {
-        let Progress { layer, initial, sizes, .. } = self.so_far;
+        let Progress {
+            layer,
+            initial,
+            sizes,
+            ..
+        } = self.so_far;
         for b in first..sizes.batch {
             for (d1, d2, h) in sizes.pairs() {
                 let row = sizes.pair(b, d1, d2, h);
@@ -223,10 +242,7 @@ impl WrongLayer {
         self.model_hooks(self.hooks.iter().filter_map(of).collect())
     }
 
-    fn model_hooks<S: StateSpace>(
-        &self,
-        hooks: Vec<&'static ModelHook<S>>,
-    ) -> WrongModel<S> {
+    fn model_hooks<S: StateSpace>(&self, hooks: Vec<&'static ModelHook<S>>) -> WrongModel<S> {
         WrongModel {
             hooks,
             l_max: self.config().l_max,
@@ -315,7 +331,10 @@ pub(super) fn run_with(
     let state = wrong.initial(case.state());
     let goes_back = |hook: &&&LayerHook| {
         use LayerHook::{ConvolutionAdjoint, Gradient, StateCotangent};
-        matches!(hook, ConvolutionAdjoint(_) | StateCotangent(_) | Gradient(_))
+        matches!(
+            hook,
+            ConvolutionAdjoint(_) | StateCotangent(_) | Gradient(_)
+        )
     };
     if wrong.hooks.iter().any(|hook| goes_back(&hook)) {
         return gradients_with(case, &wrong, state.as_ref());

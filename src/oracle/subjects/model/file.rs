@@ -116,6 +116,8 @@ impl ModelFile {
     /// If it has another shape, is not a float type, or holds a number that is not finite.
     pub fn saved(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor<f64>>, Error> {
         let stored = self.file.get(name);
-        stored.map(|_| read_tensor(&self.file, name, shape)).transpose()
+        stored
+            .map(|_| read_tensor(&self.file, name, shape))
+            .transpose()
     }
 }

@@ -40,7 +40,10 @@ pub(super) fn run_with(
     mistakes: &[&'static Row<ModelHook>],
     setting: Setting,
 ) -> Result<Named<f64>, Error> {
-    let hooks: Vec<ModelHook> = mistakes.iter().flat_map(|row| row.hooks.iter().copied()).collect();
+    let hooks: Vec<ModelHook> = mistakes
+        .iter()
+        .flat_map(|row| row.hooks.iter().copied())
+        .collect();
     let parameters = edited(case.parameters(), &hooks)?;
     let config = parameters.config();
     let in_layers: Vec<_> = hooks
@@ -59,7 +62,9 @@ pub(super) fn run_with(
     };
     let wrong = WrongModel {
         form: config.h3.default_form(case.ids().shape()[1]),
-        layers: (0..config.n_layer).map(wrong_layer).collect::<Result<_, _>>()?,
+        layers: (0..config.n_layer)
+            .map(wrong_layer)
+            .collect::<Result<_, _>>()?,
         hooks,
     };
     let model = parameters.build::<f64>()?;

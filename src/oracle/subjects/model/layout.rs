@@ -7,9 +7,7 @@ use crate::h3::{self, Name, RealType};
 use crate::model::{
     BlockName, HEAD, ModelConfig, ModelName, ModelParameters, StoredNames, block_of,
 };
-use crate::oracle::read::{
-    check_finite, check_shape, check_size, optional, required, shape_of,
-};
+use crate::oracle::read::{check_finite, check_shape, check_size, optional, required, shape_of};
 use crate::safetensors::{Dtype, Tensors};
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
@@ -132,8 +130,7 @@ impl ModelLayout {
             })?;
             let (dtype, shape) = file.find(stored).ok_or_else(|| Error::missing(stored))?;
             check_shape(stored, shape, &name.shape(&self.config))?;
-            if !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
-            {
+            if !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
                 return Err(Error::value(
                     format!("tensor {stored:?}"),
                     format!("holds {dtype}; expected F64, F32, F16 or BF16"),
@@ -161,28 +158,28 @@ impl ModelLayout {
 
 /// The shape of a tensor of tokens: a single axis is one sequence.
 fn ids_shape(file: &dyn Tensors, name: &str) -> Result<[usize; 2], Error> {
-        let (_, shape) = file
-            .find(name)
-            .ok_or_else(|| Error::missing(format!("tensor {name:?}")))?;
-        let shape = match *shape {
-            [len] => [1, len],
-            [batch, len] => [batch, len],
-            ref other => {
-                return Err(Error::shape(
-                    format!("tensor {name:?}"),
-                    "shape (batch, seq_len)",
-                    format_args!("{other:?}"),
-                ));
-            }
-        };
-        if shape.contains(&0) {
-            return Err(Error::value(
+    let (_, shape) = file
+        .find(name)
+        .ok_or_else(|| Error::missing(format!("tensor {name:?}")))?;
+    let shape = match *shape {
+        [len] => [1, len],
+        [batch, len] => [batch, len],
+        ref other => {
+            return Err(Error::shape(
                 format!("tensor {name:?}"),
-                format!("shape {shape:?} holds nothing; expected at least one token"),
+                "shape (batch, seq_len)",
+                format_args!("{other:?}"),
             ));
         }
-        Ok(shape)
+    };
+    if shape.contains(&0) {
+        return Err(Error::value(
+            format!("tensor {name:?}"),
+            format!("shape {shape:?} holds nothing; expected at least one token"),
+        ));
     }
+    Ok(shape)
+}
 
 /// The metadata a case of this model needs: what its tensors do not tell, and their sizes.
 #[must_use]
@@ -278,9 +275,8 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
     let h3_block = (0..n_layer).find(|block| !is_attention(block));
     let h3 = match h3_block {
         Some(block) => {
-            let axis = |name: Name, rank, at| {
-                axis(ModelName::Block(block, BlockName::H3(name)), rank, at)
-            };
+            let axis =
+                |name: Name, rank, at| axis(ModelName::Block(block, BlockName::H3(name)), rank, at);
             let head_dim = d.checked_div(axis(Name::LogDt, 1, 0)?).unwrap_or(0);
             check_size(strings, "head_dim", head_dim, false)?;
             read_choices(strings, d, head_dim, axis)?

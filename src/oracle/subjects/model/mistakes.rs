@@ -1,7 +1,9 @@
 //! Known mistakes in what stands around the H3 layers of a language model, and those of the layers.
 
 use super::super::layer::{LayerHook, forward_mistakes};
-use super::hooks::ModelHook::{self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Stages};
+use super::hooks::ModelHook::{
+    self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Stages,
+};
 use crate::algebra::exact_gelu;
 use crate::algebra::{Matrix, dot};
 use crate::attention::softmax;
@@ -32,12 +34,18 @@ fn sum([hidden, residual]: &[Tensor<f64>; 2]) -> Tensor<f64> {
 }
 
 fn residual_summed(stages: &mut ModelStages<f64>, _: &Model<f64>) -> Result<(), Error> {
-    stages.blocks.iter_mut().for_each(|block| block[1] = sum(block));
+    stages
+        .blocks
+        .iter_mut()
+        .for_each(|block| block[1] = sum(block));
     Ok(())
 }
 
 fn hidden_summed(stages: &mut ModelStages<f64>, _: &Model<f64>) -> Result<(), Error> {
-    stages.blocks.iter_mut().for_each(|block| block[0] = sum(block));
+    stages
+        .blocks
+        .iter_mut()
+        .for_each(|block| block[0] = sum(block));
     Ok(())
 }
 

@@ -8,8 +8,8 @@ mod scales;
 mod suite;
 
 pub use file::ModelFile;
-pub use layout::model_metadata;
 pub(super) use layout::h3_of_nothing;
+pub use layout::model_metadata;
 pub(crate) use suite::suite;
 
 use crate::algebra::{Real, RootsOfUnity};
@@ -49,7 +49,10 @@ impl ModelCase {
             return Err(Error::shape("input_ids", "shape (batch, seq_len)", got));
         };
         if batch == 0 || len == 0 {
-            return Err(Error::value("input_ids", "holds nothing; expected at least one token"));
+            return Err(Error::value(
+                "input_ids",
+                "holds nothing; expected at least one token",
+            ));
         }
         parameters.config().check_tokens(ids.data(), batch, 0)?;
         Ok(Self {
@@ -110,8 +113,13 @@ impl Subject for ModelCase {
     }
 
     fn metadata(&self) -> Vec<(String, String)> {
-        let mut strings: Vec<_> = model_metadata(self.parameters.config()).into_iter().collect();
-        strings.extend(self.unpadded.map(|size| ("vocab_size".into(), size.to_string())));
+        let mut strings: Vec<_> = model_metadata(self.parameters.config())
+            .into_iter()
+            .collect();
+        strings.extend(
+            self.unpadded
+                .map(|size| ("vocab_size".into(), size.to_string())),
+        );
         strings
     }
 
@@ -182,10 +190,14 @@ impl Subject for ModelCase {
         T::Complex: RootsOfUnity,
     {
         if gradients {
-            return Err(Error::unsupported("gradients of a language model are no stages"));
+            return Err(Error::unsupported(
+                "gradients of a language model are no stages",
+            ));
         }
         let model = self.parameters.build::<T>()?;
-        Ok(model.forward_from_prompt(form, self.prompt, &self.ids)?.named())
+        Ok(model
+            .forward_from_prompt(form, self.prompt, &self.ids)?
+            .named())
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
@@ -217,7 +229,10 @@ impl Subject for ModelCase {
     }
 
     fn mistakes(_first: &str) -> Vec<Vec<&'static Row<ModelHook>>> {
-        vec![mistakes::ROWS.iter().collect(), mistakes::IN_LAYERS.iter().collect()]
+        vec![
+            mistakes::ROWS.iter().collect(),
+            mistakes::IN_LAYERS.iter().collect(),
+        ]
     }
 
     fn needs_chunks(row: &Row<ModelHook>) -> bool {
@@ -235,11 +250,16 @@ impl Subject for ModelCase {
     /// The direct convolutions of the H3 layers, and the projections.
     fn cost(&self, tokens: usize) -> usize {
         let config = self.parameters.config();
-        let (d, layers) = (config.d_model(), config.n_layer - config.attn_layer_idx.len());
+        let (d, layers) = (
+            config.d_model(),
+            config.n_layer - config.attn_layer_idx.len(),
+        );
         let pairs = d.saturating_mul(config.h3.head_dim);
         let convolutions = tokens.saturating_mul(pairs).saturating_mul(layers);
         let projections = (8 * d + 2 * config.d_inner).saturating_mul(d * config.n_layer);
-        let each = convolutions.saturating_add(projections).saturating_mul(tokens);
+        let each = convolutions
+            .saturating_add(projections)
+            .saturating_mul(tokens);
         each.saturating_mul(self.ids.shape()[0])
     }
 

@@ -1,14 +1,15 @@
 //! M34 to M54: the diagonal model's skip, decoding, discretization, kernel and scan.
 
-
-use super::super::hooks::LayerHook::{self, Diagonal, Discrete, Modes, Parameters, Shift, Stage};
 use super::super::super::wrong_model::ModelHook::{Kernel, Read, Response as By, Uncut};
 use super::super::super::wrong_model::Taps;
+use super::super::hooks::LayerHook::{self, Diagonal, Discrete, Modes, Parameters, Shift, Stage};
 use super::super::wrong::StageRun;
 use super::{conjugate, late_rows};
 use crate::algebra::Real;
 use crate::flashconv::{delayed, early_rows};
-use crate::h3::{Config, LayerParts, Modes as Decoded, Name, Parameters as Loaded, RealType, Stage as At};
+use crate::h3::{
+    Config, LayerParts, Modes as Decoded, Name, Parameters as Loaded, RealType, Stage as At,
+};
 use crate::oracle::mistake::rows;
 use crate::ssm::{Diagonal as DiagonalModel, Discretization, Response, StateSpace};
 use crate::tensor::Tensor;

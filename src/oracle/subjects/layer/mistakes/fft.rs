@@ -1,9 +1,8 @@
 //! M01 to M07: convolution by FFT, and by `conv1d`.
 
-
 use super::super::super::wrong_convolution::Convolution as Transform;
-use super::super::hooks::LayerHook::{self, Diagonal, Shift};
 use super::super::super::wrong_model::ModelHook::{Convolution, Factor};
+use super::super::hooks::LayerHook::{self, Diagonal, Shift};
 use crate::oracle::mistake::rows;
 
 /// The kernel as long as it can be: `l_max` taps, or twice the input's length without one.

@@ -8,13 +8,19 @@ mod state;
 mod wiring;
 
 use super::hooks::LayerHook;
-use crate::oracle::mistake::Row;
 use crate::algebra::FloatFormat;
+use crate::oracle::mistake::Row;
 use crate::ssm::StateSpace;
 
 /// The mistakes of the forward pass, in the order of the catalogue.
 pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
-    let groups = [fft::ROWS, shift::ROWS, wiring::ROWS, diagonal::ROWS, state::ROWS];
+    let groups = [
+        fft::ROWS,
+        shift::ROWS,
+        wiring::ROWS,
+        diagonal::ROWS,
+        state::ROWS,
+    ];
     groups.into_iter().flatten().collect()
 }
 
@@ -30,7 +36,11 @@ fn late_rows<S: StateSpace>(ssm: &S, x: &[S::Element], len: usize) -> Vec<S::Sca
 
 /// Complex numbers stored as pairs, conjugated.
 fn conjugate(pairs: &mut [f64]) {
-    pairs.iter_mut().skip(1).step_by(2).for_each(|im| *im = -*im);
+    pairs
+        .iter_mut()
+        .skip(1)
+        .step_by(2)
+        .for_each(|im| *im = -*im);
 }
 
 /// The bfloat16 nearest to `x`.

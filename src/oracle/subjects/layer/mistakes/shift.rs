@@ -1,8 +1,7 @@
 //! M08 to M20: the shift model and what it is applied to.
 
-
-use super::super::hooks::LayerHook::{self, Parameters, Reads, Shift, Stage};
 use super::super::super::wrong_model::ModelHook::{Absorb, Carry, Convolution, Kernel, Read};
+use super::super::hooks::LayerHook::{self, Parameters, Reads, Shift, Stage};
 use super::super::wrong::StageRun;
 use super::late_rows;
 use crate::algebra::dot;
@@ -35,7 +34,9 @@ fn correlated(
         terms.map(term).sum()
     };
     let count = halves * b.len();
-    (0..len).map(|t| if t < count { tap(t) } else { 0.0 }).collect()
+    (0..len)
+        .map(|t| if t < count { tap(t) } else { 0.0 })
+        .collect()
 }
 
 /// The diagonal of A in place of the shift matrix.

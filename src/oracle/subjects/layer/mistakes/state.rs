@@ -1,16 +1,19 @@
 //! M55 to M70: chunks, carried and saved states, steps, low precision.
 
-
+use super::super::super::wrong_model::ModelHook::{
+    Absorb, Carry, Dropped, Kernel, Read, Response as By,
+};
 use super::super::hooks::LayerHook::{
     self, Diagonal, FinalState, InChunks, InitialState, Modes, Shift, Stage,
 };
-use super::super::super::wrong_model::ModelHook::{Absorb, Carry, Dropped, Kernel, Read, Response as By};
 use super::super::wrong::StageRun;
 use super::{bf16, late_rows};
 use crate::flashconv::early_rows;
 use crate::h3::{Form, LayerState, Modes as Decoded, Parameters as Loaded, Stage as At};
 use crate::oracle::mistake::rows;
-use crate::ssm::{Diagonal as DiagonalModel, Response, Shift as ShiftModel, StateSpace, add_states};
+use crate::ssm::{
+    Diagonal as DiagonalModel, Response, Shift as ShiftModel, StateSpace, add_states,
+};
 use crate::tensor::Tensor;
 use num_complex::Complex;
 
@@ -70,7 +73,9 @@ fn modes_at_boundary(x: Tensor<C>, run: &StageRun<'_>, first: usize) -> Tensor<C
 }
 
 fn keys_from_shift_k(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
-    run.keys(x, 0, |run, ssm, row, x0| left_by(ssm, x0, run.of(At::ShiftK).row(row)))
+    run.keys(x, 0, |run, ssm, row, x0| {
+        left_by(ssm, x0, run.of(At::ShiftK).row(row))
+    })
 }
 
 /// The diagonal models' states from what is read for sequence and value channel.
@@ -88,7 +93,11 @@ fn states_without_b(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
     run.modes(x, 0, |run, ssm, [b, d1, d2, h], x0| {
         let mut ssm = ssm.clone();
         ssm.edit_modes(|_, (a, _)| (a, C::ONE));
-        left_by(&ssm, x0, run.of(At::Kv).row(run.so_far.sizes.pair(b, d1, d2, h)))
+        left_by(
+            &ssm,
+            x0,
+            run.of(At::Kv).row(run.so_far.sizes.pair(b, d1, d2, h)),
+        )
     })
 }
 
@@ -146,7 +155,9 @@ fn bf16_states(ssm: &DiagonalModel<f64>, u: &[f64], x0: &[C]) -> Response<Diagon
     let mut state = x0.to_vec();
     let step = |&u: &f64| {
         ssm.step(&mut state, u);
-        state.iter_mut().for_each(|x| *x = C::new(bf16(x.re), bf16(x.im)));
+        state
+            .iter_mut()
+            .for_each(|x| *x = C::new(bf16(x.re), bf16(x.im)));
         ssm.read(&state) + ssm.feedthrough() * u
     };
     let output = u.iter().map(step).collect();
@@ -154,7 +165,10 @@ fn bf16_states(ssm: &DiagonalModel<f64>, u: &[f64], x0: &[C]) -> Response<Diagon
 }
 
 fn decoded_in_bf16(modes: &mut Decoded<f64>, _: &Loaded<f64>) {
-    modes.lambda.iter_mut().for_each(|l| *l = C::new(bf16(l.re), bf16(l.im)));
+    modes
+        .lambda
+        .iter_mut()
+        .for_each(|l| *l = C::new(bf16(l.re), bf16(l.im)));
     modes.dt.iter_mut().for_each(|dt| *dt = bf16(*dt));
 }
 

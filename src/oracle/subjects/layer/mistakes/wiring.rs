@@ -1,6 +1,5 @@
 //! M21 to M33: what is multiplied with what, heads, projections.
 
-
 use super::super::hooks::LayerHook::{self, Parameters, Reads, Stage};
 use super::super::wrong::StageRun;
 use crate::algebra::exact_gelu;
@@ -105,7 +104,12 @@ fn exchange_skips(p: &mut Loaded<f64>) {
 
 fn transposed(p: &mut Loaded<f64>) {
     let d = p.config().d_model;
-    for name in [Name::QWeight, Name::KWeight, Name::VWeight, Name::OutputWeight] {
+    for name in [
+        Name::QWeight,
+        Name::KWeight,
+        Name::VWeight,
+        Name::OutputWeight,
+    ] {
         let stored = p.get(name).to_vec();
         for (i, x) in p.get_mut(name).iter_mut().enumerate() {
             *x = stored[i % d * d + i / d];
