@@ -20,6 +20,16 @@
 //! | [`book`] | the chapters that belong to no one module: golden outputs, recall by hand, the review answered |
 //! | [`oracle`] | case files, certified stages, tolerances, the golden suite, mutants, the check |
 
+// What only the feature reaches is used and public in every build that is linted with it.
+#![cfg_attr(
+    not(feature = "internals"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "the feature makes these items public; lints hold with it"
+    )
+)]
+
 pub mod algebra;
 pub mod attention;
 pub mod book;
@@ -29,6 +39,7 @@ pub mod fast;
 pub mod flashconv;
 pub mod fourier;
 pub mod h3;
+mod internals;
 pub mod model;
 pub mod oracle;
 pub mod safetensors;

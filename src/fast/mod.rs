@@ -26,16 +26,20 @@ mod shift_adjoint;
 mod threads;
 mod transform;
 
-pub use convolution::LongConvolution;
-pub use diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState, Plan};
-pub use diagonal_outputs::DiagonalOutputs;
+use crate::internals::internals;
+
 pub use lanes::{Element, Lanes};
 pub use layer::{FastLayer, FastState};
 pub use layer_adjoint::{FastAdjoint, FastGradient, FastGradients, SavedStates};
 pub use level::Level;
 pub use model::{FastModel, FastModelState, ModelWorkspace};
-pub use panels::Panels;
-pub use projection::Projection;
 pub use rows::Functions;
-pub use shift::{ShiftParameters, ShiftSsm, ShiftState};
 pub use threads::Workspace;
+
+// The kernels one by one.
+internals!(convolution::LongConvolution);
+internals!(diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState, Plan});
+internals!(diagonal_outputs::DiagonalOutputs);
+internals!(panels::Panels);
+internals!(projection::Projection);
+internals!(shift::{ShiftParameters, ShiftSsm, ShiftState});
