@@ -22,6 +22,16 @@
 //! | [`verify`] | the forms compared with one another on random models, the fast path with certified values |
 //! | [`lm`] | a language model of a case file: stages, perplexity, generation, seconds per token |
 
+// What only the feature reaches is used and public in every build that is linted with it.
+#![cfg_attr(
+    not(feature = "internals"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "the feature makes these items public; lints hold with it"
+    )
+)]
+
 pub mod algebra;
 pub mod attention;
 pub mod book;
@@ -31,6 +41,7 @@ pub mod fast;
 pub mod flashconv;
 pub mod fourier;
 pub mod h3;
+mod internals;
 pub mod lm;
 pub mod model;
 pub mod oracle;

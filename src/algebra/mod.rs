@@ -22,13 +22,15 @@ mod sample;
 mod scalar;
 mod solve;
 
+use crate::internals::internals;
+
 pub use ball::{Ball, Disc};
 pub use counted::{Counted, OperationCount};
 pub use dual::Dual;
 pub(crate) use error_function::exact_gelu;
 pub use error_scale::{ComplexErrorScale, ErrorBound, ErrorScale};
 pub use float_format::FloatFormat;
-pub use hermitian::{HermitianEigen, hermitian_eigen};
+pub use hermitian::HermitianEigen;
 pub use linear::Linear;
 pub use m61::M61;
 pub use matrix::Matrix;
@@ -39,6 +41,8 @@ pub use roots::RootsOfUnity;
 pub use rounded::{LIBRARY_FACTOR, Rounded, RoundedDisc};
 pub use sample::{Rng, Sample};
 pub use scalar::{ComplexScalar, Scalar};
+
+internals!(hermitian::hermitian_eigen);
 
 pub(crate) use error_scale::modulus;
 pub(crate) use real::{complex_exp, pi};

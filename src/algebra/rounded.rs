@@ -66,8 +66,7 @@ pub struct RoundedDisc<P> {
 
 impl<P: Precision> Rounded<P> {
     /// The ball as it is, with no rounding added.
-    #[must_use]
-    pub fn from_ball(ball: Ball) -> Self {
+    fn from_ball(ball: Ball) -> Self {
         Self {
             ball,
             format: PhantomData,
@@ -119,8 +118,7 @@ impl<P: Precision> Rounded<P> {
 
 impl<P: Precision> RoundedDisc<P> {
     /// The disc as it is, with no rounding added.
-    #[must_use]
-    pub fn from_disc(disc: Disc) -> Self {
+    fn from_disc(disc: Disc) -> Self {
         Self {
             disc,
             format: PhantomData,

@@ -30,17 +30,21 @@ mod shift_adjoint;
 mod transform;
 mod workspace;
 
-pub use convolution::LongConvolution;
-pub use diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState, Plan};
-pub use diagonal_outputs::DiagonalOutputs;
+use crate::internals::internals;
+
 pub use lanes::{Element, Lanes};
 pub use layer::FastLayer;
 pub use layer_adjoint::{FastAdjoint, FastGradientSums, FastLayerGradients};
 pub use layer_state::{FastState, SavedStates};
 pub use level::Level;
 pub use model::{FastModel, FastModelState, ModelWorkspace};
-pub use panels::Panels;
-pub use projection::Projection;
 pub use rows::ModelElement;
-pub use shift::{ShiftParameters, ShiftSsm, ShiftState};
 pub use workspace::Workspace;
+
+// The kernels one by one.
+internals!(convolution::LongConvolution);
+internals!(diagonal::{DiagonalParameters, DiagonalSsm, DiagonalState, Plan});
+internals!(diagonal_outputs::DiagonalOutputs);
+internals!(panels::Panels);
+internals!(projection::Projection);
+internals!(shift::{ShiftParameters, ShiftSsm, ShiftState});

@@ -1,10 +1,12 @@
 //! A golden file of any kind.
 
+use super::any::AnyGolden;
 use super::candidate::{Candidate, PortNumber};
-use super::case::{AnyCase, Case, ForSubject, dispatch};
-use super::check::{Report, check};
+use super::case::Case;
+use super::check::Report;
 use super::format::Format;
 use super::golden::{GoldenOf, GoldenStage};
+use super::kinds::{ForSubject, dispatch};
 use super::subject::Subject;
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
@@ -16,43 +18,7 @@ use std::path::Path;
 /// A golden file: the certified stages of a case, with what a port may be off by.
 pub struct Golden(Box<dyn AnyGolden>);
 
-/// What can be asked of a golden file without knowing its kind.
-trait AnyGolden: Send + Sync {
-    fn case(&self) -> &dyn AnyCase;
-    fn stages(&self) -> &[GoldenStage];
-    fn writer(&self) -> Result<Writer, Error>;
-    fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error>;
-    fn check(&self, candidate: &Candidate, format: Format) -> Report;
-}
-
-impl<S: Subject> AnyGolden for GoldenOf<S> {
-    fn case(&self) -> &dyn AnyCase {
-        &self.subject
-    }
-
-    fn stages(&self) -> &[GoldenStage] {
-        &self.stages
-    }
-
-    fn writer(&self) -> Result<Writer, Error> {
-        self.writer()
-    }
-
-    fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error> {
-        Candidate::read(file, &self.stages, &self.subject.given())
-    }
-
-    fn check(&self, candidate: &Candidate, format: Format) -> Report {
-        check(self, candidate, format)
-    }
-}
-
 impl Golden {
-    /// The golden file of one subject.
-    pub(super) fn of<S: Subject>(golden: GoldenOf<S>) -> Self {
-        Self(Box::new(golden))
-    }
-
     /// Reads a golden file; a plain case file is certified first.
     ///
     /// # Errors
@@ -74,7 +40,7 @@ impl Golden {
         impl ForSubject for Read {
             type Output = Golden;
             fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Golden, Error> {
-                GoldenOf::<S>::from_file(file).map(Golden::of)
+                Ok(Golden(Box::new(GoldenOf::<S>::from_file(file)?)))
             }
         }
         dispatch(file, &Read)
@@ -136,6 +102,18 @@ impl Golden {
     #[must_use]
     pub fn check(&self, candidate: &Candidate, format: Format) -> Report {
         self.0.check(candidate, format)
+    }
+}
+
+impl Case {
+    /// The golden file of the case: every stage certified, with its gradients if it has a cotangent,
+    /// and their error scales.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); and if four words do not decide the rounding of some element.
+    pub fn certify(self) -> Result<Golden, Error> {
+        self.0.certify().map(Golden)
     }
 }
 

@@ -1,6 +1,7 @@
 #![cfg_attr(not(doctest), doc = include_str!("../../docs/figures/rustdoc.md"))]
 #![doc = include_str!("../../docs/09-oracle.md")]
 
+mod any;
 mod candidate;
 mod case;
 mod certified;
@@ -8,8 +9,10 @@ mod check;
 mod format;
 mod golden;
 mod golden_file;
+mod kinds;
 mod mistake;
 mod parallel;
+mod precision;
 mod read;
 mod stage;
 mod subject;
@@ -17,13 +20,14 @@ mod subjects;
 mod suite;
 
 pub use candidate::{Candidate, CandidateStage, PortNumber};
-pub use case::{Case, Precision};
+pub use case::Case;
 pub use certified::{Certified, CertifiedStage};
 pub use check::{Diagnosis, Report, StageReport, Suspect, default_chunk_len};
 pub use format::Format;
 pub use golden::{GOLDEN, GoldenStage};
 pub use golden_file::{Golden, check_files};
 pub use mistake::Mistake;
+pub use precision::Precision;
 pub use stage::{Axis, StageSpec};
 pub use subjects::layer::{FORMAT, LayerCase};
 pub use subjects::model::{ModelCase, ModelFile, model_metadata};

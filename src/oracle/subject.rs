@@ -78,7 +78,31 @@ pub(crate) struct Scale {
     pub(crate) projections: Option<Tensor<f64>>,
 }
 
-/// How a run with mistakes is made.
+/// One case of a subject's golden suite.
+pub(crate) struct SuiteRow<S> {
+    pub(crate) name: &'static str,
+    /// Why the case is there.
+    pub(crate) stresses: &'static str,
+    /// The case from a seed.
+    pub(crate) build: Box<dyn Fn(u64) -> Result<S, Error> + Send + Sync>,
+}
+
+impl<S> SuiteRow<S> {
+    /// The case that a function makes from a seed.
+    pub(crate) fn new(
+        name: &'static str,
+        stresses: &'static str,
+        build: impl Fn(u64) -> Result<S, Error> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            stresses,
+            build: Box::new(build),
+        }
+    }
+}
+
+/// The chunk length and the tokens of a run with mistakes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     /// The chunk length of the port, for mistakes between chunks.

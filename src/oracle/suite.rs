@@ -1,7 +1,7 @@
 //! The golden suite: small cases, each for a reason, made from a seed.
 
 use super::case::Case;
-use super::subject::Subject;
+use super::subject::{Subject, SuiteRow};
 use super::subjects::{dense, layer, model};
 use crate::error::Error;
 use core::fmt;
@@ -18,20 +18,17 @@ pub struct SuiteCase {
     build: Box<dyn Fn(u64) -> Result<Case, Error> + Send + Sync>,
 }
 
-impl SuiteCase {
-    /// The case that a function makes from a seed.
-    pub(crate) fn new<S: Subject>(
-        name: &'static str,
-        stresses: &'static str,
-        build: impl Fn(u64) -> Result<S, Error> + Send + Sync + 'static,
-    ) -> Self {
+impl<S: Subject> From<SuiteRow<S>> for SuiteCase {
+    fn from(row: SuiteRow<S>) -> Self {
         Self {
-            name,
-            stresses,
-            build: Box::new(move |seed| build(seed).map(Case::of)),
+            name: row.name,
+            stresses: row.stresses,
+            build: Box::new(move |seed| (row.build)(seed).map(Case::of)),
         }
     }
+}
 
+impl SuiteCase {
     /// The case made from a seed: the same on every machine.
     ///
     /// # Errors
@@ -54,8 +51,8 @@ impl fmt::Debug for SuiteCase {
 /// The cases of the suite, in order.
 #[must_use]
 pub fn suite() -> Vec<SuiteCase> {
-    let mut cases = layer::suite();
-    cases.extend(model::suite());
-    cases.extend(dense::suite());
-    cases
+    let layers = layer::suite().into_iter().map(SuiteCase::from);
+    let models = model::suite().into_iter().map(SuiteCase::from);
+    let dense = dense::suite().into_iter().map(SuiteCase::from);
+    layers.chain(models).chain(dense).collect()
 }

@@ -1,7 +1,9 @@
 //! Tensors by name, whether a file is in memory or on disk.
 
-use super::{Dtype, SafeTensors, TensorFile};
-use crate::Error;
+use super::dtype::Dtype;
+use super::on_disk::TensorFile;
+use super::reader::SafeTensors;
+use crate::error::Error;
 use std::collections::BTreeMap;
 
 /// A file of named tensors, in memory ([`SafeTensors`]) or on disk ([`TensorFile`]).

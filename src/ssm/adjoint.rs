@@ -212,25 +212,6 @@ pub fn scan_adjoint<S: Adjoint>(
     })
 }
 
-/// The gradients by the convolution sums: `u` receives the correlation of the output's cotangent
-/// with the kernel, the kernel that with `u` ([`causal_convolution_adjoint`]), and `A`, `B`, `C`
-/// what the kernel received. O(N^2) time.
-///
-/// # Errors
-///
-/// As [`recurrence_adjoint`].
-pub fn convolution_adjoint<S: Adjoint>(
-    ssm: &S,
-    u: &[S::Scalar],
-    x0: Option<&[S::Element]>,
-    g: &[S::Scalar],
-    g_state: Option<&[S::Element]>,
-) -> Result<Gradients<S>, Error> {
-    convolution_adjoint_with(ssm, u, x0, g, g_state, u.len(), |f| {
-        Ok(causal_convolution_adjoint(f, u, g))
-    })
-}
-
 /// The adjoint of [`causal_convolution`](super::causal_convolution): given the cotangent `g` of
 /// `y = f * u`, the cotangents of `f` and of `u`, in this order. Both are correlations,
 ///

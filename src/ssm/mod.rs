@@ -18,11 +18,9 @@ mod shift;
 mod state_space;
 mod toeplitz;
 
-pub use adjoint::{
-    Adjoint, Gradients, causal_convolution_adjoint, convolution_adjoint, recurrence_adjoint,
-    scan_adjoint,
-};
-pub use adjoint_discretization::{ModeGradient, bilinear_adjoint, zero_order_hold_adjoint};
+use crate::internals::internals;
+
+pub use adjoint::{Adjoint, Gradients, recurrence_adjoint};
 pub use convolution::{causal_convolution, convolution};
 pub use dense::Dense;
 pub use diagonal::{Diagonal, DiagonalPower};
@@ -32,6 +30,10 @@ pub use scan::scan;
 pub use shift::{Shift, ShiftPower};
 pub use state_space::{Response, StateSpace, Transition};
 pub use toeplitz::{toeplitz, toeplitz_matrix};
+
+// The adjoints' pieces.
+internals!(adjoint::{causal_convolution_adjoint, scan_adjoint});
+internals!(adjoint_discretization::{ModeGradient, bilinear_adjoint, zero_order_hold_adjoint});
 
 pub(crate) use adjoint::{check_cotangents, convolution_adjoint_with, recurrence_adjoint_with};
 pub(crate) use convolution::finish_convolution;

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// Modules that every other may import; they import nothing but `error`.
-const LEAVES: [&str; 3] = ["error", "spelled", "tensor"];
+const LEAVES: [&str; 5] = ["error", "internals", "spelled", "table", "tensor"];
 
 /// The other modules of the library, each with those it may import. The command may import everything,
 /// and nothing may import the command. A new module gets a row.

@@ -38,7 +38,7 @@ fn use_tree(
                 }
                 return end;
             }
-            end @ ("," | "}" | ";" | "as") => {
+            end @ ("," | "}" | ")" | ";" | "as") => {
                 // `a::{self}` is `a`, and `a::*` concerns `a`.
                 if path.len() > 1 && path.last().is_some_and(|last| last == "self") {
                     path.pop();
@@ -232,13 +232,19 @@ fn paths(file: &str, words: &[String]) -> Vec<Named> {
                     inside.pop();
                 }
             }
-            // Not the `use<..>` of a type.
-            "use" if word(i + 1) != "<" => {
+            // `internals!(..)` is `pub use ..;`, and `use<..>` belongs to a type.
+            keyword @ ("use" | "internals")
+                if match keyword {
+                    "use" => word(i + 1) != "<",
+                    _ => word(i + 1) == "!" && word(i + 2) == "(",
+                } =>
+            {
                 let mut found = Vec::new();
                 let before = i.checked_sub(1).map_or("", word);
-                let is_public = matches!(before, "pub" | ")");
+                let is_public = keyword == "internals" || matches!(before, "pub" | ")");
                 let in_macro = i < macro_end;
-                i = use_tree(words, i + 1, &[], &mut found);
+                let tree = if keyword == "use" { i + 1 } else { i + 3 };
+                i = use_tree(words, tree, &[], &mut found);
                 found.retain(|_| !in_macro);
                 named.extend(found.into_iter().map(|(path, name)| Named {
                     module: module.clone(),

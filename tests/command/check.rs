@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v1/{name}.safetensors"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v2/{name}.safetensors"))
 }
 
 /// A candidate: some of a golden file's tensors, each changed at will.

@@ -2,11 +2,15 @@
 //! under `<!-- printed by: COMMAND -->`.
 
 use crate::{pages, root};
+use hungry_hippos::safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
+#[path = "../../examples/one_page.rs"]
+#[allow(dead_code, reason = "its main is not called")]
+mod one_page;
 #[path = "../../examples/recall.rs"]
 #[allow(dead_code, reason = "its main is not called")]
 mod recall;
@@ -61,6 +65,10 @@ fn run(command: &str) -> String {
     }
     if command == "cargo run --release --example cost" {
         return crate::cost::example::report().expect("every form runs");
+    }
+    if let Some(case) = command.strip_prefix("cargo run --release --example one_page ") {
+        let file = SafeTensors::open(&root().join(case)).expect("a case file");
+        return one_page::report(&file).expect("the page runs");
     }
     let mut words = command.split(' ');
     assert_eq!(words.next(), Some("hippos"), "{command}: not known here");

@@ -161,7 +161,7 @@ fn cut_kernels_at_every_level() {
 #[test]
 fn golden_layers_at_every_level() {
     for name in ["08-cut", "09-cut-short"] {
-        let path = format!("tests/golden/v1/{name}.safetensors");
+        let path = format!("tests/golden/v2/{name}.safetensors");
         let golden = Golden::open(path.as_ref()).unwrap();
         let (p, u) = (golden.case().parameters(), golden.case().input());
         let whole = cut_at(p, u.shape()[1]);

@@ -285,3 +285,26 @@ fn outputs_alone<T: Element>(level: Level, pairs: usize, len: usize, by_transfor
         .unwrap_err();
     assert!(e.to_string().contains("prepared for at most"), "{e}");
 }
+
+/// The numbers of the first exercise of chapter 10.
+#[test]
+fn plans_are_those_of_the_chapter() {
+    let plan = |pairs: usize, steps: usize| {
+        let bank = DiagonalParameters {
+            pairs,
+            a: vec![Complex::new(0.5, 0.5); pairs],
+            b: vec![Complex::new(1.0, 0.0); pairs],
+            c: vec![Complex::new(1.0, 0.0); pairs],
+            d: vec![0.0],
+        };
+        let ssm = DiagonalSsm::<f32>::new(Level::detect(), &bank);
+        ssm.expect("finite parameters").plan(steps)
+    };
+    assert!(!plan(2, 4096).prefers_transform() && plan(32, 4096).prefers_transform());
+    assert!(!plan(32, 32768).prefers_transform());
+    assert!([145.0, 146.0].contains(&plan(32, 4096).operations));
+    assert_eq!(plan(32, 4096).recurrence, 256.0);
+    for (steps, operations) in [(256, 60.0), (4096, 88.0), (32768, 118.0), (65536, 116.0)] {
+        assert_eq!(plan(32, steps).transform, operations);
+    }
+}

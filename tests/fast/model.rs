@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// A committed golden model.
 fn golden(name: &str) -> ModelGolden {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
     ModelGolden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
 }
 

@@ -5,7 +5,7 @@
 //! ```text
 //! cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables              the tables
 //! cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables -- --all     and the margin of every mutant on every case
-//! cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables -- --suite   the table of cases in tests/golden/v1/README.md
+//! cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables -- --suite   the table of cases in tests/golden/v2/README.md
 //! ```
 
 use hungry_hippos::Tensor;
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
 
 /// The committed golden files, by name, with what each stresses.
 fn committed() -> Result<Vec<(&'static str, &'static str, Golden)>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/v1");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/v2");
     let open = |name: &str| Golden::open(&folder.join(format!("{name}.safetensors")));
     let cases = suite().into_iter();
     cases

@@ -69,7 +69,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     // Two streams, so that the layer does not depend on the size of its input.
     let parameters = initialization.parameters(&mut Rng::new(seed))?;
     let input = initialization.input(batch, seq_len, &mut Rng::new(!seed))?;
-    let mut writer = Case::from(LayerCase::new(parameters, input)?).writer()?;
+    let mut writer = Case::from(LayerCase::new(parameters, input.clone())?).writer()?;
     for (key, value) in [
         ("measure", measure),
         ("dt_min", initialization.dt_min.to_string()),

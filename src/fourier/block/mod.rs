@@ -19,12 +19,15 @@
 mod fused;
 mod matrices;
 
-pub use fused::{FusedConvolution, inverse_permuted_fft, permuted_fft, permuted_order};
+pub use fused::FusedConvolution;
 pub use matrices::BlockFactors;
+
+internals!(fused::{inverse_permuted_fft, permuted_fft, permuted_order});
 
 use super::twiddles::{Direction, Twiddles, divide_by_len};
 use crate::algebra::RootsOfUnity;
 use crate::error::Error;
+use crate::internals::internals;
 
 /// The same as [`dft`](super::dft::dft), by recursive block steps over the given factors.
 ///

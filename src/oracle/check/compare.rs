@@ -4,8 +4,8 @@ use super::super::candidate::{Candidate, CandidateStage, exchanged};
 use super::super::format::Format;
 use super::super::golden::GoldenStage;
 use super::super::stage::StageSpec;
-use super::pattern::Series;
 use super::report::StageReport;
+use super::series::Series;
 use crate::tensor::Tensor;
 
 /// A stage of golden file and candidate, with everything a comparison needs.

@@ -4,6 +4,7 @@ mod compare;
 mod pattern;
 mod report;
 mod search;
+mod series;
 mod words;
 
 pub use report::{Diagnosis, Report, StageReport, Suspect};

@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// The two integer matrices of FouT, `A = pi K - C` in coordinates where `B = (1, 0, 1, 0, ...)`:
 /// the rotation `K` (frequency `k` between places `2k` and `2k+1`) and the correction
-/// `C_ij = b_i b_j w_j` with the weights of [`fout_weight`].
+/// `C_ij = b_i b_j w_j` with the weight `w` 1 for the constant and 2 for cosines and sines.
 ///
 /// # Errors
 ///

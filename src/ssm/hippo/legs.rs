@@ -37,7 +37,7 @@ pub fn legs<T: Real>(m: usize) -> Continuous<T> {
 ///
 /// # Errors
 ///
-/// As [`legendre`].
+/// If some `n <= m` has no inverse in this scalar.
 pub fn legs_extension<T: Field>(m: usize, ratio: T) -> Result<(Matrix<T>, Vec<T>), Error> {
     let transition = legendre_of_affine(m, ratio, ratio - T::ONE)?.map(|entry| ratio * entry);
     // int P_n = (P_{n+1} - P_{n-1}) / (2n+1), and both agree at 1.
@@ -101,7 +101,7 @@ impl<T: Field> LegsHistory<T> {
     ///
     /// # Errors
     ///
-    /// As [`legendre`].
+    /// If some `n <= m` has no inverse in this scalar.
     pub fn reconstruct(&self, x: T) -> Result<T, Error> {
         legendre_series(&self.coefficients, x + x - T::ONE)
     }

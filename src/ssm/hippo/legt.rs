@@ -1,7 +1,7 @@
 //! LegT: the last stretch of the signal, projected onto Legendre polynomials; and the LMU.
 
 use super::continuous::Continuous;
-use crate::algebra::{Field, Real, Ring};
+use crate::algebra::{Real, Ring};
 use crate::error::Error;
 
 /// LegT for a window of length 1, in integers: `a_nk = -(2k+1)` on and below the diagonal,
@@ -52,13 +52,4 @@ pub fn lmu<T: Ring>(m: usize) -> Continuous<T> {
         T::from_i64(if n.is_multiple_of(2) { weight } else { -weight })
     };
     Continuous::from_fn(m, entry, input)
-}
-
-/// LegT for a window of any length, in the integer coordinates.
-///
-/// # Errors
-///
-/// If the window is zero.
-pub fn legt_window<T: Field>(m: usize, window: T) -> Result<Continuous<T>, Error> {
-    legt_integers(m).stretched(window)
 }

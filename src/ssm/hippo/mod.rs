@@ -11,12 +11,18 @@ mod measure;
 mod s4d;
 mod split;
 
+use crate::internals::internals;
+
 pub use continuous::Continuous;
-pub use fout::{fout, fout_integers, fout_weight};
-pub use lagt::{lagt, laguerre};
-pub use legendre::{legendre, legendre_of_affine};
+pub use fout::{fout, fout_integers};
+pub use lagt::lagt;
 pub use legs::{LegsHistory, legs, legs_extension, legs_integers};
-pub use legt::{legt, legt_integers, legt_window, lmu};
+pub use legt::{legt, legt_integers, lmu};
 pub use measure::Measure;
 pub use s4d::Diagonalized;
-pub use split::{NormalPlusLowRank, low_rank};
+pub use split::NormalPlusLowRank;
+
+// The bases that the states are coefficients of.
+internals!(fout::fout_weight);
+internals!(lagt::laguerre);
+internals!(legendre::{legendre, legendre_of_affine});

@@ -30,7 +30,7 @@ pub struct NormalPlusLowRank<T: Real> {
 /// # Errors
 ///
 /// For [`Measure::Lmu`], whose coordinates are not orthonormal: no such vectors exist there.
-pub fn low_rank<T: Real>(measure: Measure, m: usize) -> Result<Vec<Vec<T>>, Error> {
+pub(super) fn low_rank<T: Real>(measure: Measure, m: usize) -> Result<Vec<Vec<T>>, Error> {
     let half = one_half::<T>()?;
     let scaled = |keep: &dyn Fn(usize) -> bool, square: &dyn Fn(usize) -> T| -> Vec<T> {
         (0..m)
@@ -62,7 +62,7 @@ impl<T: Real> NormalPlusLowRank<T> {
     ///
     /// # Errors
     ///
-    /// As [`low_rank`] and [`Measure::model`], or if m is 0.
+    /// For [`Measure::Lmu`], whose coordinates are not orthonormal; as [`Measure::model`]; if m is 0.
     pub fn new(measure: Measure, m: usize) -> Result<Self, Error> {
         if m == 0 {
             return Err(Error::value("state dimension", "0; expected at least 1"));

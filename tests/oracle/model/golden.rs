@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// The committed golden models, by name.
 fn committed() -> Vec<(&'static str, ModelGolden)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
     let open = |name: &'static str| {
         let path = folder.join(format!("{name}.safetensors"));
         (name, ModelGolden::open(&path).expect("a golden file"))

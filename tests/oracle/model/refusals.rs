@@ -237,7 +237,7 @@ fn tokens_outside_the_vocabulary() {
 #[test]
 fn golden_models_of_another_version() {
     let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/40-model-h3.safetensors");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2/40-model-h3.safetensors");
     let mut parts = parts(&path);
     parts
         .metadata
@@ -358,7 +358,7 @@ fn values_that_are_none() {
 /// What reading the changed golden model says, or which stages it holds.
 fn golden(name: &str, change: impl Fn(&mut Parts)) -> Result<Vec<String>, String> {
     let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/40-model-h3.safetensors");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2/40-model-h3.safetensors");
     let mut parts = parts(&path);
     change(&mut parts);
     let golden = ModelGolden::open(&written(name, &parts)).map_err(|error| error.to_string())?;
@@ -429,7 +429,7 @@ fn golden_stages_that_are_not_the_models() {
 #[test]
 fn a_plain_case_is_certified_into_the_golden_file() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/v1/41-model-attention.safetensors");
+        .join("tests/golden/v2/41-model-attention.safetensors");
     let mut parts = parts(&path);
     assert!(parts.metadata.remove("golden").is_some());
     assert!(parts.metadata.contains_key("vocab_size"));

@@ -189,7 +189,7 @@ fn states_are_read_and_written() {
 fn golden_files_are_held_to_their_words() {
     let name = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/golden/v1/11-one.safetensors"
+        "/tests/golden/v2/11-one.safetensors"
     );
     let golden = Golden::open(Path::new(name)).expect("a golden file");
     let order: Vec<&str> = golden.stages().iter().map(|s| s.name.as_str()).collect();
@@ -273,7 +273,7 @@ fn golden_files_are_held_to_their_words() {
 #[test]
 fn golden_files_hold_the_states_between_chunks() {
     for (name, chunks) in [("36-chunks", 4), ("37-chunks-ragged", 5), ("38-stream", 9)] {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v2");
         let path = Path::new(folder).join(format!("{name}.safetensors"));
         let golden = Golden::open(&path).expect("a golden file");
         let stages = &golden.stages()[10..14];

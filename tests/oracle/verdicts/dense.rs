@@ -19,7 +19,7 @@ struct Given {
 }
 
 fn given(name: &str) -> Given {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v2");
     let path = PathBuf::from(folder).join(format!("{name}.safetensors"));
     let file = SafeTensors::open(&path).expect("a file");
     let of = |name: &str| file.tensor(name).and_then(|t| t.to_f64()).expect("there");

@@ -36,7 +36,7 @@ pub(crate) fn official(name: &str) -> Golden {
 
 /// One committed golden file.
 pub(crate) fn committed_one(name: &str) -> Golden {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
     Golden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
 }
 

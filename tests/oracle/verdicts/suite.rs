@@ -6,12 +6,12 @@ use std::path::Path;
 
 /// The bytes made, if they are the committed ones.
 fn up_to_date(name: &str, writer: &Writer) -> usize {
-    let folder = format!("{}/tests/golden/v1", env!("CARGO_MANIFEST_DIR"));
+    let folder = format!("{}/tests/golden/v2", env!("CARGO_MANIFEST_DIR"));
     let bytes = writer.to_bytes().expect("small");
     let committed = std::fs::read(format!("{folder}/{name}.safetensors"));
     assert!(
         committed.expect("committed") == bytes,
-        "{name}: regenerate with `hippos golden --out tests/golden/v1`"
+        "{name}: regenerate with `hippos golden --out tests/golden/v2`"
     );
     bytes.len()
 }
@@ -52,7 +52,7 @@ fn the_committed_dense_cases_are_up_to_date() {
 
 #[test]
 fn nothing_else_is_committed() {
-    let folder = format!("{}/tests/golden/v1", env!("CARGO_MANIFEST_DIR"));
+    let folder = format!("{}/tests/golden/v2", env!("CARGO_MANIFEST_DIR"));
     let files = std::fs::read_dir(folder).expect("committed").count();
     assert_eq!(
         files,
@@ -65,7 +65,7 @@ fn nothing_else_is_committed() {
 /// another matter.
 #[test]
 fn cases_give_what_is_committed() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
     for case in &suite() {
         let path = folder.join(format!("{}.safetensors", case.name));
         let committed = SafeTensors::open(&path).expect("committed");

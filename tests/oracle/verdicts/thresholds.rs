@@ -12,7 +12,7 @@ use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::path::{Path, PathBuf};
 
 fn path(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
     folder.join(format!("{name}.safetensors"))
 }
 

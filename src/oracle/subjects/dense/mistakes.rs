@@ -3,7 +3,7 @@
 use super::super::layer::{LayerHook, forward_mistakes};
 use super::super::wrong_model::ModelHook::{self, Convolution, Dropped, Kernel, Read};
 use super::super::wrong_model::WrongModel;
-use super::DenseCase;
+use super::case::DenseCase;
 use crate::error::Error;
 use crate::flashconv::{delayed, early_rows};
 use crate::oracle::mistake::Row;

@@ -1,11 +1,12 @@
 //! One dense state space model as a subject: what a layer has not, and its theory begins with.
 
+mod case;
 mod mistakes;
 
+pub(crate) use case::DenseCase;
 pub(crate) use mistakes::DenseHook;
 
 use super::layer::convolution;
-use super::random::{random_numbers, round_to_16_bits};
 use crate::algebra::{ErrorScale, Matrix, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
@@ -13,76 +14,10 @@ use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::{read_tensor, shape_of};
 use crate::oracle::stage::{Axis, StageSpec};
-use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
-use crate::oracle::suite::SuiteCase;
+use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, largest_given};
 use crate::safetensors::Tensors;
 use crate::ssm::{Dense, Response, StateSpace, recurrence};
 use crate::tensor::Tensor;
-
-/// One dense model `x_i = A x_{i-1} + B u_i`, `y_i = C x_i + D u_i` with its inputs. Its stages are
-/// `kernel` (seq_len), `output` (batch, seq_len) and `final_x` (batch, m).
-///
-/// Files hold `ssm.A` (m, m), `ssm.B`, `ssm.C` (m), `ssm.D` (1), `input` (batch, seq_len), the state
-/// before the first input as `initial_x` (batch, m) if there is one, and metadata `kind` =
-/// `dense-ssm`.
-#[derive(Clone, Debug)]
-pub(crate) struct DenseCase {
-    ssm: Dense<f64>,
-    input: Tensor<f64>,
-    initial: Option<Tensor<f64>>,
-}
-
-impl DenseCase {
-    /// Stages from a kernel and from the response to every sequence of inputs and its initial state.
-    fn assemble<T: Real>(
-        &self,
-        kernel: Vec<T>,
-        respond: impl Fn(&[T], &[T]) -> Result<Response<Dense<T>>, Error>,
-    ) -> Result<Named<T>, Error> {
-        let (batch, m) = (self.input.shape()[0], self.ssm.state_dim());
-        let (mut output, mut state) = (Vec::new(), Vec::new());
-        for b in 0..batch {
-            let u = self.input.row(b).iter().map(|&u| T::from_f64(u));
-            let x0 = match &self.initial {
-                Some(x) => x.row(b).iter().map(|&x| T::from_f64(x)).collect(),
-                None => vec![T::ZERO; m],
-            };
-            let response = respond(&u.collect::<Vec<_>>(), &x0)?;
-            output.extend(response.output);
-            state.extend(response.state);
-        }
-        Ok(vec![
-            ("kernel".into(), Tensor::new([kernel.len()], kernel)?),
-            (
-                "output".into(),
-                Tensor::new([batch, output.len() / batch], output)?,
-            ),
-            ("final_x".into(), Tensor::new([batch, m], state)?),
-        ])
-    }
-
-    /// A random model of the suite, from a state or not.
-    fn sample(name: &str, resumed: bool, seed: u64) -> Result<Self, Error> {
-        let (m, batch, len) = (5, 2, 29);
-        let rng = &mut random_numbers(name, seed);
-        // Entries small enough that powers of A fade.
-        let mut numbers = |count: usize, size: f64| -> Vec<f64> {
-            (0..count)
-                .map(|_| round_to_16_bits(size * rng.unit()))
-                .collect()
-        };
-        let a = Matrix::new(m, m, numbers(m * m, 0.36))?;
-        let (b, c, d) = (numbers(m, 1.0), numbers(m, 1.0), numbers(1, 1.0)[0]);
-        Ok(Self {
-            ssm: Dense::new(a, b, c, d)?,
-            input: Tensor::new([batch, len], numbers(batch * len, 1.5))?,
-            initial: match resumed {
-                true => Some(Tensor::new([batch, m], numbers(batch * m, 1.0))?),
-                false => None,
-            },
-        })
-    }
-}
 
 impl Subject for DenseCase {
     const KIND: &'static str = "dense-ssm";
@@ -244,7 +179,7 @@ impl Subject for DenseCase {
 }
 
 /// The dense models of the suite, in order.
-pub(crate) fn suite() -> Vec<SuiteCase> {
+pub(crate) fn suite() -> Vec<SuiteRow<DenseCase>> {
     [
         ("42-dense", "one model with a dense A", false),
         (
@@ -254,7 +189,7 @@ pub(crate) fn suite() -> Vec<SuiteCase> {
         ),
     ]
     .map(|(name, stresses, resumed)| {
-        SuiteCase::new(name, stresses, move |seed| {
+        SuiteRow::new(name, stresses, move |seed| {
             DenseCase::sample(name, resumed, seed)
         })
     })

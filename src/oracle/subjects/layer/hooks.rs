@@ -1,7 +1,7 @@
 //! The places in the reference layer where a mistake can be made.
 
 use super::super::wrong_model::ModelHook;
-use super::wrong::StageRun;
+use super::stage_run::StageRun;
 use crate::h3::{Config, LayerParts, LayerState, Modes, Parameters, Progress, Stage};
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;

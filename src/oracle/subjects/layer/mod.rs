@@ -5,6 +5,7 @@ mod hooks;
 mod mistakes;
 mod run;
 mod scales;
+mod stage_run;
 mod suite;
 mod wrong;
 

@@ -1,6 +1,6 @@
 //! The stages of a layer's case by the reference: forward, between chunks, backward.
 
-use super::LayerCase;
+use super::case::LayerCase;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Backward, Form, Layer, LayerState, Name, Parameters, Stages};

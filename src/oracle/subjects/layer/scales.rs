@@ -5,7 +5,7 @@
 //! kernels by running powers or by exponentials of logarithms; sums in any order. Each part is a run
 //! of the reference's own text on [`ErrorScale`], or a term with its source.
 
-use super::LayerCase;
+use super::case::LayerCase;
 use super::run::{BackwardRun, owned};
 use crate::algebra::{
     Ball, ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale, LIBRARY_FACTOR, Real, Ring,

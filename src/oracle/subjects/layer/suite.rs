@@ -1,11 +1,11 @@
 //! The layers of the golden suite: small cases, each for a reason, made from a seed.
 
 use super::super::random::{random_numbers, round_to_16_bits};
-use super::LayerCase;
+use super::case::LayerCase;
 use crate::algebra::{Ball, Matrix, Real, Rng};
 use crate::error::Error;
 use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters, RealType};
-use crate::oracle::suite::SuiteCase;
+use crate::oracle::subject::SuiteRow;
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 use num_complex::Complex;
@@ -36,7 +36,7 @@ enum Isolated {
 }
 
 /// The cases of the suite, in order.
-pub(crate) fn suite() -> Vec<SuiteCase> {
+pub(crate) fn suite() -> Vec<SuiteRow<LayerCase>> {
     use Discretization::{Bilinear, ZeroOrderHold};
     let case = |name, stresses, (d, d_h, m): (usize, usize, usize), batch, seq_len| LayerRow {
         name,
@@ -371,7 +371,7 @@ pub(crate) fn suite() -> Vec<SuiteCase> {
         ),
     ];
     let rows = rows.into_iter();
-    rows.map(|row| SuiteCase::new(row.name, row.stresses, move |seed| row.build(seed)))
+    rows.map(|row| SuiteRow::new(row.name, row.stresses, move |seed| row.build(seed)))
         .collect()
 }
 

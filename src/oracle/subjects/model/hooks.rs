@@ -1,7 +1,7 @@
 //! The places in the reference model where a mistake can be made, and the model with mistakes.
 
 use super::super::layer::{LayerHook, WrongLayer};
-use super::ModelCase;
+use super::case::ModelCase;
 use crate::algebra::Matrix;
 use crate::attention::softmax_attention;
 use crate::error::Error;

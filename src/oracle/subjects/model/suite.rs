@@ -2,12 +2,13 @@
 
 use super::super::layer::random_parameter;
 use super::super::random::{random_numbers, round_to_16_bits};
-use super::{ModelCase, h3_of_nothing};
+use super::case::ModelCase;
+use super::layout::h3_of_nothing;
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
 use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters};
-use crate::oracle::suite::SuiteCase;
+use crate::oracle::subject::SuiteRow;
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 
@@ -23,7 +24,7 @@ struct ModelRow {
 }
 
 /// The language models of the suite, in order.
-pub(crate) fn suite() -> Vec<SuiteCase> {
+pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
     let h3 = |d_model, head_dim, disc| h3::Config {
         d_model,
         head_dim,
@@ -87,7 +88,7 @@ pub(crate) fn suite() -> Vec<SuiteCase> {
             seq_len: 9,
         },
     ]
-    .map(|row| SuiteCase::new(row.name, row.stresses, move |seed| row.build(seed)))
+    .map(|row| SuiteRow::new(row.name, row.stresses, move |seed| row.build(seed)))
     .into()
 }
 

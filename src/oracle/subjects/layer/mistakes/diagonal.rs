@@ -3,7 +3,7 @@
 use super::super::super::wrong_model::ModelHook::{Kernel, Read, Response as By, Uncut};
 use super::super::super::wrong_model::Taps;
 use super::super::hooks::LayerHook::{self, Diagonal, Discrete, Modes, Parameters, Shift, Stage};
-use super::super::wrong::StageRun;
+use super::super::stage_run::StageRun;
 use super::{conjugate, late_rows};
 use crate::algebra::Real;
 use crate::flashconv::{delayed, early_rows};
@@ -63,7 +63,7 @@ fn with_skip(
     run: &StageRun<'_>,
     read: fn(&StageRun<'_>, usize, usize, usize) -> Vec<f64>,
 ) -> Tensor<f64> {
-    let (d, sizes) = (run.parameters().get(Name::D), run.so_far.sizes);
+    let (d, sizes) = (run.parameters.get(Name::D), run.so_far.sizes);
     for b in 0..sizes.batch {
         for (d1, d2, h) in sizes.pairs() {
             let x = read(run, b, h * sizes.d_h + d1, h * sizes.d_h + d2);
@@ -76,7 +76,7 @@ fn with_skip(
 
 /// `gated + sum_d1 D kv`.
 fn skip_after_gate(gated: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
-    let (d, sizes) = (run.parameters().get(Name::D), run.so_far.sizes);
+    let (d, sizes) = (run.parameters.get(Name::D), run.so_far.sizes);
     let mut skip = run.of(At::Kv).clone();
     for b in 0..sizes.batch {
         for (d1, d2, h) in sizes.pairs() {

@@ -2,7 +2,7 @@
 
 use super::super::super::wrong_model::ModelHook::{Absorb, Carry, Convolution, Kernel, Read};
 use super::super::hooks::LayerHook::{self, Parameters, Reads, Shift, Stage};
-use super::super::wrong::StageRun;
+use super::super::stage_run::StageRun;
 use super::late_rows;
 use crate::algebra::dot;
 use crate::flashconv::{delayed, early_rows};

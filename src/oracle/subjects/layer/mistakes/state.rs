@@ -6,7 +6,7 @@ use super::super::super::wrong_model::ModelHook::{
 use super::super::hooks::LayerHook::{
     self, Diagonal, FinalState, InChunks, InitialState, Modes, Shift, Stage,
 };
-use super::super::wrong::StageRun;
+use super::super::stage_run::StageRun;
 use super::{bf16, late_rows};
 use crate::flashconv::early_rows;
 use crate::h3::{Form, LayerState, Modes as Decoded, Parameters as Loaded, Stage as At};

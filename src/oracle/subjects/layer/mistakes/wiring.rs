@@ -1,7 +1,7 @@
 //! M21 to M33: what is multiplied with what, heads, projections.
 
 use super::super::hooks::LayerHook::{self, Parameters, Reads, Stage};
-use super::super::wrong::StageRun;
+use super::super::stage_run::StageRun;
 use crate::algebra::exact_gelu;
 use crate::h3::{HeadOrder, Name, Parameters as Loaded, Progress, Sizes, Stage as At, multiply};
 use crate::model::gelu;

@@ -1,0 +1,35 @@
+//! The one place that tells the kinds of subjects apart.
+
+use super::subject::Subject;
+use super::subjects::dense::DenseCase;
+use super::subjects::layer::LayerCase;
+use super::subjects::model::ModelCase;
+use crate::error::Error;
+use crate::safetensors::Tensors;
+
+/// Something done with a file, whatever kind of subject it holds.
+pub(super) trait ForSubject {
+    type Output;
+
+    fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Self::Output, Error>;
+}
+
+/// The kind of a file, by its metadata or else its tensors, and what is to be done with it.
+pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Output, Error> {
+    match file.metadata().get("kind").map(String::as_str) {
+        Some(LayerCase::KIND) => f.of::<LayerCase>(file),
+        Some(ModelCase::KIND) => f.of::<ModelCase>(file),
+        Some(DenseCase::KIND) => f.of::<DenseCase>(file),
+        Some(kind) => Err(Error::value(
+            "metadata kind",
+            format!(
+                "{kind:?} is not known; expected {:?}, {:?} or {:?}",
+                LayerCase::KIND,
+                ModelCase::KIND,
+                DenseCase::KIND
+            ),
+        )),
+        None if ModelCase::is_in(file) => f.of::<ModelCase>(file),
+        None => f.of::<LayerCase>(file),
+    }
+}
