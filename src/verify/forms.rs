@@ -207,15 +207,14 @@ impl Comparison {
             .flatten()
             .flatten()
             .fold(f64::MIN_POSITIVE, |scale, &x| scale.max(x.abs()));
-        let deviation = |(pair, (a, b)): (usize, (&Option<Vec<f64>>, &Option<Vec<f64>>))| {
-            let differences = a.as_ref()?.iter().zip(b.as_ref()?);
-            let worst = differences.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-            Some((pair, worst / scale))
-        };
-        Ok(pairs_of(&results)
-            .enumerate()
-            .filter_map(deviation)
-            .collect())
+        let mut deviations = Vec::new();
+        for (pair, (a, b)) in pairs_of(&results).enumerate() {
+            if let (Some(a), Some(b)) = (a, b) {
+                let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+                deviations.push((pair, differences.fold(0.0, f64::max) / scale));
+            }
+        }
+        Ok(deviations)
     }
 }
 
