@@ -1,14 +1,14 @@
 //! Claim: certified stages do not depend on the form, and are the same bits on every machine and
 //! in every build; an undecided rounding is decided by more words.
 
-use hungry_hippos::Tensor;
+use crate::common::{data, saved};
 use hungry_hippos::algebra::{Ball, ComplexScalar, Real};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
-use hungry_hippos::oracle::{Case, Certified, certified};
+use hungry_hippos::oracle::{Case, Certified, LayerCase, Precision};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
-use std::path::Path;
+use hungry_hippos::{Error, Tensor};
 
 const CASES: [&str; 6] = [
     "layer-v1-hd1-L7",
@@ -20,11 +20,12 @@ const CASES: [&str; 6] = [
 ];
 
 fn open(name: &str) -> Case {
-    let path = format!(
-        "{}/tests/data/{name}.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    Case::open(Path::new(&path)).expect("a well-formed case")
+    Case::open(&data(name)).expect("a well-formed case")
+}
+
+/// Certified stages; with `gradients`, those too.
+fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified, Error> {
+    case.run(form, Precision::Certified, gradients)
 }
 
 /// The values' bits, stage by stage, for the stages that both forms make.
@@ -83,8 +84,9 @@ fn eighty_bits_agree() {
         let certified = certified(&case, &Form::Recurrence, false).expect("decided");
         let output = certified.stages.iter().find(|s| s.name == "output");
         let output = output.expect("a stage").values.data();
-        let shape = case.input().shape();
-        let longdouble = case.tensor("output_longdouble", shape).expect("saved");
+        let shape = case.layer().expect("a layer").input().shape();
+        let file = SafeTensors::open(&data(name)).expect("a file");
+        let longdouble = saved(&file, "output_longdouble", shape);
         let mut different = 0;
         for (x, y) in output.iter().zip(longdouble.data()) {
             let apart = (x.to_bits() as i64 - y.to_bits() as i64).unsigned_abs();
@@ -105,16 +107,15 @@ fn eighty_bits_agree() {
 /// if intermediate results are inexact, which in q they are not.
 #[test]
 fn what_two_words_leave_open_four_decide() {
-    let case = open("layer-v1-hd1-L7");
-    let config = case.parameters().config().clone();
-    let d = config.d_model;
+    let file = SafeTensors::open(&data("layer-v1-hd1-L7")).expect("a file");
+    let d = LayerCase::read(&file).expect("a case").input().shape()[2];
     let mut writer = Writer::new();
-    for (key, value) in case.file().metadata() {
+    for (key, value) in file.metadata() {
         if !["d_model", "format"].contains(&key.as_str()) {
             writer.metadata(key, value).expect("new");
         }
     }
-    for view in case.file().tensors() {
+    for view in file.tensors() {
         let mut values = view.to_f64().expect("floats");
         if view.name == "q_proj.weight" {
             values[..d].fill(0.0);
@@ -133,7 +134,7 @@ fn what_two_words_leave_open_four_decide() {
             .expect("fits");
     }
     let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
-    let case = Case::from_file(file).expect("a case");
+    let case = Case::read(&file).expect("a case");
     let certified = certified(&case, &Form::Recurrence, false).expect("decided");
     assert_eq!(certified.words, 4, "two words do not decide it");
     let q = &certified.stages[0];
@@ -143,7 +144,7 @@ fn what_two_words_leave_open_four_decide() {
 }
 
 /// One channel, one mode of pole 1/15, a skip of zero: `K_t = 2 C b 15^-t`.
-fn fading(len: usize) -> Case {
+fn fading(len: usize) -> LayerCase {
     let config = Config {
         d_model: 1,
         head_dim: 1,
@@ -166,7 +167,7 @@ fn fading(len: usize) -> Case {
         })
     });
     let input = Tensor::new([1, len, 1], vec![1.0; len]).expect("fits");
-    Case::new(&parameters.expect("a layer"), &input).expect("finite")
+    LayerCase::new(parameters.expect("a layer"), input).expect("finite")
 }
 
 /// A kernel that falls below the smallest normal number and then to nothing. Its last words are lost
@@ -175,7 +176,7 @@ fn fading(len: usize) -> Case {
 #[test]
 fn below_the_range_of_words_the_middle_is_taken() {
     let len = 290;
-    let certified = certified(&fading(len), &Form::Recurrence, false).expect("settled");
+    let certified = certified(&fading(len).into(), &Form::Recurrence, false).expect("settled");
     assert_eq!(certified.words, 4, "two words do not decide it");
     let kernel = certified.stages.iter().find(|s| s.name == "ssm_kernel");
     let kernel = kernel.expect("a stage");
@@ -223,7 +224,9 @@ fn an_exact_zero_by_inexact_steps_is_refused() {
         })
     });
     let input = Tensor::new([1, len, 1], input).expect("fits");
-    let case = Case::new(&p.expect("a layer"), &input).expect("finite");
+    let case = LayerCase::new(p.expect("a layer"), input)
+        .expect("finite")
+        .into();
     let by = |form: Form| certified(&case, &form, false);
     let said = by(Form::Fft).expect_err("zeros by FFT").to_string();
     assert!(

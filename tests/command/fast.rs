@@ -1,7 +1,8 @@
 //! `hippos run --form fast` writes the reference's output, whatever the threads and the level, and
 //! refuses what it does not do.
 
-use hungry_hippos::oracle::Case;
+use crate::common::saved;
+use hungry_hippos::oracle::LayerCase;
 use hungry_hippos::safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -27,9 +28,9 @@ fn output(name: &str, flags: &[&str]) -> Vec<f64> {
     let ran = run(&out, flags);
     let message = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{flags:?}: {message}");
-    let case = Case::open(&out).unwrap();
-    let shape = case.input().shape().to_vec();
-    case.tensor("output", &shape).unwrap().into_data()
+    let file = SafeTensors::open(&out).unwrap();
+    let case = LayerCase::read(&file).unwrap();
+    saved(&file, "output", case.input().shape()).into_data()
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What the functions refuse, and what they agree on.
 
-use super::{Backend, Generation, fast_logits, generate, perplexity, stages, step_times};
-use crate::error::Error;
-use crate::fast::Level;
-use crate::model::{ModelPreset, Sampling};
-use crate::oracle::ModelFile;
-use crate::safetensors::Dtype;
-use crate::tensor::Tensor;
+use hungry_hippos::Error;
+use hungry_hippos::Tensor;
+use hungry_hippos::fast::Level;
+use hungry_hippos::lm::{
+    Backend, Generation, fast_logits, generate, perplexity, stages, step_times,
+};
+use hungry_hippos::model::{ModelPreset, Sampling};
+use hungry_hippos::oracle::ModelFile;
+use hungry_hippos::safetensors::Dtype;
 use std::path::Path;
 
 fn tiny() -> ModelFile {
