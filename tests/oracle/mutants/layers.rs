@@ -51,10 +51,6 @@ impl Subject {
         self.input.shape()[1]
     }
 
-    pub(crate) fn batch(&self) -> usize {
-        self.input.shape()[0]
-    }
-
     /// The same layer with some parameters or choices replaced.
     pub(crate) fn with(
         &self,

@@ -6,6 +6,8 @@ mod mistakes;
 mod run;
 mod scales;
 mod suite;
+#[cfg(test)]
+mod tests;
 mod wrong;
 
 pub use case::{FORMAT, LayerCase};

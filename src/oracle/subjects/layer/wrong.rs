@@ -16,6 +16,7 @@ use crate::ssm::{
 };
 use crate::tensor::Tensor;
 use num_complex::Complex;
+use std::borrow::Cow;
 
 /// The reference layer with mistakes: its models as convolutions within chunks and states between
 /// them, in one chunk unless a mistake sits between chunks.
@@ -105,8 +106,19 @@ impl StageRun<'_> {
         gated
     }
 
-    /// What the diagonal models make of this run's `kv` in a form of the reference.
-    pub(super) fn ssm_out_by(&self, form: &Form) -> Result<Tensor<f64>, Error> {
+    /// What the models of a stage read in this run.
+    pub(super) fn model_input(&self, stage: Stage) -> Cow<'_, Tensor<f64>> {
+        let stages = &self.so_far.stages;
+        match (self.wrong.model_input(stage, self.so_far), stage) {
+            (Some(read), _) => Cow::Owned(read),
+            (None, Stage::ShiftK) => Cow::Borrowed(&stages.k),
+            (None, _) => Cow::Borrowed(&stages.kv),
+        }
+    }
+
+    /// What the diagonal models read of their states, of the shape of `ssm_out`, where that is kept
+    /// out of it.
+    pub(super) fn carried(&self) -> Tensor<f64> {
         let Progress {
             layer,
             initial,
@@ -114,9 +126,58 @@ impl StageRun<'_> {
             sizes,
             ..
         } = self.so_far;
-        let kernels = layer.ssm_kernel(sizes.len);
-        let (right, _) = layer.run_diagonal(form, &stages.kv, &kernels, initial, *sizes)?;
-        Ok(right)
+        let kv = self.model_input(Stage::SsmOut);
+        let apart = self.wrong.diagonal_hooks();
+        let mut whole = self.wrong.diagonal_hooks();
+        whole
+            .hooks
+            .retain(|hook| !matches!(hook, ModelHook::ReadApart));
+        let mut carried = kv.map(|_| 0.0);
+        for b in 0..sizes.batch {
+            for (d1, d2, h) in sizes.pairs() {
+                let row = sizes.pair(b, d1, d2, h);
+                let ssm = &layer.parts().diagonal[h];
+                let (u, kernel) = (kv.row(row), stages.ssm_kernel.row(h));
+                let x0 = initial.diagonal.row(row);
+                let by = |hooks: &WrongModel<_>| hooks.respond(ssm, kernel, u, x0);
+                // Never refused: the run itself has asked for as much.
+                if let (Ok(whole), Ok(apart)) = (by(&whole), by(&apart)) {
+                    let pairs = whole.output.iter().zip(&apart.output);
+                    let places = carried.row_mut(row).iter_mut().zip(pairs);
+                    places.for_each(|(place, (whole, apart))| *place = whole - apart);
+                }
+            }
+        }
+        carried
+    }
+
+    /// The state of the shift model of a row after the first inputs of it, as this run leaves it.
+    pub(super) fn keys_after(
+        &self,
+        ssm: &Shift<f64>,
+        row: usize,
+        inputs: &[f64],
+        x0: &[f64],
+    ) -> Vec<f64> {
+        let kernels = &self.so_far.stages.shift_kernel;
+        let kernel = &kernels.row(row % self.so_far.sizes.d)[..inputs.len()];
+        let response = self.wrong.shift(ssm, kernel, inputs, x0);
+        // Never refused: the run itself has asked for more.
+        response.map_or_else(|_| x0.to_vec(), |response| response.state)
+    }
+
+    /// The state of the diagonal model of a head after inputs, as this run leaves it.
+    pub(super) fn modes_after(
+        &self,
+        ssm: &Diagonal<f64>,
+        head: usize,
+        inputs: &[f64],
+        x0: &[Complex<f64>],
+    ) -> Vec<Complex<f64>> {
+        let kernel = &self.so_far.stages.ssm_kernel.row(head)[..inputs.len()];
+        let response = self.wrong.diagonal(ssm, kernel, inputs, x0);
+        // As above.
+        response.map_or_else(|_| x0.to_vec(), |response| response.state)
     }
 
     /// The shift models' states replaced from sequence `first` on: by what is made of the model, its
@@ -277,7 +338,17 @@ impl Evaluate<f64> for WrongLayer {
         u: &[f64],
         x0: &[Complex<f64>],
     ) -> Result<Response<Diagonal<f64>>, Error> {
-        self.diagonal_hooks().respond(ssm, kernel, u, x0)
+        let hooks = self.diagonal_hooks();
+        if !self
+            .hooks
+            .iter()
+            .any(|hook| matches!(hook, LayerHook::NoSkip))
+        {
+            return hooks.respond(ssm, kernel, u, x0);
+        }
+        let mut without = ssm.clone();
+        without.set_feedthrough(0.0);
+        hooks.respond(&without, kernel, u, x0)
     }
 
     fn model_input(&self, stage: Stage, so_far: &Progress<'_, f64>) -> Option<Tensor<f64>> {
