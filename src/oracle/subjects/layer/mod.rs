@@ -7,6 +7,8 @@ mod run;
 mod scales;
 mod stage_run;
 mod suite;
+#[cfg(test)]
+mod tests;
 mod wrong;
 
 pub use case::{FORMAT, LayerCase};
