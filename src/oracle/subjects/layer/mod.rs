@@ -15,7 +15,7 @@ pub use case::{FORMAT, LayerCase};
 pub(crate) use case::{config_metadata, read_choices};
 pub(crate) use hooks::LayerHook;
 pub(crate) use mistakes::forward_mistakes;
-pub(crate) use scales::{Analysis, convolution};
+pub(crate) use scales::Analysis;
 pub(crate) use suite::{random_parameter, suite};
 pub(crate) use wrong::WrongLayer;
 

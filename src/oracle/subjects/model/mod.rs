@@ -170,10 +170,6 @@ impl Subject for ModelCase {
         })
     }
 
-    fn is_causal(_row: &Row<ModelHook>) -> bool {
-        false
-    }
-
     /// The direct convolutions of the H3 layers, and the projections.
     fn cost(&self, tokens: usize) -> usize {
         let config = self.parameters.config();
