@@ -159,6 +159,16 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
         T: Real,
         T::Complex: RootsOfUnity;
 
+    /// [`run`](Self::run) in the default form alone, for scalars in which no other is wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    fn run_plainly<T>(&self, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity;
+
     /// The error scale of every stage.
     ///
     /// # Errors

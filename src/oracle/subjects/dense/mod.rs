@@ -16,7 +16,7 @@ use crate::oracle::read::{read_tensor, shape_of};
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, largest_given};
 use crate::safetensors::Tensors;
-use crate::ssm::{Dense, StateSpace};
+use crate::ssm::{Dense, StateSpace, recurrence};
 use crate::tensor::Tensor;
 
 impl Subject for DenseCase {
@@ -99,6 +99,13 @@ impl Subject for DenseCase {
         let ssm = self.ssm.map(T::from_f64);
         self.assemble(ssm.kernel(self.seq_len()), |u, x0| {
             form.respond(&ssm, u, Some(x0))
+        })
+    }
+
+    fn run_plainly<T: Real>(&self, _gradients: bool) -> Result<Named<T>, Error> {
+        let ssm = self.ssm.map(T::from_f64);
+        self.assemble(ssm.kernel(self.seq_len()), |u, x0| {
+            recurrence(&ssm, u, Some(x0))
         })
     }
 

@@ -78,6 +78,14 @@ impl Subject for LayerCase {
         self.run_stages(form, gradients)
     }
 
+    fn run_plainly<T>(&self, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        self.run_plainly(gradients)
+    }
+
     fn scales(&self) -> Result<Vec<Scale>, Error> {
         scales::scales(self)
     }

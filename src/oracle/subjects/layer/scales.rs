@@ -15,7 +15,7 @@ use crate::algebra::{
     modulus,
 };
 use crate::error::Error;
-use crate::h3::{Evaluate, Form};
+use crate::h3::{Evaluate, Plain};
 use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, Scale};
 use crate::ssm::{Diagonal, Response, Shift, StateSpace};
@@ -105,8 +105,8 @@ pub(super) fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Err
         g: &case.cotangent()?.map(ErrorScale::from_f64),
     };
     let mut scales: Named<ErrorBound> = Vec::new();
-    for form in [Form::Convolution, Form::Fft, Form::Recurrence] {
-        if case.is_cut() && form == Form::Recurrence {
+    for form in [Plain::Convolution, Plain::Fft, Plain::Recurrence] {
+        if case.is_cut() && form == Plain::Recurrence {
             continue;
         }
         let errors = errors(run.gradients(&form, &form)?);
