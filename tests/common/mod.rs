@@ -7,13 +7,27 @@
 pub(crate) mod exact;
 pub(crate) mod functions;
 
+use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 
 /// The path of a case in `tests/data`.
 pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.safetensors"))
+}
+
+/// The path of a golden file of the suite.
+pub(crate) fn golden_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v2/{name}.safetensors"))
+}
+
+/// A tensor saved in a file next to a case, of a known shape.
+pub(crate) fn saved(file: &SafeTensors, name: &str, shape: &[usize]) -> Tensor<f64> {
+    let tensor = file.tensor(name).expect("saved");
+    assert_eq!(tensor.shape, shape, "{name}");
+    Tensor::new(shape, tensor.to_f64().expect("floats")).expect("of this shape")
 }
 
 /// Sequence lengths worth trying against a state of dimension `m` and chunks of `t`, each with

@@ -5,7 +5,7 @@ use super::support::{config, parameters};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
-use hungry_hippos::oracle::ModelRun;
+use hungry_hippos::oracle::{Case, ModelCase, Precision};
 
 #[test]
 fn zeros_are_decided_by_the_recurrence() {
@@ -29,23 +29,17 @@ fn zeros_are_decided_by_the_recurrence() {
     });
     let parameters = parameters.expect("a model");
     let ids = Tensor::new([1, 3], vec![0, 1, 2]).expect("fits");
-    let run = ModelRun::whole(&parameters, &ids);
-    assert_eq!(run.form, Form::Recurrence);
-    let certified = run.certified().expect("decided");
+    let case = Case::from(ModelCase::new(parameters, ids).expect("tokens"));
+    assert_eq!(case.default_form(), Form::Recurrence);
+    let run = |form: &Form| case.run(form, Precision::Certified, false);
+    let certified = run(&Form::Recurrence).expect("decided");
     let residual = certified
         .stages
         .iter()
         .find(|stage| stage.name == "block0.residual");
     let first = &residual.expect("a stage").values.data()[..2];
     assert_eq!(first, [0.0, 0.0]);
-    let by_transforms = ModelRun {
-        form: Form::Fft,
-        ..run
-    };
-    let said = by_transforms
-        .certified()
-        .expect_err("not decided")
-        .to_string();
+    let said = run(&Form::Fft).expect_err("not decided").to_string();
     assert!(
         said.contains("block0.residual") && said.contains("in form fft"),
         "{said}"
