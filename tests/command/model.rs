@@ -1,7 +1,7 @@
 //! What `hippos lm` does with texts longer than `l_max`, and with one length only.
 
 use crate::common::data;
-use hungry_hippos::oracle::ModelCase;
+use hungry_hippos::oracle::ModelFile;
 use hungry_hippos::safetensors::{SafeTensors, Writer};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -58,7 +58,7 @@ fn texts_beyond_l_max() {
     let largest = crate::common::largest(&whole);
     crate::common::assert_close("fast", &fast, &whole, 1e4 * f64::EPSILON * largest);
     // Of what the model would say without the cut it is far.
-    let uncut = ModelCase::open(&data("lm-tiny")).expect("a case");
+    let uncut = ModelFile::open(&data("lm-tiny")).expect("a case");
     let uncut = uncut
         .saved("logits", &[2, 24, 32])
         .expect("read")

@@ -6,7 +6,8 @@ use crate::common::assert_close;
 use hungry_hippos::Error;
 use hungry_hippos::algebra::{Ball, ComplexScalar, Real, Rng};
 use hungry_hippos::h3::{Config, HeadOrder, Initialization, Name, Parameters, RealType};
-use hungry_hippos::oracle::Case;
+use hungry_hippos::oracle::LayerCase;
+use hungry_hippos::safetensors::SafeTensors;
 use hungry_hippos::ssm::Discretization;
 use hungry_hippos::ssm::hippo::Diagonalized;
 use std::path::{Path, PathBuf};
@@ -300,9 +301,10 @@ fn the_command_writes_what_run_and_golden_read() {
     }
     let bytes = |file: &str| std::fs::read(file).expect("written");
     assert_eq!(bytes(&case), bytes(&again), "the same bytes");
-    let read = Case::open(Path::new(&case)).expect("a case");
+    let file = SafeTensors::open(Path::new(&case)).expect("a file");
+    let read = LayerCase::read(&file).expect("a case");
     assert_eq!(read.input().shape(), [2, 9, 4]);
-    assert_eq!(read.file().metadata()["measure"], "diag-legs");
+    assert_eq!(file.metadata()["measure"], "diag-legs");
     assert!(hippos(&["run", &case, "--out", &out]).status.success());
     let golden = path("golden");
     let done = hippos(&["golden", "--from", &case, "--out", &golden]);

@@ -117,6 +117,11 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
             "one channel: LayerNorms of nothing but their bias",
             config(2, &[1], 1, 1),
             vec![
+                "last_add_forgotten",
+                "epsilon_1e5",
+                "epsilon_1e6",
+                "epsilon_1e12",
+                "epsilon_outside",
                 "unbiased_variance",
                 "qkv_by_head",
                 "no_scale",

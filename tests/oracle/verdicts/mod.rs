@@ -5,9 +5,11 @@ mod cases;
 mod correct;
 mod dense;
 mod gradients;
+mod in_memory;
 mod judged;
 mod mutants;
 mod named;
+mod stored;
 mod suite;
 mod thresholds;
 

@@ -296,3 +296,6 @@ fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
         .map(|(f, error)| f.with_error(f.error().max(error)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

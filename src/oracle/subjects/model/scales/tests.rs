@@ -131,7 +131,7 @@ fn scales_are_the_sum_over_all_errors() {
             }
         }
     }
-    let got = model_error_scales(&parameters, &ids).expect("runs");
+    let got = error_scales(&parameters, &ids).expect("runs");
     let names: Vec<_> = got.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
