@@ -134,10 +134,12 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
     ]
 }
 
-/// The model over its tokens with mistakes; the name of each stage and its values.
+/// The stages of the model with mistakes; none where a port has no number to dump.
 fn run(config: &ModelConfig, mistakes: &[&str]) -> Option<Stages> {
     let case = ModelCase::new(parameters(config), ids(config)).expect("tokens");
-    Case::from(case).run_with(mistakes, None).ok()
+    let stages = Case::from(case).run_with(mistakes, None).ok()?;
+    let mut values = stages.iter().flat_map(|(_, stage)| stage.data());
+    values.all(|x| x.is_finite()).then_some(stages)
 }
 
 /// The names of the mistakes in what stands around the layers.
@@ -163,7 +165,7 @@ fn mistakes_are_what_their_formulas_say() {
         let reference = run(&config, &[]);
         for (name, departure) in names.iter().zip(&mut departures) {
             let what = format!("{what}: {name}");
-            let got = run(&config, &[name]).filter(|_| run(&config, &[name]) != reference);
+            let got = run(&config, &[name]).filter(|got| Some(got) != reference.as_ref());
             let Some(got) = got else {
                 assert!(impossible.contains(name), "{what}: changes nothing");
                 continue;
