@@ -2,7 +2,7 @@
 //! from the official parameters to the output, and FlashConv's passing of states between chunks.
 //!
 //! ```text
-//! cargo run --release --example one_page tests/golden/v1/01-basic.safetensors
+//! cargo run --release --example one_page tests/golden/v2/01-basic.safetensors
 //! ```
 //! To be read from top to bottom; formulas count from 1, code from 0. Of the crate it uses only the
 //! file reader: it is an independent check of the reference (`tests/one_page/`).

@@ -167,7 +167,7 @@ def main():
     args = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_default_matmul_precision", "highest")
-    folder = ROOT / "tests/golden/v1"
+    folder = ROOT / "tests/golden/v2"
     names = args.cases or sorted(path.stem for path in folder.glob("*.safetensors")
                                 if "-model-" not in path.stem and "-dense" not in path.stem)
     hippos = ROOT / "target/release/hippos"

@@ -164,7 +164,7 @@ def main():
     parser.add_argument("--precision", choices=["f32", "mixed-bf16"], default="f32")
     parser.add_argument("--rules", action="store_true")
     args = parser.parse_args()
-    folder = ROOT / "tests/golden/v1"
+    folder = ROOT / "tests/golden/v2"
     names = args.cases or sorted(path.stem for path in folder.glob("*.safetensors")
                                 if "-model-" not in path.stem and "-dense" not in path.stem)
     hippos = ROOT / "target/release/hippos"

@@ -13,35 +13,43 @@ where
     I: Iterator + Send,
     S: Send,
 {
-    let Some((own, others)) = scratch.split_first_mut() else {
-        return;
-    };
-    if others.is_empty() {
+    if let [own] = scratch {
         items.for_each(|item| work(own, item));
         return;
     }
+    if scratch.is_empty() {
+        return;
+    }
     let items = Mutex::new(items);
-    let worker = |own: &mut S| {
+    let scratch: Vec<Mutex<&mut S>> = scratch.iter_mut().map(Mutex::new).collect();
+    run_on_threads(scratch.len(), &|thread| {
+        // Each thread has a scratch to itself, so that no lock is ever waited for.
+        let mut own = scratch[thread]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         loop {
             // The lock is held for taking an item, not for working on it. Taking cannot leave
             // the iterator half way, so a poisoned lock is as good as any.
             let next = items.lock().unwrap_or_else(PoisonError::into_inner).next();
             match next {
-                Some(item) => work(own, item),
+                Some(item) => work(&mut own, item),
                 None => return,
             }
         }
-    };
+    });
+}
+
+/// Runs a worker on as many threads as the system gives, the calling one first among them. Not
+/// generic, so that starting threads is compiled once.
+fn run_on_threads(threads: usize, worker: &(dyn Fn(usize) + Sync)) {
     scope(|scope| {
-        for other in others {
+        for thread in 1..threads {
             // Without a thread its share is left to the others.
-            if Builder::new()
-                .spawn_scoped(scope, || worker(other))
-                .is_err()
-            {
+            let started = Builder::new().spawn_scoped(scope, move || worker(thread));
+            if started.is_err() {
                 break;
             }
         }
-        worker(own);
+        worker(0);
     });
 }

@@ -10,9 +10,6 @@ mod perplexity;
 mod stages;
 mod timing;
 
-#[cfg(test)]
-mod tests;
-
 pub use backend::Backend;
 pub use generate::{Generated, Generation, generate};
 pub use perplexity::perplexity;

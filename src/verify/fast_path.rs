@@ -167,22 +167,3 @@ impl Sample {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::fast_path;
-    use crate::fast::Level;
-
-    #[test]
-    fn every_level_is_within_and_failures_are_counted() {
-        let mut report = fast_path(2, 5).expect("every layer runs");
-        assert_eq!(report.layers, 2);
-        assert_eq!(report.levels.len(), Level::all().len());
-        assert!(report.comparisons() > 0);
-        assert!(report.levels.iter().all(|level| level.f32.used > 0.0));
-        assert_eq!(report.failures(), 0);
-        report.levels[0].f64.outside += 1;
-        report.levels[0].f32.unstable += 1;
-        assert_eq!(report.failures(), 2);
-    }
-}

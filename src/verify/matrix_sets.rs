@@ -93,27 +93,3 @@ fn compare<S: StateSpace<Scalar = M61>>(
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::matrix_sets;
-    use crate::flashconv::MatrixSet;
-
-    #[test]
-    fn consistent_sets_are_right_and_a_failure_is_counted() {
-        let reports = matrix_sets(5, 2).expect("every set runs");
-        assert_eq!(reports.len(), MatrixSet::ALL.len());
-        for mut report in reports {
-            assert!(report.first.compared == 6 && report.later.compared > 0);
-            assert_eq!(report.failures(), 0, "{:?}", report.set);
-            // A later chunk that comes out otherwise than it must.
-            match report.set {
-                MatrixSet::EarlyRows => report.later.equal += 1,
-                _ => report.later.equal -= 1,
-            }
-            assert_eq!(report.failures(), 1);
-            report.first.equal -= 1;
-            assert_eq!(report.failures(), 2);
-        }
-    }
-}

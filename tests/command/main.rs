@@ -5,5 +5,7 @@ mod check;
 mod common;
 mod fast;
 mod flags;
+mod lm;
 mod model;
 mod run;
+mod verify;

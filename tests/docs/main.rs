@@ -15,7 +15,7 @@ fn root() -> &'static Path {
 /// The chapters and the README, by path from the root of the package.
 fn pages() -> Vec<(PathBuf, String)> {
     let mut paths = vec![PathBuf::from("README.md")];
-    for folder in ["docs", "tests/golden/v1", "tests/data"] {
+    for folder in ["docs", "tests/golden/v2", "tests/data"] {
         for entry in std::fs::read_dir(root().join(folder)).expect("a folder") {
             let name = entry.expect("readable").file_name();
             if Path::new(&name).extension().is_some_and(|e| e == "md") {

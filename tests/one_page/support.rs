@@ -85,7 +85,7 @@ pub(crate) fn layer_files(folder: &str) -> Vec<(String, SafeTensors)> {
 }
 
 pub(crate) fn case(name: &str) -> SafeTensors {
-    let mut files = layer_files("golden/v1");
+    let mut files = layer_files("golden/v2");
     files.retain(|(file, _)| file == name);
     files.pop().expect("a case of the suite").1
 }

@@ -26,33 +26,31 @@ const FLOAT64_CASES: [&str; 5] = [
 /// below is wrong by 1e-10.
 const FLOAT64_BOUND: f64 = 1e-12;
 
-/// A case, and the file it is in, which holds what the official code computed.
+/// A case, and the file it is in, with the official gradients.
 fn open(name: &str) -> (LayerCase, SafeTensors) {
     let file = SafeTensors::open(&data(name)).expect("a file");
     (LayerCase::read(&file).expect("a well-formed case"), file)
 }
 
-/// Every gradient of a case in one form, in any scalars, under its name in files.
+/// The gradients of the input and of every parameter, under their names in files.
 fn gradients<T>(case: &LayerCase, form: &Form) -> Vec<(String, Tensor<T>)>
 where
     T: Real,
     T::Complex: RootsOfUnity,
 {
     let parameters = case.parameters().map(T::from_f64);
-    let (layer, input, state) = case.in_precision::<T>().expect("discretizes");
-    let g = case
-        .cotangent()
-        .expect("a cotangent is there")
-        .map(T::from_f64);
-    let discrete = layer
-        .gradients(form, &input, state.as_ref(), &g, None)
-        .expect("runs");
-    let official = parameters.gradients(&discrete).expect("of this layer");
-    let mut named = vec![("grad.input".to_string(), discrete.input)];
+    let layer = parameters.discretize().expect("a layer");
+    let state = case.state().map(|state| state.map(T::from_f64));
+    let input = case.input().map(T::from_f64);
+    let g = case.cotangent().expect("there").map(T::from_f64);
+    let gradients = layer.gradients(form, &input, state.as_ref(), &g, None);
+    let gradients = gradients.expect("shapes fit");
+    let official = parameters.gradients(&gradients).expect("fits");
+    let mut named = vec![("grad.input".to_string(), gradients.input)];
     named.extend(Name::ALL.map(|name| {
         let shape = name.shape(parameters.config());
-        let gradient = Tensor::new(shape, official.get(name).to_vec()).expect("of this shape");
-        (format!("grad.{}", name.official()), gradient)
+        let gradient = Tensor::new(shape, official.get(name).to_vec());
+        (format!("grad.{}", name.official()), gradient.expect("fits"))
     }));
     named
 }

@@ -35,347 +35,117 @@ enum Isolated {
     Diagonal,
 }
 
-/// The cases of the suite, in order.
+/// The layers of the suite, in order. The numbers are d, d_h, m; B, L.
+#[rustfmt::skip]
+fn rows() -> Vec<LayerRow> {
+    use Isolated::{Diagonal, Shift};
+    let row = LayerRow::new;
+    vec![
+        row("01-basic", "head_dim 1, bilinear: begin here", [4, 1, 6], [2, 21]),
+        row("02-zoh", "zero-order hold", [4, 1, 6], [2, 21]).zoh(),
+        row("03-heads", "head_dim 2, channels d2 * H + h", [6, 2, 6], [2, 19]),
+        row("04-heads-hd2", "head_dim 2, channels h * head_dim + d2", [6, 2, 6], [2, 19]).hd2(),
+        row("05-heads-8", "head_dim 8, two heads, zero-order hold", [16, 8, 4], [1, 13]).zoh(),
+        row("06-shared", "four heads share two models", [4, 1, 6], [1, 23]).n_ssm(2),
+        row("07-shared-all", "all heads share one model", [6, 2, 8], [1, 17]).n_ssm(1),
+        row("08-cut", "l_max below the length", [4, 1, 8], [2, 24]).l_max(9),
+        row("09-cut-short", "l_max below the window, head_dim 2", [4, 2, 8], [1, 19]).l_max(5).zoh(),
+        row("10-uncut", "l_max above the length: cuts nothing", [4, 1, 6], [1, 18]).l_max(64),
+        row("11-one", "one token", [4, 2, 4], [2, 1]),
+        row("12-two", "two tokens: the first with a past", [4, 1, 4], [2, 2]),
+        row("13-short", "shorter than the window", [4, 1, 16], [2, 7]),
+        row("14-window", "exactly the window", [4, 1, 8], [1, 8]),
+        row("15-window-and-one", "the window begins to forget", [4, 1, 8], [1, 9]),
+        row("16-prime", "a prime length", [4, 1, 6], [1, 31]),
+        row("17-power", "a power of two: no slack in the padding", [4, 1, 8], [1, 32]),
+        row("18-long", "long: 167 tokens, two channels", [2, 1, 8], [1, 167]),
+        row("19-real-none", "real_type none", [4, 1, 6], [1, 16]).real(RealType::None),
+        // Long steps, so that the 1e-4 this type adds to the real part is seen.
+        row("20-real-relu", "real_type relu, zero-order hold, long steps", [4, 1, 6], [1, 16])
+            .real(RealType::Relu).dt(1.0, 4.0).zoh(),
+        row("21-real-sigmoid", "real_type sigmoid", [4, 1, 6], [1, 16]).real(RealType::Sigmoid),
+        row("22-real-softplus", "real_type softplus", [4, 1, 6], [1, 16]).real(RealType::Softplus).zoh(),
+        row("23-odd-state", "odd d_state: 5 taps, 2 modes", [4, 1, 5], [2, 15]),
+        row("24-resumed", "goes on from a state", [4, 1, 6], [2, 14]).after(11),
+        row("25-resumed-heads", "goes on from a state, head_dim 2", [4, 2, 6], [2, 14]).after(6).zoh(),
+        row("26-batch", "three sequences", [3, 1, 4], [3, 11]),
+        row("27-slow", "small steps: poles near the unit circle", [4, 1, 6], [1, 40]).dt(0.004, 0.03).zoh(),
+        row("28-fast", "large steps: the discretizations far apart", [4, 1, 6], [1, 20]).dt(0.5, 1.5),
+        row("29-one-channel", "one channel", [1, 1, 6], [1, 25]),
+        row("30-one-mode", "two taps, one mode", [3, 1, 2], [1, 20]),
+        row("31-shift-alone", "the shift model on its own", [2, 1, 7], [1, 26]).isolated(Shift),
+        row("32-shift-alone-resumed", "the shift model from a state", [2, 1, 7], [1, 18])
+            .isolated(Shift).after(9),
+        row("33-diagonal-alone", "the diagonal model on its own", [2, 1, 8], [1, 26]).isolated(Diagonal),
+        row("34-diagonal-alone-resumed", "the diagonal model from a state", [2, 1, 8], [1, 18])
+            .isolated(Diagonal).after(9).zoh(),
+        row("35-diagonal-alone-long", "one long convolution", [1, 1, 16], [1, 600])
+            .isolated(Diagonal).dt(0.01, 0.02),
+        row("36-chunks", "FlashConv: the states after every chunk of 8", [4, 1, 6], [2, 32]).chunks(8),
+        row("37-chunks-ragged", "chunks of 5, the last one of 3, head_dim 2, resumed", [4, 2, 6], [1, 23])
+            .chunks(5).after(4),
+        row("38-stream", "the states after every token", [3, 1, 4], [1, 9]).chunks(1).zoh(),
+    ]
+}
+
+/// The layers of the suite, in order.
 pub(crate) fn suite() -> Vec<SuiteRow<LayerCase>> {
-    use Discretization::{Bilinear, ZeroOrderHold};
-    let case = |name, stresses, (d, d_h, m): (usize, usize, usize), batch, seq_len| LayerRow {
-        name,
-        stresses,
-        config: Config {
-            d_model: d,
-            head_dim: d_h,
-            d_state: m,
-            n_ssm: d / d_h,
-            disc: Bilinear,
-            real_type: RealType::Exp,
-            l_max: None,
-            head_order: HeadOrder::D2H,
-        },
-        batch,
-        seq_len,
-        position: None,
-        dt: (0.05, 0.5),
-        chunk_len: None,
-        isolated: None,
-    };
-    let with = |mut case: LayerRow, change: fn(&mut LayerRow)| {
-        change(&mut case);
-        case
-    };
-    let rows = [
-        case(
-            "01-basic",
-            "head_dim 1, bilinear: begin here",
-            (4, 1, 6),
-            2,
-            21,
-        ),
-        with(case("02-zoh", "zero-order hold", (4, 1, 6), 2, 21), |c| {
-            c.config.disc = ZeroOrderHold;
-        }),
-        case(
-            "03-heads",
-            "head_dim 2, channels d2 * H + h",
-            (6, 2, 6),
-            2,
-            19,
-        ),
-        with(
-            case(
-                "04-heads-hd2",
-                "head_dim 2, channels h * head_dim + d2",
-                (6, 2, 6),
-                2,
-                19,
-            ),
-            |c| {
-                c.config.head_order = HeadOrder::HD2;
-            },
-        ),
-        with(
-            case(
-                "05-heads-8",
-                "head_dim 8, two heads, zero-order hold",
-                (16, 8, 4),
-                1,
-                13,
-            ),
-            |c| {
-                c.config.disc = ZeroOrderHold;
-            },
-        ),
-        with(
-            case("06-shared", "four heads share two models", (4, 1, 6), 1, 23),
-            |c| {
-                c.config.n_ssm = 2;
-            },
-        ),
-        with(
-            case(
-                "07-shared-all",
-                "all heads share one model",
-                (6, 2, 8),
-                1,
-                17,
-            ),
-            |c| {
-                c.config.n_ssm = 1;
-            },
-        ),
-        with(
-            case("08-cut", "l_max below the length", (4, 1, 8), 2, 24),
-            |c| {
-                c.config.l_max = Some(9);
-            },
-        ),
-        with(
-            case(
-                "09-cut-short",
-                "l_max below the window, head_dim 2",
-                (4, 2, 8),
-                1,
-                19,
-            ),
-            |c| {
-                c.config.l_max = Some(5);
-                c.config.disc = ZeroOrderHold;
-            },
-        ),
-        with(
-            case(
-                "10-uncut",
-                "l_max above the length: cuts nothing",
-                (4, 1, 6),
-                1,
-                18,
-            ),
-            |c| {
-                c.config.l_max = Some(64);
-            },
-        ),
-        case("11-one", "one token", (4, 2, 4), 2, 1),
-        case(
-            "12-two",
-            "two tokens: the first with a past",
-            (4, 1, 4),
-            2,
-            2,
-        ),
-        case("13-short", "shorter than the window", (4, 1, 16), 2, 7),
-        case("14-window", "exactly the window", (4, 1, 8), 1, 8),
-        case(
-            "15-window-and-one",
-            "the window begins to forget",
-            (4, 1, 8),
-            1,
-            9,
-        ),
-        case("16-prime", "a prime length", (4, 1, 6), 1, 31),
-        case(
-            "17-power",
-            "a power of two: no slack in the padding",
-            (4, 1, 8),
-            1,
-            32,
-        ),
-        case(
-            "18-long",
-            "long: 167 tokens, two channels",
-            (2, 1, 8),
-            1,
-            167,
-        ),
-        with(
-            case("19-real-none", "real_type none", (4, 1, 6), 1, 16),
-            |c| {
-                c.config.real_type = RealType::None;
-            },
-        ),
-        with(
-            case(
-                "20-real-relu",
-                "real_type relu, zero-order hold, long steps",
-                (4, 1, 6),
-                1,
-                16,
-            ),
-            |c| {
-                c.config.real_type = RealType::Relu;
-                // Long steps, so that the 1e-4 this type adds to the real part is seen.
-                c.dt = (1.0, 4.0);
-                c.config.disc = ZeroOrderHold;
-            },
-        ),
-        with(
-            case("21-real-sigmoid", "real_type sigmoid", (4, 1, 6), 1, 16),
-            |c| {
-                c.config.real_type = RealType::Sigmoid;
-            },
-        ),
-        with(
-            case("22-real-softplus", "real_type softplus", (4, 1, 6), 1, 16),
-            |c| {
-                c.config.real_type = RealType::Softplus;
-                c.config.disc = ZeroOrderHold;
-            },
-        ),
-        case(
-            "23-odd-state",
-            "odd d_state: 5 taps, 2 modes",
-            (4, 1, 5),
-            2,
-            15,
-        ),
-        with(
-            case("24-resumed", "goes on from a state", (4, 1, 6), 2, 14),
-            |c| {
-                c.position = Some(11);
-            },
-        ),
-        with(
-            case(
-                "25-resumed-heads",
-                "goes on from a state, head_dim 2",
-                (4, 2, 6),
-                2,
-                14,
-            ),
-            |c| {
-                c.position = Some(6);
-                c.config.disc = ZeroOrderHold;
-            },
-        ),
-        case("26-batch", "three sequences", (3, 1, 4), 3, 11),
-        with(
-            case(
-                "27-slow",
-                "small steps: poles near the unit circle",
-                (4, 1, 6),
-                1,
-                40,
-            ),
-            |c| {
-                c.dt = (0.004, 0.03);
-                c.config.disc = ZeroOrderHold;
-            },
-        ),
-        with(
-            case(
-                "28-fast",
-                "large steps: the discretizations far apart",
-                (4, 1, 6),
-                1,
-                20,
-            ),
-            |c| {
-                c.dt = (0.5, 1.5);
-            },
-        ),
-        case("29-one-channel", "one channel", (1, 1, 6), 1, 25),
-        case("30-one-mode", "two taps, one mode", (3, 1, 2), 1, 20),
-        with(
-            case(
-                "31-shift-alone",
-                "the shift model on its own",
-                (2, 1, 7),
-                1,
-                26,
-            ),
-            |c| {
-                c.isolated = Some(Isolated::Shift);
-            },
-        ),
-        with(
-            case(
-                "32-shift-alone-resumed",
-                "the shift model from a state",
-                (2, 1, 7),
-                1,
-                18,
-            ),
-            |c| {
-                c.isolated = Some(Isolated::Shift);
-                c.position = Some(9);
-            },
-        ),
-        with(
-            case(
-                "33-diagonal-alone",
-                "the diagonal model on its own",
-                (2, 1, 8),
-                1,
-                26,
-            ),
-            |c| {
-                c.isolated = Some(Isolated::Diagonal);
-            },
-        ),
-        with(
-            case(
-                "34-diagonal-alone-resumed",
-                "the diagonal model from a state",
-                (2, 1, 8),
-                1,
-                18,
-            ),
-            |c| {
-                c.isolated = Some(Isolated::Diagonal);
-                c.position = Some(9);
-                c.config.disc = ZeroOrderHold;
-            },
-        ),
-        with(
-            case(
-                "35-diagonal-alone-long",
-                "one long convolution",
-                (1, 1, 16),
-                1,
-                600,
-            ),
-            |c| {
-                c.isolated = Some(Isolated::Diagonal);
-                c.dt = (0.01, 0.02);
-            },
-        ),
-        with(
-            case(
-                "36-chunks",
-                "FlashConv: the states after every chunk of 8",
-                (4, 1, 6),
-                2,
-                32,
-            ),
-            |c| {
-                c.chunk_len = Some(8);
-            },
-        ),
-        with(
-            case(
-                "37-chunks-ragged",
-                "chunks of 5, the last one of 3, head_dim 2, resumed",
-                (4, 2, 6),
-                1,
-                23,
-            ),
-            |c| {
-                c.chunk_len = Some(5);
-                c.position = Some(4);
-            },
-        ),
-        with(
-            case("38-stream", "the states after every token", (3, 1, 4), 1, 9),
-            |c| {
-                c.chunk_len = Some(1);
-                c.config.disc = ZeroOrderHold;
-            },
-        ),
-    ];
-    let rows = rows.into_iter();
+    let rows = rows().into_iter();
     rows.map(|row| SuiteRow::new(row.name, row.stresses, move |seed| row.build(seed)))
         .collect()
 }
 
+/// The choices of a row that differ from the usual ones.
+macro_rules! choices {
+    ($($name:ident($($value:ident: $type:ty),*) $place:ident $(. $field:ident)? = $expression:expr;)+) => {
+        $(fn $name(mut self, $($value: $type),*) -> Self {
+            self.$place$(.$field)? = $expression;
+            self
+        })+
+    };
+}
+
 impl LayerRow {
+    fn new(
+        name: &'static str,
+        stresses: &'static str,
+        [d_model, head_dim, d_state]: [usize; 3],
+        [batch, seq_len]: [usize; 2],
+    ) -> Self {
+        Self {
+            name,
+            stresses,
+            config: Config {
+                d_model,
+                head_dim,
+                d_state,
+                n_ssm: d_model / head_dim,
+                disc: Discretization::Bilinear,
+                real_type: RealType::Exp,
+                l_max: None,
+                head_order: HeadOrder::D2H,
+            },
+            batch,
+            seq_len,
+            position: None,
+            dt: (0.05, 0.5),
+            chunk_len: None,
+            isolated: None,
+        }
+    }
+
+    choices! {
+        zoh() config.disc = Discretization::ZeroOrderHold;
+        hd2() config.head_order = HeadOrder::HD2;
+        n_ssm(n_ssm: usize) config.n_ssm = n_ssm;
+        real(real_type: RealType) config.real_type = real_type;
+        l_max(l_max: usize) config.l_max = Some(l_max);
+        dt(least: f64, most: f64) dt = (least, most);
+        after(position: usize) position = Some(position);
+        chunks(chunk_len: usize) chunk_len = Some(chunk_len);
+        isolated(model: Isolated) isolated = Some(model);
+    }
+
     /// The case made from a seed: the same on every machine.
     ///
     /// Every parameter, input and state is a number that F16 and BF16 hold exactly, so that no

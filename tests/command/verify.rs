@@ -1,0 +1,54 @@
+//! The numbers that `hippos verify` prints: everything is right, all of it was compared, and a failure
+//! would be counted.
+
+use hungry_hippos::fast::Level;
+use hungry_hippos::flashconv::MatrixSet;
+use hungry_hippos::verify::{fast_path, forms, matrix_sets};
+
+#[test]
+fn every_pair_is_compared_and_failures_are_counted() {
+    let mut trials = 0;
+    let mut report = forms(3, 1, &mut || trials += 1).expect("every form runs");
+    assert_eq!(trials, 1);
+    // Nine forms, of which attention is one of the layer alone.
+    assert_eq!(report.pairs.len(), 9 * 8 / 2);
+    assert_eq!(report.exact_comparisons(), 4 * (8 * 7 / 2) + 8);
+    assert!(report.float_comparisons > 0 && report.bound_used.iter().all(|&used| used > 0.0));
+    assert_eq!(report.failures(), 0);
+    assert_eq!(forms(3, 1, &mut || ()).expect("runs"), report);
+    assert_ne!(forms(4, 1, &mut || ()).expect("runs"), report);
+    report.pairs[5].equal -= 1;
+    report.outside_bound += 2;
+    assert_eq!(report.failures(), 3);
+}
+
+#[test]
+fn every_level_is_within_and_failures_are_counted() {
+    let mut report = fast_path(2, 5).expect("every layer runs");
+    assert_eq!(report.layers, 2);
+    assert_eq!(report.levels.len(), Level::all().len());
+    assert!(report.comparisons() > 0);
+    assert!(report.levels.iter().all(|level| level.f32.used > 0.0));
+    assert_eq!(report.failures(), 0);
+    report.levels[0].f64.outside += 1;
+    report.levels[0].f32.unstable += 1;
+    assert_eq!(report.failures(), 2);
+}
+
+#[test]
+fn consistent_sets_are_right_and_a_failure_is_counted() {
+    let reports = matrix_sets(5, 2).expect("every set runs");
+    assert_eq!(reports.len(), MatrixSet::ALL.len());
+    for mut report in reports {
+        assert!(report.first.compared == 6 && report.later.compared > 0);
+        assert_eq!(report.failures(), 0, "{:?}", report.set);
+        // A later chunk that comes out otherwise than it must.
+        match report.set {
+            MatrixSet::EarlyRows => report.later.equal += 1,
+            _ => report.later.equal -= 1,
+        }
+        assert_eq!(report.failures(), 1);
+        report.first.equal -= 1;
+        assert_eq!(report.failures(), 2);
+    }
+}
