@@ -126,6 +126,7 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
                 "qkv_by_head",
                 "no_scale",
                 "scale_by_model",
+                "no_mask",
                 "attention_late",
                 "no_positions",
                 "head_order",

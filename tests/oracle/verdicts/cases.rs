@@ -71,7 +71,7 @@ fn edited_file(
     SafeTensors::from_bytes(bytes).expect("valid")
 }
 
-/// What such a file is read as.
+/// The case such a file is read as.
 fn edited(
     case: &LayerCase,
     metadata: &[(&str, Option<&str>)],
@@ -299,7 +299,7 @@ fn golden_files_hold_the_states_between_chunks() {
     }
 }
 
-/// Whether a golden file was just certified or read: it judges alike, in every format.
+/// A golden file judges alike in every format, just certified or read.
 #[test]
 fn a_golden_file_judges_as_it_did_when_it_was_made() {
     let made = Golden::certify(case(2, 1, None, 1, 5)).expect("certified");

@@ -555,7 +555,7 @@ fn golden_files_of_a_dense_model_are_held_to_their_words() {
 }
 
 /// Two states that go the same inexact way and are read against each other: a zero that no number of
-/// words proves. Refused, and said in which form.
+/// words proves. Refused, and said of which stage.
 #[test]
 fn what_cannot_be_certified_is_refused() {
     let pole = 1.0 / 3.0;
@@ -563,7 +563,7 @@ fn what_cannot_be_certified_is_refused() {
     let ssm = Dense::new(a, vec![1.0, 1.0], vec![1.0, -1.0], 0.0).expect("fits");
     let input = Tensor::new([1, 8], vec![1.0; 8]).expect("fits");
     let said = certify(&ssm, &input, None).expect_err("a zero");
-    assert!(said.to_string().contains("form recurrence"), "{said}");
+    assert!(said.to_string().contains("stage kernel"), "{said}");
 }
 
 /// What a candidate brings of the model, its inputs and states has to be what they are.

@@ -1,4 +1,4 @@
-//! A port that is called, and leaves its stages in memory: judged as a file of them is.
+//! Claim: stages in memory, of a port that is called, are judged as a file of them is.
 
 use super::{committed_one, dumped, judge, stage};
 use hungry_hippos::Tensor;

@@ -73,8 +73,8 @@ fn with(name: &str, tensor: &str, change: impl Fn(&mut [f64])) -> Golden {
     Golden::read(&SafeTensors::from_bytes(bytes).expect("valid")).expect("a golden file")
 }
 
-/// What a stage with the same relative error everywhere gets: of the worst case and of what is
-/// probable.
+/// The fractions of both tolerances, worst-case and probabilistic, of a stage with one relative error
+/// everywhere.
 fn fractions(golden: &Golden, values: &Tensor<f64>, name: &str, format: Format) -> [f64; 2] {
     let off = values.map(|x| x * (1.0 + 1e-3));
     let report = judge(golden, &dumped(&[(name, &off)], Dtype::F64), format);
