@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::algebra::Rng;
-use crate::h3::{Config, HeadOrder, LayerState, Parameters, RealType};
+use crate::h3::{Config, Form, HeadOrder, LayerState, Parameters, RealType};
 use crate::oracle::golden::GoldenOf;
 use crate::ssm::Discretization;
 use num_complex::Complex;
