@@ -97,8 +97,8 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// If there is none, one has a name that is no stage's or another number of elements, or holds a
-    /// number that is not finite.
+    /// If there is none, one has a name that is no stage's or was given before, another number of
+    /// elements, or a number that is not finite.
     pub(super) fn of_arrays<'a, T: PortNumber + 'a>(
         golden: &[GoldenStage],
         stages: impl IntoIterator<Item = (&'a str, &'a [T])>,
@@ -126,6 +126,9 @@ impl Candidate {
                 ));
             }
             check_finite(name, &values)?;
+            if candidate.stage(name).is_some() {
+                return Err(Error::value(format!("stage {name:?}"), "is given twice"));
+            }
             candidate.push(name, T::DTYPE, Tensor::new(shape, values)?, None);
         }
         candidate.not_empty(golden)

@@ -122,8 +122,8 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// If there is none, one has a name that is no stage's or another number of elements, or holds a
-    /// number that is not finite.
+    /// If there is none, one has a name that is no stage's or was given before, another number of
+    /// elements, or a number that is not finite.
     pub fn from_stages<'a, T: PortNumber + 'a>(
         golden: &Golden,
         stages: impl IntoIterator<Item = (&'a str, &'a [T])>,

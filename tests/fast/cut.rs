@@ -1,5 +1,6 @@
 //! Layers whose kernels end at `l_max`, before the sequence does, against the reference.
 
+use crate::common::golden_file;
 use crate::layer::{bounds, config, trial};
 use crate::support::{assert_within, share_used, transform_bound};
 use hungry_hippos::Tensor;
@@ -161,9 +162,9 @@ fn cut_kernels_at_every_level() {
 #[test]
 fn golden_layers_at_every_level() {
     for name in ["08-cut", "09-cut-short"] {
-        let path = format!("tests/golden/v2/{name}.safetensors");
-        let golden = Golden::open(path.as_ref()).unwrap();
-        let (p, u) = (golden.case().parameters(), golden.case().input());
+        let golden = Golden::open(&golden_file(name)).unwrap();
+        let case = golden.layer().unwrap();
+        let (p, u) = (case.parameters(), case.input());
         let whole = cut_at(p, u.shape()[1]);
         for level in Level::all() {
             check::<f32>(level, p, &whole, u);

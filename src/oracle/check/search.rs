@@ -79,7 +79,7 @@ impl<'a, S: Subject> Search<'a, S> {
             possible: Vec::new(),
         };
         let whole = self.golden.subject.cost(self.golden.subject.seq_len());
-        if !is_first && whole.saturating_mul(group.len()) > GROUP_WORK {
+        if !within_limit(whole, group.len(), is_first) {
             return singles;
         }
         let runs: Vec<_> = group
@@ -249,6 +249,11 @@ impl<S: Subject> Singles<S> {
     }
 }
 
+/// True if a group of so many mistakes, each of which takes `cost` multiplications, is tried.
+fn within_limit(cost: usize, mistakes: usize, is_first: bool) -> bool {
+    is_first || cost.saturating_mul(mistakes) <= GROUP_WORK
+}
+
 fn same<H: Copy>(one: &Row<H>, other: &Row<H>) -> bool {
     one.mistake.id == other.mistake.id
 }
@@ -279,3 +284,6 @@ fn out(off: f64) -> bool {
 fn worst(fractions: &[Option<f64>]) -> f64 {
     fractions.iter().flatten().copied().fold(0.0, f64::max)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,13 +5,13 @@
 
 mod plain;
 
-use crate::common::{assert_close, close, largest};
+use crate::common::{assert_close, close, data, largest, saved};
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Config, Form, HeadOrder, Layer, LayerStream, Parameters};
-use hungry_hippos::oracle::{Case, Format, certified, error_scales, named_stages};
+use hungry_hippos::oracle::{Format, Golden, LayerCase};
+use hungry_hippos::safetensors::SafeTensors;
 use hungry_hippos::ssm::Discretization;
-use std::path::{Path, PathBuf};
 
 const FLOAT64_CASES: [&str; 5] = [
     "layer-v1-hd1-L7",
@@ -21,12 +21,10 @@ const FLOAT64_CASES: [&str; 5] = [
     "layer-v5-hd4-L1",
 ];
 
-fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.safetensors"))
-}
-
-fn open(name: &str) -> Case {
-    Case::open(&path(name)).expect("a well-formed case")
+/// A case, and the file it is in, which holds what the official code computed.
+fn open(name: &str) -> (LayerCase, SafeTensors) {
+    let file = SafeTensors::open(&data(name)).expect("a file");
+    (LayerCase::read(&file).expect("a well-formed case"), file)
 }
 
 fn forms(seq_len: usize) -> Vec<Form> {
@@ -45,23 +43,21 @@ const FLOAT64_BOUND: f64 = 1e-12;
 #[test]
 fn every_stage_of_every_form_in_float64() {
     for name in FLOAT64_CASES {
-        let case = open(name);
+        let (case, file) = open(name);
         let (layer, input, state) = case.in_precision::<f64>().expect("discretizes");
         for form in forms(input.shape()[1]) {
             let stages = layer
                 .forward(&form, &input, state.as_ref())
                 .expect("shapes fit");
-            let named = named_stages(&layer, &stages);
+            let named = stages.clone().named();
             assert!(named.len() >= 11, "all stages are there");
             for (stage, tensor) in named {
-                let saved = case.tensor(stage, tensor.shape()).expect("saved");
+                let saved = saved(&file, stage, tensor.shape());
                 let bound = FLOAT64_BOUND * largest(saved.data());
                 let what = format!("{name}, {form}, {stage}");
                 assert_close(&what, tensor.data(), saved.data(), bound);
             }
-            let longdouble = case
-                .tensor("output_longdouble", input.shape())
-                .expect("saved");
+            let longdouble = saved(&file, "output_longdouble", input.shape());
             // An independent 80-bit evaluation, so nothing but our own rounding: a hundred units.
             let bound = 100.0 * f64::EPSILON * largest(longdouble.data());
             let what = format!("{name}, {form}, against 80 bits");
@@ -74,12 +70,12 @@ fn every_stage_of_every_form_in_float64() {
 #[test]
 fn streaming_is_the_official_step() {
     for name in FLOAT64_CASES {
-        let case = open(name);
+        let (case, file) = open(name);
         let (layer, input, _) = case.in_precision::<f64>().expect("discretizes");
         let &[batch, len, d] = input.shape() else {
             panic!("an input has three axes")
         };
-        let saved = case.tensor("step_output", input.shape()).expect("saved");
+        let saved = saved(&file, "step_output", input.shape());
         let bound = FLOAT64_BOUND * largest(saved.data());
         let mut stream = LayerStream::new(&layer, batch);
         for i in 0..len {
@@ -95,7 +91,7 @@ fn streaming_is_the_official_step() {
 }
 
 /// The same layer with another configuration.
-fn reconfigured(case: &Case, change: impl Fn(&mut Config)) -> Layer<f64> {
+fn reconfigured(case: &LayerCase, change: impl Fn(&mut Config)) -> Layer<f64> {
     let parameters = case.parameters();
     let mut config = parameters.config().clone();
     change(&mut config);
@@ -108,10 +104,8 @@ fn reconfigured(case: &Case, change: impl Fn(&mut Config)) -> Layer<f64> {
 #[test]
 fn the_fused_order_is_the_other_head_order() {
     for name in ["layer-v2-hd4-L32", "layer-v3-hd8-L90", "layer-v5-hd4-L1"] {
-        let case = open(name);
-        let saved = case
-            .tensor("output_fast_order", case.input().shape())
-            .expect("saved");
+        let (case, file) = open(name);
+        let saved = saved(&file, "output_fast_order", case.input().shape());
         let bound = FLOAT64_BOUND * largest(saved.data());
         let run = |order| {
             let layer = reconfigured(&case, |config| config.head_order = order);
@@ -127,8 +121,8 @@ fn the_fused_order_is_the_other_head_order() {
 #[test]
 fn a_wrong_choice_is_refused() {
     for name in FLOAT64_CASES {
-        let case = open(name);
-        let saved = case.tensor("output", case.input().shape()).expect("saved");
+        let (case, file) = open(name);
+        let saved = saved(&file, "output", case.input().shape());
         let bound = FLOAT64_BOUND * largest(saved.data());
         let refused = |what: &str, layer: Layer<f64>| {
             let stages = layer.forward(&Form::Convolution, case.input(), None);
@@ -155,20 +149,18 @@ fn a_wrong_choice_is_refused() {
 /// within the tolerance derived by first-order rounding error analysis, around certified values.
 #[test]
 fn the_float32_case_is_within_what_float32_allows() {
-    let case = open("layer-v6-f32-hd1-L32");
-    let certified = certified(&case, &Form::Recurrence, false).expect("decided");
-    let scales = error_scales(&case, Format::F32).expect("a layer");
+    let (case, file) = open("layer-v6-f32-hd1-L32");
+    let golden = Golden::certify(case.clone()).expect("decided");
     let zoh = reconfigured(&case, |c| c.disc = Discretization::ZeroOrderHold);
     let wrong = zoh.forward(&Form::Fft, case.input(), None).expect("fits");
-    let wrong = named_stages(&zoh, &wrong);
-    assert_eq!(scales.len(), 12, "all stages are there");
-    for ((stage, (name, scale)), (_, wrong)) in certified.stages.iter().zip(scales).zip(wrong) {
-        assert_eq!(stage.name, name, "stages in one order");
-        let saved = case.tensor(&name, scale.shape()).expect("saved");
-        let bounds: Vec<f64> = scale
-            .data()
-            .iter()
-            .map(|scale| scale.worst * Format::F32.unit_roundoff())
+    let wrong = wrong.named();
+    assert_eq!(wrong.len(), 12, "all stages are there");
+    for (stage, (name, wrong)) in golden.stages().iter().zip(wrong) {
+        assert_eq!(stage.name(), name, "stages in one order");
+        let saved = saved(&file, name, stage.scale.shape());
+        let scales = stage.scale_at(Format::F32).into_iter();
+        let bounds: Vec<f64> = scales
+            .map(|scale| scale * Format::F32.unit_roundoff())
             .collect();
         let share = |values: &[f64]| {
             let errors = values.iter().zip(stage.values.data());
@@ -183,7 +175,7 @@ fn the_float32_case_is_within_what_float32_allows() {
         println!("{name}: {:.1} % of the tolerance", 100.0 * used);
         assert!(used <= 1.0, "{name}: {used} of the tolerance");
         // The tolerance has teeth: the other discretization is outside it from its stage on.
-        if ["ssm_kernel", "ssm_out", "gated", "output"].contains(&name.as_str()) {
+        if ["ssm_kernel", "ssm_out", "gated", "output"].contains(&name) {
             let used = share(wrong.data());
             assert!(used > 1.0, "{name} of the wrong discretization: {used}");
             println!("  the wrong discretization: {used:.0} times the tolerance");

@@ -1,57 +1,53 @@
 //! Golden models: right ports pass, whatever way they compute; every known mistake is refused and
 //! named.
 
-use super::support::{Stages, case, file, judge};
+use super::support::{Stages, case, certified, file, judge, model_of};
+use crate::common::golden_file;
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{Real, RootsOfUnity};
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
-use hungry_hippos::oracle::{Candidate, Format, ModelGolden, ModelMutant, ModelRun, model_suite};
+use hungry_hippos::oracle::{Case, Format, Golden, Mistake, ModelCase, Precision};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
-use std::path::Path;
 
 /// The committed golden models, by name.
-fn committed() -> Vec<(&'static str, ModelGolden)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
-    let open = |name: &'static str| {
-        let path = folder.join(format!("{name}.safetensors"));
-        (name, ModelGolden::open(&path).expect("a golden file"))
-    };
-    model_suite().iter().map(|case| open(case.name)).collect()
+fn committed() -> Vec<(&'static str, Golden)> {
+    ["39-model-hybrid", "40-model-h3", "41-model-attention"]
+        .map(|name| {
+            let golden = Golden::open(&golden_file(name));
+            (name, golden.expect("a golden file"))
+        })
+        .into()
+}
+
+/// The mistakes in what stands around a model's H3 layers.
+fn mistakes() -> Vec<&'static Mistake> {
+    let (_, golden) = committed().swap_remove(0);
+    let mut mistakes = Case::from(model_of(&golden).clone()).mistakes();
+    mistakes.retain(|mistake| mistake.id.starts_with('L'));
+    mistakes
 }
 
 const FLOATS: [(Dtype, Format); 2] = [(Dtype::F64, Format::F64), (Dtype::F32, Format::F32)];
 
-fn run<T>(golden: &ModelGolden, prompt: usize, form: Form) -> Stages
-where
-    T: Real,
-    T::Complex: RootsOfUnity,
-{
-    let whole = ModelRun::whole(golden.parameters(), golden.ids());
-    let run = ModelRun {
-        prompt,
-        form,
-        ..whole
-    };
-    let stages = run.stages::<T>().expect("runs").into_iter();
-    stages
-        .map(|(name, stage)| (name, stage.map(Real::to_f64)))
-        .collect()
+fn run(golden: &Golden, prompt: usize, form: Form, precision: Precision) -> Stages {
+    let case = Case::from(model_of(golden).clone().with_prompt(prompt));
+    let stages = case.run(&form, precision, false).expect("runs").stages;
+    stages.into_iter().map(|s| (s.name, s.values)).collect()
 }
 
 #[test]
 fn right_ports_are_accepted() {
     for (name, golden) in &committed() {
-        let len = golden.ids().shape()[1];
+        let len = model_of(golden).ids().shape()[1];
         let in_f64 = [
-            run::<f64>(golden, len, Form::Fft),
-            run::<f64>(golden, len, Form::Scan),
-            run::<f64>(golden, 0, Form::Fft),
+            run(golden, len, Form::Fft, Precision::F64),
+            run(golden, len, Form::Scan, Precision::F64),
+            run(golden, 0, Form::Fft, Precision::F64),
         ];
         let in_f32 = [
-            run::<f32>(golden, len, Form::Fft),
-            run::<f32>(golden, len, Form::Recurrence),
-            run::<f32>(golden, 0, Form::Fft),
+            run(golden, len, Form::Fft, Precision::F32),
+            run(golden, len, Form::Recurrence, Precision::F32),
+            run(golden, 0, Form::Fft, Precision::F32),
         ];
         for ((dtype, format), ports) in FLOATS.into_iter().zip([in_f64, in_f32]) {
             for (at, stages) in ports.iter().enumerate() {
@@ -75,9 +71,14 @@ fn right_ports_are_accepted() {
 #[test]
 fn mixed_formats_are_the_coarser_one() {
     let (_, golden) = committed().swap_remove(1);
-    let stages = run::<f64>(&golden, golden.ids().shape()[1], Form::Fft);
+    let stages = run(
+        &golden,
+        model_of(&golden).ids().shape()[1],
+        Form::Fft,
+        Precision::F64,
+    );
     let name = "block0.hidden";
-    let stage = golden.stages().iter().find(|stage| stage.name == name);
+    let stage = golden.stages().iter().find(|stage| stage.name() == name);
     let scale = &stage.expect("a stage").scale;
     let passes = |units: f64, format: Format| {
         let (_, right) = stages.iter().find(|(stage, _)| stage == name).expect("run");
@@ -115,14 +116,14 @@ fn the_official_stages_are_accepted() {
         let (batch, len) = (ids.shape()[0], ids.shape()[1]);
         let few = ids.data().chunks_exact(len).flat_map(|ids| &ids[..TOKENS]);
         let few = Tensor::new([batch, TOKENS], few.copied().collect()).expect("fits");
-        let golden = ModelGolden::certify(parameters, few).expect("certified");
+        let golden = certified(parameters, few);
         let mut stages = Vec::new();
         for stage in golden.stages() {
             let width = stage.values.shape()[2];
             let saved = case
-                .saved(&stage.name, &[batch, len, width])
+                .saved(stage.name(), &[batch, len, width])
                 .expect("a stage");
-            stages.extend(saved.map(|saved| (stage.name.clone(), first(&saved))));
+            stages.extend(saved.map(|saved| (stage.name().to_string(), first(&saved))));
         }
         assert!(!stages.is_empty(), "{name}");
         let report = judge(&golden, &stages, dtype, format);
@@ -133,16 +134,19 @@ fn the_official_stages_are_accepted() {
 #[test]
 fn every_known_mistake_is_refused_and_named_first() {
     // In some case, at each precision, by how many times the tolerance.
-    let mut refused = vec![[0.0f64; 2]; ModelMutant::ALL.len()];
+    let known = mistakes();
+    let mut refused = vec![[0.0f64; 2]; known.len()];
     for (name, golden) in &committed() {
-        for (mutant, refused) in ModelMutant::ALL.into_iter().zip(&mut refused) {
-            let stages = mutant.stages(golden.parameters(), golden.ids());
-            let Some(stages) = stages.expect("computed") else {
+        let case = Case::from(model_of(golden).clone());
+        let right = case.run_with(&[], None).expect("computed");
+        for (mistake, refused) in known.iter().zip(&mut refused) {
+            let stages = case.run_with(&[mistake.id], None).expect("computed");
+            if stages == right {
                 continue;
-            };
+            }
             for ((dtype, format), refused) in FLOATS.into_iter().zip(refused) {
                 let report = judge(golden, &stages, dtype, format);
-                let what = format!("{name}, {}, {}", mutant.name(), format.name());
+                let what = format!("{name}, {}, {}", mistake.name, format.name());
                 let worst = report.stages.iter().map(|stage| stage.worst);
                 *refused = worst.fold(*refused, f64::max);
                 let Some(diagnosis) = report.diagnosis else {
@@ -150,17 +154,18 @@ fn every_known_mistake_is_refused_and_named_first() {
                     assert_eq!(format.name(), "f32", "{what}: accepted");
                     continue;
                 };
-                let named: Vec<_> = diagnosis.suspects.iter().map(|s| s.model).collect();
-                assert_eq!(named.first(), Some(&Some(mutant)), "{what}: {named:?}");
+                let named = diagnosis.suspects.iter().map(|s| &s.mistakes[..]);
+                let named: Vec<_> = named.collect();
+                assert_eq!(named.first(), Some(&&[*mistake][..]), "{what}: {named:?}");
             }
         }
     }
-    for (mutant, [in_f64, in_f32]) in ModelMutant::ALL.into_iter().zip(refused) {
-        println!("{}: {in_f64:.1e} {in_f32:.1e}", mutant.name());
+    for (mistake, [in_f64, in_f32]) in known.iter().zip(refused) {
+        println!("{}: {in_f64:.1e} {in_f32:.1e}", mistake.name);
         assert!(
             in_f32 > 10.0 && in_f64 > 1e9,
             "{}: {in_f64:e}, {in_f32:e}",
-            mutant.name()
+            mistake.name
         );
     }
 }
@@ -179,7 +184,7 @@ fn mistakes_inside_the_layers_are_named() {
         ),
     ];
     for (name, golden) in &committed()[..2] {
-        let right = golden.parameters();
+        let right = model_of(golden).parameters();
         for (changed, change, id) in cases {
             let parameters = ModelParameters::new(right.config().clone(), |name| {
                 let mut values = right.get(name).to_vec();
@@ -189,8 +194,8 @@ fn mistakes_inside_the_layers_are_named() {
                 Ok(values)
             });
             let parameters = parameters.expect("of the same shapes");
-            let run = ModelRun::whole(&parameters, golden.ids());
-            let stages = run.stages::<f64>().expect("runs");
+            let case = ModelCase::new(parameters, model_of(golden).ids().clone()).expect("tokens");
+            let stages = Case::from(case).run_with(&[], None).expect("runs");
             for (dtype, format) in FLOATS {
                 let report = judge(golden, &stages, dtype, format);
                 let diagnosis = report.diagnosis.expect("refused");
@@ -198,7 +203,7 @@ fn mistakes_inside_the_layers_are_named() {
                 let ids: Vec<_> = diagnosis
                     .suspects
                     .iter()
-                    .flat_map(|s| s.mistakes())
+                    .flat_map(|s| &s.mistakes)
                     .map(|m| m.id)
                     .collect();
                 assert_eq!(ids.first(), Some(&id), "{name}: {ids:?}");
@@ -211,24 +216,27 @@ fn mistakes_inside_the_layers_are_named() {
 #[test]
 fn the_chapter_lists_the_catalogue() {
     let page = include_str!("../../../docs/17-language-model.md");
-    let row = |m: &ModelMutant| format!("| {} | `{}` | {} |", m.id(), m.name(), m.formula());
-    let rows: Vec<String> = ModelMutant::ALL.iter().map(row).collect();
+    let row = |m: &&Mistake| format!("| {} | `{}` | {} |", m.id, m.name, m.formula());
+    let known = mistakes();
+    let rows: Vec<String> = known.iter().map(row).collect();
     let listed: Vec<&str> = page
         .lines()
         .filter(|line| line.starts_with("| L0") || line.starts_with("| L1"))
         .collect();
     assert_eq!(listed, rows);
     // What they advise names what is missing.
-    for (mutant, named) in [
-        (
-            ModelMutant::NoPositions,
-            "backbone.embeddings.position_embeddings",
-        ),
-        (ModelMutant::NoFinalNorm, "backbone.ln_f"),
-        (ModelMutant::Epsilon6, "layer_norm_epsilon"),
-        (ModelMutant::NoScale, "sqrt(head channels)"),
+    for (name, named) in [
+        ("no_positions", "backbone.embeddings.position_embeddings"),
+        ("no_final_norm", "backbone.ln_f"),
+        ("epsilon_1e6", "layer_norm_epsilon"),
+        ("no_scale", "sqrt(head channels)"),
     ] {
-        assert!(mutant.advice().contains(named), "{}", mutant.advice());
+        let mut known = known.iter();
+        let fix = known
+            .find(|m| m.name == name)
+            .expect("in the catalogue")
+            .fix;
+        assert!(fix.contains(named), "{fix}");
     }
 }
 
@@ -236,7 +244,12 @@ fn the_chapter_lists_the_catalogue() {
 #[test]
 fn unknown_mistakes_are_placed() {
     let (_, golden) = committed().remove(0);
-    let mut stages = run::<f64>(&golden, golden.ids().shape()[1], Form::Fft);
+    let mut stages = run(
+        &golden,
+        model_of(&golden).ids().shape()[1],
+        Form::Fft,
+        Precision::F64,
+    );
     for (name, stage) in &mut stages {
         if name == "block1.hidden" {
             *stage = stage.map(|x| 1.5 * x);
@@ -263,15 +276,13 @@ fn unknown_mistakes_are_placed() {
 fn other_cases_are_refused() {
     let (_, golden) = committed().remove(0);
     let refused = |file: &SafeTensors, fragment: &str| {
-        let said = Candidate::read_model(file, &golden)
-            .expect_err("refused")
-            .to_string();
+        let said = golden.candidate(file).expect_err("refused").to_string();
         assert!(said.contains(fragment), "{fragment:?} not in {said}");
         assert_eq!(said.lines().count(), 1, "one line: {said}");
     };
     refused(&file(&Vec::new(), Dtype::F64), "block0.residual");
     let (_, other) = committed().remove(1);
-    let stages = run::<f64>(&other, 14, Form::Fft);
+    let stages = run(&other, 14, Form::Fft, Precision::F64);
     refused(&file(&stages, Dtype::F64), "block0");
     let mut writer = Writer::new();
     writer

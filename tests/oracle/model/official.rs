@@ -3,26 +3,26 @@
 //! `tests/data/lm-tiny.safetensors` was made by running HazyResearch/H3 at commit 5c4d06b in
 //! float64 on random parameters; see `tests/data/README.md`.
 
-use super::support::{case, data, official};
-use crate::common::{assert_close, close, largest};
+use super::support::{case, official};
+use crate::common::{assert_close, close, data, largest};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{Model, ModelConfig, ModelParameters, ModelStream, Sampling};
-use hungry_hippos::oracle::{ModelCase, ModelRun};
+use hungry_hippos::oracle::{Case, ModelCase, ModelFile, Precision};
 use hungry_hippos::safetensors::{SafeTensors, Writer};
 use std::path::Path;
 
 /// What the logits may be off by: two float64 computations differ by some 1e-14 here.
 const BOUND: f64 = 1e-11;
 
-fn model(case: &ModelCase) -> Model<f64> {
+fn model(case: &ModelFile) -> Model<f64> {
     case.parameters()
         .and_then(|parameters| parameters.build())
         .expect("a model")
 }
 
-fn saved(case: &ModelCase, name: &str, shape: &[usize]) -> Tensor<f64> {
+fn saved(case: &ModelFile, name: &str, shape: &[usize]) -> Tensor<f64> {
     let saved = case.saved(name, shape).expect("of this shape");
     saved.expect("the case holds it")
 }
@@ -83,8 +83,12 @@ fn certified_logits_enclose_the_official_ones() {
         case.parameters().expect("read"),
         case.ids().expect("tokens"),
     );
-    let run = ModelRun::whole(&parameters, &ids);
-    let certified = run.certified().expect("decided");
+    let whole = ModelCase::new(parameters, ids).expect("tokens of the vocabulary");
+    let run = |case: ModelCase| {
+        let case = Case::from(case);
+        case.run(&case.default_form(), Precision::Certified, false)
+    };
+    let certified = run(whole.clone()).expect("decided");
     for stage in &certified.stages {
         let saved = saved(&case, &stage.name, stage.values.shape());
         let bound = 1e-13 * largest(saved.data()).max(1.0);
@@ -94,8 +98,7 @@ fn certified_logits_enclose_the_official_ones() {
         assert!(radius < 1e-18, "{}: radius {radius:e}", stage.name);
     }
     // The same real numbers, whatever the form.
-    let steps = ModelRun { prompt: 0, ..run };
-    let steps = steps.certified().expect("decided");
+    let steps = run(whole.with_prompt(0)).expect("decided");
     for (a, b) in certified.stages.iter().zip(&steps.stages) {
         assert_eq!(a.values, b.values, "{}", a.name);
     }
@@ -136,7 +139,7 @@ fn the_greedy_continuation_is_the_official_one() {
 }
 
 /// The same model with another configuration.
-fn reconfigured(case: &ModelCase, change: impl Fn(&mut ModelConfig)) -> Model<f64> {
+fn reconfigured(case: &ModelFile, change: impl Fn(&mut ModelConfig)) -> Model<f64> {
     let mut config = case.config().clone();
     change(&mut config);
     ModelParameters::new(config, |name| case.parameter(name))
@@ -219,7 +222,7 @@ fn queries_keys_and_values_may_have_no_bias() {
         }
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         writer.write(&path).expect("written");
-        ModelCase::open(&path)
+        ModelFile::open(&path)
     };
     let zeros = rewritten("zero-bias", true, None).expect("a case");
     let without = rewritten("no-bias", false, Some("False")).expect("a case");

@@ -4,17 +4,16 @@
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, HeadOrder, Parameters};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
-use hungry_hippos::oracle::ModelMutant;
 use hungry_hippos::ssm::Discretization;
 
-/// Stages in the order of [`ModelMutant::stages`], under their names.
+/// Stages in the order of computation, under their names.
 pub(crate) type Stages = Vec<(String, Vec<f64>)>;
 
 /// The model over `ids` (batch, seq_len), without a mistake or with one.
 pub(crate) fn stages(
     parameters: &ModelParameters<f64>,
     ids: &Tensor<usize>,
-    mistake: Option<ModelMutant>,
+    mistake: Option<&str>,
 ) -> Stages {
     let (batch, len) = (ids.shape()[0], ids.shape()[1]);
     let plain = Plain {
@@ -29,7 +28,7 @@ pub(crate) fn stages(
 
 struct Plain<'a> {
     parameters: &'a ModelParameters<f64>,
-    mistake: Option<ModelMutant>,
+    mistake: Option<&'a str>,
     batch: usize,
     len: usize,
     d: usize,
@@ -59,18 +58,18 @@ impl Plain<'_> {
             };
             stages.push((
                 format!("block{i}.hidden"),
-                handed_on(ModelMutant::HiddenSummed, &hidden),
+                handed_on("hidden_summed", &hidden),
             ));
             stages.push((
                 format!("block{i}.residual"),
-                handed_on(ModelMutant::ResidualSummed, &residual),
+                handed_on("residual_summed", &residual),
             ));
             last = hidden;
         }
-        if !self.made(ModelMutant::LastAddForgotten) {
+        if !self.made("last_add_forgotten") {
             last = sum;
         }
-        if !self.made(ModelMutant::NoFinalNorm) {
+        if !self.made("no_final_norm") {
             last = self.norm(2 * config.n_layer, &last);
         }
         let logits = product(words, &last, self.d);
@@ -78,7 +77,7 @@ impl Plain<'_> {
         stages
     }
 
-    fn made(&self, mistake: ModelMutant) -> bool {
+    fn made(&self, mistake: &str) -> bool {
         self.mistake == Some(mistake)
     }
 
@@ -89,7 +88,7 @@ impl Plain<'_> {
     fn embedded(&self, ids: &[usize]) -> Vec<f64> {
         let words = self.parameters.get(ModelName::Embeddings);
         let positions = self.parameters.get(ModelName::Positions);
-        let learned = !positions.is_empty() && !self.made(ModelMutant::NoPositions);
+        let learned = !positions.is_empty() && !self.made("no_positions");
         let mut embedded = Vec::new();
         for (token, id) in ids.iter().enumerate() {
             let position = token % self.len;
@@ -112,10 +111,10 @@ impl Plain<'_> {
         let is = |block: Option<usize>| block.is_some_and(|block| attention.contains(&block));
         let (before, after) = (i.checked_sub(1), Some(i + 1));
         match self.mistake {
-            Some(ModelMutant::AttentionEarly) if is(after) => i + 1,
-            Some(ModelMutant::AttentionEarly) if is(Some(i)) => i - 1,
-            Some(ModelMutant::AttentionLate) if is(before) => i - 1,
-            Some(ModelMutant::AttentionLate) if is(Some(i)) => i + 1,
+            Some("attention_early") if is(after) => i + 1,
+            Some("attention_early") if is(Some(i)) => i - 1,
+            Some("attention_late") if is(before) => i - 1,
+            Some("attention_late") if is(Some(i)) => i + 1,
             _ => i,
         }
     }
@@ -123,7 +122,7 @@ impl Plain<'_> {
     /// The LayerNorms in the order in which they are computed, the last one before the head.
     fn norm(&self, place: usize, x: &[f64]) -> Vec<f64> {
         let n_layer = self.parameters.config().n_layer;
-        let place = match self.made(ModelMutant::OlderNorms) {
+        let place = match self.made("older_norms") {
             // A checkpoint of the older order begins with a LayerNorm without a block, `norm`, the one a
             // port of the newer order takes for its last: every other one is computed a place early.
             true => (place + 1) % (2 * n_layer + 1),
@@ -146,9 +145,9 @@ impl Plain<'_> {
             )
         };
         let epsilon = match self.mistake {
-            Some(ModelMutant::Epsilon5) => 1e-5,
-            Some(ModelMutant::Epsilon6) => 1e-6,
-            Some(ModelMutant::Epsilon12) => 1e-12,
+            Some("epsilon_1e5") => 1e-5,
+            Some("epsilon_1e6") => 1e-6,
+            Some("epsilon_1e12") => 1e-12,
             _ => self.parameters.config().layer_norm_epsilon,
         };
         let channels = self.d as f64;
@@ -162,11 +161,11 @@ impl Plain<'_> {
             for x in token {
                 squares += (x - mean) * (x - mean);
             }
-            let variance = match self.made(ModelMutant::UnbiasedVariance) {
+            let variance = match self.made("unbiased_variance") {
                 true => squares / (channels - 1.0),
                 false => squares / channels,
             };
-            let deviation = match self.made(ModelMutant::EpsilonOutside) {
+            let deviation = match self.made("epsilon_outside") {
                 true => variance.sqrt() + epsilon,
                 false => (variance + epsilon).sqrt(),
             };
@@ -179,13 +178,13 @@ impl Plain<'_> {
 
     fn h3(&self, block: usize, u: &[f64]) -> Vec<f64> {
         let mut config = self.parameters.config().h3.clone();
-        if self.made(ModelMutant::HeadOrder) {
+        if self.made("head_order") {
             config.head_order = match config.head_order {
                 HeadOrder::D2H => HeadOrder::HD2,
                 HeadOrder::HD2 => HeadOrder::D2H,
             };
         }
-        if self.made(ModelMutant::Discretization) {
+        if self.made("discretization") {
             config.disc = match config.disc {
                 Discretization::Bilinear => Discretization::ZeroOrderHold,
                 _ => Discretization::Bilinear,
@@ -212,22 +211,22 @@ impl Plain<'_> {
         );
         // Channel c of head h of the queries (0), keys (1) or values (2) of a token.
         let at = |token: usize, which: usize, h: usize, c: usize| {
-            let row = match self.made(ModelMutant::QkvByHead) {
+            let row = match self.made("qkv_by_head") {
                 true => (h * 3 + which) * d_h + c,
                 false => (which * heads + h) * d_h + c,
             };
             qkv[token * 3 * d + row]
         };
         let scale = match self.mistake {
-            Some(ModelMutant::NoScale) => 1.0,
-            Some(ModelMutant::ScaleByModel) => 1.0 / (d as f64).sqrt(),
+            Some("no_scale") => 1.0,
+            Some("scale_by_model") => 1.0 / (d as f64).sqrt(),
             _ => 1.0 / (d_h as f64).sqrt(),
         };
         let mut context = vec![0.0; u.len()];
         for b in 0..self.batch {
             for h in 0..heads {
                 for i in 0..len {
-                    let seen = match self.made(ModelMutant::NoMask) {
+                    let seen = match self.made("no_mask") {
                         true => len,
                         false => i + 1,
                     };
@@ -267,8 +266,8 @@ impl Plain<'_> {
         );
         for x in &mut hidden {
             *x *= match self.mistake {
-                Some(ModelMutant::ErfGelu) => (1.0 + erf(*x / 2f64.sqrt())) / 2.0,
-                Some(ModelMutant::SigmoidGelu) => 1.0 / (1.0 + (-1.702 * *x).exp()),
+                Some("erf_gelu") => (1.0 + erf(*x / 2f64.sqrt())) / 2.0,
+                Some("sigmoid_gelu") => 1.0 / (1.0 + (-1.702 * *x).exp()),
                 _ => {
                     let root = (2.0 / core::f64::consts::PI).sqrt();
                     (1.0 + (root * (*x + 0.044715 * x.powi(3))).tanh()) / 2.0

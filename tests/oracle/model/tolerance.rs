@@ -1,15 +1,15 @@
 //! Claim: what a port may be off by is the scale in units of its format, and what underflow may add; a little
 //! less is accepted, a little more refused.
 
-use super::support::{Stages, config, judge};
+use super::support::{Stages, certified, config, judge};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
-use hungry_hippos::oracle::{Format, ModelGolden};
+use hungry_hippos::oracle::{Format, Golden};
 use hungry_hippos::safetensors::Dtype;
 
 /// A model whose first MLP returns nothing but zeros: no roundings, no scale.
-fn golden(epsilon: f64, largest: f64) -> ModelGolden {
+fn golden(epsilon: f64, largest: f64) -> Golden {
     let mut config = config(2, &[1], 1, 3);
     (config.d_inner, config.h3.d_state) = (5, 2);
     config.layer_norm_epsilon = epsilon;
@@ -25,13 +25,13 @@ fn golden(epsilon: f64, largest: f64) -> ModelGolden {
         Ok(values)
     });
     let ids = Tensor::new([1, 4], vec![0, 1, 2, 3]).expect("fits");
-    ModelGolden::certify(parameters.expect("a model"), ids).expect("certified")
+    certified(parameters.expect("a model"), ids)
 }
 
 /// Whether a port is accepted that is off everywhere in one stage by this much; and how many times the probable
 /// tolerance it is off.
-fn judged(golden: &ModelGolden, name: &str, off: &[f64], format: Format) -> (bool, Option<f64>) {
-    let stage = golden.stages().iter().find(|stage| stage.name == name);
+fn judged(golden: &Golden, name: &str, off: &[f64], format: Format) -> (bool, Option<f64>) {
+    let stage = golden.stages().iter().find(|stage| stage.name() == name);
     let values = &stage.expect("a stage").values;
     let moved = values.data().iter().zip(off).map(|(x, off)| x + off);
     let moved = Tensor::new(values.shape(), moved.collect()).expect("fits");
@@ -64,7 +64,7 @@ fn what_underflow_may_add() {
     ] {
         let golden = golden(epsilon, largest);
         let stage = &golden.stages()[1];
-        assert_eq!(stage.name, "block0.hidden");
+        assert_eq!(stage.name(), "block0.hidden");
         let nothing = |x: &[f64]| x.iter().all(|x| *x == 0.0);
         assert!(nothing(stage.values.data()) && nothing(stage.scale.data()));
         for (format, _, lost) in formats() {
@@ -97,8 +97,8 @@ fn what_rounding_may_add() {
             let margin = if format == Format::F64 { 0.5 } else { 1e-6 };
             for (factor, right) in [(1.0 - margin, true), (1.0 + margin, false)] {
                 let off: Vec<f64> = allowed.iter().map(|x| factor * x).collect();
-                let (accepted, probable) = judged(&golden, &stage.name, &off, format);
-                let what = format!("{}, {}", stage.name, format.name());
+                let (accepted, probable) = judged(&golden, stage.name(), &off, format);
+                let what = format!("{}, {}", stage.name(), format.name());
                 assert_eq!(accepted, right, "{what}: {factor}");
                 // Of sums as short as these nothing is improbable; but the worst is rounded up to eight bits.
                 let ratio = probable.expect("known") / factor;

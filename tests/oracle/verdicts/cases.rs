@@ -1,17 +1,22 @@
 //! Case and golden files: what they may say in which words, and that what is written is read.
 
-use super::{dumped, judge, official};
+use super::{committed_one, dumped, judge, layer, stage};
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{ErrorBound, ErrorScale, Ring, Rng};
+use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{Config, Form, HeadOrder, Parameters, RealType};
-use hungry_hippos::oracle::{Case, Format, Golden, error_scales, gradient_scales};
+use hungry_hippos::oracle::{Case, Format, Golden, LayerCase, Precision};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
 use num_complex::Complex;
-use std::path::Path;
 
 /// A layer of random parameters: four heads, or two of two channels.
-fn case(head_dim: usize, n_ssm: usize, l_max: Option<usize>, batch: usize, len: usize) -> Case {
+fn case(
+    head_dim: usize,
+    n_ssm: usize,
+    l_max: Option<usize>,
+    batch: usize,
+    len: usize,
+) -> LayerCase {
     let config = Config {
         d_model: 4,
         head_dim,
@@ -29,17 +34,18 @@ fn case(head_dim: usize, n_ssm: usize, l_max: Option<usize>, batch: usize, len: 
     });
     let input = (0..batch * len * 4).map(|_| rng.unit()).collect();
     let input = Tensor::new([batch, len, 4], input).expect("fits");
-    Case::new(&parameters.expect("a layer"), &input).expect("finite")
+    LayerCase::new(parameters.expect("a layer"), input).expect("finite")
 }
 
 /// A case as a file, said in other words: metadata, `None` of it where it is to be missing, and tensors
-/// in the place of its own or beside them.
-fn edited(
-    case: &Case,
+/// in the place of its own or next to them.
+fn edited_file(
+    case: &LayerCase,
     metadata: &[(&str, Option<&str>)],
     tensors: &[(&str, &[usize], &[f64])],
-) -> Result<Case, String> {
-    let bytes = case.writer().and_then(|w| w.to_bytes()).expect("small");
+) -> SafeTensors {
+    let writer = Case::from(case.clone()).writer();
+    let bytes = writer.and_then(|w| w.to_bytes()).expect("small");
     let file = SafeTensors::from_bytes(bytes).expect("valid");
     let mut writer = Writer::new();
     for (key, value) in file.metadata() {
@@ -62,9 +68,16 @@ fn edited(
         writer.add(name, Dtype::F64, shape, values).expect("fits");
     }
     let bytes = writer.to_bytes().expect("small");
-    SafeTensors::from_bytes(bytes)
-        .and_then(Case::from_file)
-        .map_err(|e| e.to_string())
+    SafeTensors::from_bytes(bytes).expect("valid")
+}
+
+/// The case such a file is read as.
+fn edited(
+    case: &LayerCase,
+    metadata: &[(&str, Option<&str>)],
+    tensors: &[(&str, &[usize], &[f64])],
+) -> Result<LayerCase, String> {
+    LayerCase::read(&edited_file(case, metadata, tensors)).map_err(|e| e.to_string())
 }
 
 #[test]
@@ -161,10 +174,15 @@ fn states_are_read_and_written() {
 
     // The states between chunks, as the layer's own run of a beginning leaves them.
     let (layer, input, state) = resumed.in_precision::<f64>().expect("discretizes");
-    let stages = resumed
-        .stages::<f64>(&Form::Recurrence, false)
-        .expect("runs");
-    let stage = |name: &str| &stages.iter().find(|(n, _)| n == name).expect("there").1;
+    let run = Case::from(resumed).run(&Form::Recurrence, Precision::F64, false);
+    let stages = run.expect("runs").stages;
+    let stage = |name: &str| {
+        &stages
+            .iter()
+            .find(|s| s.name == name)
+            .expect("there")
+            .values
+    };
     let (keys, modes) = (stage("chunk_states_k"), stage("chunk_states"));
     assert_eq!(keys.shape(), [3, batch, 4, m]);
     assert_eq!(modes.shape(), [3, batch * d_h * d_h, heads, n, 2]);
@@ -187,12 +205,8 @@ fn states_are_read_and_written() {
 
 #[test]
 fn golden_files_are_held_to_their_words() {
-    let name = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/golden/v2/11-one.safetensors"
-    );
-    let golden = Golden::open(Path::new(name)).expect("a golden file");
-    let order: Vec<&str> = golden.stages().iter().map(|s| s.name.as_str()).collect();
+    let golden = committed_one("11-one");
+    let order: Vec<&str> = golden.stages().iter().map(|s| s.name()).collect();
     let forward = [
         "q",
         "k",
@@ -210,74 +224,64 @@ fn golden_files_are_held_to_their_words() {
     assert_eq!(order[..12], forward);
     assert!(order[12..].iter().all(|name| name.starts_with("grad.")));
 
-    let q = golden
-        .case()
-        .tensor("q", golden.stages()[0].values.shape())
-        .expect("there");
+    let q = &stage(&golden, "q").values;
     let of = |scale: f64| vec![scale; q.data().len()];
     let reopened = |version: &str, tensors: &[(&str, &[usize], &[f64])]| {
-        let case = edited(golden.case(), &[("golden", Some(version))], tensors).expect("a case");
-        let bytes = case.file();
-        let mut writer = Writer::new();
-        for (key, value) in bytes.metadata() {
-            writer.metadata(key, value).expect("once");
-        }
-        for tensor in bytes.tensors() {
-            let added = writer.add_bytes(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
-            added.expect("fits");
-        }
-        let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
-        Golden::from_file(file).map_err(|e| e.to_string())
+        let file = edited_file(layer(&golden), &[("golden", Some(version))], tensors);
+        Golden::read(&file).map_err(|e| e.to_string())
     };
     let shape = q.shape();
-    let exact = reopened(
-        "hippos-golden/1",
-        &[("q", shape, q.data()), ("scale.q", shape, &of(0.0))],
-    );
-    let exact = exact.expect("a scale of zero is one");
-    assert_eq!(exact.stages().len(), 1);
-    assert_eq!(exact.stages()[0].scale.data(), of(0.0));
-    for (version, tensors, says) in [
-        (
-            "hippos-golden/1",
-            vec![("q", shape, q.data()), ("scale.q", shape, &of(-1.0)[..])],
-            "element 0 is negative",
-        ),
-        (
-            "hippos-golden/2",
-            vec![("q", shape, q.data()), ("scale.q", shape, &of(1.0)[..])],
-            "hippos-golden/1",
-        ),
-        (
-            "hippos-golden/1",
-            vec![("q", shape, q.data())],
-            "scale.STAGE",
-        ),
-        (
-            "hippos-golden/1",
-            vec![("scale.p", shape, &of(1.0)[..])],
-            "no stage known here",
-        ),
-        (
-            "hippos-golden/1",
-            vec![("scale.chunk_states", shape, &of(1.0)[..])],
-            "no stage known here",
-        ),
-    ] {
-        let said = reopened(version, &tensors).expect_err(says);
-        assert!(said.contains(says), "{said}");
+    let right = [("q", shape, q.data()), ("scale.q", shape, &of(0.0)[..])];
+    for version in ["hippos-golden/1", "hippos-golden/2"] {
+        let exact = reopened(version, &right).expect("a scale of zero is one");
+        assert_eq!(exact.stages().len(), 1);
+        assert_eq!(exact.stages()[0].scale.data(), of(0.0));
+        for (tensors, says) in [
+            (
+                vec![right[0], ("scale.q", shape, &of(-1.0)[..])],
+                "element 0 is negative",
+            ),
+            (vec![right[0]], "scale.STAGE"),
+            (
+                vec![("scale.p", shape, &of(1.0)[..])],
+                "no stage known here",
+            ),
+            (
+                vec![("scale.chunk_states", shape, &of(1.0)[..])],
+                "no stage known here",
+            ),
+            (
+                vec![right[0], right[1], ("probable.q", shape, &of(-1.0)[..])],
+                "\"probable.q\": element 0 is negative",
+            ),
+            (
+                vec![right[0], right[1], ("projections.q", shape, &of(-1.0)[..])],
+                "\"projections.q\": element 0 is negative",
+            ),
+            (
+                vec![right[0], right[1], ("probable.p", shape, &of(1.0)[..])],
+                "no stage known here",
+            ),
+        ] {
+            let said = reopened(version, &tensors).expect_err(says);
+            assert!(said.contains(says), "{said}");
+        }
     }
+    let said = reopened("hippos-golden/3", &right).expect_err("another version");
+    let versions = ["golden/3", "hippos-golden/2", "hippos-golden/1"];
+    assert!(
+        versions.iter().all(|version| said.contains(version)),
+        "{said}"
+    );
 }
 
 /// States between chunks are stages like others, after those at the end.
 #[test]
 fn golden_files_hold_the_states_between_chunks() {
     for (name, chunks) in [("36-chunks", 4), ("37-chunks-ragged", 5), ("38-stream", 9)] {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v2");
-        let path = Path::new(folder).join(format!("{name}.safetensors"));
-        let golden = Golden::open(&path).expect("a golden file");
+        let golden = committed_one(name);
         let stages = &golden.stages()[10..14];
-        let names: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
+        let names: Vec<&str> = stages.iter().map(|s| s.name()).collect();
         let expected = [
             "final_state_k",
             "final_state",
@@ -295,15 +299,15 @@ fn golden_files_hold_the_states_between_chunks() {
     }
 }
 
-/// Scales of mixed formats are derived anew, whether the golden file was just certified or read.
+/// A golden file judges alike in every format, just certified or read.
 #[test]
 fn a_golden_file_judges_as_it_did_when_it_was_made() {
     let made = Golden::certify(case(2, 1, None, 1, 5)).expect("certified");
     let bytes = made.writer().and_then(|w| w.to_bytes()).expect("small");
-    let read = SafeTensors::from_bytes(bytes).and_then(Golden::from_file);
-    let read = read.expect("a golden file");
-    let output = made.stages().iter().find(|s| s.name == "output");
-    let output = output.expect("a stage").values.map(|y| y + 1e-6);
+    let file = SafeTensors::from_bytes(bytes).expect("valid");
+    let read = Golden::read(&file).expect("a golden file");
+    assert_eq!(made.stages(), read.stages());
+    let output = stage(&made, "output").values.map(|y| y + 1e-6);
     let file = dumped(&[("output", &output)], Dtype::F64);
     let mut probable = Vec::new();
     for format in Format::ALL {
@@ -315,106 +319,6 @@ fn a_golden_file_judges_as_it_did_when_it_was_made() {
     }
     // Formats as in their list: every coarser one allows more, but for the models that are finer again.
     assert!(probable[1] > probable[2] && probable[3] > probable[4] && probable[4] > probable[6]);
-}
-
-/// A scale is rounded up to float32, and by no more than a place.
-#[test]
-fn scales_are_rounded_up() {
-    let golden = official("layer-v1-hd1-L7");
-    let exact = error_scales(golden.case(), Format::F64).expect("derived");
-    for (stage, (name, scale)) in golden.stages().iter().zip(&exact) {
-        assert_eq!(stage.name, *name);
-        for (&up, exact) in stage.scale.data().iter().zip(scale.data()) {
-            assert_eq!(f64::from(up as f32), up, "{name}");
-            assert!(up >= exact.worst, "{name}: {up:e} {exact:?}");
-            let below = f64::from((up as f32).next_down());
-            assert!(up == 0.0 || below < exact.worst, "{name}: {up:e} {exact:?}");
-        }
-    }
-}
-
-/// Kernels are cut below the sequence's length, and not at it: there a port may run backwards by
-/// recurrences too, and be off by what those are.
-#[test]
-fn gradients_of_kernels_that_are_just_whole() {
-    let scales = |l_max: Option<usize>, resumed: bool| {
-        let case = case(1, 1, l_max, 1, 5);
-        let g: Vec<f64> = (0..20).map(|i| f64::from(i) - 9.5).collect();
-        let state = vec![1.0; 24];
-        let given: [(&str, &[usize], &[f64]); 3] = [
-            ("g", &[1, 5, 4], &g),
-            ("initial_state_k", &[1, 4, 6], &state),
-            ("initial_state", &[1, 4, 3, 2], &state),
-        ];
-        let given = &given[..if resumed { 3 } else { 1 }];
-        gradient_scales(&edited(&case, &[], given).expect("a case")).expect("derived")
-    };
-    for l_max in [Some(5), Some(9)] {
-        assert_eq!(scales(l_max, true), scales(None, true));
-    }
-    let (cut, whole) = (scales(Some(4), false), scales(None, false));
-    assert_eq!(cut.len(), whole.len());
-    assert_ne!(cut, whole);
-}
-
-/// Projections in one format and models in a finer one: what leaves a projection is off by that many
-/// more of the finer units, and what enters the last one is rounded to the coarser first. Worked out
-/// from the scales between.
-#[test]
-fn projections_in_a_coarser_format() {
-    let case = case(2, 1, None, 1, 5);
-    let scales = |format: Format| error_scales(&case, format).expect("derived");
-    let find = |scales: &[(String, Tensor<ErrorBound>)], name: &str| {
-        let found = scales.iter().find(|(n, _)| n == name);
-        found.expect("a stage").1.clone()
-    };
-    let uniform = scales(Format::F32);
-    assert_eq!(scales(Format::F64), uniform, "in units of one format's own");
-    for format in [Format::TF32, Format::MIXED_F16, Format::MIXED_BF16] {
-        let ratio = format.projection_unit_roundoff() / format.unit_roundoff();
-        assert!(ratio > 1.0);
-        let mixed = scales(format);
-        for name in ["q", "k", "v"] {
-            let expected = find(&uniform, name).map(|bound| bound * ratio);
-            assert_eq!(find(&mixed, name), expected, "{}, {name}", format.name());
-        }
-        for name in ["shift_kernel", "ssm_kernel"] {
-            assert_eq!(
-                find(&mixed, name),
-                find(&uniform, name),
-                "{}",
-                format.name()
-            );
-        }
-        // The last projection, of numbers that are off by what the gated stage is.
-        let (layer, input, _) = case.in_precision::<ErrorScale>().expect("discretizes");
-        let stages = layer
-            .forward(&Form::Recurrence, &input, None)
-            .expect("runs");
-        let (gated, output) = (find(&mixed, "gated"), find(&mixed, "output"));
-        for t in 0..5 {
-            let entering: Vec<ErrorScale> = (0..4)
-                .map(|c| {
-                    let value = stages.gated.data()[t * 4 + c].value();
-                    let off = gated.data()[t * 4 + c];
-                    ErrorScale::new(value, off / ratio + value.abs())
-                })
-                .collect();
-            let last = &layer.parts().output;
-            for (c, &bias) in last.bias().iter().enumerate() {
-                let terms = (0..4).map(|j| last.weight().entries()[c * 4 + j] * entering[j]);
-                let y = terms.fold(ErrorScale::ZERO, |sum, term| sum + term) + bias;
-                let (got, expected) = (output.data()[t * 4 + c], y.error() * ratio);
-                // The gated stage's own value differs by the roundings of its form.
-                let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b;
-                assert!(
-                    close(got.worst, expected.worst) && close(got.probable, expected.probable),
-                    "{}: {got:?} {expected:?}",
-                    format.name()
-                );
-            }
-        }
-    }
 }
 
 /// The form nobody asked for: the recurrence, and where kernels end before the sequence does the

@@ -1,13 +1,14 @@
 //! Correct ports refused: none. Every form, in f64 and f32, in random orders of summation, with
 //! chunks, with parameters rounded first; and the official float64 and float32 outputs.
 
-use super::{OFFICIAL, committed, dumped, judge, official};
+use super::{OFFICIAL, committed, dumped, judge, layer, named, official};
+use crate::common::data;
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{Real, Rng, RootsOfUnity, Scalar};
+use hungry_hippos::algebra::{FloatFormat, Rng};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Form, HeadOrder, Name, RealType};
-use hungry_hippos::oracle::{Format, Golden, Report};
-use hungry_hippos::safetensors::{Dtype, FloatFormat};
+use hungry_hippos::oracle::{Case, Format, Golden, Precision, Report};
+use hungry_hippos::safetensors::{Dtype, SafeTensors};
 use hungry_hippos::ssm::Discretization;
 use num_complex::Complex64;
 
@@ -22,36 +23,27 @@ fn assert_pass(what: &str, report: &Report) {
 }
 
 fn forms(golden: &Golden) -> Vec<Form> {
-    let len = golden.case().input().shape()[1];
-    let cut = golden.case().parameters().config().l_max;
+    let len = layer(&golden).input().shape()[1];
+    let cut = layer(&golden).parameters().config().l_max;
     let mut forms = Form::all([Chunking::Uniform(5), Chunking::Uniform(16)]);
-    if cut.is_some_and(|l_max| l_max < len) && golden.case().state().is_none() {
+    if cut.is_some_and(|l_max| l_max < len) && layer(&golden).state().is_none() {
         forms.retain(|form| !form.passes_state());
     }
     forms
 }
 
 /// All forms of one golden file in one precision; returns how many ports passed.
-fn in_every_form<T>(name: &str, golden: &Golden, dtype: Dtype, format: Format) -> usize
-where
-    T: Real,
-    <T as Scalar>::Complex: RootsOfUnity,
-{
-    let with_gradients = golden.stages().iter().any(|s| s.name == "grad.input");
+fn in_every_form(name: &str, golden: &Golden, precision: Precision, format: Format) -> usize {
+    let with_gradients = golden.stages().iter().any(|s| s.name() == "grad.input");
+    let case = Case::from(layer(golden).clone());
     let forms = forms(golden);
     for form in &forms {
-        let stages = golden
-            .case()
-            .stages::<T>(form, with_gradients)
-            .expect("runs");
-        let stages: Vec<(String, Tensor<f64>)> = stages
-            .into_iter()
-            .map(|(name, stage)| (name, stage.map(Real::to_f64)))
-            .collect();
-        let named: Vec<_> = stages.iter().map(|(n, s)| (n.as_str(), s)).collect();
-        let report = judge(golden, &dumped(&named, dtype), format);
+        let run = case.run(form, precision, with_gradients).expect("runs");
+        let stages = run.stages.into_iter().map(|s| (s.name, s.values)).collect();
+        let file = dumped(&named(&stages), precision.dtype());
+        let report = judge(golden, &file, format);
         assert!(
-            report.stages.len() >= named.len() - 1,
+            report.stages.len() >= stages.len() - 1,
             "all stages are compared"
         );
         assert_pass(&format!("{name}, {form}, {}", format.name()), &report);
@@ -63,13 +55,13 @@ where
 fn every_form_in_f64_and_f32_passes() {
     let mut ports = 0;
     for (name, golden) in &committed() {
-        ports += in_every_form::<f64>(name, golden, Dtype::F64, Format::F64);
-        ports += in_every_form::<f32>(name, golden, Dtype::F32, Format::F32);
+        ports += in_every_form(name, golden, Precision::F64, Format::F64);
+        ports += in_every_form(name, golden, Precision::F32, Format::F32);
     }
     for name in OFFICIAL {
         let golden = official(name);
-        ports += in_every_form::<f64>(name, &golden, Dtype::F64, Format::F64);
-        ports += in_every_form::<f32>(name, &golden, Dtype::F32, Format::F32);
+        ports += in_every_form(name, &golden, Precision::F64, Format::F64);
+        ports += in_every_form(name, &golden, Precision::F32, Format::F32);
     }
     println!("{ports} ports accepted");
     assert!(ports > 600, "{ports}");
@@ -83,7 +75,8 @@ fn the_official_outputs_pass() {
             "layer-v6-f32-hd1-L32" => Format::F32,
             _ => Format::F64,
         };
-        let report = judge(&golden, golden.case().file(), format);
+        let file = SafeTensors::open(&data(name)).expect("a file");
+        let report = judge(&golden, &file, format);
         assert!(report.stages.len() > 25, "stages and gradients");
         assert_pass(name, &report);
     }
@@ -113,7 +106,7 @@ impl Port<'_> {
     }
 
     fn project(&mut self, x: &[f64], weight: Name, bias: Name) -> Vec<f64> {
-        let parameters = self.golden.case().parameters();
+        let parameters = layer(self.golden).parameters();
         let (w, b) = (parameters.get(weight), parameters.get(bias));
         let d = b.len();
         (0..d)
@@ -129,7 +122,7 @@ impl Port<'_> {
 
     /// The stages q, k, v, shift_k, kv of a layer without initial state.
     fn front(&mut self) -> Vec<(&'static str, Tensor<f64>)> {
-        let case = self.golden.case();
+        let case = layer(self.golden);
         let parameters = case.parameters();
         let config = parameters.config().clone();
         let (u, d, m) = (case.input(), config.d_model, config.d_state);
@@ -235,7 +228,7 @@ impl Port<'_> {
 
     /// Poles and weights `c b` of a head's model, decoded and discretized.
     fn diagonal(&self, head: usize) -> Vec<[Complex64; 2]> {
-        let parameters = self.golden.case().parameters();
+        let parameters = layer(self.golden).parameters();
         let config = parameters.config();
         let modes = config.d_state / 2;
         let dt = self.r(self.r(parameters.get(Name::LogDt)[head]).exp());
@@ -284,7 +277,7 @@ impl Port<'_> {
 
     /// All stages of a layer without initial state, but for the final states.
     fn layer(&mut self) -> Vec<(&'static str, Tensor<f64>)> {
-        let case = self.golden.case();
+        let case = layer(self.golden);
         let parameters = case.parameters();
         let config = parameters.config().clone();
         let (d, d_h, heads) = (config.d_model, config.head_dim, config.n_heads());
@@ -357,7 +350,7 @@ fn random_orders_of_summation_pass_in_every_format() {
     let mut ports = 0;
     let official = OFFICIAL.map(|name| (name, official(name)));
     for (name, golden) in committed().iter().chain(&official) {
-        if golden.case().state().is_some() {
+        if layer(&golden).state().is_some() {
             continue;
         }
         for (format, dtype, judged) in [

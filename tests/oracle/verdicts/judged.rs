@@ -1,18 +1,17 @@
-//! What cannot be judged is said in one line, and what no mutant covers is described.
+//! What cannot be judged is said in one line, and what no mistake covers is described.
 
-use super::{committed_one as golden, dumped, judge, official};
+use super::{committed_one as golden, dumped, judge, layer, official};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::Name;
-use hungry_hippos::oracle::{Candidate, Format, Golden};
+use hungry_hippos::oracle::{Format, Golden};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 
 fn stage(golden: &Golden, name: &str) -> Tensor<f64> {
-    let found = golden.stages().iter().find(|s| s.name == name);
-    found.expect("a stage").values.clone()
+    super::stage(golden, name).values.clone()
 }
 
 fn refused(golden: &Golden, file: &SafeTensors, fragment: &str) {
-    let said = Candidate::read(file, golden).expect_err("cannot be judged");
+    let said = golden.candidate(file).expect_err("cannot be judged");
     let said = said.to_string();
     assert!(said.contains(fragment), "{fragment:?} not in {said}");
     assert_eq!(said.lines().count(), 1, "one line: {said}");
@@ -63,9 +62,8 @@ fn bad_candidates_cannot_be_judged() {
 #[test]
 fn a_report_says_where_and_by_how_much() {
     let golden = golden("03-heads");
-    let stages = golden.stages();
-    let kv = stages.iter().find(|s| s.name == "kv").expect("a stage");
-    let case = golden.case();
+    let kv = super::stage(&golden, "kv");
+    let case = layer(&golden);
     let config = case.parameters().config();
     let largest = Name::ALL
         .into_iter()
@@ -343,15 +341,10 @@ fn stored_types_round_once() {
             .iter()
             .zip(right.shape())
             .fold(0, |at, (i, axis)| at * axis + i);
-        let scale = golden
-            .stages()
-            .iter()
-            .find(|s| s.name == "q")
-            .map(|s| s.scale.data()[at]);
+        let scale = super::stage(&golden, "q").scale.data()[at];
         let size = said.golden.abs();
-        let expected = 2f64.powi(-digits) * size
-            + 2f64.powi(smallest - 1)
-            + 2f64.powi(-53) * (scale.expect("a stage") + size);
+        let expected =
+            2f64.powi(-digits) * size + 2f64.powi(smallest - 1) + 2f64.powi(-53) * (scale + size);
         let allowed = (tolerance / expected - 1.0).abs();
         assert!(allowed < 1e-6, "{dtype}: {tolerance} but {expected}");
     }
@@ -386,8 +379,8 @@ fn formats_by_their_units() {
     // scale in a mixed format is the coarser one throughout.
     let golden = golden("01-basic");
     for name in ["q", "grad.q_proj.weight"] {
-        let found = golden.stages().iter().find(|s| s.name == name);
-        let (right, scale) = found.map(|s| (&s.values, &s.scale)).expect("a stage");
+        let found = super::stage(&golden, name);
+        let (right, scale) = (&found.values, &found.scale);
         let passes = |units: f64, u: i32, format: Format| {
             let pairs = right.data().iter().zip(scale.data());
             let data = pairs.map(|(x, scale)| x + units * 2f64.powi(-u) * scale);
@@ -419,7 +412,7 @@ fn the_format_follows_the_stored_type() {
         (Dtype::BF16, "bf16"),
     ] {
         let file = dumped(&[("output", &output)], dtype);
-        let candidate = Candidate::read(&file, &golden).expect("readable");
+        let candidate = golden.candidate(&file).expect("readable");
         let format = candidate.format().expect("one type");
         assert_eq!(format.name(), name);
         assert!(judge(&golden, &file, format).pass(), "{name}");

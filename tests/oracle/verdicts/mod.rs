@@ -5,16 +5,19 @@ mod cases;
 mod correct;
 mod dense;
 mod gradients;
+mod in_memory;
 mod judged;
 mod mutants;
 mod named;
+mod stored;
 mod suite;
 mod thresholds;
 
+use crate::common::{data, golden_file};
 use hungry_hippos::Tensor;
-use hungry_hippos::oracle::{Candidate, Case, Format, Golden, Report, check};
+use hungry_hippos::oracle::{Case, Format, Golden, GoldenStage, LayerCase, Mistake, Report, suite};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
-use std::path::Path;
+use std::path::PathBuf;
 
 /// The golden cases of the official code, certified here.
 pub(crate) const OFFICIAL: [&str; 6] = [
@@ -27,23 +30,86 @@ pub(crate) const OFFICIAL: [&str; 6] = [
 ];
 
 pub(crate) fn official(name: &str) -> Golden {
-    let path = format!(
-        "{}/tests/data/{name}.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    Golden::certify(Case::open(Path::new(&path)).expect("a case")).expect("certified")
+    Golden::certify(LayerCase::open(&data(name)).expect("a case")).expect("certified")
 }
 
 /// One committed golden file.
 pub(crate) fn committed_one(name: &str) -> Golden {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
-    Golden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
+    Golden::open(&golden_file(name)).expect("a golden file")
 }
 
-/// The committed golden files, by name.
+/// The path of one of two golden files of version 1, kept to show that they are still read.
+pub(crate) fn version_1(name: &str) -> PathBuf {
+    data(&format!("golden-v1/{name}"))
+}
+
+/// The committed golden files of layers, by name.
 pub(crate) fn committed() -> Vec<(&'static str, Golden)> {
-    let names = hungry_hippos::oracle::suite().into_iter().map(|c| c.name);
-    names.map(|name| (name, committed_one(name))).collect()
+    let names = suite().into_iter().map(|case| case.name);
+    let files = names.map(|name| (name, committed_one(name)));
+    files
+        .filter(|(_, golden)| golden.kind() == "layer")
+        .collect()
+}
+
+/// The layer's case of a golden file.
+pub(crate) fn layer(golden: &Golden) -> &LayerCase {
+    golden.layer().expect("a layer's golden file")
+}
+
+/// One stage of a golden file.
+pub(crate) fn stage<'a>(golden: &'a Golden, name: &str) -> &'a GoldenStage {
+    let mut stages = golden.stages().iter();
+    stages.find(|s| s.name() == name).expect("a stage")
+}
+
+/// Arrays under their names.
+pub(crate) type Stages = Vec<(String, Tensor<f64>)>;
+
+/// Stages by name, to be dumped.
+pub(crate) fn named(stages: &Stages) -> Vec<(&str, &Tensor<f64>)> {
+    stages.iter().map(|(name, x)| (name.as_str(), x)).collect()
+}
+
+/// The mistakes of a layer's forward pass.
+pub(crate) fn forward_mistakes(case: &Case) -> Vec<&'static Mistake> {
+    let mut mistakes = case.mistakes();
+    mistakes.retain(|mistake| !mistake.first_stage.starts_with("grad."));
+    mistakes
+}
+
+/// The case of a layer's golden file and the stages of the reference in f64, for runs with
+/// mistakes.
+pub(crate) struct Mistaken {
+    pub(crate) case: Case,
+    right: Stages,
+}
+
+impl Mistaken {
+    pub(crate) fn new(golden: &Golden) -> Self {
+        let case = Case::from(layer(golden).clone());
+        let right = case.run_with(&[], None).expect("runs");
+        Self { case, right }
+    }
+
+    /// The stages with mistakes, where these change the layer: by more than the order of a sum
+    /// does, and into numbers that a port can dump.
+    pub(crate) fn stages(&self, ids: &[&str]) -> Option<Stages> {
+        let stages = self.case.run_with(ids, None).ok()?;
+        let mut values = stages.iter().flat_map(|(_, stage)| stage.data());
+        let finite = values.all(|x| x.is_finite() && x.abs() < 1e30);
+        (finite && differ(&stages, &self.right)).then_some(stages)
+    }
+}
+
+/// True if two runs differ in some stage by more than 1e-13 of its largest number.
+fn differ(one: &Stages, other: &Stages) -> bool {
+    one.iter().zip(other).any(|((_, a), (_, b))| {
+        let largest = |x: &Tensor<f64>| x.data().iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        let bound = 1e-13 * largest(a).max(largest(b));
+        let mut pairs = a.data().iter().zip(b.data());
+        a.shape() != b.shape() || pairs.any(|(a, b)| (a - b).abs() > bound)
+    })
 }
 
 /// Stages as a port would dump them, as a file in memory.
@@ -59,6 +125,6 @@ pub(crate) fn dumped(stages: &[(&str, &Tensor<f64>)], dtype: Dtype) -> SafeTenso
 }
 
 pub(crate) fn judge(golden: &Golden, file: &SafeTensors, format: Format) -> Report {
-    let candidate = Candidate::read(file, golden).expect("can be judged");
-    check(golden, &candidate, format).expect("can be judged")
+    let candidate = golden.candidate(file).expect("can be judged");
+    golden.check(&candidate, format)
 }

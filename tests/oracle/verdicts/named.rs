@@ -1,13 +1,11 @@
 //! The right mistake is named: inside a float32 port by FFT, two at once, and at 16 bits as far as
 //! 16 bits tell.
 
-use super::{committed, dumped, judge};
-use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{Real, Rng};
+use super::{Mistaken, Stages, committed, dumped, forward_mistakes, judge, layer, named};
+use hungry_hippos::algebra::{FloatFormat, Real, Rng};
 use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
-use hungry_hippos::oracle::mutants::{Mutant, applies, mutated_forward};
-use hungry_hippos::oracle::{Format, Golden, Report, named_stages};
-use hungry_hippos::safetensors::{Dtype, FloatFormat};
+use hungry_hippos::oracle::{Format, Golden, Report};
+use hungry_hippos::safetensors::Dtype;
 use hungry_hippos::ssm::Discretization;
 
 /// The layer with other parameters, in float32 and by FFT: a port with a mistake in what it reads.
@@ -15,8 +13,8 @@ fn port_by_fft(
     golden: &Golden,
     change: &dyn Fn(&mut Config),
     read: &dyn Fn(&Parameters<f64>, Name) -> Vec<f64>,
-) -> Vec<(String, Tensor<f64>)> {
-    let case = golden.case();
+) -> Stages {
+    let case = layer(golden);
     let mut config = case.parameters().config().clone();
     change(&mut config);
     let parameters = Parameters::new(config, |name| Ok(read(case.parameters(), name)));
@@ -25,20 +23,21 @@ fn port_by_fft(
     let state = case.state().map(|state| state.map(f32::from_f64));
     let input = case.input().map(f32::from_f64);
     let stages = layer.forward(&Form::Fft, &input, state.as_ref());
-    named_stages(&layer, &stages.expect("runs"))
-        .into_iter()
+    let named = stages.expect("runs").named().into_iter();
+    named
         .map(|(name, stage)| (name.to_string(), stage.map(Real::to_f64)))
         .collect()
 }
 
-/// Whether the report puts these mutants first, or something that explains the candidate as well.
-fn names_first(report: &Report, mutants: &[Mutant]) -> bool {
+/// True if the report puts these mistakes first, or something that explains the candidate as well.
+fn names_first(report: &Report, ids: &[&str]) -> bool {
     let Some(diagnosis) = &report.diagnosis else {
         return false;
     };
-    let mut wanted = mutants.to_vec();
-    wanted.sort();
-    let own = diagnosis.suspects.iter().find(|s| s.mutants == wanted);
+    let mut wanted = ids.to_vec();
+    wanted.sort_unstable();
+    let mut suspects = diagnosis.suspects.iter();
+    let own = suspects.find(|s| s.mistakes.iter().map(|m| m.id).eq(wanted.iter().copied()));
     own.is_some_and(|own| own.worst <= diagnosis.suspects[0].worst)
 }
 
@@ -135,16 +134,15 @@ fn a_mistake_in_a_float32_port_by_fft_is_named() {
     ];
     let (mut runs, mut misnamed) = (0, Vec::new());
     for (case, golden) in &committed() {
-        let parameters = golden.case().parameters();
-        let (batch, len) = (
-            golden.case().input().shape()[0],
-            golden.case().input().shape()[1],
-        );
+        if !FFT_CASES.contains(case) {
+            continue;
+        }
+        let mistaken = Mistaken::new(golden);
+        let known = forward_mistakes(&mistaken.case);
         for (name, change, read) in mistakes {
-            let mutant = Mutant::find(name).expect("in the catalogue");
-            let state = golden.case().state().is_some();
-            let usual = FFT_CASES.contains(case);
-            if !usual || !applies(mutant, parameters, len, batch, state) {
+            let mut known = known.iter();
+            let mistake = known.find(|m| m.name == name).expect("in the catalogue");
+            if mistaken.stages(&[mistake.id]).is_none() {
                 continue;
             }
             let stages = port_by_fft(golden, &change, &read);
@@ -154,11 +152,10 @@ fn a_mistake_in_a_float32_port_by_fft_is_named() {
             {
                 continue;
             }
-            let named: Vec<_> = stages.iter().map(|(n, s)| (n.as_str(), s)).collect();
-            let report = judge(golden, &dumped(&named, Dtype::F32), Format::F32);
+            let report = judge(golden, &dumped(&named(&stages), Dtype::F32), Format::F32);
             assert!(!report.pass(), "{name} on {case}");
             runs += 1;
-            if !names_first(&report, &[mutant]) {
+            if !names_first(&report, &[mistake.id]) {
                 let said = report.diagnosis.map(|d| d.suspects);
                 misnamed.push(format!("{name} on {case}: {said:?}"));
             }
@@ -185,23 +182,6 @@ fn scaled(p: &Parameters<f64>, name: Name, which: Name, factors: &[f64; 2]) -> V
     }
 }
 
-/// The mutated layer's stages, unless they are of no use: not finite, or too large for float32.
-fn mutated(golden: &Golden, mutants: &[Mutant]) -> Option<Vec<(&'static str, Tensor<f64>)>> {
-    let case = golden.case();
-    let (batch, len) = (case.input().shape()[0], case.input().shape()[1]);
-    let state = case.state();
-    for &mutant in mutants {
-        if !applies(mutant, case.parameters(), len, batch, state.is_some()) {
-            return None;
-        }
-    }
-    let stages = mutated_forward(case.parameters(), case.input(), state, mutants).ok()?;
-    let mut values = stages.iter().flat_map(|(_, stage)| stage.data());
-    values
-        .all(|x| x.is_finite() && x.abs() < 1e30)
-        .then_some(stages)
-}
-
 /// Two mistakes at once: refused always, and named where neither alone explains what is seen.
 #[test]
 fn two_mistakes_at_once_are_named() {
@@ -210,20 +190,18 @@ fn two_mistakes_at_once_are_named() {
     let (mut runs, mut misnamed) = (0, Vec::new());
     while runs < 30 {
         let (case, golden) = &cases[rng.below(30)];
-        let mut pair = [0, 1].map(|_| Mutant::ALL[rng.below(Mutant::ALL.len())]);
-        pair.sort();
-        let alone = pair.map(|mutant| mutated(golden, &[mutant]));
-        let (Some(both), [Some(one), Some(other)]) = (mutated(golden, &pair), alone) else {
+        let mistaken = Mistaken::new(golden);
+        let known = forward_mistakes(&mistaken.case);
+        let pair = [0, 1].map(|_| known[rng.below(known.len())].id);
+        let alone = pair.map(|id| mistaken.stages(&[id]));
+        let (Some(both), [Some(one), Some(other)]) = (mistaken.stages(&pair), alone) else {
             continue;
         };
-        let judged = |stages: &[(&'static str, Tensor<f64>)]| {
-            let named: Vec<_> = stages.iter().map(|(n, s)| (*n, s)).collect();
-            judge(golden, &dumped(&named, Dtype::F32), Format::F32)
-        };
+        let judged =
+            |stages: &Stages| judge(golden, &dumped(&named(stages), Dtype::F32), Format::F32);
         // A pair is one where both do something and something else than either.
-        let differ = |a: &[(&str, Tensor<f64>)], b: &[(&str, Tensor<f64>)]| {
-            a.iter().zip(b).any(|(a, b)| a.1.data() != b.1.data())
-        };
+        let differ =
+            |a: &Stages, b: &Stages| a.iter().zip(b).any(|(a, b)| a.1.data() != b.1.data());
         let truth = [&one, &other].map(|stages| judged(stages).pass());
         if !differ(&both, &one) || !differ(&both, &other) || truth.contains(&true) {
             continue;
@@ -256,24 +234,23 @@ fn what_16_bits_can_tell_is_named() {
             if !["04-heads-hd2", "13-short", "25-resumed-heads"].contains(case) {
                 continue;
             }
-            for mutant in Mutant::ALL {
-                let Some(stages) = mutated(golden, &[mutant]) else {
+            let mistaken = Mistaken::new(golden);
+            for mistake in forward_mistakes(&mistaken.case) {
+                let Some(mut stages) = mistaken.stages(&[mistake.id]) else {
                     continue;
                 };
-                let rounded: Vec<_> = stages
-                    .iter()
-                    .map(|(name, stage)| (*name, stage.map(|x| dtype.round(x))))
-                    .collect();
-                let named: Vec<_> = rounded.iter().map(|(n, s)| (*n, s)).collect();
-                let report = judge(golden, &dumped(&named, Dtype::BF16), format);
+                for (_, stage) in &mut stages {
+                    *stage = stage.map(|x| dtype.round(x));
+                }
+                let report = judge(golden, &dumped(&named(&stages), Dtype::BF16), format);
                 let margin = report.stages.iter().map(|s| s.worst).fold(0.0, f64::max);
                 if margin < 4.0 {
                     continue;
                 }
                 clear += 1;
-                if !names_first(&report, &[mutant]) {
+                if !names_first(&report, &[mistake.id]) {
                     let said = report.diagnosis.map(|d| d.suspects);
-                    misnamed.push(format!("{} on {case}: {said:?}", mutant.name()));
+                    misnamed.push(format!("{} on {case}: {said:?}", mistake.name));
                 }
             }
         }

@@ -1,28 +1,14 @@
 //! Every tolerance and every word of a report at its bound, just inside it and just outside.
 
-use super::{committed_one, dumped, judge};
+use super::{committed_one, dumped, judge, layer, named, stage};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Name, Parameters};
-use hungry_hippos::oracle::mutants::{Mutant, default_chunk_len, mutated_forward_in_chunks};
-use hungry_hippos::oracle::{
-    Candidate, Case, DenseGolden, Format, Golden, GoldenStage, ModelGolden, Report, check_dense,
-    check_model,
-};
+use hungry_hippos::oracle::{Case, Format, Golden, LayerCase, Report, default_chunk_len};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
-use std::path::{Path, PathBuf};
-
-fn path(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
-    folder.join(format!("{name}.safetensors"))
-}
-
-fn stage<'a>(stages: &'a [GoldenStage], name: &str) -> &'a GoldenStage {
-    stages.iter().find(|s| s.name == name).expect("a stage")
-}
 
 /// What chapter 13 says underflow may add, at `least` for each operation.
 fn underflow(golden: &Golden, least: f64) -> f64 {
-    let case = golden.case();
+    let case = layer(golden);
     let config = case.parameters().config();
     let operations = case.input().shape()[1] * (config.d_state + config.d_model);
     let parameters = Name::ALL.into_iter();
@@ -40,7 +26,7 @@ fn tolerances(golden: &Golden, name: &str, format: Format) -> Vec<f64> {
         _ => f64::from(f32::MIN_POSITIVE),
     };
     let underflow = underflow(golden, least);
-    let stage = stage(golden.stages(), name);
+    let stage = stage(golden, name);
     let pairs = stage.values.data().iter().zip(stage.scale.data());
     pairs
         .map(|(x, scale)| scale * format.unit_roundoff() + x.abs() * 2f64.powi(-53) + underflow)
@@ -55,22 +41,22 @@ fn with(right: &Tensor<f64>, change: impl FnOnce(&mut [f64])) -> Tensor<f64> {
 
 /// One stage of the golden file, changed and stored in f64, judged at a format.
 fn changed(golden: &Golden, name: &str, format: Format, change: impl FnOnce(&mut [f64])) -> Report {
-    let wrong = with(&stage(golden.stages(), name).values, change);
+    let wrong = with(&stage(golden, name).values, change);
     judge(golden, &dumped(&[(name, &wrong)], Dtype::F64), format)
 }
 
 /// The first tokens of a case with other parameters, certified.
 fn certified_with(change: impl Fn(Name, &mut [f64])) -> Golden {
     let plain = committed_one("26-batch");
-    let parameters = plain.case().parameters();
+    let parameters = layer(&plain).parameters();
     let changed = Parameters::new(parameters.config().clone(), |name| {
         let mut values = parameters.get(name).to_vec();
         change(name, &mut values);
         Ok(values)
     });
-    let input = plain.case().input().data()[..12].to_vec();
+    let input = layer(&plain).input().data()[..12].to_vec();
     let input = Tensor::new([1, 4, 3], input).expect("fits");
-    let case = Case::new(&changed.expect("sizes fit"), &input).expect("a case");
+    let case = LayerCase::new(changed.expect("sizes fit"), input).expect("a case");
     Golden::certify(case).expect("certified")
 }
 
@@ -128,7 +114,7 @@ fn fractions_are_those_of_the_formula() {
     for format in [Format::F64, Format::F32, Format::F16, Format::BF16] {
         for name in ["q", "shift_kernel", "ssm_kernel", "final_state"] {
             let bounds = tolerances(&golden, name, format);
-            let right = &stage(golden.stages(), name).values;
+            let right = &stage(&golden, name).values;
             for at in [0, 17, 29, bounds.len() - 1] {
                 let off = right.data()[at] + 0.9 * bounds[at];
                 let report = changed(&golden, name, format, |x| x[at] = off);
@@ -154,7 +140,7 @@ fn gradients_in_mixed_formats_are_the_coarser_ones() {
         (Format::MIXED_BF16, Format::BF16),
     ] {
         for name in ["grad.input", "grad.D"] {
-            let right = stage(golden.stages(), name);
+            let right = stage(&golden, name);
             let (x, scale) = (right.values.data(), right.scale.data());
             let least = f64::from(f32::MIN_POSITIVE);
             for at in [0, x.len() - 1] {
@@ -189,12 +175,12 @@ fn where_zeros_would_pass_nothing_is_said() {
         let stages: Vec<_> = golden
             .stages()
             .iter()
-            .map(|s| (s.name.as_str(), &s.values))
+            .map(|s| (s.name(), &s.values))
             .collect();
         let report = judge(&golden, &dumped(&stages, Dtype::F64), format);
         assert!(report.pass() && !report.says_nothing());
         for found in &report.stages {
-            let values = stage(golden.stages(), &found.name).values.data();
+            let values = stage(&golden, &found.name).values.data();
             let bounds = tolerances(&golden, &found.name, format);
             let nothing = values.iter().any(|x| *x != 0.0)
                 && values
@@ -220,7 +206,7 @@ fn where_zeros_would_pass_nothing_is_said() {
 fn a_factor_is_said_where_it_explains_the_error() {
     let golden = committed_one("16-prime");
     let bounds = tolerances(&golden, "grad.v_proj.weight", Format::F64);
-    let values = stage(golden.stages(), "grad.v_proj.weight").values.data();
+    let values = stage(&golden, "grad.v_proj.weight").values.data();
     // The smallest element: what is done to it does not move the factor that fits best.
     let smallest = (0..values.len()).min_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
     let at = smallest.expect("not empty");
@@ -279,7 +265,7 @@ fn words_that_are_nearly_true_are_not_said() {
     // Two elements can only be reversed, or else.
     let two = committed_one("05-heads-8");
     let name = "grad.kernel.kernel.log_dt";
-    assert_eq!(stage(two.stages(), name).values.shape(), [2]);
+    assert_eq!(stage(&two, name).values.shape(), [2]);
     let report = changed(&two, name, Format::F32, |x| x.swap(0, 1));
     assert_eq!(said(report), "the golden stage with its heads in reverse");
 
@@ -300,21 +286,19 @@ fn words_that_are_nearly_true_are_not_said() {
 #[test]
 fn chunks_of_any_length_are_found() {
     let golden = committed_one("16-prime");
-    let case = golden.case();
+    let case = Case::from(layer(&golden).clone());
     let len = 31;
     for chunk_len in [5, 9, 13] {
         assert_ne!(chunk_len, default_chunk_len(len));
-        let run = |mutants: &[Mutant]| {
-            let (input, state) = (case.input(), case.state());
-            mutated_forward_in_chunks(case.parameters(), input, state, mutants, chunk_len)
-        };
-        let stages = run(&[Mutant::CarryDropped]).expect("runs");
-        let ssm_out: Vec<_> = stages.iter().filter(|(n, _)| *n == "ssm_out").collect();
-        let named: Vec<_> = ssm_out.iter().map(|(name, x)| (*name, x)).collect();
-        let report = judge(&golden, &dumped(&named, Dtype::F32), Format::F32);
+        let mut stages = case
+            .run_with(&["carry_dropped"], Some(chunk_len))
+            .expect("runs");
+        stages.retain(|(name, _)| name == "ssm_out");
+        let report = judge(&golden, &dumped(&named(&stages), Dtype::F32), Format::F32);
         let diagnosis = report.diagnosis.expect("fails");
-        let first = diagnosis.suspects.first().map(|s| s.mutants.clone());
-        assert_eq!(first, Some(vec![Mutant::CarryDropped]), "{chunk_len}");
+        let first = diagnosis.suspects.first().expect("named");
+        let names: Vec<_> = first.mistakes.iter().map(|m| m.name).collect();
+        assert_eq!(names, ["carry_dropped"], "{chunk_len}");
     }
 }
 
@@ -325,7 +309,7 @@ fn what_changes_nothing_is_not_named() {
     let golden = committed_one("01-basic");
     for name in ["ssm_out", "output", "grad.v_proj.weight"] {
         let bounds = tolerances(&golden, name, Format::F32);
-        let values = stage(golden.stages(), name).values.data();
+        let values = stage(&golden, name).values.data();
         let largest =
             (0..values.len()).max_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
         let at = largest.expect("not empty");
@@ -348,8 +332,8 @@ fn what_a_candidate_was_made_from_is_the_cases() {
         Name::QWeight => values.fill(0.0),
         _ => {}
     });
-    let case = golden.case();
-    let output = &stage(golden.stages(), "output").values;
+    let case = layer(&golden);
+    let output = &stage(&golden, "output").values;
     let name = Name::KWeight;
     let right = case.parameters().get(name).to_vec();
     let (d, input) = (case.parameters().config().d_model, case.input());
@@ -362,7 +346,8 @@ fn what_a_candidate_was_made_from_is_the_cases() {
             writer.add(name, *dtype, shape, values).expect("fits");
         }
         let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
-        Candidate::read(&file, &golden)
+        golden
+            .candidate(&file)
             .map(|_| ())
             .map_err(|e| e.to_string())
     };
@@ -413,9 +398,7 @@ fn other_shapes_are_refused() {
         let values = vec![0.5; shape.iter().product()];
         let wrong = Tensor::new(shape, values).expect("fits");
         let file = dumped(&[("output", &wrong)], Dtype::F32);
-        let said = Candidate::read(&file, &golden)
-            .expect_err("refused")
-            .to_string();
+        let said = golden.candidate(&file).expect_err("refused").to_string();
         assert!(
             said.contains("tensor \"output\"") && said.contains("[2, 19, 6]"),
             "{said}"
@@ -423,7 +406,7 @@ fn other_shapes_are_refused() {
         assert!(said.contains(&format!("{shape:?}")), "{said}");
     }
     // The same with more axes of length one, anywhere.
-    let right = &stage(golden.stages(), "output").values;
+    let right = &stage(&golden, "output").values;
     for shape in [
         &[2, 1, 6, 19][..],
         &[1, 2, 6, 19],
@@ -460,26 +443,20 @@ fn other_goldens_are_described_as_well() {
         });
         Tensor::new(shape, values.collect()).expect("fits")
     };
-    let golden = DenseGolden::open(&path("42-dense")).expect("a golden file");
+    let golden = committed_one("42-dense");
     for (name, axis, sentence) in [
         ("kernel", 0, "the golden stage reversed in time"),
         ("output", 1, "the golden stage reversed in time"),
         ("final_x", 1, "the golden stage with its modes in reverse"),
     ] {
-        let wrong = back_to_front(&stage(golden.stages(), name).values, axis);
-        let candidate = Candidate::read_dense(&dumped(&[(name, &wrong)], Dtype::F64), &golden);
-        let report = check_dense(&golden, &candidate.expect("can be judged"), Format::F64);
-        assert_eq!(said(report.expect("judged")), sentence, "{name}");
+        let wrong = back_to_front(&stage(&golden, name).values, axis);
+        let report = judge(&golden, &dumped(&[(name, &wrong)], Dtype::F64), Format::F64);
+        assert_eq!(said(report), sentence, "{name}");
     }
-    let golden = ModelGolden::open(&path("40-model-h3")).expect("a golden file");
+    let golden = committed_one("40-model-h3");
     for name in ["block0.hidden", "block1.residual", "logits"] {
-        let wrong = back_to_front(&stage(golden.stages(), name).values, 1);
-        let candidate = Candidate::read_model(&dumped(&[(name, &wrong)], Dtype::F64), &golden);
-        let report = check_model(&golden, &candidate.expect("can be judged"), Format::F64);
-        assert_eq!(
-            said(report.expect("judged")),
-            "the golden stage reversed in time",
-            "{name}"
-        );
+        let wrong = back_to_front(&stage(&golden, name).values, 1);
+        let report = judge(&golden, &dumped(&[(name, &wrong)], Dtype::F64), Format::F64);
+        assert_eq!(said(report), "the golden stage reversed in time", "{name}");
     }
 }

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::flashconv::delayed;
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
-use crate::ssm::Dense;
+use crate::ssm::{Dense, recurrence};
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
@@ -69,6 +69,7 @@ pub(super) fn run_with(
         ssm.d = 0.0;
     }
     let forgets = has(|hook| matches!(hook, NoInitialState));
+    let drops = has(|hook| matches!(hook, Model(Dropped)));
     let of_model = |hook: &&'static DenseHook| match hook {
         Model(hook) => Some(hook),
         _ => None,
@@ -81,6 +82,11 @@ pub(super) fn run_with(
     let kernel = wrong.taps(&ssm, case.input.shape()[1]);
     case.assemble(kernel.clone(), |u, x0| {
         let zero = vec![0.0; x0.len()];
-        wrong.respond(&ssm, &kernel, u, if forgets { &zero } else { x0 })
+        let mut response = wrong.respond(&ssm, &kernel, u, if forgets { &zero } else { x0 })?;
+        if drops {
+            // Chunks begin anew for their outputs alone.
+            response.state = recurrence(&ssm, u, Some(x0))?.state;
+        }
+        Ok(response)
     })
 }

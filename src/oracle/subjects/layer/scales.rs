@@ -236,3 +236,6 @@ fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
     });
     larger_errors(&running, by_logarithm)
 }
+
+#[cfg(test)]
+mod tests;

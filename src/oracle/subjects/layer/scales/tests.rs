@@ -1,0 +1,172 @@
+//! The scales of golden files against the analysis at one format.
+
+use super::*;
+use crate::algebra::Rng;
+use crate::h3::{Config, Form, HeadOrder, LayerState, Parameters, RealType};
+use crate::oracle::golden::GoldenOf;
+use crate::ssm::Discretization;
+use num_complex::Complex;
+
+/// A layer of random parameters: four heads, or two of two channels; one sequence of five tokens.
+fn case(head_dim: usize, l_max: Option<usize>) -> LayerCase {
+    let config = Config {
+        d_model: 4,
+        head_dim,
+        d_state: 6,
+        n_ssm: 1,
+        disc: Discretization::Bilinear,
+        real_type: RealType::Exp,
+        l_max,
+        head_order: HeadOrder::D2H,
+    };
+    let rng = &mut Rng::new(31);
+    let parameters = Parameters::new(config.clone(), |name| {
+        let size = name.shape(&config).iter().product();
+        Ok((0..size).map(|_| rng.unit()).collect())
+    });
+    let input = (0..20).map(|_| rng.unit()).collect();
+    let input = Tensor::new([1, 5, 4], input).expect("fits");
+    LayerCase::new(parameters.expect("a layer"), input).expect("finite")
+}
+
+fn scales_at(case: &LayerCase, format: Format) -> Named<ErrorBound> {
+    error_scales(case, format).expect("derived")
+}
+
+fn find<'a>(scales: &'a Named<ErrorBound>, name: &str) -> &'a Tensor<ErrorBound> {
+    let found = scales.iter().find(|(n, _)| n == name);
+    &found.expect("a stage").1
+}
+
+/// A scale is rounded up to float32, and by no more than a place.
+#[test]
+fn scales_are_rounded_up() {
+    let case = case(2, None);
+    let exact = scales_at(&case, Format::F64);
+    let golden = GoldenOf::certify(case).expect("certified");
+    assert_eq!(golden.stages.len(), exact.len());
+    for (stage, (name, exact)) in golden.stages.iter().zip(&exact) {
+        assert_eq!(stage.name(), name);
+        let probable = stage.probable.as_ref().expect("derived").data();
+        let exact = exact.data().iter();
+        for ((&up, &probable), exact) in stage.scale.data().iter().zip(probable).zip(exact) {
+            for (up, exact) in [(up, exact.worst), (probable, exact.probable)] {
+                assert_eq!(f64::from(up as f32), up, "{name}");
+                assert!(up >= exact, "{name}: {up:e} {exact:e}");
+                let below = f64::from((up as f32).next_down());
+                assert!(up == 0.0 || below < exact, "{name}: {up:e} {exact:e}");
+            }
+        }
+    }
+}
+
+/// What a golden file says of a mixed format is never below the analysis in that format; where the
+/// projections are coarsest, and in formats of one roundoff, it is that analysis, rounded up to
+/// float32.
+#[test]
+fn golden_scales_bound_the_analysis_in_every_format() {
+    for head_dim in [1, 2] {
+        let case = case(head_dim, None);
+        let golden = GoldenOf::certify(case.clone()).expect("certified");
+        for format in Format::ALL {
+            let exact = scales_at(&case, format);
+            let is_end = format == Format::MIXED_BF16
+                || format.projection_unit_roundoff() <= format.unit_roundoff();
+            let mut above = 0.0f64;
+            for (stage, (name, exact)) in golden.stages.iter().zip(&exact) {
+                for (&scale, exact) in stage.scale_at(format).iter().zip(exact.data()) {
+                    let what = format!("{name}, {}: {scale:e}, {exact:?}", format.name());
+                    assert!(scale >= exact.worst * (1.0 - 1e-12), "{what}");
+                    if is_end {
+                        // Both parts are rounded up, each by a place at most.
+                        assert!(scale <= exact.worst * (1.0 + 2f64.powi(-22)), "{what}");
+                    }
+                    if exact.worst > 0.0 {
+                        above = above.max(scale / exact.worst);
+                    }
+                }
+            }
+            // Along the chord it is not far above either.
+            assert!(above < 1.5, "{}: {above}", format.name());
+        }
+    }
+}
+
+/// Kernels are cut below the sequence's length, and not at it: there a port may run backwards by
+/// recurrences too, and have their errors.
+#[test]
+fn gradients_of_kernels_that_are_just_whole() {
+    let scales = |l_max: Option<usize>, resumed: bool| {
+        let g = (0..20).map(|i| f64::from(i) - 9.5).collect();
+        let g = Tensor::new([1, 5, 4], g).expect("fits");
+        let mut case = case(1, l_max).with_cotangent(g).expect("fits");
+        if resumed {
+            let ones = Complex::new(1.0, 1.0);
+            let state = LayerState {
+                shift: Tensor::filled([1, 4, 6], 1.0),
+                diagonal: Tensor::filled([1, 1, 1, 4, 3], ones),
+                position: 0,
+            };
+            case = case.with_state(state).expect("fits");
+        }
+        gradient_scales(&case).expect("derived")
+    };
+    for l_max in [Some(5), Some(9)] {
+        assert_eq!(scales(l_max, true), scales(None, true));
+    }
+    let (cut, whole) = (scales(Some(4), false), scales(None, false));
+    assert_eq!(cut.len(), whole.len());
+    assert_ne!(cut, whole);
+}
+
+/// Projections in one format and models in a finer one: the error of what leaves a projection is that
+/// many more of the finer units, and what enters the last one is rounded to the coarser first. Worked
+/// out from the scales between.
+#[test]
+fn projections_in_a_coarser_format() {
+    let case = case(2, None);
+    let uniform = scales_at(&case, Format::F32);
+    let in_f64 = scales_at(&case, Format::F64);
+    assert_eq!(in_f64, uniform, "in units of one format's own");
+    for format in [Format::TF32, Format::MIXED_F16, Format::MIXED_BF16] {
+        let ratio = format.projection_unit_roundoff() / format.unit_roundoff();
+        assert!(ratio > 1.0);
+        let mixed = scales_at(&case, format);
+        for name in ["q", "k", "v"] {
+            let expected = find(&uniform, name).map(|bound| bound * ratio);
+            assert_eq!(find(&mixed, name), &expected, "{}, {name}", format.name());
+        }
+        for name in ["shift_kernel", "ssm_kernel"] {
+            let expected = find(&uniform, name);
+            assert_eq!(find(&mixed, name), expected, "{}", format.name());
+        }
+        // The last projection, of numbers with the errors of the gated stage.
+        let (layer, input, _) = case.in_precision::<ErrorScale>().expect("discretizes");
+        let stages = layer
+            .forward(&Form::Recurrence, &input, None)
+            .expect("runs");
+        let (gated, output) = (find(&mixed, "gated"), find(&mixed, "output"));
+        for t in 0..5 {
+            let entering: Vec<ErrorScale> = (0..4)
+                .map(|c| {
+                    let value = stages.gated.data()[t * 4 + c].value();
+                    let off = gated.data()[t * 4 + c];
+                    ErrorScale::new(value, off / ratio + value.abs())
+                })
+                .collect();
+            let last = &layer.parts().output;
+            for (c, &bias) in last.bias().iter().enumerate() {
+                let terms = (0..4).map(|j| last.weight().entries()[c * 4 + j] * entering[j]);
+                let y = terms.fold(ErrorScale::ZERO, |sum, term| sum + term) + bias;
+                let (got, expected) = (output.data()[t * 4 + c], y.error() * ratio);
+                // The gated stage's own value differs by the roundings of its form.
+                let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b;
+                assert!(
+                    close(got.worst, expected.worst) && close(got.probable, expected.probable),
+                    "{}: {got:?} {expected:?}",
+                    format.name()
+                );
+            }
+        }
+    }
+}
