@@ -1,7 +1,7 @@
 //! Sharing independent items out among threads.
 
-use std::sync::{Mutex, PoisonError};
-use std::thread::{Builder, scope};
+use crate::threads::on_threads;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Works on every item, each thread with a scratch of its own.
 ///
@@ -13,35 +13,28 @@ where
     I: Iterator + Send,
     S: Send,
 {
-    let Some((own, others)) = scratch.split_first_mut() else {
-        return;
-    };
-    if others.is_empty() {
-        items.for_each(|item| work(own, item));
+    if let [alone] = scratch {
+        items.for_each(|item| work(alone, item));
         return;
     }
-    let items = Mutex::new(items);
-    let worker = |own: &mut S| {
-        loop {
-            // The lock is held for taking an item, not for working on it. Taking cannot leave
-            // the iterator half way, so a poisoned lock is as good as any.
-            let next = items.lock().unwrap_or_else(PoisonError::into_inner).next();
-            match next {
-                Some(item) => work(own, item),
-                None => return,
-            }
+    let others = scratch.len().saturating_sub(1);
+    let (items, scratch) = (Mutex::new(items), Mutex::new(scratch.iter_mut()));
+    on_threads(others, &|| {
+        let Some(own) = lock(&scratch).next() else {
+            return;
+        };
+        // The lock is held for taking an item, not for working on it.
+        while let Some(item) = next(&items) {
+            work(own, item);
         }
-    };
-    scope(|scope| {
-        for other in others {
-            // Without a thread its share is left to the others.
-            if Builder::new()
-                .spawn_scoped(scope, || worker(other))
-                .is_err()
-            {
-                break;
-            }
-        }
-        worker(own);
     });
+}
+
+fn next<I: Iterator>(items: &Mutex<I>) -> Option<I::Item> {
+    lock(items).next()
+}
+
+/// Taking an item cannot leave the iterator half way, so a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
