@@ -2,6 +2,11 @@
 
 #[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
 #[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/12-mutants.md")]
+pub mod mistakes {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
 #[doc = include_str!("../docs/13-golden.md")]
 pub mod golden {}
 

@@ -6,21 +6,23 @@
 //!
 //! In the order of the derivation; each module opens with its chapter.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | [`algebra`] | the numbers: traits, floats, the prime field, duals, certified balls |
-//! | [`ssm`] | the state space model: three structures, its forms, discretization |
+//! | [`algebra`] | the numbers: traits, floats and their formats, the prime field, duals, certified balls |
+//! | [`ssm`] | the state space model: three structures, its forms, discretization, HiPPO |
 //! | [`fourier`] | transforms from the definition to the fused block FFT, causal convolution |
-//! | [`attention`] | softmax and linear attention, H3 as masked attention, surrogate matrices |
+//! | [`attention`] | softmax and linear attention, H3 as masked attention, surrogate matrices, Hyena |
 //! | [`flashconv`] | state passing, and the M_xy question |
-//! | [`h3`] | the layer: official parameters, every form, streaming |
-//! | [`fast`] | the layer in vectorized loops, checked against all of the above |
-//! | [`cost`] | what each form costs, by formula |
+//! | [`h3`] | the layer: official parameters, every form, streaming, gradients |
+//! | [`model`] | language models of H3 and attention blocks, whole sequences and token by token |
+//! | [`fast`] | the layer and the model in vectorized loops, checked against all of the above |
+//! | [`cost`] | the operations of each form, by formula |
 //! | [`safetensors`] | the file format |
-//! | [`book`] | the chapters that belong to no one module: golden outputs, recall by hand, the review answered |
-//! | [`oracle`] | case files, certified stages, tolerances, the golden suite, mutants, the check |
+//! | [`oracle`] | cases, certified stages, golden files with tolerances, the golden suite, known mistakes, the check |
 //! | [`verify`] | the forms compared with one another on random models, the fast path with certified values |
 //! | [`lm`] | a language model of a case file: stages, perplexity, generation, seconds per token |
+//! | [`table`] | rows of text in aligned columns, as the command prints them |
+//! | [`book`] | the chapters that belong to no one module: mistakes, golden outputs, recall by hand, the review answered |
 
 // What only the feature reaches is used and public in every build that is linted with it.
 #![cfg_attr(

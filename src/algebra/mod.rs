@@ -40,6 +40,7 @@ pub use ring::{Field, Ring};
 pub use roots::RootsOfUnity;
 pub use rounded::{LIBRARY_FACTOR, Rounded, RoundedDisc};
 pub use sample::{Rng, Sample};
+pub(crate) use scalar::real_and_imaginary;
 pub use scalar::{ComplexScalar, Scalar};
 
 internals!(hermitian::hermitian_eigen);

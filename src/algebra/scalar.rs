@@ -50,3 +50,13 @@ pub trait ComplexScalar: Field {
         self.re() + self.re()
     }
 }
+
+/// Complex numbers as pairs of real and imaginary part, one after another.
+pub(crate) fn real_and_imaginary<C: ComplexScalar>(z: &[C]) -> Vec<C::Base> {
+    let mut parts = Vec::with_capacity(2 * z.len());
+    for z in z {
+        parts.push(z.re());
+        parts.push(z.im());
+    }
+    parts
+}

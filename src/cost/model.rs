@@ -17,6 +17,19 @@ use crate::h3::Form;
 ///
 /// If the form's chunking does not fit, or 2 n does not fit `usize`.
 pub fn model(form: &Form, structure: Structure, n: usize) -> Result<OperationCount, Error> {
+    let kernel = match form {
+        Form::Recurrence | Form::Scan | Form::FlashConv(_) => OperationCount::default(),
+        _ => structure.kernel(n),
+    };
+    Ok(kernel + with_kernel(form, structure, n)?)
+}
+
+/// The same, given the kernel of `n` taps, which only the forms that convolve with it read.
+pub(super) fn with_kernel(
+    form: &Form,
+    structure: Structure,
+    n: usize,
+) -> Result<OperationCount, Error> {
     let convolved = match form {
         Form::Recurrence => return Ok(n as u64 * structure.step()),
         Form::Scan => return Ok(scan(structure, n)),
@@ -28,7 +41,7 @@ pub fn model(form: &Form, structure: Structure, n: usize) -> Result<OperationCou
         Form::BlockFft => Convolution::BlockFft.operations(n)?,
     };
     let from_state = structure.state_to_output(n) + n as u64 * (TERM + ADD);
-    Ok(structure.kernel(n) + convolved + from_state + next_state(structure, n))
+    Ok(convolved + from_state + next_state(structure, n))
 }
 
 /// The state after `n` inputs in closed form.

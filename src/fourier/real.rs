@@ -10,7 +10,7 @@
 
 use super::fft::{fft, inverse_fft};
 use super::twiddles::{Direction, Twiddles};
-use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar, one_half};
+use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar, one_half, real_and_imaginary};
 use crate::error::{Error, check_len};
 
 /// Bins `0, ..., n/2` of the transform of `n` real numbers, by one complex FFT of length `n/2`.
@@ -80,7 +80,7 @@ where
         })
         .collect();
     let z = inverse_fft(&packed)?;
-    Ok(z.iter().flat_map(|z| [z.re(), z.im()]).collect())
+    Ok(real_and_imaginary(&z))
 }
 
 /// Bins `0, ..., n/2` of two real signals of length `n` at once, by one complex FFT of length

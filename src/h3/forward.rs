@@ -138,7 +138,7 @@ impl<T: Scalar> Layer<T> {
         Ok((sizes, state))
     }
 
-    fn check_input<'a>(
+    pub(super) fn check_input<'a>(
         &self,
         u: &Tensor<T>,
         state: Option<&'a LayerState<T>>,

@@ -1,6 +1,7 @@
 #![cfg_attr(not(doctest), doc = include_str!("../../docs/figures/rustdoc.md"))]
 #![doc = include_str!("../../docs/11-gradients.md")]
 
+use super::evaluate::Evaluate;
 use super::form::Form;
 use super::forward::project;
 use super::layer::{Layer, LayerState};
@@ -161,24 +162,30 @@ where
         g: &Tensor<T>,
         g_state: Option<&LayerState<T>>,
     ) -> Result<LayerGradients<T>, Error> {
-        self.gradients_by(form, form, u, state, g, g_state)
+        let (_, state) = self.prepare(form, u, state)?;
+        self.gradients_by(form, form, u, Some(&state), g, g_state)
     }
+}
 
-    /// [`gradients`](Self::gradients) with the models' adjoints computed in any way.
+impl<T: Scalar> Layer<T> {
+    /// The gradients with the models evaluated in any way, and their adjoints too.
     ///
     /// # Errors
     ///
-    /// As [`gradients`](Self::gradients), or if a model's adjoint fails.
+    /// If `u`, `state` or a cotangent has the wrong shape, or a model's response or adjoint fails.
     pub(crate) fn gradients_by(
         &self,
-        form: &Form,
+        forward: &impl Evaluate<T>,
         back: &impl Backward<T>,
         u: &Tensor<T>,
         state: Option<&LayerState<T>>,
         g: &Tensor<T>,
         g_state: Option<&LayerState<T>>,
     ) -> Result<LayerGradients<T>, Error> {
-        let (sizes, state) = self.prepare(form, u, state)?;
+        let (sizes, state) = self.check_input(u, state)?;
+        let state = state
+            .cloned()
+            .unwrap_or_else(|| self.zero_state(sizes.batch));
         g.check_shape("cotangent of the output", u.shape())?;
         let g_state = match g_state {
             Some(g_state) => {
@@ -192,7 +199,7 @@ where
         let k = project(&parts.k, u, sizes);
         let v = project(&parts.v, u, sizes);
         let kernels = self.shift_kernel(sizes.len);
-        let (shift_k, _) = self.shift_keys(form, &k, &kernels, &state, sizes)?;
+        let (shift_k, _) = self.shift_keys(forward, &k, &kernels, &state, sizes)?;
 
         let mut sum = LayerGradients {
             input: Tensor::filled(u.shape(), T::ZERO),
@@ -212,7 +219,7 @@ where
             of_gated: &of_gated,
         };
         let head_gradients =
-            self.heads_adjoint((form, back), &heads, &state, &g_state, &mut sum, sizes)?;
+            self.heads_adjoint((forward, back), &heads, &state, &g_state, &mut sum, sizes)?;
         for r in 0..sizes.batch * sizes.len {
             let gated = head_gradients.gated.row(r);
             parts.output.adjoint(gated, g.row(r), &mut sum.output);
@@ -256,7 +263,7 @@ where
     /// ```
     fn heads_adjoint(
         &self,
-        (form, back): (&Form, &impl Backward<T>),
+        (forward, back): (&impl Evaluate<T>, &impl Backward<T>),
         heads: &Heads<'_, T>,
         state: &LayerState<T>,
         g_state: &LayerState<T>,
@@ -278,11 +285,11 @@ where
                 let value = sizes.channel(b, h * sizes.d_h + d2);
                 let pair = sizes.pair(b, d1, d2, h);
                 let channel = self.gated_channel(h, d2);
-                let x0 = Some(state.diagonal.row(pair));
+                let x0 = state.diagonal.row(pair);
                 let (q, k, v) = (heads.q.row(key), heads.shift_k.row(key), heads.v.row(value));
 
                 let kv: Vec<T> = k.iter().zip(v).map(|(&k, &v)| k * v).collect();
-                let y = form.respond_by_kernel(ssm, kernels.row(h), &kv, x0)?.output;
+                let y = forward.diagonal(ssm, kernels.row(h), &kv, x0)?.output;
                 let mut g = Vec::with_capacity(sizes.len);
                 for (i, &y) in y.iter().enumerate() {
                     let token = b * sizes.len + i;
@@ -295,7 +302,7 @@ where
                 }
 
                 let g_final = Some(g_state.diagonal.row(pair));
-                let gradients = back.diagonal(ssm, &kv, x0, &g, g_final, window)?;
+                let gradients = back.diagonal(ssm, &kv, Some(x0), &g, g_final, window)?;
                 sum.diagonal[h].add_gradient(&gradients.model);
                 sum.state
                     .diagonal

@@ -3,7 +3,7 @@
 use super::config::RealType;
 use super::gradients::LayerGradients;
 use super::parameters::{Name, Parameters, sigmoid};
-use crate::algebra::{ComplexScalar, Real, Ring};
+use crate::algebra::{ComplexScalar, Real, Ring, real_and_imaginary};
 use crate::error::{Error, check_len};
 use crate::ssm::StateSpace;
 
@@ -29,8 +29,6 @@ impl<T: Real> Parameters<T> {
             .collect();
         let modes = self.modes();
         let continuous = modes.discretize_adjoint(config.disc, &discrete)?;
-        let real_imag =
-            |z: &[T::Complex]| -> Vec<T> { z.iter().flat_map(|z| [z.re(), z.im()]).collect() };
         Self::new(config.clone(), |name| {
             Ok(match name {
                 Name::QWeight => gradients.q.weight.entries().to_vec(),
@@ -41,24 +39,12 @@ impl<T: Real> Parameters<T> {
                 Name::KBias => gradients.k.bias.clone(),
                 Name::VBias => gradients.v.bias.clone(),
                 Name::OutputBias => gradients.output.bias.clone(),
-                Name::ShiftB => gradients
-                    .shift
-                    .iter()
-                    .flat_map(|s| s.b().to_vec())
-                    .collect(),
-                Name::ShiftC => gradients
-                    .shift
-                    .iter()
-                    .flat_map(|s| s.c().to_vec())
-                    .collect(),
+                Name::ShiftB => joined(&gradients.shift, |s| s.b().to_vec()),
+                Name::ShiftC => joined(&gradients.shift, |s| s.c().to_vec()),
                 Name::ShiftD => gradients.shift.iter().map(|s| s.feedthrough()).collect(),
                 Name::D => gradients.diagonal.iter().map(|s| s.feedthrough()).collect(),
-                Name::C => gradients
-                    .diagonal
-                    .iter()
-                    .flat_map(|head| real_imag(head.c()))
-                    .collect(),
-                Name::B => real_imag(&continuous.b),
+                Name::C => joined(&gradients.diagonal, |head| real_and_imaginary(head.c())),
+                Name::B => real_and_imaginary(&continuous.b),
                 // d exp(x) = exp(x) dx, and exp(log_dt) is at hand.
                 Name::LogDt => modes
                     .dt
@@ -76,6 +62,12 @@ impl<T: Real> Parameters<T> {
             })
         })
     }
+}
+
+/// What is read of every model, one after another.
+fn joined<S, T: Copy>(models: &[S], read: impl Fn(&S) -> Vec<T>) -> Vec<T> {
+    let read: Vec<Vec<T>> = models.iter().map(read).collect();
+    read.concat()
 }
 
 /// The slope of the real part of lambda in its stored parameter.

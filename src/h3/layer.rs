@@ -1,7 +1,7 @@
 //! The discrete layer: everything after decoding and discretization, over any scalar.
 
 use super::config::HeadOrder;
-use crate::algebra::{ComplexScalar, Linear, Ring, Scalar};
+use crate::algebra::{ComplexScalar, Linear, Ring, Scalar, real_and_imaginary};
 use crate::error::{Error, check_len};
 use crate::ssm::{Diagonal, Shift, StateSpace};
 use crate::tensor::Tensor;
@@ -206,8 +206,8 @@ pub(super) fn stack<S: StateSpace>(
     len: usize,
     kernel: impl Fn(&S, usize) -> Vec<S::Scalar>,
 ) -> Tensor<S::Scalar> {
-    let rows = models.iter().flat_map(|model| kernel(model, len));
-    Tensor::known([models.len(), len], rows.collect())
+    let rows: Vec<_> = models.iter().map(|model| kernel(model, len)).collect();
+    Tensor::known([models.len(), len], rows.concat())
 }
 
 /// The state of a layer between two inputs: all it remembers.
@@ -240,8 +240,7 @@ impl<T: Scalar> LayerState<T> {
     #[must_use]
     pub fn flat_diagonal(&self) -> Tensor<T> {
         let shape = self.diagonal.shape();
-        let parts = self.diagonal.data().iter();
-        let parts = parts.flat_map(|z| [z.re(), z.im()]).collect();
+        let parts = real_and_imaginary(self.diagonal.data());
         let flat = [shape[0] * shape[1] * shape[2], shape[3], shape[4], 2];
         Tensor::known(flat, parts)
     }

@@ -8,7 +8,7 @@ use super::mlp::gelu;
 use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
 use crate::attention::softmax_attention;
 use crate::error::Error;
-use crate::h3::{Form, Layer, LayerState};
+use crate::h3::{Form, Layer, LayerState, Plain};
 use crate::tensor::Tensor;
 
 /// A hybrid H3-attention language model (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
@@ -111,6 +111,17 @@ where
 {
     fn h3(&self, _block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error> {
         let stages = layer.forward(self, u, None)?;
+        Ok((stages.output, stages.state))
+    }
+}
+
+impl<T> ModelHooks<T> for Plain
+where
+    T: Real,
+    T::Complex: RootsOfUnity,
+{
+    fn h3(&self, _block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error> {
+        let stages = layer.forward_by(self, u, None)?;
         Ok((stages.output, stages.state))
     }
 }

@@ -38,11 +38,14 @@ pub struct Certified {
 
 /// Something whose stages can be computed in any scalars.
 pub(super) trait Computation {
-    /// The form it is run in, for messages.
-    fn form(&self) -> String;
-
     /// Every stage under its name in files.
     fn stages<T>(&self) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity;
+
+    /// The same stages, perhaps computed another way, which decides as many roundings.
+    fn stages_again<T>(&self) -> Result<Named<T>, Error>
     where
         T: Real,
         T::Complex: RootsOfUnity;
@@ -56,10 +59,6 @@ pub(super) struct SubjectRun<'a, S> {
 }
 
 impl<S: Subject> Computation for SubjectRun<'_, S> {
-    fn form(&self) -> String {
-        self.form.to_string()
-    }
-
     fn stages<T>(&self) -> Result<Named<T>, Error>
     where
         T: Real,
@@ -67,10 +66,18 @@ impl<S: Subject> Computation for SubjectRun<'_, S> {
     {
         self.subject.run(self.form, self.gradients)
     }
+
+    fn stages_again<T>(&self) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        self.subject.run_plainly(self.gradients)
+    }
 }
 
 /// Runs a computation in ball arithmetic, with midpoints of two words; if an enclosure does not
-/// decide the rounding of some element, again with four.
+/// decide the rounding of some element, again with four, in the subject's default form.
 ///
 /// The numbers it is given are taken as exact real numbers, and the stages as real-number functions
 /// of them. So the result does not depend on the form, the machine, or the order of summation.
@@ -79,7 +86,7 @@ impl<S: Subject> Computation for SubjectRun<'_, S> {
 ///
 /// As the computation itself; and if four words do not decide some element: its exact value then
 /// lies within some 10^-60 of the middle between two floats. That happens to an exact zero or tie
-/// in a form whose intermediate results are not exact.
+/// where the intermediate results are not exact.
 pub(super) fn certify(run: &impl Computation) -> Result<Certified, Error> {
     let mut certified = Certified {
         stages: Vec::new(),
@@ -101,10 +108,8 @@ pub(super) fn certify(run: &impl Computation) -> Result<Certified, Error> {
             return Err(Error::value(
                 format!("stage {}", stage.name),
                 format!(
-                    "the rounding of element {at} is not decided by balls of four words in form \
-                     {}: it is an exact zero or tie, or closer to one than 1e-60; a form that \
-                     keeps zeros exact (recurrence) may decide it",
-                    run.form()
+                    "the rounding of element {at} is not decided by balls of four words: it is \
+                     an exact zero or tie, or closer to one than 1e-60"
                 ),
             ));
         }
@@ -142,9 +147,11 @@ impl Certified {
             return Ok(());
         }
         self.words = W;
-        let longer = run.stages::<BallN<W>>()?;
-        for (stage, (_, balls)) in self.stages.iter_mut().zip(longer) {
-            stage.decide(balls.data());
+        let longer = run.stages_again::<BallN<W>>()?;
+        for stage in &mut self.stages {
+            if let Some((_, balls)) = longer.iter().find(|(name, _)| *name == stage.name) {
+                stage.decide(balls.data());
+            }
         }
         Ok(())
     }
@@ -202,16 +209,20 @@ mod tests {
     }
 
     impl Computation for Above {
-        fn form(&self) -> String {
-            "above".into()
-        }
-
         fn stages<T>(&self) -> Result<Named<T>, Error>
         where
             T: Real,
             T::Complex: RootsOfUnity,
         {
             Ok(vec![("x".into(), Tensor::new([1], vec![self.number()])?)])
+        }
+
+        fn stages_again<T>(&self) -> Result<Named<T>, Error>
+        where
+            T: Real,
+            T::Complex: RootsOfUnity,
+        {
+            self.stages()
         }
     }
 

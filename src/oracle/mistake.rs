@@ -1,4 +1,5 @@
-//! Known mistakes: what is said of one, and where in the reference it is made.
+//! Known mistakes (chapter 12, [`book::mistakes`](crate::book::mistakes)): what is said of one, and
+//! where in the reference it is made.
 
 use std::borrow::Cow;
 

@@ -159,6 +159,16 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
         T: Real,
         T::Complex: RootsOfUnity;
 
+    /// [`run`](Self::run) in the default form alone, for scalars in which no other is wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    fn run_plainly<T>(&self, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity;
+
     /// The error scale of every stage.
     ///
     /// # Errors
@@ -184,11 +194,14 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// a candidate. `first` is the first stage that departs.
     fn mistakes(first: &str) -> Vec<Vec<&'static Row<Self::Hook>>>;
 
-    /// Whether a mistake sits between chunks, so that the reference runs chunk by chunk with it.
+    /// True if a mistake sits between chunks, so that the reference runs chunk by chunk with it.
     fn needs_chunks(row: &Row<Self::Hook>) -> bool;
 
-    /// Whether what a mistake makes of the first tokens depends on those alone.
-    fn is_causal(row: &Row<Self::Hook>) -> bool;
+    /// True if what a mistake makes of the first tokens depends on those alone, so that it can be
+    /// run on them alone.
+    fn is_causal(_row: &Row<Self::Hook>) -> bool {
+        false
+    }
 
     /// Multiplications of one run on this many tokens of each sequence, about.
     fn cost(&self, tokens: usize) -> usize;

@@ -1,6 +1,6 @@
 //! The models that are run in every form: a single state space model of each structure, and the layer.
 
-use crate::algebra::{ComplexScalar, Rng, RootsOfUnity, Sample, Scalar};
+use crate::algebra::{ComplexScalar, Rng, RootsOfUnity, Sample, Scalar, real_and_imaginary};
 use crate::error::Error;
 use crate::h3::{Form, HeadOrder, Layer, LayerShape, LayerState};
 use crate::ssm::{Dense, Diagonal, Shift, StateSpace};
@@ -118,21 +118,14 @@ impl<T: Scalar> Model<T> {
             Self::Diagonal(ssm, u, x0) => {
                 let response = form.respond(ssm, u, Some(x0))?;
                 let mut all = response.output;
-                all.extend(response.state.iter().flat_map(|z| [z.re(), z.im()]));
+                all.extend(real_and_imaginary(&response.state));
                 all
             }
             Self::Layer(layer, u, state) => {
                 let stages = layer.forward(form, u, Some(state))?;
                 let mut all = stages.output.into_data();
                 all.extend_from_slice(stages.state.shift.data());
-                all.extend(
-                    stages
-                        .state
-                        .diagonal
-                        .data()
-                        .iter()
-                        .flat_map(|z| [z.re(), z.im()]),
-                );
+                all.extend(real_and_imaginary(stages.state.diagonal.data()));
                 all
             }
         }))

@@ -4,16 +4,16 @@
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables              the tables
-//! cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables -- --all     and the margin of every mutant on every case
+//! cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables -- --all     and the margin of every mistake on every case
 //! cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables -- --suite   the table of cases in tests/golden/v2/README.md
 //! ```
 
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{ErrorBound, Real, RootsOfUnity, Scalar};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::mutants::{Mutant, applies, mutated_forward};
-use hungry_hippos::oracle::{Candidate, Case, Format, Golden, check, error_scales, suite};
+use hungry_hippos::oracle::{
+    Case, Format, Golden, GoldenStage, LayerCase, Mistake, Precision, suite,
+};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -29,46 +29,74 @@ fn main() -> Result<()> {
         }
     }
     let cases = committed()?;
+    let known = forward_mistakes(&cases)?;
     if flags.iter().any(|flag| flag == "--suite") {
-        print_suite(&cases);
-        return Ok(());
+        return print_suite(&cases);
     }
     // In the later cases parts of the layer are switched off, and most mistakes with them.
-    let cases: Vec<_> = cases
-        .into_iter()
-        .filter(|(name, ..)| name < &"31")
-        .collect();
-    let runs = run_mutants(&cases)?;
-    print_margins(&runs);
-    print_shortfalls(&runs);
+    let cases: Vec<_> = cases.into_iter().filter(|case| case.name < "31").collect();
+    let runs = run_mistakes(&cases, &known)?;
+    print_margins(&runs, &known);
+    print_shortfalls(&runs, &known);
     if flags.iter().any(|flag| flag == "--all") {
-        print_every_margin(&runs);
+        print_every_margin(&runs, &known);
     }
     print_rules(&cases, &runs)?;
     print_correct(&cases)
 }
 
-/// The committed golden files, by name, with what each stresses.
-fn committed() -> Result<Vec<(&'static str, &'static str, Golden)>> {
+/// A layer of the committed golden suite.
+struct Committed {
+    name: &'static str,
+    stresses: &'static str,
+    golden: Golden,
+    case: Case,
+}
+
+/// The committed golden files of layers.
+fn committed() -> Result<Vec<Committed>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/v2");
-    let open = |name: &str| Golden::open(&folder.join(format!("{name}.safetensors")));
-    let cases = suite().into_iter();
-    cases
-        .map(|case| Ok((case.name, case.stresses, open(case.name)?)))
-        .collect()
+    let mut cases = Vec::new();
+    for row in suite() {
+        let path = folder.join(format!("{}.safetensors", row.name));
+        let case = Case::open(&path)?;
+        if case.layer().is_some() {
+            cases.push(Committed {
+                name: row.name,
+                stresses: row.stresses,
+                golden: Golden::open(&path)?,
+                case,
+            });
+        }
+    }
+    Ok(cases)
+}
+
+/// The layer of a golden file.
+fn layer(golden: &Golden) -> Result<&LayerCase> {
+    Ok(golden.layer().ok_or("a layer")?)
+}
+
+/// The known mistakes of the forward pass.
+fn forward_mistakes(cases: &[Committed]) -> Result<Vec<&'static Mistake>> {
+    let mut known = cases.first().ok_or("no case")?.case.mistakes();
+    known.retain(|mistake| !mistake.first_stage.starts_with("grad."));
+    Ok(known)
 }
 
 /// The table of the suite's README, from what the files hold.
-fn print_suite(cases: &[(&str, &str, Golden)]) {
+fn print_suite(cases: &[Committed]) -> Result<()> {
     println!(
         "| case | what it stresses | B | L | d | d_h | m | n_ssm | disc | real_type | l_max |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
-    for (name, stresses, golden) in cases {
-        let config = golden.case().parameters().config();
-        let shape = golden.case().input().shape();
+    for case in cases {
+        let layer = layer(&case.golden)?;
+        let (config, shape) = (layer.parameters().config(), layer.input().shape());
         println!(
-            "| {name} | {stresses} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            case.name,
+            case.stresses,
             shape[0],
             shape[1],
             config.d_model,
@@ -82,6 +110,7 @@ fn print_suite(cases: &[(&str, &str, Golden)]) {
                 .map_or("none".into(), |l_max| l_max.to_string()),
         );
     }
+    Ok(())
 }
 
 /// The formats margins are given in.
@@ -90,51 +119,50 @@ const FORMATS: [Format; 3] = [Format::F32, Format::MIXED_BF16, Format::BF16];
 /// The smallest margin asked for on every case: at f32, and at 16 bits.
 const BARS: [f64; 3] = [10.0, 4.0, 4.0];
 
-/// One mutant on one case.
+/// One mistake on one case.
 struct Run {
-    mutant: Mutant,
+    mistake: &'static Mistake,
     case: usize,
     case_name: &'static str,
-    stages: Vec<(&'static str, Tensor<f64>)>,
+    stages: Vec<(String, Tensor<f64>)>,
     /// By [`FORMATS`]: the largest departure from the golden file over the tolerance `u scale`.
     margins: [f64; 3],
     /// Whether every number can be stored at all.
     finite: bool,
 }
 
-fn run_mutants(cases: &[(&'static str, &'static str, Golden)]) -> Result<Vec<Run>> {
+fn run_mistakes(cases: &[Committed], known: &[&'static Mistake]) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
-    for (case_index, (case_name, _, golden)) in cases.iter().enumerate() {
-        let case = golden.case();
-        let tolerances = FORMATS.map(|format| tolerances(golden, format, WORST));
-        let [f32s, mixed, bf16s] = tolerances;
+    for (case_index, committed) in cases.iter().enumerate() {
+        let golden = &committed.golden;
+        let in_f64 = tolerances(golden, Format::F64, WORST)?;
+        let [f32s, mixed, bf16s] = FORMATS.map(|format| tolerances(golden, format, WORST));
         let tolerances = [f32s?, mixed?, bf16s?];
-        let (batch, len) = (case.input().shape()[0], case.input().shape()[1]);
-        for mutant in Mutant::ALL {
-            let parameters = case.parameters();
-            if !applies(mutant, parameters, len, batch, case.state().is_some()) {
+        for &mistake in known {
+            let stages = committed.case.run_with(&[mistake.id], None);
+            // A mistake whose discretization has no value on these parameters computes nothing.
+            let Ok(stages) = stages else { continue };
+            let margin = |tolerances: &BTreeMap<String, Vec<f64>>| {
+                let fractions = stages.iter().map(|(name, values)| {
+                    golden_stage(golden, name).map_or(0.0, |stage| {
+                        fraction(stage.values.data(), values.data(), &tolerances[name])
+                    })
+                });
+                fractions.fold(0.0, f64::max)
+            };
+            // One that changes no number of the case is none there.
+            if margin(&in_f64) <= 1.0 {
                 continue;
             }
-            let stages = mutated_forward(parameters, case.input(), case.state(), &[mutant]);
-            // A mutant whose discretization has no value on these parameters computes nothing.
-            let Ok(stages) = stages else { continue };
             let finite = stages
                 .iter()
                 .flat_map(|(_, stage)| stage.data())
                 .all(|x| x.is_finite() && x.abs() < 1e30);
-            let margins = [0, 1, 2].map(|i| {
-                let fractions = stages.iter().map(|(name, values)| {
-                    let stage = golden.stages().iter().find(|stage| stage.name == *name);
-                    stage.map_or(0.0, |stage| {
-                        fraction(stage.values.data(), values.data(), &tolerances[i][*name])
-                    })
-                });
-                fractions.fold(0.0, f64::max)
-            });
+            let margins = [0, 1, 2].map(|i| margin(&tolerances[i]));
             runs.push(Run {
-                mutant,
+                mistake,
                 case: case_index,
-                case_name,
+                case_name: committed.name,
                 stages,
                 margins,
                 finite,
@@ -144,23 +172,26 @@ fn run_mutants(cases: &[(&'static str, &'static str, Golden)]) -> Result<Vec<Run
     Ok(runs)
 }
 
-/// Which of the two bounds.
-type Part = fn(&ErrorBound) -> f64;
-const WORST: Part = |bound| bound.worst;
-const PROBABLE: Part = |bound| bound.probable;
+fn golden_stage<'a>(golden: &'a Golden, name: &str) -> Option<&'a GoldenStage> {
+    golden.stages().iter().find(|stage| stage.name() == name)
+}
+
+/// Which of the two scales of a stage.
+type Part = fn(&GoldenStage, Format) -> Option<Vec<f64>>;
+const WORST: Part = |stage, format| Some(stage.scale_at(format));
+const PROBABLE: Part = |stage, format| stage.probable_at(format);
 
 /// What a port may be off by, element by element, of every stage: `u scale`, and the rounding of
 /// the golden value.
 fn tolerances(golden: &Golden, format: Format, part: Part) -> Result<BTreeMap<String, Vec<f64>>> {
-    let scales = error_scales(golden.case(), format)?;
     let u = format.unit_roundoff();
-    let with_values = golden.stages().iter().filter_map(|stage| {
-        let (_, scale) = scales.iter().find(|(name, _)| *name == stage.name)?;
-        let pairs = scale.data().iter().zip(stage.values.data());
-        let bounds = pairs.map(|(scale, value)| u * part(scale) + value.abs() * f64::EPSILON / 2.0);
-        Some((stage.name.clone(), bounds.collect()))
-    });
-    Ok(with_values.collect())
+    let of = |stage: &GoldenStage| {
+        let scales = part(stage, format).ok_or("a stage without a probable scale")?;
+        let pairs = scales.iter().zip(stage.values.data());
+        let bounds = pairs.map(|(scale, value)| u * scale + value.abs() * f64::EPSILON / 2.0);
+        Ok((stage.name().to_string(), bounds.collect()))
+    };
+    golden.stages().iter().map(of).collect()
 }
 
 /// The largest error over its bound.
@@ -187,13 +218,13 @@ fn shown(margin: f64) -> String {
     }
 }
 
-fn print_margins(runs: &[Run]) {
+fn print_margins(runs: &[Run], known: &[&'static Mistake]) {
     println!("Margins: the departure of a mutant over the worst-case tolerance, the largest over");
     println!("all stages. Smallest (and where) and largest over the cases in which it applies.\n");
     println!("| id | name | cases | f32 smallest | on | f32 largest | mixed-bf16 | bf16 |");
     println!("|---|---|---|---|---|---|---|---|");
-    for mutant in Mutant::ALL {
-        let own: Vec<&Run> = runs.iter().filter(|run| run.mutant == mutant).collect();
+    for &mistake in known {
+        let own: Vec<&Run> = runs.iter().filter(|run| run.mistake == mistake).collect();
         let ends = |i: usize| {
             let margins = own.iter().map(|run| run.margins[i]);
             let smallest = margins.clone().fold(f64::INFINITY, f64::min);
@@ -205,8 +236,8 @@ fn print_margins(runs: &[Run]) {
         let range = |i: usize| format!("{} to {}", shown(ends(i).0), shown(ends(i).1));
         println!(
             "| {} | `{}` | {} | {} | {} | {} | {} | {} |",
-            mutant.id(),
-            mutant.name(),
+            mistake.id,
+            mistake.name,
             own.len(),
             shown(ends(0).0),
             smallest.map_or("", |run| run.case_name),
@@ -218,13 +249,13 @@ fn print_margins(runs: &[Run]) {
     println!();
 }
 
-fn print_shortfalls(runs: &[Run]) {
-    let mutants = |i: usize, bar: f64| {
-        let reached = |&mutant: &Mutant| {
-            let own = runs.iter().filter(|run| run.mutant == mutant);
+fn print_shortfalls(runs: &[Run], known: &[&'static Mistake]) {
+    let mistakes = |i: usize, bar: f64| {
+        let reached = |mistake: &Mistake| {
+            let own = runs.iter().filter(|run| run.mistake == mistake);
             own.map(|run| run.margins[i]).fold(0.0, f64::max) >= bar
         };
-        Mutant::ALL.iter().filter(|&m| reached(m)).count()
+        known.iter().filter(|mistake| reached(mistake)).count()
     };
     println!(
         "| format | bar | mutant x case | below the bar | below 1: accepted | mutants that reach it somewhere |"
@@ -238,20 +269,20 @@ fn print_shortfalls(runs: &[Run]) {
             runs.len(),
             below(bar),
             below(1.0),
-            mutants(i, bar),
-            Mutant::ALL.len(),
+            mistakes(i, bar),
+            known.len(),
         );
     }
     println!(
         "\nAt f32, {} of {} mutants exceed 100 times the tolerance on at least one case.",
-        mutants(0, 100.0),
-        Mutant::ALL.len()
+        mistakes(0, 100.0),
+        known.len()
     );
     for (i, (format, bar)) in FORMATS.iter().zip(BARS).enumerate() {
         println!("\nBelow {bar} at {}:\n", format.name());
         let (mut everywhere, mut somewhere) = (Vec::new(), Vec::new());
-        for mutant in Mutant::ALL {
-            let own: Vec<&Run> = runs.iter().filter(|run| run.mutant == mutant).collect();
+        for &mistake in known {
+            let own: Vec<&Run> = runs.iter().filter(|run| run.mistake == mistake).collect();
             let below: Vec<&Run> = own.iter().copied().filter(|r| r.margins[i] < bar).collect();
             if below.is_empty() {
                 continue;
@@ -262,21 +293,11 @@ fn print_shortfalls(runs: &[Run]) {
                     .iter()
                     .map(|run| format!("{} ({})", run.case_name, shown(run.margins[i])));
                 let places: Vec<String> = places.collect();
-                println!(
-                    "- {} `{}`: {}",
-                    mutant.id(),
-                    mutant.name(),
-                    places.join(", ")
-                );
+                println!("- {} `{}`: {}", mistake.id, mistake.name, places.join(", "));
             } else if below.len() == own.len() {
-                everywhere.push(format!("{} ({})", mutant.id(), own.len()));
+                everywhere.push(format!("{} ({})", mistake.id, own.len()));
             } else {
-                somewhere.push(format!(
-                    "{} ({} of {})",
-                    mutant.id(),
-                    below.len(),
-                    own.len()
-                ));
+                somewhere.push(format!("{} ({} of {})", mistake.id, below.len(), own.len()));
             }
         }
         if i > 0 {
@@ -287,12 +308,12 @@ fn print_shortfalls(runs: &[Run]) {
     println!();
 }
 
-fn print_every_margin(runs: &[Run]) {
+fn print_every_margin(runs: &[Run], known: &[&'static Mistake]) {
     println!("| id | case | f32 | mixed-bf16 | bf16 |\n|---|---|---|---|---|");
-    for mutant in Mutant::ALL {
-        for run in runs.iter().filter(|run| run.mutant == mutant) {
+    for &mistake in known {
+        for run in runs.iter().filter(|run| run.mistake == mistake) {
             let [f32s, mixed, bf16s] = run.margins.map(shown);
-            let (id, case) = (mutant.id(), run.case_name);
+            let (id, case) = (mistake.id, run.case_name);
             println!("| {id} | {case} | {f32s} | {mixed} | {bf16s} |");
         }
     }
@@ -325,14 +346,14 @@ fn all_close(truth: &[f64], found: &[f64], rtol: f64, atol: f64) -> bool {
     pairs.all(|(truth, found)| (truth - found).abs() <= atol + rtol * truth.abs())
 }
 
-fn print_rules(cases: &[(&str, &str, Golden)], runs: &[Run]) -> Result<()> {
+fn print_rules(cases: &[Committed], runs: &[Run]) -> Result<()> {
     // Only what can be stored can be judged, and only mistakes that reach the output can be seen
     // in it: those outside even the f64 tolerance there.
     let stored: Vec<&Run> = runs.iter().filter(|run| run.finite).collect();
     let all = stored.len();
     let mut on_output = Vec::new();
     for run in &stored {
-        let golden = &cases[run.case].2;
+        let golden = &cases[run.case].golden;
         let (truth, found) = (golden_output(golden), output(run));
         let bounds = tolerances(golden, Format::F64, WORST)?;
         if fraction(truth, found, &bounds["output"]) > 1.0 {
@@ -352,7 +373,7 @@ fn print_rules(cases: &[(&str, &str, Golden)], runs: &[Run]) -> Result<()> {
             let count = |runs: &[&Run]| {
                 let accepted = runs.iter().filter(|run| {
                     let found: Vec<f64> = output(run).iter().map(|&x| float.round(x)).collect();
-                    accepts(golden_output(&cases[run.case].2), &found)
+                    accepts(golden_output(&cases[run.case].golden), &found)
                 });
                 accepted.count()
             };
@@ -374,7 +395,7 @@ fn print_rules(cases: &[(&str, &str, Golden)], runs: &[Run]) -> Result<()> {
                 let mut accepted = 0;
                 for run in runs {
                     accepted += usize::from(oracle_accepts(
-                        &cases[run.case].2,
+                        &cases[run.case].golden,
                         run,
                         dtype,
                         format,
@@ -399,7 +420,7 @@ fn print_rules(cases: &[(&str, &str, Golden)], runs: &[Run]) -> Result<()> {
         let count = |runs: &[&Run]| -> Result<usize> {
             let mut accepted = 0;
             for run in runs {
-                let golden = &cases[run.case].2;
+                let golden = &cases[run.case].golden;
                 accepted += usize::from(within(golden, run, dtype, format, false, PROBABLE)?);
             }
             Ok(accepted)
@@ -430,12 +451,11 @@ fn row(rule: &str, dtype: Dtype, of_all: (usize, usize), of_wrong: (usize, usize
 }
 
 fn golden_output(golden: &Golden) -> &[f64] {
-    let stage = golden.stages().iter().find(|stage| stage.name == "output");
-    stage.map_or(&[], |stage| stage.values.data())
+    golden_stage(golden, "output").map_or(&[], |stage| stage.values.data())
 }
 
 fn output(run: &Run) -> &[f64] {
-    let stage = run.stages.iter().find(|(name, _)| *name == "output");
+    let stage = run.stages.iter().find(|(name, _)| name == "output");
     stage.map_or(&[], |(_, stage)| stage.data())
 }
 
@@ -453,13 +473,13 @@ fn within(
     let (unit, smallest) = (float.unit_roundoff(), float.half_smallest());
     let tolerances = tolerances(golden, format, part)?;
     let stages = run.stages.iter();
-    for (name, values) in stages.filter(|(name, _)| !alone || *name == "output") {
-        let Some(stage) = golden.stages().iter().find(|stage| stage.name == *name) else {
+    for (name, values) in stages.filter(|(name, _)| !alone || name == "output") {
+        let Some(stage) = golden_stage(golden, name) else {
             continue;
         };
         let stored: Vec<f64> = values.data().iter().map(|&x| float.round(x)).collect();
         let truth = stage.values.data();
-        let bounds = tolerances[*name].iter().zip(truth);
+        let bounds = tolerances[name].iter().zip(truth);
         let bounds: Vec<f64> = bounds
             .map(|(bound, truth)| bound + unit * truth.abs() + smallest)
             .collect();
@@ -483,11 +503,11 @@ fn oracle_accepts(
     }
     let stages = run.stages.iter();
     let named = stages
-        .filter(|(name, _)| !alone || *name == "output")
-        .map(|(name, stage)| (*name, stage));
-    let candidate = Candidate::read(&dumped(named, dtype)?, golden)?;
-    if !check(golden, &candidate, format)?.pass() {
-        return Err(format!("{} on {}: check disagrees", run.mutant.id(), run.case_name).into());
+        .filter(|(name, _)| !alone || name == "output")
+        .map(|(name, stage)| (name.as_str(), stage));
+    let candidate = golden.candidate(&dumped(named, dtype)?)?;
+    if !golden.check(&candidate, format).pass() {
+        return Err(format!("{} on {}: check disagrees", run.mistake.id, run.case_name).into());
     }
     Ok(true)
 }
@@ -504,9 +524,9 @@ fn dumped<'a>(
     Ok(SafeTensors::from_bytes(writer.to_bytes()?)?)
 }
 
-fn forms(golden: &Golden) -> Vec<Form> {
-    let len = golden.case().input().shape()[1];
-    let cut = golden.case().parameters().config().l_max;
+fn forms(layer: &LayerCase) -> Vec<Form> {
+    let len = layer.input().shape()[1];
+    let cut = layer.parameters().config().l_max;
     let mut forms = Form::all([Chunking::Uniform(5), Chunking::Uniform(16)]);
     // A kernel that is cut short has no state.
     if cut.is_some_and(|l_max| l_max < len) {
@@ -516,23 +536,19 @@ fn forms(golden: &Golden) -> Vec<Form> {
 }
 
 /// The runs of one golden file in every form: refused, and how many.
-fn refused<T>(golden: &Golden, dtype: Dtype, format: Format) -> Result<(usize, usize, f64)>
-where
-    T: Real,
-    <T as Scalar>::Complex: RootsOfUnity,
-{
-    let gradients = golden.stages().iter().any(|s| s.name == "grad.input");
+fn refused(golden: &Golden, precision: Precision, format: Format) -> Result<(usize, usize, f64)> {
+    let gradients = golden_stage(golden, "grad.input").is_some();
+    let layer = layer(golden)?;
+    let case = Case::from(layer.clone());
     let (mut refused, mut worst) = (0, 0.0);
-    let forms = forms(golden);
+    let forms = forms(layer);
     for form in &forms {
-        let stages = golden.case().stages::<T>(form, gradients)?;
-        let stages: Vec<(String, Tensor<f64>)> = stages
-            .into_iter()
-            .map(|(name, stage)| (name, stage.map(Real::to_f64)))
-            .collect();
-        let named = stages.iter().map(|(name, stage)| (name.as_str(), stage));
-        let candidate = Candidate::read(&dumped(named, dtype)?, golden)?;
-        let report = check(golden, &candidate, format)?;
+        let stages = case.run(form, precision, gradients)?.stages;
+        let named = stages
+            .iter()
+            .map(|stage| (stage.name.as_str(), &stage.values));
+        let candidate = golden.candidate(&dumped(named, precision.dtype())?)?;
+        let report = golden.check(&candidate, format);
         refused += usize::from(!report.pass());
         let fractions = report.stages.iter().map(|stage| stage.worst);
         worst = fractions.fold(worst, f64::max);
@@ -540,7 +556,7 @@ where
     Ok((refused, forms.len(), worst))
 }
 
-fn print_correct(cases: &[(&str, &str, Golden)]) -> Result<()> {
+fn print_correct(cases: &[Committed]) -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
@@ -561,12 +577,12 @@ fn print_correct(cases: &[(&str, &str, Golden)]) -> Result<()> {
     );
     for format in [Format::F64, Format::F32] {
         let (mut bad, mut all, mut worst) = (0, 0, 0.0);
-        let goldens = cases.iter().map(|(_, _, golden)| golden).chain(&official);
+        let goldens = cases.iter().map(|case| &case.golden).chain(&official);
         for golden in goldens {
             let (refused, ran, used) = if format == Format::F64 {
-                refused::<f64>(golden, Dtype::F64, format)?
+                refused(golden, Precision::F64, format)?
             } else {
-                refused::<f32>(golden, Dtype::F32, format)?
+                refused(golden, Precision::F32, format)?
             };
             bad += refused;
             all += ran;

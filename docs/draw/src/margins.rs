@@ -1,7 +1,7 @@
 //! By how many float32 tolerances known mistakes depart, stage by stage.
 
 use crate::axes::Axes;
-use crate::oracle::{case, mistake, mistaken, scales, values};
+use crate::oracle::{case, mistake, scales, values};
 use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 
@@ -34,9 +34,9 @@ pub(crate) fn draw() -> Result<String, Error> {
          the output, whose tolerance has grown: zero-order hold by more than 2 to the power 14 in the \
          kernel, less than 2 to the power 9 in the output. The tolerance of bfloat16 throughout is 2 to the power 16.",
     );
+    let scales = scales(case(CASE)?)?;
     let case = case(CASE)?;
-    let scales = scales(&case)?;
-    let right = mistaken(&case, &[])?;
+    let right = case.run_with(&[], None)?;
 
     let axes = Axes {
         place: [48.0, 96.0, 414.0, 258.0],
@@ -64,8 +64,8 @@ pub(crate) fn draw() -> Result<String, Error> {
         figure.text(x - 6.0, y - 6.0, Anchor::End, "small soft", label);
     }
     for (i, (id, series)) in MISTAKES.iter().enumerate() {
-        let mistake = mistake(id)?;
-        let wrong = mistaken(&case, &[mistake])?;
+        let mistake = mistake(&case, id)?;
+        let wrong = case.run_with(&[id], None)?;
         let mut points = Vec::new();
         for (place, stage) in STAGES.iter().enumerate() {
             let of = |stages| values(stages, stage).unwrap_or_default();
@@ -88,7 +88,7 @@ pub(crate) fn draw() -> Result<String, Error> {
         }
         let (x, y) = (60.0 + 210.0 * (i % 2) as f64, 22.0 + 22.0 * (i / 2) as f64);
         figure.dot((x, y - 4.5), i, series);
-        let label = format!("{id} {}", mistake.name());
+        let label = format!("{id} {}", mistake.name);
         figure.text(x + 10.0, y, Anchor::Start, "small ink", &label);
     }
     figure.text(

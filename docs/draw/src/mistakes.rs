@@ -1,6 +1,6 @@
 //! Known mistakes by where in a sequence they show.
 
-use crate::oracle::{case, mistake, mistaken_in_chunks, values};
+use crate::oracle::{case, layer, mistake, values};
 use crate::svg::{Anchor, Figure, LEVELS};
 use hungry_hippos::Error;
 
@@ -25,10 +25,10 @@ pub(crate) fn draw() -> Result<String, Error> {
          a state carried one step short in the first two.",
     );
     let case = case(CASE)?;
-    let steps = case.input().shape()[1];
+    let steps = layer(&case)?.input().shape()[1];
     // The last axis of these stages is time: the largest departure of all channels at each step.
-    let run = |stage: &str, mistakes: &[_]| -> Result<Vec<f64>, Error> {
-        let stages = mistaken_in_chunks(&case, mistakes, CHUNK)?;
+    let run = |stage: &str, mistakes: &[&str]| -> Result<Vec<f64>, Error> {
+        let stages = case.run_with(mistakes, Some(CHUNK))?;
         Ok(values(&stages, stage).unwrap_or_default().to_vec())
     };
 
@@ -40,15 +40,15 @@ pub(crate) fn draw() -> Result<String, Error> {
         let right = run(stage, &[])?;
         let top = y;
         for id in ids {
-            let mistake = mistake(id)?;
-            let wrong = run(stage, &[mistake])?;
+            let mistake = mistake(&case, id)?;
+            let wrong = run(stage, &[id])?;
             let mut departure = vec![0.0f64; steps];
             for (i, (right, wrong)) in right.iter().zip(&wrong).enumerate() {
                 let step = &mut departure[i % steps];
                 *step = step.max((right - wrong).abs());
             }
             let largest = departure.iter().copied().fold(0.0, f64::max);
-            let label = format!("{} {}", mistake.id(), mistake.name());
+            let label = format!("{} {}", mistake.id, mistake.name);
             figure.text(left - 8.0, y + 9.0, Anchor::End, "small ink", &label);
             // Powers of two below the largest; rounding is not a departure.
             figure.heat((left, y), cell, (1, steps), |_, i| {

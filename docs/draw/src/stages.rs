@@ -1,12 +1,12 @@
 //! What is known of a layer's stages, what right runs miss it by, and what they may.
 
 use crate::axes::Axes;
-use crate::oracle::{Stages, case, mistake, mistaken, run, scales, truth, values};
+use crate::oracle::{Stages, case, layer, mistake, run, scales, truth, values};
 use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::Real;
 use hungry_hippos::h3::{Name, Parameters};
-use hungry_hippos::oracle::{Case, CertifiedStage};
+use hungry_hippos::oracle::{Case, CertifiedStage, LayerCase, Precision};
 use hungry_hippos::ssm::Discretization;
 
 const CASE: &str = "20-real-relu";
@@ -28,13 +28,14 @@ const STAGES: [&str; 10] = [
 /// on every machine, as no function of the platform's library is asked for anything else.
 fn exact_functions() -> Result<Case, Error> {
     let case = case(CASE)?;
+    let case = layer(&case)?;
     let mut config = case.parameters().config().clone();
     config.disc = Discretization::Bilinear;
     let parameters = Parameters::new(config, |name| match case.parameters().get(name) {
         steps if name == Name::LogDt => Ok(vec![0.0; steps.len()]),
         values => Ok(values.iter().map(|x| x * 1.1).collect()),
     })?;
-    Case::new(&parameters, &case.input().map(|x| x * 1.1))
+    Ok(LayerCase::new(parameters, case.input().map(|x| x * 1.1))?.into())
 }
 
 /// A value for every stage shown, by its place, as a power of ten relative to the stage's largest
@@ -67,7 +68,7 @@ fn departure(run: &Stages, stage: &CertifiedStage) -> Option<f64> {
 pub(crate) fn draw() -> Result<String, Error> {
     let case = exact_functions()?;
     let truth = truth(&case)?;
-    let scales = scales(&case)?;
+    let scales = scales(exact_functions()?)?;
     // The largest over a stage's elements of something made of a scale and its place.
     let over = |stage: &CertifiedStage, value: &dyn Fn(usize, f64) -> f64| {
         let scales = values(&scales, &stage.name)?.iter().enumerate();
@@ -78,11 +79,11 @@ pub(crate) fn draw() -> Result<String, Error> {
             over(stage, &|_, scale| scale * unit_roundoff)
         })
     };
-    let single = run::<f32>(&case)?;
-    let double = run::<f64>(&case)?;
+    let single = run(&case, Precision::F32)?;
+    let double = run(&case, Precision::F64)?;
     let double = relative(&truth, |stage| departure(&double, stage));
-    let mistake = mistake(MISTAKE)?;
-    let wrong = mistaken(&case, &[mistake])?;
+    let mistake = mistake(&case, MISTAKE)?;
+    let wrong = case.run_with(&[MISTAKE], None)?;
     // Up to the mistake it is the run in f64.
     let made = STAGES.iter().position(|name| *name == "ssm_kernel");
     let made = made.unwrap_or_default();
@@ -119,7 +120,7 @@ pub(crate) fn draw() -> Result<String, Error> {
     }
     let single = relative(&truth, |stage| departure(&single, stage));
     let radius = relative(&truth, |stage| Some(largest(stage.radii.data())));
-    let wrong_label = format!("{} {}", mistake.id(), mistake.name());
+    let wrong_label = format!("{} {}", mistake.id, mistake.name);
     let series = [
         (&departs[made - 1..], "s1", "", Some(3), &wrong_label[..]),
         (

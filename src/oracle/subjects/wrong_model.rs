@@ -3,7 +3,7 @@
 use super::wrong_convolution::Convolution;
 use crate::algebra::Ring;
 use crate::error::Error;
-use crate::flashconv::{Blocks, Chunking, pass_states};
+use crate::flashconv::{Blocks, Chunking, early_rows, pass_states};
 use crate::ssm::{Response, StateSpace, causal_convolution};
 
 /// Taps of a kernel, any number of them.
@@ -22,6 +22,11 @@ pub(crate) enum ModelHook<S: StateSpace> {
     Factor(fn(f64) -> f64),
     /// `M_xy x`, of this many rows.
     Read(fn(&S, &[S::Element], usize) -> Vec<f64>),
+    /// The rows of `M_xy` have this many powers of `A` more. Of several the sum counts, and no row
+    /// has fewer than none.
+    ReadLater(isize),
+    /// What is read of the state is kept out of the output.
+    ReadApart,
     /// `M_xx x` of a chunk of this length, the first chunk's length beside it.
     Carry(fn(&S, &[S::Element], usize, usize) -> Vec<S::Element>),
     /// `M_ux u`.
@@ -72,6 +77,15 @@ impl<S: StateSpace<Scalar = f64> + 'static> WrongModel<S>
 where
     S::Element: PartialEq,
 {
+    /// The model without some of its hooks.
+    pub(super) fn without(&self, left_out: impl Fn(&ModelHook<S>) -> bool) -> Self {
+        let hooks = self.hooks.iter().copied();
+        Self {
+            hooks: hooks.filter(|hook| !left_out(hook)).collect(),
+            ..*self
+        }
+    }
+
     /// The first `len` taps of the kernel, not cut.
     pub(super) fn taps(&self, ssm: &S, len: usize) -> Vec<f64> {
         edited_taps(&self.hooks, ssm, len)
@@ -167,12 +181,23 @@ where
     }
 
     fn read(&self, ssm: &S, x: &[S::Element], len: usize) -> Vec<f64> {
-        if x.iter().all(|&x| x == S::Element::ZERO) {
+        let hooks = &self.hooks.hooks;
+        let apart = hooks
+            .iter()
+            .any(|hook| matches!(hook, ModelHook::ReadApart));
+        if apart || x.iter().all(|&x| x == S::Element::ZERO) {
             return vec![0.0; len];
         }
-        match last!(self.hooks.hooks, Read) {
-            Some(read) => read(ssm, x, len),
-            None => ssm.state_to_output(x, len),
+        let later = hooks.iter().map(|hook| match hook {
+            ModelHook::ReadLater(powers) => *powers,
+            _ => 0,
+        });
+        let later: isize = later.sum();
+        let x = ssm.advance(x, usize::try_from(later).unwrap_or(0));
+        match last!(hooks, Read) {
+            Some(read) => read(ssm, &x, len),
+            None if later < 0 => early_rows(ssm, &x, len),
+            None => ssm.state_to_output(&x, len),
         }
     }
 

@@ -1,16 +1,33 @@
 //! The words: ids, names, the chapter's table.
 
-use hungry_hippos::oracle::mutants::{GradientMutant, Mutant, STAGES, WITHOUT_SWITCH};
-use std::collections::BTreeSet;
+use super::layers::{PLAIN, random};
+use hungry_hippos::oracle::{Case, Mistake, SUITE_SEED, suite};
+use std::collections::{BTreeMap, BTreeSet};
+
+const CHAPTER: &str = include_str!("../../../docs/12-mutants.md");
+
+/// The catalogue of a layer.
+fn layers() -> Vec<&'static Mistake> {
+    random(PLAIN, 1).case().mistakes()
+}
+
+/// The entries that no switch makes, from the chapter: id, name and reason.
+fn without_switch() -> Vec<[&'static str; 3]> {
+    let lines = CHAPTER.lines().filter(|line| line.starts_with("| M"));
+    let cells = lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect());
+    cells
+        .filter_map(|cells: Vec<&str>| cells.try_into().ok())
+        .collect()
+}
 
 #[test]
 fn every_entry_has_a_switch_or_a_reason() {
-    let switched = Mutant::ALL.iter().map(|m| m.id());
-    let reasons = WITHOUT_SWITCH.iter().map(|(id, ..)| *id);
+    let reasons = without_switch();
+    assert_eq!(reasons.len(), 5);
     let mut entries = BTreeSet::new();
     let mut ids = BTreeSet::new();
-    let backward = GradientMutant::ALL.iter().map(|m| m.id());
-    for id in switched.chain(backward).chain(reasons) {
+    let switched = layers().into_iter().map(|mistake| mistake.id);
+    for id in switched.chain(reasons.iter().map(|[id, ..]| *id)) {
         assert!(ids.insert(id), "{id} twice");
         let digits = id.strip_prefix('M').expect("starts with M");
         let entry: String = digits.chars().take_while(char::is_ascii_digit).collect();
@@ -27,62 +44,83 @@ fn every_entry_has_a_switch_or_a_reason() {
         assert!(letter == "a" || ids.contains(format!("{entry}{before}").as_str()));
         assert!(ids.contains(format!("{entry}b").as_str()), "{entry}a alone");
     }
+    let unknown = random(PLAIN, 1).case().run_with(&["M07"], None);
+    assert!(unknown.expect_err("no switch").to_string().contains("M07"));
 }
 
+/// Of every kind: no id or name is of two mistakes, none of one is that of another kind's, and the
+/// words are there.
 #[test]
-fn names_and_words_are_there() {
-    let mut names = BTreeSet::new();
-    for m in Mutant::ALL {
-        assert!(names.insert(m.name()), "{} twice", m.name());
-        assert!(STAGES.contains(&m.first_stage()), "{}", m.id());
-        for text in [m.evidence(), m.advice(), m.looks()] {
-            assert!(!text.is_empty() && !text.contains('\n'), "{}", m.id());
-        }
-        assert_eq!(Mutant::find(m.id()), Some(m));
-        assert_eq!(Mutant::find(m.name()), Some(m));
+fn ids_and_names_are_unique() {
+    let mut kinds: BTreeMap<&str, Case> = BTreeMap::new();
+    for row in suite() {
+        let case = row.build(SUITE_SEED).expect("a case");
+        kinds.entry(case.kind()).or_insert(case);
     }
-    for m in GradientMutant::ALL {
-        assert!(names.insert(m.name()), "{} twice", m.name());
-        assert!(m.first_stage().starts_with("grad."), "{}", m.id());
-        for text in [m.evidence(), m.advice(), m.looks()] {
-            assert!(!text.is_empty() && !text.contains('\n'), "{}", m.id());
+    assert_eq!(kinds.len(), 3);
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    for (kind, case) in &kinds {
+        let (mut of_id, mut of_name) = (BTreeSet::new(), BTreeSet::new());
+        for mistake in case.mistakes() {
+            assert!(of_id.insert(mistake.id), "{kind}: {} twice", mistake.id);
+            assert!(
+                of_name.insert(mistake.name),
+                "{kind}: {} twice",
+                mistake.name
+            );
+            let name = names.entry(mistake.id).or_insert(mistake.name);
+            assert_eq!(*name, mistake.name, "{}", mistake.id);
+            let Mistake {
+                first_stage,
+                wrong,
+                right,
+                evidence,
+                looks,
+                fix,
+                ..
+            } = *mistake;
+            for text in [first_stage, wrong, right, evidence, looks, fix] {
+                assert!(!text.is_empty() && !text.contains('\n'), "{}", mistake.id);
+            }
         }
-        assert_eq!(GradientMutant::find(m.id()), Some(m));
-        assert_eq!(GradientMutant::find(m.name()), Some(m));
+        assert!(of_id.is_disjoint(&of_name), "{kind}");
     }
-    assert_eq!(Mutant::find("M07"), None);
+    let all: BTreeSet<&str> = names.values().copied().collect();
+    assert_eq!(all.len(), names.len());
+}
+
+/// By id and by name it is one mistake.
+#[test]
+fn by_id_or_by_name() {
+    let s = random(PLAIN, 1);
+    for mistake in super::layers::forward_mistakes() {
+        assert_eq!(s.run(&[mistake.id]), s.run(&[mistake.name]));
+    }
 }
 
 /// The chapter's tables are those of the code, line by line.
 #[test]
 fn the_chapter_has_the_table() {
-    let chapter = include_str!("../../../docs/12-mutants.md");
-    macro_rules! row {
-        ($m:ident) => {
-            format!(
-                "| {} | `{}` | `{}` | {} | {} | {} |",
-                $m.id(),
-                $m.name(),
-                $m.formula()
-                    .replace('|', "\\|")
-                    .replace(" instead of ", "` instead of `"),
-                $m.evidence(),
-                $m.first_stage(),
-                $m.looks().replace('|', "\\|"),
-            )
-        };
-    }
-    let rows: Vec<String> = Mutant::ALL
-        .iter()
-        .map(|m| row!(m))
-        .chain(GradientMutant::ALL.iter().map(|m| row!(m)))
-        .chain(
-            WITHOUT_SWITCH
-                .iter()
-                .map(|(id, name, why)| format!("| {id} | `{name}` | {why} |")),
+    let row = |m: &Mistake| {
+        format!(
+            "| {} | `{}` | `{}` | {} | {} | {} |",
+            m.id,
+            m.name,
+            m.formula()
+                .replace('|', "\\|")
+                .replace(" instead of ", "` instead of `"),
+            m.evidence,
+            m.first_stage,
+            m.looks.replace('|', "\\|"),
         )
+    };
+    let reasons = without_switch().into_iter();
+    let rows: Vec<String> = layers()
+        .into_iter()
+        .map(row)
+        .chain(reasons.map(|cells| format!("| {} |", cells.join(" | "))))
         .collect();
-    let table: Vec<&str> = chapter.lines().filter(|l| l.starts_with("| M")).collect();
+    let table: Vec<&str> = CHAPTER.lines().filter(|l| l.starts_with("| M")).collect();
     if std::env::var_os("HIPPOS_PRINT_TABLE").is_some() {
         println!("{}", rows.join("\n"));
     }

@@ -4,12 +4,11 @@ use crate::common::largest;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{Config, HeadOrder, LayerState, Name, Parameters, RealType};
-use hungry_hippos::oracle::Case;
-use hungry_hippos::oracle::mutants::{Mutant, mutated_forward};
+use hungry_hippos::oracle::{Case, LayerCase, Mistake};
 use hungry_hippos::ssm::Discretization::{self, Bilinear, ZeroOrderHold};
 use std::path::Path;
 
-pub(crate) type Named = Vec<(&'static str, Tensor<f64>)>;
+pub(crate) type Named = Vec<(String, Tensor<f64>)>;
 
 /// Equal but for rounding: relative to the largest element of the stage. Both sides evaluate the
 /// same sums of at most 100 (steps) times 16 (modes) terms of one size in other orders, each term
@@ -27,17 +26,29 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn run(&self, mutants: &[Mutant]) -> Named {
-        mutated_forward(&self.p, &self.input, self.state.as_ref(), mutants)
-            .unwrap_or_else(|e| panic!("{}, {mutants:?}: {e}", self.name))
+    pub(crate) fn case(&self) -> Case {
+        let case = LayerCase::new(self.p.clone(), self.input.clone());
+        let case = match &self.state {
+            Some(state) => case.and_then(|case| case.with_state(state.clone())),
+            None => case,
+        };
+        case.unwrap_or_else(|e| panic!("{}: {e}", self.name)).into()
+    }
+
+    /// The stages with mistakes, by id or name.
+    pub(crate) fn run(&self, mutants: &[&str]) -> Named {
+        let stages = self.case().run_with(mutants, None);
+        stages.unwrap_or_else(|e| panic!("{}, {mutants:?}: {e}", self.name))
+    }
+
+    /// The same, chunks being of this length.
+    pub(crate) fn run_in_chunks(&self, mutants: &[&str], chunk_len: usize) -> Named {
+        let stages = self.case().run_with(mutants, Some(chunk_len));
+        stages.unwrap_or_else(|e| panic!("{}, {mutants:?}: {e}", self.name))
     }
 
     pub(crate) fn len(&self) -> usize {
         self.input.shape()[1]
-    }
-
-    pub(crate) fn batch(&self) -> usize {
-        self.input.shape()[0]
     }
 
     /// The same layer with some parameters or choices replaced.
@@ -72,7 +83,7 @@ pub(crate) fn official() -> Vec<Subject> {
 pub(crate) fn case(name: &str) -> Subject {
     let path = format!("tests/data/{name}.safetensors");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let case = Case::open(&path).expect("a well-formed case");
+    let case = LayerCase::open(&path).expect("a well-formed case");
     Subject {
         name: name.into(),
         p: case.parameters().clone(),
@@ -82,7 +93,7 @@ pub(crate) fn case(name: &str) -> Subject {
 }
 
 /// A random layer: everything not said is heads 2, one model a head, bilinear, exp, no l_max.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) why: &'static str,
     pub(crate) heads: usize,
@@ -193,6 +204,13 @@ pub(crate) fn random(shape: Shape, seed: u64) -> Subject {
     }
 }
 
+/// The mistakes of the forward pass, in the order of the catalogue.
+pub(crate) fn forward_mistakes() -> Vec<&'static Mistake> {
+    let mut known = random(PLAIN, 1).case().mistakes();
+    known.retain(|mistake| !mistake.first_stage.starts_with("grad."));
+    known
+}
+
 /// All subjects: the official cases, and one random layer a shape.
 pub(crate) fn subjects() -> Vec<Subject> {
     let shapes = SHAPES.iter().enumerate();
@@ -223,6 +241,6 @@ pub(crate) fn distance(got: &Tensor<f64>, right: &Tensor<f64>) -> f64 {
 }
 
 pub(crate) fn stage<'a>(stages: &'a Named, name: &str) -> &'a Tensor<f64> {
-    let found = stages.iter().find(|(n, _)| *n == name);
+    let found = stages.iter().find(|(n, _)| n == name);
     &found.expect("a stage").1
 }

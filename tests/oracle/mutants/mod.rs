@@ -1,12 +1,13 @@
-//! Claim: the mutants are what they say. Without any the evaluator is the reference; each changes
-//! something exactly where it is said to apply, and nothing before its first stage.
+//! Claim: the mistakes of the catalogue are what they say. Without any the run is the reference; with
+//! one it is the formula of the catalogue, and right before the mistake's first stage.
 
-mod applies;
 mod catalogue;
 mod chunks;
 mod effects;
 mod formulas;
 mod gradients;
 mod layers;
+mod reach;
+mod stages;
 mod sums;
 mod wiring;

@@ -2,12 +2,10 @@
 
 use super::formulas::reference;
 use super::layers::{EQUAL, Named, PLAIN, Shape, Subject, random, stage};
-use hungry_hippos::algebra::Matrix;
+use hungry_hippos::algebra::{FloatFormat, Matrix};
 use hungry_hippos::fourier::convolution::circular_convolution;
 use hungry_hippos::fourier::dft::{dft, inverse_dft};
 use hungry_hippos::h3::{Layer, Name, RealType};
-use hungry_hippos::oracle::mutants::Mutant::{self, *};
-use hungry_hippos::safetensors::FloatFormat;
 use hungry_hippos::ssm::{Dense, StateSpace, causal_convolution, recurrence};
 use num_complex::Complex;
 
@@ -45,20 +43,20 @@ impl Plain {
     }
 
     /// For every head: the mutant's shift_k is `wrong(channel, k) + D k`.
-    fn shift(&self, mutant: Mutant, wrong: impl Fn(usize, &[f64]) -> Vec<f64>) {
+    fn shift(&self, mutant: &str, wrong: impl Fn(usize, &[f64]) -> Vec<f64>) {
         let len = self.s.len();
         let got = self.s.run(&[mutant]);
         for c in 0..self.layer.d_model() {
             let k = row(&self.right, "k", c, len);
             let d = self.s.p.get(Name::ShiftD)[c];
             let expected: Vec<f64> = wrong(c, k).iter().zip(k).map(|(y, k)| y + d * k).collect();
-            let what = format!("{}, channel {c}", mutant.id());
+            let what = format!("{mutant}, channel {c}");
             assert_row(&what, row(&got, "shift_k", c, len), &expected);
         }
     }
 
     /// For every head: the mutant's ssm_out is `wrong(head, kv) + D kv`, of the right kv.
-    fn long(&self, mutant: Mutant, wrong: impl Fn(usize, &[f64]) -> Vec<f64>) {
+    fn long(&self, mutant: &str, wrong: impl Fn(usize, &[f64]) -> Vec<f64>) {
         let len = self.s.len();
         let got = self.s.run(&[mutant]);
         for h in 0..self.layer.n_heads() {
@@ -69,7 +67,7 @@ impl Plain {
                 .zip(kv)
                 .map(|(y, u)| y + d * u)
                 .collect();
-            let what = format!("{}, head {h}", mutant.id());
+            let what = format!("{mutant}, head {h}");
             // Mutants of both convolutions change kv too: those are checked with its own kv.
             assert_eq!(row(&got, "kv", h, len), row(&self.s.run(&[]), "kv", h, len));
             assert_row(&what, row(&got, "ssm_out", h, len), &expected);
@@ -126,47 +124,49 @@ fn convolutions() {
     let plain = Plain::new(PLAIN, 51);
     let len = plain.s.len();
     let n = (2 * len) as f64;
-    plain.long(CircularFftLong, |h, u| {
+    plain.long("circular_fft_long", |h, u| {
         circular(&plain.kernel(h, len), u, len)
     });
-    plain.long(LongKernelAlias, |h, u| {
+    plain.long("long_kernel_alias", |h, u| {
         circular(&plain.kernel(h, 2 * len), u, 2 * len)
     });
-    plain.long(FftConjLong, |h, u| anti_causal(&plain.kernel(h, len), u));
-    plain.long(ConvNoFlip, |h, u| {
+    plain.long("fft_conj_long", |h, u| {
+        anti_causal(&plain.kernel(h, len), u)
+    });
+    plain.long("conv_no_flip", |h, u| {
         let mut f = plain.kernel(h, len);
         f.reverse();
         causal_convolution(&f, u)
     });
     let scaled = |factor: f64, y: Vec<f64>| y.into_iter().map(|y| factor * y).collect();
-    plain.long(NormTwiceLong, |h, u| {
+    plain.long("norm_twice_long", |h, u| {
         scaled(1.0 / n, causal_convolution(&plain.kernel(h, len), u))
     });
-    plain.long(NormNeverLong, |h, u| {
+    plain.long("norm_never_long", |h, u| {
         scaled(n, causal_convolution(&plain.kernel(h, len), u))
     });
-    plain.shift(NormTwiceShift, |c, u| {
+    plain.shift("norm_twice_shift", |c, u| {
         scaled(1.0 / n, causal_convolution(&plain.taps(c, len), u))
     });
-    plain.shift(NormNeverShift, |c, u| {
+    plain.shift("norm_never_shift", |c, u| {
         scaled(n, causal_convolution(&plain.taps(c, len), u))
     });
-    for mutant in [CircularFft, ShiftCyclicTime] {
+    for mutant in ["circular_fft", "shift_cyclic_time"] {
         plain.shift(mutant, |c, u| circular(&plain.taps(c, len), u, len));
     }
-    for mutant in [FftConj, FftConjShift] {
+    for mutant in ["fft_conj", "fft_conj_shift"] {
         plain.shift(mutant, |c, u| anti_causal(&plain.taps(c, len), u));
     }
-    plain.shift(IrfftOddN, |c, u| odd_irfft(&plain.taps(c, len), u));
+    plain.shift("irfft_odd_n", |c, u| odd_irfft(&plain.taps(c, len), u));
 
     // What of both convolutions is in the long one, on the kv it has made itself.
     for (mutant, wrong) in [
         (
-            CircularFft,
+            "circular_fft",
             (|f, u| circular(f, u, u.len())) as fn(&[f64], &[f64]) -> Vec<f64>,
         ),
-        (FftConj, anti_causal),
-        (IrfftOddN, odd_irfft),
+        ("fft_conj", anti_causal),
+        ("irfft_odd_n", odd_irfft),
     ] {
         let got = plain.s.run(&[mutant]);
         for h in 0..plain.layer.n_heads() {
@@ -174,7 +174,7 @@ fn convolutions() {
             let d = plain.s.p.get(Name::D)[h];
             let y = wrong(&plain.kernel(h, len), kv);
             let expected: Vec<f64> = y.iter().zip(kv).map(|(y, u)| y + d * u).collect();
-            assert_row(mutant.id(), row(&got, "ssm_out", h, len), &expected);
+            assert_row(mutant, row(&got, "ssm_out", h, len), &expected);
         }
     }
 
@@ -187,7 +187,7 @@ fn convolutions() {
         },
         52,
     );
-    for mutant in [ShiftLenAlias, LongKernelAlias] {
+    for mutant in ["shift_len_alias", "long_kernel_alias"] {
         short.shift(mutant, |c, u| circular(&short.taps(c, 8), u, 8));
     }
     // As many taps as the transform has points, more of which would not matter; but with an l_max M02
@@ -208,20 +208,20 @@ fn convolutions() {
         (4, Some(9), 8),
     ] {
         let long = window(len, l_max);
-        for (mutant, taps) in [(ShiftLenAlias, 2 * len), (LongKernelAlias, kept)] {
+        for (mutant, taps) in [("shift_len_alias", 2 * len), ("long_kernel_alias", kept)] {
             long.shift(mutant, |c, u| circular(&long.taps(c, taps), u, 2 * len));
         }
     }
     // Of both, M14a is the one without an l_max.
     let long = window(4, Some(6));
     let (both, one) = (
-        long.s.run(&[LongKernelAlias, ShiftLenAlias]),
-        long.s.run(&[ShiftLenAlias]),
+        long.s.run(&["long_kernel_alias", "shift_len_alias"]),
+        long.s.run(&["shift_len_alias"]),
     );
     assert_eq!(stage(&both, "shift_k"), stage(&one, "shift_k"));
     // A kernel that never ends has as many as there is room for.
-    for other in [LongKernelAlias, ShiftLenAlias] {
-        let got = plain.s.run(&[ShiftIsDecay, other]);
+    for other in ["long_kernel_alias", "shift_len_alias"] {
+        let got = plain.s.run(&["shift_is_decay", other]);
         let (p, m) = (&plain.s.p, PLAIN.d_state);
         for c in 0..plain.layer.d_model() {
             let taps = |name| &p.get(name)[c * m..][..m];
@@ -239,7 +239,7 @@ fn convolutions() {
         }
     }
     // A roll goes round more than once.
-    short.shift(ShiftCyclicTime, |c, u| {
+    short.shift("shift_cyclic_time", |c, u| {
         let taps = short.taps(c, 12);
         (0..4)
             .map(|t| (0..12).map(|m| taps[m] * u[(t + 12 - m) % 4]).sum())
@@ -254,7 +254,7 @@ fn convolutions() {
         },
         53,
     );
-    cut.long(NormNeverLong, |h, u| {
+    cut.long("norm_never_long", |h, u| {
         scaled(17.0, causal_convolution(&cut.kernel(h, 5), u))
     });
     // Up to l_max where that is below 2 L.
@@ -266,7 +266,7 @@ fn convolutions() {
         },
         54,
     );
-    beyond.long(LongKernelAlias, |h, u| {
+    beyond.long("long_kernel_alias", |h, u| {
         circular(&beyond.kernel(h, 14), u, 18)
     });
 }
@@ -298,7 +298,7 @@ fn shift_kernels() {
             taps
         };
         let right = |c| by_spectra(c, 2 * m, m, |b, c| b.conj() * c);
-        let check = |mutants: &[Mutant], taps: &dyn Fn(usize) -> Vec<f64>| {
+        let check = |mutants: &[&str], taps: &dyn Fn(usize) -> Vec<f64>| {
             let got = plain.s.run(mutants);
             for c in 0..plain.layer.d_model() {
                 let expected = padded(&taps(c), len);
@@ -313,23 +313,25 @@ fn shift_kernels() {
             }
         };
         check(&[], &right);
-        check(&[ShiftConvNotCorr], &|c| {
+        check(&["shift_conv_not_corr"], &|c| {
             by_spectra(c, 2 * m, m, |b, c| b * c)
         });
-        check(&[ShiftConjOnC], &|c| {
+        check(&["shift_conj_on_c"], &|c| {
             by_spectra(c, 2 * m, m, |b, c| b * c.conj())
         });
-        check(&[ShiftFftN], &|c| by_spectra(c, m, m, |b, c| b.conj() * c));
-        check(&[ShiftLenUncut], &|c| {
+        check(&["shift_fft_n"], &|c| {
+            by_spectra(c, m, m, |b, c| b.conj() * c)
+        });
+        check(&["shift_len_uncut"], &|c| {
             by_spectra(c, 2 * m, 2 * m, |b, c| b.conj() * c)
         });
-        check(&[ShiftUnitDelay], &|_| vec![0.0, 1.0]);
-        check(&[ShiftDelayed], &|c| [vec![0.0], right(c)].concat());
-        check(&[ShiftAdvanced], &|c| right(c)[1..].to_vec());
-        check(&[ShiftTapsReversed], &|c| {
+        check(&["shift_unit_delay"], &|_| vec![0.0, 1.0]);
+        check(&["shift_delayed"], &|c| [vec![0.0], right(c)].concat());
+        check(&["shift_advanced"], &|c| right(c)[1..].to_vec());
+        check(&["shift_taps_reversed"], &|c| {
             right(c).into_iter().rev().collect()
         });
-        check(&[ShiftIsDecay], &|c| {
+        check(&["shift_is_decay"], &|c| {
             let taps = |name| &plain.s.p.get(name)[c * m..][..m];
             let (b, c) = (taps(Name::ShiftB), taps(Name::ShiftC));
             (0..len)
@@ -358,19 +360,19 @@ fn shift_steps() {
     let entry = |is: bool| f64::from(is);
     for (mutant, a) in [
         (
-            ShiftStepTransposed,
+            "shift_step_transposed",
             Matrix::from_fn(m, m, |i, j| entry(j == i + 1)),
         ),
         (
-            ShiftStepRolledBack,
+            "shift_step_rolled_back",
             Matrix::from_fn(m, m, |i, j| entry(i > 0 && j == (i + 1) % m)),
         ),
         (
-            ShiftStepReadsBefore,
+            "shift_step_reads_before",
             Matrix::from_fn(m, m, |i, j| entry(i == j + 1)),
         ),
         (
-            ShiftIsDecay,
+            "shift_is_decay",
             Matrix::from_fn(m, m, |i, j| {
                 entry(i == j) * (-((i + 1) as f64) / m as f64).exp()
             }),
@@ -385,25 +387,21 @@ fn shift_steps() {
             let x0 = &x0.data()[c * m..][..m];
             let k = row(&plain.right, "k", c, len);
             let response = recurrence(&model, k, Some(x0)).expect("fits");
-            let output = if mutant == ShiftStepReadsBefore {
+            let output = if mutant == "shift_step_reads_before" {
                 hungry_hippos::flashconv::Convention::ReadsBefore
                     .recurrence(&model, k, Some(x0))
                     .expect("fits")
             } else {
                 response.output
             };
-            assert_row(mutant.id(), row(&got, "shift_k", c, len), &output);
-            assert_row(
-                mutant.id(),
-                row(&got, "final_state_k", c, m),
-                &response.state,
-            );
+            assert_row(mutant, row(&got, "shift_k", c, len), &output);
+            assert_row(mutant, row(&got, "final_state_k", c, m), &response.state);
         }
     }
     // M09a is the same reading by convolution.
     let (step, kernel) = (
-        plain.s.run(&[ShiftStepReadsBefore]),
-        plain.s.run(&[ShiftDelayed]),
+        plain.s.run(&["shift_step_reads_before"]),
+        plain.s.run(&["shift_delayed"]),
     );
     for c in 0..plain.layer.d_model() {
         assert_row(
@@ -423,7 +421,7 @@ fn diagonal_kernels() {
     let complex = |name, i: usize| C::new(p.get(name)[2 * i], p.get(name)[2 * i + 1]);
     let one = C::new(1.0, 0.0);
     type Rule<'a> = dyn Fn(C, C, f64) -> (C, C) + 'a;
-    let check = |mutant: Mutant, first: i32, rule: &Rule<'_>| {
+    let check = |mutant: &str, first: i32, rule: &Rule<'_>| {
         let got = plain.s.run(&[mutant]);
         for h in 0..plain.layer.n_heads() {
             let dt = p.get(Name::LogDt)[h].exp();
@@ -442,36 +440,36 @@ fn diagonal_kernels() {
                         .sum()
                 })
                 .collect();
-            assert_row(mutant.id(), row(&got, "ssm_kernel", h, len), &expected);
+            assert_row(mutant, row(&got, "ssm_kernel", h, len), &expected);
             let kv = row(&plain.right, "kv", h, len);
             let d = p.get(Name::D)[h];
             let y = causal_convolution(&expected, kv);
             let y: Vec<f64> = y.iter().zip(kv).map(|(y, u)| y + d * u).collect();
-            assert_row(mutant.id(), row(&got, "ssm_out", h, len), &y);
+            assert_row(mutant, row(&got, "ssm_out", h, len), &y);
         }
     };
     let pole = move |z: C| (one + z / 2.0) / (one - z / 2.0);
     let input = move |z: C, b: C, dt: f64| b * dt / (one - z / 2.0);
     let right = move |l: C, b: C, dt: f64| (pole(l * dt), input(l * dt, b, dt));
-    check(EulerB, 0, &|l, b, dt| ((l * dt).exp(), b * dt));
-    check(MissingBilinearDenominator, 0, &|l, b, dt| {
+    check("euler_b", 0, &|l, b, dt| ((l * dt).exp(), b * dt));
+    check("missing_bilinear_denominator", 0, &|l, b, dt| {
         (pole(l * dt), b * dt)
     });
-    check(Undiscretised, 0, &|l, b, _| (l.exp(), b));
-    check(BUndiscretised, 0, &|l, b, dt| (pole(l * dt), b));
-    check(RealBeforePower, 0, &|l, b, dt| {
+    check("undiscretised", 0, &|l, b, _| (l.exp(), b));
+    check("b_undiscretised", 0, &|l, b, dt| (pole(l * dt), b));
+    check("real_before_power", 0, &|l, b, dt| {
         (C::new(pole(l * dt).re, 0.0), input(l * dt, b, dt))
     });
-    check(MagnitudeOnly, 0, &|l, b, dt| {
+    check("magnitude_only", 0, &|l, b, dt| {
         (C::new(pole(l * dt).norm(), 0.0), input(l * dt, b, dt))
     });
-    check(KernelDelay, -1, &right);
-    check(KernelAdvance, 1, &right);
+    check("kernel_delay", -1, &right);
+    check("kernel_advance", 1, &right);
     let bf16 = |x: f64| FloatFormat::BF16.round(x);
-    check(DecodeBf16, 0, &|l, b, dt| {
+    check("decode_bf16", 0, &|l, b, dt| {
         right(C::new(bf16(l.re), bf16(l.im)), b, bf16(dt))
     });
-    let (right, rounded) = (plain.s.run(&[]), plain.s.run(&[KernelBf16]));
+    let (right, rounded) = (plain.s.run(&[]), plain.s.run(&["kernel_bf16"]));
     let (right, rounded) = (stage(&right, "ssm_kernel"), stage(&rounded, "ssm_kernel"));
     assert_eq!(*rounded, right.map(bf16));
     assert_eq!(plain.s.p.config().real_type, RealType::Exp);
@@ -490,7 +488,7 @@ fn scans() {
     let state = plain.s.state.clone().expect("given").diagonal;
     let (len, n) = (plain.s.len(), plain.s.p.config().n_modes());
     let bf16 = |z: C| C::new(FloatFormat::BF16.round(z.re), FloatFormat::BF16.round(z.im));
-    for mutant in [ScanOperands, StateBf16, ScanUnderflow] {
+    for mutant in ["scan_operands", "state_bf16", "scan_underflow"] {
         let got = plain.s.run(&[mutant]);
         for h in 0..plain.layer.n_heads() {
             let model = &plain.layer.parts().diagonal[h];
@@ -501,10 +499,10 @@ fn scans() {
                 let input = |s: usize, i: usize| model.inject(kv[s])[i];
                 let x = (0..n).map(|i| match mutant {
                     // x0 comes first in the scan, with the identity.
-                    ScanOperands => {
+                    "scan_operands" => {
                         (0..=t).fold(x0[i], |sum, s| sum + a[i].powi(s as i32) * input(s, i))
                     }
-                    ScanUnderflow => (0..=t).fold(a[i].powi(t as i32 + 1) * x0[i], |sum, s| {
+                    "scan_underflow" => (0..=t).fold(a[i].powi(t as i32 + 1) * x0[i], |sum, s| {
                         let (p_t, p_s) = (a[i].powi(t as i32 + 1), a[i].powi(s as i32 + 1));
                         sum + p_t * (input(s, i) / (p_s + 1e-10))
                     }),
@@ -519,9 +517,9 @@ fn scans() {
             let y: Vec<f64> = (0..len)
                 .map(|t| model.read(&after[t]) + d * kv[t])
                 .collect();
-            assert_row(mutant.id(), row(&got, "ssm_out", h, len), &y);
+            assert_row(mutant, row(&got, "ssm_out", h, len), &y);
             let last: Vec<f64> = after[len - 1].iter().flat_map(|z| [z.re, z.im]).collect();
-            assert_row(mutant.id(), row(&got, "final_state", h, 2 * n), &last);
+            assert_row(mutant, row(&got, "final_state", h, 2 * n), &last);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The mistakes of the catalogue that a lone model can have, at its own hooks.
 
 use super::super::layer::{LayerHook, forward_mistakes};
-use super::super::wrong_model::ModelHook::{self, Convolution, Dropped, Kernel, Read};
+use super::super::wrong_model::ModelHook::{self, Convolution, Dropped, Kernel, ReadLater};
 use super::super::wrong_model::WrongModel;
 use super::case::DenseCase;
 use crate::error::Error;
-use crate::flashconv::{delayed, early_rows};
+use crate::flashconv::delayed;
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
 use crate::ssm::Dense;
@@ -35,10 +35,10 @@ static HOOKS: [(&str, &[DenseHook]); 6] = [
         "M50a",
         &[
             Model(Kernel(|_, f, len| delayed(f(len)))),
-            Model(Read(early_rows)),
+            Model(ReadLater(-1)),
         ],
     ),
-    ("M55", &[InChunks, Model(Read(early_rows))]),
+    ("M55", &[InChunks, Model(ReadLater(-1))]),
     ("M59a", &[InChunks, Model(Dropped)]),
     ("M59b", &[NoInitialState]),
 ];

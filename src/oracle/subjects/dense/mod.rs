@@ -6,7 +6,7 @@ mod mistakes;
 pub(crate) use case::DenseCase;
 pub(crate) use mistakes::DenseHook;
 
-use super::layer::convolution;
+use super::worst_response::{WithError, larger_errors, worst_response};
 use crate::algebra::{ErrorScale, Matrix, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
@@ -16,7 +16,7 @@ use crate::oracle::read::{read_tensor, shape_of};
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, largest_given};
 use crate::safetensors::Tensors;
-use crate::ssm::{Dense, Response, StateSpace, recurrence};
+use crate::ssm::{Dense, StateSpace, recurrence};
 use crate::tensor::Tensor;
 
 impl Subject for DenseCase {
@@ -102,34 +102,21 @@ impl Subject for DenseCase {
         })
     }
 
-    /// The recurrence on absolute values, which bounds recurrences, scans and powers of `A` in any
-    /// order; and the convolution, direct or by FFT.
+    fn run_plainly<T: Real>(&self, _gradients: bool) -> Result<Named<T>, Error> {
+        let ssm = self.ssm.map(T::from_f64);
+        self.assemble(ssm.kernel(self.seq_len()), |u, x0| {
+            recurrence(&ssm, u, Some(x0))
+        })
+    }
+
     fn scales(&self) -> Result<Vec<Scale>, Error> {
         let ssm = self.ssm.map(ErrorScale::from_f64);
-        let absolute = |x: ErrorScale| ErrorScale::new(x.value().abs(), x.error());
-        let majorant = ssm.map(absolute);
-        let pairs = |x: Vec<ErrorScale>, bounds: Vec<ErrorScale>| -> Vec<ErrorScale> {
-            let pairs = x.into_iter().zip(bounds);
-            pairs
-                .map(|(x, bound)| x.with_error(x.error().max(bound.error())))
-                .collect()
-        };
+        let majorant = ssm.map(WithError::absolute);
         let len = self.seq_len();
-        let bounds = majorant.kernel(len).into_iter();
-        let kernel: Vec<_> = ssm
-            .kernel(len)
-            .into_iter()
-            .zip(bounds)
-            .map(|(f, bound)| f.with_error(bound.error()))
-            .collect();
+        let bounds = majorant.kernel(len).into_iter().map(ErrorScale::error);
+        let kernel = larger_errors(&ssm.kernel(len), bounds);
         let stages = self.assemble(kernel.clone(), |u, x0| {
-            let size = |x: &[ErrorScale]| -> Vec<_> { x.iter().map(|&x| absolute(x)).collect() };
-            let by_state = recurrence(&majorant, &size(u), Some(&size(x0)))?;
-            let by_kernel = convolution(&ssm, &kernel, u, x0)?;
-            Ok(Response {
-                output: pairs(by_kernel.output, by_state.output),
-                state: pairs(by_kernel.state, by_state.state),
-            })
+            worst_response(&ssm, &majorant, &kernel, u, x0)
         })?;
         let scale = |(name, stage): (String, Tensor<ErrorScale>)| Scale {
             name,
@@ -158,10 +145,6 @@ impl Subject for DenseCase {
         row.hooks
             .iter()
             .any(|hook| matches!(hook, DenseHook::InChunks))
-    }
-
-    fn is_causal(_row: &Row<DenseHook>) -> bool {
-        false
     }
 
     fn cost(&self, tokens: usize) -> usize {

@@ -297,18 +297,6 @@ fn read_config(file: &dyn Tensors) -> Result<Config, Error> {
     let strings = file.metadata();
     let head_dim = required(strings, "head_dim")?;
     let config = read_choices(strings, axis(Name::QWeight, 2, 0)?, head_dim, axis)?;
-    let heads = axis(Name::LogDt, 1, 0)?;
-    if heads != config.n_heads() {
-        return Err(Error::value(
-            "metadata head_dim",
-            format!(
-                "says \"{head_dim}\", but {} is of {heads} heads, and d_model is {}: expected {}",
-                Name::LogDt.official(),
-                config.d_model,
-                config.d_model.checked_div(heads).unwrap_or(0),
-            ),
-        ));
-    }
     check_size(strings, "d_model", config.d_model, false)?;
     Ok(config)
 }
@@ -335,6 +323,17 @@ pub(crate) fn read_choices(
         head_order: optional(strings, "head_order")?.unwrap_or_default(),
     };
     config.check()?;
+    let heads = axis(Name::LogDt, 1, 0)?;
+    if heads != config.n_heads() {
+        return Err(Error::value(
+            "metadata head_dim",
+            format!(
+                "says \"{head_dim}\", but {} is of {heads} heads, and d_model is {d_model}: expected {}",
+                Name::LogDt.official(),
+                d_model.checked_div(heads).unwrap_or(0),
+            ),
+        ));
+    }
     check_size(strings, "d_state", config.d_state, false)?;
     // The official code writes n_ssm = none for one model per head.
     check_size(

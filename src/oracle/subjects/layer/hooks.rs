@@ -20,6 +20,8 @@ pub(crate) enum LayerHook {
     InitialState(fn(&mut LayerState<f64>)),
     /// The shift models.
     Shift(ModelHook<Shift<f64>>),
+    /// The diagonal models run without their skip.
+    NoSkip,
     /// The diagonal models.
     Diagonal(ModelHook<Diagonal<f64>>),
     /// What the models of a stage read, in place of `k` or `kv`.

@@ -7,13 +7,15 @@ mod run;
 mod scales;
 mod stage_run;
 mod suite;
+#[cfg(test)]
+mod tests;
 mod wrong;
 
 pub use case::{FORMAT, LayerCase};
 pub(crate) use case::{config_metadata, read_choices};
 pub(crate) use hooks::LayerHook;
 pub(crate) use mistakes::forward_mistakes;
-pub(crate) use scales::{Analysis, convolution};
+pub(crate) use scales::Analysis;
 pub(crate) use suite::{random_parameter, suite};
 pub(crate) use wrong::WrongLayer;
 
@@ -74,6 +76,14 @@ impl Subject for LayerCase {
         T::Complex: RootsOfUnity,
     {
         self.run_stages(form, gradients)
+    }
+
+    fn run_plainly<T>(&self, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        self.run_plainly(gradients)
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {

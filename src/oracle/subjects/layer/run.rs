@@ -3,7 +3,7 @@
 use super::case::LayerCase;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::h3::{Backward, Form, Layer, LayerState, Name, Parameters, Stages};
+use crate::h3::{Backward, Evaluate, Form, Layer, LayerState, Name, Parameters, Plain, Stages};
 use crate::oracle::subject::Named;
 use crate::tensor::Tensor;
 
@@ -15,14 +15,43 @@ impl LayerCase {
         T: Real,
         T::Complex: RootsOfUnity,
     {
+        self.run_by(form, gradients, |layer, input, state| {
+            layer.forward(form, input, state)
+        })
+    }
+
+    /// The same in the case's default form alone.
+    pub(super) fn run_plainly<T>(&self, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        let by = Plain::by_default(self.is_cut());
+        self.run_by(&by, gradients, |layer, input, state| {
+            layer.forward_by(&by, input, state)
+        })
+    }
+
+    fn run_by<T, F>(
+        &self,
+        by: &F,
+        gradients: bool,
+        forward: impl Fn(&Layer<T>, &Tensor<T>, Option<&LayerState<T>>) -> Result<Stages<T>, Error>,
+    ) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+        F: Evaluate<T> + Backward<T>,
+    {
         // Decoded and discretized once, forwards and backwards.
         let parameters = self.parameters.map(T::from_f64);
         let layer = parameters.discretize()?;
         let state = self.state.as_ref().map(|state| state.map(T::from_f64));
         let (input, state) = (self.input.map(T::from_f64), state.as_ref());
-        let mut named = owned(layer.forward(form, &input, state)?);
-        let run =
-            |u: &Tensor<T>, state: &LayerState<T>| layer.forward(&Form::Recurrence, u, Some(state));
+        let mut named = owned(forward(&layer, &input, state)?);
+        let run = |u: &Tensor<T>, state: &LayerState<T>| {
+            layer.forward_by(&Plain::Recurrence, u, Some(state))
+        };
         named.extend(self.chunk_states(&layer, &input, state, run)?);
         if gradients {
             let g = self.cotangent()?.map(T::from_f64);
@@ -33,7 +62,7 @@ impl LayerCase {
                 state,
                 g: &g,
             };
-            named.extend(run.gradients(form, form)?);
+            named.extend(run.gradients(by, by)?);
         }
         Ok(named)
     }
@@ -107,11 +136,11 @@ where
     /// `back` is the way the models go backwards: the adjoint of a form, or a mistake.
     pub(super) fn gradients(
         &self,
-        form: &Form,
+        forward: &impl Evaluate<T>,
         back: &impl Backward<T>,
     ) -> Result<Named<T>, Error> {
         let (layer, u) = (self.layer, self.input);
-        let discrete = layer.gradients_by(form, back, u, self.state, self.g, None)?;
+        let discrete = layer.gradients_by(forward, back, u, self.state, self.g, None)?;
         let official = self.parameters.gradients(&discrete)?;
         let mut named = vec![("grad.input".to_string(), discrete.input)];
         for name in Name::ALL {

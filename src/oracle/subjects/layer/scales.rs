@@ -5,6 +5,9 @@
 //! kernels by running powers or by exponentials of logarithms; sums in any order. Each part is a run
 //! of the reference's own text on [`ErrorScale`], or a term with its source.
 
+use super::super::worst_response::{
+    WithError, fft_error, larger_errors, magnitudes, norm, worst_response,
+};
 use super::case::LayerCase;
 use super::run::{BackwardRun, owned};
 use crate::algebra::{
@@ -12,13 +15,10 @@ use crate::algebra::{
     modulus,
 };
 use crate::error::Error;
-use crate::fourier::convolution::transform_len;
-use crate::h3::{Evaluate, Form};
+use crate::h3::{Evaluate, Plain};
 use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, Scale};
-use crate::ssm::{
-    Diagonal, Response, Shift, StateSpace, causal_convolution, finish_convolution, recurrence,
-};
+use crate::ssm::{Diagonal, Response, Shift, StateSpace};
 use crate::tensor::Tensor;
 
 /// The error scale of every stage and gradient of a case.
@@ -105,8 +105,8 @@ pub(super) fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Err
         g: &case.cotangent()?.map(ErrorScale::from_f64),
     };
     let mut scales: Named<ErrorBound> = Vec::new();
-    for form in [Form::Convolution, Form::Fft, Form::Recurrence] {
-        if case.is_cut() && form == Form::Recurrence {
+    for form in [Plain::Convolution, Plain::Fft, Plain::Recurrence] {
+        if case.is_cut() && form == Plain::Recurrence {
             continue;
         }
         let errors = errors(run.gradients(&form, &form)?);
@@ -150,16 +150,12 @@ impl Evaluate<ErrorScale> for Analysis {
         u: &[ErrorScale],
         x0: &[ErrorScale],
     ) -> Result<Response<Shift<ErrorScale>>, Error> {
-        let size = |x: &[ErrorScale]| -> Vec<_> { x.iter().map(|&x| absolute(x)).collect() };
-        let majorant = Shift::new(size(ssm.b()), size(ssm.c()), absolute(ssm.feedthrough()))?;
-        let by_state = recurrence(&majorant, &size(u), Some(&size(x0)))?;
-        let by_kernel = convolution(ssm, kernel, u, x0)?;
-        let mut response = by_kernel;
-        response.output = larger_errors(&response.output, &by_state.output);
-        for (x, majorant) in response.state.iter_mut().zip(by_state.state) {
-            *x = x.with_error(x.error().max(majorant.error()));
-        }
-        Ok(response)
+        let majorant = Shift::new(
+            magnitudes(ssm.b()),
+            magnitudes(ssm.c()),
+            ssm.feedthrough().absolute(),
+        )?;
+        worst_response(ssm, &majorant, kernel, u, x0)
     }
 
     fn diagonal(
@@ -169,26 +165,13 @@ impl Evaluate<ErrorScale> for Analysis {
         u: &[ErrorScale],
         x0: &[ComplexErrorScale],
     ) -> Result<Response<Diagonal<ErrorScale>>, Error> {
-        let size = |x: &[ComplexErrorScale]| -> Vec<_> {
-            x.iter()
-                .map(|z| ComplexErrorScale::new(modulus(z.value()).into(), z.error()))
-                .collect()
-        };
         let majorant = Diagonal::new(
-            size(ssm.poles()),
-            size(ssm.b()),
-            size(ssm.c()),
-            absolute(ssm.feedthrough()),
+            magnitudes(ssm.poles()),
+            magnitudes(ssm.b()),
+            magnitudes(ssm.c()),
+            ssm.feedthrough().absolute(),
         )?;
-        let inputs: Vec<_> = u.iter().map(|&u| absolute(u)).collect();
-        let by_state = recurrence(&majorant, &inputs, Some(&size(x0)))?;
-        let by_kernel = convolution(ssm, kernel, u, x0)?;
-        let mut response = by_kernel;
-        response.output = larger_errors(&response.output, &by_state.output);
-        for (x, majorant) in response.state.iter_mut().zip(by_state.state) {
-            *x = x.with_error(x.error().max(majorant.error()));
-        }
-        Ok(response)
+        worst_response(ssm, &majorant, kernel, u, x0)
     }
 
     fn at_projection(&self, x: ErrorScale, inward: bool) -> ErrorScale {
@@ -204,45 +187,6 @@ impl Evaluate<ErrorScale> for Analysis {
         };
         ErrorScale::new(x.value(), error)
     }
-}
-
-fn absolute(x: ErrorScale) -> ErrorScale {
-    ErrorScale::new(x.value().abs(), x.error())
-}
-
-fn larger_errors(values: &[ErrorScale], others: &[ErrorScale]) -> Vec<ErrorScale> {
-    let pairs = values.iter().zip(others);
-    pairs
-        .map(|(x, other)| ErrorScale::new(x.value(), x.error().max(other.error())))
-        .collect()
-}
-
-/// The normwise error of a convolution by FFT in units of `u |f|_2 |v|_2`: three transforms, each
-/// within `log2(n) eta` with `eta = u + gamma_4 (sqrt(2) + u)`, twiddles good to `u` (Higham, *Accuracy
-/// and Stability*, theorem 24.2; chapter 04 of the docs), and one complex product.
-fn fft_error(n: usize) -> f64 {
-    let eta = 1.0 + 4.0 * core::f64::consts::SQRT_2;
-    let bits = n.max(2).next_power_of_two().trailing_zeros();
-    3.0 * f64::from(bits) * eta + 2.24
-}
-
-fn norm(x: &[ErrorScale]) -> f64 {
-    x.iter().map(|x| x.value() * x.value()).sum::<f64>().sqrt()
-}
-
-/// `f * u + D u` and what the state adds: the direct sum in any order, or the FFT.
-pub(crate) fn convolution<S: StateSpace<Scalar = ErrorScale>>(
-    ssm: &S,
-    f: &[ErrorScale],
-    u: &[ErrorScale],
-    x0: &[S::Element],
-) -> Result<Response<S>, Error> {
-    let fft = fft_error(transform_len(f.len(), u.len())?) * norm(f) * norm(u);
-    let convolved = causal_convolution(f, u)
-        .into_iter()
-        .map(|y| y.with_error(y.error() + fft))
-        .collect();
-    finish_convolution(ssm, convolved, u, Some(x0))
 }
 
 /// The shift model's kernel, by its sum or, as the official code does, by an FFT of length 2m.
@@ -290,9 +234,5 @@ fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
         }
         sum.error()
     });
-    running
-        .into_iter()
-        .zip(by_logarithm)
-        .map(|(f, error)| f.with_error(f.error().max(error)))
-        .collect()
+    larger_errors(&running, by_logarithm)
 }

@@ -1,16 +1,21 @@
 //! A wrong layer in the middle of a run.
 
-use crate::error::Error;
-use crate::h3::{Form, Parameters, Progress, Stage, multiply};
+use super::super::wrong_model::{ModelHook, WrongModel};
+use crate::h3::{Evaluate, Parameters, Progress, Stage, multiply};
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;
 use num_complex::Complex;
+use std::borrow::Cow;
 
 /// A wrong layer in the middle of a run: what a hook on a stage can see, and the reference's own
 /// steps for it to take again.
 pub(crate) struct StageRun<'a> {
     pub(super) so_far: &'a Progress<'a, f64>,
     pub(super) parameters: &'a Parameters<f64>,
+    /// The diagonal models as this run computes them.
+    pub(super) diagonal: WrongModel<Diagonal<f64>>,
+    /// The run itself, for steps of it to be taken again.
+    pub(super) by: &'a dyn Evaluate<f64>,
     /// The chunk length, if the layer is run chunk by chunk.
     pub(super) chunk_len: Option<usize>,
 }
@@ -81,18 +86,70 @@ impl StageRun<'_> {
         gated
     }
 
-    /// What the diagonal models make of this run's `kv` in a form of the reference.
-    pub(super) fn ssm_out_by(&self, form: &Form) -> Result<Tensor<f64>, Error> {
-        let Progress {
-            layer,
-            initial,
-            stages,
-            sizes,
-            ..
-        } = self.so_far;
-        let kernels = layer.ssm_kernel(sizes.len);
-        let (right, _) = layer.run_diagonal(form, &stages.kv, &kernels, initial, *sizes)?;
-        Ok(right)
+    /// What the models of a stage read in this run.
+    pub(super) fn model_input(&self, stage: Stage) -> Cow<'_, Tensor<f64>> {
+        let stages = &self.so_far.stages;
+        match (self.by.model_input(stage, self.so_far), stage) {
+            (Some(read), _) => Cow::Owned(read),
+            (None, Stage::ShiftK) => Cow::Borrowed(&stages.k),
+            (None, _) => Cow::Borrowed(&stages.kv),
+        }
+    }
+
+    /// What the diagonal models read of their states, of the shape of `ssm_out`, where that is kept
+    /// out of it.
+    pub(super) fn carried(&self) -> Tensor<f64> {
+        let (stages, sizes) = (&self.so_far.stages, self.so_far.sizes);
+        let kv = self.model_input(Stage::SsmOut);
+        let whole = self
+            .diagonal
+            .without(|hook| matches!(hook, ModelHook::ReadApart));
+        let mut carried = kv.map(|_| 0.0);
+        for b in 0..sizes.batch {
+            for (d1, d2, h) in sizes.pairs() {
+                let row = sizes.pair(b, d1, d2, h);
+                let ssm = &self.so_far.layer.parts().diagonal[h];
+                let (u, kernel) = (kv.row(row), stages.ssm_kernel.row(h));
+                let x0 = self.so_far.initial.diagonal.row(row);
+                let by = |hooks: &WrongModel<_>| hooks.respond(ssm, kernel, u, x0);
+                // Never refused: the run itself has asked for as much.
+                if let (Ok(whole), Ok(apart)) = (by(&whole), by(&self.diagonal)) {
+                    let pairs = whole.output.iter().zip(&apart.output);
+                    let places = carried.row_mut(row).iter_mut().zip(pairs);
+                    places.for_each(|(place, (whole, apart))| *place = whole - apart);
+                }
+            }
+        }
+        carried
+    }
+
+    /// The state of the shift model of a row after the first inputs of it, as this run leaves it.
+    pub(super) fn keys_after(
+        &self,
+        ssm: &Shift<f64>,
+        row: usize,
+        inputs: &[f64],
+        x0: &[f64],
+    ) -> Vec<f64> {
+        let kernels = &self.so_far.stages.shift_kernel;
+        let kernel = &kernels.row(row % self.so_far.sizes.d)[..inputs.len()];
+        let response = self.by.shift(ssm, kernel, inputs, x0);
+        // Never refused: the run itself has asked for more.
+        response.map_or_else(|_| x0.to_vec(), |response| response.state)
+    }
+
+    /// The state of the diagonal model of a head after inputs, as this run leaves it.
+    pub(super) fn modes_after(
+        &self,
+        ssm: &Diagonal<f64>,
+        head: usize,
+        inputs: &[f64],
+        x0: &[Complex<f64>],
+    ) -> Vec<Complex<f64>> {
+        let kernel = &self.so_far.stages.ssm_kernel.row(head)[..inputs.len()];
+        let response = self.by.diagonal(ssm, kernel, inputs, x0);
+        // As above.
+        response.map_or_else(|_| x0.to_vec(), |response| response.state)
     }
 
     /// The shift models' states replaced from sequence `first` on: by what is made of the model, its

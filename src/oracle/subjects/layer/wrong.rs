@@ -87,6 +87,8 @@ impl WrongLayer {
         StageRun {
             so_far,
             parameters: &self.parameters,
+            diagonal: self.diagonal_hooks(),
+            by: self,
             chunk_len: self.chunk_len,
         }
     }
@@ -142,7 +144,17 @@ impl Evaluate<f64> for WrongLayer {
         u: &[f64],
         x0: &[Complex<f64>],
     ) -> Result<Response<Diagonal<f64>>, Error> {
-        self.diagonal_hooks().respond(ssm, kernel, u, x0)
+        let hooks = self.diagonal_hooks();
+        if !self
+            .hooks
+            .iter()
+            .any(|hook| matches!(hook, LayerHook::NoSkip))
+        {
+            return hooks.respond(ssm, kernel, u, x0);
+        }
+        let mut without = ssm.clone();
+        without.set_feedthrough(0.0);
+        hooks.respond(&without, kernel, u, x0)
     }
 
     fn model_input(&self, stage: Stage, so_far: &Progress<'_, f64>) -> Option<Tensor<f64>> {

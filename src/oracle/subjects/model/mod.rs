@@ -16,7 +16,7 @@ pub(crate) use suite::suite;
 use super::layer::LayerCase;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::h3::Form;
+use crate::h3::{Form, Plain};
 use crate::oracle::mistake::Row;
 use crate::oracle::read::optional;
 use crate::oracle::stage::{Axis, StageSpec};
@@ -128,6 +128,17 @@ impl Subject for ModelCase {
             .named())
     }
 
+    fn run_plainly<T>(&self, _gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        let l_max = self.parameters.config().h3.l_max;
+        let by = Plain::by_default(l_max.is_some_and(|l_max| l_max < self.seq_len()));
+        let model = self.parameters.build::<T>()?;
+        Ok(model.forward_by(&by, &self.ids)?.named())
+    }
+
     fn scales(&self) -> Result<Vec<Scale>, Error> {
         let scales = scales::error_scales(&self.parameters, &self.ids)?.into_iter();
         Ok(scales
@@ -168,10 +179,6 @@ impl Subject for ModelCase {
             ModelHook::Layers(row) => LayerCase::needs_chunks(row),
             _ => false,
         })
-    }
-
-    fn is_causal(_row: &Row<ModelHook>) -> bool {
-        false
     }
 
     /// The direct convolutions of the H3 layers, and the projections.

@@ -1,12 +1,14 @@
 //! M34 to M54: the diagonal model's skip, decoding, discretization, kernel and scan.
 
-use super::super::super::wrong_model::ModelHook::{Kernel, Read, Response as By, Uncut};
+use super::super::super::wrong_model::ModelHook::{Kernel, ReadLater, Response as By, Uncut};
 use super::super::super::wrong_model::Taps;
-use super::super::hooks::LayerHook::{self, Diagonal, Discrete, Modes, Parameters, Shift, Stage};
+use super::super::hooks::LayerHook::{
+    self, Diagonal, Discrete, Modes, NoSkip, Parameters, Shift, Stage,
+};
 use super::super::stage_run::StageRun;
-use super::{conjugate, late_rows};
+use super::conjugate;
 use crate::algebra::Real;
-use crate::flashconv::{delayed, early_rows};
+use crate::flashconv::delayed;
 use crate::h3::{
     Config, LayerParts, Modes as Decoded, Name, Parameters as Loaded, RealType, Stage as At,
 };
@@ -40,12 +42,6 @@ fn without_denominator(parts: &mut LayerParts<f64>, modes: &Decoded<f64>, config
 fn without_offset(modes: &mut Decoded<f64>, p: &Loaded<f64>) {
     if p.config().real_type == RealType::Relu {
         modes.lambda.iter_mut().for_each(|l| l.re += 1e-4);
-    }
-}
-
-fn without_skip(parts: &mut LayerParts<f64>, _: &Decoded<f64>, _: &Config) {
-    for ssm in &mut parts.diagonal {
-        ssm.set_feedthrough(0.0);
     }
 }
 
@@ -133,35 +129,35 @@ rows! { LayerHook:
         seen "seen in independent ports"
         looks "kernel right; ssm_out differs by D kv"
         fix "add the skip D kv"
-        by [Parameters(|p| p.get_mut(Name::D).fill(0.0))];
+        by [NoSkip];
     "M35a" "d_times_v" at "ssm_out"
         wrong "y = K * kv + D v"
         right "y = K * kv + D kv"
         seen "plausible"
         looks "ssm_out differs by D (v - kv)"
         fix "the skip multiplies the SSM's own input, kv"
-        by [Discrete(without_skip), Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, _, v| run.channel(At::V, b, v)))];
+        by [NoSkip, Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, _, v| run.channel(At::V, b, v)))];
     "M35b" "d_times_shift_k" at "ssm_out"
         wrong "y = K * kv + D k'"
         right "y = K * kv + D kv"
         seen "plausible"
         looks "ssm_out differs by D (k' - kv)"
         fix "the skip multiplies the SSM's own input, kv"
-        by [Discrete(without_skip), Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, k, _| run.channel(At::ShiftK, b, k)))];
+        by [NoSkip, Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, k, _| run.channel(At::ShiftK, b, k)))];
     "M35c" "d_times_input" at "ssm_out"
         wrong "y = K * kv + D u, u the layer's input"
         right "y = K * kv + D kv"
         seen "plausible"
         looks "ssm_out differs by D (u - kv)"
         fix "the skip multiplies the SSM's own input, kv"
-        by [Discrete(without_skip), Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, _, v| run.input_channel(b, v)))];
+        by [NoSkip, Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, _, v| run.input_channel(b, v)))];
     "M36" "d_after_gate" at "ssm_out"
         wrong "gated = sum_d1 (q (K * kv) + D kv)"
         right "sum_d1 q (K * kv + D kv)"
         seen "plausible"
         looks "ssm_out without its skip; gated has the skip ungated"
         fix "add D kv before the query gates"
-        by [Discrete(without_skip), Stage(At::Gated, skip_after_gate)];
+        by [NoSkip, Stage(At::Gated, skip_after_gate)];
     "M37" "d_twice" at "ssm_kernel"
         wrong "K_0 + D in the kernel, and D kv beside it"
         right "one of the two"
@@ -329,14 +325,14 @@ rows! { LayerHook:
         seen "plausible"
         looks "kernel one place late"
         fix "read the state after the update"
-        by [Diagonal(Kernel(|_, f, len| delayed(f(len)))), Diagonal(Read(early_rows))];
+        by [Diagonal(Kernel(|_, f, len| delayed(f(len)))), Diagonal(ReadLater(-1))];
     "M50b" "kernel_advance" at "ssm_kernel"
         wrong "K_t = C a^{t+1} b"
         right "K_t = C a^t b"
         seen "plausible"
         looks "kernel one place early, its first tap lost"
         fix "powers of a start at 0"
-        by [Diagonal(Kernel(|_, f, len| f(len + 1).split_off(1))), Diagonal(Read(late_rows))];
+        by [Diagonal(Kernel(|_, f, len| f(len + 1).split_off(1))), Diagonal(ReadLater(1))];
     "M51a" "b_dropped" at "ssm_kernel"
         wrong "B = 1"
         right "B as stored"

@@ -10,7 +10,6 @@ mod wiring;
 use super::hooks::LayerHook;
 use crate::algebra::FloatFormat;
 use crate::oracle::mistake::Row;
-use crate::ssm::StateSpace;
 
 /// The mistakes of the forward pass, in the order of the catalogue.
 pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
@@ -27,11 +26,6 @@ pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
 /// The mistakes on the way back, in the order of the catalogue.
 pub(super) fn backward_mistakes() -> Vec<&'static Row<LayerHook>> {
     backward::ROWS.iter().collect()
-}
-
-/// `[CA^2; ...; CA^{len+1}] x`: the rows of `M_xy` one step late.
-fn late_rows<S: StateSpace>(ssm: &S, x: &[S::Element], len: usize) -> Vec<S::Scalar> {
-    ssm.state_to_output(&ssm.advance(x, 1), len)
 }
 
 /// Complex numbers stored as pairs, conjugated.

@@ -1,11 +1,12 @@
 //! M08 to M20: the shift model and what it is applied to.
 
-use super::super::super::wrong_model::ModelHook::{Absorb, Carry, Convolution, Kernel, Read};
+use super::super::super::wrong_model::ModelHook::{
+    Absorb, Carry, Convolution, Kernel, Read, ReadLater,
+};
 use super::super::hooks::LayerHook::{self, Parameters, Reads, Shift, Stage};
 use super::super::stage_run::StageRun;
-use super::late_rows;
 use crate::algebra::dot;
-use crate::flashconv::{delayed, early_rows};
+use crate::flashconv::delayed;
 use crate::h3::{Name, Stage as At};
 use crate::oracle::mistake::rows;
 use crate::ssm::{Shift as ShiftModel, StateSpace};
@@ -97,14 +98,14 @@ rows! { LayerHook:
         seen "plausible"
         looks "shift_kernel one place late"
         fix "read the state after the update: tap 0 weighs the current key"
-        by [Shift(Kernel(|_, f, len| delayed(f(len)))), Shift(Read(early_rows))];
+        by [Shift(Kernel(|_, f, len| delayed(f(len)))), Shift(ReadLater(-1))];
     "M09b" "shift_advanced" at "shift_kernel"
         wrong "K_t = C A^{t+1} B"
         right "K_t = C A^t B"
         seen "plausible"
         looks "shift_kernel one place early, its first tap lost"
         fix "tap 0 is C B: do not advance the state before reading it"
-        by [Shift(Kernel(|_, f, len| f(len + 1).split_off(1))), Shift(Read(late_rows))];
+        by [Shift(Kernel(|_, f, len| f(len + 1).split_off(1))), Shift(ReadLater(1))];
     "M10" "shift_taps_reversed" at "shift_kernel"
         wrong "K_t -> K_{N-1-t}, N taps"
         right "K_t"

@@ -1,15 +1,14 @@
 //! M55 to M70: chunks, carried and saved states, steps, low precision.
 
 use super::super::super::wrong_model::ModelHook::{
-    Absorb, Carry, Dropped, Kernel, Read, Response as By,
+    Absorb, Carry, Dropped, Kernel, Read, ReadApart, ReadLater, Response as By,
 };
 use super::super::hooks::LayerHook::{
     self, Diagonal, FinalState, InChunks, InitialState, Modes, Shift, Stage,
 };
 use super::super::stage_run::StageRun;
-use super::{bf16, late_rows};
-use crate::flashconv::early_rows;
-use crate::h3::{Form, LayerState, Modes as Decoded, Parameters as Loaded, Stage as At};
+use super::bf16;
+use crate::h3::{LayerState, Modes as Decoded, Parameters as Loaded, Stage as At};
 use crate::oracle::mistake::rows;
 use crate::ssm::{
     Diagonal as DiagonalModel, Response, Shift as ShiftModel, StateSpace, add_states,
@@ -35,15 +34,9 @@ fn real_parts(ssm: &DiagonalModel<f64>, x: &[C], len: usize) -> Vec<f64> {
     (0..len).map(row).collect()
 }
 
-/// `gated + sum_d1 C A^{i+1} x`: what the reference's `ssm_out` has and this run's has not.
+/// `gated + sum_d1 C A^{i+1} x`.
 fn carried_after_gate(gated: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
-    // Never refused: a convolution takes any state.
-    let Ok(right) = run.ssm_out_by(&Form::Convolution) else {
-        return gated;
-    };
-    let pairs = right.data().iter().zip(run.ssm_out().data());
-    let carried = pairs.map(|(right, rest)| right - rest).collect();
-    run.plus_ungated(gated, &Tensor::known(right.shape(), carried))
+    run.plus_ungated(gated, &run.carried())
 }
 
 /// The state that the first inputs of a sequence leave.
@@ -56,8 +49,9 @@ fn keys_at_boundary(x: Tensor<f64>, run: &StageRun<'_>, first: usize) -> Tensor<
     let Some(boundary) = run.last_boundary() else {
         return x;
     };
+    let keys = run.model_input(At::ShiftK);
     run.keys(x, first, |run, ssm, row, x0| {
-        left_by(ssm, x0, &run.of(At::K).row(row)[..boundary])
+        run.keys_after(ssm, row, &keys.row(row)[..boundary], x0)
     })
 }
 
@@ -66,9 +60,10 @@ fn modes_at_boundary(x: Tensor<C>, run: &StageRun<'_>, first: usize) -> Tensor<C
     let Some(boundary) = run.last_boundary() else {
         return x;
     };
+    let kv = run.model_input(At::SsmOut);
     run.modes(x, first, |run, ssm, [b, d1, d2, h], x0| {
         let row = run.so_far.sizes.pair(b, d1, d2, h);
-        left_by(ssm, x0, &run.of(At::Kv).row(row)[..boundary])
+        run.modes_after(ssm, h, &kv.row(row)[..boundary], x0)
     })
 }
 
@@ -179,14 +174,14 @@ rows! { LayerHook:
         seen "a hardware paper on H3 (VGA) prints both; see the chapter on FlashConv"
         looks "first chunk right, every later one wrong from its first position"
         fix "multiply the carried state by A once more: row i is C A^{i+1}, i from 0"
-        by [InChunks, Diagonal(Read(early_rows))];
+        by [InChunks, Diagonal(ReadLater(-1))];
     "M56" "mxy_one_late" at "ssm_out"
         wrong "M_xy = [CA^2; ...; CA^{T+1}]"
         right "M_xy = [CA; ...; CA^T]"
         seen "plausible"
         looks "first chunk right, every later one wrong from its first position"
         fix "the carried state is advanced twice: row i is C A^{i+1}, i from 0"
-        by [InChunks, Diagonal(Read(late_rows))];
+        by [InChunks, Diagonal(ReadLater(1))];
     "M57" "mux_unreversed" at "ssm_out"
         wrong "x = A^T x + sum_j A^j B u_j"
         right "x = A^T x + sum_j A^{T-1-j} B u_j"
@@ -249,7 +244,7 @@ rows! { LayerHook:
         seen "seen in an independent port"
         looks "first chunk right; later ones carry a part that q does not gate"
         fix "add the carried part before the query gates"
-        by [InChunks, Diagonal(Read(|_, _, len| vec![0.0; len])), Stage(At::Gated, carried_after_gate)];
+        by [InChunks, Diagonal(ReadApart), Stage(At::Gated, carried_after_gate)];
     "M62a" "carry_real_parts" at "ssm_out"
         wrong "2 Re(C) Re(A^{i+1} x) in the carried part"
         right "2 Re(C A^{i+1} x)"
