@@ -163,7 +163,8 @@ fn golden_layers_at_every_level() {
     for name in ["08-cut", "09-cut-short"] {
         let path = format!("tests/golden/v2/{name}.safetensors");
         let golden = Golden::open(path.as_ref()).unwrap();
-        let (p, u) = (golden.case().parameters(), golden.case().input());
+        let case = golden.layer().unwrap();
+        let (p, u) = (case.parameters(), case.input());
         let whole = cut_at(p, u.shape()[1]);
         for level in Level::all() {
             check::<f32>(level, p, &whole, u);

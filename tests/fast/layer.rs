@@ -9,7 +9,7 @@ use hungry_hippos::fast::{Element, FastLayer, Level, Workspace};
 use hungry_hippos::h3::{
     Config, Form, HeadOrder, Layer, LayerState, Name, Parameters, RealType, Stages,
 };
-use hungry_hippos::oracle::Case;
+use hungry_hippos::oracle::LayerCase;
 use hungry_hippos::ssm::Discretization;
 use num_complex::Complex;
 use proptest::prelude::*;
@@ -282,7 +282,7 @@ fn official_layers_at_every_level() {
         if !name.starts_with("layer-") {
             continue;
         }
-        let case = Case::open(&path).unwrap();
+        let case = LayerCase::open(&path).unwrap();
         let p = case.parameters();
         let layer = p.discretize().unwrap();
         let zero = layer.zero_state(case.input().shape()[0]);

@@ -7,18 +7,18 @@ use hungry_hippos::Tensor;
 use hungry_hippos::fast::{FastModel, Level, ModelElement, ModelWorkspace};
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{ModelConfig, ModelParameters};
-use hungry_hippos::oracle::{Format, GoldenStage, ModelCase, ModelGolden};
+use hungry_hippos::oracle::{Format, Golden, GoldenStage, ModelCase, ModelFile};
 use hungry_hippos::safetensors::Dtype;
 use std::path::Path;
 
 /// A committed golden model.
-fn golden(name: &str) -> ModelGolden {
+fn golden(name: &str) -> Golden {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
-    ModelGolden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
+    Golden::open(&folder.join(format!("{name}.safetensors"))).expect("a golden file")
 }
 
-fn logits_of(golden: &ModelGolden) -> &GoldenStage {
-    let stage = golden.stages().iter().find(|s| s.name == "logits");
+fn logits_of(golden: &Golden) -> &GoldenStage {
+    let stage = golden.stages().iter().find(|s| s.name() == "logits");
     stage.expect("a stage")
 }
 
@@ -59,11 +59,12 @@ fn assert_within(
 /// A golden model at every level and in every cut of its sequences, in numbers of this unit roundoff.
 fn compared<T: ModelElement>(name: &str, unit: f64) {
     let golden = golden(name);
-    let (right, ids) = (logits_of(&golden), golden.ids());
+    let case = golden.model().expect("a model");
+    let (right, ids) = (logits_of(&golden), case.ids());
     let (batch, len) = (ids.shape()[0], ids.shape()[1]);
     let numbers = |logits: &[T]| logits.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
     for level in Level::all() {
-        let model = fast::<T>(level, golden.parameters());
+        let model = fast::<T>(level, case.parameters());
         let mut of_threads: Vec<Vec<f64>> = Vec::new();
         for threads in [1, 2] {
             let mut state = model.zero_state(batch, 0);
@@ -144,8 +145,9 @@ fn the_official_logits() {
 /// As a port that dumps its logits, far from the limit: the analysis is of the worst case.
 fn accepted<T: ModelElement>(name: &str, dtype: Dtype, format: Format) {
     let golden = golden(name);
-    let model = fast::<T>(Level::detect(), golden.parameters());
-    let ids = golden.ids();
+    let case = golden.model().expect("a model");
+    let model = fast::<T>(Level::detect(), case.parameters());
+    let ids = case.ids();
     let (logits, _) = all_logits(&model, ids.data(), ids.shape()[0]);
     let logits = logits.iter().map(|x| x.to_f64()).collect();
     let logits = Tensor::new(logits_of(&golden).values.shape().to_vec(), logits).expect("fits");
@@ -164,7 +166,7 @@ fn check_accepts_the_logits() {
 }
 
 /// An official case's model with kernels that end after `l_max` taps.
-fn cut(case: &ModelCase, l_max: usize) -> ModelParameters<f64> {
+fn cut(case: &ModelFile, l_max: usize) -> ModelParameters<f64> {
     let parameters = case.parameters().expect("read");
     let mut config: ModelConfig = parameters.config().clone();
     config.h3.l_max = Some(l_max);
@@ -214,7 +216,8 @@ fn beyond_l_max_a_text_comes_whole() {
     let parameters = cut_to(5);
     let ids = official().ids().expect("tokens").data()[..7].to_vec();
     let text = Tensor::new([1, 7], ids.clone()).expect("fits");
-    let golden = ModelGolden::certify(parameters.clone(), text).expect("certified");
+    let case = ModelCase::new(parameters.clone(), text).expect("fits");
+    let golden = Golden::certify(case).expect("certified");
     let right = logits_of(&golden);
     let (model, unit) = (
         fast::<f64>(Level::detect(), &parameters),
@@ -296,7 +299,8 @@ fn long_texts_beyond_l_max_are_scored_in_pieces() {
 #[test]
 fn without_h3_l_max_is_nothing() {
     let golden = golden("41-model-attention");
-    let (parameters, ids) = (golden.parameters(), golden.ids().data());
+    let case = golden.model().expect("a model");
+    let (parameters, ids) = (case.parameters(), case.ids().data());
     let mut config = parameters.config().clone();
     config.h3.l_max = Some(2);
     let read = |name| Ok(parameters.get(name).to_vec());

@@ -4,23 +4,19 @@ use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{self, HeadOrder, Name, RealType};
 use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters};
-use hungry_hippos::oracle::{Candidate, Format, ModelCase, ModelGolden, Report, check_model};
+use hungry_hippos::oracle::{Format, Golden, ModelFile, Report};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
-use std::path::{Path, PathBuf};
 
-/// The path of a case in `tests/data`.
-pub(crate) fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.safetensors"))
-}
+pub(crate) use crate::common::data;
 
 /// One of the official language models' cases.
-pub(crate) fn case(name: &str) -> ModelCase {
-    ModelCase::open(&data(name)).expect("a well-formed case")
+pub(crate) fn case(name: &str) -> ModelFile {
+    ModelFile::open(&data(name)).expect("a well-formed case")
 }
 
 /// The one that holds everything there is to compare.
-pub(crate) fn official() -> ModelCase {
+pub(crate) fn official() -> ModelFile {
     case("lm-tiny")
 }
 
@@ -38,9 +34,11 @@ pub(crate) fn file(stages: &Stages, dtype: Dtype) -> SafeTensors {
 }
 
 /// What the check of such a file says.
-pub(crate) fn judge(golden: &ModelGolden, stages: &Stages, dtype: Dtype, format: Format) -> Report {
-    let candidate = Candidate::read_model(&file(stages, dtype), golden).expect("can be judged");
-    check_model(golden, &candidate, format).expect("can be judged")
+pub(crate) fn judge(golden: &Golden, stages: &Stages, dtype: Dtype, format: Format) -> Report {
+    let candidate = golden
+        .candidate(&file(stages, dtype))
+        .expect("can be judged");
+    golden.check(&candidate, format)
 }
 
 /// A model of small sizes, odd ones where they may be, so that no axis can stand for another.
