@@ -99,7 +99,7 @@ pub(crate) trait ModelHooks<T: Real> {
 
     /// Hook applied to every value of the residual stream before it is read. It is read more than once,
     /// and so is one number, not a sum whose terms may still be added in another order.
-    fn kept(&self, x: T) -> T {
+    fn on_residual(&self, x: T) -> T {
         x
     }
 }
@@ -203,7 +203,7 @@ impl<T: Real> Model<T> {
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             let in_block = |e: Error| Error::value(format!("block {i}"), e.to_string());
             if i > first || parts_before.is_multiple_of(2) {
-                let before = sum.map(|x| hooks.kept(x));
+                let before = sum.map(|x| hooks.on_residual(x));
                 let u =
                     rows(&before, d, |x| hooks.norm(&block.norm1, false, x)).map_err(in_block)?;
                 let mixed = match &block.mixer {
@@ -222,13 +222,13 @@ impl<T: Real> Model<T> {
                 };
                 sum = add_tensors(&mixed, &before);
             }
-            let between = sum.map(|x| hooks.kept(x));
+            let between = sum.map(|x| hooks.on_residual(x));
             let u = rows(&between, d, |x| hooks.norm(&block.norm2, false, x)).map_err(in_block)?;
             let hidden = rows(&u, d, |x| Ok(block.mlp.apply(x, |x| hooks.activation(x))))?;
             let residual = core::mem::replace(&mut sum, add_tensors(&hidden, &between));
             blocks.push([hidden, residual]);
         }
-        let last = sum.map(|x| hooks.kept(x));
+        let last = sum.map(|x| hooks.on_residual(x));
         let logits = rows(&last, self.embeddings.rows(), |x| {
             Ok(self.scores(&hooks.norm(&self.norm, true, x)?))
         })?;

@@ -92,7 +92,7 @@ impl OwnErrors {
         )?];
         for [hidden, residual] in &stages.blocks {
             let pairs = hidden.data().iter().zip(residual.data());
-            let after = pairs.map(|(&h, &r)| h + ModelAnalysis.kept(r)).collect();
+            let after = pairs.map(|(&h, &r)| h + ModelAnalysis.on_residual(r)).collect();
             sums.push(residual.clone());
             sums.push(Tensor::new(residual.shape(), after)?);
         }
@@ -268,7 +268,7 @@ impl ModelHooks<ErrorScale> for ModelAnalysis {
         })
     }
 
-    fn kept(&self, x: ErrorScale) -> ErrorScale {
+    fn on_residual(&self, x: ErrorScale) -> ErrorScale {
         ErrorScale::new(x.value(), ErrorBound::ZERO)
     }
 }
