@@ -38,6 +38,8 @@ pub(crate) enum ModelHook<S: StateSpace> {
     Carry(Carry<S>),
     /// `M_ux u`.
     Absorb(fn(&S, &[f64]) -> Vec<S::Element>),
+    /// The columns of `M_ux` in the order of the inputs, where chunks hand on a state.
+    Unreversed,
     /// The state is not handed on to the next chunk.
     Dropped,
     /// The response to `u` from `x0`, step by step.
@@ -216,9 +218,18 @@ where
     }
 
     fn absorb(&self, ssm: &S, u: &[f64]) -> Vec<S::Element> {
-        match last!(self.hooks.hooks, Absorb) {
-            Some(absorb) if self.passes => absorb(ssm, u),
-            _ => ssm.input_to_state(u),
+        let hooks = &self.hooks.hooks;
+        let mut u = u.to_vec();
+        if self.passes
+            && hooks
+                .iter()
+                .any(|hook| matches!(hook, ModelHook::Unreversed))
+        {
+            u.reverse();
+        }
+        match last!(hooks, Absorb) {
+            Some(absorb) => absorb(ssm, &u),
+            None => ssm.input_to_state(&u),
         }
     }
 }

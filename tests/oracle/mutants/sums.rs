@@ -412,6 +412,31 @@ fn shift_steps() {
     }
 }
 
+/// A model with another matrix leaves another state, also where its kernel is cut.
+#[test]
+fn a_decay_leaves_its_state_beyond_a_cut_kernel() {
+    let plain = Plain::new(
+        Shape {
+            len: 12,
+            l_max: Some(5),
+            ..PLAIN
+        },
+        72,
+    );
+    let (len, m) = (plain.s.len(), PLAIN.d_state);
+    let got = plain.s.run(&["shift_is_decay"]);
+    for c in 0..plain.layer.d_model() {
+        let b = &plain.s.p.get(Name::ShiftB)[c * m..][..m];
+        let k = row(&plain.right, "k", c, len);
+        let entry = |n: usize| {
+            let decay = (-((n + 1) as f64) / m as f64).exp();
+            k.iter().fold(0.0, |x, k| decay * x + b[n] * k)
+        };
+        let state: Vec<f64> = (0..m).map(entry).collect();
+        assert_row("M17", row(&got, "final_state_k", c, m), &state);
+    }
+}
+
 /// Kernels of the diagonal model from decoded parameters.
 #[test]
 fn diagonal_kernels() {

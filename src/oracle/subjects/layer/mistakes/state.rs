@@ -1,7 +1,7 @@
 //! M55 to M70: chunks, carried and saved states, steps, low precision.
 
 use super::super::super::wrong_model::ModelHook::{
-    Absorb, Carry, Dropped, Kernel, Read, ReadApart, ReadLater, Response as By,
+    Carry, Dropped, Kernel, Read, ReadApart, ReadLater, Response as By, Unreversed,
 };
 use super::super::hooks::LayerHook::{
     self, Diagonal, FinalState, InChunks, InitialState, Modes, Shift, Stage,
@@ -188,7 +188,7 @@ rows! { LayerHook:
         seen "plausible"
         looks "first chunk right, its final state and every later chunk wrong"
         fix "the oldest input of a chunk has the highest power of A: flip the columns of M_ux"
-        by [InChunks, Diagonal(Absorb(|ssm, u| ssm.input_to_state(&u.iter().rev().copied().collect::<Vec<_>>())))];
+        by [InChunks, Diagonal(Unreversed)];
     "M58a" "carry_full_chunk" at "final_state"
         wrong "A^T x for a last chunk shorter than T"
         right "A^{len} x, len the chunk's own length"
