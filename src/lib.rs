@@ -52,6 +52,7 @@ mod spelled;
 pub mod ssm;
 pub mod table;
 mod tensor;
+mod threads;
 pub mod verify;
 
 pub use error::Error;

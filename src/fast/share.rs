@@ -1,7 +1,7 @@
 //! Sharing independent items out among threads.
 
-use std::sync::{Mutex, PoisonError};
-use std::thread::{Builder, scope};
+use crate::threads::on_threads;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Works on every item, each thread with a scratch of its own.
 ///
@@ -13,43 +13,28 @@ where
     I: Iterator + Send,
     S: Send,
 {
-    if let [own] = scratch {
-        items.for_each(|item| work(own, item));
+    if let [alone] = scratch {
+        items.for_each(|item| work(alone, item));
         return;
     }
-    if scratch.is_empty() {
-        return;
-    }
-    let items = Mutex::new(items);
-    let scratch: Vec<Mutex<&mut S>> = scratch.iter_mut().map(Mutex::new).collect();
-    run_on_threads(scratch.len(), &|thread| {
-        // Each thread has a scratch to itself, so that no lock is ever waited for.
-        let mut own = scratch[thread]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        loop {
-            // The lock is held for taking an item, not for working on it. Taking cannot leave
-            // the iterator half way, so a poisoned lock is as good as any.
-            let next = items.lock().unwrap_or_else(PoisonError::into_inner).next();
-            match next {
-                Some(item) => work(&mut own, item),
-                None => return,
-            }
+    let others = scratch.len().saturating_sub(1);
+    let (items, scratch) = (Mutex::new(items), Mutex::new(scratch.iter_mut()));
+    on_threads(others, &|| {
+        let Some(own) = lock(&scratch).next() else {
+            return;
+        };
+        // The lock is held for taking an item, not for working on it.
+        while let Some(item) = next(&items) {
+            work(own, item);
         }
     });
 }
 
-/// Runs a worker on as many threads as the system gives, the calling one first among them. Not
-/// generic, so that starting threads is compiled once.
-fn run_on_threads(threads: usize, worker: &(dyn Fn(usize) + Sync)) {
-    scope(|scope| {
-        for thread in 1..threads {
-            // Without a thread its share is left to the others.
-            let started = Builder::new().spawn_scoped(scope, move || worker(thread));
-            if started.is_err() {
-                break;
-            }
-        }
-        worker(0);
-    });
+fn next<I: Iterator>(items: &Mutex<I>) -> Option<I::Item> {
+    lock(items).next()
+}
+
+/// Taking an item cannot leave the iterator half way, so a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

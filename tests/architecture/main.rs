@@ -13,7 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// Modules that every other may import; they import nothing but `error`.
-const LEAVES: [&str; 5] = ["error", "internals", "spelled", "table", "tensor"];
+const LEAVES: [&str; 6] = [
+    "error",
+    "internals",
+    "spelled",
+    "table",
+    "tensor",
+    "threads",
+];
 
 /// The other modules of the library, each with those it may import. The command may import everything,
 /// and nothing may import the command. A new module gets a row.

@@ -9,6 +9,7 @@ use hungry_hippos::oracle::{Case, Certified, LayerCase, Precision};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
 use hungry_hippos::{Error, Tensor};
+use std::sync::LazyLock;
 
 const CASES: [&str; 6] = [
     "layer-v1-hd1-L7",
@@ -28,8 +29,11 @@ fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified, Err
     case.run(form, Precision::Certified, gradients)
 }
 
+/// Stages by name, the bits of each value.
+type Bits = Vec<(String, Vec<u64>)>;
+
 /// The values' bits, stage by stage, for the stages that both forms make.
-fn bits(certified: &Certified) -> Vec<(String, Vec<u64>)> {
+fn bits(certified: &Certified) -> Bits {
     let stages = certified.stages.iter();
     stages
         .map(|s| {
@@ -41,15 +45,22 @@ fn bits(certified: &Certified) -> Vec<(String, Vec<u64>)> {
         .collect()
 }
 
+/// Every stage and gradient of every case, by recurrence.
+static BY_RECURRENCE: LazyLock<Vec<Bits>> = LazyLock::new(|| {
+    let all = CASES.iter();
+    all.map(|name| bits(&certified(&open(name), &Form::Recurrence, true).expect("decided")))
+        .collect()
+});
+
 #[test]
 fn the_rounded_values_do_not_depend_on_the_form() {
-    for name in CASES {
+    for (name, steps) in CASES.into_iter().zip(BY_RECURRENCE.iter()) {
         let case = open(name);
-        let by = |form: Form| bits(&certified(&case, &form, true).expect("decided"));
-        let steps = by(Form::Recurrence);
         assert!(steps.len() > 25, "stages and gradients");
         for form in [Form::Fft, Form::FlashConv(Chunking::Uniform(13))] {
-            for ((stage, expected), (other, got)) in steps.iter().zip(by(form.clone())) {
+            let by = bits(&certified(&case, &form, true).expect("decided"));
+            assert_eq!(by.len(), steps.len(), "{name}, {form}");
+            for ((stage, expected), (other, got)) in steps.iter().zip(by) {
                 assert_eq!(stage, &other, "stages in one order");
                 assert!(expected == &got, "{name}, {form}, {stage}: bits differ");
             }
@@ -62,11 +73,9 @@ fn the_rounded_values_do_not_depend_on_the_form() {
 #[test]
 fn the_bits_are_pinned() {
     let mut digest = 0xcbf2_9ce4_8422_2325u64;
-    for name in CASES {
-        for (_, bits) in bits(&certified(&open(name), &Form::Recurrence, true).expect("decided")) {
-            for byte in bits.into_iter().flat_map(u64::to_le_bytes) {
-                digest = (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-            }
+    for (_, bits) in BY_RECURRENCE.iter().flatten() {
+        for byte in bits.iter().copied().flat_map(u64::to_le_bytes) {
+            digest = (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         }
     }
     assert_eq!(digest, PINNED, "{digest:#x}");

@@ -9,6 +9,13 @@ use crate::ssm::{Response, StateSpace, causal_convolution};
 /// Taps of a kernel, any number of them.
 pub(super) type Taps<'a> = &'a dyn Fn(usize) -> Vec<f64>;
 
+/// The state before a chunk carried over it: given the chunk's length and the first chunk's.
+type Carry<S> =
+    fn(&S, &[<S as StateSpace>::Element], usize, usize) -> Vec<<S as StateSpace>::Element>;
+
+/// The response to inputs from a state.
+type Respond<S> = fn(&S, &[f64], &[<S as StateSpace>::Element]) -> Response<S>;
+
 /// One edit of the models of a kind.
 pub(crate) enum ModelHook<S: StateSpace> {
     /// The kernel of this many taps, given the right one's taps.
@@ -27,14 +34,14 @@ pub(crate) enum ModelHook<S: StateSpace> {
     ReadLater(isize),
     /// What is read of the state is kept out of the output.
     ReadApart,
-    /// `M_xx x` of a chunk of this length, the first chunk's length beside it.
-    Carry(fn(&S, &[S::Element], usize, usize) -> Vec<S::Element>),
+    /// `M_xx x`.
+    Carry(Carry<S>),
     /// `M_ux u`.
     Absorb(fn(&S, &[f64]) -> Vec<S::Element>),
     /// The state is not handed on to the next chunk.
     Dropped,
     /// The response to `u` from `x0`, step by step.
-    Response(fn(&S, &[f64], &[S::Element]) -> Response<S>),
+    Response(Respond<S>),
 }
 
 // By hand, since a derive would ask it of the model.

@@ -1,11 +1,11 @@
 //! Mistakes in the backward pass, against the chain rule written out for one channel a head.
 
-use super::layers::{PLAIN, Shape, random};
+use super::layers::{PLAIN, Shape, distance, random};
 use crate::common::{assert_close, largest};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::FloatFormat;
-use hungry_hippos::h3::{Name, Parameters};
-use hungry_hippos::oracle::{Case, LayerCase};
+use hungry_hippos::h3::{Form, Name, Parameters};
+use hungry_hippos::oracle::{Case, LayerCase, Precision};
 use num_complex::Complex;
 use std::collections::BTreeMap;
 
@@ -322,6 +322,33 @@ fn every_mistake_is_its_formula() {
                 let what = format!("{} on {}, {name}", mutant, s.name);
                 assert_close(&what, got.data(), expected, bound);
             }
+        }
+    }
+}
+
+/// Gradients stand in the order of their names; a mistake on the way back shows from its first one
+/// on.
+#[test]
+fn mistakes_show_from_their_first_gradient() {
+    for seed in [310, 311] {
+        let s = random(PLAIN, seed);
+        let g = random(PLAIN, seed + 50).input;
+        let case = LayerCase::new(s.p.clone(), s.input.clone());
+        let case = case.and_then(|case| case.with_cotangent(g));
+        let case: Case = case.expect("a case").into();
+        let right = case.run(&Form::Recurrence, Precision::F64, true);
+        let right = right.expect("runs").stages;
+        for mistake in case.mistakes() {
+            if !mistake.first_stage.starts_with("grad.") {
+                continue;
+            }
+            let wrong = case.run_with(&[mistake.id], None).expect("runs");
+            let changed = wrong.iter().filter(|(name, wrong)| {
+                let right = right.iter().find(|stage| stage.name == *name);
+                distance(wrong, &right.expect("a gradient").values) > 1e-9
+            });
+            let first = changed.map(|(name, _)| name.as_str()).min();
+            assert_eq!(first, Some(mistake.first_stage), "{}", mistake.id);
         }
     }
 }

@@ -22,6 +22,9 @@ const SKIP: [&str; 6] = [
     "d_twice",
 ];
 
+/// Another value of a parameter, or none.
+type Replace<'a> = &'a dyn Fn(Name, &[f64]) -> Option<Vec<f64>>;
+
 /// The layer of a shape with some parameters replaced.
 fn special(
     shape: Shape,
@@ -78,9 +81,7 @@ fn shapes() -> [Shape; 3] {
 #[test]
 fn skips_and_biases() {
     for shape in shapes() {
-        let try_it = |what: &str, value: &dyn Fn(Name, &[f64]) -> Option<Vec<f64>>| {
-            special(shape, 200, what, value)
-        };
+        let try_it = |what: &str, value: Replace<'_>| special(shape, 200, what, value);
         let plain = try_it("as it is", &|_, _| None);
         expect(&plain, &SKIP, true);
         let biased = ["no_bias", "no_bias_qkv", "no_bias_output"];
@@ -112,10 +113,10 @@ fn skips_and_biases() {
 fn equal_projections() {
     for shape in shapes() {
         let plain = random(shape, 210);
-        for (one, other, mistakes) in [
-            ((QWeight, QBias), (KWeight, KBias), &["map_swap_qk"][..]),
-            ((QWeight, QBias), (VWeight, VBias), &["map_swap_qv"]),
-            ((KWeight, KBias), (VWeight, VBias), &["map_swap_kv"]),
+        for (one, other, mistake) in [
+            ((QWeight, QBias), (KWeight, KBias), "map_swap_qk"),
+            ((QWeight, QBias), (VWeight, VBias), "map_swap_qv"),
+            ((KWeight, KBias), (VWeight, VBias), "map_swap_kv"),
         ] {
             for (weights, biases) in [(true, false), (false, true), (true, true)] {
                 let what = format!("{one:?} as {other:?}: {weights}, {biases}");
@@ -124,7 +125,7 @@ fn equal_projections() {
                     _ if name == one.1 && biases => Some(plain.p.get(other.1).to_vec()),
                     _ => None,
                 });
-                expect(&s, mistakes, !(weights && biases));
+                expect(&s, &[mistake], !(weights && biases));
             }
         }
         // Where keys are as values, it is one which of them is shifted; with heads of one channel.
@@ -265,7 +266,6 @@ fn parts_of_the_diagonal_model() {
         let s = special(shape, 240, "B zero", filled(&[B], 0.0));
         for mistake in forward_mistakes() {
             if mistake.first_stage == "ssm_kernel" && !shape.state {
-                // decodes by exp; zero-order hold, relu and its offset do not come into it.
                 let shows = ["d_twice", "b_dropped"].contains(&mistake.name);
                 expect(&s, &[mistake.name], shows);
             }

@@ -1,7 +1,7 @@
 //! What a mistake can change: its first stage, and what is computed from that.
 
-use super::layers::{EQUAL, Subject, distance, forward_mistakes, subjects};
-use hungry_hippos::oracle::{Golden, StageSpec};
+use super::layers::{EQUAL, Named, distance, forward_mistakes, subjects};
+use hungry_hippos::oracle::{Case, Golden, SUITE_SEED, StageSpec, suite};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The stages of a layer by golden files: every name, and what is computed from it directly or by
@@ -40,20 +40,28 @@ const ELSEWHERE: [(&str, &[&str]); 6] = [
     ("M33d", &["v"]),
 ];
 
-fn changed(s: &Subject, id: &str) -> BTreeSet<String> {
-    let (right, wrong) = (s.run(&[]), s.run(&[id]));
-    let stages = right.into_iter().zip(wrong);
-    stages
-        .filter(|((_, right), (_, wrong))| distance(wrong, right) > EQUAL)
-        .map(|((name, _), _)| name)
-        .collect()
+/// The stages that a mistake changes; one that has no value on a case changes nothing.
+fn changed(case: &Case, right: &Named, id: &str) -> BTreeSet<String> {
+    let wrong = case.run_with(&[id], None).unwrap_or_default();
+    let stages = right.iter().filter(|(name, right)| {
+        let wrong = wrong.iter().find(|(wrong, _)| wrong == name);
+        wrong.is_some_and(|(_, wrong)| distance(wrong, right) > EQUAL)
+    });
+    stages.map(|(name, _)| name.clone()).collect()
+}
+
+/// The specifications of a case's stages.
+fn specs(golden: &Golden) -> Vec<StageSpec> {
+    let stages = golden.stages().iter();
+    stages.map(|stage| stage.spec.clone()).collect()
 }
 
 #[test]
 fn a_mistake_changes_its_first_stage_and_what_comes_of_it() {
     let subjects = subjects();
-    let golden = Golden::certify(subjects[4].case()).expect("certified");
-    let specs: Vec<StageSpec> = golden.stages().iter().map(|s| s.spec.clone()).collect();
+    let runs = subjects.iter().map(|s| (s.case(), s.run(&[])));
+    let runs: Vec<(Case, Named)> = runs.collect();
+    let specs = specs(&Golden::certify(subjects[4].case()).expect("certified"));
     let downstream = downstream(&specs);
     assert!(downstream["shift_kernel"].contains("output"));
     assert!(!downstream["q"].contains("ssm_out") && downstream["output"].is_empty());
@@ -68,8 +76,8 @@ fn a_mistake_changes_its_first_stage_and_what_comes_of_it() {
                 allowed.extend(&downstream[stage]);
             }
         }
-        for s in &subjects {
-            let changed = changed(s, mistake.id);
+        for (case, right) in &runs {
+            let changed = changed(case, right, mistake.id);
             // By itself: none of what it is computed from is changed.
             let by_itself = specs.iter().filter(|spec| {
                 changed.contains(&spec.name) && !spec.from.iter().any(|name| changed.contains(name))
@@ -82,4 +90,40 @@ fn a_mistake_changes_its_first_stage_and_what_comes_of_it() {
     elsewhere.retain(|_, stages| !stages.is_empty());
     let expected = ELSEWHERE.map(|(id, stages)| (id, stages.iter().copied().collect()));
     assert_eq!(elsewhere, BTreeMap::from(expected));
+}
+
+/// A language model's own mistakes are made in every block: they show from their first stage on, and
+/// on some model of the suite at that.
+#[test]
+fn mistakes_of_a_model_show_from_their_first_stage() {
+    let mut seen = BTreeMap::new();
+    for row in suite() {
+        let case = row.build(SUITE_SEED).expect("a case");
+        if case.model().is_none() {
+            continue;
+        }
+        let golden = row.build(SUITE_SEED).and_then(Case::certify);
+        let specs = specs(&golden.expect("certified"));
+        let right = case.run_with(&[], None).expect("runs");
+        let place = |name: &str| specs.iter().position(|spec| spec.name == name);
+        for mistake in case.mistakes() {
+            // The others are those of its layers, whose stages it does not have.
+            let Some(first) = place(mistake.first_stage) else {
+                assert!(mistake.id.starts_with('M'), "{}", mistake.id);
+                continue;
+            };
+            let changed = changed(&case, &right, mistake.id);
+            let changed = changed.iter().filter_map(|name| place(name)).min();
+            assert!(
+                changed.is_none_or(|changed| changed >= first),
+                "{}",
+                mistake.id
+            );
+            *seen.entry(mistake.id).or_insert(false) |= changed == Some(first);
+        }
+    }
+    // L12b moves attention one block on: none of the suite has it in its first block and could.
+    let unseen = seen.iter().filter(|(_, seen)| !**seen).map(|(id, _)| *id);
+    assert_eq!(unseen.collect::<Vec<_>>(), ["L12b"]);
+    assert!(seen.len() > 15);
 }

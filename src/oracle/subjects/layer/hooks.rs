@@ -7,6 +7,12 @@ use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;
 use num_complex::Complex;
 
+/// An edit of the diagonal models' final states.
+type EditStates = fn(Tensor<Complex<f64>>, &StageRun<'_>) -> Tensor<Complex<f64>>;
+
+/// The adjoint of `f * u`: of `f`, `u` and the cotangent of their convolution, those of `f` and `u`.
+type ConvolutionAdjoint = fn(&[f64], &[f64], &[f64]) -> (Vec<f64>, Vec<f64>);
+
 /// One edit of the reference layer: of what it is given, or of what one of its steps computes.
 #[derive(Clone, Copy)]
 pub(crate) enum LayerHook {
@@ -29,12 +35,11 @@ pub(crate) enum LayerHook {
     /// What a stage holds, given what the reference computed.
     Stage(Stage, fn(Tensor<f64>, &StageRun<'_>) -> Tensor<f64>),
     /// The diagonal models' final states, likewise.
-    FinalState(fn(Tensor<Complex<f64>>, &StageRun<'_>) -> Tensor<Complex<f64>>),
+    FinalState(EditStates),
     /// The layer is run chunk by chunk, for a mistake between chunks.
     InChunks,
-    /// The adjoint of the causal convolution `f * u`, given the cotangent of its output: the
-    /// cotangents of `f` and of `u`.
-    ConvolutionAdjoint(fn(&[f64], &[f64], &[f64]) -> (Vec<f64>, Vec<f64>)),
+    /// The adjoint of the causal convolution.
+    ConvolutionAdjoint(ConvolutionAdjoint),
     /// The cotangent of the diagonal models' state, at every step of the way back.
     StateCotangent(fn(&mut [Complex<f64>])),
     /// The gradient of a parameter of this name, once it is computed.

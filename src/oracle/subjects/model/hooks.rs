@@ -13,6 +13,12 @@ use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
 use crate::tensor::Tensor;
 
+/// A LayerNorm of one token; `true` for the one before the head.
+type Norm = fn(&LayerNorm<f64>, bool, &[f64]) -> Result<Vec<f64>, Error>;
+
+/// Attention of one head: queries, keys, values, scale.
+type Attend = fn(&Matrix<f64>, &Matrix<f64>, &Matrix<f64>, f64) -> Result<Matrix<f64>, Error>;
+
 /// One edit of the reference model: of what it is given, or of what one of its parts computes.
 #[derive(Clone, Copy)]
 pub(crate) enum ModelHook {
@@ -22,10 +28,10 @@ pub(crate) enum ModelHook {
     Parameters(fn(&ModelParameters<f64>, ModelName) -> Option<Vec<f64>>),
     /// The block whose mixer every block has.
     Mixers(fn(&ModelConfig) -> Vec<usize>),
-    /// A LayerNorm of one token; `true` for the one before the head.
-    Norm(fn(&LayerNorm<f64>, bool, &[f64]) -> Result<Vec<f64>, Error>),
-    /// Attention of one head: queries, keys, values, scale.
-    Attend(fn(&Matrix<f64>, &Matrix<f64>, &Matrix<f64>, f64) -> Result<Matrix<f64>, Error>),
+    /// Every LayerNorm.
+    Norm(Norm),
+    /// Attention, head by head.
+    Attend(Attend),
     /// The activation of the MLPs.
     Activation(fn(f64) -> f64),
     /// The stages, once all are computed.

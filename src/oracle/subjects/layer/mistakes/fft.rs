@@ -31,7 +31,7 @@ rows! { LayerHook:
         seen "HazyResearch/safari, h3_conv.py"
         looks "not causal; largest at the first positions, fading to zero at the last"
         fix "cut the kernel to the input's length, or transform n >= L + L_k points"
-        by [Shift(Convolution(|c| longest(c))), Diagonal(Convolution(|c| longest(c)))];
+        by [Shift(Convolution(longest)), Diagonal(Convolution(longest))];
     "M03a" "fft_conj" at "shift_k"
         wrong "irfft(U conj(K)), y_i = sum_j K_j u_{i+j}, in both convolutions"
         right "irfft(U K)"
