@@ -496,14 +496,14 @@ fn gradients_are_written_or_the_cotangent_is_named() {
     assert!(saved.get("g").is_some(), "the cotangent is passed on");
 
     let out = at("none");
-    for (edit, named) in [
-        (Edit::of("layer-v1-hd1-L7").without("g"), "\"g\""),
+    for (edit, runs) in [
+        (Edit::of("layer-v1-hd1-L7").without("g"), true),
         (
             Edit::of("layer-v1-hd1-L7").tensor("g", |_, shape, values| {
                 shape[1] -= 1;
                 values.truncate(shape.iter().product());
             }),
-            "\"g\"",
+            false,
         ),
     ] {
         let bad = folder.join("bad");
@@ -512,11 +512,13 @@ fn gradients_are_written_or_the_cotangent_is_named() {
         let output = hippos(&["run", bad, "--out", &out, "--grad"]);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains(named), "{stderr}");
+        assert!(stderr.contains("\"g\""), "{stderr}");
         assert!(!Path::new(&out).exists(), "nothing is written");
-        // Without --grad nobody asks for a cotangent.
+        // Without --grad there need be no cotangent, but one that is there has to fit.
         let output = hippos(&["run", bad, "--out", &at("forward")]);
-        assert!(output.status.success(), "{output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), runs, "{stderr}");
+        assert!(runs || stderr.contains("\"g\""), "{stderr}");
     }
 }
 

@@ -23,10 +23,10 @@ fn assert_pass(what: &str, report: &Report) {
 }
 
 fn forms(golden: &Golden) -> Vec<Form> {
-    let len = layer(&golden).input().shape()[1];
-    let cut = layer(&golden).parameters().config().l_max;
+    let len = layer(golden).input().shape()[1];
+    let cut = layer(golden).parameters().config().l_max;
     let mut forms = Form::all([Chunking::Uniform(5), Chunking::Uniform(16)]);
-    if cut.is_some_and(|l_max| l_max < len) && layer(&golden).state().is_none() {
+    if cut.is_some_and(|l_max| l_max < len) && layer(golden).state().is_none() {
         forms.retain(|form| !form.passes_state());
     }
     forms
@@ -350,7 +350,7 @@ fn random_orders_of_summation_pass_in_every_format() {
     let mut ports = 0;
     let official = OFFICIAL.map(|name| (name, official(name)));
     for (name, golden) in committed().iter().chain(&official) {
-        if layer(&golden).state().is_some() {
+        if layer(golden).state().is_some() {
             continue;
         }
         for (format, dtype, judged) in [

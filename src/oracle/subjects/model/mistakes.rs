@@ -206,7 +206,7 @@ rows! { ModelHook:
         by [Stages(last_add_forgotten)];
     "L04" "unbiased_variance" at "block0.residual"
         wrong "the variance over d - 1"
-        right "d channels in every LayerNorm"
+        right "over d channels in every LayerNorm"
         seen "plausible (torch.var is unbiased unless told otherwise)"
         looks "everything off by half of 1/d"
         fix "divide by d (torch.var needs unbiased=False)"
