@@ -293,15 +293,14 @@ fn used_complex<P: Precision>(disc: Disc, z: PortComplex<P>) -> Option<f64> {
     })
 }
 
-/// One operation on numbers of the format: inside, and the worst of many uses most of the radius; of four
-/// times as many with `HIPPOS_EXHAUSTIVE` set.
+/// One operation on numbers of the format: inside, and the worst of many uses most of the radius.
 #[test]
 fn single_operations() {
-    fn check<P: Precision>(trials: usize) {
+    fn check<P: Precision>() {
         let mut rng = Rng::new(P::FORMAT.digits() as u64);
         // Per operation the largest share of the radius that was used.
         let mut worst = [0.0f64; 12];
-        for _ in 0..trials {
+        for _ in 0..20_000 {
             let mut draw = || round::<P>(rng.unit() * 2f64.powi(rng.below(8) as i32 - 4));
             let (a, b, c, d) = (draw(), draw(), draw(), draw());
             let (pa, pb) = (port::<P>(a), port::<P>(b));
@@ -369,13 +368,11 @@ fn single_operations() {
             );
         }
     }
-    let exhaustive = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
-    let trials = if exhaustive { 20_000 } else { 5_000 };
-    check::<F64>(trials);
-    check::<F32>(trials);
-    check::<Tf32>(trials);
-    check::<F16>(trials);
-    check::<Bf16>(trials);
+    check::<F64>();
+    check::<F32>();
+    check::<Tf32>();
+    check::<F16>();
+    check::<Bf16>();
 }
 
 /// The worst product for `f32` (Brent, Percival and Zimmermann 2007, section 4):
