@@ -92,7 +92,9 @@ impl OwnErrors {
         )?];
         for [hidden, residual] in &stages.blocks {
             let pairs = hidden.data().iter().zip(residual.data());
-            let after = pairs.map(|(&h, &r)| h + ModelAnalysis.on_residual(r)).collect();
+            let after = pairs
+                .map(|(&h, &r)| h + ModelAnalysis.on_residual(r))
+                .collect();
             sums.push(residual.clone());
             sums.push(Tensor::new(residual.shape(), after)?);
         }
