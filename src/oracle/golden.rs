@@ -187,6 +187,18 @@ impl<S: Subject> GoldenOf<S> {
         Ok(Self { subject, stages })
     }
 
+    /// A golden file of the suite, for unit tests: nothing is certified, so that they compile no ball
+    /// arithmetic.
+    #[cfg(test)]
+    pub(crate) fn stored(name: &str) -> Self {
+        let path = format!(
+            "{}/tests/golden/v2/{name}.safetensors",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let file = crate::safetensors::SafeTensors::open(path.as_ref()).expect("a golden file");
+        Self::read(S::read(&file).expect("a case"), &file).expect("of this version")
+    }
+
     /// What a file of version 1 does not hold, derived again.
     fn with_derived_parts(mut self) -> Result<Self, Error> {
         let scales = self.subject.scales()?;

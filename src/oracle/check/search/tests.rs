@@ -5,7 +5,6 @@ use crate::oracle::candidate::Candidate;
 use crate::oracle::format::Format;
 use crate::oracle::subjects::layer::LayerCase;
 use crate::oracle::subjects::model::ModelCase;
-use crate::oracle::suite::{SUITE_SEED, suite};
 use crate::tensor::Tensor;
 
 const CHUNK_LEN: usize = 7;
@@ -36,13 +35,11 @@ fn is_of(suspect: &Suspect, rows: &[Known]) -> bool {
 }
 
 fn layer(name: &str) -> LayerCase {
-    let case = suite().into_iter().find(|case| case.name == name);
-    let case = case.expect("a case").build(SUITE_SEED).expect("built");
-    case.layer().expect("a layer").clone()
+    GoldenOf::stored(name).subject
 }
 
 fn golden() -> GoldenOf<LayerCase> {
-    GoldenOf::certify(layer("29-one-channel")).expect("certified")
+    GoldenOf::stored("29-one-channel")
 }
 
 fn run(golden: &GoldenOf<LayerCase>, mistakes: &[Known]) -> Named<f64> {
