@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::algebra::{Dual, Rng};
-use crate::h3::{self, HeadOrder, Name, RealType};
+use crate::h3::{self, HeadOrder, Name, Plain, RealType};
 use crate::model::{BlockName, ModelConfig, ModelName};
 use crate::ssm::Discretization;
 
@@ -67,7 +67,7 @@ fn exact(
     for sequence in sum.data_mut().chunks_exact_mut(of_sequence) {
         sequence[at].derivative = 1.0;
     }
-    let stages = model.forward_after(&Form::Recurrence, k, sum);
+    let stages = model.forward_after(&Plain::Recurrence, k, sum);
     let named = stages.expect("runs").named_from(k / 2).into_iter();
     named
         .map(|(name, stage)| (name, stage.map(|x| x.derivative)))
