@@ -209,7 +209,20 @@ impl Subject for ModelCase {
 #[cfg(test)]
 mod tests {
     use super::ModelCase;
+    use crate::algebra::exact_gelu;
+    use crate::model::gelu;
     use crate::oracle::subject::Subject;
+
+    /// What the mistake of the other activation changes.
+    #[test]
+    fn the_two_gelus_differ_by_less_than_half_a_thousandth() {
+        let apart = |i: i32| {
+            let x = f64::from(i) / 100.0;
+            (exact_gelu(x) - gelu(x)).abs()
+        };
+        let largest = (-1000..=1000).map(apart).fold(0.0, f64::max);
+        assert!((4.5e-4..5e-4).contains(&largest), "{largest}");
+    }
 
     #[test]
     fn scales_are_rounded_up_to_eight_bits() {
