@@ -14,7 +14,7 @@ use super::format::Format;
 use super::golden::GoldenOf;
 use super::subject::Subject;
 use compare::{Compared, compare};
-use search::{PAIR_WORK, Search};
+use search::{PAIR_WORK, Search, Singles};
 
 /// Checks a candidate's stages against a golden file at a format.
 ///
@@ -49,23 +49,22 @@ fn diagnose<S: Subject>(
     let stage = &compared[first];
     let chunk_lens = chunk_lens(golden.subject.seq_len(), stage);
     let search = Search::new(golden, compared, first, chunk_lens);
-    let mut suspects = Vec::new();
-    let mut tried = Vec::new();
+    let mut tried = Singles::default();
+    let mut pairs_tried = true;
     for (place, group) in S::mistakes(&stage.spec.name).into_iter().enumerate() {
-        let singles = search.singles(&group, place == 0);
-        suspects.extend(singles.suspects.iter().cloned());
-        tried.push(singles);
-        if !suspects.is_empty() {
+        match search.singles(&group, place == 0) {
+            Some(singles) => tried.extend(singles),
+            None => pairs_tried = false,
+        }
+        if !tried.suspects.is_empty() {
             break;
         }
     }
-    let mut pairs_tried = true;
+    let mut suspects = tried.suspects.clone();
     if suspects.is_empty() {
-        for singles in &tried {
-            let (found, all) = search.pairs(singles, PAIR_WORK);
-            suspects.extend(found);
-            pairs_tried &= all;
-        }
+        let (found, all) = search.pairs(&tried, PAIR_WORK);
+        suspects = found;
+        pairs_tried &= all;
     }
     suspects.sort_by(|a, b| a.worst.total_cmp(&b.worst));
     Diagnosis {

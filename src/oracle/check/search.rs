@@ -48,6 +48,16 @@ pub(super) struct Singles<S: Subject> {
     possible: Vec<&'static Row<S::Hook>>,
 }
 
+impl<S: Subject> Default for Singles<S> {
+    fn default() -> Self {
+        Self {
+            suspects: Vec::new(),
+            explaining: Vec::new(),
+            possible: Vec::new(),
+        }
+    }
+}
+
 impl<'a, S: Subject> Search<'a, S> {
     pub(super) fn new(
         golden: &'a GoldenOf<S>,
@@ -70,18 +80,14 @@ impl<'a, S: Subject> Search<'a, S> {
         }
     }
 
-    /// Each mistake of a group on its own; none where that would take too long, which only a group
+    /// Each mistake of a group on its own; nothing where that would take too long, which only a group
     /// after the first can.
-    pub(super) fn singles(&self, group: &Rows<S>, is_first: bool) -> Singles<S> {
-        let mut singles = Singles {
-            suspects: Vec::new(),
-            explaining: Vec::new(),
-            possible: Vec::new(),
-        };
+    pub(super) fn singles(&self, group: &Rows<S>, is_first: bool) -> Option<Singles<S>> {
         let whole = self.golden.subject.cost(self.golden.subject.seq_len());
         if !within_limit(whole, group.len(), is_first) {
-            return singles;
+            return None;
         }
+        let mut singles = Singles::default();
         let runs: Vec<_> = group
             .iter()
             .flat_map(|&row| {
@@ -110,7 +116,7 @@ impl<'a, S: Subject> Search<'a, S> {
                 singles.add(row, len, &fractions, self.first);
             }
         }
-        singles
+        Some(singles)
     }
 
     /// Pairs: one mistake that explains the first stage that departs, with any other that may be one
@@ -235,6 +241,13 @@ impl<'a, S: Subject> Search<'a, S> {
 }
 
 impl<S: Subject> Singles<S> {
+    /// What another group of mistakes adds; a pair may be of both.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.suspects.extend(other.suspects);
+        self.explaining.extend(other.explaining);
+        self.possible.extend(other.possible);
+    }
+
     fn add(
         &mut self,
         row: &'static Row<S::Hook>,
@@ -258,7 +271,7 @@ fn same<H: Copy>(one: &Row<H>, other: &Row<H>) -> bool {
     one.mistake.id == other.mistake.id
 }
 
-/// Two rows of one table, the earlier first.
+/// Two rows of a kind's catalogue, in the order of their ids.
 fn in_order<H: Copy>(one: &'static Row<H>, other: &'static Row<H>) -> [&'static Row<H>; 2] {
     match one.mistake.id <= other.mistake.id {
         true => [one, other],

@@ -1,10 +1,12 @@
 //! The right mistake is named: inside a float32 port by FFT, two at once, and at 16 bits as far as
 //! 16 bits tell.
 
-use super::{Mistaken, Stages, committed, dumped, forward_mistakes, judge, layer, named};
+use super::{
+    Mistaken, Stages, committed, committed_one, dumped, forward_mistakes, judge, layer, named,
+};
 use hungry_hippos::algebra::{FloatFormat, Real, Rng};
 use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
-use hungry_hippos::oracle::{Format, Golden, Report};
+use hungry_hippos::oracle::{Case, Format, Golden, Report};
 use hungry_hippos::safetensors::Dtype;
 use hungry_hippos::ssm::Discretization;
 
@@ -220,6 +222,25 @@ fn two_mistakes_at_once_are_named() {
         "{} of {runs}: {misnamed:#?}",
         misnamed.len()
     );
+}
+
+/// Of a language model too, also where one of the two is a layer's.
+#[test]
+fn two_mistakes_of_a_model_are_named() {
+    let golden = committed_one("39-model-hybrid");
+    let case = Case::from(golden.model().expect("a model").clone());
+    for pair in [["L03", "L08b"], ["L08b", "no_mask"], ["L04", "no_d"]] {
+        let ids = pair.map(|mistake| {
+            let known = case.mistakes().into_iter();
+            let mut known = known.filter(|known| known.id == mistake || known.name == mistake);
+            known.next().expect("in the catalogue").id
+        });
+        let stages = case.run_with(&ids, None).expect("runs");
+        let file = dumped(&named(&stages), Dtype::F32);
+        let report = judge(&golden, &file, Format::F32);
+        assert!(!report.pass(), "{pair:?}");
+        assert!(names_first(&report, &ids), "{pair:?}: {report}");
+    }
 }
 
 /// At 16 bits what departs by four tolerances is named; how much does is in chapter 13.
