@@ -12,7 +12,7 @@ use super::compare::Compared;
 use super::report::Suspect;
 use std::collections::HashSet;
 
-/// Multiplications that trying pairs of mistakes may cost in all: about a second.
+/// Multiplications that trying pairs of mistakes may cost in all: one to four seconds of one core.
 pub(super) const PAIR_WORK: usize = 1_200_000_000;
 
 /// Multiplications that trying one group of mistakes singly may cost in all, after the first group:
@@ -140,22 +140,24 @@ impl<'a, S: Subject> Search<'a, S> {
         pairs.retain(|(pair, len)| seen.insert((pair.map(|row| row.mistake.id), *len)));
         // Those that can be run in short first.
         pairs.sort_by_key(|(pair, _)| self.shortest(pair));
-        let mut suspects: Vec<Suspect> = Vec::new();
         let mut work = 0_usize;
-        for (pair, len) in pairs {
-            let tokens = self.beginnings[self.shortest(&pair)];
+        let affordable = pairs.iter().take_while(|(pair, _)| {
+            let tokens = self.beginnings[self.shortest(pair)];
             work = work.saturating_add(self.golden.subject.cost(tokens));
-            if work > limit {
-                return (suspects, false);
-            }
-            let Some(fractions) = self.fractions(&pair, len, None) else {
-                continue;
-            };
-            if fractions[self.first].is_some() {
-                suspect(&mut suspects, &pair, worst(&fractions));
+            work <= limit
+        });
+        let affordable = affordable.count();
+        let all = affordable == pairs.len();
+        pairs.truncate(affordable);
+        let found = parallel::map(&pairs, |(pair, len)| self.fractions(pair, *len, None));
+        let mut suspects: Vec<Suspect> = Vec::new();
+        for ((pair, _), fractions) in pairs.iter().zip(found) {
+            let fractions = fractions.filter(|fractions| fractions[self.first].is_some());
+            if let Some(fractions) = fractions {
+                suspect(&mut suspects, pair, worst(&fractions));
             }
         }
-        (suspects, true)
+        (suspects, all)
     }
 
     /// The index of the fewest tokens these mistakes can be told by.
