@@ -1,13 +1,13 @@
 //! How a layer's parts are evaluated where there is more than one way.
 
-use super::form::Form;
+use super::form::ModelForm;
 use super::stages::{Progress, Stage};
 use crate::algebra::{RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::ssm::{Diagonal, Response, Shift, StateSpace};
 use crate::tensor::Tensor;
 
-/// How the parts of a layer are evaluated: by a [`Form`], by an error analysis that stands for all
+/// How the parts of a layer are evaluated: by a [`Form`](super::Form), by an error analysis that stands for all
 /// of them, or with a known mistake. The layer itself is one text,
 /// [`Layer::forward_by`](super::Layer::forward_by).
 pub(crate) trait Evaluate<T: Scalar> {
@@ -73,10 +73,11 @@ pub(crate) trait Evaluate<T: Scalar> {
     }
 }
 
-impl<T> Evaluate<T> for Form
+impl<T, F> Evaluate<T> for F
 where
     T: Scalar,
     T::Complex: RootsOfUnity,
+    F: ModelForm,
 {
     fn shift(
         &self,

@@ -9,6 +9,22 @@ use crate::ssm::{
 };
 use core::fmt;
 
+/// A way to run any one model, of whatever structure. What has one evaluates a layer by it.
+pub(crate) trait ModelForm {
+    /// A model's response to `u` from the state `x0` (zeros if `None`). What convolves takes this
+    /// kernel, which may be shorter than `u`; what passes a state does not read it.
+    fn respond_by_kernel<S>(
+        &self,
+        ssm: &S,
+        kernel: &[S::Scalar],
+        u: &[S::Scalar],
+        x0: Option<&[S::Element]>,
+    ) -> Result<Response<S>, Error>
+    where
+        S: StateSpace,
+        <S::Scalar as Scalar>::Complex: RootsOfUnity;
+}
+
 /// A way to compute the layer. All give the same function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -118,10 +134,10 @@ impl Form {
         };
         self.respond_by_kernel(ssm, &kernel, u, x0)
     }
+}
 
-    /// [`respond`](Self::respond) in the forms that convolve with this kernel, which may be shorter
-    /// than `u`; the forms that pass a state do not read it.
-    pub(crate) fn respond_by_kernel<S>(
+impl ModelForm for Form {
+    fn respond_by_kernel<S>(
         &self,
         ssm: &S,
         kernel: &[S::Scalar],

@@ -4,6 +4,7 @@
 use super::evaluate::Evaluate;
 use super::form::Form;
 use super::forward::project;
+use super::gradients_form::AdjointForm;
 use super::layer::{Layer, LayerState};
 use super::stages::Sizes;
 use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
@@ -36,10 +37,11 @@ pub(crate) trait Backward<T: Scalar> {
     ) -> Result<Gradients<Diagonal<T>>, Error>;
 }
 
-impl<T> Backward<T> for Form
+impl<T, F> Backward<T> for F
 where
     T: Scalar,
     T::Complex: RootsOfUnity,
+    F: AdjointForm,
 {
     fn shift(
         &self,

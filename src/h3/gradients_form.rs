@@ -11,6 +11,24 @@ use crate::ssm::{
     scan_adjoint, toeplitz_matrix,
 };
 
+/// A way to run any one model backwards, of whatever structure. What has one does so in a layer.
+pub(crate) trait AdjointForm {
+    /// A model's gradients, given the cotangents `g` of the outputs and `g_state` of the final state
+    /// (zeros if `None`), with the kernel cut to `window` in what convolves.
+    fn gradients_within<S>(
+        &self,
+        ssm: &S,
+        u: &[S::Scalar],
+        x0: Option<&[S::Element]>,
+        g: &[S::Scalar],
+        g_state: Option<&[S::Element]>,
+        window: usize,
+    ) -> Result<Gradients<S>, Error>
+    where
+        S: Adjoint,
+        <S::Scalar as Scalar>::Complex: RootsOfUnity;
+}
+
 impl Form {
     /// The gradients of [`respond`](Self::respond), given the cotangents `g` of the outputs and
     /// `g_state` of the final state (zeros if `None`), by the adjoint of this form. As forward, the
@@ -33,9 +51,10 @@ impl Form {
     {
         self.gradients_within(ssm, u, x0, g, g_state, u.len())
     }
+}
 
-    /// [`gradients`](Self::gradients) with the kernel cut to `window`, in the forms that have one.
-    pub(crate) fn gradients_within<S>(
+impl AdjointForm for Form {
+    fn gradients_within<S>(
         &self,
         ssm: &S,
         u: &[S::Scalar],

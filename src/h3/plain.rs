@@ -1,15 +1,14 @@
 //! Plain ways of a layer's models, for scalars in which not every form is wanted.
 
-use super::evaluate::Evaluate;
-use super::gradients::Backward;
+use super::form::ModelForm;
+use super::gradients_form::AdjointForm;
 use crate::algebra::{RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::fourier::adjoint::causal_convolution_adjoint as fft_adjoint;
 use crate::fourier::convolution::causal_convolution as fft_convolution;
 use crate::ssm::{
-    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, causal_convolution,
-    causal_convolution_adjoint, convolution_adjoint_with, finish_convolution, recurrence,
-    recurrence_adjoint,
+    Adjoint, Gradients, Response, StateSpace, causal_convolution, causal_convolution_adjoint,
+    convolution_adjoint_with, finish_convolution, recurrence, recurrence_adjoint,
 };
 
 /// A layer's models by the recurrence, the convolution sum or an FFT.
@@ -32,28 +31,32 @@ impl Plain {
             false => Self::Recurrence,
         }
     }
+}
 
-    fn respond<S>(
-        self,
+impl ModelForm for Plain {
+    fn respond_by_kernel<S>(
+        &self,
         ssm: &S,
         kernel: &[S::Scalar],
         u: &[S::Scalar],
-        x0: &[S::Element],
+        x0: Option<&[S::Element]>,
     ) -> Result<Response<S>, Error>
     where
         S: StateSpace,
         <S::Scalar as Scalar>::Complex: RootsOfUnity,
     {
         let convolved = match self {
-            Self::Recurrence => return recurrence(ssm, u, Some(x0)),
+            Self::Recurrence => return recurrence(ssm, u, x0),
             Self::Convolution => causal_convolution(kernel, u),
             Self::Fft => fft_convolution(kernel, u)?,
         };
-        finish_convolution(ssm, convolved, u, Some(x0))
+        finish_convolution(ssm, convolved, u, x0)
     }
+}
 
-    fn gradients<S>(
-        self,
+impl AdjointForm for Plain {
+    fn gradients_within<S>(
+        &self,
         ssm: &S,
         u: &[S::Scalar],
         x0: Option<&[S::Element]>,
@@ -65,68 +68,12 @@ impl Plain {
         S: Adjoint,
         <S::Scalar as Scalar>::Complex: RootsOfUnity,
     {
-        if self == Self::Recurrence {
+        if *self == Self::Recurrence {
             return recurrence_adjoint(ssm, u, x0, g, g_state);
         }
         convolution_adjoint_with(ssm, u, x0, g, g_state, window, |f| match self {
             Self::Fft => fft_adjoint(f, u, g),
             _ => Ok(causal_convolution_adjoint(f, u, g)),
         })
-    }
-}
-
-impl<T> Evaluate<T> for Plain
-where
-    T: Scalar,
-    T::Complex: RootsOfUnity,
-{
-    fn shift(
-        &self,
-        ssm: &Shift<T>,
-        kernel: &[T],
-        u: &[T],
-        x0: &[T],
-    ) -> Result<Response<Shift<T>>, Error> {
-        self.respond(ssm, kernel, u, x0)
-    }
-
-    fn diagonal(
-        &self,
-        ssm: &Diagonal<T>,
-        kernel: &[T],
-        u: &[T],
-        x0: &[T::Complex],
-    ) -> Result<Response<Diagonal<T>>, Error> {
-        self.respond(ssm, kernel, u, x0)
-    }
-}
-
-impl<T> Backward<T> for Plain
-where
-    T: Scalar,
-    T::Complex: RootsOfUnity,
-{
-    fn shift(
-        &self,
-        ssm: &Shift<T>,
-        u: &[T],
-        x0: Option<&[T]>,
-        g: &[T],
-        g_state: Option<&[T]>,
-        window: usize,
-    ) -> Result<Gradients<Shift<T>>, Error> {
-        self.gradients(ssm, u, x0, g, g_state, window)
-    }
-
-    fn diagonal(
-        &self,
-        ssm: &Diagonal<T>,
-        u: &[T],
-        x0: Option<&[T::Complex]>,
-        g: &[T],
-        g_state: Option<&[T::Complex]>,
-        window: usize,
-    ) -> Result<Gradients<Diagonal<T>>, Error> {
-        self.gradients(ssm, u, x0, g, g_state, window)
     }
 }
