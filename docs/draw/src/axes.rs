@@ -39,6 +39,16 @@ impl Axes {
         figure.frame(self.place, "stroke thin soft-line");
     }
 
+    /// The stages' names below the box, at 0, 1, ..., by turns at two heights.
+    pub(crate) fn stages(&self, figure: &mut Figure, names: &[String]) {
+        for (place, name) in names.iter().enumerate() {
+            let (x, y) = self.at(place as f64, self.y.0);
+            let drop = if place % 2 == 0 { 18.0 } else { 34.0 };
+            figure.path(&[(x, y), (x, y + drop - 12.0)], "stroke thin soft-line");
+            figure.text(x, y + drop, Anchor::Middle, "small soft", name);
+        }
+    }
+
     /// A line through pairs of values.
     pub(crate) fn line(&self, figure: &mut Figure, values: &[(f64, f64)], class: &str) {
         let points: Vec<_> = values.iter().map(|&(x, y)| self.at(x, y)).collect();

@@ -1,21 +1,11 @@
 //! By how many float32 tolerances known mistakes depart, stage by stage.
 
 use crate::axes::Axes;
-use crate::oracle::{case, mistake, scales, values};
+use crate::oracle::{case, mistake, outputs, scales, values};
 use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 
 const CASE: &str = "03-heads";
-const STAGES: [&str; 8] = [
-    "q",
-    "shift_kernel",
-    "shift_k",
-    "kv",
-    "ssm_kernel",
-    "ssm_out",
-    "gated",
-    "output",
-];
 /// Mistakes made at one stage after another.
 const MISTAKES: [(&str, &str); 5] = [
     ("M30a", "s0"),
@@ -37,20 +27,18 @@ pub(crate) fn draw() -> Result<String, Error> {
     let scales = scales(case(CASE)?)?;
     let case = case(CASE)?;
     let right = case.run_with(&[], None)?;
+    // One projection stands for the three.
+    let mut names = outputs(&right);
+    names.retain(|name| name != "k" && name != "v");
 
     let axes = Axes {
         place: [48.0, 96.0, 414.0, 258.0],
-        x: (-0.5, STAGES.len() as f64 - 0.5),
+        x: (-0.5, names.len() as f64 - 0.5),
         y: (-1.0, 22.0),
     };
     let ys = [(0.0, "1"), (8.0, "$2^8$"), (16.0, "$2^{16}$")];
     axes.draw(&mut figure, &[], &ys);
-    for (place, stage) in STAGES.iter().enumerate() {
-        let (x, y) = axes.at(place as f64, axes.y.0);
-        let drop = if place % 2 == 0 { 18.0 } else { 34.0 };
-        figure.path(&[(x, y), (x, y + drop - 12.0)], "stroke thin soft-line");
-        figure.text(x, y + drop, Anchor::Middle, "small soft", stage);
-    }
+    axes.stages(&mut figure, &names);
     for (y, label) in [
         (0.0, "tolerance of float32"),
         (16.0, "of bfloat16 throughout"),
@@ -67,7 +55,7 @@ pub(crate) fn draw() -> Result<String, Error> {
         let mistake = mistake(&case, id)?;
         let wrong = case.run_with(&[id], None)?;
         let mut points = Vec::new();
-        for (place, stage) in STAGES.iter().enumerate() {
+        for (place, stage) in names.iter().enumerate() {
             let of = |stages| values(stages, stage).unwrap_or_default();
             let margin = of(&right)
                 .iter()

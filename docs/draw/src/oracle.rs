@@ -56,6 +56,14 @@ pub(crate) fn scales(case: Case) -> Result<Stages, Error> {
     stages.collect()
 }
 
+/// The names of a layer's stages up to its output; the states it leaves come after.
+pub(crate) fn outputs(stages: &Stages) -> Vec<String> {
+    let names = stages.iter().map(|(name, _)| name.clone());
+    names
+        .filter(|name| !name.starts_with("final_state"))
+        .collect()
+}
+
 /// The values of a stage, row-major; none if there is no such stage.
 pub(crate) fn values<'a>(stages: &'a Stages, name: &str) -> Option<&'a [f64]> {
     let (_, values) = stages.iter().find(|(stage, _)| stage == name)?;

@@ -1,7 +1,7 @@
 //! What is known of a layer's stages, what right runs miss it by, and what they may.
 
 use crate::axes::Axes;
-use crate::oracle::{Stages, case, layer, mistake, run, scales, truth, values};
+use crate::oracle::{Stages, case, layer, mistake, outputs, run, scales, truth, values};
 use crate::svg::{Anchor, Figure};
 use hungry_hippos::Error;
 use hungry_hippos::algebra::Real;
@@ -11,18 +11,6 @@ use hungry_hippos::ssm::Discretization;
 
 const CASE: &str = "20-real-relu";
 const MISTAKE: &str = "M47e";
-const STAGES: [&str; 10] = [
-    "q",
-    "k",
-    "v",
-    "shift_kernel",
-    "shift_k",
-    "kv",
-    "ssm_kernel",
-    "ssm_out",
-    "gated",
-    "output",
-];
 
 /// The case with steps of `exp(0)` and the bilinear rule: what rounding does to it is then the same
 /// on every machine, as no function of the platform's library is asked for anything else.
@@ -38,15 +26,14 @@ fn exact_functions() -> Result<Case, Error> {
     Ok(LayerCase::new(parameters, case.input().map(|x| x * 1.1))?.into())
 }
 
-/// A value for every stage shown, by its place, as a power of ten relative to the stage's largest
-/// element.
+/// A value for every stage up to the output, by its place, as a power of ten relative to the stage's
+/// largest element.
 fn relative(
     truth: &[CertifiedStage],
     value: impl Fn(&CertifiedStage) -> Option<f64>,
 ) -> Vec<(f64, f64)> {
-    let places = (0..).map(f64::from).zip(STAGES);
-    let of = |(place, name)| {
-        let stage = truth.iter().find(|stage| stage.name == name)?;
+    let places = (0..).map(f64::from).zip(truth);
+    let of = |(place, stage): (f64, &CertifiedStage)| {
         Some((
             place,
             (value(stage)? / largest(stage.values.data())).log10(),
@@ -67,7 +54,10 @@ fn departure(run: &Stages, stage: &CertifiedStage) -> Option<f64> {
 
 pub(crate) fn draw() -> Result<String, Error> {
     let case = exact_functions()?;
-    let truth = truth(&case)?;
+    let wrong = case.run_with(&[MISTAKE], None)?;
+    let names = outputs(&wrong);
+    let mut truth = truth(&case)?;
+    truth.retain(|stage| names.contains(&stage.name));
     let scales = scales(exact_functions()?)?;
     // The largest over a stage's elements of something made of a scale and its place.
     let over = |stage: &CertifiedStage, value: &dyn Fn(usize, f64) -> f64| {
@@ -83,9 +73,8 @@ pub(crate) fn draw() -> Result<String, Error> {
     let double = run(&case, Precision::F64)?;
     let double = relative(&truth, |stage| departure(&double, stage));
     let mistake = mistake(&case, MISTAKE)?;
-    let wrong = case.run_with(&[MISTAKE], None)?;
     // Up to the mistake it is the run in f64.
-    let made = STAGES.iter().position(|name| *name == "ssm_kernel");
+    let made = names.iter().position(|name| name == "ssm_kernel");
     let made = made.unwrap_or_default();
     let mut departs = relative(&truth, |stage| departure(&wrong, stage));
     departs[..made].copy_from_slice(&double[..made]);
@@ -101,7 +90,7 @@ pub(crate) fn draw() -> Result<String, Error> {
     );
     let axes = Axes {
         place: [52.0, 38.0, 412.0, 320.0],
-        x: (-0.5, STAGES.len() as f64 - 0.5),
+        x: (-0.5, names.len() as f64 - 0.5),
         y: (-34.5, 0.0),
     };
     let ys = [
@@ -112,12 +101,7 @@ pub(crate) fn draw() -> Result<String, Error> {
     axes.draw(&mut figure, &[], &ys);
     let measure = "relative to the largest element of the stage";
     figure.text(16.0, 24.0, Anchor::Start, "soft", measure);
-    for (place, stage) in STAGES.iter().enumerate() {
-        let (x, y) = axes.at(place as f64, axes.y.0);
-        let drop = if place % 2 == 0 { 18.0 } else { 34.0 };
-        figure.path(&[(x, y), (x, y + drop - 12.0)], "stroke thin soft-line");
-        figure.text(x, y + drop, Anchor::Middle, "small soft", stage);
-    }
+    axes.stages(&mut figure, &names);
     let single = relative(&truth, |stage| departure(&single, stage));
     let radius = relative(&truth, |stage| Some(largest(stage.radii.data())));
     let wrong_label = format!("{} {}", mistake.id, mistake.name);
@@ -162,7 +146,7 @@ pub(crate) fn draw() -> Result<String, Error> {
         over(truth, &|at, scale| off(at) / (scale * f32::UNIT_ROUNDOFF))
     };
     for (stage, dx, dy) in [("ssm_kernel", -24.0, -5.0), ("output", 0.0, 19.0)] {
-        let place = departs.iter().find(|(x, _)| STAGES[*x as usize] == stage);
+        let place = departs.iter().find(|(x, _)| names[*x as usize] == stage);
         if let (Some(&(x, y)), Some(times)) = (place, departure(stage)) {
             let (x, y) = axes.at(x, y);
             let decimals = usize::from(times < 1.0);
