@@ -1,13 +1,10 @@
 //! Claims: `hippos check` passes what is right, refuses what is wrong with a diagnosis, and says of
 //! what cannot be judged, in one line, what is the matter with it.
 
+use crate::common::golden_file as golden;
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v2/{name}.safetensors"))
-}
 
 /// A candidate: some of a golden file's tensors, each changed at will.
 fn candidate(

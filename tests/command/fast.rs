@@ -1,14 +1,14 @@
 //! `hippos run --form fast` writes the reference's output, whatever the threads and the level, and
 //! refuses what it does not do.
 
-use crate::common::saved;
+use crate::common::{data, saved};
 use hungry_hippos::oracle::LayerCase;
 use hungry_hippos::safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn case() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layer-v2-hd4-L32.safetensors")
+    data("layer-v2-hd4-L32")
 }
 
 fn run(out: &Path, flags: &[&str]) -> Output {

@@ -1,10 +1,12 @@
 //! Claims: every flag of every command refuses every bad value with one line that names it, and
 //! whatever the system does while a file is written, no half of it is left under its name.
 
+use super::support::{folder, hippos_in};
+use crate::common::data;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -180,19 +182,11 @@ fn bad_values(kind: Kind, folder: &Path) -> Vec<OsString> {
 }
 
 fn case() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layer-v5-hd4-L1.safetensors")
+    data("layer-v5-hd4-L1")
 }
 
 fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lm-tiny.safetensors")
-}
-
-/// A fresh folder for one test.
-fn folder(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli_flags-{test}"));
-    let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).expect("a folder for the test");
-    path
+    data("lm-tiny")
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -204,18 +198,10 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries
 }
 
-fn hippos(folder: &Path, args: &[OsString]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_hippos"))
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .expect("hippos runs")
-}
-
 /// Exit status 2, one line on stderr that holds `names`, nothing on stdout, and no new file.
 fn refused(folder: &Path, args: &[OsString], names: &str) {
     let before = entries(folder);
-    let output = hippos(folder, args);
+    let output = hippos_in(folder, args);
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
     assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
@@ -356,7 +342,7 @@ fn what_is_no_regular_file_stays() {
     // A link is followed: its target is replaced, the link stays.
     fs::write(folder.join("target"), "old").expect("written");
     std::os::unix::fs::symlink("target", folder.join("link")).expect("linked");
-    assert!(hippos(&folder, &run("link")).status.success());
+    assert!(hippos_in(&folder, &run("link")).status.success());
     assert!(
         fs::symlink_metadata(folder.join("link"))
             .expect("there")
@@ -404,7 +390,7 @@ fn an_interrupt_leaves_a_whole_file_or_none() {
     let args: Vec<OsString> = ["run", case().to_str().expect("UTF-8"), "--out", "out"]
         .map(OsString::from)
         .into();
-    assert!(hippos(&folder, &args).status.success());
+    assert!(hippos_in(&folder, &args).status.success());
     let whole = fs::read(&out).expect("written");
     for micros in (0..4000).step_by(250) {
         let _ = fs::remove_file(&out);

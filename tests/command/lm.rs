@@ -1,5 +1,6 @@
 //! What the functions refuse, and what they agree on.
 
+use crate::common::data;
 use hungry_hippos::Error;
 use hungry_hippos::Tensor;
 use hungry_hippos::fast::Level;
@@ -9,11 +10,9 @@ use hungry_hippos::lm::{
 use hungry_hippos::model::{ModelPreset, Sampling};
 use hungry_hippos::oracle::ModelFile;
 use hungry_hippos::safetensors::Dtype;
-use std::path::Path;
 
 fn tiny() -> ModelFile {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lm-tiny.safetensors");
-    ModelFile::open(&path).expect("a model")
+    ModelFile::open(&data("lm-tiny")).expect("a model")
 }
 
 fn fast() -> Backend {

@@ -1,32 +1,15 @@
 //! Claim: `hippos run` and `hippos show` answer bad input with one clear line on stderr that
 //! names the thing, exit status 2, and no output file.
 
+use super::support::{folder, hippos};
+use crate::common::data;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn hippos(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_hippos"))
-        .args(args)
-        .output()
-        .expect("hippos runs")
-}
-
-/// A fresh folder for one test.
-fn folder(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli_run-{test}"));
-    let _ = std::fs::remove_dir_all(&path);
-    std::fs::create_dir_all(&path).expect("a folder for the test");
-    path
-}
 
 fn case(name: &str) -> String {
-    format!(
-        "{}/tests/data/{name}.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    )
+    data(name).display().to_string()
 }
 
 /// A copy of a good case with one thing changed.

@@ -1,17 +1,13 @@
-//! Claim: `hippos init` writes a case with the official constructor's values and distributions, the
-//! same for the same seed, and answers bad requests with one line, exit status 2 and no file.
+//! Claim: a layer is drawn with the official constructor's values and distributions, the same for the
+//! same seed.
 
 use super::official::numbers;
 use crate::common::assert_close;
 use hungry_hippos::Error;
 use hungry_hippos::algebra::{Ball, ComplexScalar, Real, Rng};
 use hungry_hippos::h3::{Config, HeadOrder, Initialization, Name, Parameters, RealType};
-use hungry_hippos::oracle::LayerCase;
-use hungry_hippos::safetensors::SafeTensors;
 use hungry_hippos::ssm::Discretization;
 use hungry_hippos::ssm::hippo::Diagonalized;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 fn drawing(d_model: usize, real_type: RealType, measure: &str) -> Result<Initialization, Error> {
     Ok(Initialization {
@@ -254,110 +250,4 @@ fn a_seed_names_a_layer() {
         layer(6, RealType::Exp, "diag", 1).is_err(),
         "4 models, 6 heads"
     );
-}
-
-fn hippos(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_hippos"))
-        .args(args)
-        .output()
-        .expect("hippos runs")
-}
-
-fn folder(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("origins-{test}"));
-    let _ = std::fs::remove_dir_all(&path);
-    std::fs::create_dir_all(&path).expect("a folder for the test");
-    path
-}
-
-#[test]
-fn the_command_writes_what_run_and_golden_read() {
-    let folder = folder("init");
-    let path = |name: &str| folder.join(name).display().to_string();
-    let (case, again, out) = (path("case"), path("again"), path("out"));
-    for file in [&case, &again] {
-        let done = hippos(&[
-            "init",
-            "--d-model",
-            "4",
-            "--head-dim",
-            "2",
-            "--d-state",
-            "6",
-            "--measure",
-            "diag-legs",
-            "--disc",
-            "zoh",
-            "--seq-len",
-            "9",
-            "--batch",
-            "2",
-            "--seed",
-            "7",
-            "--out",
-            file,
-        ]);
-        assert!(done.status.success(), "{done:?}");
-    }
-    let bytes = |file: &str| std::fs::read(file).expect("written");
-    assert_eq!(bytes(&case), bytes(&again), "the same bytes");
-    let file = SafeTensors::open(Path::new(&case)).expect("a file");
-    let read = LayerCase::read(&file).expect("a case");
-    assert_eq!(read.input().shape(), [2, 9, 4]);
-    assert_eq!(file.metadata()["measure"], "diag-legs");
-    assert!(hippos(&["run", &case, "--out", &out]).status.success());
-    let golden = path("golden");
-    let done = hippos(&["golden", "--from", &case, "--out", &golden]);
-    assert!(done.status.success(), "{done:?}");
-    assert!(hippos(&["check", &golden, &out]).status.success());
-}
-
-#[test]
-fn bad_requests_are_one_line_and_no_file() {
-    let folder = folder("init-bad");
-    let out = folder.join("case").display().to_string();
-    for (flags, said) in [
-        ("", "--d-model is missing"),
-        ("--d-model 0", "--d-model 0"),
-        ("--d-model four", "--d-model"),
-        ("--d-model 4 --head-dim 3", "does not divide d_model"),
-        ("--d-model 4 --head-dim 8", "does not divide d_model"),
-        (
-            "--d-model 4 --n-ssm 3",
-            "does not divide the number of heads",
-        ),
-        ("--d-model 4 --measure diag --n-ssm 1", "shared equally"),
-        ("--d-model 4 --measure legs", "diag-lin"),
-        (
-            "--d-model 4 --measure diag-real --real-type sigmoid",
-            "sigmoid",
-        ),
-        (
-            "--d-model 4 --measure diag-legs --d-state 1000",
-            "at most 256",
-        ),
-        ("--d-model 4 --d-state 1", "at least 2"),
-        ("--d-model 4 --dt-min 1", "dt_min <= dt_max"),
-        ("--d-model 4 --dt-min -1", "dt_min <= dt_max"),
-        ("--d-model 4 --dt-min 0", "dt_min <= dt_max"),
-        ("--d-model 4 --dt-max inf", "dt_min <= dt_max"),
-        ("--d-model 4 --dt-min nan", "dt_min <= dt_max"),
-        ("--d-model 4 --l-max 0", "--l-max 0"),
-        ("--d-model 4 --disc euler", "bilinear, zoh"),
-        ("--d-model 4 --real-type log", "softplus"),
-        ("--d-model 4 --batch 0", "--batch 0"),
-        ("--d-model 4 --seed -1", "--seed"),
-        ("--d-model 99999999999", "numbers"),
-        ("--d-model 4 --seq-len 99999999999", "numbers"),
-        ("--d-model 4 --bogus 1", "unknown flag"),
-    ] {
-        let mut args = vec!["init", "--out", &out];
-        args.extend(flags.split_whitespace());
-        let done = hippos(&args);
-        let stderr = String::from_utf8_lossy(&done.stderr);
-        assert_eq!(done.status.code(), Some(2), "{flags}: {stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{flags}: {stderr}");
-        assert!(stderr.contains(said), "{flags}: {stderr}");
-        assert!(!Path::new(&out).exists(), "{flags}");
-    }
 }
