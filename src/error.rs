@@ -1,6 +1,7 @@
 //! The one error type of the crate.
 
 use core::fmt;
+use std::path::Path;
 
 /// What went wrong, with enough to act on.
 ///
@@ -95,10 +96,10 @@ impl Error {
 
     /// The same error, said of a file: `path: message`.
     #[must_use]
-    pub fn in_file(self, path: impl Into<String>) -> Self {
+    pub fn in_file(self, path: impl AsRef<Path>) -> Self {
         match self {
             Self::File { .. } => self,
-            other => Self::file(path, other),
+            other => Self::file(path.as_ref().display().to_string(), other),
         }
     }
 }

@@ -30,8 +30,7 @@ impl Case {
     ///
     /// Naming the file and the tensor or metadata key at fault, and what was expected of it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = TensorFile::open(path)?;
-        Self::read(&file).map_err(|e| e.in_file(path.display().to_string()))
+        TensorFile::read(path, |file| Self::read(file))
     }
 
     /// The case in an open file.

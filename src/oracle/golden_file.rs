@@ -25,8 +25,7 @@ impl Golden {
     ///
     /// As [`read`](Self::read), naming the file.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = TensorFile::open(path)?;
-        Self::read(&file).map_err(|e| e.in_file(path.display().to_string()))
+        TensorFile::read(path, |file| Self::read(file))
     }
 
     /// The golden file in an open file; a plain case is certified first.
@@ -143,7 +142,7 @@ pub fn check_files(
     candidate: &Path,
     format: Option<Format>,
 ) -> Result<Report, Error> {
-    let in_candidate = |e: Error| e.in_file(candidate.display().to_string());
+    let in_candidate = |e: Error| e.in_file(candidate);
     let file = SafeTensors::open(candidate)?;
     let golden = Golden::open(golden)?;
     let read = golden.candidate(&file).map_err(in_candidate)?;

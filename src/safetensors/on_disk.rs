@@ -48,6 +48,14 @@ impl TensorFile {
         })
     }
 
+    /// What `read` makes of the file at `path`. An error says which file.
+    pub(crate) fn read<T>(
+        path: &Path,
+        read: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        read(&Self::open(path)?).map_err(|e| e.in_file(path))
+    }
+
     /// The path it was opened by.
     #[must_use]
     pub fn path(&self) -> &str {

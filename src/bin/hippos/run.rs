@@ -65,7 +65,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         Some(_) => None,
         None => form(&args)?,
     };
-    let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
+    let in_case = |e: Error| Failure(e.in_file(path).to_string());
     let file = SafeTensors::open(path)?;
     let case = Case::read(&file).map_err(in_case)?;
     let form = asked.unwrap_or_else(|| case.default_form());

@@ -98,7 +98,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let prompt = prompt(&case, prompt_flag)?;
     let (batch, prompt_len) = (prompt.shape()[0], prompt.shape()[1]);
-    let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
+    let in_case = |e: Error| Failure(e.in_file(path).to_string());
     let asked = Generation {
         prompt: &prompt,
         tokens,

@@ -93,7 +93,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         within_window(&case, ids.shape()[1], "use --form sequence or fast")?;
     }
     let prompt = prompt_len(&args, form, &case, ids.shape()[1])?;
-    let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
+    let in_case = |e: Error| Failure(e.in_file(path).to_string());
 
     let mut writer = Writer::new();
     for (key, value) in [

@@ -55,7 +55,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let backend = backend(&args, form == "fast")?;
     let path = Path::new(args.positional(0));
     let case = ModelFile::open(path)?;
-    let in_case = |e: Error| Failure(e.in_file(path.display().to_string()).to_string());
+    let in_case = |e: Error| Failure(e.in_file(path).to_string());
     let (ids, name) = match args.value("--ids") {
         None => (ids_of(&case)?, path.display().to_string()),
         Some(file) => (

@@ -7,7 +7,7 @@ use crate::oracle::read::{
     Strings, check_size, metadata, optional, read_tensor, required, shape_of,
 };
 use crate::oracle::subject::{Given, Subject};
-use crate::safetensors::{SafeTensors, Tensors};
+use crate::safetensors::{TensorFile, Tensors};
 use crate::tensor::Tensor;
 use num_complex::Complex;
 use std::path::Path;
@@ -36,9 +36,7 @@ impl LayerCase {
     ///
     /// Naming the file and the tensor or metadata key at fault, and what was expected of it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        SafeTensors::open(path)
-            .and_then(|file| Self::read(&file))
-            .map_err(|e| e.in_file(path.display().to_string()))
+        TensorFile::read(path, |file| Self::read(file))
     }
 
     /// The case in an already parsed file.

@@ -24,7 +24,7 @@ impl ModelFile {
     /// Naming the file and the tensor or metadata key at fault, and what was expected of it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = TensorFile::open(path)?;
-        let layout = ModelLayout::read(&file).map_err(|e| e.in_file(path.display().to_string()))?;
+        let layout = ModelLayout::read(&file).map_err(|e| e.in_file(path))?;
         Ok(Self { file, layout })
     }
 
