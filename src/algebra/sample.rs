@@ -19,6 +19,15 @@ impl Rng {
         Self(seed)
     }
 
+    /// The stream of what is called `name`, among those of `seed`: its own, so that nothing else
+    /// drawn from the seed changes it.
+    #[must_use]
+    pub fn named(seed: u64, name: &str) -> Self {
+        Self(name.bytes().fold(seed, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        }))
+    }
+
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

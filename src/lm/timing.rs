@@ -1,8 +1,9 @@
 //! The time one more token takes after so many, on the fast path.
 
+use crate::algebra::Rng;
 use crate::error::Error;
 use crate::fast::{FastModel, Level, ModelWorkspace};
-use crate::model::{ModelConfig, initial_rng, initial_values};
+use crate::model::{ModelConfig, initial_values};
 use std::time::Instant;
 
 /// Steps of one round at one length.
@@ -53,7 +54,7 @@ pub fn step_times(
     let mut models = Vec::new();
     for config in configs {
         let model = FastModel::<f32>::new(level, config, |name| {
-            let rng = initial_rng(0, &name.official());
+            let rng = Rng::named(0, &name.official());
             Ok(initial_values(config, name, rng).collect())
         })?;
         let times = StepTimes {

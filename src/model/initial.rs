@@ -57,14 +57,6 @@ impl ModelPreset {
     }
 }
 
-/// The random numbers of one tensor: a series per tensor, so that the order of tensors does not matter.
-#[must_use]
-pub fn initial_rng(seed: u64, name: &str) -> Rng {
-    Rng::new(name.bytes().fold(seed, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    }))
-}
-
 /// Random values of one parameter, one after another, spread as the official initialization spreads
 /// them (`ssm_seq.py`, `_init_weights`; `ss_kernel.py`): weights of deviation 0.02, less on the residual
 /// path; `lambda` as in S4D-Lin; steps from 0.001 to 0.1. Biases and LayerNorms, officially zeros and

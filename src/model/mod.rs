@@ -23,7 +23,7 @@ pub use block::{Block, Mixer, MixerState};
 pub use config::ModelConfig;
 pub(crate) use forward::{Mixed, ModelHooks};
 pub use forward::{Model, ModelStages, ModelState};
-pub use initial::{ModelPreset, initial_rng, initial_values};
+pub use initial::{ModelPreset, initial_values};
 pub use layer_norm::LayerNorm;
 pub(crate) use mlp::SQRT_2_OVER_PI;
 pub use mlp::{Mlp, gelu};

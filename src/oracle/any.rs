@@ -106,7 +106,7 @@ impl<S: Subject> AnyCase for S {
 /// Every row of a subject's catalogue, of the forward pass and of the way back.
 fn all_rows<S: Subject>() -> Vec<&'static Row<S::Hook>> {
     let mut rows: Vec<&'static Row<S::Hook>> = Vec::new();
-    for group in [S::mistakes(""), S::mistakes("grad.")]
+    for group in [S::mistakes(false), S::mistakes(true)]
         .into_iter()
         .flatten()
     {

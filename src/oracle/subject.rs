@@ -190,9 +190,9 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// multiplied with on its way: what underflow in one of them may grow to.
     fn underflow_growth(&self) -> f64;
 
-    /// The known mistakes, in groups: a later group is tried where none of an earlier one explains
-    /// a candidate. `first` is the first stage that departs.
-    fn mistakes(first: &str) -> Vec<Vec<&'static Row<Self::Hook>>>;
+    /// The known mistakes of the forward pass, or of the way `backward`, in groups: a later group is
+    /// tried where none of an earlier one explains a candidate.
+    fn mistakes(backward: bool) -> Vec<Vec<&'static Row<Self::Hook>>>;
 
     /// True if a mistake sits between chunks, so that the reference runs chunk by chunk with it.
     fn needs_chunks(row: &Row<Self::Hook>) -> bool;

@@ -51,7 +51,9 @@ fn diagnose<S: Subject>(
     let search = Search::new(golden, compared, first, chunk_lens);
     let mut tried = Singles::default();
     let mut pairs_tried = true;
-    for (place, group) in S::mistakes(&stage.spec.name).into_iter().enumerate() {
+    // Gradients come last: where one is the first to depart, the forward pass is right.
+    let groups = S::mistakes(stage.spec.is_gradient());
+    for (place, group) in groups.into_iter().enumerate() {
         match search.singles(&group, place == 0) {
             Some(singles) => tried.extend(singles),
             None => pairs_tried = false,

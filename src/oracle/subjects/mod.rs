@@ -3,7 +3,7 @@
 pub(crate) mod dense;
 pub(crate) mod layer;
 pub(crate) mod model;
-mod random;
+mod round_to_16_bits;
 mod worst_response;
 mod wrong_convolution;
 mod wrong_model;

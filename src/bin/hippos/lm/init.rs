@@ -2,7 +2,8 @@
 
 use super::shared::MOST_TOKENS;
 use crate::args::{self, Failure, Spec};
-use hungry_hippos::model::{ModelConfig, ModelName, ModelPreset, initial_rng, initial_values};
+use hungry_hippos::algebra::Rng;
+use hungry_hippos::model::{ModelConfig, ModelName, ModelPreset, initial_values};
 use hungry_hippos::oracle::model_metadata;
 use hungry_hippos::safetensors::write_streamed;
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         .map(|(official, name)| (official.clone(), name.shape(&config)))
         .collect();
     write_streamed(out, &metadata(&config, preset), &tensors, |official| {
-        initial_values(&config, named[official], initial_rng(seed, official))
+        initial_values(&config, named[official], Rng::named(seed, official))
     })?;
     args::print(&format!(
         "{} parameters in {} tensors, {:.1} MB, written to {}\n",

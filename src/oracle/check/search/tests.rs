@@ -13,7 +13,7 @@ type Known = &'static Row<<LayerCase as Subject>::Hook>;
 
 /// The mistakes of the forward pass.
 fn group() -> Vec<Known> {
-    LayerCase::mistakes("output").concat()
+    LayerCase::mistakes(false).concat()
 }
 
 fn mistake(name: &str) -> Known {
@@ -226,7 +226,7 @@ fn the_cost_of_a_model_is_counted() {
 /// always is.
 #[test]
 fn later_groups_are_tried_up_to_a_limit() {
-    let groups = ModelCase::mistakes("logits");
+    let groups = ModelCase::mistakes(false);
     let cost = |len: usize| model(1, &[], 1, len).cost(len) * groups[1].len();
     // The longest sequence on which the layers' mistakes are tried.
     let longest = (1..).take_while(|&len| cost(len) <= GROUP_WORK).last();

@@ -1,7 +1,7 @@
 //! A dense model's case.
 
-use super::super::random::{random_numbers, round_to_16_bits};
-use crate::algebra::{Matrix, Real};
+use super::super::round_to_16_bits::round_to_16_bits;
+use crate::algebra::{Matrix, Real, Rng};
 use crate::error::Error;
 use crate::oracle::subject::Named;
 use crate::ssm::{Dense, Response, StateSpace};
@@ -52,7 +52,7 @@ impl DenseCase {
     /// A random model of the suite, from a state or not.
     pub(super) fn sample(name: &str, resumed: bool, seed: u64) -> Result<Self, Error> {
         let (m, batch, len) = (5, 2, 29);
-        let rng = &mut random_numbers(name, seed);
+        let rng = &mut Rng::named(seed, name);
         // Entries small enough that powers of A fade.
         let mut numbers = |count: usize, size: f64| -> Vec<f64> {
             (0..count)

@@ -137,7 +137,7 @@ impl Subject for DenseCase {
         (self.seq_len() * m * m) as f64 * largest * largest
     }
 
-    fn mistakes(_first: &str) -> Vec<Vec<&'static Row<DenseHook>>> {
+    fn mistakes(_backward: bool) -> Vec<Vec<&'static Row<DenseHook>>> {
         vec![mistakes::ROWS.iter().collect()]
     }
 

@@ -99,9 +99,8 @@ impl Subject for LayerCase {
         operations as f64 * largest * largest
     }
 
-    fn mistakes(first: &str) -> Vec<Vec<&'static Row<LayerHook>>> {
-        // Where the forward stages pass, what is wrong is the way back.
-        vec![match first.starts_with("grad.") {
+    fn mistakes(backward: bool) -> Vec<Vec<&'static Row<LayerHook>>> {
+        vec![match backward {
             true => mistakes::backward_mistakes(),
             false => forward_mistakes(),
         }]

@@ -1,7 +1,7 @@
 //! A wrong layer in the middle of a run.
 
 use super::super::wrong_model::{ModelHook, WrongModel};
-use crate::h3::{Evaluate, Parameters, Progress, Stage, multiply};
+use crate::h3::{Evaluate, Parameters, Progress, Stage, Stages, multiply};
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;
 use num_complex::Complex;
@@ -29,29 +29,21 @@ impl StageRun<'_> {
         (boundary > 0 && window == len).then_some(boundary)
     }
 
-    /// A stage computed before: one of (batch, d, seq_len), or `kv`.
-    pub(super) fn of(&self, stage: Stage) -> &Tensor<f64> {
-        let stages = &self.so_far.stages;
-        match stage {
-            Stage::Q => &stages.q,
-            Stage::K => &stages.k,
-            Stage::V => &stages.v,
-            Stage::Kv => &stages.kv,
-            _ => &stages.shift_k,
-        }
+    /// The stages computed before.
+    pub(super) fn stages(&self) -> &Stages<f64> {
+        &self.so_far.stages
     }
 
     /// `ssm_out`, where the gate is computed.
     pub(super) fn ssm_out(&self) -> &Tensor<f64> {
-        let stages = &self.so_far.stages;
+        // Only attention has none, and no mistake runs on attention.
+        let stages = self.stages();
         stages.ssm_out.as_ref().unwrap_or(&stages.kv)
     }
 
     /// A channel of a (batch, d, seq_len) stage.
-    pub(super) fn channel(&self, stage: Stage, b: usize, channel: usize) -> Vec<f64> {
-        self.of(stage)
-            .row(self.so_far.sizes.channel(b, channel))
-            .to_vec()
+    pub(super) fn channel(&self, stage: &Tensor<f64>, b: usize, channel: usize) -> Vec<f64> {
+        stage.row(self.so_far.sizes.channel(b, channel)).to_vec()
     }
 
     /// A channel of the layer's input over time.
@@ -64,13 +56,13 @@ impl StageRun<'_> {
     }
 
     /// The outer product of two (batch, d, seq_len) stages, head by head.
-    pub(super) fn product(&self, keys: Stage, values: Stage) -> Tensor<f64> {
-        multiply(self.of(keys), self.of(values), self.so_far.sizes)
+    pub(super) fn product(&self, keys: &Tensor<f64>, values: &Tensor<f64>) -> Tensor<f64> {
+        multiply(keys, values, self.so_far.sizes)
     }
 
     /// `ssm_out` gated by another stage than `q`.
-    pub(super) fn gated_by(&self, stage: Stage) -> Tensor<f64> {
-        self.gated_with(self.of(stage), self.ssm_out())
+    pub(super) fn gated_by(&self, stage: &Tensor<f64>) -> Tensor<f64> {
+        self.gated_with(stage, self.ssm_out())
     }
 
     /// The gate applied to any arrays of the shapes of `q` and `ssm_out`.
@@ -80,7 +72,7 @@ impl StageRun<'_> {
 
     /// `gated + sum_d1 x`, with `x` of the shape of `ssm_out`.
     pub(super) fn plus_ungated(&self, mut gated: Tensor<f64>, x: &Tensor<f64>) -> Tensor<f64> {
-        let sum = self.gated_with(&self.of(Stage::Q).map(|_| 1.0), x);
+        let sum = self.gated_with(&self.stages().q.map(|_| 1.0), x);
         let pairs = gated.data_mut().iter_mut().zip(sum.data());
         pairs.for_each(|(gated, x)| *gated += x);
         gated

@@ -1,6 +1,6 @@
 //! The layers of the golden suite: small cases, each for a reason, made from a seed.
 
-use super::super::random::{random_numbers, round_to_16_bits};
+use super::super::round_to_16_bits::round_to_16_bits;
 use super::case::LayerCase;
 use crate::algebra::{Ball, Matrix, Real, Rng};
 use crate::error::Error;
@@ -151,7 +151,7 @@ impl LayerRow {
     /// Every parameter, input and state is a number that F16 and BF16 hold exactly, so that no
     /// port begins with a rounding.
     fn build(&self, seed: u64) -> Result<LayerCase, Error> {
-        let rng = &mut random_numbers(self.name, seed);
+        let rng = &mut Rng::named(seed, self.name);
         let config = &self.config;
         let parameters = Parameters::new(config.clone(), |name| {
             let size = name.shape(config).iter().product();

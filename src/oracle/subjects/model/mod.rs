@@ -167,7 +167,7 @@ impl Subject for ModelCase {
         (config.n_layer * of_block) as f64 * largest * largest / deviation
     }
 
-    fn mistakes(_first: &str) -> Vec<Vec<&'static Row<ModelHook>>> {
+    fn mistakes(_backward: bool) -> Vec<Vec<&'static Row<ModelHook>>> {
         vec![
             mistakes::ROWS.iter().collect(),
             mistakes::IN_LAYERS.iter().collect(),

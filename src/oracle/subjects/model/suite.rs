@@ -1,7 +1,7 @@
 //! The language models of the golden suite, made from a seed.
 
 use super::super::layer::random_parameter;
-use super::super::random::{random_numbers, round_to_16_bits};
+use super::super::round_to_16_bits::round_to_16_bits;
 use super::case::ModelCase;
 use super::layout::h3_of_nothing;
 use crate::algebra::Rng;
@@ -98,7 +98,7 @@ impl ModelRow {
     /// Every parameter is a number that F16 and BF16 hold exactly, so that no port begins with a
     /// rounding.
     fn build(&self, seed: u64) -> Result<ModelCase, Error> {
-        let rng = &mut random_numbers(self.name, seed);
+        let rng = &mut Rng::named(seed, self.name);
         let parameters = ModelParameters::new(self.config.clone(), |name| {
             let size = name.shape(&self.config).iter().product();
             Ok((0..size).map(|_| self.parameter(name, rng)).collect())

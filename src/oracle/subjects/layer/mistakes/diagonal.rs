@@ -73,7 +73,7 @@ fn with_skip(
 /// `gated + sum_d1 D kv`.
 fn skip_after_gate(gated: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
     let (d, sizes) = (run.parameters.get(Name::D), run.so_far.sizes);
-    let mut skip = run.of(At::Kv).clone();
+    let mut skip = run.stages().kv.clone();
     for b in 0..sizes.batch {
         for (d1, d2, h) in sizes.pairs() {
             let row = skip.row_mut(sizes.pair(b, d1, d2, h));
@@ -136,14 +136,14 @@ rows! { LayerHook:
         seen "plausible"
         looks "ssm_out differs by D (v - kv)"
         fix "the skip multiplies the SSM's own input, kv"
-        by [NoSkip, Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, _, v| run.channel(At::V, b, v)))];
+        by [NoSkip, Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, _, v| run.channel(&run.stages().v, b, v)))];
     "M35b" "d_times_shift_k" at "ssm_out"
         wrong "y = K * kv + D k'"
         right "y = K * kv + D kv"
         seen "plausible"
         looks "ssm_out differs by D (k' - kv)"
         fix "the skip multiplies the SSM's own input, kv"
-        by [NoSkip, Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, k, _| run.channel(At::ShiftK, b, k)))];
+        by [NoSkip, Stage(At::SsmOut, |y, run| with_skip(y, run, |run, b, k, _| run.channel(&run.stages().shift_k, b, k)))];
     "M35c" "d_times_input" at "ssm_out"
         wrong "y = K * kv + D u, u the layer's input"
         right "y = K * kv + D kv"

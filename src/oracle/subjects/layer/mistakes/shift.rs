@@ -185,7 +185,7 @@ rows! { LayerHook:
         seen "the Hyena paper writes H3 so (its footnote on k and v)"
         looks "k and v exchanged in their use, not in their weights"
         fix "H3 shifts the keys, not the values"
-        by [Reads(At::ShiftK, |run| run.stages.v.clone()), Stage(At::Kv, |_, run| run.product(At::K, At::ShiftK))];
+        by [Reads(At::ShiftK, |run| run.stages.v.clone()), Stage(At::Kv, |_, run| run.product(&run.stages().k, &run.stages().shift_k))];
     "M20" "shift_on_q" at "shift_k"
         wrong "q' = K_sh * q + D q, kv = k v"
         right "the keys are shifted, the queries not"
@@ -193,6 +193,6 @@ rows! { LayerHook:
         looks "kv is the plain product; gated uses shifted queries"
         fix "apply the shift model to k, and leave q alone"
         by [Reads(At::ShiftK, |run| run.stages.q.clone()),
-            Stage(At::Kv, |_, run| run.product(At::K, At::V)),
-            Stage(At::Gated, |_, run| run.gated_by(At::ShiftK))];
+            Stage(At::Kv, |_, run| run.product(&run.stages().k, &run.stages().v)),
+            Stage(At::Gated, |_, run| run.gated_by(&run.stages().shift_k))];
 }

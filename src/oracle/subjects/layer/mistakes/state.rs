@@ -69,7 +69,7 @@ fn modes_at_boundary(x: Tensor<C>, run: &StageRun<'_>, first: usize) -> Tensor<C
 
 fn keys_from_shift_k(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
     run.keys(x, 0, |run, ssm, row, x0| {
-        left_by(ssm, x0, run.of(At::ShiftK).row(row))
+        left_by(ssm, x0, run.stages().shift_k.row(row))
     })
 }
 
@@ -91,7 +91,7 @@ fn states_without_b(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
         left_by(
             &ssm,
             x0,
-            run.of(At::Kv).row(run.so_far.sizes.pair(b, d1, d2, h)),
+            run.stages().kv.row(run.so_far.sizes.pair(b, d1, d2, h)),
         )
     })
 }
@@ -307,7 +307,7 @@ rows! { LayerHook:
         seen "plausible"
         looks "all outputs right, final_state wrong"
         fix "forward_state takes the SSM's own input, kv"
-        by [FinalState(|x, run| states_from(x, run, |run, b, v| run.channel(At::V, b, v)))];
+        by [FinalState(|x, run| states_from(x, run, |run, b, v| run.channel(&run.stages().v, b, v)))];
     "M66" "state_without_b" at "final_state"
         wrong "x = sum_j a^{L-1-j} u_j"
         right "x = sum_j a^{L-1-j} b u_j"

@@ -3,7 +3,7 @@
 use super::super::hooks::LayerHook::{self, Parameters, Reads, Stage};
 use super::super::stage_run::StageRun;
 use crate::algebra::exact_gelu;
-use crate::h3::{HeadOrder, Name, Parameters as Loaded, Progress, Sizes, Stage as At, multiply};
+use crate::h3::{HeadOrder, Name, Parameters as Loaded, Progress, Sizes, Stage as At};
 use crate::model::gelu;
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
@@ -24,7 +24,7 @@ fn gated_product(run: &Progress<'_, f64>) -> Tensor<f64> {
 
 /// `sum_d1 ssm_out`.
 fn ungated(_: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
-    run.gated_with(&run.so_far.stages.q.map(|_| 1.0), run.ssm_out())
+    run.gated_by(&run.stages().q.map(|_| 1.0))
 }
 
 fn other_head_order(p: &mut Loaded<f64>) {
@@ -51,13 +51,12 @@ fn split_with_heads_fast(x: &Tensor<f64>, sizes: Sizes) -> Tensor<f64> {
 }
 
 fn products_of_split_heads(_: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
-    let split = |stage| split_with_heads_fast(run.of(stage), run.so_far.sizes);
-    multiply(&split(At::ShiftK), &split(At::V), run.so_far.sizes)
+    let split = |stage| split_with_heads_fast(stage, run.so_far.sizes);
+    run.product(&split(&run.stages().shift_k), &split(&run.stages().v))
 }
 
 fn gate_of_split_heads(_: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
-    let q = split_with_heads_fast(run.of(At::Q), run.so_far.sizes);
-    run.gated_with(&q, run.ssm_out())
+    run.gated_by(&split_with_heads_fast(&run.stages().q, run.so_far.sizes))
 }
 
 /// Summed over d2, d1 kept: the gate of `ssm_out` with both exchanged.
@@ -70,7 +69,7 @@ fn contracted_wrongly(_: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
             row.copy_from_slice(y.row(sizes.pair(b, d1, d2, h)));
         }
     }
-    run.gated_with(run.of(At::Q), &exchanged)
+    run.gated_with(&run.stages().q, &exchanged)
 }
 
 fn diagonal_pairs(mut kv: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
@@ -129,7 +128,7 @@ rows! { LayerHook:
         seen "seen in independent ports"
         looks "q, k, v right; kv holds k' q"
         fix "the product of key and value enters the SSM; the query gates its output"
-        by [Stage(At::Kv, |_, run| run.product(At::ShiftK, At::Q)), Stage(At::Gated, |_, run| run.gated_by(At::V))];
+        by [Stage(At::Kv, |_, run| run.product(&run.stages().shift_k, &run.stages().q)), Stage(At::Gated, |_, run| run.gated_by(&run.stages().v))];
     "M22" "gate_before_ssm" at "ssm_out"
         wrong "out = SSM(q k' v)"
         right "out = q SSM(k' v)"
