@@ -57,8 +57,8 @@ impl<T: Real> ModelStages<T> {
         let mut named: Vec<_> = blocks
             .flat_map(|([hidden, residual], i)| {
                 [
-                    (format!("block{i}.hidden"), hidden),
-                    (format!("block{i}.residual"), residual),
+                    (BlockStage::Hidden.name(i), hidden),
+                    (BlockStage::Residual.name(i), residual),
                 ]
             })
             .collect();
@@ -101,6 +101,29 @@ pub(crate) trait ModelHooks<T: Real> {
     /// and so is one number, not a sum whose terms may still be added in another order.
     fn on_residual(&self, x: T) -> T {
         x
+    }
+
+    /// Hook applied to the residual and to the hidden values of a block once they are computed. What
+    /// it returns stands in their place, also for what is computed from them.
+    fn stage(&self, _block: usize, _which: BlockStage, computed: Tensor<T>) -> Tensor<T> {
+        computed
+    }
+}
+
+/// What a block returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockStage {
+    Hidden,
+    Residual,
+}
+
+impl BlockStage {
+    /// The name in files, of the block of this index.
+    pub(crate) fn name(self, block: usize) -> String {
+        match self {
+            Self::Hidden => format!("block{block}.hidden"),
+            Self::Residual => format!("block{block}.residual"),
+        }
     }
 }
 
@@ -222,10 +245,12 @@ impl<T: Real> Model<T> {
                 };
                 sum = add_tensors(&mixed, &before);
             }
-            let between = sum.map(|x| hooks.on_residual(x));
+            let residual = hooks.stage(i, BlockStage::Residual, sum);
+            let between = residual.map(|x| hooks.on_residual(x));
             let u = rows(&between, d, |x| hooks.norm(&block.norm2, false, x)).map_err(in_block)?;
             let hidden = rows(&u, d, |x| Ok(block.mlp.apply(x, |x| hooks.activation(x))))?;
-            let residual = core::mem::replace(&mut sum, add_tensors(&hidden, &between));
+            let hidden = hooks.stage(i, BlockStage::Hidden, hidden);
+            sum = add_tensors(&hidden, &between);
             blocks.push([hidden, residual]);
         }
         let last = sum.map(|x| hooks.on_residual(x));

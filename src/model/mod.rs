@@ -21,7 +21,7 @@ mod streaming;
 pub use attention::{KeyValueCache, MultiHeadAttention};
 pub use block::{Block, Mixer, MixerState};
 pub use config::ModelConfig;
-pub(crate) use forward::{Mixed, ModelHooks};
+pub(crate) use forward::{BlockStage, Mixed, ModelHooks};
 pub use forward::{Model, ModelStages, ModelState};
 pub use initial::{ModelPreset, initial_values};
 pub use layer_norm::LayerNorm;

@@ -91,9 +91,13 @@ impl<S: Subject> AnyCase for S {
             found.ok_or_else(|| Error::value(format!("mistake {id:?}"), "is not in the catalogue"))
         };
         let rows = ids.iter().map(find).collect::<Result<Vec<_>, Error>>()?;
+        let forward: Vec<_> = S::mistakes(false).concat();
+        let is_forward =
+            |row: &&'static Row<S::Hook>| forward.iter().any(|known| core::ptr::eq(*known, *row));
         let setting = Setting {
             chunk_len: chunk_len.unwrap_or_else(|| default_chunk_len(self.seq_len())),
-            tokens: None,
+            backward: !rows.iter().all(is_forward),
+            upstream: None,
         };
         Subject::run_with(self, &rows, setting)
     }

@@ -1,7 +1,7 @@
 //! A port's stages, brought into the golden file's shapes.
 
 use super::format::Format;
-use super::golden::GoldenStage;
+use super::golden::{GoldenStage, SCALES};
 use super::read::check_finite;
 use super::subject::{Given, GivenValues};
 use crate::algebra::FloatFormat;
@@ -30,6 +30,20 @@ pub struct CandidateStage {
 pub struct Candidate {
     stages: Vec<CandidateStage>,
     dtypes: Vec<Dtype>,
+    /// Tensors that are no stage and nothing that the case is given.
+    unknown: Vec<String>,
+}
+
+/// What a candidate holds beside the stages that were judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holdings {
+    /// Stages of the golden file that it has not.
+    pub absent: Vec<String>,
+    /// Tensors that are no stage.
+    pub unknown: Vec<String>,
+    /// Those of them whose name is close to a stage's, with that stage.
+    pub close: Vec<(String, String)>,
 }
 
 /// A number type that a port's arrays are made of.
@@ -66,8 +80,8 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// If none of the stages is there, one is of another shape or not a float type or not finite
-    /// everywhere, or the candidate was made from another case.
+    /// If none of the stages is there, one is of another shape or not a float type, or the candidate
+    /// was made from another case.
     pub(super) fn read(
         file: &dyn Tensors,
         golden: &[GoldenStage],
@@ -76,15 +90,23 @@ impl Candidate {
         for given in given {
             same_given(file, given)?;
         }
+        let is_known = |name: &str| {
+            let stage = |name: &str| golden.iter().any(|stage| stage.name() == name);
+            let scale = SCALES.iter().find_map(|prefix| name.strip_prefix(prefix));
+            let is_given = given.iter().any(|given| given.name == name);
+            is_given || stage(name) || scale.is_some_and(stage)
+        };
+        let mut unknown = file.names();
+        unknown.retain(|name| !is_known(name));
         let mut candidate = Self {
             stages: Vec::new(),
             dtypes: Vec::new(),
+            unknown: unknown.into_iter().map(String::from).collect(),
         };
         for stage in golden {
             let name = stage.name();
             if let Some((dtype, shape)) = file.find(name) {
                 let values = file.values(name)?;
-                check_finite(name, &values)?;
                 let (values, note) = in_shape(name, shape, values, stage.values.shape())?;
                 candidate.push(name, dtype, values, note);
             }
@@ -97,8 +119,8 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// If there is none, one has a name that is no stage's or was given before, another number of
-    /// elements, or a number that is not finite.
+    /// If there is none, or one has a name that is no stage's or was given before, or another number
+    /// of elements.
     pub(super) fn of_arrays<'a, T: PortNumber + 'a>(
         golden: &[GoldenStage],
         stages: impl IntoIterator<Item = (&'a str, &'a [T])>,
@@ -106,6 +128,7 @@ impl Candidate {
         let mut candidate = Self {
             stages: Vec::new(),
             dtypes: Vec::new(),
+            unknown: Vec::new(),
         };
         for (name, values) in stages {
             let stage = golden.iter().find(|stage| stage.name() == name);
@@ -125,7 +148,6 @@ impl Candidate {
                     values.len(),
                 ));
             }
-            check_finite(name, &values)?;
             if candidate.stage(name).is_some() {
                 return Err(Error::value(format!("stage {name:?}"), "is given twice"));
             }
@@ -158,6 +180,39 @@ impl Candidate {
         }
     }
 
+    /// What it holds beside the stages that are judged, and which of these it has not.
+    pub(super) fn holdings<'a>(&self, stages: impl Iterator<Item = &'a str> + Clone) -> Holdings {
+        let is_absent = |name: &&str| self.stage(name).is_none();
+        let close = self.unknown.iter().filter_map(|name| {
+            let stage = stages.clone().find(|stage| is_close(name, stage))?;
+            Some((name.clone(), stage.to_string()))
+        });
+        Holdings {
+            absent: stages.clone().filter(is_absent).map(String::from).collect(),
+            close: close.collect(),
+            unknown: self.unknown.clone(),
+        }
+    }
+
+    /// The candidate without tensors of these names that are no stage.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is a stage, or is not there.
+    pub fn ignoring<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
+        for name in names {
+            let Some(at) = self.unknown.iter().position(|known| known == name) else {
+                let why = match self.stage(name) {
+                    Some(_) => "is a stage of the golden file, and is judged",
+                    None => "is no tensor of the candidate that would be left out",
+                };
+                return Err(Error::value(format!("--ignore {name}"), why));
+            };
+            self.unknown.remove(at);
+        }
+        Ok(self)
+    }
+
     /// A stage by name.
     #[must_use]
     pub fn stage(&self, name: &str) -> Option<&CandidateStage> {
@@ -185,6 +240,32 @@ impl Candidate {
             }
         }
     }
+}
+
+/// True if a name is nearly a stage's: the same but for case and punctuation, or one letter wrong,
+/// missing, too many or exchanged with the next.
+fn is_close(name: &str, stage: &str) -> bool {
+    let plain = |name: &str| -> Vec<char> {
+        let letters = name.chars().filter(|c| c.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    let (name, stage) = (plain(name), plain(stage));
+    if name == stage {
+        return true;
+    }
+    // Of names as short as q and k every other is one letter away.
+    if stage.len() < 4 || name.len().abs_diff(stage.len()) > 1 {
+        return false;
+    }
+    let pairs = || name.iter().zip(&stage);
+    let same = pairs().take_while(|(a, b)| a == b).count();
+    let (name, stage) = (&name[same..], &stage[same..]);
+    let from = |x: &[char], at: usize| x.get(at..).unwrap_or_default().to_vec();
+    let exchanged = name.len() > 1
+        && stage.len() > 1
+        && (name[0], name[1]) == (stage[1], stage[0])
+        && name[2..] == stage[2..];
+    from(name, 1) == from(stage, 1) || from(name, 1) == stage || name == from(stage, 1) || exchanged
 }
 
 /// The names of golden stages, in one line.

@@ -66,6 +66,11 @@ impl Format {
         self.name
     }
 
+    /// True if both formats hold a number.
+    pub(crate) fn holds(&self, x: f64) -> bool {
+        self.models.holds(x) && self.projections.holds(x)
+    }
+
     /// The unit roundoff that error scales are in units of: that of the models.
     #[must_use]
     pub fn unit_roundoff(&self) -> f64 {

@@ -23,6 +23,9 @@ const PROBABLE: &str = "probable.";
 /// What the name of the projections' part of an error scale begins with.
 const PROJECTIONS: &str = "projections.";
 
+/// What the names of error scales begin with.
+pub(super) const SCALES: [&str; 3] = [SCALE, PROBABLE, PROJECTIONS];
+
 /// One stage of a golden file.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -151,7 +154,7 @@ impl<S: Subject> GoldenOf<S> {
         let specs = subject.stages();
         let known = |name: &str| specs.iter().any(|spec| spec.name == name);
         let names = file.names();
-        for prefix in [SCALE, PROBABLE, PROJECTIONS] {
+        for prefix in SCALES {
             let mut stages = names.iter().filter_map(|name| name.strip_prefix(prefix));
             if let Some(name) = stages.find(|name| !known(name)) {
                 return Err(Error::value(

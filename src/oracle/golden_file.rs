@@ -87,12 +87,13 @@ impl Golden {
         self.0.writer()
     }
 
-    /// The stages of a port in a file. Tensors of other names are left alone.
+    /// The stages of a port in a file. Tensors of other names are not judged, and named in the
+    /// report.
     ///
     /// # Errors
     ///
-    /// If none of the stages is there, one is of another shape or not a float type or not finite
-    /// everywhere, or the file was made from another case.
+    /// If none of the stages is there, one is of another shape or not a float type, or the file was
+    /// made from another case.
     pub fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error> {
         self.0.candidate(file)
     }
@@ -121,8 +122,8 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// If there is none, one has a name that is no stage's or was given before, another number of
-    /// elements, or a number that is not finite.
+    /// If there is none, or one has a name that is no stage's or was given before, or another number
+    /// of elements.
     pub fn from_stages<'a, T: PortNumber + 'a>(
         golden: &Golden,
         stages: impl IntoIterator<Item = (&'a str, &'a [T])>,
@@ -132,20 +133,26 @@ impl Candidate {
 }
 
 /// The report on a candidate's file against a golden file (or a case, which is certified first), at a
-/// format or else that of the type its stages are stored in.
+/// format or else that of the type its stages are stored in. Tensors of the names in `ignored` are
+/// left alone.
 ///
 /// # Errors
 ///
-/// If one of the files cannot be read, or they do not fit each other.
+/// If one of the files cannot be read, they do not fit each other, or a name that is to be ignored is
+/// a stage or is not there.
 pub fn check_files(
     golden: &Path,
     candidate: &Path,
     format: Option<Format>,
+    ignored: &[&str],
 ) -> Result<Report, Error> {
     let in_candidate = |e: Error| e.in_file(candidate);
     let file = SafeTensors::open(candidate)?;
     let golden = Golden::open(golden)?;
     let read = golden.candidate(&file).map_err(in_candidate)?;
+    let read = read
+        .ignoring(ignored.iter().copied())
+        .map_err(in_candidate)?;
     let format = match format {
         Some(format) => format,
         None => read.format().map_err(in_candidate)?,

@@ -1,6 +1,7 @@
 //! Known mistakes (chapter 12, [`book::mistakes`](crate::book::mistakes)): what is said of one, and
 //! where in the reference it is made.
 
+use crate::algebra::FloatFormat;
 use std::borrow::Cow;
 
 /// A known mistake of ports, in words.
@@ -37,6 +38,9 @@ impl Mistake {
 pub(crate) struct Row<H: Copy + 'static> {
     pub(crate) mistake: Mistake,
     pub(crate) hooks: Cow<'static, [H]>,
+    /// The format in which it rounds, if that is all it does: in ports of a format as coarse it is no
+    /// mistake.
+    pub(crate) rounding: Option<FloatFormat>,
 }
 
 /// The rows of one group of mistakes, as a table: in words, and by which hooks.
@@ -47,6 +51,7 @@ macro_rules! rows {
         seen $evidence:literal
         looks $looks:literal
         fix $fix:literal
+        $(rounding $rounding:ident)?
         by [$($by:expr),+ $(,)?];)+) => {
         pub(super) static ROWS: &[$crate::oracle::mistake::Row<$hook>] =
             &[$($crate::oracle::mistake::Row {
@@ -61,7 +66,19 @@ macro_rules! rows {
                     fix: $fix,
                 },
                 hooks: std::borrow::Cow::Borrowed(&[$($by),+]),
+                rounding: $crate::oracle::mistake::rounding!($($rounding)?),
             }),+];
     };
 }
 pub(crate) use rows;
+
+/// The format named in a row, if there is one.
+macro_rules! rounding {
+    () => {
+        None
+    };
+    ($format:ident) => {
+        Some($crate::algebra::FloatFormat::$format)
+    };
+}
+pub(crate) use rounding;

@@ -18,11 +18,15 @@ mod stage;
 mod subject;
 mod subjects;
 mod suite;
+mod upstream;
 
-pub use candidate::{Candidate, CandidateStage, PortNumber};
+pub use candidate::{Candidate, CandidateStage, Holdings, PortNumber};
 pub use case::Case;
 pub use certified::{Certified, CertifiedStage};
-pub use check::{Diagnosis, Report, StageReport, Suspect, default_chunk_len};
+pub use check::{
+    Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict,
+    default_chunk_len,
+};
 pub use format::Format;
 pub use golden::{GOLDEN, GoldenStage};
 pub use golden_file::{Golden, check_files};

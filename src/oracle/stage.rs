@@ -71,6 +71,8 @@ pub struct StageSpec {
     merged: Range<usize>,
     /// The stages it is computed from.
     pub from: Vec<String>,
+    /// True for the kernels of models, which a port may have without computing from them.
+    kernel: bool,
 }
 
 impl StageSpec {
@@ -81,7 +83,14 @@ impl StageSpec {
             axes: axes.to_vec(),
             merged: 0..0,
             from: from.iter().map(ToString::to_string).collect(),
+            kernel: false,
         }
+    }
+
+    /// The stage as the kernels of models, which a port that computes by their states has aside.
+    pub(crate) fn kernel(mut self) -> Self {
+        self.kernel = true;
+        self
     }
 
     /// The stage with some of its axes stored as one.
@@ -101,13 +110,19 @@ impl StageSpec {
         shape
     }
 
+    /// Whether it is the kernels of models.
+    pub(crate) fn is_kernel(&self) -> bool {
+        self.kernel
+    }
+
+    /// Whether it is the states of models: what holds taps or modes, and no time.
+    pub(crate) fn is_state(&self) -> bool {
+        let has = |axis: Axis| self.axes.iter().any(|&(a, _)| a == axis);
+        !self.is_gradient() && !has(Axis::Time) && (has(Axis::Tap) || has(Axis::Mode))
+    }
+
     /// Whether it is a gradient.
     pub(crate) fn is_gradient(&self) -> bool {
         self.name.starts_with("grad.")
-    }
-
-    /// The place of an axis among the [`axes`](Self::axes).
-    pub(crate) fn position(&self, axis: Axis) -> Option<usize> {
-        self.axes.iter().position(|&(a, _)| a == axis)
     }
 }

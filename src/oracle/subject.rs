@@ -5,6 +5,7 @@ use super::format::Format;
 use super::mistake::Row;
 use super::read::check_finite;
 use super::stage::StageSpec;
+use super::upstream::Upstream;
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
@@ -102,13 +103,17 @@ impl<S> SuiteRow<S> {
     }
 }
 
-/// The chunk length and the tokens of a run with mistakes.
+/// How a run with mistakes is made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Setting {
+pub(crate) struct Setting<'a> {
     /// The chunk length of the port, for mistakes between chunks.
     pub(crate) chunk_len: usize,
-    /// Only this many first tokens of every sequence; `None`: all.
-    pub(crate) tokens: Option<usize>,
+    /// Stages of the port from which the run goes on in place of its own: what it then holds of each
+    /// stage is computed from those, so that a mistake shows where it is made and nowhere else.
+    pub(crate) upstream: Option<&'a Upstream>,
+    /// True for the gradients, by the whole pass forwards and back; else the stages of the forward
+    /// pass.
+    pub(crate) backward: bool,
 }
 
 /// What a golden file can be about: a layer, a language model, a dense state space model.
@@ -197,12 +202,6 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// True if a mistake sits between chunks, so that the reference runs chunk by chunk with it.
     fn needs_chunks(row: &Row<Self::Hook>) -> bool;
 
-    /// True if what a mistake makes of the first tokens depends on those alone, so that it can be
-    /// run on them alone.
-    fn is_causal(_row: &Row<Self::Hook>) -> bool {
-        false
-    }
-
     /// Multiplications of one run on this many tokens of each sequence, about.
     fn cost(&self, tokens: usize) -> usize;
 
@@ -215,8 +214,18 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     fn run_with(
         &self,
         mistakes: &[&'static Row<Self::Hook>],
-        setting: Setting,
+        setting: Setting<'_>,
     ) -> Result<Named<f64>, Error>;
+
+    /// The error scale of every stage in one format, in units of its unit roundoff, where each is
+    /// computed from a port's own stages: of that step alone. Stages may be left out that are not
+    /// computed from others.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    fn local_scales(&self, upstream: &Upstream, format: Format)
+    -> Result<Named<ErrorBound>, Error>;
 }
 
 /// The smallest f32 not below `x`, as f64.

@@ -1,80 +1,207 @@
 //! The check of a port against golden outputs (chapter 13, [`book::golden`](crate::book::golden)).
 
-mod compare;
+mod diagnose;
+mod evidence;
+mod json;
+mod judge;
+mod judged;
 mod pattern;
+mod precision_seen;
+mod probe;
 mod report;
-mod search;
-mod series;
+mod trials;
 mod words;
 
-pub use report::{Diagnosis, Report, StageReport, Suspect};
+pub use report::{Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict};
 
-use super::candidate::Candidate;
+use super::candidate::{Candidate, exchanged};
 use super::format::Format;
 use super::golden::GoldenOf;
+use super::mistake::Row;
 use super::subject::Subject;
-use compare::{Compared, compare};
-use search::{PAIR_WORK, Search, Singles};
+use judged::{Judged, largest};
+use trials::{Trial, Trials};
 
 /// Checks a candidate's stages against a golden file at a format.
 ///
-/// The tolerance of an element is `u scale`, plus the rounding of the candidate's own storage type
-/// and of the golden value to f64, and what underflow may add: each of the operations behind an
-/// element may lose a number as large as the smallest normal one (ports flush to zero), or in F16,
-/// where that would be coarse, as the smallest there is; magnified by what it is multiplied with on
-/// its way.
+/// Three judgements can refuse a stage. *Bound*: every element within `u scale` of the golden one,
+/// plus the rounding of the candidate's own storage type and of the golden value to f64, and what
+/// underflow may add (each of the operations behind an element may lose a number as large as the
+/// smallest normal one, or in F16, where that would be coarse, as the smallest there is; magnified by
+/// what it is multiplied with on its way). *Local*: the same of the one step that computes the stage
+/// from the port's own upstream stages. *Evidence*: no known mistake and nothing generic explains
+/// more of that step's error than rounding ever looks like.
 pub(super) fn check<S: Subject>(
     golden: &GoldenOf<S>,
     candidate: &Candidate,
     format: Format,
 ) -> Report {
-    let judged = S::judged_in(format);
-    let underflow = format.underflow() * golden.subject.underflow_growth();
-    let (compared, stages) = compare(&golden.stages, candidate, judged, underflow);
-    let first = stages.iter().position(|stage| !stage.pass);
+    let chunk_len = default_chunk_len(golden.subject.seq_len());
+    let (stages, own) = judge::judge(golden, candidate, format, chunk_len);
+    let trials = Trials::new(golden, &stages, &own);
+    let mut known: Vec<Trial<S>> = Vec::new();
+    for backward in [false, true] {
+        if stages
+            .iter()
+            .any(|stage| stage.spec.is_gradient() == backward)
+        {
+            let rows: Vec<_> = S::mistakes(backward).concat();
+            let rows = rows.into_iter().filter(|row| visible(row, format));
+            let rows: Vec<&'static Row<S::Hook>> = rows.collect();
+            known.extend(trials.mistakes(&rows, &[chunk_len], backward));
+        }
+    }
+    let mut reports = Vec::new();
+    for (place, stage) in stages.iter().enumerate() {
+        reports.push(report_of(place, stage, candidate, &trials, &known));
+    }
+    let refused = reports.iter().any(|stage| !stage.pass);
+    let findings = match refused {
+        true => diagnose::diagnose(golden, &stages, &reports, &trials, known.as_slice()),
+        false => Vec::new(),
+    };
     Report {
         format,
-        stages,
-        diagnosis: first.map(|first| diagnose(golden, &compared, first)),
+        findings,
+        power: (!refused).then(|| power(&known)),
+        precision: precision_seen::describe(&stages, format, candidate),
+        holdings: candidate.holdings(golden.stages.iter().map(|stage| stage.name())),
+        stages: reports,
     }
 }
 
-/// What is wrong with a candidate that failed: the first stage that departs, the mistakes that
-/// reproduce it, and the error in words.
-fn diagnose<S: Subject>(
-    golden: &GoldenOf<S>,
-    compared: &[Compared<'_>],
-    first: usize,
-) -> Diagnosis {
-    let stage = &compared[first];
-    let chunk_lens = chunk_lens(golden.subject.seq_len(), stage);
-    let search = Search::new(golden, compared, first, chunk_lens);
-    let mut tried = Singles::default();
-    let mut pairs_tried = true;
-    // Gradients come last: where one is the first to depart, the forward pass is right.
-    let groups = S::mistakes(stage.spec.is_gradient());
-    for (place, group) in groups.into_iter().enumerate() {
-        match search.singles(&group, place == 0) {
-            Some(singles) => tried.extend(singles),
-            None => pairs_tried = false,
+/// True if a mistake is one in a port of this format: what a coarse format does anyway is none.
+fn visible<H: Copy>(row: &Row<H>, format: Format) -> bool {
+    row.rounding
+        .is_none_or(|coarse| coarse.unit_roundoff() > 2.0 * format.unit_roundoff())
+}
+
+/// The judgement of one stage.
+fn report_of<S: Subject>(
+    place: usize,
+    stage: &Judged<'_>,
+    candidate: &Candidate,
+    trials: &Trials<'_, S>,
+    known: &[Trial<S>],
+) -> StageReport {
+    let (golden, values) = (stage.golden.data(), stage.candidate.data());
+    let ((worst, mut at), (local, _)) = (stage.worst(), stage.worst_local());
+    // The strongest evidence: what is furthest above what rounding looks like.
+    let mut explained: Option<Explained> = None;
+    let mut convicted = false;
+    let mut weigh = |found: &evidence::Evidence, fitted: usize| {
+        let Some(limit) = found.limit(fitted) else {
+            return;
+        };
+        convicted |= found.convicts(fitted);
+        let stronger = |most: Explained| found.share / limit > most.share / most.limit;
+        if explained.is_none_or(stronger) {
+            explained = Some(Explained {
+                share: found.share,
+                limit,
+                elements: found.elements,
+                length: found.length,
+            });
         }
-        if !tried.suspects.is_empty() {
-            break;
+    };
+    for trial in known {
+        if let Some(fit) = &trial.fits[place] {
+            weigh(&fit.evidence, 0);
         }
     }
-    let mut suspects = tried.suspects.clone();
-    if suspects.is_empty() {
-        let (found, all) = search.pairs(&tried, PAIR_WORK);
-        suspects = found;
-        pairs_tried &= all;
+    for trial in trials.probes(stage) {
+        weigh(&trial.fit.evidence, trial.fitted);
     }
-    suspects.sort_by(|a, b| a.worst.total_cmp(&b.worst));
-    Diagnosis {
-        first_stage: stage.spec.name.clone(),
-        pattern: pattern::describe(stage),
-        suspects,
-        pairs_tried,
+    let note = candidate
+        .stage(&stage.spec.name)
+        .and_then(|found| found.note.clone());
+    let mut note = note.or_else(|| match worst <= 1.0 {
+        true => None,
+        false => layout_note(stage),
+    });
+    let verdict = if !stage.is_finite() {
+        at = values.iter().position(|x| !x.is_finite()).unwrap_or(at);
+        note = Some(format!("holds {}; expected finite numbers", values[at]));
+        StageVerdict::Fail
+    } else if local > 1.0 || convicted {
+        StageVerdict::Fail
+    } else if worst > 1.0 {
+        StageVerdict::Follows
+    } else if stage.is_undecided() {
+        StageVerdict::Undecided
+    } else {
+        StageVerdict::Pass
+    };
+    StageReport {
+        name: stage.spec.name.clone(),
+        verdict,
+        pass: !matches!(verdict, StageVerdict::Fail | StageVerdict::Follows),
+        worst,
+        local,
+        probable: stage.local.weights.rms(stage.errors()),
+        explained,
+        at: index_of(at, stage.golden.shape()),
+        golden: golden.get(at).copied().unwrap_or(0.0),
+        candidate: values.get(at).copied().unwrap_or(0.0),
+        bits: correct_bits(golden, values),
+        note,
     }
+}
+
+/// What a passing verdict is worth: the mistakes that would have been refused.
+fn power<S: Subject>(known: &[Trial<S>]) -> Power {
+    let mut power = Power::default();
+    for trial in known {
+        let mut fits = trial.fits.iter().flatten().peekable();
+        if fits.peek().is_none() {
+            continue;
+        }
+        power.known += 1;
+        if !fits.any(|fit| fit.departs > 2.0 || fit.evidence.would_convict()) {
+            power.not_excluded.push(trial.mistake());
+        }
+    }
+    power
+}
+
+/// Where the last two of three axes are of one length, the shape cannot tell (b, l, d) from
+/// (b, d, l): what to say if it is the other that is within tolerance.
+fn layout_note(stage: &Judged<'_>) -> Option<String> {
+    let &[_, rows, cols] = stage.golden.shape() else {
+        return None;
+    };
+    if rows != cols {
+        return None;
+    }
+    let other = exchanged(stage.candidate.data(), rows, cols);
+    let mut pairs = other.iter().zip(stage.golden.data()).zip(&stage.bounds);
+    let fits = pairs.all(|((c, g), bound)| (c - g).abs() <= *bound);
+    fits.then(|| format!("within tolerance with its last two axes, both {rows} long, exchanged"))
+}
+
+/// The place in a row-major array, axis by axis.
+fn index_of(at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut rest = at;
+    let mut index: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|&axis| {
+            let place = rest % axis.max(1);
+            rest /= axis.max(1);
+            place
+        })
+        .collect();
+    index.reverse();
+    index
+}
+
+fn correct_bits(golden: &[f64], candidate: &[f64]) -> f64 {
+    let errors: Vec<f64> = golden.iter().zip(candidate).map(|(a, b)| a - b).collect();
+    let error = largest(&errors);
+    if error <= 0.0 {
+        return 53.0;
+    }
+    (-(error / largest(golden)).log2()).clamp(0.0, 53.0)
 }
 
 /// The chunk length at which mistakes between chunks are tried first: the largest up to 16 that
@@ -86,26 +213,4 @@ pub fn default_chunk_len(seq_len: usize) -> usize {
     let lengths = || (1..=16).rev().filter(three);
     let ragged = lengths().find(|t| !seq_len.is_multiple_of(*t));
     ragged.or_else(|| lengths().next()).unwrap_or(1)
-}
-
-/// The chunk lengths at which a mistake between chunks may have happened: the catalogue's own, the
-/// place where the first error of the stage stands, one chunk (a state that was given can be read
-/// early), and the usual ones.
-fn chunk_lens(seq_len: usize, stage: &Compared<'_>) -> Vec<usize> {
-    // A state saved one token early looks like a last chunk of one token.
-    let parts = [
-        seq_len.saturating_sub(1),
-        seq_len,
-        seq_len / 2,
-        seq_len / 3,
-        seq_len / 4,
-    ];
-    let usual = parts.into_iter().chain([4, 8, 16, 32, 64, 128]);
-    let mut lens = vec![default_chunk_len(seq_len)];
-    for len in pattern::first_wrong_token(stage).into_iter().chain(usual) {
-        if (1..=seq_len).contains(&len) && !lens.contains(&len) {
-            lens.push(len);
-        }
-    }
-    lens
 }

@@ -1,7 +1,47 @@
 //! The result of a check: stage by stage, and what is wrong.
 
+use super::super::candidate::Holdings;
 use super::super::format::Format;
 use super::super::mistake::Mistake;
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Every stage is within its tolerances, nothing speaks against it, and none is undecided.
+    Pass,
+    /// A stage is refused.
+    Refused,
+    /// Nothing was refused, but something could not be judged.
+    Undecided,
+}
+
+/// The judgement of one stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StageVerdict {
+    /// Within tolerance, on the whole and computed from the port's own upstream stages.
+    Pass,
+    /// Refused, and wrong in this step.
+    Fail,
+    /// Outside the tolerance on the whole, but right as computed from the port's own upstream stages.
+    Follows,
+    /// Within a tolerance so wide that zeros would pass too.
+    Undecided,
+}
+
+impl StageVerdict {
+    /// The verdict in a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "FAIL",
+            Self::Follows => "follows",
+            Self::Undecided => "undecided",
+        }
+    }
+}
 
 /// The comparison of one stage.
 #[derive(Clone, Debug)]
@@ -9,16 +49,20 @@ use super::super::mistake::Mistake;
 pub struct StageReport {
     /// The stage.
     pub name: String,
-    /// True if every element is within the worst-case tolerance, which is what decides.
+    /// The judgement.
+    pub verdict: StageVerdict,
+    /// True if the stage is refused, or only follows from one that is.
     pub pass: bool,
     /// The largest error as a fraction of the worst-case tolerance; infinite where the tolerance
     /// is zero and the error is not.
     pub worst: f64,
-    /// The largest error as a fraction of the probabilistic tolerance, where there is one: an
-    /// honest port is expected to stay below 1.
-    pub probable: Option<f64>,
-    /// True if the tolerance is so wide that zeros would pass too: then passing says nothing.
-    pub says_nothing: bool,
+    /// The same for the one step that computes the stage from the port's own upstream stages.
+    pub local: f64,
+    /// The error's root mean square in that step, in units of the probable error.
+    pub probable: f64,
+    /// The known mistake or generic hypothesis that explains most of that step's error, beside what
+    /// rounding looks like; `None` if none departs far enough to be told from it.
+    pub explained: Option<Explained>,
     /// The index of the element of the largest fraction, axis by axis.
     pub at: Vec<usize>,
     /// The golden value there.
@@ -32,6 +76,59 @@ pub struct StageReport {
     pub note: Option<String>,
 }
 
+/// How much of a step's error something explains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Explained {
+    /// The share of the error: 1 where it is the error, 0 or less where it is not.
+    pub share: f64,
+    /// The share that no right port reaches.
+    pub limit: f64,
+    /// The number of elements over which the error is spread.
+    pub elements: f64,
+    /// How far it departs from the right stage, in units of the probable error.
+    pub length: f64,
+}
+
+/// What is wrong in one step of a port.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The stage at which it shows first.
+    pub stage: String,
+    /// The error of that stage in words.
+    pub pattern: String,
+    /// The known mistakes that explain it and cannot be told apart here, the closest first.
+    pub suspects: Vec<Suspect>,
+    /// True if the closest explains nearly all of the error, and more than anything generic does.
+    pub reproduced: bool,
+    /// Other stages at which the same shows.
+    pub also_at: Vec<String>,
+}
+
+/// Known mistakes that explain a stage: one, or two made in the same step.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Suspect {
+    /// In the order of the catalogue.
+    pub mistakes: Vec<&'static Mistake>,
+    /// The share of the error that they explain.
+    pub share: f64,
+    /// The largest distance of the candidate from the reference with these mistakes, as a fraction
+    /// of the tolerance.
+    pub worst: f64,
+}
+
+/// Which known mistakes a check would have seen.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Power {
+    /// How many there are that change a number of this case.
+    pub known: usize,
+    /// Those that the port cannot be shown not to make.
+    pub not_excluded: Vec<&'static Mistake>,
+}
+
 /// The result of a check.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -40,46 +137,33 @@ pub struct Report {
     pub format: Format,
     /// The stages found in the candidate, in the order of computation.
     pub stages: Vec<StageReport>,
-    /// What is wrong, if something is.
-    pub diagnosis: Option<Diagnosis>,
+    /// What is wrong, if something is: one finding for each step that is wrong.
+    pub findings: Vec<Finding>,
+    /// What a right port's verdict is worth, if nothing is wrong.
+    pub power: Option<Power>,
+    /// What is to be said of the precision the port works in.
+    pub precision: Vec<String>,
+    /// What else the candidate holds.
+    pub holdings: Holdings,
 }
 
 impl Report {
-    /// True if every stage is within tolerance.
+    /// What the check came to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let any = |verdict| self.stages.iter().any(|stage| stage.verdict == verdict);
+        if any(StageVerdict::Fail) || any(StageVerdict::Follows) {
+            Verdict::Refused
+        } else if any(StageVerdict::Undecided) || !self.holdings.close.is_empty() {
+            Verdict::Undecided
+        } else {
+            Verdict::Pass
+        }
+    }
+
+    /// True if every stage was judged and none refused.
     #[must_use]
     pub fn pass(&self) -> bool {
-        self.stages.iter().all(|stage| stage.pass)
+        self.verdict() == Verdict::Pass
     }
-
-    /// True if no stage's tolerance is narrow enough to tell a port from zeros.
-    #[must_use]
-    pub fn says_nothing(&self) -> bool {
-        self.stages.iter().all(|stage| stage.says_nothing)
-    }
-}
-
-/// Why a candidate failed.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Diagnosis {
-    /// The first stage, in the order of computation, that is outside its tolerance.
-    pub first_stage: String,
-    /// The error of that stage in words.
-    pub pattern: String,
-    /// Mistakes that reproduce every stage of the candidate within tolerance, the closest first.
-    pub suspects: Vec<Suspect>,
-    /// True if all pairs of mistakes were tried, or none was needed; on a large layer some would
-    /// take too long.
-    pub pairs_tried: bool,
-}
-
-/// Known mistakes that together reproduce a candidate: one, or two.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Suspect {
-    /// In the order of the catalogue.
-    pub mistakes: Vec<&'static Mistake>,
-    /// The largest distance of the candidate from the reference with these mistakes, as a fraction
-    /// of the tolerance.
-    pub worst: f64,
 }

@@ -1,21 +1,19 @@
-//! A report in words, and for programs.
+//! A report in words.
 
-use super::report::Report;
+use super::report::{Finding, Report, StageVerdict, Suspect, Verdict};
 use crate::table::aligned;
 use core::fmt;
 use std::fmt::Write as _;
 
+/// How many suspects are shown with their fixes: at 16 bits and from few stages there can be many.
+const SHOWN: usize = 5;
+
+/// How many mistakes that are not excluded are named in the closing line.
+const NAMED: usize = 12;
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&text(self))
-    }
-}
-
-impl Report {
-    /// The report as JSON, for programs: one line.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        json(self)
     }
 }
 
@@ -31,182 +29,139 @@ fn percent(fraction: f64) -> String {
 }
 
 fn text(report: &Report) -> String {
-    let mut rows = vec![
-        [
-            "stage",
-            "verdict",
-            "of tolerance",
-            "of probable",
-            "bits",
-            "worst at",
-            "golden",
-            "candidate",
-        ]
-        .map(String::from)
-        .to_vec(),
+    let mut text = format!("tolerance for {}\n", report.format.name());
+    text.push_str(&table(report));
+    for stage in &report.stages {
+        if let Some(note) = &stage.note {
+            let _ = writeln!(text, "note: {}: {note}", stage.name);
+        }
+    }
+    for said in &report.precision {
+        let _ = writeln!(text, "note: {said}");
+    }
+    for finding in &report.findings {
+        describe(&mut text, finding);
+    }
+    let holdings = &report.holdings;
+    if !holdings.unknown.is_empty() {
+        let _ = writeln!(
+            text,
+            "not known and not judged: {}",
+            holdings.unknown.join(", ")
+        );
+    }
+    for (name, stage) in &holdings.close {
+        let _ = writeln!(
+            text,
+            "tensor {name:?} is no stage; {stage:?} is: rename it, or say --ignore {name}"
+        );
+    }
+    text.push_str(&closing(report));
+    text
+}
+
+fn table(report: &Report) -> String {
+    let head = [
+        "stage",
+        "verdict",
+        "of tolerance",
+        "own step",
+        "explained",
+        "bits",
+        "worst at",
+        "golden",
+        "candidate",
     ];
+    let mut rows = vec![head.map(String::from).to_vec()];
     for stage in &report.stages {
         rows.push(vec![
             stage.name.clone(),
-            match (stage.pass, stage.says_nothing) {
-                (false, _) => "FAIL".into(),
-                (true, false) => "pass".into(),
-                (true, true) => "says nothing".into(),
-            },
+            stage.verdict.name().into(),
             percent(stage.worst),
-            stage.probable.map(percent).unwrap_or_default(),
+            percent(stage.local),
+            stage.explained.map_or(String::new(), |explained| {
+                format!("{:.2} of {:.2}", explained.share.max(0.0), explained.limit)
+            }),
             format!("{:.1}", stage.bits),
             format!("{:?}", stage.at),
             format!("{:.6e}", stage.golden),
             format!("{:.6e}", stage.candidate),
         ]);
     }
-    let mut text = format!(
-        "tolerance for {}\n{}",
-        report.format.name(),
-        aligned(&rows, false)
-    );
-    for stage in &report.stages {
-        if let Some(note) = &stage.note {
-            let _ = writeln!(text, "note: {}: {note}", stage.name);
-        }
+    aligned(&rows, false)
+}
+
+fn describe(text: &mut String, finding: &Finding) {
+    let _ = writeln!(text, "FAIL at {}: {}", finding.stage, finding.pattern);
+    if finding.suspects.is_empty() {
+        text.push_str("  no known mistake explains it\n");
     }
-    let Some(diagnosis) = &report.diagnosis else {
-        text.push_str(if report.says_nothing() {
-            "cannot be judged: at this precision zeros would be within tolerance too\n"
-        } else {
-            "pass: every stage is within tolerance\n"
-        });
-        return text;
-    };
-    let _ = writeln!(
-        text,
-        "FAIL: the first stage that departs is {}; its error: {}",
-        diagnosis.first_stage, diagnosis.pattern
-    );
-    if diagnosis.suspects.is_empty() {
-        text.push_str(if diagnosis.pairs_tried {
-            "no known mistake, and no pair of them, reproduces these stages\n"
-        } else {
-            "no known mistake reproduces these stages (not every pair of them was tried)\n"
-        });
-    }
-    for (place, suspect) in diagnosis.suspects.iter().enumerate().take(SHOWN) {
-        let intro = if place == 0 {
-            "reproduced by"
-        } else {
-            "also by"
+    for (place, suspect) in finding.suspects.iter().enumerate().take(SHOWN) {
+        let intro = match (place, finding.reproduced) {
+            (0, true) => "reproduced by",
+            (0, false) => "cannot be told apart from",
+            _ => "or from",
         };
-        for known in &suspect.mistakes {
-            let _ = writeln!(
-                text,
-                "{intro} {} {}: {}\n  fix: {}",
-                known.id,
-                known.name,
-                known.formula(),
-                known.fix
-            );
-        }
+        describe_suspect(text, intro, suspect);
     }
-    let more = diagnosis.suspects.len().saturating_sub(SHOWN);
+    let more = finding.suspects.len().saturating_sub(SHOWN);
     if more > 0 {
+        let _ = writeln!(text, "  or from {more} more (--json names them)");
+    }
+    if !finding.also_at.is_empty() {
+        let _ = writeln!(text, "  the same shows at {}", finding.also_at.join(", "));
+    }
+}
+
+fn describe_suspect(text: &mut String, intro: &str, suspect: &Suspect) {
+    for (place, known) in suspect.mistakes.iter().enumerate() {
+        let intro = if place == 0 { intro } else { "together with" };
+        let (id, name) = (known.id, known.name);
         let _ = writeln!(
             text,
-            "and by {more} more, which these stages do not tell apart (--json names them)"
+            "  {intro} {id} {name}: {}\n    fix: {}",
+            known.formula(),
+            known.fix
         );
     }
-    text
 }
 
-/// How many suspects are shown with their fixes: at 16 bits and from few stages there can be many.
-const SHOWN: usize = 5;
-
-/// A JSON string.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+/// The last line: the verdict, what it is worth, and what was not judged.
+fn closing(report: &Report) -> String {
+    let count = |verdict| {
+        let stages = report
+            .stages
+            .iter()
+            .filter(|stage| stage.verdict == verdict);
+        stages.count()
+    };
+    let undecided = count(StageVerdict::Undecided);
+    let mut counts = format!("{} stages judged", report.stages.len() - undecided);
+    if undecided > 0 {
+        let _ = write!(counts, ", {undecided} undecided (zeros would pass too)");
+    }
+    let absent = &report.holdings.absent;
+    if !absent.is_empty() {
+        let _ = write!(counts, ", {} absent ({})", absent.len(), absent.join(", "));
+    }
+    let power = report.power.as_ref().map_or(String::new(), |power| {
+        let excluded = power.known - power.not_excluded.len();
+        let mut power_said = format!("; {excluded} of {} known mistakes excluded", power.known);
+        if !power.not_excluded.is_empty() {
+            let ids = power.not_excluded.iter().map(|known| known.id);
+            let named: Vec<&str> = ids.take(NAMED).collect();
+            let _ = write!(power_said, "; not excluded: {}", named.join(", "));
+            let more = power.not_excluded.len().saturating_sub(NAMED);
+            if more > 0 {
+                let _ = write!(power_said, " and {more} more");
             }
-            c => quoted.push(c),
         }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// A JSON number; JSON has no infinity.
-fn number(x: f64) -> String {
-    if x.is_finite() {
-        format!("{x:e}")
-    } else {
-        "null".into()
-    }
-}
-
-fn json(report: &Report) -> String {
-    let stages: Vec<String> = report
-        .stages
-        .iter()
-        .map(|stage| {
-            format!(
-                "{{\"name\":{},\"pass\":{},\"says_nothing\":{},\"of_tolerance\":{},\"of_probable\":{},\"bits\":{},\"at\":{:?},\
-                 \"golden\":{},\"candidate\":{},\"note\":{}}}",
-                quoted(&stage.name),
-                stage.pass,
-                stage.says_nothing,
-                number(stage.worst),
-                stage.probable.map_or("null".into(), number),
-                number(stage.bits),
-                stage.at,
-                number(stage.golden),
-                number(stage.candidate),
-                stage.note.as_deref().map_or("null".into(), quoted),
-            )
-        })
-        .collect();
-    let diagnosis = report
-        .diagnosis
-        .as_ref()
-        .map_or("null".into(), |diagnosis| {
-            let suspects: Vec<String> = diagnosis
-                .suspects
-                .iter()
-                .map(|suspect| {
-                    let mutants: Vec<String> = suspect
-                        .mistakes
-                        .iter()
-                        .map(|known| {
-                            format!(
-                                "{{\"id\":{},\"name\":{},\"formula\":{},\"fix\":{}}}",
-                                quoted(known.id),
-                                quoted(known.name),
-                                quoted(&known.formula()),
-                                quoted(known.fix)
-                            )
-                        })
-                        .collect();
-                    format!(
-                        "{{\"of_tolerance\":{},\"mutants\":[{}]}}",
-                        number(suspect.worst),
-                        mutants.join(",")
-                    )
-                })
-                .collect();
-            format!(
-                "{{\"first_stage\":{},\"pattern\":{},\"suspects\":[{}]}}",
-                quoted(&diagnosis.first_stage),
-                quoted(&diagnosis.pattern),
-                suspects.join(",")
-            )
-        });
-    format!(
-        "{{\"pass\":{},\"dtype\":{},\"stages\":[{}],\"diagnosis\":{diagnosis}}}\n",
-        report.pass(),
-        quoted(report.format.name()),
-        stages.join(",")
-    )
+        power_said
+    });
+    let verdict = match report.verdict() {
+        Verdict::Pass => "pass",
+        Verdict::Refused => "FAIL",
+        Verdict::Undecided => "undecided",
+    };
+    format!("{verdict}: {counts}{power}\n")
 }

@@ -55,13 +55,6 @@ impl<S: StateSpace> Clone for ModelHook<S> {
 
 impl<S: StateSpace> Copy for ModelHook<S> {}
 
-impl<S: StateSpace> ModelHook<S> {
-    /// True if what the hook makes of the first inputs depends on those alone.
-    pub(super) fn is_causal(&self) -> bool {
-        !matches!(self, Self::Convolution(_) | Self::Factor(_))
-    }
-}
-
 /// A model with mistakes: as a convolution within chunks and a state between them, in one chunk
 /// unless a mistake sits between chunks.
 pub(super) struct WrongModel<S: StateSpace + 'static> {

@@ -1,17 +1,8 @@
 //! Claims about the oracle: correct ports pass, whatever way they compute; mutants fail and are
 //! named; what cannot be judged is said.
 
-mod cases;
 mod correct;
-mod dense;
-mod gradients;
-mod in_memory;
-mod judged;
 mod mutants;
-mod named;
-mod stored;
-mod suite;
-mod thresholds;
 
 use crate::common::{data, golden_file};
 use hungry_hippos::Tensor;

@@ -2,7 +2,7 @@
 //! named first.
 
 use super::{Mistaken, committed, dumped, forward_mistakes, judge, layer, named};
-use hungry_hippos::oracle::{Case, Format, Golden};
+use hungry_hippos::oracle::{Case, Format, Golden, Verdict};
 use hungry_hippos::safetensors::Dtype;
 
 /// True if some mode decays below `size` within the sequence.
@@ -56,16 +56,20 @@ fn refused_and_named(dtype: Dtype, format: Format) {
             let report = judge(golden, &dumped(&named(&stages), dtype), format);
             runs += 1;
             seen.push(mistake.id);
-            if report.pass() {
+            if report.verdict() != Verdict::Refused {
                 accepted.push(format!("{} {} on {name}", mistake.id, mistake.name));
                 continue;
             }
-            let suspects = report.diagnosis.expect("a failed check has one").suspects;
-            let own = suspects.iter().find(|s| s.mistakes == [mistake]);
-            if own.is_some_and(|own| own.worst <= suspects[0].worst) {
+            let mut suspects = report.findings.iter().flat_map(|found| &found.suspects);
+            if suspects.any(|s| s.mistakes == [mistake]) {
                 first += 1;
             } else {
-                let said: Vec<_> = suspects.iter().take(1).flat_map(|s| &s.mistakes).collect();
+                let said = report.findings.iter().map(|found| {
+                    let ids = found.suspects.iter().flat_map(|s| &s.mistakes);
+                    let ids: Vec<_> = ids.map(|known| known.id).collect();
+                    format!("{} {:?}: {}", found.stage, ids, found.pattern)
+                });
+                let said: Vec<_> = said.collect();
                 misnamed.push(format!("{} on {name}: {said:?}", mistake.id));
             }
         }

@@ -51,6 +51,7 @@ pub(super) static ROWS: LazyLock<Vec<Row<DenseHook>>> = LazyLock::new(|| {
         Some(Row {
             mistake,
             hooks: Cow::Borrowed(hooks),
+            rounding: known.rounding,
         })
     };
     forward_mistakes().into_iter().filter_map(row).collect()
@@ -60,7 +61,7 @@ pub(super) static ROWS: LazyLock<Vec<Row<DenseHook>>> = LazyLock::new(|| {
 pub(super) fn run_with(
     case: &DenseCase,
     mistakes: &[&'static Row<DenseHook>],
-    setting: Setting,
+    setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
     let hooks: Vec<&'static DenseHook> = mistakes.iter().flat_map(|row| row.hooks.iter()).collect();
     let has = |asked: fn(&DenseHook) -> bool| hooks.iter().any(|hook| asked(hook));

@@ -7,7 +7,7 @@ pub(crate) use case::DenseCase;
 pub(crate) use mistakes::DenseHook;
 
 use super::worst_response::{WithError, larger_errors, worst_response};
-use crate::algebra::{ErrorScale, Matrix, Real, RootsOfUnity};
+use crate::algebra::{ErrorBound, ErrorScale, Matrix, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
 use crate::oracle::format::Format;
@@ -15,6 +15,7 @@ use crate::oracle::mistake::Row;
 use crate::oracle::read::{read_tensor, shape_of};
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, largest_given};
+use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use crate::ssm::{Dense, StateSpace, recurrence};
 use crate::tensor::Tensor;
@@ -72,7 +73,7 @@ impl Subject for DenseCase {
         let modes = (Axis::Mode, self.ssm.state_dim());
         vec![
             StageSpec::new("kernel", &[time], &[]),
-            StageSpec::new("output", &[batch, time], &["kernel"]),
+            StageSpec::new("output", &[batch, time], &[]),
             StageSpec::new("final_x", &[batch, modes], &[]),
         ]
     }
@@ -155,9 +156,18 @@ impl Subject for DenseCase {
     fn run_with(
         &self,
         mistakes: &[&'static Row<DenseHook>],
-        setting: Setting,
+        setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
         mistakes::run_with(self, mistakes, setting)
+    }
+
+    /// No stage is computed from another.
+    fn local_scales(
+        &self,
+        _upstream: &Upstream,
+        _format: Format,
+    ) -> Result<Named<ErrorBound>, Error> {
+        Ok(Vec::new())
     }
 }
 

@@ -45,14 +45,3 @@ pub(crate) enum LayerHook {
     /// The gradient of a parameter of this name, once it is computed.
     Gradient(fn(&str, &mut [f64])),
 }
-
-impl LayerHook {
-    /// True if what the hook makes of the first tokens depends on those alone.
-    pub(super) fn is_causal(&self) -> bool {
-        match self {
-            Self::Shift(hook) => hook.is_causal(),
-            Self::Diagonal(hook) => hook.is_causal(),
-            _ => true,
-        }
-    }
-}

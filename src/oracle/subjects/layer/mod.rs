@@ -9,6 +9,7 @@ mod stage_run;
 mod suite;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod wrong;
 
 pub use case::{FORMAT, LayerCase};
@@ -19,12 +20,14 @@ pub(crate) use scales::Analysis;
 pub(crate) use suite::{random_parameter, suite};
 pub(crate) use wrong::WrongLayer;
 
-use crate::algebra::{Real, RootsOfUnity};
+use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Config, Form, Name, Stage};
+use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
+use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 
 impl Subject for LayerCase {
@@ -112,10 +115,6 @@ impl Subject for LayerCase {
             .any(|hook| matches!(hook, LayerHook::InChunks))
     }
 
-    fn is_causal(row: &Row<LayerHook>) -> bool {
-        row.hooks.iter().all(LayerHook::is_causal)
-    }
-
     /// Projections, convolutions and states, and a model's memory as some 500 (measured).
     fn cost(&self, tokens: usize) -> usize {
         let config = self.parameters.config();
@@ -129,9 +128,17 @@ impl Subject for LayerCase {
     fn run_with(
         &self,
         mistakes: &[&'static Row<LayerHook>],
-        setting: Setting,
+        setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
         wrong::run_with(self, mistakes, setting)
+    }
+
+    fn local_scales(
+        &self,
+        upstream: &Upstream,
+        format: Format,
+    ) -> Result<Named<ErrorBound>, Error> {
+        scales::local_scales(self, upstream, format)
     }
 }
 
@@ -169,10 +176,10 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
         of(Stage::Q, &by_channel, &[]),
         of(Stage::K, &by_channel, &[]),
         of(Stage::V, &by_channel, &[]),
-        of(Stage::ShiftKernel, &[channels, (Time, window)], &[]),
+        of(Stage::ShiftKernel, &[channels, (Time, window)], &[]).kernel(),
         of(Stage::ShiftK, &by_channel, &["shift_kernel", "k"]),
         of(Stage::Kv, &by_pair, &["shift_k", "v"]),
-        of(Stage::SsmKernel, &[heads, (Time, window)], &[]),
+        of(Stage::SsmKernel, &[heads, (Time, window)], &[]).kernel(),
         of(Stage::SsmOut, &by_pair, &["ssm_kernel", "kv"]),
         of(Stage::Gated, &by_token, &["q", "ssm_out"]),
         of(Stage::Output, &by_token, &["gated"]),

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::h3::{Backward, Evaluate, Form, Layer, LayerState, Name, Parameters, Plain, Stages};
 use crate::oracle::subject::Named;
 use crate::tensor::Tensor;
+use core::ops::Range;
 
 impl LayerCase {
     /// Every stage of the layer in one form, in the scalars of a precision, under its name in files;
@@ -49,10 +50,11 @@ impl LayerCase {
         let state = self.state.as_ref().map(|state| state.map(T::from_f64));
         let (input, state) = (self.input.map(T::from_f64), state.as_ref());
         let mut named = owned(forward(&layer, &input, state)?);
-        let run = |u: &Tensor<T>, state: &LayerState<T>| {
-            layer.forward_by(&Plain::Recurrence, u, Some(state))
-        };
-        named.extend(self.chunk_states(&layer, &input, state, run)?);
+        named.extend(self.chunk_states(&layer, state, |tokens, state| {
+            let tokens = tokens_of(&input, tokens)?;
+            let stages = layer.forward_by(&Plain::Recurrence, &tokens, Some(state))?;
+            Ok([stages.state.clone(), stages.state])
+        })?);
         if gradients {
             let g = self.cotangent()?.map(T::from_f64);
             let run = BackwardRun {
@@ -70,27 +72,26 @@ impl LayerCase {
     /// The states after every chunk, the last one included: `chunk_states_k` (chunks, batch, d, m)
     /// and `chunk_states` (chunks, batch d1 d2, H, m/2, 2): what FlashConv passes on. Nothing for a
     /// case without a chunk length.
+    ///
+    /// `run` goes on from a state over some tokens; it returns the state that is saved after them
+    /// and the one the next chunk begins from.
     pub(super) fn chunk_states<T: Real>(
         &self,
         layer: &Layer<T>,
-        input: &Tensor<T>,
         state: Option<&LayerState<T>>,
-        run: impl Fn(&Tensor<T>, &LayerState<T>) -> Result<Stages<T>, Error>,
+        run: impl Fn(Range<usize>, &LayerState<T>) -> Result<[LayerState<T>; 2], Error>,
     ) -> Result<Named<T>, Error> {
-        let (Some(chunk_len), &[batch, len, d]) = (self.chunk_len, input.shape()) else {
+        let (Some(chunk_len), &[batch, len, _]) = (self.chunk_len, self.input.shape()) else {
             return Ok(Vec::new());
         };
         let mut state = state.cloned().unwrap_or_else(|| layer.zero_state(batch));
         let (mut shift, mut diagonal) = (Vec::new(), Vec::new());
         let mut chunks = 0;
         for from in (0..len).step_by(chunk_len) {
-            let to = from.saturating_add(chunk_len).min(len);
-            let tokens =
-                (0..batch).flat_map(|b| &input.data()[(b * len + from) * d..(b * len + to) * d]);
-            let tokens = Tensor::new([batch, to - from, d], tokens.copied().collect())?;
-            state = run(&tokens, &state)?.state;
-            shift.extend_from_slice(state.shift.data());
-            diagonal.extend(state.flat_diagonal().into_data());
+            let [saved, next] = run(from..from.saturating_add(chunk_len).min(len), &state)?;
+            shift.extend_from_slice(saved.shift.data());
+            diagonal.extend(saved.flat_diagonal().into_data());
+            state = next;
             chunks += 1;
         }
         let with_chunks = |shape: &[usize]| [&[chunks], shape].concat();
@@ -104,6 +105,16 @@ impl LayerCase {
             ),
         ])
     }
+}
+
+/// Some tokens of every sequence of a (batch, seq_len, d) array.
+pub(super) fn tokens_of<T: Copy>(x: &Tensor<T>, tokens: Range<usize>) -> Result<Tensor<T>, Error> {
+    let &[batch, len, d] = x.shape() else {
+        return Err(Error::shape("input", "three axes", x.shape().len()));
+    };
+    let of = |b: usize| &x.data()[(b * len + tokens.start) * d..(b * len + tokens.end) * d];
+    let kept = (0..batch).flat_map(of).copied().collect();
+    Tensor::new([batch, tokens.len(), d], kept)
 }
 
 /// The stages of a forward pass under their names.

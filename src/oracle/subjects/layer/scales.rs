@@ -9,7 +9,8 @@ use super::super::worst_response::{
     WithError, fft_error, larger_errors, magnitudes, norm, worst_response,
 };
 use super::case::LayerCase;
-use super::run::{BackwardRun, owned};
+use super::run::{BackwardRun, owned, tokens_of};
+use super::upstream::{FromUpstream, local_stages};
 use crate::algebra::{
     Ball, ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale, LIBRARY_FACTOR, Real, Ring,
     modulus,
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::h3::{Evaluate, Plain};
 use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, Scale};
+use crate::oracle::upstream::{Replaced, Upstream};
 use crate::ssm::{Diagonal, Response, Shift, StateSpace};
 use crate::tensor::Tensor;
 
@@ -75,9 +77,38 @@ pub(super) fn error_scales(case: &LayerCase, format: Format) -> Result<Named<Err
     };
     let state = state.as_ref();
     let mut scales = owned(layer.forward_by(&analysis, &input, state)?);
-    let run = |u: &Tensor<_>, state: &_| layer.forward_by(&analysis, u, Some(state));
-    scales.extend(case.chunk_states(&layer, &input, state, run)?);
+    scales.extend(case.chunk_states(&layer, state, |tokens, state| {
+        let tokens = tokens_of(&input, tokens)?;
+        let stages = layer.forward_by(&analysis, &tokens, Some(state))?;
+        Ok([stages.state.clone(), stages.state])
+    })?);
     Ok(errors(scales))
+}
+
+/// The error scale of every stage of a case computed from a port's own stages.
+///
+/// # Errors
+///
+/// As [`Layer::forward`](crate::h3::Layer::forward).
+pub(super) fn local_scales(
+    case: &LayerCase,
+    upstream: &Upstream,
+    format: Format,
+) -> Result<Named<ErrorBound>, Error> {
+    let (layer, input, state) = case.in_precision::<ErrorScale>()?;
+    let analysis = Analysis {
+        ratio: format.projection_unit_roundoff() / format.unit_roundoff(),
+    };
+    let u = format.unit_roundoff();
+    // In units of the models' roundoff: never less than one rounding in it.
+    let rounded = |x: f64, rounding: f64| {
+        ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
+    };
+    let by = FromUpstream {
+        by: &analysis,
+        replaced: Replaced::new(Some(upstream), rounded),
+    };
+    local_stages(case, &layer, &by, &input, state).map(|stages| errors(by.replaced.restore(stages)))
 }
 
 fn errors(scales: Named<ErrorScale>) -> Named<ErrorBound> {

@@ -5,10 +5,12 @@ use super::case::LayerCase;
 use super::hooks::LayerHook;
 use super::run::{BackwardRun, owned};
 use super::stage_run::StageRun;
+use super::upstream::{FromUpstream, local_stages};
 use crate::error::Error;
 use crate::h3::{Backward, Config, Evaluate, Form, Layer, LayerState, Parameters, Progress, Stage};
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
+use crate::oracle::upstream::Replaced;
 use crate::ssm::{
     Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, convolution_adjoint_with,
     recurrence_adjoint_with,
@@ -200,37 +202,23 @@ impl Evaluate<f64> for WrongLayer {
 pub(super) fn run_with(
     case: &LayerCase,
     mistakes: &[&'static Row<LayerHook>],
-    setting: Setting,
+    setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
     let wrong = WrongLayer::new(case.parameters(), mistakes, setting.chunk_len)?;
     let state = wrong.initial(case.state());
-    let goes_back = |hook: &&&LayerHook| {
-        use LayerHook::{ConvolutionAdjoint, Gradient, StateCotangent};
-        matches!(
-            hook,
-            ConvolutionAdjoint(_) | StateCotangent(_) | Gradient(_)
-        )
-    };
-    if wrong.hooks.iter().any(|hook| goes_back(&hook)) {
+    if setting.backward {
         return gradients_with(case, &wrong, state.as_ref());
     }
-    let cut = match setting.tokens {
-        Some(tokens) => Some(first_tokens(case.input(), tokens)?),
-        None => None,
+    let by = FromUpstream {
+        by: &wrong,
+        replaced: Replaced::new(setting.upstream, |x, _| x),
     };
-    let input = cut.as_ref().unwrap_or(case.input());
-    let stages = wrong.layer.forward_by(&wrong, input, state.as_ref())?;
-    Ok(owned(stages))
-}
-
-/// The first tokens of every sequence.
-fn first_tokens(input: &Tensor<f64>, tokens: usize) -> Result<Tensor<f64>, Error> {
-    let &[batch, len, d] = input.shape() else {
-        return Err(Error::shape("input", "three axes", input.shape().len()));
+    // A layer that runs in chunks of its own hands on a wrong state, which its mistake speaks of.
+    let stages = match wrong.chunk_len {
+        None => local_stages(case, &wrong.layer, &by, case.input(), state)?,
+        Some(_) => owned(wrong.layer.forward_by(&by, case.input(), state.as_ref())?),
     };
-    let tokens = tokens.min(len);
-    let kept = (0..batch).flat_map(|b| &input.data()[b * len * d..][..tokens * d]);
-    Tensor::new([batch, tokens, d], kept.copied().collect())
+    Ok(by.replaced.restore(stages))
 }
 
 /// The gradients of a case with mistakes on the way back.

@@ -7,10 +7,12 @@ use crate::attention::softmax_attention;
 use crate::error::Error;
 use crate::h3::{Form, Layer, Parameters};
 use crate::model::{
-    LayerNorm, Mixed, Model, ModelConfig, ModelHooks, ModelName, ModelParameters, ModelStages, gelu,
+    BlockStage, LayerNorm, Mixed, Model, ModelConfig, ModelHooks, ModelName, ModelParameters,
+    ModelStages, gelu,
 };
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
+use crate::oracle::upstream::Replaced;
 use crate::tensor::Tensor;
 
 /// A LayerNorm of one token; `true` for the one before the head.
@@ -44,7 +46,7 @@ pub(crate) enum ModelHook {
 pub(super) fn run_with(
     case: &ModelCase,
     mistakes: &[&'static Row<ModelHook>],
-    setting: Setting,
+    setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
     let hooks: Vec<ModelHook> = mistakes
         .iter()
@@ -67,6 +69,7 @@ pub(super) fn run_with(
         WrongLayer::new(&parameters, &in_layers, setting.chunk_len).map(Some)
     };
     let wrong = WrongModel {
+        replaced: Replaced::new(setting.upstream, |x, _| x),
         form: config.h3.default_form(case.ids().shape()[1]),
         layers: (0..config.n_layer)
             .map(wrong_layer)
@@ -74,13 +77,36 @@ pub(super) fn run_with(
         hooks,
     };
     let model = parameters.build::<f64>()?;
-    let mut stages = model.forward_by(&wrong, case.ids())?;
-    for hook in &wrong.hooks {
-        if let ModelHook::Stages(edit) = hook {
-            edit(&mut stages, &model)?;
+    let edited = |mut stages: ModelStages<f64>| {
+        for hook in &wrong.hooks {
+            if let ModelHook::Stages(edit) = hook {
+                edit(&mut stages, &model)?;
+            }
+        }
+        Ok::<_, Error>(stages)
+    };
+    let ran = model.forward_by(&wrong, case.ids())?;
+    // What blocks return is edited as it was computed; the logits are computed from what blocks
+    // returned.
+    let computed = wrong.replaced.computed();
+    let mut own = ran.clone();
+    for (i, block) in own.blocks.iter_mut().enumerate() {
+        for (stage, which) in block
+            .iter_mut()
+            .zip([BlockStage::Hidden, BlockStage::Residual])
+        {
+            let name = which.name(i);
+            if let Some((_, found)) = computed.iter().find(|(known, _)| *known == name) {
+                *stage = found.clone();
+            }
         }
     }
-    Ok(stages.named())
+    let logits = edited(ran)?.logits;
+    Ok(ModelStages {
+        logits,
+        ..edited(own)?
+    }
+    .named())
 }
 
 /// The parameters and choices of a port with these mistakes.
@@ -115,8 +141,9 @@ fn edited(
 }
 
 /// The parts of a model with mistakes.
-struct WrongModel {
+struct WrongModel<'a, F> {
     hooks: Vec<ModelHook>,
+    replaced: Replaced<'a, f64, F>,
     form: Form,
     /// The layer of every block, where it has a mistake.
     layers: Vec<Option<WrongLayer>>,
@@ -132,7 +159,7 @@ macro_rules! first {
     };
 }
 
-impl ModelHooks<f64> for WrongModel {
+impl<F: Fn(f64, f64) -> f64> ModelHooks<f64> for WrongModel<'_, F> {
     fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
         match self.layers.get(block).and_then(Option::as_ref) {
             Some(wrong) => {
@@ -168,5 +195,9 @@ impl ModelHooks<f64> for WrongModel {
             Some(activation) => activation(x),
             None => gelu(x),
         }
+    }
+
+    fn stage(&self, block: usize, which: BlockStage, computed: Tensor<f64>) -> Tensor<f64> {
+        self.replaced.stage(&which.name(block), computed)
     }
 }

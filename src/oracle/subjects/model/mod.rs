@@ -14,15 +14,17 @@ pub use layout::model_metadata;
 pub(crate) use suite::suite;
 
 use super::layer::LayerCase;
-use crate::algebra::{Real, RootsOfUnity};
+use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
+use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::optional;
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{
     Given, GivenValues, Named, Scale, Setting, Subject, largest_given, up_to_f32,
 };
+use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use hooks::ModelHook;
 use layout::ModelLayout;
@@ -200,9 +202,17 @@ impl Subject for ModelCase {
     fn run_with(
         &self,
         mistakes: &[&'static Row<ModelHook>],
-        setting: Setting,
+        setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
         hooks::run_with(self, mistakes, setting)
+    }
+
+    fn local_scales(
+        &self,
+        upstream: &Upstream,
+        format: Format,
+    ) -> Result<Named<ErrorBound>, Error> {
+        scales::local_scales(self, upstream, format)
     }
 }
 

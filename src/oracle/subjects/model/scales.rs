@@ -19,12 +19,17 @@
 //! of 2^-16 of a token's deviation, good to some nine digits.
 
 use super::super::layer::Analysis;
+use super::case::ModelCase;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
 use crate::h3::{Form, Layer};
-use crate::model::{LayerNorm, Mixed, Model, ModelHooks, ModelParameters, SQRT_2_OVER_PI, gelu};
+use crate::model::{
+    BlockStage, LayerNorm, Mixed, Model, ModelHooks, ModelParameters, SQRT_2_OVER_PI, gelu,
+};
+use crate::oracle::format::Format;
 use crate::oracle::parallel;
 use crate::oracle::subject::Named;
+use crate::oracle::upstream::{Replaced, Upstream};
 use crate::tensor::Tensor;
 
 /// The step of a difference, in units of a token's deviation.
@@ -69,6 +74,32 @@ pub(super) fn error_scales(
         }
     }
     Ok(scales)
+}
+
+/// The error scale of every stage of a model computed from a port's own stages. (Where some are not
+/// there, errors go through several blocks part by part, and the scale is wide.)
+///
+/// # Errors
+///
+/// As [`Model::forward`].
+pub(super) fn local_scales(
+    case: &ModelCase,
+    upstream: &Upstream,
+    format: Format,
+) -> Result<Named<ErrorBound>, Error> {
+    let u = format.unit_roundoff();
+    let by = LocalAnalysis {
+        // In units of the models' roundoff: never less than one rounding in it.
+        replaced: Replaced::new(Some(upstream), |x: f64, rounding: f64| {
+            ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
+        }),
+    };
+    let model = case.parameters().build::<ErrorScale>()?;
+    let stages = model.forward_by(&by, case.ids())?.named();
+    let stages = by.replaced.restore(stages).into_iter();
+    Ok(stages
+        .map(|(name, stage)| (name, stage.map(ErrorScale::error)))
+        .collect())
 }
 
 /// The errors a port adds to every number by its own roundings.
@@ -272,6 +303,58 @@ impl ModelHooks<ErrorScale> for ModelAnalysis {
 
     fn on_residual(&self, x: ErrorScale) -> ErrorScale {
         ErrorScale::new(x.value(), ErrorBound::ZERO)
+    }
+}
+
+/// The same analysis, with errors followed along the residual stream from a port's own stages.
+struct LocalAnalysis<'a, F> {
+    replaced: Replaced<'a, ErrorScale, F>,
+}
+
+impl<F: Fn(f64, f64) -> ErrorScale> ModelHooks<ErrorScale> for LocalAnalysis<'_, F> {
+    fn h3(
+        &self,
+        block: usize,
+        layer: &Layer<ErrorScale>,
+        u: &Tensor<ErrorScale>,
+    ) -> Result<Mixed<ErrorScale>, Error> {
+        ModelAnalysis.h3(block, layer, u)
+    }
+
+    fn attend(
+        &self,
+        q: &Matrix<ErrorScale>,
+        k: &Matrix<ErrorScale>,
+        v: &Matrix<ErrorScale>,
+        scale: ErrorScale,
+    ) -> Result<Matrix<ErrorScale>, Error> {
+        ModelAnalysis.attend(q, k, v, scale)
+    }
+
+    fn norm(
+        &self,
+        norm: &LayerNorm<ErrorScale>,
+        last: bool,
+        x: &[ErrorScale],
+    ) -> Result<Vec<ErrorScale>, Error> {
+        ModelAnalysis.norm(norm, last, x)
+    }
+
+    fn activation(&self, x: ErrorScale) -> ErrorScale {
+        ModelAnalysis.activation(x)
+    }
+
+    fn on_residual(&self, x: ErrorScale) -> ErrorScale {
+        ErrorScale::new(x.value(), x.error())
+    }
+
+    fn stage(
+        &self,
+        block: usize,
+        which: BlockStage,
+        computed: Tensor<ErrorScale>,
+    ) -> Tensor<ErrorScale> {
+        self.replaced.stage(&which.name(block), computed)
     }
 }
 

@@ -106,5 +106,6 @@ rows! { LayerHook:
         seen "fla-org/flash-linear-attention#37"
         looks "gradients good to two digits, worse the earlier the token"
         fix "keep the carried cotangent in float32"
+        rounding BF16
         by [StateCotangent(bf16_cotangent)];
 }

@@ -328,6 +328,7 @@ rows! { LayerHook:
         seen "plausible (as M70b, M70c)"
         looks "relative errors up to 2^-9 (0.2 %) in every tap"
         fix "keep kernels in float32, also under autocast"
+        rounding BF16
         by [Diagonal(Kernel(|_, f, len| f(len).into_iter().map(bf16).collect()))];
     "M70b" "state_bf16" at "ssm_out"
         wrong "the diagonal state rounded to bfloat16 after every step"
@@ -335,6 +336,7 @@ rows! { LayerHook:
         seen "vllm-project/vllm#13466"
         looks "kernel right; ssm_out drifts with t, most in slow modes"
         fix "keep states in float32"
+        rounding BF16
         by [Diagonal(By(bf16_states))];
     "M70c" "decode_bf16" at "ssm_kernel"
         wrong "A and dt rounded to bfloat16 before discretization"
@@ -342,5 +344,6 @@ rows! { LayerHook:
         seen "state-spaces/mamba, pull request 923"
         looks "a phase error that grows with t"
         fix "keep log_dt, inv_A_real and A_imag, and what is decoded from them, in float32"
+        rounding BF16
         by [Modes(decoded_in_bf16)];
 }

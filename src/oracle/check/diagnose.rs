@@ -1,0 +1,308 @@
+//! What is wrong with a port that was refused: step by step, from the errors of each step alone.
+
+use super::super::golden::GoldenOf;
+use super::super::mistake::Row;
+use super::super::subject::Subject;
+use super::judged::{Fit, Judged};
+use super::pattern;
+use super::report::{Finding, StageReport, StageVerdict, Suspect};
+use super::trials::{ProbeTrial, Trial, Trials};
+
+/// What explains an error explains so much of it.
+pub(super) const NEARLY_ALL: f64 = 0.9;
+
+/// At one stage so many of the mistakes that explain most are tried with every other.
+const PAIRED: usize = 6;
+
+/// One finding for every step that is wrong.
+pub(super) fn diagnose<S: Subject>(
+    golden: &GoldenOf<S>,
+    stages: &[Judged<'_>],
+    reports: &[StageReport],
+    trials: &Trials<'_, S>,
+    known: &[Trial<S>],
+) -> Vec<Finding> {
+    let is = |verdict| move |&at: &usize| reports[at].verdict == verdict;
+    let mut wrong: Vec<usize> = (0..stages.len()).filter(is(StageVerdict::Fail)).collect();
+    let Some(&first) = wrong.first() else {
+        let follows = (0..stages.len()).find(is(StageVerdict::Follows));
+        return follows
+            .map(|at| added_up(&stages[at]))
+            .into_iter()
+            .collect();
+    };
+    // Gradients come last: where the forward pass is wrong, theirs follow.
+    let backward = stages[first].spec.is_gradient();
+    wrong.retain(|&at| stages[at].spec.is_gradient() == backward);
+    let mut all: Vec<&Trial<S>> = known.iter().collect();
+    let lens = chunk_lens(golden.subject.seq_len(), stages, &wrong);
+    let between: Vec<&'static Row<S::Hook>> = known
+        .iter()
+        .map(|trial| trial.row)
+        .filter(|row| !backward && S::needs_chunks(row))
+        .collect();
+    let more = trials.mistakes(&between, &lens, backward);
+    all.extend(&more);
+    let search = Search {
+        stages,
+        reports,
+        trials,
+        all,
+        backward,
+    };
+    let mut findings = Vec::new();
+    while let Some(&at) = wrong.first() {
+        let (finding, explained) = search.explain(at, &wrong);
+        wrong.retain(|at| !explained.contains(at));
+        findings.push(finding);
+    }
+    findings
+}
+
+/// What is said where every step is right and the whole is not.
+fn added_up(stage: &Judged<'_>) -> Finding {
+    Finding {
+        stage: stage.spec.name.clone(),
+        pattern:
+            "every step is right as computed from the stages before it; their errors add up to \
+                  more than the tolerance"
+                .into(),
+        suspects: Vec::new(),
+        reproduced: false,
+        also_at: Vec::new(),
+    }
+}
+
+/// The chunk lengths at which a mistake between chunks may have happened, but for the first one:
+/// the places at which a stage begins to be wrong, one chunk (a state that was given can be read
+/// early), and the usual ones.
+fn chunk_lens(seq_len: usize, stages: &[Judged<'_>], wrong: &[usize]) -> Vec<usize> {
+    // A state saved one token early looks like a last chunk of one token.
+    let parts = [
+        seq_len.saturating_sub(1),
+        seq_len,
+        seq_len / 2,
+        seq_len / 3,
+        seq_len / 4,
+    ];
+    let begins = wrong
+        .iter()
+        .filter_map(|&at| pattern::first_wrong_token(&stages[at]));
+    let usual = parts.into_iter().chain([4, 8, 16, 32, 64, 128]);
+    let first = super::default_chunk_len(seq_len);
+    let mut lens = Vec::new();
+    for len in begins.chain(usual) {
+        if (1..=seq_len).contains(&len) && len != first && !lens.contains(&len) {
+            lens.push(len);
+        }
+    }
+    lens
+}
+
+struct Search<'a, S: Subject> {
+    stages: &'a [Judged<'a>],
+    reports: &'a [StageReport],
+    trials: &'a Trials<'a, S>,
+    all: Vec<&'a Trial<S>>,
+    backward: bool,
+}
+
+/// Mistakes made in one step, and how they fit every stage.
+struct Hypothesis<S: Subject> {
+    rows: Vec<&'static Row<S::Hook>>,
+    fits: Vec<Option<Fit>>,
+    fit: Fit,
+    /// Stages at which they would show and do not.
+    contradicted: usize,
+    /// The other wrong stages that they explain.
+    explained: Vec<usize>,
+}
+
+impl<S: Subject> Search<'_, S> {
+    /// What is found at a stage, and the wrong stages that are explained by it.
+    fn explain(&self, at: usize, wrong: &[usize]) -> (Finding, Vec<usize>) {
+        let stage = &self.stages[at];
+        let probes = self.trials.probes(stage);
+        let probe = probes.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+        let generic = probe.map_or(0.0, |probe| probe.fit.evidence.share);
+        let mut found = self.singles(at, wrong, generic);
+        if found.is_empty() && generic < NEARLY_ALL {
+            found = self.pairs(at, wrong);
+        }
+        if found.is_empty() {
+            found = self.partial(at, wrong, generic);
+        }
+        let pattern = pattern::describe(stage, probe);
+        let mut explained = vec![at];
+        let Some(best) = found.first() else {
+            return (self.finding(at, pattern, &[], false, &explained), explained);
+        };
+        explained.extend(&best.explained);
+        let reproduced = best.fit.left <= 1.0
+            && best.fit.evidence.share >= NEARLY_ALL
+            && best.fit.evidence.share > generic;
+        (
+            self.finding(at, pattern, &found, reproduced, &explained),
+            explained,
+        )
+    }
+
+    fn finding(
+        &self,
+        at: usize,
+        pattern: String,
+        found: &[Hypothesis<S>],
+        reproduced: bool,
+        explained: &[usize],
+    ) -> Finding {
+        let name = |at: &usize| self.stages[*at].spec.name.clone();
+        Finding {
+            stage: name(&at),
+            pattern,
+            suspects: found.iter().map(Hypothesis::suspect).collect(),
+            reproduced,
+            also_at: explained
+                .iter()
+                .filter(|other| **other != at)
+                .map(name)
+                .collect(),
+        }
+    }
+
+    /// Mistakes that leave nothing of a stage's error beyond its tolerance and explain as much as
+    /// anything does, the best first, and those that cannot be told apart from it.
+    fn singles(&self, at: usize, wrong: &[usize], generic: f64) -> Vec<Hypothesis<S>> {
+        let found = self.all.iter().filter_map(|trial| {
+            let fit = trial.fits[at]?;
+            (fit.left <= 1.0).then(|| self.hypothesis(vec![trial.row], &trial.fits, fit, at, wrong))
+        });
+        best(found.collect(), generic)
+    }
+
+    /// The same with what is beyond the tolerance left unexplained.
+    fn partial(&self, at: usize, wrong: &[usize], generic: f64) -> Vec<Hypothesis<S>> {
+        let found = self.all.iter().filter_map(|trial| {
+            let fit = trial.fits[at]?;
+            let explains = fit.evidence.share >= NEARLY_ALL;
+            explains.then(|| self.hypothesis(vec![trial.row], &trial.fits, fit, at, wrong))
+        });
+        best(found.collect(), generic)
+    }
+
+    /// Two mistakes made in the step.
+    fn pairs(&self, at: usize, wrong: &[usize]) -> Vec<Hypothesis<S>> {
+        let mut acting: Vec<(&&Trial<S>, Fit)> = self
+            .all
+            .iter()
+            .filter_map(|trial| Some((trial, trial.fits[at]?)))
+            .collect();
+        acting.sort_by(|(_, a), (_, b)| b.evidence.share.total_cmp(&a.evidence.share));
+        let mut found = Vec::new();
+        for (place, (one, _)) in acting.iter().enumerate().take(PAIRED) {
+            let others: Vec<_> = acting[place + 1..]
+                .iter()
+                .filter(|(other, _)| other.row.mistake.id != one.row.mistake.id)
+                .collect();
+            let runs = super::super::parallel::map(&others, |(other, _)| {
+                let len = match S::needs_chunks(one.row) {
+                    true => one.chunk_len,
+                    false => other.chunk_len,
+                };
+                self.trials.fits(&[one.row, other.row], len, self.backward)
+            });
+            for ((other, _), fits) in others.into_iter().zip(runs) {
+                if let Some(fit) = fits[at]
+                    && fit.left <= 1.0
+                    && fit.evidence.share >= NEARLY_ALL
+                {
+                    let mut rows = vec![one.row, other.row];
+                    rows.sort_by_key(|row| row.mistake.id);
+                    found.push(self.hypothesis(rows, &fits, fit, at, wrong));
+                }
+            }
+        }
+        best(found, 0.0)
+    }
+
+    fn hypothesis(
+        &self,
+        rows: Vec<&'static Row<S::Hook>>,
+        fits: &[Option<Fit>],
+        fit: Fit,
+        at: usize,
+        wrong: &[usize],
+    ) -> Hypothesis<S> {
+        let contradicts = |&other: &usize| {
+            let Some(fit) = fits[other] else {
+                return false;
+            };
+            let shows = fit.departs > 2.0 || fit.evidence.would_convict();
+            let absent = match self.reports[other].verdict {
+                StageVerdict::Fail => fit.evidence.along < 0.5 && fit.evidence.size < 5.0,
+                _ => true,
+            };
+            other != at && shows && absent
+        };
+        let explains = |other: &usize| {
+            let fit = fits[*other];
+            *other != at
+                && fit.is_some_and(|fit| fit.left <= 1.0 || fit.evidence.share >= NEARLY_ALL)
+        };
+        Hypothesis {
+            contradicted: (0..fits.len()).filter(contradicts).count(),
+            explained: wrong.iter().copied().filter(explains).collect(),
+            rows,
+            fits: fits.to_vec(),
+            fit,
+        }
+    }
+}
+
+impl<S: Subject> Hypothesis<S> {
+    fn suspect(&self) -> Suspect {
+        let acting = self.explained.iter().filter_map(|&at| self.fits[at]);
+        Suspect {
+            mistakes: self.rows.iter().map(|row| &row.mistake).collect(),
+            share: self.fit.evidence.share,
+            worst: acting.map(|fit| fit.left).fold(self.fit.left, f64::max),
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let ids = |h: &Self| -> Vec<&str> { h.rows.iter().map(|row| row.mistake.id).collect() };
+        ids(self) == ids(other)
+    }
+}
+
+fn share(probe: &ProbeTrial) -> f64 {
+    // What was fitted explains something by chance.
+    probe.fit.evidence.share - probe.fitted as f64 / probe.fit.evidence.elements.max(1.0)
+}
+
+/// The best of them, and those that cannot be told apart from it: contradicted nowhere, explaining
+/// most of the wrong stages, and most of this one.
+fn best<S: Subject>(mut found: Vec<Hypothesis<S>>, generic: f64) -> Vec<Hypothesis<S>> {
+    let unexplained = |h: &Hypothesis<S>| 1.0 - h.fit.evidence.share;
+    let least = found.iter().map(unexplained).fold(1.0 - generic, f64::min);
+    found.retain(|h| unexplained(h) <= 4.0 * least + 0.1 && h.fit.evidence.share > 0.0);
+    found.sort_by(|a, b| {
+        let order = a.contradicted.cmp(&b.contradicted);
+        let order = order.then(b.explained.len().cmp(&a.explained.len()));
+        order.then(unexplained(a).total_cmp(&unexplained(b)))
+    });
+    let Some(first) = found.first() else {
+        return found;
+    };
+    let (contradicted, explained) = (first.contradicted, first.explained.len());
+    let limit = 4.0 * unexplained(first) + 0.02;
+    found.retain(|h| {
+        h.contradicted == contradicted && h.explained.len() == explained && unexplained(h) <= limit
+    });
+    let mut told: Vec<Hypothesis<S>> = Vec::new();
+    for hypothesis in found {
+        if !told.iter().any(|known| known.is_same(&hypothesis)) {
+            told.push(hypothesis);
+        }
+    }
+    told
+}

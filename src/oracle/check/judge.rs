@@ -1,0 +1,260 @@
+//! The stages of a port beside the golden ones: on the whole, and step by step from the port's own.
+
+use super::super::candidate::{Candidate, CandidateStage};
+use super::super::format::Format;
+use super::super::golden::{GoldenOf, GoldenStage};
+use super::super::parallel;
+use super::super::subject::{GivenValues, Named, Setting, Subject};
+use super::super::upstream::{Upstream, UpstreamStage};
+use super::evidence::{Scales, Weights};
+use super::judged::{Judged, Local, Source};
+use crate::algebra::ErrorBound;
+use crate::tensor::Tensor;
+
+/// The port's stages from which a run of the reference goes on.
+pub(super) struct Own {
+    /// All that something is computed from.
+    all: Upstream,
+    /// All but the kernels, if the port has those: it need not compute from them.
+    without_kernels: Option<Upstream>,
+}
+
+impl Own {
+    /// Those that the candidate holds. What is not finite cannot be gone on from.
+    fn of<S: Subject>(golden: &GoldenOf<S>, candidate: &Candidate) -> Self {
+        let specs = || golden.stages.iter().map(|stage| &stage.spec);
+        let is_upstream = |name: &str| specs().any(|spec| spec.from.iter().any(|n| n == name));
+        let found = golden.stages.iter().filter_map(|stage| {
+            let found = candidate.stage(stage.name())?;
+            let finite = found.values.data().iter().all(|x| x.is_finite());
+            (finite && is_upstream(stage.name())).then(|| UpstreamStage {
+                name: stage.name().into(),
+                values: found.values.clone(),
+                rounding: found.unit_roundoff,
+            })
+        });
+        let all = Upstream::new(found.collect());
+        let is_kernel = |name: &str| specs().any(|spec| spec.name == name && spec.is_kernel());
+        let without = all.without(is_kernel);
+        Self {
+            without_kernels: (without.len() < all.len()).then_some(without),
+            all,
+        }
+    }
+
+    /// The setting of a run that computes the stages of a source.
+    pub(super) fn setting(&self, source: Source, chunk_len: usize) -> Setting<'_> {
+        Setting {
+            chunk_len,
+            upstream: match source {
+                Source::Own => Some(&self.all),
+                Source::WithoutKernels => self.without_kernels.as_ref(),
+                Source::Backward => None,
+            },
+            backward: source == Source::Backward,
+        }
+    }
+
+    /// True if a stage is computed from one of these, directly or not.
+    fn lead_to<S: Subject>(&self, golden: &GoldenOf<S>, stage: &GoldenStage) -> bool {
+        stage.spec.from.iter().any(|name| {
+            let before = golden.stages.iter().find(|stage| stage.name() == name);
+            self.all.get(name).is_some() || before.is_some_and(|stage| self.lead_to(golden, stage))
+        })
+    }
+}
+
+/// A stage of this name.
+pub(super) fn find<'s, T>(stages: &'s Named<T>, name: &str) -> Option<&'s Tensor<T>> {
+    let found = stages.iter().find(|(known, _)| known == name);
+    found.map(|(_, stage)| stage)
+}
+
+/// Every stage that the candidate has, and its own from which others are computed.
+pub(super) fn judge<'a, S: Subject>(
+    golden: &'a GoldenOf<S>,
+    candidate: &'a Candidate,
+    format: Format,
+    chunk_len: usize,
+) -> (Vec<Judged<'a>>, Own) {
+    let (subject, judged_in) = (&golden.subject, S::judged_in(format));
+    let underflow = format.underflow() * subject.underflow_growth();
+    let own = Own::of(golden, candidate);
+    // What has no value in f64 is judged on the whole.
+    let run = |source| {
+        let run = subject.run_with(&[], own.setting(source, chunk_len));
+        run.unwrap_or_default()
+    };
+    let scales = |own: &Upstream| match own.len() {
+        0 => Vec::new(),
+        _ => subject.local_scales(own, judged_in).unwrap_or_default(),
+    };
+    let goes_back = golden
+        .stages
+        .iter()
+        .any(|stage| stage.spec.is_gradient() && candidate.stage(stage.name()).is_some());
+    let (from_all, (without, backward)) = parallel::both(
+        || (run(Source::Own), scales(&own.all)),
+        || {
+            let without = own.without_kernels.as_ref();
+            let without = without.map(|own| (run(Source::WithoutKernels), scales(own)));
+            (without, goes_back.then(|| run(Source::Backward)))
+        },
+    );
+    let scales = Scales {
+        exact_parameters: holds_parameters(subject, judged_in),
+    };
+    let mut judged = Vec::new();
+    for stage in &golden.stages {
+        let Some(found) = candidate.stage(stage.name()) else {
+            continue;
+        };
+        let tolerance = Tolerance {
+            format: judged_in,
+            found,
+            underflow,
+        };
+        let mut this = Judged {
+            spec: &stage.spec,
+            golden: &stage.values,
+            candidate: &found.values,
+            bounds: tolerance.bounds(&stage.scale_at(judged_in), stage.values.data()),
+            local: tolerance.whole(stage),
+            scales,
+        };
+        if stage.spec.is_gradient() {
+            this.local
+                .set_base(backward.as_ref(), stage, Source::Backward);
+        } else if own.lead_to(golden, stage) {
+            let limit = this.bounds.clone();
+            let local = |(base, scales): &Step| tolerance.local(stage, base, scales, &limit);
+            let mut choices = local(&from_all)
+                .into_iter()
+                .chain(without.as_ref().and_then(local).map(Local::without_kernels));
+            let whole = match choices.next() {
+                Some(first) => core::mem::replace(&mut this.local, first),
+                None => tolerance.whole(stage),
+            };
+            // Kernels are there for those who compute from them; the others' errors are not theirs.
+            if let Some(other) = choices.next() {
+                this.take_if_closer(other);
+            }
+            // States are what a port may compute apart from the rest, from projections of its own.
+            if stage.spec.is_state() && this.worst().0 <= 1.0 {
+                this.take_if_closer(whole);
+            }
+        } else {
+            this.local.set_base(Some(&from_all.0), stage, Source::Own);
+        }
+        judged.push(this);
+    }
+    (judged, own)
+}
+
+/// True if a port need not round what it is given before it begins.
+fn holds_parameters<S: Subject>(subject: &S, format: Format) -> bool {
+    subject.given().iter().all(|given| match &given.values {
+        GivenValues::Numbers(values) => values.iter().all(|&x| format.holds(x)),
+        GivenValues::Integers(_) => true,
+    })
+}
+
+/// The stages of a run, and what a right port may be off by in the steps of it.
+type Step = (Named<f64>, Named<ErrorBound>);
+
+/// What a right port's stage may be off by.
+struct Tolerance<'a> {
+    format: Format,
+    found: &'a CandidateStage,
+    /// What underflow may add to an element.
+    underflow: f64,
+}
+
+impl Tolerance<'_> {
+    /// `u scale`, plus the rounding of the candidate's own storage type and of the reference to f64,
+    /// and what underflow may add.
+    fn bounds(&self, scale: &[f64], values: &[f64]) -> Vec<f64> {
+        let pairs = scale.iter().zip(values);
+        let bound = |(scale, value): (&f64, &f64)| {
+            let stored = self.found.unit_roundoff * value.abs() + self.found.smallest;
+            let rounded = value.abs() * f64::EPSILON / 2.0;
+            scale * self.format.unit_roundoff() + stored + self.underflow + rounded
+        };
+        pairs.map(bound).collect()
+    }
+
+    /// The probable error. An exact number stays one, however it is stored.
+    fn weights(&self, probable: impl Iterator<Item = f64>, values: &[f64]) -> Weights {
+        let pairs = probable.zip(values);
+        let error = |(probable, value): (f64, &f64)| match probable > 0.0 {
+            true => {
+                // The reference is computed in f64 itself: what departs from it by its own roundings
+                // is no departure.
+                let u = self.format.unit_roundoff() + 32.0 * f64::EPSILON;
+                probable * u + self.found.unit_roundoff * value.abs()
+            }
+            false => 0.0,
+        };
+        Weights::of(&pairs.map(error).collect::<Vec<_>>())
+    }
+
+    fn whole(&self, stage: &GoldenStage) -> Local {
+        let values = stage.values.data();
+        let probable = stage.probable_at(self.format);
+        let probable = probable.unwrap_or_else(|| stage.scale_at(self.format));
+        Local {
+            reference: values.to_vec(),
+            base: values.to_vec(),
+            bounds: self.bounds(&stage.scale_at(self.format), values),
+            weights: self.weights(probable.into_iter(), values),
+            source: Source::Own,
+        }
+    }
+
+    /// The stage computed from the port's own, `limit` being what holds of the whole.
+    fn local(
+        &self,
+        stage: &GoldenStage,
+        base: &Named<f64>,
+        scales: &Named<ErrorBound>,
+        limit: &[f64],
+    ) -> Option<Local> {
+        let (base, scale) = (find(base, stage.name())?, find(scales, stage.name())?);
+        if base.shape() != stage.values.shape() || base.data().iter().any(|x| !x.is_finite()) {
+            return None;
+        }
+        // The reference is computed in f64 here, and off by as much as a port in f64 may be.
+        let own = f64::EPSILON / 2.0 / self.format.unit_roundoff();
+        let worst: Vec<f64> = scale.data().iter().map(|s| s.worst * (1.0 + own)).collect();
+        let bounds = self.bounds(&worst, base.data());
+        // Errors are followed to first order by absolute values: through several steps, what holds
+        // of the whole may be the sharper.
+        let pairs = bounds.into_iter().zip(limit);
+        Some(Local {
+            reference: base.data().to_vec(),
+            base: base.data().to_vec(),
+            bounds: pairs.map(|(bound, whole)| bound.min(2.0 * whole)).collect(),
+            weights: self.weights(scale.data().iter().map(|s| s.probable), base.data()),
+            source: Source::Own,
+        })
+    }
+}
+
+impl Local {
+    fn without_kernels(self) -> Self {
+        Self {
+            source: Source::WithoutKernels,
+            ..self
+        }
+    }
+
+    /// What a run with mistakes departs from, if that is not the golden stage itself.
+    fn set_base(&mut self, run: Option<&Named<f64>>, stage: &GoldenStage, source: Source) {
+        self.source = source;
+        if let Some(base) = run.and_then(|run| find(run, stage.name()))
+            && base.shape() == stage.values.shape()
+        {
+            self.base = base.data().to_vec();
+        }
+    }
+}

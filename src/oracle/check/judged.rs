@@ -1,0 +1,184 @@
+//! A stage of a port beside the golden one, with everything a judgement needs.
+
+use super::super::stage::StageSpec;
+use super::evidence::{Evidence, Scales, Weights};
+use crate::tensor::Tensor;
+
+/// A stage of golden file and candidate.
+pub(super) struct Judged<'a> {
+    pub(super) spec: &'a StageSpec,
+    pub(super) golden: &'a Tensor<f64>,
+    pub(super) candidate: &'a Tensor<f64>,
+    /// The worst-case tolerance of every element.
+    pub(super) bounds: Vec<f64>,
+    /// The same of the one step that computes the stage.
+    pub(super) local: Local,
+    pub(super) scales: Scales,
+}
+
+/// A stage computed by the reference from the port's own upstream stages (the golden stage where the
+/// port has none), and what a right port may be off by in that step.
+pub(super) struct Local {
+    pub(super) reference: Vec<f64>,
+    /// The same by the f64 run from which runs with mistakes depart.
+    pub(super) base: Vec<f64>,
+    pub(super) bounds: Vec<f64>,
+    pub(super) weights: Weights,
+    /// The run it stems from.
+    pub(super) source: Source,
+}
+
+/// A run of the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Forwards, from the port's own stages.
+    Own,
+    /// The same without the port's kernels.
+    WithoutKernels,
+    /// Backwards.
+    Backward,
+}
+
+/// How well a hypothesis explains a stage's error.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fit {
+    pub(super) evidence: Evidence,
+    /// The largest departure as a fraction of the tolerance.
+    pub(super) departs: f64,
+    /// The largest distance of the candidate from the hypothesis, as a fraction of its tolerance.
+    pub(super) left: f64,
+}
+
+impl Judged<'_> {
+    /// Judges the step from another reference, if the candidate is outside the tolerance of the one
+    /// it has and closer to the other.
+    pub(super) fn take_if_closer(&mut self, other: Local) {
+        let before = self.worst_local().0;
+        if before > 1.0 {
+            let first = core::mem::replace(&mut self.local, other);
+            if self.worst_local().0 >= before {
+                self.local = first;
+            }
+        }
+    }
+
+    pub(super) fn is_finite(&self) -> bool {
+        self.candidate.data().iter().all(|x| x.is_finite())
+    }
+
+    /// The largest error as a fraction of the tolerance, and where.
+    pub(super) fn worst(&self) -> (f64, usize) {
+        worst(self.candidate.data(), self.golden.data(), &self.bounds)
+    }
+
+    /// The same of the one step.
+    pub(super) fn worst_local(&self) -> (f64, usize) {
+        let local = &self.local;
+        worst(self.candidate.data(), &local.reference, &local.bounds)
+    }
+
+    /// The error of the one step at every element.
+    pub(super) fn errors(&self) -> impl Iterator<Item = f64> {
+        let pairs = self.candidate.data().iter().zip(&self.local.reference);
+        pairs.map(|(c, r)| c - r)
+    }
+
+    /// True if the error at an element is outside the tolerance of the one step.
+    pub(super) fn is_wrong(&self, at: usize) -> bool {
+        let error = self.candidate.data()[at] - self.local.reference[at];
+        // A number that is none is wrong too.
+        !(error.abs() <= self.local.bounds[at])
+    }
+
+    /// True if neither tolerance nor evidence could tell the stage from zeros, and it is not zeros.
+    pub(super) fn is_undecided(&self) -> bool {
+        let reference = &self.local.reference;
+        if reference.iter().all(|&x| x == 0.0) {
+            return false;
+        }
+        let zero = reference.iter().map(|&x| (-x, -x, x));
+        let zero = self.local.weights.evidence(self.scales, zero);
+        let mut pairs = reference.iter().zip(&self.local.bounds);
+        pairs.all(|(x, bound)| x.abs() <= *bound) && !zero.convicts(0)
+    }
+
+    /// How well these values in the reference's place explain the candidate; nothing if they are the
+    /// reference's.
+    pub(super) fn fit(&self, predicted: &[f64]) -> Option<Fit> {
+        self.fit_from(&self.local.base, predicted)
+    }
+
+    /// The same for values made of the reference's own.
+    pub(super) fn fit_to_reference(&self, predicted: &[f64]) -> Option<Fit> {
+        self.fit_from(&self.local.reference, predicted)
+    }
+
+    fn fit_from(&self, base: &[f64], predicted: &[f64]) -> Option<Fit> {
+        let local = &self.local;
+        if predicted.len() != base.len() || predicted == base {
+            return None;
+        }
+        let departures = || predicted.iter().zip(base).map(|(p, b)| p - b);
+        if departures().any(|m| !m.is_finite()) {
+            return None;
+        }
+        let departs = departures().zip(&local.bounds);
+        let departs = departs.map(|(m, bound)| fraction(m, *bound));
+        let elements = self.errors().zip(departures()).zip(&local.reference);
+        let elements = elements.map(|((e, m), &r)| (e, m, r));
+        Some(Fit {
+            evidence: local.weights.evidence(self.scales, elements),
+            departs: departs.fold(0.0, f64::max),
+            left: self.left(predicted),
+        })
+    }
+
+    /// The largest distance of the candidate from values of a mistake. They have no tolerance of their
+    /// own: theirs is the reference's, grown with the stage where the mistake makes it larger, and
+    /// relative to their own size no less than the stage's tolerance is to its largest value.
+    fn left(&self, predicted: &[f64]) -> f64 {
+        let local = &self.local;
+        let size = largest(&local.reference);
+        let (grown, relative) = match size > 0.0 {
+            true => (
+                (largest(predicted) / size).max(1.0),
+                largest(&local.bounds) / size,
+            ),
+            false => (1.0, 0.0),
+        };
+        let pairs = predicted.iter().zip(self.candidate.data());
+        let fractions = pairs
+            .zip(&local.bounds)
+            .map(|((p, c), bound)| fraction(p - c, bound * grown + relative * p.abs()));
+        fractions.fold(0.0, f64::max)
+    }
+}
+
+/// The largest distance as a fraction of the tolerance, and where.
+fn worst(x: &[f64], truth: &[f64], bounds: &[f64]) -> (f64, usize) {
+    let mut worst = (0.0, 0);
+    for (at, ((x, truth), bound)) in x.iter().zip(truth).zip(bounds).enumerate() {
+        let fraction = fraction(x - truth, *bound);
+        if fraction > worst.0 {
+            worst = (fraction, at);
+        }
+    }
+    worst
+}
+
+/// An error as a fraction of the tolerance; infinite for what is no number.
+fn fraction(error: f64, bound: f64) -> f64 {
+    if error == 0.0 {
+        return 0.0;
+    }
+    let fraction = error.abs() / bound;
+    match fraction.is_nan() {
+        true => f64::INFINITY,
+        false => fraction,
+    }
+}
+
+/// The largest magnitude.
+pub(super) fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |m: f64, x| m.max(x.abs()))
+}

@@ -1,0 +1,105 @@
+//! The precision a port works in, seen in the size of its errors.
+
+use super::super::candidate::Candidate;
+use super::super::format::Format;
+use super::judged::Judged;
+use crate::algebra::FloatFormat;
+
+/// The root mean square of a right port's error, in units of the probable one, is about this.
+const TYPICAL: f64 = 0.1;
+
+/// Errors are told apart from those of a format this many times finer.
+const APART: f64 = 16.0;
+
+/// The formats that are told apart, from the finest.
+const FORMATS: [FloatFormat; 5] = [
+    FloatFormat::F64,
+    FloatFormat::F32,
+    FloatFormat::TF32,
+    FloatFormat::F16,
+    FloatFormat::BF16,
+];
+
+/// What contradicts the format that is said to be worked in, a sentence each.
+pub(super) fn describe(
+    stages: &[Judged<'_>],
+    format: Format,
+    candidate: &Candidate,
+) -> Vec<String> {
+    let mut said = Vec::new();
+    said.extend(coarser(stages, format));
+    said.extend(finer(stages, format));
+    said.extend(narrow_storage(stages, format, candidate));
+    said
+}
+
+/// The unit roundoff that the errors of a stage's own step are those of.
+fn seen(stage: &Judged<'_>, format: Format) -> f64 {
+    let rms = stage.local.weights.rms(stage.errors());
+    rms / TYPICAL * format.unit_roundoff()
+}
+
+/// The first stage whose errors are those of a coarser format.
+fn coarser(stages: &[Judged<'_>], format: Format) -> Option<String> {
+    let first = stages.iter().find(|stage| {
+        let rms = stage.local.weights.rms(stage.errors());
+        stage.is_finite() && rms > TYPICAL * APART && rounds_only(stage)
+    })?;
+    let like = nearest(seen(first, format))?;
+    (like.unit_roundoff() > 2.0 * format.unit_roundoff()).then(|| {
+        let name = match like {
+            FloatFormat::F32 => "float32: try --dtype f32".to_string(),
+            other => format!("{0}: try --dtype {0}", other.name()),
+        };
+        format!("looks like {name} (from {} on)", first.spec.name)
+    })
+}
+
+/// True if the errors are small beside the stage: what is simply wrong has no precision.
+fn rounds_only(stage: &Judged<'_>) -> bool {
+    let errors: Vec<f64> = stage.errors().collect();
+    let size: f64 = stage.local.reference.iter().map(|x| x * x).sum();
+    let error: f64 = errors.iter().map(|x| x * x).sum();
+    error < size / 10_000.0
+}
+
+/// Every stage finer than the format that is said.
+fn finer(stages: &[Judged<'_>], format: Format) -> Option<String> {
+    let finest = |stage: &&Judged<'_>| {
+        stage.is_finite() && stage.local.weights.rms(stage.errors()) * APART * 16.0 < TYPICAL
+    };
+    let judged = stages.iter().filter(|stage| !stage.spec.is_gradient());
+    let judged: Vec<&Judged<'_>> = judged.collect();
+    if judged.is_empty() || !judged.iter().all(finest) {
+        return None;
+    }
+    let largest = judged.iter().map(|stage| seen(stage, format));
+    let like = nearest(largest.fold(0.0, f64::max)).unwrap_or(FloatFormat::F64);
+    (like.unit_roundoff() < format.unit_roundoff() / 2.0).then(|| {
+        let name = like.name();
+        format!("looks finer than that: like {name}; --dtype {name} would judge it more sharply")
+    })
+}
+
+/// Stages stored in fewer bits than the format has.
+fn narrow_storage(stages: &[Judged<'_>], format: Format, candidate: &Candidate) -> Option<String> {
+    let u = format.projection_unit_roundoff();
+    let narrow = stages.iter().filter(|stage| {
+        let found = candidate.stage(&stage.spec.name);
+        found.is_some_and(|found| found.unit_roundoff > u)
+    });
+    let names: Vec<&str> = narrow.map(|stage| stage.spec.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "stored in fewer bits than {} has, and judged with that rounding allowed for: {}",
+            format.name(),
+            names.join(", ")
+        )
+    })
+}
+
+/// The format of the unit roundoff nearest to `u`.
+fn nearest(u: f64) -> Option<FloatFormat> {
+    let off = |format: &FloatFormat| (format.unit_roundoff() / u).log2().abs();
+    FORMATS.into_iter().min_by(|a, b| off(a).total_cmp(&off(b)))
+}

@@ -1,0 +1,166 @@
+//! A layer whose stages are each computed from a port's own.
+
+use super::case::LayerCase;
+use super::run::{owned, tokens_of};
+use crate::algebra::{Real, Scalar};
+use crate::error::Error;
+use crate::h3::{Evaluate, Layer, LayerState, Progress, Sizes, Stage, Stages};
+use crate::oracle::subject::Named;
+use crate::oracle::upstream::Replaced;
+use crate::ssm::{Diagonal, Response, Shift};
+use crate::tensor::Tensor;
+
+/// A way to evaluate a layer in which a port's stages take the place of those computed.
+pub(super) struct FromUpstream<'a, T, E, F> {
+    pub(super) by: &'a E,
+    pub(super) replaced: Replaced<'a, T, F>,
+}
+
+impl<T, E, F> Evaluate<T> for FromUpstream<'_, T, E, F>
+where
+    T: Scalar,
+    E: Evaluate<T>,
+    F: Fn(f64, f64) -> T,
+{
+    fn shift_kernel(&self, ssm: &Shift<T>, len: usize) -> Vec<T> {
+        self.by.shift_kernel(ssm, len)
+    }
+
+    fn ssm_kernel(&self, ssm: &Diagonal<T>, len: usize) -> Vec<T> {
+        self.by.ssm_kernel(ssm, len)
+    }
+
+    fn shift(
+        &self,
+        ssm: &Shift<T>,
+        kernel: &[T],
+        u: &[T],
+        x0: &[T],
+    ) -> Result<Response<Shift<T>>, Error> {
+        self.by.shift(ssm, kernel, u, x0)
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<T>,
+        kernel: &[T],
+        u: &[T],
+        x0: &[T::Complex],
+    ) -> Result<Response<Diagonal<T>>, Error> {
+        self.by.diagonal(ssm, kernel, u, x0)
+    }
+
+    fn at_projection(&self, x: T, inward: bool) -> T {
+        self.by.at_projection(x, inward)
+    }
+
+    fn model_input(&self, stage: Stage, so_far: &Progress<'_, T>) -> Option<Tensor<T>> {
+        self.by.model_input(stage, so_far)
+    }
+
+    fn stage(
+        &self,
+        stage: Stage,
+        computed: Tensor<T>,
+        so_far: &Progress<'_, T>,
+    ) -> Result<Tensor<T>, Error> {
+        let computed = self.by.stage(stage, computed, so_far)?;
+        Ok(self.replaced.stage(stage.name(), computed))
+    }
+
+    fn final_state(
+        &self,
+        computed: Tensor<T::Complex>,
+        so_far: &Progress<'_, T>,
+    ) -> Tensor<T::Complex> {
+        self.by.final_state(computed, so_far)
+    }
+}
+
+/// The stages of a layer's forward pass, states between chunks among them, in any way: those
+/// computed from the keys and pairs that the run went on from.
+pub(super) fn local_stages<T: Real>(
+    case: &LayerCase,
+    layer: &Layer<T>,
+    by: &impl Evaluate<T>,
+    input: &Tensor<T>,
+    state: Option<LayerState<T>>,
+) -> Result<Named<T>, Error> {
+    let initial = state.unwrap_or_else(|| layer.zero_state(input.shape()[0]));
+    let stages = layer.forward_by(by, input, Some(&initial))?;
+    let between = case.chunk_states(layer, Some(&initial), |tokens, state| {
+        let &[batch, _, d] = input.shape() else {
+            return Err(Error::shape("input", "three axes", input.shape().len()));
+        };
+        let so_far = Progress {
+            layer,
+            input: &tokens_of(input, 0..tokens.end)?,
+            initial: &initial,
+            stages: beginning(&stages, tokens.end)?,
+            sizes: Sizes {
+                batch,
+                len: tokens.end,
+                d,
+                d_h: layer.head_dim(),
+                heads: layer.n_heads(),
+            },
+        };
+        let sizes = Sizes {
+            len: tokens.len(),
+            ..so_far.sizes
+        };
+        let last = |x: &Tensor<T>| columns(x, tokens.start, tokens.end);
+        let first = |x: &Tensor<T>| columns(x, 0, tokens.len());
+        let keys = by.model_input(Stage::ShiftK, &so_far);
+        let keys = last(keys.as_ref().unwrap_or(&so_far.stages.k))?;
+        let kernels = first(&so_far.stages.shift_kernel)?;
+        let (_, shift) = layer.shift_keys(by, &keys, &kernels, state, sizes)?;
+        let pairs = by.model_input(Stage::SsmOut, &so_far);
+        let pairs = last(pairs.as_ref().unwrap_or(&so_far.stages.kv))?;
+        let kernels = first(&so_far.stages.ssm_kernel)?;
+        let (_, diagonal) = layer.run_diagonal(by, &pairs, &kernels, state, sizes)?;
+        let position = state.position.saturating_add(tokens.len());
+        let saved = LayerState {
+            shift: by.stage(Stage::FinalStateK, shift.clone(), &so_far)?,
+            diagonal: by.final_state(diagonal.clone(), &so_far),
+            position,
+        };
+        let next = LayerState {
+            shift,
+            diagonal,
+            position,
+        };
+        Ok([saved, next])
+    })?;
+    let mut named = owned(stages);
+    named.extend(between);
+    Ok(named)
+}
+
+/// The stages of the first tokens.
+fn beginning<T: Scalar>(stages: &Stages<T>, tokens: usize) -> Result<Stages<T>, Error> {
+    let first = |x: &Tensor<T>| columns(x, 0, tokens);
+    let mut cut = stages.clone();
+    cut.q = first(&stages.q)?;
+    cut.k = first(&stages.k)?;
+    cut.v = first(&stages.v)?;
+    cut.shift_kernel = first(&stages.shift_kernel)?;
+    cut.shift_k = first(&stages.shift_k)?;
+    cut.kv = first(&stages.kv)?;
+    cut.ssm_kernel = first(&stages.ssm_kernel)?;
+    cut.ssm_out = stages.ssm_out.as_ref().map(first).transpose()?;
+    cut.gated = tokens_of(&stages.gated, 0..tokens)?;
+    cut.output = tokens_of(&stages.output, 0..tokens)?;
+    Ok(cut)
+}
+
+/// Some columns of every row.
+fn columns<T: Copy>(x: &Tensor<T>, from: usize, to: usize) -> Result<Tensor<T>, Error> {
+    let mut shape = x.shape().to_vec();
+    let len = shape.pop().unwrap_or(1);
+    let rows = x.data().chunks_exact(len.max(1));
+    let kept = rows.flat_map(|row| &row[from.min(len)..to.min(len)]);
+    let kept = kept.copied().collect();
+    shape.push(to.min(len) - from.min(len));
+    Tensor::new(shape, kept)
+}
