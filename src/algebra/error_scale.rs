@@ -178,6 +178,18 @@ macro_rules! error_scale {
                 Self { error, ..self }
             }
 
+            /// The same number as a sum that `majorant`, a sum of larger terms, bounds: with its terms,
+            /// and the larger error of the two.
+            #[must_use]
+            pub(crate) fn covered_by(self, majorant: Self) -> Self {
+                Self {
+                    value: self.value,
+                    error: self.error.max(majorant.error),
+                    magnitude: self.magnitude.max(majorant.magnitude),
+                    terms: self.terms.max(majorant.terms),
+                }
+            }
+
             /// Rounded by the port: one term, one rounding more.
             fn rounded(value: $value, inherited: ErrorBound, units: f64) -> Self {
                 Self::new(value, inherited + units * $modulus(value))

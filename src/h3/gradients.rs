@@ -5,7 +5,7 @@ use super::evaluate::Evaluate;
 use super::form::Form;
 use super::forward::project;
 use super::gradients_form::AdjointForm;
-use super::layer::{Layer, LayerState};
+use super::layer::{Layer, LayerState, stack};
 use super::stages::Sizes;
 use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
@@ -200,7 +200,10 @@ impl<T: Scalar> Layer<T> {
         let q = project(&parts.q, u, sizes);
         let k = project(&parts.k, u, sizes);
         let v = project(&parts.v, u, sizes);
-        let kernels = self.shift_kernel(sizes.len);
+        let window = self.window(sizes.len);
+        let kernels = stack(&parts.shift, window, |ssm, len| {
+            forward.shift_kernel(ssm, len)
+        });
         let (shift_k, _) = self.shift_keys(forward, &k, &kernels, &state, sizes)?;
 
         let mut sum = LayerGradients {
@@ -279,7 +282,10 @@ impl<T: Scalar> Layer<T> {
             shift_k: zeros(),
             v: zeros(),
         };
-        let (window, kernels) = (self.window(sizes.len), self.ssm_kernel(sizes.len));
+        let window = self.window(sizes.len);
+        let kernels = stack(&self.parts().diagonal, window, |ssm, len| {
+            forward.ssm_kernel(ssm, len)
+        });
         for b in 0..sizes.batch {
             for (d1, d2, h) in sizes.pairs() {
                 let ssm = &self.parts().diagonal[h];

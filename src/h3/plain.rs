@@ -4,23 +4,20 @@ use super::form::ModelForm;
 use super::gradients_form::AdjointForm;
 use crate::algebra::{RootsOfUnity, Scalar};
 use crate::error::Error;
-use crate::fourier::adjoint::causal_convolution_adjoint as fft_adjoint;
-use crate::fourier::convolution::causal_convolution as fft_convolution;
 use crate::ssm::{
     Adjoint, Gradients, Response, StateSpace, causal_convolution, causal_convolution_adjoint,
     convolution_adjoint_with, finish_convolution, recurrence, recurrence_adjoint,
 };
 
-/// A layer's models by the recurrence, the convolution sum or an FFT.
+/// A layer's models by the recurrence or the convolution sum.
 ///
 /// The same as the [`Form`](super::Form)s of these names. A form is one of nine, and all nine are
-/// compiled for every scalar they are used with; what is needed of expansions of four words and of
-/// error scales is these three.
+/// compiled for every scalar they are used with; what is needed of expansions of four words is these
+/// two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plain {
     Recurrence,
     Convolution,
-    Fft,
 }
 
 impl Plain {
@@ -48,7 +45,6 @@ impl ModelForm for Plain {
         let convolved = match self {
             Self::Recurrence => return recurrence(ssm, u, x0),
             Self::Convolution => causal_convolution(kernel, u),
-            Self::Fft => fft_convolution(kernel, u)?,
         };
         finish_convolution(ssm, convolved, u, x0)
     }
@@ -71,9 +67,8 @@ impl AdjointForm for Plain {
         if *self == Self::Recurrence {
             return recurrence_adjoint(ssm, u, x0, g, g_state);
         }
-        convolution_adjoint_with(ssm, u, x0, g, g_state, window, |f| match self {
-            Self::Fft => fft_adjoint(f, u, g),
-            _ => Ok(causal_convolution_adjoint(f, u, g)),
+        convolution_adjoint_with(ssm, u, x0, g, g_state, window, |f| {
+            Ok(causal_convolution_adjoint(f, u, g))
         })
     }
 }

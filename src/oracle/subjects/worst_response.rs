@@ -12,6 +12,9 @@ pub(super) trait WithError: Copy {
 
     /// The number with this error if it is the larger.
     fn at_least(self, error: Self) -> Self;
+
+    /// The number as a sum of the majorant's terms, with the larger of their errors.
+    fn covering(self, majorant: Self) -> Self;
 }
 
 impl WithError for ErrorScale {
@@ -22,6 +25,10 @@ impl WithError for ErrorScale {
     fn at_least(self, other: Self) -> Self {
         self.with_error(self.error().max(other.error()))
     }
+
+    fn covering(self, majorant: Self) -> Self {
+        self.covered_by(majorant)
+    }
 }
 
 impl WithError for ComplexErrorScale {
@@ -31,6 +38,10 @@ impl WithError for ComplexErrorScale {
 
     fn at_least(self, other: Self) -> Self {
         self.with_error(self.error().max(other.error()))
+    }
+
+    fn covering(self, majorant: Self) -> Self {
+        self.covered_by(majorant)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The H3 layer as a subject (official `src/models/ssm/h3.py`).
 
+mod analysis;
 mod case;
 mod hooks;
 mod mistakes;
@@ -12,11 +13,11 @@ mod tests;
 mod upstream;
 mod wrong;
 
+pub(crate) use analysis::Analysis;
 pub use case::{FORMAT, LayerCase};
 pub(crate) use case::{config_metadata, read_choices};
 pub(crate) use hooks::LayerHook;
 pub(crate) use mistakes::forward_mistakes;
-pub(crate) use scales::Analysis;
 pub(crate) use suite::{random_parameter, suite};
 pub(crate) use wrong::WrongLayer;
 

@@ -1,0 +1,362 @@
+//! A layer's models as a rounding error analysis, forwards and backwards: every number with the largest
+//! error bound over all admissible algorithms.
+
+use super::super::worst_response::{
+    WithError, fft_error, larger_errors, magnitudes, norm, worst_response,
+};
+use crate::algebra::{
+    Ball, ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale, LIBRARY_FACTOR, Real, Ring,
+    modulus,
+};
+use crate::error::Error;
+use crate::fourier::convolution::transform_len;
+use crate::h3::{Backward, Evaluate};
+use crate::oracle::format::Format;
+use crate::ssm::{
+    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states,
+    causal_convolution_adjoint, recurrence_adjoint,
+};
+
+/// A layer's models, with the largest error bound over all admissible algorithms.
+pub(crate) struct Analysis {
+    /// The projections' unit roundoff over the models'.
+    ratio: f64,
+}
+
+impl Analysis {
+    /// The analysis of a port that works in one format throughout.
+    pub(crate) const UNIFORM: Self = Self { ratio: 1.0 };
+
+    /// The analysis of a port that works in this format.
+    pub(super) fn in_format(format: Format) -> Self {
+        Self {
+            ratio: format.projection_unit_roundoff() / format.unit_roundoff(),
+        }
+    }
+}
+
+impl Evaluate<ErrorScale> for Analysis {
+    fn shift_kernel(&self, ssm: &Shift<ErrorScale>, len: usize) -> Vec<ErrorScale> {
+        ssm.worst_kernel(len)
+    }
+
+    fn ssm_kernel(&self, ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
+        ssm.worst_kernel(len)
+    }
+
+    fn shift(
+        &self,
+        ssm: &Shift<ErrorScale>,
+        kernel: &[ErrorScale],
+        u: &[ErrorScale],
+        x0: &[ErrorScale],
+    ) -> Result<Response<Shift<ErrorScale>>, Error> {
+        worst_response(ssm, &ssm.majorant()?, kernel, u, x0)
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<ErrorScale>,
+        kernel: &[ErrorScale],
+        u: &[ErrorScale],
+        x0: &[ComplexErrorScale],
+    ) -> Result<Response<Diagonal<ErrorScale>>, Error> {
+        worst_response(ssm, &ssm.majorant()?, kernel, u, x0)
+    }
+
+    fn at_projection(&self, x: ErrorScale, inward: bool) -> ErrorScale {
+        if self.ratio <= 1.0 {
+            return x;
+        }
+        // Errors are in units of the models' roundoff between the projections, and of the
+        // projections' within them; what enters the last projection is rounded to its format.
+        let error = if inward {
+            x.error() * self.ratio
+        } else {
+            x.error() / self.ratio + x.value().abs()
+        };
+        ErrorScale::new(x.value(), error)
+    }
+}
+
+impl Backward<ErrorScale> for Analysis {
+    fn shift(
+        &self,
+        ssm: &Shift<ErrorScale>,
+        u: &[ErrorScale],
+        x0: Option<&[ErrorScale]>,
+        g: &[ErrorScale],
+        g_state: Option<&[ErrorScale]>,
+        window: usize,
+    ) -> Result<Gradients<Shift<ErrorScale>>, Error> {
+        worst_gradients(ssm, u, [x0, g_state], g, window)
+    }
+
+    fn diagonal(
+        &self,
+        ssm: &Diagonal<ErrorScale>,
+        u: &[ErrorScale],
+        x0: Option<&[ComplexErrorScale]>,
+        g: &[ErrorScale],
+        g_state: Option<&[ComplexErrorScale]>,
+        window: usize,
+    ) -> Result<Gradients<Diagonal<ErrorScale>>, Error> {
+        worst_gradients(ssm, u, [x0, g_state], g, window)
+    }
+}
+
+/// What the analysis needs to know of a model besides its responses.
+trait Analysed: Adjoint<Scalar = ErrorScale> {
+    /// The relative error of a power of `A` that is no running product, besides what grows with its
+    /// exponent ([`with_error_of_powers`](Self::with_error_of_powers)).
+    const POWER: f64;
+
+    /// The model of absolute values, whose errors bound those of sums in any order.
+    fn majorant(&self) -> Result<Self, Error>;
+
+    /// The kernel by every way to compute it.
+    fn worst_kernel(&self, len: usize) -> Vec<ErrorScale>;
+
+    /// The model with the largest error in its poles of which the powers of any port seem to be made.
+    fn with_error_of_powers(&self) -> Result<Self, Error>;
+
+    /// Adds to the gradient what an FFT on the way back from the kernel, whose cotangent is `g`, may
+    /// leave in it.
+    fn add_error_of_transforms(&self, g: &[ErrorScale], gradient: Self) -> Result<Self, Error>;
+
+    /// A gradient as the sum of terms that `majorant` is, if its errors are the larger.
+    fn covering(self, majorant: &Self) -> Result<Self, Error>;
+}
+
+/// A model's gradients with the largest error bound over all admissible algorithms: the adjoint
+/// recurrence on absolute values, which bounds recurrences, scans and chunks in any order; and the
+/// adjoint of the convolution, direct or by FFT.
+///
+/// An FFT has its normwise error in *every* entry, also where the gradient is exactly 0.
+fn worst_gradients<S>(
+    ssm: &S,
+    u: &[ErrorScale],
+    [x0, g_state]: [Option<&[S::Element]>; 2],
+    g: &[ErrorScale],
+    window: usize,
+) -> Result<Gradients<S>, Error>
+where
+    S: Analysed,
+    S::Element: WithError,
+{
+    let zeros = || vec![S::Element::ZERO; ssm.state_dim()];
+    let [x0, g_state] = [x0, g_state].map(|x| x.map_or_else(zeros, <[_]>::to_vec));
+    let mut sum = convolution_gradients(ssm, u, [&x0, &g_state], g, window)?;
+    if window < u.len() {
+        return Ok(sum);
+    }
+    let majorant = ssm.majorant()?;
+    let by_state = recurrence_adjoint(
+        &majorant,
+        &magnitudes(u),
+        Some(&magnitudes(&x0)),
+        &magnitudes(g),
+        Some(&magnitudes(&g_state)),
+    )?;
+    for (x, other) in sum.input.iter_mut().zip(by_state.input) {
+        *x = x.at_least(other);
+    }
+    for (x, other) in sum.state.iter_mut().zip(by_state.state) {
+        *x = x.at_least(other);
+    }
+    sum.model = sum.model.covering(&by_state.model)?;
+    Ok(sum)
+}
+
+fn convolution_gradients<S>(
+    ssm: &S,
+    u: &[ErrorScale],
+    [x0, g_state]: [&[S::Element]; 2],
+    g: &[ErrorScale],
+    window: usize,
+) -> Result<Gradients<S>, Error>
+where
+    S: Analysed,
+    S::Element: WithError,
+{
+    let kernel = ssm.worst_kernel(window.min(u.len()));
+    let fft = fft_error(transform_len(kernel.len(), u.len())?) * norm(g);
+    let off = |x: Vec<ErrorScale>, error: f64| -> Vec<ErrorScale> {
+        x.into_iter()
+            .map(|x| x.with_error(x.error() + error))
+            .collect()
+    };
+    let (of_kernel, of_input) = causal_convolution_adjoint(&kernel, u, g);
+    let of_kernel = off(of_kernel, fft * norm(u));
+    let of_input = off(of_input, fft * norm(&kernel));
+
+    let powers = ssm.with_error_of_powers()?;
+    let times_power = |x: &[ErrorScale]| -> Vec<ErrorScale> {
+        x.iter()
+            .map(|x| x.with_error(x.error() + S::POWER * x.value().abs()))
+            .collect()
+    };
+    let mut gradient = ssm.zero_gradient();
+    powers.kernel_adjoint(&times_power(&of_kernel), &mut gradient);
+    let mut gradient = ssm.add_error_of_transforms(&of_kernel, gradient)?;
+    let of_state = powers.input_to_state_adjoint(&times_power(u), g_state, &mut gradient);
+    let input = of_input
+        .into_iter()
+        .zip(of_state)
+        .zip(u.iter().zip(g))
+        .map(|((y, s), (&u, &g))| y + s + ssm.feedthrough_adjoint(u, g, &mut gradient))
+        .collect();
+    let carried = powers.advance_adjoint(x0, u.len(), g_state, &mut gradient);
+    let read = powers.state_to_output_adjoint(x0, &times_power(g), &mut gradient);
+    Ok(Gradients {
+        input,
+        state: add_states(&carried, &read),
+        model: gradient,
+    })
+}
+
+impl Analysed for Shift<ErrorScale> {
+    /// They are shifts.
+    const POWER: f64 = 0.0;
+
+    fn majorant(&self) -> Result<Self, Error> {
+        let d = self.feedthrough().absolute();
+        Self::new(magnitudes(self.b()), magnitudes(self.c()), d)
+    }
+
+    /// By its sum or, as the official code does, by an FFT of length 2m.
+    fn worst_kernel(&self, len: usize) -> Vec<ErrorScale> {
+        let m = self.state_dim();
+        let fft = fft_error(2 * m) * norm(self.b()) * norm(self.c());
+        self.kernel(len)
+            .into_iter()
+            .enumerate()
+            // Beyond the window the kernel is not computed but zero.
+            .map(|(j, f)| f.with_error(f.error() + if j < m { fft } else { 0.0 }))
+            .collect()
+    }
+
+    fn with_error_of_powers(&self) -> Result<Self, Error> {
+        Ok(self.clone())
+    }
+
+    /// Each of the two taps' gradients is a product of the kernel's cotangent with the other taps, by
+    /// FFTs of length 2m.
+    fn add_error_of_transforms(&self, g: &[ErrorScale], gradient: Self) -> Result<Self, Error> {
+        let m = self.state_dim();
+        let fft = fft_error(2 * m) * norm(&g[..g.len().min(m)]);
+        let off = |taps: &[ErrorScale], others: &[ErrorScale]| -> Vec<ErrorScale> {
+            let fft = fft * norm(others);
+            taps.iter()
+                .map(|x| x.with_error(x.error() + fft))
+                .collect()
+        };
+        let (b, c) = (
+            off(gradient.b(), self.c()),
+            off(gradient.c(), self.b()),
+        );
+        Self::new(b, c, gradient.feedthrough())
+    }
+
+    fn covering(self, majorant: &Self) -> Result<Self, Error> {
+        Self::new(
+            covering(self.b(), majorant.b()),
+            covering(self.c(), majorant.c()),
+            self.feedthrough().covering(majorant.feedthrough()),
+        )
+    }
+}
+
+impl Analysed for Diagonal<ErrorScale> {
+    /// `exp(z)` is `e^x (cos y + i sin y)`; backwards, the derivative by the logarithm has a factor
+    /// `l` and is divided by the pole.
+    const POWER: f64 = EXPONENTIAL + 4.0;
+
+    fn majorant(&self) -> Result<Self, Error> {
+        Self::new(
+            magnitudes(self.poles()),
+            magnitudes(self.b()),
+            magnitudes(self.c()),
+            self.feedthrough().absolute(),
+        )
+    }
+
+    fn worst_kernel(&self, len: usize) -> Vec<ErrorScale> {
+        diagonal_kernel(self, len)
+    }
+
+    fn with_error_of_powers(&self) -> Result<Self, Error> {
+        let poles = self.poles().iter().zip(logarithms(self));
+        let poles = poles.map(|(a, relative)| a.at_least(a.with_error(relative * modulus(a.value()))));
+        Self::new(
+            poles.collect(),
+            self.b().to_vec(),
+            self.c().to_vec(),
+            self.feedthrough(),
+        )
+    }
+
+    fn add_error_of_transforms(&self, _g: &[ErrorScale], gradient: Self) -> Result<Self, Error> {
+        Ok(gradient)
+    }
+
+    fn covering(self, majorant: &Self) -> Result<Self, Error> {
+        Self::new(
+            covering(self.poles(), majorant.poles()),
+            covering(self.b(), majorant.b()),
+            covering(self.c(), majorant.c()),
+            self.feedthrough().covering(majorant.feedthrough()),
+        )
+    }
+}
+
+/// Sums, each as the sum that its majorant is.
+fn covering<E: WithError>(x: &[E], majorant: &[E]) -> Vec<E> {
+    let pairs = x.iter().zip(majorant);
+    pairs.map(|(x, &majorant)| x.covering(majorant)).collect()
+}
+
+/// The diagonal model's kernel, by running powers or, as the official code does, by
+/// `exp(l log a)`.
+fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
+    let weights: Vec<_> = ssm.c().iter().zip(ssm.b()).map(|(&c, &b)| c * b).collect();
+    let running = ssm.kernel(len);
+    let steps = logarithms(ssm);
+    let by_logarithm = (0..len).map(|l| {
+        let mut sum = ErrorScale::ZERO;
+        for ((&weight, a), &step) in weights.iter().zip(ssm.poles()).zip(&steps) {
+            let (value, size) = (a.value(), modulus(a.value()));
+            if size <= 0.0 {
+                continue;
+            }
+            let relative = step * l as f64 + EXPONENTIAL;
+            let power = value.powu(u32::try_from(l).unwrap_or(u32::MAX));
+            let power = ComplexErrorScale::new(power, relative * modulus(power));
+            sum = sum + (weight * power).trace();
+        }
+        sum.error()
+    });
+    larger_errors(&running, by_logarithm)
+}
+
+
+/// The relative error of `exp(z)`, which is `e^x (cos y + i sin y)`, besides that of its argument.
+const EXPONENTIAL: f64 = 2.0 * LIBRARY_FACTOR + 2.0;
+
+/// What grows with l in the relative error of `a^l = exp(l log a)`: the pole's own relative error and
+/// that of the logarithm, which is good to one library function and multiplied by l.
+fn logarithms(ssm: &Diagonal<ErrorScale>) -> Vec<ErrorBound> {
+    let of_pole = |a: &ComplexErrorScale| {
+        let (value, size) = (a.value(), modulus(a.value()));
+        if size <= 0.0 {
+            // No logarithm; its powers are exact.
+            return ErrorBound::ZERO;
+        }
+        // |log a| <= |ln |a|| + |arg a|, the arc at most pi/2 times its chord.
+        let chord = modulus(value / size - 1.0);
+        let logarithm = Ball::from_f64(size * size - 1.0).ln_1p().to_f64() / 2.0;
+        let log = logarithm.abs() + core::f64::consts::FRAC_PI_2 * chord;
+        a.error() / size + (LIBRARY_FACTOR + 1.0) * log
+    };
+    ssm.poles().iter().map(of_pole).collect()
+}
