@@ -4,6 +4,10 @@ use crate::algebra::FloatFormat;
 
 /// The floating-point formats a port works in: one for the projections, one for the models between
 /// them.
+///
+/// TF32 is a format of factors: a product rounds them to it, and is summed and stored in binary32. A
+/// port that does so errs by no more than one in which every operation is rounded to TF32: each factor
+/// that TF32 does not hold was given, or computed by an operation that is rounded there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     name: &'static str,
@@ -20,20 +24,25 @@ impl Format {
     pub const F16: Self = Self::uniform(FloatFormat::F16);
     /// bfloat16 throughout.
     pub const BF16: Self = Self::uniform(FloatFormat::BF16);
-    /// Projections in TF32, as PyTorch does where it is allowed, the models in binary32.
-    pub const TF32: Self = Self::mixed(FloatFormat::TF32.name(), FloatFormat::TF32);
+    /// The factors of every product in TF32, as where it is allowed and models are products of matrices
+    /// too.
+    pub const TF32: Self = Self::uniform(FloatFormat::TF32);
+    /// Projections in TF32, the models in binary32: where TF32 is allowed and models are run by FFT or
+    /// element by element, as in the official code.
+    pub const MIXED_TF32: Self = Self::mixed("mixed-tf32", FloatFormat::TF32);
     /// Projections in binary16, the models in binary32, as in the official training code.
     pub const MIXED_F16: Self = Self::mixed("mixed-f16", FloatFormat::F16);
     /// Projections in bfloat16, the models in binary32, as in the official training code.
     pub const MIXED_BF16: Self = Self::mixed("mixed-bf16", FloatFormat::BF16);
 
-    /// All formats, from the finest.
-    pub const ALL: [Self; 7] = [
+    /// All formats, from the finest models and among these from the finest projections.
+    pub const ALL: [Self; 8] = [
         Self::F64,
         Self::F32,
-        Self::TF32,
+        Self::MIXED_TF32,
         Self::MIXED_F16,
         Self::MIXED_BF16,
+        Self::TF32,
         Self::F16,
         Self::BF16,
     ];
@@ -116,7 +125,8 @@ mod tests {
         for (format, numbers) in [
             (Format::F64, [two(-53), two(-53), two(-1022)]),
             (Format::F32, [two(-24), two(-24), two(-126)]),
-            (Format::TF32, [two(-24), two(-11), two(-126)]),
+            (Format::TF32, [two(-11), two(-11), two(-126)]),
+            (Format::MIXED_TF32, [two(-24), two(-11), two(-126)]),
             (Format::MIXED_F16, [two(-24), two(-11), two(-126)]),
             (Format::MIXED_BF16, [two(-24), two(-8), two(-126)]),
             (Format::F16, [two(-11), two(-11), two(-24)]),

@@ -48,11 +48,13 @@ impl fmt::Debug for SuiteCase {
     }
 }
 
-/// The cases of the suite, in order.
+/// The cases of the suite, in the order of their names.
 #[must_use]
 pub fn suite() -> Vec<SuiteCase> {
     let layers = layer::suite().into_iter().map(SuiteCase::from);
     let models = model::suite().into_iter().map(SuiteCase::from);
     let dense = dense::suite().into_iter().map(SuiteCase::from);
-    layers.chain(models).chain(dense).collect()
+    let mut cases: Vec<SuiteCase> = layers.chain(models).chain(dense).collect();
+    cases.sort_by_key(|case| case.name);
+    cases
 }

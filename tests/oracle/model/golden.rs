@@ -87,7 +87,7 @@ fn mixed_formats_are_the_coarser_one() {
         let moved = Tensor::new(right.shape(), moved.collect()).expect("fits");
         judge(&golden, &vec![(name.into(), moved)], Dtype::F64, format).pass()
     };
-    assert!(passes(0.5, Format::TF32) && passes(0.5, Format::MIXED_F16));
+    assert!(passes(0.5, Format::TF32) && passes(0.5, Format::MIXED_TF32));
     assert!(!passes(0.5, Format::F32) && !passes(2.0, Format::TF32));
     assert!(passes(2.0, Format::MIXED_BF16) && !passes(16.0, Format::MIXED_BF16));
 }

@@ -1,13 +1,16 @@
 //! Correct ports refused: none. Every form, in f64 and f32, in random orders of summation, with
 //! chunks, with parameters rounded first; and the official float64 and float32 outputs.
 
-use super::{OFFICIAL, committed, dumped, judge, layer, named, official};
+use super::{
+    LONG, OFFICIAL, Stages, committed, committed_one, dumped, judge, layer, named, official,
+};
 use crate::common::data;
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{FloatFormat, Rng};
+use hungry_hippos::algebra::{ComplexScalar, FloatFormat, Real, Rng, RootsOfUnity};
 use hungry_hippos::flashconv::Chunking;
-use hungry_hippos::h3::{Form, HeadOrder, Name, RealType};
-use hungry_hippos::oracle::{Case, Format, Golden, Precision, Report};
+use hungry_hippos::fourier::real::{inverse_real_fft, real_fft};
+use hungry_hippos::h3::{Form, HeadOrder, Name, Parameters, RealType};
+use hungry_hippos::oracle::{Case, Format, Golden, LayerCase, Precision, Report};
 use hungry_hippos::safetensors::{Dtype, SafeTensors};
 use hungry_hippos::ssm::Discretization;
 use num_complex::Complex64;
@@ -61,6 +64,126 @@ fn every_form_in_f64_and_f32_passes() {
     }
     println!("{ports} ports accepted");
     assert!(ports > 600, "{ports}");
+}
+
+/// Gradients over 1024 tokens: by the recurrence, in chunks and by FFT.
+#[test]
+fn a_long_case_passes() {
+    let golden = committed_one(LONG);
+    let case = Case::from(layer(&golden).clone());
+    let chunks = Form::FlashConv(Chunking::Uniform(64));
+    for form in [Form::Recurrence, Form::RealFft, chunks] {
+        for (precision, format) in [(Precision::F64, Format::F64), (Precision::F32, Format::F32)] {
+            let run = case.run(&form, precision, true).expect("runs");
+            let stages = run.stages.into_iter().map(|s| (s.name, s.values)).collect();
+            let report = judge(&golden, &dumped(&named(&stages), precision.dtype()), format);
+            assert_eq!(report.stages.len(), stages.len());
+            assert_pass(&format!("{LONG}, {form}, {}", format.name()), &report);
+        }
+    }
+}
+
+/// Where the window is longer than the sequence, taps beyond it have gradients that are exactly 0; the
+/// official code's shift kernel is a product of spectra of length 2m, and on the way back from it an
+/// FFT leaves its error there too. With `B` the first unit vector the gradient of `C` is the
+/// kernel's cotangent, so that the way back can be gone once more here.
+#[test]
+fn gradients_of_taps_by_transforms_pass() {
+    let golden = committed_one("13-short");
+    let case = layer(&golden);
+    let config = case.parameters().config();
+    let (d, m, len) = (config.d_model, config.d_state, case.input().shape()[1]);
+    assert!(len < m);
+    let parameters = Parameters::new(config.clone(), |name| {
+        let values = case.parameters().get(name).iter().enumerate();
+        let unit = |at: usize| f64::from(u8::from(at % m == 0));
+        let is_b = name == Name::ShiftB;
+        Ok(values
+            .map(|(at, &x)| if is_b { unit(at) } else { x })
+            .collect())
+    });
+    let parameters = parameters.expect("as many");
+    let taps_c = parameters.get(Name::ShiftC).to_vec();
+    let g = case.cotangent().expect("in every case").clone();
+    let case = LayerCase::new(parameters, case.input().clone());
+    let case = case.and_then(|case| case.with_cotangent(g)).expect("fits");
+    let golden = Golden::certify(case.clone()).expect("certified");
+
+    let [of_b, of_c] = ["B", "C"].map(|x| format!("grad.ssm_k_kernel.kernel.{x}"));
+    for (precision, format) in [(Precision::F64, Format::F64), (Precision::F32, Format::F32)] {
+        let run = Case::from(case.clone()).run(&Form::RealFft, precision, true);
+        let mut stages: Stages = run
+            .expect("runs")
+            .stages
+            .into_iter()
+            .map(|s| (s.name, s.values))
+            .collect();
+        let at = |stages: &Stages, name: &str| {
+            stages.iter().position(|(n, _)| n == name).expect("there")
+        };
+        let mut of_kernel = stages[at(&stages, &of_c)].1.data().to_vec();
+        for taps in of_kernel.chunks_mut(m) {
+            taps[len..].fill(0.0);
+        }
+        let transformed = match precision {
+            Precision::F32 => through_spectra::<f32>(&of_kernel, &taps_c, m),
+            _ => through_spectra::<f64>(&of_kernel, &taps_c, m),
+        };
+        let beyond = |x: &[f64]| x.chunks(m).flat_map(|taps| &taps[len..]).any(|x| *x != 0.0);
+        assert!(transformed.iter().all(|x| beyond(x)), "an FFT's error");
+        for (name, values) in [&of_b, &of_c].into_iter().zip(transformed) {
+            let at = at(&stages, name);
+            let shape = stages[at].1.shape();
+            assert_eq!(shape.iter().product::<usize>(), d * m);
+            stages[at].1 = Tensor::new(shape, values).expect("fits");
+        }
+        let file = dumped(&named(&stages), precision.dtype());
+        assert_pass(format.name(), &judge(&golden, &file, format));
+        // An error as large as the smallest gradient is not an FFT's.
+        let place = at(&stages, &of_c);
+        let mut values = stages[place].1.data().to_vec();
+        values[m - 1] = 1e-5;
+        stages[place].1 = Tensor::new(stages[place].1.shape(), values).expect("fits");
+        let report = judge(&golden, &dumped(&named(&stages), precision.dtype()), format);
+        let failed: Vec<&str> = report
+            .stages
+            .iter()
+            .filter(|s| !s.pass)
+            .map(|s| &s.name[..])
+            .collect();
+        assert_eq!(failed, [of_c.as_str()], "{}", format.name());
+    }
+}
+
+/// The gradients of the taps `B` and `C` from that of the kernel `f_j = sum_n C_n B_{n-j}`, `B` a unit
+/// vector, through spectra of length 2m.
+fn through_spectra<T>(of_kernel: &[f64], c: &[f64], m: usize) -> [Vec<f64>; 2]
+where
+    T: Real,
+    T::Complex: RootsOfUnity,
+{
+    let padded = |x: &[f64]| {
+        let mut x: Vec<T> = x.iter().map(|&x| T::from_f64(x)).collect();
+        x.resize(2 * m, T::ZERO);
+        real_fft(&x).expect("a power of two")
+    };
+    let back = |bins: Vec<T::Complex>| {
+        let x: Vec<T> = inverse_real_fft(&bins, 2 * m).expect("a power of two");
+        x[..m].iter().map(|x| x.to_f64()).collect::<Vec<f64>>()
+    };
+    let mut unit = vec![0.0; m];
+    unit[0] = 1.0;
+    let unit: Vec<T::Complex> = padded(&unit);
+    let (mut of_b, mut of_c) = (Vec::new(), Vec::new());
+    for (g, c) in of_kernel.chunks(m).zip(c.chunks(m)) {
+        let (g, c): (Vec<T::Complex>, Vec<T::Complex>) = (padded(g), padded(c));
+        // B_i: sum_j g_j C_{i+j}; C_i: sum_j g_j B_{i-j}.
+        of_b.extend(back(
+            g.iter().zip(&c).map(|(&g, &c)| g.conj() * c).collect(),
+        ));
+        of_c.extend(back(g.iter().zip(&unit).map(|(&g, &b)| g * b).collect()));
+    }
+    [of_b, of_c]
 }
 
 #[test]

@@ -423,7 +423,7 @@ fn golden_files_of_a_dense_model_are_held_to_their_words() {
     let off = dumped(&[("output", &off)], Dtype::F64);
     for format in [
         Format::F32,
-        Format::TF32,
+        Format::MIXED_TF32,
         Format::MIXED_F16,
         Format::MIXED_BF16,
     ] {

@@ -357,7 +357,8 @@ fn formats_by_their_units() {
     for (name, models, projections) in [
         ("f64", 53, 53),
         ("f32", 24, 24),
-        ("tf32", 24, 11),
+        ("tf32", 11, 11),
+        ("mixed-tf32", 24, 11),
         ("mixed-f16", 24, 11),
         ("mixed-bf16", 24, 8),
         ("f16", 11, 11),
@@ -372,7 +373,7 @@ fn formats_by_their_units() {
             "{name}"
         );
     }
-    assert_eq!(Format::ALL.len(), 7);
+    assert_eq!(Format::ALL.len(), 8);
     assert!(Format::from_name("f8").is_none());
 
     // A projection off by some of its own roundings: too much for binary32, not for TF32. A gradient's
@@ -389,11 +390,15 @@ fn formats_by_their_units() {
         };
         assert!(!passes(0.5, 11, Format::F32), "{name}");
         assert!(
-            passes(0.5, 11, Format::TF32) && passes(0.5, 11, Format::MIXED_F16),
+            passes(0.5, 11, Format::MIXED_TF32) && passes(0.5, 11, Format::MIXED_F16),
             "{name}"
         );
         assert!(
-            !passes(2.0, 11, Format::TF32) && passes(2.0, 11, Format::MIXED_BF16),
+            !passes(2.0, 11, Format::MIXED_TF32) && passes(2.0, 11, Format::MIXED_BF16),
+            "{name}"
+        );
+        assert!(
+            passes(0.5, 11, Format::TF32) && !passes(2.0, 11, Format::TF32),
             "{name}"
         );
         assert!(!passes(2.0, 8, Format::MIXED_BF16), "{name}");

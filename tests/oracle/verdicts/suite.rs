@@ -100,7 +100,7 @@ fn cases_give_what_is_committed() {
 }
 
 /// Every tensor and every word of version 1 is in version 2, bit for bit: what is given, the values and
-/// the scales. Version 2 adds the parts of the scales that version 1 left to be derived.
+/// the scales, but for those of gradients, which version 1 derived otherwise. Version 2 adds the parts of the scales that version 1 left to be derived.
 #[test]
 fn version_2_holds_version_1() {
     for name in ["01-basic", "39-model-hybrid"] {
@@ -110,7 +110,8 @@ fn version_2_holds_version_1() {
             let now = second.tensor(tensor.name).expect("still there");
             let same =
                 now.dtype == tensor.dtype && now.shape == tensor.shape && now.bytes == tensor.bytes;
-            assert!(same, "{name}, {}", tensor.name);
+            let derived_anew = tensor.name.starts_with("scale.grad.");
+            assert!(same || derived_anew, "{name}, {}", tensor.name);
         }
         for (key, value) in first.metadata() {
             let now = &second.metadata()[key];

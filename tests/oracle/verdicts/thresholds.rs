@@ -135,7 +135,8 @@ fn fractions_are_those_of_the_formula() {
 fn gradients_in_mixed_formats_are_the_coarser_ones() {
     let golden = committed_one("03-heads");
     for (format, coarser) in [
-        (Format::TF32, Format::F16),
+        (Format::TF32, Format::TF32),
+        (Format::MIXED_TF32, Format::F16),
         (Format::MIXED_F16, Format::F16),
         (Format::MIXED_BF16, Format::BF16),
     ] {

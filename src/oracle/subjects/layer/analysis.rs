@@ -247,14 +247,9 @@ impl Analysed for Shift<ErrorScale> {
         let fft = fft_error(2 * m) * norm(&g[..g.len().min(m)]);
         let off = |taps: &[ErrorScale], others: &[ErrorScale]| -> Vec<ErrorScale> {
             let fft = fft * norm(others);
-            taps.iter()
-                .map(|x| x.with_error(x.error() + fft))
-                .collect()
+            taps.iter().map(|x| x.with_error(x.error() + fft)).collect()
         };
-        let (b, c) = (
-            off(gradient.b(), self.c()),
-            off(gradient.c(), self.b()),
-        );
+        let (b, c) = (off(gradient.b(), self.c()), off(gradient.c(), self.b()));
         Self::new(b, c, gradient.feedthrough())
     }
 
@@ -287,7 +282,8 @@ impl Analysed for Diagonal<ErrorScale> {
 
     fn with_error_of_powers(&self) -> Result<Self, Error> {
         let poles = self.poles().iter().zip(logarithms(self));
-        let poles = poles.map(|(a, relative)| a.at_least(a.with_error(relative * modulus(a.value()))));
+        let poles =
+            poles.map(|(a, relative)| a.at_least(a.with_error(relative * modulus(a.value()))));
         Self::new(
             poles.collect(),
             self.b().to_vec(),
@@ -338,7 +334,6 @@ fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
     });
     larger_errors(&running, by_logarithm)
 }
-
 
 /// The relative error of `exp(z)`, which is `e^x (cos y + i sin y)`, besides that of its argument.
 const EXPONENTIAL: f64 = 2.0 * LIBRARY_FACTOR + 2.0;

@@ -122,7 +122,9 @@ pub(super) fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Err
         state: state.as_ref(),
         g: &case.cotangent()?.map(ErrorScale::from_f64),
     };
-    Ok(errors(run.gradients(&Analysis::UNIFORM, &Analysis::UNIFORM)?))
+    Ok(errors(
+        run.gradients(&Analysis::UNIFORM, &Analysis::UNIFORM)?,
+    ))
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ struct LayerRow {
     chunk_len: Option<usize>,
     /// The one model that is not the identity, if there is only one.
     isolated: Option<Isolated>,
+    /// Parameters, inputs and states need all 24 bits of binary32.
+    fine: bool,
 }
 
 /// A layer in which all but one model is the identity, so that a stage is that model alone.
@@ -85,6 +87,15 @@ fn rows() -> Vec<LayerRow> {
         row("37-chunks-ragged", "chunks of 5, the last one of 3, head_dim 2, resumed", [4, 2, 6], [1, 23])
             .chunks(5).after(4),
         row("38-stream", "the states after every token", [3, 1, 4], [1, 9]).chunks(1).zoh(),
+        // What a product drops that rounds its factors, as in TF32, is seen where they have more bits.
+        row("44-fine", "numbers of 24 bits: TF32 shows from q on", [4, 1, 6], [1, 21]).fine(),
+        row("45-fine-heads", "24 bits, head_dim 2, zero-order hold", [6, 2, 6], [1, 19]).zoh().fine(),
+        row("46-fine-chunks", "24 bits, shared models, chunks of 6, goes on from a state", [4, 1, 6], [1, 20])
+            .n_ssm(2).chunks(6).after(7).fine(),
+        row("47-fine-cut", "24 bits, l_max below the length, head_dim 2, real_type softplus", [4, 2, 8], [1, 24])
+            .l_max(9).real(RealType::Softplus).fine(),
+        row("48-fine-slow", "24 bits, small steps", [4, 1, 8], [1, 48]).dt(0.004, 0.03).fine(),
+        row("49-long-gradients", "1024 tokens with gradients, long memory", [2, 1, 8], [1, 1024]).dt(0.002, 0.05),
     ]
 }
 
@@ -131,6 +142,7 @@ impl LayerRow {
             dt: (0.05, 0.5),
             chunk_len: None,
             isolated: None,
+            fine: false,
         }
     }
 
@@ -144,26 +156,30 @@ impl LayerRow {
         after(position: usize) position = Some(position);
         chunks(chunk_len: usize) chunk_len = Some(chunk_len);
         isolated(model: Isolated) isolated = Some(model);
+        fine() fine = true;
     }
 
     /// The case made from a seed: the same on every machine.
     ///
     /// Every parameter, input and state is a number that F16 and BF16 hold exactly, so that no
-    /// port begins with a rounding.
+    /// port begins with a rounding; in fine cases one that only F32 and F64 hold.
     fn build(&self, seed: u64) -> Result<LayerCase, Error> {
         let rng = &mut Rng::named(seed, self.name);
         let config = &self.config;
+        let round = if self.fine {
+            to_24_bits
+        } else {
+            round_to_16_bits
+        };
         let parameters = Parameters::new(config.clone(), |name| {
             let size = name.shape(config).iter().product();
-            let drawn = (0..size).map(|_| random_parameter(config, self.dt, name, rng));
+            let drawn = (0..size).map(|_| round(random_parameter(config, self.dt, name, rng)));
             let drawn: Vec<f64> = drawn.collect();
             let fixed = self.isolated.and_then(|isolated| isolated.fixes(name));
             Ok(fixed.map_or(drawn, |fixed| fixed(config)))
         })?;
         let mut random = |len: usize, size: f64| -> Vec<f64> {
-            (0..len)
-                .map(|_| round_to_16_bits(size * rng.unit()))
-                .collect()
+            (0..len).map(|_| round(size * rng.unit())).collect()
         };
         let (batch, d, d_h) = (self.batch, config.d_model, config.head_dim);
         let tokens = [batch, self.seq_len, d];
@@ -195,7 +211,7 @@ pub(crate) fn random_parameter(config: &Config, dt: (f64, f64), name: Name, rng:
     let unit = rng.unit();
     // Uniform between two numbers.
     let between = |low: f64, high: f64| low + (high - low) * (0.5 + 0.5 * unit);
-    round_to_16_bits(match name {
+    match name {
         Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
             // Of the variance that keeps a projection's output as large as its input.
             unit * (3.0 / config.d_model as f64).sqrt()
@@ -221,7 +237,12 @@ pub(crate) fn random_parameter(config: &Config, dt: (f64, f64), name: Name, rng:
                 -size
             }
         }
-    })
+    }
+}
+
+/// A number next to `x` of which binary32 needs every bit.
+fn to_24_bits(x: f64) -> f64 {
+    f64::from(f32::from_bits((x as f32).to_bits() | 1))
 }
 
 impl Isolated {

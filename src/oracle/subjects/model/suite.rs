@@ -113,7 +113,8 @@ impl ModelRow {
     fn parameter(&self, name: ModelName, rng: &mut Rng) -> f64 {
         let (d, inner) = (self.config.d_model() as f64, self.config.d_inner as f64);
         if let ModelName::Block(_, BlockName::H3(name)) = name {
-            return random_parameter(&self.config.h3, (0.05, 0.5), name, rng);
+            let drawn = random_parameter(&self.config.h3, (0.05, 0.5), name, rng);
+            return round_to_16_bits(drawn);
         }
         let unit = rng.unit();
         // A weight that keeps a projection's output as large as its input.

@@ -1,8 +1,8 @@
 //! The scales of golden files against the analysis at one format.
 
 use super::*;
-use crate::algebra::Rng;
-use crate::h3::{Config, HeadOrder, LayerState, Parameters, RealType};
+use crate::algebra::{Ring, Rng};
+use crate::h3::{Config, HeadOrder, LayerState, Parameters, Plain, RealType};
 use crate::oracle::golden::GoldenOf;
 use crate::ssm::Discretization;
 use num_complex::Complex;
@@ -136,7 +136,7 @@ fn projections_in_a_coarser_format() {
     let uniform = scales_at(&case, Format::F32);
     let in_f64 = scales_at(&case, Format::F64);
     assert_eq!(in_f64, uniform, "in units of one format's own");
-    for format in [Format::TF32, Format::MIXED_F16, Format::MIXED_BF16] {
+    for format in [Format::MIXED_TF32, Format::MIXED_F16, Format::MIXED_BF16] {
         let ratio = format.projection_unit_roundoff() / format.unit_roundoff();
         assert!(ratio > 1.0);
         let mixed = scales_at(&case, format);
