@@ -178,8 +178,8 @@ macro_rules! error_scale {
                 Self { error, ..self }
             }
 
-            /// The same number as a sum that `majorant`, a sum of larger terms, bounds: with its terms,
-            /// and the larger error of the two.
+            /// The same number as the sum of the terms of `majorant`, whose value bounds it, with the larger
+            /// of their errors.
             #[must_use]
             pub(crate) fn covered_by(self, majorant: Self) -> Self {
                 Self {

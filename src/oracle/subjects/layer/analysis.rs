@@ -105,26 +105,26 @@ impl Backward<ErrorScale> for Analysis {
     }
 }
 
-/// What the analysis needs to know of a model besides its responses.
+/// A model as the analysis sees it.
 trait Analysed: Adjoint<Scalar = ErrorScale> {
-    /// The relative error of a power of `A` that is no running product, besides what grows with its
-    /// exponent ([`with_error_of_powers`](Self::with_error_of_powers)).
+    /// The part of the relative error of a power of `A` that does not grow with its exponent, where the
+    /// power is no running product ([`with_error_of_powers`](Self::with_error_of_powers)).
     const POWER: f64;
 
     /// The model of absolute values, whose errors bound those of sums in any order.
     fn majorant(&self) -> Result<Self, Error>;
 
-    /// The kernel by every way to compute it.
+    /// The kernel, with the largest error bound over all admissible algorithms.
     fn worst_kernel(&self, len: usize) -> Vec<ErrorScale>;
 
-    /// The model with the largest error in its poles of which the powers of any port seem to be made.
+    /// The model with so large an error in its poles that running powers of them have that of every
+    /// other way to compute the powers.
     fn with_error_of_powers(&self) -> Result<Self, Error>;
 
-    /// Adds to the gradient what an FFT on the way back from the kernel, whose cotangent is `g`, may
-    /// leave in it.
+    /// The gradient with the error of the FFTs on the way back from the kernel, whose cotangent is `g`.
     fn add_error_of_transforms(&self, g: &[ErrorScale], gradient: Self) -> Result<Self, Error>;
 
-    /// A gradient as the sum of terms that `majorant` is, if its errors are the larger.
+    /// A gradient as the sum of the majorant's terms, with the larger of their errors.
     fn covering(self, majorant: &Self) -> Result<Self, Error>;
 }
 
@@ -168,6 +168,7 @@ where
     Ok(sum)
 }
 
+/// The same of ports that convolve, directly or by FFT, with powers of any kind.
 fn convolution_gradients<S>(
     ssm: &S,
     u: &[ErrorScale],
@@ -306,7 +307,7 @@ impl Analysed for Diagonal<ErrorScale> {
     }
 }
 
-/// Sums, each as the sum that its majorant is.
+/// Sums, each as the sum of its majorant's terms, with the larger of their errors.
 fn covering<E: WithError>(x: &[E], majorant: &[E]) -> Vec<E> {
     let pairs = x.iter().zip(majorant);
     pairs.map(|(x, &majorant)| x.covering(majorant)).collect()

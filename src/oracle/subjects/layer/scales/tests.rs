@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::algebra::{Ring, Rng};
-use crate::h3::{Config, HeadOrder, LayerState, Parameters, Plain, RealType};
+use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters, Plain, RealType};
 use crate::oracle::golden::GoldenOf;
+use crate::oracle::subjects::worst_response::fft_error;
 use crate::ssm::Discretization;
 use num_complex::Complex;
 
@@ -125,6 +126,36 @@ fn gradients_of_kernels_that_are_just_whole() {
     let (cut, whole) = (scales(Some(4), false), scales(None, false));
     assert_eq!(cut.len(), whole.len());
     assert_ne!(cut, whole);
+}
+
+/// With `B` the first unit vector the gradient of `C` is the kernel's cotangent, and exactly 0 from the
+/// sequence's length on. By spectra of length 2m it is off there by the normwise error, and by no
+/// other way at all.
+#[test]
+fn gradients_that_are_zero_have_the_error_of_an_fft() {
+    let (len, m) = (5, 6);
+    let mut case = case(1, None);
+    let taps = case.parameters.get_mut(Name::ShiftB).iter_mut();
+    for (at, tap) in taps.enumerate() {
+        *tap = f64::from(u8::from(at.is_multiple_of(m)));
+    }
+    let g = (0..20).map(|i| f64::from(i) - 9.5).collect();
+    let case = case.with_cotangent(Tensor::new([1, len, 4], g).expect("fits"));
+    let case = case.expect("fits");
+    let name = "grad.ssm_k_kernel.kernel.C";
+    let run = case.run_plainly::<f64>(true).expect("runs");
+    let (_, values) = run.iter().find(|(n, _)| n == name).expect("a gradient");
+    let scales = gradient_scales(&case).expect("derived");
+    let scales = find(&scales, name).data().chunks(m);
+    for (values, scales) in values.data().chunks(m).zip(scales) {
+        assert_eq!(values[len], 0.0);
+        let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let expected = fft_error(2 * m) * norm;
+        for found in [scales[len].worst, scales[len].probable] {
+            assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+        }
+        assert!(scales[..len].iter().all(|scale| scale.worst > expected));
+    }
 }
 
 /// Projections in one format and models in a finer one: the error of what leaves a projection is that
