@@ -53,7 +53,7 @@ fn the_truth_passes_in_every_type() {
     for (dtype, flag) in [
         (Dtype::F64, "f64"),
         (Dtype::F32, "f32"),
-        (Dtype::F32, "tf32"),
+        (Dtype::F32, "mixed-tf32"),
     ] {
         let right = candidate(flag, "01-basic", |name, _, _| {
             STAGES.contains(&name).then_some(dtype)
