@@ -22,8 +22,9 @@ const STANDS_OUT: f64 = 1.0;
 const FITTED_STANDS_OUT: f64 = 3.0;
 
 /// A departure that is this part of the stage itself needs no probable error to stand out of: only
-/// that the error points in its very direction.
-const LARGE: f64 = 0.25;
+/// that the error points in its very direction. An error that is this part of the stage in any
+/// direction is that of no right port that was seen, and leaves the stage undecided.
+pub(super) const LARGE: f64 = 0.25;
 
 /// The share of the error that such a departure must explain at least.
 const SHARE_OF_LARGE: f64 = 0.6;
@@ -124,6 +125,7 @@ impl Sums {
             size: ratio(e2, m2).sqrt(),
             if_made: ratio(m2 - 2.0 * against, made),
             elements_if_made: ratio(self.f2 * self.f2, self.f4),
+            left_of_stage: ratio(m2, r2).sqrt() - 1.5 * ratio(e2, r2).sqrt(),
         }
     }
 }
@@ -147,6 +149,8 @@ pub(super) struct Evidence {
     /// The least share that a port would show that departs so and rounds as this one does.
     if_made: f64,
     elements_if_made: f64,
+    /// The least error of such a port in units of the stage.
+    left_of_stage: f64,
 }
 
 impl Evidence {
@@ -182,9 +186,10 @@ impl Evidence {
         self.limit(fitted).is_some_and(|limit| self.share > limit)
     }
 
-    /// True if a port that departs so would be convicted.
-    pub(super) fn would_convict(&self) -> bool {
+    /// True if a port that departs so would not pass: it would be convicted, or its stage undecided.
+    pub(super) fn would_show(&self) -> bool {
         let limit = self.limit_of(self.elements_if_made, 0, 1.25);
-        limit.is_some_and(|limit| self.if_made > 0.9 * limit + 0.1)
+        self.left_of_stage > 1.25 * LARGE
+            || limit.is_some_and(|limit| self.if_made > 0.9 * limit + 0.1)
     }
 }

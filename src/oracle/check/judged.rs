@@ -1,7 +1,7 @@
 //! A stage of a port beside the golden one, with everything a judgement needs.
 
 use super::super::stage::StageSpec;
-use super::evidence::{Evidence, Scales, Weights};
+use super::evidence::{self, Evidence, Scales, Weights};
 use crate::tensor::Tensor;
 
 /// A stage of golden file and candidate.
@@ -90,16 +90,12 @@ impl Judged<'_> {
         !(error.abs() <= self.local.bounds[at])
     }
 
-    /// True if neither tolerance nor evidence could tell the stage from zeros, and it is not zeros.
+    /// True if the error of the step is a large part of the stage itself. Within a wide tolerance
+    /// that may be rounding; so may zeros.
     pub(super) fn is_undecided(&self) -> bool {
-        let reference = &self.local.reference;
-        if reference.iter().all(|&x| x == 0.0) {
-            return false;
-        }
-        let zero = reference.iter().map(|&x| (-x, -x, x));
-        let zero = self.local.weights.evidence(self.scales, zero);
-        let mut pairs = reference.iter().zip(&self.local.bounds);
-        pairs.all(|(x, bound)| x.abs() <= *bound) && !zero.convicts(0)
+        let reference = self.local.reference.iter().copied();
+        let size = self.local.weights.rms(reference);
+        size > 0.0 && self.local.weights.rms(self.errors()) >= evidence::LARGE * size
     }
 
     /// How well these values in the reference's place explain the candidate; nothing if they are the

@@ -157,7 +157,7 @@ fn power<S: Subject>(known: &[Trial<S>]) -> Power {
             continue;
         }
         power.known += 1;
-        if !fits.any(|fit| fit.departs > 2.0 || fit.evidence.would_convict()) {
+        if !fits.any(|fit| fit.departs > 2.0 || fit.evidence.would_show()) {
             power.not_excluded.push(trial.mistake());
         }
     }

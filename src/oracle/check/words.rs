@@ -138,7 +138,10 @@ fn closing(report: &Report) -> String {
     let undecided = count(StageVerdict::Undecided);
     let mut counts = format!("{} stages judged", report.stages.len() - undecided);
     if undecided > 0 {
-        let _ = write!(counts, ", {undecided} undecided (zeros would pass too)");
+        let _ = write!(
+            counts,
+            ", {undecided} undecided (off by a large part of the stage, within a wide tolerance)"
+        );
     }
     let absent = &report.holdings.absent;
     if !absent.is_empty() {
