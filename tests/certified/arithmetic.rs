@@ -565,6 +565,85 @@ fn a_real_center_is_not_a_real_number() {
     }
 }
 
+/// The same of a disc whose center is imaginary: the exponentials are not, so that nothing is asked of
+/// them.
+#[test]
+fn an_imaginary_center_is_not_an_imaginary_number() {
+    for (y, r) in [(0.5, 0.1), (-2.0, 0.25), (3.0, 1e-9), (-1e-3, 1e-4)] {
+        let z = Disc::new([0.0, 0.0], [y, 0.0], r);
+        let i = Disc::from_parts(Ball::ZERO, Ball::ONE);
+        let images = [
+            z,
+            -z,
+            z.conj(),
+            z + z,
+            z - i,
+            z * z * z,
+            z * Disc::ONE,
+            z * i * i,
+            z.scale(Ball::from_f64(3.0)),
+            z.inverse().unwrap(),
+        ];
+        for (at, image) in images.into_iter().enumerate() {
+            let re = image.re();
+            assert!(
+                !re.is_exact() && re.radius() > 1e-6 * r,
+                "image {at} of {z:?}: {re:?}"
+            );
+        }
+    }
+}
+
+/// Real and imaginary numbers, known up to rounding alone, stay on their axes: the part that algebra
+/// makes zero is exactly zero. What leaves the axes has no exact part.
+#[test]
+fn numbers_on_an_axis_stay_there() {
+    let third = Ball::ONE.divide(Ball::from_i64(3)).unwrap();
+    assert!(!third.is_exact());
+    let x = Disc::from_parts(third, Ball::ZERO);
+    let iy = Disc::from_parts(Ball::ZERO, third.sqrt());
+    let real = [
+        x,
+        x + x,
+        x * x,
+        -iy * iy,
+        iy * x * iy,
+        x.inverse().unwrap(),
+        iy.inverse().unwrap() * iy,
+        iy.divide(iy).unwrap(),
+        (iy * iy).conj(),
+        iy.power(4),
+        Ball::exp_complex(x),
+        Ball::phi1(x),
+    ];
+    for (at, z) in real.into_iter().enumerate() {
+        assert!(!z.re().is_exact() && z.im().is_exact(), "{at}: {z:?}");
+        assert_eq!(z.im().rounded(), Some(0.0));
+    }
+    let imaginary = [
+        iy,
+        iy - iy * x,
+        x * iy,
+        iy * iy * iy,
+        iy.inverse().unwrap(),
+        x.divide(iy).unwrap(),
+        iy.conj().scale(third),
+    ];
+    for (at, z) in imaginary.into_iter().enumerate() {
+        assert!(z.re().is_exact() && !z.im().is_exact(), "{at}: {z:?}");
+        assert_eq!((z.re().rounded(), z.trace().rounded()), (Some(0.0), Some(0.0)));
+    }
+    for z in [x + iy, (x + iy) * iy, Ball::exp_complex(iy), Ball::phi1(iy)] {
+        assert!(!z.re().is_exact() && !z.im().is_exact(), "{z:?}");
+    }
+    // Zero is on both axes, and no factor moves it, not even one that is hardly known.
+    let wide = Disc::new([1.0, 0.0], [2.0, 0.0], 1e100);
+    let zero = Disc::ZERO * wide + Disc::ZERO * x * iy;
+    assert!(zero.re().is_exact() && zero.im().is_exact() && zero.radius() == 0.0);
+    assert!((Disc::ZERO * Disc::UNKNOWN).is_unknown());
+    assert!((Disc::ZERO * Disc::UNKNOWN).re().is_unknown());
+}
+
 #[test]
 fn inverses_of_discs() {
     let mut rng = Rng::new(12);

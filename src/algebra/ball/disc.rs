@@ -16,21 +16,47 @@ use core::ops::{Add, Mul, Neg, Sub};
 /// The bound of `|a|` is `sqrt(re^2 + im^2)` rounded up, so a rotation costs a relative `2^-50` of
 /// the radius per step.
 ///
-/// A number may also be known to be real: then the set is the disc's real diameter, an interval,
-/// and stays one under operations that keep the reals real. Without this the imaginary part of a
-/// real number, which is zero, could never be decided; and real poles are what the official layer
-/// begins with (`A_imag` of the first mode is 0).
+/// A number may also be known to be real, or to be imaginary: then the set is a diameter of the disc,
+/// an interval of that axis, and stays one under operations that keep to the axes. Without this the
+/// part of such a number that is zero could never be decided; and real poles are what the official
+/// layer begins with (`A_imag` of the first mode is 0).
 ///
 /// # Invariant
 ///
-/// As for [`BallN`]: everything finite, or the disc that contains everything. If `real`, then
-/// `im` is zero.
+/// As for [`BallN`]: everything finite, or the disc that contains everything. A part that is known to
+/// be zero has a midpoint of zero; the radius is zero if both are.
 #[derive(Clone, Copy)]
 pub struct DiscN<const W: usize> {
     re: [f64; W],
     im: [f64; W],
     rad: f64,
-    real: bool,
+    zero: ZeroParts,
+}
+
+/// The parts of a complex number that are zero by algebra, whatever was rounded.
+#[derive(Clone, Copy)]
+struct ZeroParts {
+    re: bool,
+    im: bool,
+}
+
+impl ZeroParts {
+    /// Those of a sum: zero in both terms.
+    fn common(self, other: Self) -> Self {
+        Self {
+            re: self.re && other.re,
+            im: self.im && other.im,
+        }
+    }
+
+    /// Those of a product: `(x + iy)(v + iw) = (xv - yw) + i(xw + yv)`, where a product is zero if a
+    /// factor is.
+    fn times(self, other: Self) -> Self {
+        Self {
+            re: (self.re || other.re) && (self.im || other.im),
+            im: (self.re || other.im) && (self.im || other.re),
+        }
+    }
 }
 
 /// The disc with double-double parts, companion of [`Ball`](super::Ball).
@@ -41,7 +67,7 @@ impl<const W: usize> DiscN<W> {
         re: [0.0; W],
         im: [0.0; W],
         rad: 0.0,
-        real: true,
+        zero: ZeroParts { re: true, im: true },
     };
     pub(in crate::algebra) const ONE: Self = {
         let mut re = [0.0; W];
@@ -50,7 +76,10 @@ impl<const W: usize> DiscN<W> {
             re,
             im: [0.0; W],
             rad: 0.0,
-            real: true,
+            zero: ZeroParts {
+                re: false,
+                im: true,
+            },
         }
     };
 
@@ -59,37 +88,41 @@ impl<const W: usize> DiscN<W> {
         re: [f64::NAN; W],
         im: [f64::NAN; W],
         rad: f64::INFINITY,
-        real: false,
+        zero: ZeroParts {
+            re: false,
+            im: false,
+        },
     };
 
     /// The disc around `re + i im` (sums of words) with the given radius.
     #[must_use]
     pub fn new(re: [f64; W], im: [f64; W], radius: f64) -> Self {
         let center = Self::of_parts(BallN::new(re, 0.0), BallN::new(im, 0.0));
-        if radius >= 0.0 {
-            // A disc of positive radius also holds numbers that are not real.
-            let real = center.real && radius <= 0.0;
-            Self { real, ..center }.widened(Bound::of(radius))
+        if radius > 0.0 {
+            // Such a disc also holds numbers that are off the axes.
+            let zero = Self::UNKNOWN.zero;
+            Self { zero, ..center }.widened(Bound::of(radius))
+        } else if radius >= 0.0 {
+            center
         } else {
             Self::UNKNOWN
         }
     }
 
-    /// The disc of these parts; `real` says whether it is the real diameter that is meant, and
-    /// then `im` is zero.
+    /// The disc of these parts, or its diameter where one of them is zero.
     #[inline(always)]
-    fn assemble(re: [f64; W], im: [f64; W], rad: Bound, real: bool) -> Self {
-        debug_assert!(
-            !real || im == [0.0; W],
-            "a real number has no imaginary part"
-        );
+    fn assemble(re: [f64; W], im: [f64; W], rad: Bound, zero: ZeroParts) -> Self {
         let size = re.iter().chain(&im).fold(rad.get(), |sum, x| sum + x.abs());
         if size <= f64::MAX {
+            debug_assert!(
+                (!zero.re || re == [0.0; W]) && (!zero.im || im == [0.0; W]),
+                "a part that is zero has a midpoint of zero"
+            );
             Self {
                 re,
                 im,
                 rad: rad.get(),
-                real,
+                zero,
             }
         } else {
             Self::UNKNOWN
@@ -98,11 +131,15 @@ impl<const W: usize> DiscN<W> {
 
     /// The smallest disc around the rectangle of two balls.
     pub(in crate::algebra) fn of_parts(re: BallN<W>, im: BallN<W>) -> Self {
+        let is_zero = |part: BallN<W>| part.is_exact() && part.midpoint() == [0.0; W];
         Self::assemble(
             re.midpoint(),
             im.midpoint(),
             Bound::hypot(re.rad(), im.rad()),
-            im.is_exact() && im.midpoint() == [0.0; W],
+            ZeroParts {
+                re: is_zero(re),
+                im: is_zero(im),
+            },
         )
     }
 
@@ -130,12 +167,15 @@ impl<const W: usize> DiscN<W> {
 
     /// The real part: the disc's shadow, with the same radius.
     pub(in crate::algebra) fn real(self) -> BallN<W> {
+        if self.zero.re {
+            return BallN::ZERO;
+        }
         BallN::from_parts(self.re, self.rad())
     }
 
     /// The imaginary part.
     pub(in crate::algebra) fn imaginary(self) -> BallN<W> {
-        if self.real {
+        if self.zero.im {
             return BallN::ZERO;
         }
         BallN::from_parts(self.im, self.rad())
@@ -148,22 +188,22 @@ impl<const W: usize> DiscN<W> {
         }
     }
 
-    /// The same disc, known to be real only if `argument` is: for a function's value at the center of
-    /// a disc, which may be real where the disc's other numbers are not.
+    /// The same disc, known to be real only if `argument` is, and not to be imaginary: for the value at
+    /// the center of a disc of a function that is real for real arguments. That value may lie on an axis
+    /// where those of the disc's other numbers do not.
     pub(in crate::algebra) fn as_real_as(self, argument: Self) -> Self {
-        Self {
-            real: self.real && argument.real,
-            ..self
-        }
+        let mut zero = self.zero.common(argument.zero);
+        zero.re = false;
+        Self { zero, ..self }
     }
 
-    /// The disc with its radius increased. A real number stays one: the error of an operation on
-    /// real numbers is real.
+    /// The disc with its radius increased. A number on an axis stays there: the error of an operation
+    /// that keeps to the axis does.
     pub(in crate::algebra) fn widened(self, by: Bound) -> Self {
         if by.is_zero() {
             return self;
         }
-        Self::assemble(self.re, self.im, self.rad().charged(by), self.real)
+        Self::assemble(self.re, self.im, self.rad().charged(by), self.zero)
     }
 
     /// A bound of the midpoint's modulus.
@@ -215,7 +255,7 @@ impl<const W: usize> DiscN<W> {
         let m = factor.midpoint();
         let (re, im) = (expansion::mul(&self.re, &m), expansion::mul(&self.im, &m));
         let spread = self.center_modulus() * factor.rad() + factor.magnitude() * self.rad();
-        Self::assemble(re.words, im.words, re.error + im.error + spread, self.real)
+        Self::assemble(re.words, im.words, re.error + im.error + spread, self.zero)
     }
 
     /// `1 / z`, or `None` if the disc may contain zero.
@@ -234,13 +274,17 @@ impl<const W: usize> DiscN<W> {
         }
         let (x, y) = (z.real().center(), z.imaginary().center());
         let norm = x * x + y * y;
-        let center = if self.real {
+        let center = if self.zero.im {
             Self::of_parts(BallN::ONE.quotient(x)?, BallN::ZERO)
+        } else if self.zero.re {
+            Self::of_parts(BallN::ZERO, -BallN::ONE.quotient(y)?)
         } else {
             Self::of_parts(x.quotient(norm)?, -y.quotient(norm)?)
         };
         let spread = z.rad().over(mul_down(inner, outer));
-        Some(center.as_real_as(self).widened(spread).scaled(-k))
+        // A center on an axis says nothing of the disc's other numbers.
+        let zero = center.zero.common(self.zero);
+        Some(Self { zero, ..center }.widened(spread).scaled(-k))
     }
 
     /// `2^k` times the number.
@@ -251,7 +295,7 @@ impl<const W: usize> DiscN<W> {
             re,
             im,
             expansion::scale_bound(self.rad(), k).charged(lost_re + lost_im),
-            self.real,
+            self.zero,
         )
     }
 }
@@ -265,7 +309,7 @@ impl<const W: usize> Add for DiscN<W> {
         let re = expansion::add(&self.re, &other.re);
         let im = expansion::add(&self.im, &other.im);
         let rad = (re.error + im.error) + (self.rad() + other.rad());
-        Self::assemble(re.words, im.words, rad, self.real && other.real)
+        Self::assemble(re.words, im.words, rad, self.zero.common(other.zero))
     }
 }
 
@@ -321,7 +365,7 @@ impl<const W: usize> Mul for DiscN<W> {
         let (r, s) = (self.rad(), other.rad());
         let spread = self.center_modulus() * s + (other.center_modulus() + s) * r;
         let rad = (re.error + im.error) + spread;
-        Self::assemble(re.words, im.words, rad, self.real && other.real)
+        Self::assemble(re.words, im.words, rad, self.zero.times(other.zero))
     }
 }
 
