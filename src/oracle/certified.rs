@@ -7,23 +7,28 @@ use crate::error::Error;
 use crate::h3::Form;
 use crate::tensor::Tensor;
 
-/// Below this magnitude (1e-240) an enclosure is taken as it is: the second word of a number of
-/// this size is near 1e-256, the fourth would be near the end of the exponents.
-const UNDERFLOW: f64 = 1e-240;
+/// The largest radius of a written number, relative to the largest magnitude of all stages: a unit in
+/// the last place of an `f64`. A tie is known to half of that.
+const WIDEST: f64 = f64::EPSILON;
 
-/// One stage, every element *the* `f64` nearest to the real-number answer.
+/// One stage, every element *the* `f64` nearest to the real-number answer, but for those counted as
+/// undecided.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CertifiedStage {
     /// The stage's name in files.
     pub name: String,
-    /// The correctly rounded values.
+    /// The correctly rounded values. An undecided one is 0 if that is possible, or else the `f64`
+    /// nearest to the middle of the enclosure.
     pub values: Tensor<f64>,
-    /// The radius within which each value was known when its rounding was decided.
+    /// The radius within which each element was known when its rounding was decided; of an undecided
+    /// one, a bound of the distance of the exact number from the value.
     pub radii: Tensor<f64>,
     /// The positions (row-major) that double-double balls did not decide, so that longer
     /// expansions had to.
     pub retried: Vec<usize>,
+    /// Those of them that the longer expansions did not decide either.
+    pub undecided: Vec<usize>,
 }
 
 /// All stages of a subject, certified.
@@ -82,68 +87,35 @@ impl<S: Subject> Computation for SubjectRun<'_, S> {
 /// The numbers it is given are taken as exact real numbers, and the stages as real-number functions
 /// of them. So the result does not depend on the form, the machine, or the order of summation.
 ///
+/// An element that four words do not decide either is written as what is known of it, with its radius.
+/// Such are exact zeros and ties between inexact numbers, which no number of words decides, and what
+/// comes near the smallest `f64`, of which no word and no radius is a fraction.
+///
 /// # Errors
 ///
-/// As the computation itself; and if four words do not decide some element: its exact value then
-/// lies within some 10^-60 of the middle between two floats. That happens to an exact zero or tie
-/// where the intermediate results are not exact.
+/// As the computation itself; and if the radius of an element is above 2^-52 of the largest magnitude
+/// of all stages.
 pub(super) fn certify(run: &impl Computation) -> Result<Certified, Error> {
+    let stages = run.stages::<BallN<2>>()?.into_iter();
     let mut certified = Certified {
-        stages: Vec::new(),
+        stages: stages
+            .map(|(name, balls)| CertifiedStage::of(name, &balls))
+            .collect(),
         words: 2,
     };
-    for (name, balls) in run.stages::<BallN<2>>()? {
-        certified.stages.push(CertifiedStage {
-            name,
-            values: balls.map(|ball| ball.rounded().unwrap_or(f64::NAN)),
-            radii: balls.map(BallN::radius),
-            retried: undecided(balls.data()),
-        });
-    }
     certified.retry::<4>(run)?;
-    certified.settle_underflow(run)?;
-    for stage in &certified.stages {
-        let open = stage.values.data().iter().position(|x| x.is_nan());
-        if let Some(at) = open {
-            return Err(Error::value(
-                format!("stage {}", stage.name),
-                format!(
-                    "the rounding of element {at} is not decided by balls of four words: it is \
-                     an exact zero or tie, or closer to one than 1e-60"
-                ),
-            ));
-        }
-    }
+    certified.check_radii()?;
     Ok(certified)
 }
 
 impl Certified {
-    /// Takes the midpoint where the enclosure lies below [`UNDERFLOW`]: there the lower words of an
-    /// expansion underflow, and no number of them decides a rounding. The radius says what is
-    /// known.
-    fn settle_underflow(&mut self, run: &impl Computation) -> Result<(), Error> {
-        if !self.stages.iter().any(CertifiedStage::is_open) {
-            return Ok(());
-        }
-        let balls = run.stages::<BallN<2>>()?;
-        for (stage, (_, balls)) in self.stages.iter_mut().zip(balls) {
-            let values = stage.values.data_mut().iter_mut();
-            for (value, ball) in values.zip(balls.data()) {
-                if value.is_nan() && ball.upper_magnitude() < UNDERFLOW {
-                    *value = ball.to_f64();
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Decides what is still open with expansions of `W` words.
     fn retry<const W: usize>(&mut self, run: &impl Computation) -> Result<(), Error>
     where
         BallN<W>: Real,
         <BallN<W> as Scalar>::Complex: RootsOfUnity,
     {
-        if !self.stages.iter().any(CertifiedStage::is_open) {
+        if self.stages.iter().all(|stage| stage.undecided.is_empty()) {
             return Ok(());
         }
         self.words = W;
@@ -152,6 +124,33 @@ impl Certified {
             if let Some((_, balls)) = longer.iter().find(|(name, _)| *name == stage.name) {
                 stage.decide(balls.data());
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses an element of which too little is known to be written.
+    fn check_radii(&self) -> Result<(), Error> {
+        let values = self.stages.iter().flat_map(|stage| stage.values.data());
+        let largest = values.fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        for stage in &self.stages {
+            let radius = |at: usize| stage.radii.data()[at];
+            let wide = |at: &usize| !(radius(*at) <= WIDEST * largest);
+            let Some(at) = stage.undecided.iter().copied().find(wide) else {
+                continue;
+            };
+            let why = if radius(at).is_finite() {
+                format!(
+                    "is known to within {:.1e} only, above 2^-52 of the largest magnitude of all \
+                     stages, {largest:.1e}",
+                    radius(at)
+                )
+            } else {
+                "is not known: it, or a number on the way to it, is beyond the range of f64".into()
+            };
+            return Err(Error::value(
+                format!("stage {}", stage.name),
+                format!("element {at} {why}"),
+            ));
         }
         Ok(())
     }
@@ -166,30 +165,53 @@ impl CertifiedStage {
             values,
             radii: Tensor::filled([0], 0.0),
             retried: Vec::new(),
+            undecided: Vec::new(),
         }
     }
 
-    /// True if some rounding is not decided yet.
-    fn is_open(&self) -> bool {
-        self.values.data().iter().any(|x| x.is_nan())
+    fn of<const W: usize>(name: String, balls: &Tensor<BallN<W>>) -> Self {
+        let open = balls.data().iter().enumerate();
+        let open: Vec<usize> = open
+            .filter(|(_, ball)| ball.rounded().is_none())
+            .map(|(at, _)| at)
+            .collect();
+        Self {
+            name,
+            values: balls.map(|ball| known(ball).0),
+            radii: balls.map(|ball| known(ball).1),
+            retried: open.clone(),
+            undecided: open,
+        }
     }
 
+    /// Takes from longer expansions what is undecided.
     fn decide<const W: usize>(&mut self, balls: &[BallN<W>]) {
         let (values, radii) = (self.values.data_mut(), self.radii.data_mut());
-        for ((value, radius), ball) in values.iter_mut().zip(radii).zip(balls) {
-            if let (true, Some(rounded)) = (value.is_nan(), ball.rounded()) {
-                (*value, *radius) = (rounded, ball.radius());
+        self.undecided.retain(|&at| {
+            let (value, radius) = known(balls[at]);
+            let decided = balls[at].rounded().is_some();
+            if decided || radius < radii[at] {
+                (values[at], radii[at]) = (value, radius);
             }
-        }
+            !decided
+        });
     }
 }
 
-/// The positions whose enclosure holds numbers that round differently.
-fn undecided<const W: usize>(balls: &[BallN<W>]) -> Vec<usize> {
-    let open = balls.iter().enumerate();
-    open.filter(|(_, ball)| ball.rounded().is_none())
-        .map(|(at, _)| at)
-        .collect()
+/// What is written of an enclosure, and its radius: the correctly rounded number; or, if that is not
+/// decided, zero where the enclosure holds it and the nearest `f64` elsewhere, with a bound of the
+/// distance from there.
+fn known<const W: usize>(ball: BallN<W>) -> (f64, f64) {
+    if let Some(rounded) = ball.rounded() {
+        return (rounded, ball.radius());
+    }
+    let value = if ball.contains_zero() {
+        0.0
+    } else {
+        ball.to_f64()
+    };
+    let distance = ball - BallN::from_f64(value);
+    (value, distance.upper_magnitude())
 }
 
 #[cfg(test)]
@@ -243,23 +265,65 @@ mod tests {
                 "{part}"
             );
         }
-        assert!(certify(&Above(1.0, 1.0)).is_err());
     }
 
-    /// Only what is certainly below the limit is taken as it is.
+    /// A tie between numbers that are not exact is written with its radius, and counted.
     #[test]
-    fn the_limit_is_not_below_itself() {
-        let bound = |x: f64| Above(x, 1.0).number::<BallN<2>>().upper_magnitude();
-        let mut x = UNDERFLOW;
-        while bound(x) > UNDERFLOW {
-            x = x.next_down();
+    fn a_tie_is_undecided() {
+        for x in [1.0, -3.0, 1e-250, 1e250] {
+            let certified = certify(&Above(x, 1.0)).expect("written");
+            let stage = &certified.stages[0];
+            let (value, radius) = (stage.values.data()[0], stage.radii.data()[0]);
+            assert_eq!((&stage.retried, &stage.undecided), (&vec![0], &vec![0]));
+            assert!(value == x || value == x.next_up(), "{value:e} for {x:e}");
+            let half = (x.next_up() - x) / 2.0;
+            assert!(radius >= half && radius < 1.001 * half, "{radius:e}");
         }
-        assert_eq!(bound(x), UNDERFLOW);
-        assert!(certify(&Above(x, 1.0)).is_err());
-        x = x.next_down();
-        assert!(bound(x) < UNDERFLOW);
-        let settled = certify(&Above(x, 1.0)).expect("below");
-        let found = settled.stages[0].values.data()[0];
-        assert!(found == x || found == x.next_up(), "{found:e} for {x:e}");
+    }
+
+    /// Numbers next to one of size 1: an enclosure of zero is written as zero, and one too wide to be of
+    /// use is refused with the reason.
+    struct Zero(f64);
+
+    impl Computation for Zero {
+        fn stages<T>(&self) -> Result<Named<T>, Error>
+        where
+            T: Real,
+            T::Complex: RootsOfUnity,
+        {
+            let (sin, cos) = T::ONE.sin_cos();
+            let zero = (sin * sin + cos * cos - T::ONE) * T::from_f64(self.0);
+            let stage = |x| Tensor::new([1], vec![x]);
+            Ok(vec![
+                ("one".into(), stage(T::ONE)?),
+                ("zero".into(), stage(zero)?),
+            ])
+        }
+
+        fn stages_again<T>(&self) -> Result<Named<T>, Error>
+        where
+            T: Real,
+            T::Complex: RootsOfUnity,
+        {
+            self.stages()
+        }
+    }
+
+    #[test]
+    fn what_is_known_too_badly_is_refused() {
+        for factor in [1e-300, 1.0, 1e40] {
+            let certified = certify(&Zero(factor)).expect("written");
+            let stage = &certified.stages[1];
+            assert_eq!((stage.values.data(), &stage.undecided), (&[0.0][..], &vec![0]));
+            let radius = stage.radii.data()[0];
+            assert!(radius > 0.0 && radius <= 1e-60 * factor + 1e-320, "{radius:e}");
+        }
+        for (factor, why) in [
+            (1e60, "element 0 is known to within "),
+            (f64::INFINITY, "element 0 is not known"),
+        ] {
+            let said = certify(&Zero(factor)).expect_err("too wide").to_string();
+            assert!(said.contains("stage zero") && said.contains(why), "{said}");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Golden files: certified stages, and what a port may be off by.
 
-use super::certified::{SubjectRun, certify};
+use super::certified::{CertifiedStage, SubjectRun, certify};
 use super::format::Format;
 use super::parallel;
 use super::read::read_tensor;
 use super::stage::StageSpec;
 use super::subject::Subject;
 use crate::error::Error;
+use crate::algebra::FloatFormat;
 use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
 
@@ -26,14 +27,21 @@ const PROJECTIONS: &str = "projections.";
 /// What the names of error scales begin with.
 pub(super) const SCALES: [&str; 3] = [SCALE, PROBABLE, PROJECTIONS];
 
+/// The metadata key of the stages that hold undecided elements, as `STAGE:COUNT,...`; there only where
+/// some do.
+const UNDECIDED: &str = "undecided";
+
 /// One stage of a golden file.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GoldenStage {
     /// The name in files, the meaning of the axes, and what it is computed from.
     pub spec: StageSpec,
-    /// The correctly rounded values.
+    /// The correctly rounded values, but for the undecided ones.
     pub values: Tensor<f64>,
+    /// Number of elements whose correct rounding is not decided: what is known of them is in `values`,
+    /// and what is not is covered by `scale`.
+    pub undecided: usize,
     /// The worst-case error scale of every element: a port of unit roundoff `u` throughout is within
     /// tolerance where `|port - golden| <= u * scale`.
     pub scale: Tensor<f64>,
@@ -116,7 +124,7 @@ impl<S: Subject> GoldenOf<S> {
     ///
     /// # Errors
     ///
-    /// As [`Subject::run`]; and if four words do not decide the rounding of some element.
+    /// As [`certify`].
     pub(crate) fn certify(subject: S) -> Result<Self, Error> {
         let form = subject.default_form();
         let specs = subject.stages();
@@ -134,16 +142,18 @@ impl<S: Subject> GoldenOf<S> {
             let (Some(at), Some(scale)) = (at, scale) else {
                 return Err(Error::missing(format!("certified stage {}", spec.name)));
             };
-            let values = certified.swap_remove(at).values;
+            let stage = certified.swap_remove(at);
+            let covering = |scale: Tensor<f64>| stored_covering::<S>(scale, &stage);
             stages.push(GoldenStage {
-                scale: scale.uniform.map(|bound| S::stored_scale(bound.worst)),
-                probable: Some(scale.uniform.map(|bound| S::stored_scale(bound.probable))),
+                scale: covering(scale.uniform.map(|bound| bound.worst)),
+                probable: Some(covering(scale.uniform.map(|bound| bound.probable))),
+                undecided: stage.undecided.len(),
                 projections: scale
                     .projections
                     .as_ref()
                     .map(|part| part.map(S::stored_scale)),
                 spec,
-                values,
+                values: stage.values,
             });
         }
         Ok(Self { subject, stages })
@@ -163,8 +173,9 @@ impl<S: Subject> GoldenOf<S> {
                 ));
             }
         }
+        let undecided = read_undecided(file, &specs)?;
         let mut stages = Vec::new();
-        for spec in specs {
+        for (spec, undecided) in specs.into_iter().zip(undecided) {
             let shape = spec.shape();
             let scale_of = |prefix: &str| -> Result<Option<Tensor<f64>>, Error> {
                 let name = format!("{prefix}{}", spec.name);
@@ -176,6 +187,7 @@ impl<S: Subject> GoldenOf<S> {
                 stages.push(GoldenStage {
                     values: read_tensor(file, &spec.name, &shape)?,
                     scale,
+                    undecided,
                     probable: scale_of(PROBABLE)?,
                     projections: scale_of(PROJECTIONS)?,
                     spec,
@@ -227,6 +239,13 @@ impl<S: Subject> GoldenOf<S> {
     pub(crate) fn writer(&self) -> Result<Writer, Error> {
         let mut writer = writer_of(&self.subject)?;
         writer.metadata("golden", GOLDEN)?;
+        let open = self.stages.iter().filter(|stage| stage.undecided > 0);
+        let open: Vec<String> = open
+            .map(|stage| format!("{}:{}", stage.name(), stage.undecided))
+            .collect();
+        if !open.is_empty() {
+            writer.metadata(UNDECIDED, &open.join(","))?;
+        }
         for stage in &self.stages {
             let (name, values) = (stage.name(), &stage.values);
             writer.add(name, Dtype::F64, values.shape(), values.data())?;
@@ -255,6 +274,40 @@ pub(crate) fn writer_of<S: Subject>(subject: &S) -> Result<Writer, Error> {
         given.write(&mut writer)?;
     }
     Ok(writer)
+}
+
+/// An error scale as it is stored, widened so that the tolerance of the finest format, and so of every
+/// one, covers the distance of an undecided element's exact number from the golden value.
+fn stored_covering<S: Subject>(mut scale: Tensor<f64>, stage: &CertifiedStage) -> Tensor<f64> {
+    for &at in &stage.undecided {
+        scale.data_mut()[at] += stage.radii.data()[at] / FloatFormat::F64.unit_roundoff();
+    }
+    scale.map(S::stored_scale)
+}
+
+/// Number of undecided elements of every stage that is known here.
+fn read_undecided(file: &dyn Tensors, specs: &[StageSpec]) -> Result<Vec<usize>, Error> {
+    let mut counts = vec![0; specs.len()];
+    let Some(text) = file.metadata().get(UNDECIDED) else {
+        return Ok(counts);
+    };
+    for entry in text.split(',') {
+        let read = || {
+            let (name, count) = entry.rsplit_once(':')?;
+            let at = specs.iter().position(|spec| spec.name == name)?;
+            let count: usize = count.parse().ok()?;
+            let len = specs[at].shape().iter().product();
+            (1..=len).contains(&count).then_some((at, count))
+        };
+        let (at, count) = read().ok_or_else(|| {
+            Error::value(
+                format!("metadata {UNDECIDED}"),
+                format!("{entry:?}; expected STAGE:COUNT, a stage and a number of its elements"),
+            )
+        })?;
+        counts[at] = count;
+    }
+    Ok(counts)
 }
 
 /// An error scale: finite, and not negative.

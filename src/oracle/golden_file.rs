@@ -111,7 +111,7 @@ impl Case {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); and if four words do not decide the rounding of some element.
+    /// As [`run`](Self::run) in [`Precision::Certified`](super::Precision::Certified).
     pub fn certify(self) -> Result<Golden, Error> {
         self.0.certify().map(Golden)
     }
