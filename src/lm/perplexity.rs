@@ -28,12 +28,11 @@ pub fn perplexity(
         (Backend::Fast { level, threads }, Dtype::F64) => fast::<f64>(case, ids, level, threads),
         (Backend::Reference, dtype) => {
             let (case, form) = reference_run(case, ids, prompt)?;
-            let run = case.run(&form, precision_of(dtype)?, false)?;
-            let logits = run
-                .stages
+            let stages = case.run(&form, precision_of(dtype)?, false)?;
+            let (_, logits) = stages
                 .last()
                 .ok_or_else(|| Error::missing("stage logits"))?;
-            model::perplexity(logits.values.data(), ids.data(), ids.shape()[1])
+            model::perplexity(logits.data(), ids.data(), ids.shape()[1])
         }
         (_, other) => Err(not_computed_in(other)),
     }

@@ -23,9 +23,7 @@ pub fn stages(
     dtype: Dtype,
 ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
     let (case, form) = reference_run(case, ids, prompt)?;
-    let run = case.run(&form, precision_of(dtype)?, false)?;
-    let stages = run.stages.into_iter();
-    Ok(stages.map(|stage| (stage.name, stage.values)).collect())
+    case.run(&form, precision_of(dtype)?, false)
 }
 
 /// The run of the reference that commands ask for: a case and a form.

@@ -2,7 +2,7 @@
 //! [`Subject`], behind functions that are not generic.
 
 use super::candidate::Candidate;
-use super::certified::{Certified, CertifiedStage, SubjectRun, certify};
+use super::certified::{Certified, SubjectRun, certify};
 use super::check::{Report, check, default_chunk_len};
 use super::format::Format;
 use super::golden::{GoldenOf, GoldenStage, writer_of};
@@ -21,7 +21,9 @@ pub(super) trait AnyCase: Send + Sync {
     fn describe(&self) -> String;
     fn default_form(&self) -> Form;
     fn writer(&self) -> Result<Writer, Error>;
-    fn run(&self, form: &Form, precision: Precision, gradients: bool) -> Result<Certified, Error>;
+    fn run(&self, form: &Form, precision: Precision, gradients: bool)
+    -> Result<Named<f64>, Error>;
+    fn certified(&self, form: &Form, gradients: bool) -> Result<Certified, Error>;
     fn certify(self: Box<Self>) -> Result<Box<dyn AnyGolden>, Error>;
     fn mistakes(&self) -> Vec<&'static Mistake>;
     fn run_with(&self, ids: &[&str], chunk_len: Option<usize>) -> Result<Named<f64>, Error>;
@@ -29,18 +31,15 @@ pub(super) trait AnyCase: Send + Sync {
 }
 
 /// The stages of a case in the scalars of `T`, widened.
-fn widened<S: Subject, T>(subject: &S, form: &Form, gradients: bool) -> Result<Certified, Error>
+fn widened<S: Subject, T>(subject: &S, form: &Form, gradients: bool) -> Result<Named<f64>, Error>
 where
     T: Real,
     T::Complex: RootsOfUnity,
 {
     let stages = subject.run::<T>(form, gradients)?.into_iter();
-    Ok(Certified {
-        stages: stages
-            .map(|(name, stage)| CertifiedStage::plain(name, stage.map(Real::to_f64)))
-            .collect(),
-        words: 0,
-    })
+    Ok(stages
+        .map(|(name, stage)| (name, stage.map(Real::to_f64)))
+        .collect())
 }
 
 impl<S: Subject> AnyCase for S {
@@ -60,16 +59,28 @@ impl<S: Subject> AnyCase for S {
         writer_of(self)
     }
 
-    fn run(&self, form: &Form, precision: Precision, gradients: bool) -> Result<Certified, Error> {
+    fn run(
+        &self,
+        form: &Form,
+        precision: Precision,
+        gradients: bool,
+    ) -> Result<Named<f64>, Error> {
         match precision {
             Precision::F64 => widened::<S, f64>(self, form, gradients),
             Precision::F32 => widened::<S, f32>(self, form, gradients),
-            Precision::Certified => certify(&SubjectRun {
-                subject: self,
-                form,
-                gradients,
-            }),
+            Precision::Certified => {
+                let stages = self.certified(form, gradients)?.stages.into_iter();
+                Ok(stages.map(|stage| (stage.name, stage.values)).collect())
+            }
         }
+    }
+
+    fn certified(&self, form: &Form, gradients: bool) -> Result<Certified, Error> {
+        certify(&SubjectRun {
+            subject: self,
+            form,
+            gradients,
+        })
     }
 
     fn certify(self: Box<Self>) -> Result<Box<dyn AnyGolden>, Error> {

@@ -76,19 +76,30 @@ impl Case {
         self.0.writer()
     }
 
-    /// Every stage in one form and precision; with `gradients` those too. Where the precision is not
-    /// certified, radii are empty and nothing was retried.
+    /// Every stage in one form and precision, widened to `f64`; with `gradients` those too.
     ///
     /// # Errors
     ///
-    /// If the form cannot run the subject, or there is no cotangent to run back from.
+    /// If the form cannot run the subject, or there is no cotangent to run back from; in
+    /// [`Precision::Certified`] as [`certified`](Self::certified).
     pub fn run(
         &self,
         form: &Form,
         precision: Precision,
         gradients: bool,
-    ) -> Result<Certified, Error> {
+    ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
         self.0.run(form, precision, gradients)
+    }
+
+    /// Every stage in one form, correctly rounded to `f64`, with what is known of each element; with
+    /// `gradients` those too. The values do not depend on the form.
+    ///
+    /// # Errors
+    ///
+    /// If the form cannot run the subject, or there is no cotangent to run back from; or if the radius
+    /// of an element is above 2^-52 of the largest magnitude of all stages.
+    pub fn certified(&self, form: &Form, gradients: bool) -> Result<Certified, Error> {
+        self.0.certified(form, gradients)
     }
 
     /// The known mistakes of its kind, in the order of the catalogue.

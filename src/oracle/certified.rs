@@ -109,6 +109,14 @@ pub(super) fn certify(run: &impl Computation) -> Result<Certified, Error> {
 }
 
 impl Certified {
+    /// The stages that hold undecided elements, as `STAGE:COUNT,...`: metadata `undecided`. `None` if
+    /// every rounding is decided.
+    #[must_use]
+    pub fn undecided(&self) -> Option<String> {
+        let stages = self.stages.iter();
+        counted(stages.map(|stage| (&stage.name[..], stage.undecided.len())))
+    }
+
     /// Decides what is still open with expansions of `W` words.
     fn retry<const W: usize>(&mut self, run: &impl Computation) -> Result<(), Error>
     where
@@ -157,18 +165,6 @@ impl Certified {
 }
 
 impl CertifiedStage {
-    /// A stage that was computed in plain floats: it has no radii.
-    #[must_use]
-    pub fn plain(name: String, values: Tensor<f64>) -> Self {
-        Self {
-            name,
-            values,
-            radii: Tensor::filled([0], 0.0),
-            retried: Vec::new(),
-            undecided: Vec::new(),
-        }
-    }
-
     fn of<const W: usize>(name: String, balls: &Tensor<BallN<W>>) -> Self {
         let open = balls.data().iter().enumerate();
         let open: Vec<usize> = open
@@ -196,6 +192,13 @@ impl CertifiedStage {
             !decided
         });
     }
+}
+
+/// The stages of which a count is not zero, as `STAGE:COUNT,...`.
+pub(super) fn counted<'a>(counts: impl Iterator<Item = (&'a str, usize)>) -> Option<String> {
+    let some = counts.filter(|(_, count)| *count > 0);
+    let text: Vec<String> = some.map(|(name, count)| format!("{name}:{count}")).collect();
+    (!text.is_empty()).then(|| text.join(","))
 }
 
 /// What is written of an enclosure, and its radius: the correctly rounded number; or, if that is not

@@ -1,6 +1,6 @@
 //! Golden files: certified stages, and what a port may be off by.
 
-use super::certified::{CertifiedStage, SubjectRun, certify};
+use super::certified::{CertifiedStage, SubjectRun, certify, counted};
 use super::format::Format;
 use super::parallel;
 use super::read::read_tensor;
@@ -239,12 +239,8 @@ impl<S: Subject> GoldenOf<S> {
     pub(crate) fn writer(&self) -> Result<Writer, Error> {
         let mut writer = writer_of(&self.subject)?;
         writer.metadata("golden", GOLDEN)?;
-        let open = self.stages.iter().filter(|stage| stage.undecided > 0);
-        let open: Vec<String> = open
-            .map(|stage| format!("{}:{}", stage.name(), stage.undecided))
-            .collect();
-        if !open.is_empty() {
-            writer.metadata(UNDECIDED, &open.join(","))?;
+        if let Some(counts) = undecided(&self.stages) {
+            writer.metadata(UNDECIDED, &counts)?;
         }
         for stage in &self.stages {
             let (name, values) = (stage.name(), &stage.values);
@@ -283,6 +279,11 @@ fn stored_covering<S: Subject>(mut scale: Tensor<f64>, stage: &CertifiedStage) -
         scale.data_mut()[at] += stage.radii.data()[at] / FloatFormat::F64.unit_roundoff();
     }
     scale.map(S::stored_scale)
+}
+
+/// The metadata `undecided` of these stages; `None` if every rounding is decided.
+pub(super) fn undecided(stages: &[GoldenStage]) -> Option<String> {
+    counted(stages.iter().map(|stage| (stage.name(), stage.undecided)))
 }
 
 /// Number of undecided elements of every stage that is known here.

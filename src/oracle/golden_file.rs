@@ -5,7 +5,7 @@ use super::candidate::{Candidate, PortNumber};
 use super::case::Case;
 use super::check::Report;
 use super::format::Format;
-use super::golden::{GoldenOf, GoldenStage};
+use super::golden::{GoldenOf, GoldenStage, undecided};
 use super::kinds::{ForSubject, dispatch};
 use super::subject::Subject;
 use super::subjects::layer::LayerCase;
@@ -78,6 +78,13 @@ impl Golden {
         self.0.stages()
     }
 
+    /// The stages that hold undecided elements, as `STAGE:COUNT,...`: metadata `undecided`. `None` if
+    /// every rounding is decided.
+    #[must_use]
+    pub fn undecided(&self) -> Option<String> {
+        undecided(self.stages())
+    }
+
     /// The golden file, to be written.
     ///
     /// # Errors
@@ -111,7 +118,7 @@ impl Case {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run) in [`Precision::Certified`](super::Precision::Certified).
+    /// As [`certified`](Self::certified).
     pub fn certify(self) -> Result<Golden, Error> {
         self.0.certify().map(Golden)
     }

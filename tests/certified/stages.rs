@@ -5,7 +5,7 @@ use crate::common::{data, saved};
 use hungry_hippos::algebra::{Ball, ComplexScalar, Real};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
-use hungry_hippos::oracle::{Case, Certified, LayerCase, Precision};
+use hungry_hippos::oracle::{Case, Certified, LayerCase};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
 use hungry_hippos::{Error, Tensor};
@@ -26,7 +26,7 @@ fn open(name: &str) -> Case {
 
 /// Certified stages; with `gradients`, those too.
 fn certified(case: &Case, form: &Form, gradients: bool) -> Result<Certified, Error> {
-    case.run(form, Precision::Certified, gradients)
+    case.certified(form, gradients)
 }
 
 /// Stages by name, the bits of each value.

@@ -543,10 +543,8 @@ fn refused(golden: &Golden, precision: Precision, format: Format) -> Result<(usi
     let (mut refused, mut worst) = (0, 0.0);
     let forms = forms(layer);
     for form in &forms {
-        let stages = case.run(form, precision, gradients)?.stages;
-        let named = stages
-            .iter()
-            .map(|stage| (stage.name.as_str(), &stage.values));
+        let stages = case.run(form, precision, gradients)?;
+        let named = stages.iter().map(|(name, values)| (name.as_str(), values));
         let candidate = golden.candidate(&dumped(named, precision.dtype())?)?;
         let report = golden.check(&candidate, format);
         refused += usize::from(!report.pass());

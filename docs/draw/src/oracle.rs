@@ -35,15 +35,12 @@ fn missing(what: &str) -> Error {
 
 /// The stages of a run by recurrence in a precision.
 pub(crate) fn run(case: &Case, precision: Precision) -> Result<Stages, Error> {
-    let stages = case.run(&Form::Recurrence, precision, false)?.stages;
-    let named = stages.into_iter().map(|stage| (stage.name, stage.values));
-    Ok(named.collect())
+    case.run(&Form::Recurrence, precision, false)
 }
 
 /// The certified stages.
 pub(crate) fn truth(case: &Case) -> Result<Vec<CertifiedStage>, Error> {
-    let certified = case.run(&Form::Recurrence, Precision::Certified, false)?;
-    Ok(certified.stages)
+    Ok(case.certified(&Form::Recurrence, false)?.stages)
 }
 
 /// The worst-case error scales of a float32 run, in units of the unit roundoff.

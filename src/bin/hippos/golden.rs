@@ -2,6 +2,7 @@
 
 use crate::args::{self, Failure, Spec};
 use crate::progress::Progress;
+use crate::run::undecided;
 use hungry_hippos::oracle::{Case, SUITE_SEED, suite};
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,7 +15,8 @@ usage: hippos golden --out DIR [--seed S]
 
 Writes golden files: case files whose stages (and gradients, if the case has a cotangent g) are
 correctly rounded to f64, with scale.STAGE (worst case) and probable.STAGE next to every stage. A port
-of unit roundoff u is within tolerance where |port - golden| <= u * scale.
+of unit roundoff u is within tolerance where |port - golden| <= u * scale. Elements whose rounding cannot
+be decided are counted (also in metadata undecided), and their scales cover what is not known of them.
 
   --out DIR      the golden suite, one file a case, into a folder
   --seed S       the suite of another seed (default: that of the kept suite)
@@ -43,10 +45,12 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         let golden = Case::open(from)?.certify();
         let golden = golden.map_err(|e| e.in_file(from))?;
         golden.writer()?.write(out)?;
+        let open = golden.undecided();
         args::print(&format!(
-            "{} stages certified into {}\n",
+            "{} stages certified into {}\n{}",
             golden.stages().len(),
-            out.display()
+            out.display(),
+            open.map_or(String::new(), |counts| undecided(&counts, "scale.STAGE covers"))
         ))?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -4,8 +4,8 @@ use crate::args::{self, Args, Failure, Spec};
 use crate::fast_options::FastOptions;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::{Case, CertifiedStage, Precision};
-use hungry_hippos::safetensors::SafeTensors;
+use hungry_hippos::oracle::{Case, Certified, Precision};
+use hungry_hippos::safetensors::{SafeTensors, Writer};
 use hungry_hippos::table::aligned;
 use hungry_hippos::verify::fast_stages;
 use hungry_hippos::{Error, Tensor};
@@ -29,7 +29,8 @@ the deviation from it is printed, relative to the stage's largest magnitude.
                    attention or fast
                    (default: recurrence; convolution where l_max cuts the kernels)
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
-                   to f64, with radius.STAGE beside every stage
+                   to f64, with radius.STAGE beside every stage; an element whose rounding no ball
+                   decides is written with its radius, and counted (also in metadata undecided)
   --chunk T        flashconv's chunk length (default 64)
   --form fast      the fast path of a layer (f64 or f32): writes output, final_state_k, final_state
                    and what --grad gives; no --grad where l_max cuts the kernels
@@ -70,42 +71,71 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let case = Case::read(&file).map_err(in_case)?;
     let form = asked.unwrap_or_else(|| case.default_form());
     let grad = args.has("--grad");
-    let (form_name, stages) = match fast {
-        Some(options) => (
-            "fast".to_string(),
-            by_fast_path(&case, options, precision, grad),
-        ),
-        None => {
-            let run = case.run(&form, precision, grad);
-            (form.to_string(), run.map(|run| run.stages))
-        }
-    };
+    let form_name = fast.map_or(form.to_string(), |_| "fast".into());
     let mut writer = case.writer()?;
     writer.metadata("form", &form_name)?;
     writer.metadata("precision", precision.name())?;
-    let mut rows = vec![header(precision)];
-    let dtype = precision.dtype();
-    for stage in stages.map_err(in_case)? {
-        let (name, values, radii) = (&stage.name, &stage.values, &stage.radii);
-        writer.add(name, dtype, values.shape(), values.data())?;
-        let mut row = describe(&file, name, values);
-        if precision == Precision::Certified {
-            let radius = format!("radius.{name}");
-            writer.add(&radius, dtype, radii.shape(), radii.data())?;
-            row.extend(units_in_the_last_place(&file, name, values));
-            row.push(format!("{:.1e}", largest(radii.data().iter().copied())));
-            row.push(positions(&stage.retried));
+    let mut said = format!(
+        "{}; form {form_name}, precision {}\n",
+        case.describe(),
+        precision.name()
+    );
+    if precision == Precision::Certified {
+        let certified = case.certified(&form, grad).map_err(in_case)?;
+        said += &add_certified(&mut writer, &file, &certified)?;
+    } else {
+        let stages = match fast {
+            Some(options) => by_fast_path(&case, options, precision, grad),
+            None => case.run(&form, precision, grad),
+        };
+        let mut rows = vec![HEADER.map(String::from).to_vec()];
+        for (name, values) in stages.map_err(in_case)? {
+            writer.add(&name, precision.dtype(), values.shape(), values.data())?;
+            rows.push(describe(&file, &name, &values));
         }
-        rows.push(row);
+        said += &aligned(&rows, true);
     }
     writer.write(out)?;
-    args::print(&format!(
-        "{}; form {form_name}, precision {}\n{}",
-        case.describe(),
-        precision.name(),
-        aligned(&rows, true)
-    ))?;
+    args::print(&said)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds the certified stages and their radii to a file; returns what is said of them.
+fn add_certified(
+    writer: &mut Writer,
+    case: &SafeTensors,
+    certified: &Certified,
+) -> Result<String, Error> {
+    let header = [
+        &HEADER[..],
+        &["ulp max", "ulp median", "radius", "retried"],
+    ];
+    let mut rows = vec![header.concat().into_iter().map(String::from).collect()];
+    let dtype = Precision::Certified.dtype();
+    for stage in &certified.stages {
+        let (name, values, radii) = (&stage.name, &stage.values, &stage.radii);
+        writer.add(name, dtype, values.shape(), values.data())?;
+        writer.add(&format!("radius.{name}"), dtype, radii.shape(), radii.data())?;
+        let mut row = describe(case, name, values);
+        row.extend(units_in_the_last_place(case, name, values));
+        row.push(format!("{:.1e}", largest(radii.data().iter().copied())));
+        row.push(positions(&stage.retried));
+        rows.push(row);
+    }
+    let mut said = aligned(&rows, true);
+    if let Some(counts) = certified.undecided() {
+        writer.metadata("undecided", &counts)?;
+        said += &undecided(&counts, "radius.STAGE bounds");
+    }
+    Ok(said)
+}
+
+/// A line on undecided elements; `bound` is the subject that says how far the written ones are off.
+pub(crate) fn undecided(counts: &str, bound: &str) -> String {
+    format!(
+        "rounding undecided: {counts} (an exact zero or tie that no ball proves, or near underflow; \
+         {bound} the error)\n"
+    )
 }
 
 /// What `--precision` asks for.
@@ -148,26 +178,18 @@ fn by_fast_path(
     options: FastOptions,
     precision: Precision,
     grad: bool,
-) -> Result<Vec<CertifiedStage>, Error> {
+) -> Result<Vec<(String, Tensor<f64>)>, Error> {
     let layer = case.layer().ok_or_else(|| Error::Unsupported {
         why: format!(
             "--form fast runs layers; this is a case of kind {:?}",
             case.kind()
         ),
     })?;
-    let stages = fast_stages(layer, options.level, options.threads, precision, grad)?;
-    let plain = |(name, values)| CertifiedStage::plain(name, values);
-    Ok(stages.into_iter().map(plain).collect())
+    fast_stages(layer, options.level, options.threads, precision, grad)
 }
 
 /// The head of the table of stages.
-fn header(precision: Precision) -> Vec<String> {
-    let mut header = vec!["stage", "shape", "largest", "from CASE"];
-    if precision == Precision::Certified {
-        header.extend(["ulp max", "ulp median", "radius", "retried"]);
-    }
-    header.into_iter().map(String::from).collect()
-}
+const HEADER: [&str; 4] = ["stage", "shape", "largest", "from CASE"];
 
 /// How many positions, and the first few of them.
 fn positions(positions: &[usize]) -> String {

@@ -5,7 +5,7 @@ use super::support::{config, parameters};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
-use hungry_hippos::oracle::{Case, ModelCase, Precision};
+use hungry_hippos::oracle::{Case, ModelCase};
 
 #[test]
 fn zeros_are_decided_by_the_recurrence() {
@@ -31,7 +31,7 @@ fn zeros_are_decided_by_the_recurrence() {
     let ids = Tensor::new([1, 3], vec![0, 1, 2]).expect("fits");
     let case = Case::from(ModelCase::new(parameters, ids).expect("tokens"));
     assert_eq!(case.default_form(), Form::Recurrence);
-    let run = |form: &Form| case.run(form, Precision::Certified, false);
+    let run = |form: &Form| case.certified(form, false);
     let certified = run(&Form::Recurrence).expect("decided");
     let residual = certified
         .stages

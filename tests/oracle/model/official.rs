@@ -9,7 +9,7 @@ use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::Form;
 use hungry_hippos::model::{Model, ModelConfig, ModelParameters, ModelStream, Sampling};
-use hungry_hippos::oracle::{Case, ModelCase, ModelFile, Precision};
+use hungry_hippos::oracle::{Case, ModelCase, ModelFile};
 use hungry_hippos::safetensors::{SafeTensors, Writer};
 use std::path::Path;
 
@@ -86,7 +86,7 @@ fn certified_logits_enclose_the_official_ones() {
     let whole = ModelCase::new(parameters, ids).expect("tokens of the vocabulary");
     let run = |case: ModelCase| {
         let case = Case::from(case);
-        case.run(&case.default_form(), Precision::Certified, false)
+        case.certified(&case.default_form(), false)
     };
     let certified = run(whole.clone()).expect("decided");
     for stage in &certified.stages {

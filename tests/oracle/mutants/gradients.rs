@@ -337,15 +337,15 @@ fn mistakes_show_from_their_first_gradient() {
         let case = case.and_then(|case| case.with_cotangent(g));
         let case: Case = case.expect("a case").into();
         let right = case.run(&Form::Recurrence, Precision::F64, true);
-        let right = right.expect("runs").stages;
+        let right = right.expect("runs");
         for mistake in case.mistakes() {
             if !mistake.first_stage.starts_with("grad.") {
                 continue;
             }
             let wrong = case.run_with(&[mistake.id], None).expect("runs");
             let changed = wrong.iter().filter(|(name, wrong)| {
-                let right = right.iter().find(|stage| stage.name == *name);
-                distance(wrong, &right.expect("a gradient").values) > 1e-9
+                let right = right.iter().find(|(right, _)| right == name);
+                distance(wrong, &right.expect("a gradient").1) > 1e-9
             });
             let first = changed.map(|(name, _)| name.as_str()).min();
             assert_eq!(first, Some(mistake.first_stage), "{}", mistake.id);

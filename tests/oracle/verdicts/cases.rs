@@ -175,14 +175,8 @@ fn states_are_read_and_written() {
     // The states between chunks, as the layer's own run of a beginning leaves them.
     let (layer, input, state) = resumed.in_precision::<f64>().expect("discretizes");
     let run = Case::from(resumed).run(&Form::Recurrence, Precision::F64, false);
-    let stages = run.expect("runs").stages;
-    let stage = |name: &str| {
-        &stages
-            .iter()
-            .find(|s| s.name == name)
-            .expect("there")
-            .values
-    };
+    let stages = run.expect("runs");
+    let stage = |name: &str| &stages.iter().find(|(s, _)| s == name).expect("there").1;
     let (keys, modes) = (stage("chunk_states_k"), stage("chunk_states"));
     assert_eq!(keys.shape(), [3, batch, 4, m]);
     assert_eq!(modes.shape(), [3, batch * d_h * d_h, heads, n, 2]);

@@ -37,8 +37,7 @@ fn in_every_form(name: &str, golden: &Golden, precision: Precision, format: Form
     let case = Case::from(layer(golden).clone());
     let forms = forms(golden);
     for form in &forms {
-        let run = case.run(form, precision, with_gradients).expect("runs");
-        let stages = run.stages.into_iter().map(|s| (s.name, s.values)).collect();
+        let stages = case.run(form, precision, with_gradients).expect("runs");
         let file = dumped(&named(&stages), precision.dtype());
         let report = judge(golden, &file, format);
         assert!(
@@ -74,8 +73,7 @@ fn a_long_case_passes() {
     let chunks = Form::FlashConv(Chunking::Uniform(64));
     for form in [Form::Recurrence, Form::RealFft, chunks] {
         for (precision, format) in [(Precision::F64, Format::F64), (Precision::F32, Format::F32)] {
-            let run = case.run(&form, precision, true).expect("runs");
-            let stages = run.stages.into_iter().map(|s| (s.name, s.values)).collect();
+            let stages = case.run(&form, precision, true).expect("runs");
             let report = judge(&golden, &dumped(&named(&stages), precision.dtype()), format);
             assert_eq!(report.stages.len(), stages.len());
             assert_pass(&format!("{LONG}, {form}, {}", format.name()), &report);
@@ -112,12 +110,7 @@ fn gradients_of_taps_by_transforms_pass() {
     let [of_b, of_c] = ["B", "C"].map(|x| format!("grad.ssm_k_kernel.kernel.{x}"));
     for (precision, format) in [(Precision::F64, Format::F64), (Precision::F32, Format::F32)] {
         let run = Case::from(case.clone()).run(&Form::RealFft, precision, true);
-        let mut stages: Stages = run
-            .expect("runs")
-            .stages
-            .into_iter()
-            .map(|s| (s.name, s.values))
-            .collect();
+        let mut stages: Stages = run.expect("runs");
         let at = |stages: &Stages, name: &str| {
             stages.iter().position(|(n, _)| n == name).expect("there")
         };

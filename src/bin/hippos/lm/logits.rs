@@ -2,9 +2,9 @@
 
 use super::shared::{backend, ids_of, within_window};
 use crate::args::{self, Args, Failure, Spec};
-use crate::run::largest;
+use crate::run::{largest, undecided};
 use hungry_hippos::lm::{Backend, fast_logits, stages};
-use hungry_hippos::oracle::{Case, ModelCase, ModelFile, Precision};
+use hungry_hippos::oracle::{Case, ModelCase, ModelFile};
 use hungry_hippos::safetensors::{Dtype, Writer};
 use hungry_hippos::table::aligned;
 use hungry_hippos::{Error, Tensor};
@@ -123,6 +123,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         Form::Prompt => "prompt_logits",
         Form::Sequence | Form::Fast => "logits",
     };
+    let mut open = String::new();
     let mut take = |name: &str, values: &Tensor<f64>| -> Result<(), Error> {
         writer.add(name, dtype, values.shape(), values.data())?;
         rows.push(describe(&case, name, name, values)?);
@@ -138,7 +139,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         let parameters = case.parameters().map_err(in_case)?;
         let whole = ModelCase::new(parameters, ids.clone()).map_err(in_case)?;
         let whole = Case::from(whole.with_prompt(prompt));
-        let certified = whole.run(&whole.default_form(), Precision::Certified, false);
+        let certified = whole.certified(&whole.default_form(), false);
         let certified = certified.map_err(in_case)?;
         for stage in &certified.stages {
             take(&stage.name, &stage.values).map_err(in_case)?;
@@ -152,6 +153,10 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             let (name, radii) = (format!("radius.{}", stage.name), &stage.radii);
             writer.add(&name, dtype, radii.shape(), radii.data())?;
         }
+        if let Some(counts) = certified.undecided() {
+            writer.metadata("undecided", &counts)?;
+            open = undecided(&counts, "radius.STAGE bounds");
+        }
     } else {
         for (name, values) in stages(&case, &ids, prompt, dtype).map_err(in_case)? {
             take(&name, &values).map_err(in_case)?;
@@ -161,7 +166,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let config = case.config();
     args::print(&format!(
         "{} blocks, attention in {:?}, d_model {}, vocabulary {}, input_ids {:?}, precision \
-         {precision}\n{}written to {}\n",
+         {precision}\n{}{open}written to {}\n",
         config.n_layer,
         config.attn_layer_idx,
         config.d_model(),
