@@ -160,9 +160,6 @@ impl Generation<'_> {
 
     fn run(&self, model: &mut dyn Continues, begun: Instant) -> Result<Generated, Error> {
         let (batch, prompt_len) = batch_and_len(self.prompt)?;
-        if batch == 0 || prompt_len == 0 {
-            return Err(Error::value("prompt", "no token; expected at least one"));
-        }
         let prompts = self.prompt.data().chunks_exact(prompt_len);
         let mut sequences: Vec<Vec<usize>> = prompts.map(<[usize]>::to_vec).collect();
         let mut rng = Rng::new(self.seed);

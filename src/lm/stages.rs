@@ -94,10 +94,14 @@ fn logits_in<T: ModelElement>(
     Tensor::new([batch, len, vocab], all)
 }
 
-/// The two sizes of tokens (batch, seq_len).
+/// The two sizes of tokens (batch, seq_len), each at least 1.
 pub(super) fn batch_and_len(ids: &Tensor<usize>) -> Result<(usize, usize), Error> {
     match *ids.shape() {
-        [batch, len] => Ok((batch, len)),
+        [batch, len] if batch > 0 && len > 0 => Ok((batch, len)),
+        [batch, len] => Err(Error::value(
+            "input_ids",
+            format!("no token: {batch} sequences of {len}; expected at least one of each"),
+        )),
         ref other => Err(Error::shape(
             "input_ids",
             "shape (batch, seq_len)",

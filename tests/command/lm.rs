@@ -76,10 +76,19 @@ fn tokens_and_vocabularies_that_do_not_fit_are_refused() {
         refused(judged(&flat), "input_ids");
         refused(judged(&one), "at least 2");
     }
-    refused(
-        fast_logits(&case, &flat, Level::detect(), 1, Dtype::F64),
-        "input_ids",
-    );
+    let logits = |ids| fast_logits(&case, ids, Level::detect(), 1, Dtype::F64);
+    refused(logits(&flat), "input_ids");
+    let none = Tensor::new([0, 3], Vec::new()).expect("fits");
+    for ids in [&empty, &none] {
+        refused(logits(ids), "no token");
+        for backend in [Backend::Reference, fast()] {
+            refused(perplexity(&case, ids, 0, backend, Dtype::F64), "no token");
+            refused(
+                generate(&case, &asked(ids, vocabulary), backend, Dtype::F64),
+                "no token",
+            );
+        }
+    }
 }
 
 /// The reference and the fast path, tokens as a whole and one at a time: the same tokens, the same perplexity to 12

@@ -166,8 +166,8 @@ fn sampling(args: &Args) -> Result<Sampling, Failure> {
 /// The rows of the vocabulary that stand for tokens (metadata `vocab_size`).
 fn unpadded(case: &ModelFile) -> Result<usize, Failure> {
     let rows = case.config().vocab_size;
-    let stated = case.file().metadata().get("vocab_size");
-    let stated = stated.and_then(|text| text.parse().ok());
+    let stated = case.unpadded_vocabulary();
+    let stated = stated.map_err(|e| e.in_file(case.file().path()))?;
     stated
         .filter(|stated| (1..=rows).contains(stated))
         .ok_or_else(|| {
