@@ -21,8 +21,7 @@ pub(super) trait AnyCase: Send + Sync {
     fn describe(&self) -> String;
     fn default_form(&self) -> Form;
     fn writer(&self) -> Result<Writer, Error>;
-    fn run(&self, form: &Form, precision: Precision, gradients: bool)
-    -> Result<Named<f64>, Error>;
+    fn run(&self, form: &Form, precision: Precision, gradients: bool) -> Result<Named<f64>, Error>;
     fn certified(&self, form: &Form, gradients: bool) -> Result<Certified, Error>;
     fn certify(self: Box<Self>) -> Result<Box<dyn AnyGolden>, Error>;
     fn mistakes(&self) -> Vec<&'static Mistake>;
@@ -59,12 +58,7 @@ impl<S: Subject> AnyCase for S {
         writer_of(self)
     }
 
-    fn run(
-        &self,
-        form: &Form,
-        precision: Precision,
-        gradients: bool,
-    ) -> Result<Named<f64>, Error> {
+    fn run(&self, form: &Form, precision: Precision, gradients: bool) -> Result<Named<f64>, Error> {
         match precision {
             Precision::F64 => widened::<S, f64>(self, form, gradients),
             Precision::F32 => widened::<S, f32>(self, form, gradients),

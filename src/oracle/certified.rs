@@ -197,7 +197,9 @@ impl CertifiedStage {
 /// The stages of which a count is not zero, as `STAGE:COUNT,...`.
 pub(super) fn counted<'a>(counts: impl Iterator<Item = (&'a str, usize)>) -> Option<String> {
     let some = counts.filter(|(_, count)| *count > 0);
-    let text: Vec<String> = some.map(|(name, count)| format!("{name}:{count}")).collect();
+    let text: Vec<String> = some
+        .map(|(name, count)| format!("{name}:{count}"))
+        .collect();
     (!text.is_empty()).then(|| text.join(","))
 }
 
@@ -317,9 +319,15 @@ mod tests {
         for factor in [1e-300, 1.0, 1e40] {
             let certified = certify(&Zero(factor)).expect("written");
             let stage = &certified.stages[1];
-            assert_eq!((stage.values.data(), &stage.undecided), (&[0.0][..], &vec![0]));
+            assert_eq!(
+                (stage.values.data(), &stage.undecided),
+                (&[0.0][..], &vec![0])
+            );
             let radius = stage.radii.data()[0];
-            assert!(radius > 0.0 && radius <= 1e-60 * factor + 1e-320, "{radius:e}");
+            assert!(
+                radius > 0.0 && radius <= 1e-60 * factor + 1e-320,
+                "{radius:e}"
+            );
         }
         for (factor, why) in [
             (1e60, "element 0 is known to within "),

@@ -6,8 +6,8 @@ use super::parallel;
 use super::read::read_tensor;
 use super::stage::StageSpec;
 use super::subject::Subject;
-use crate::error::Error;
 use crate::algebra::FloatFormat;
+use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
 

@@ -191,7 +191,8 @@ impl Writer {
 
     /// Writes the file to `path`, all or nothing: under a temporary name in the same directory
     /// first, and renamed when complete. Whatever fails, no temporary file is left, and a file
-    /// that was at `path` before stays as it was.
+    /// that was at `path` before stays as it was. (What a killed process leaves, the next write into
+    /// the directory removes.) What is there and is no regular file is refused.
     ///
     /// # Errors
     ///

@@ -631,7 +631,10 @@ fn numbers_on_an_axis_stay_there() {
     ];
     for (at, z) in imaginary.into_iter().enumerate() {
         assert!(z.re().is_exact() && !z.im().is_exact(), "{at}: {z:?}");
-        assert_eq!((z.re().rounded(), z.trace().rounded()), (Some(0.0), Some(0.0)));
+        assert_eq!(
+            (z.re().rounded(), z.trace().rounded()),
+            (Some(0.0), Some(0.0))
+        );
     }
     for z in [x + iy, (x + iy) * iy, Ball::exp_complex(iy), Ball::phi1(iy)] {
         assert!(!z.re().is_exact() && !z.im().is_exact(), "{z:?}");

@@ -215,7 +215,13 @@ fn below_the_range_of_words_the_radius_says_what_is_known() {
         assert!(radius <= 1e-20 * expected + 1e-322, "{t}: {radius:e}");
     }
     assert_eq!(kernel.values.data()[len - 1], 0.0);
-    assert!(kernel.undecided.iter().copied().eq(kernel.undecided[0]..len));
+    assert!(
+        kernel
+            .undecided
+            .iter()
+            .copied()
+            .eq(kernel.undecided[0]..len)
+    );
     assert!(kernel.undecided[0] >= first);
 }
 
@@ -279,7 +285,10 @@ fn an_exact_zero_by_inexact_steps_is_undecided() {
         let kernel = kernel.expect("a stage");
         assert!(kernel.undecided.iter().copied().eq(0..6), "{form}");
         for (&x, &radius) in kernel.values.data().iter().zip(kernel.radii.data()) {
-            assert!(x == 0.0 && radius > 0.0 && radius < 1e-60, "{form}: {radius:e}");
+            assert!(
+                x == 0.0 && radius > 0.0 && radius < 1e-60,
+                "{form}: {radius:e}"
+            );
         }
         let states = certified.stages.iter().find(|s| s.name == "final_state");
         assert!(states.expect("a stage").undecided.is_empty(), "{form}");

@@ -335,6 +335,20 @@ fn what_is_no_regular_file_stays() {
     refused(&folder, &run("pipe"), "pipe");
     fs::create_dir(folder.join("taken")).expect("a folder");
     refused(&folder, &run("taken"), "taken");
+    // Through a link too, also through one that names no path, as those of a process's open files.
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, folder.join(name)).expect("linked");
+    };
+    link("pipe", "to-pipe");
+    link("absent", "to-none");
+    refused(&folder, &run("to-pipe"), "to-pipe");
+    refused(&folder, &run("to-none"), "to-none");
+    if cfg!(target_os = "linux") {
+        link("/proc/self/fd/1", "to-stdout");
+        refused(&folder, &run("to-stdout"), "to-stdout");
+        assert!(folder.join("to-stdout").is_symlink());
+    }
+    assert!(folder.join("to-pipe").is_symlink() && folder.join("to-none").is_symlink());
     let kind = fs::metadata(folder.join("pipe"))
         .expect("there")
         .file_type();
@@ -381,7 +395,8 @@ fn a_write_that_fails_leaves_what_was_there() {
     }
 }
 
-/// Killed at any moment, the file is whole or not there (under its own name).
+/// Killed at any moment, the file is whole or not there (under its own name), and nothing else is left for
+/// long.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_leaves_a_whole_file_or_none() {
@@ -406,6 +421,47 @@ fn an_interrupt_leaves_a_whole_file_or_none() {
         if let Ok(bytes) = fs::read(&out) {
             assert!(bytes == whole, "killed after {micros} us: half a file");
         }
+    }
+    // What the killed ones left, the next one removes.
+    fs::write(folder.join(".hippos-1-0.tmp"), "half").expect("written");
+    assert!(hippos_in(&folder, &args).status.success());
+    assert_eq!(entries(&folder), [out]);
+}
+
+/// Where standard output takes nothing, a file that was written is still written, and the exit status says
+/// so; a command that writes none has failed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_written_file_needs_no_standard_output() {
+    let folder = folder("full-stdout");
+    let model = data("lm-tiny").display().to_string();
+    let case = case().display().to_string();
+    for (args, status) in [
+        (vec!["run", &case, "--out", "out"], 0),
+        (vec!["golden", "--from", &case, "--out", "out"], 0),
+        (vec!["init", "--d-model", "2", "--out", "out"], 0),
+        (vec!["lm", "logits", &model, "--out", "out"], 0),
+        (
+            vec!["lm", "generate", &model, "--tokens", "1", "--out", "out"],
+            0,
+        ),
+        (vec!["lm", "generate", &model, "--tokens", "1"], 2),
+        (vec!["show", &case], 2),
+    ] {
+        let _ = fs::remove_file(folder.join("out"));
+        let full = fs::File::create("/dev/full").expect("a device");
+        let output = Command::new(env!("CARGO_BIN_EXE_hippos"))
+            .args(&args)
+            .current_dir(&folder)
+            .stdout(full)
+            .output()
+            .expect("hippos runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
+        assert!(stderr.contains("standard output"), "{args:?}: {stderr}");
+        assert_eq!(stderr.contains("out is written"), status == 0, "{stderr}");
+        assert_eq!(folder.join("out").is_file(), status == 0, "{args:?}");
     }
 }
 

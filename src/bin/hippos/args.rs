@@ -151,6 +151,18 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes to stdout what is said of a file that has been written. Where stdout takes nothing, stderr is told,
+/// and nothing has failed: what was asked for is in the file.
+pub(crate) fn print_of_written(file: &Path, text: &str) {
+    if let Err(Failure(why)) = print(text) {
+        let _ = writeln!(
+            std::io::stderr(),
+            "hippos: {} is written; {why}",
+            file.display()
+        );
+    }
+}
+
 /// Refuses to write over the file that is read.
 pub(crate) fn not_the_same_file(case: &Path, out: &Path) -> Result<(), Failure> {
     match (case.canonicalize(), out.canonicalize()) {

@@ -46,12 +46,18 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         let golden = golden.map_err(|e| e.in_file(from))?;
         golden.writer()?.write(out)?;
         let open = golden.undecided();
-        args::print(&format!(
-            "{} stages certified into {}\n{}",
-            golden.stages().len(),
-            out.display(),
-            open.map_or(String::new(), |counts| undecided(&counts, "scale.STAGE covers"))
-        ))?;
+        args::print_of_written(
+            out,
+            &format!(
+                "{} stages certified into {}\n{}",
+                golden.stages().len(),
+                out.display(),
+                open.map_or(String::new(), |counts| undecided(
+                    &counts,
+                    "scale.STAGE covers"
+                ))
+            ),
+        );
         return Ok(ExitCode::SUCCESS);
     }
     std::fs::create_dir_all(out).map_err(|e| Failure(format!("{}: {e}", out.display())))?;
@@ -70,11 +76,14 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         progress.step();
     }
     drop(progress);
-    args::print(&format!(
-        "{} cases, {:.2} MB, into {}\n",
-        cases.len(),
-        bytes as f64 / 1e6,
-        out.display()
-    ))?;
+    args::print_of_written(
+        out,
+        &format!(
+            "{} cases, {:.2} MB, into {}\n",
+            cases.len(),
+            bytes as f64 / 1e6,
+            out.display()
+        ),
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -79,11 +79,14 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         writer.metadata(key, &value)?;
     }
     writer.write(out)?;
-    args::print(&format!(
-        "a layer of seed {seed} and an input {:?} into {}\n",
-        input.shape(),
-        out.display()
-    ))?;
+    args::print_of_written(
+        out,
+        &format!(
+            "a layer of seed {seed} and an input {:?} into {}\n",
+            input.shape(),
+            out.display()
+        ),
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         said += &aligned(&rows, true);
     }
     writer.write(out)?;
-    args::print(&said)?;
+    args::print_of_written(out, &said);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -106,16 +106,18 @@ fn add_certified(
     case: &SafeTensors,
     certified: &Certified,
 ) -> Result<String, Error> {
-    let header = [
-        &HEADER[..],
-        &["ulp max", "ulp median", "radius", "retried"],
-    ];
+    let header = [&HEADER[..], &["ulp max", "ulp median", "radius", "retried"]];
     let mut rows = vec![header.concat().into_iter().map(String::from).collect()];
     let dtype = Precision::Certified.dtype();
     for stage in &certified.stages {
         let (name, values, radii) = (&stage.name, &stage.values, &stage.radii);
         writer.add(name, dtype, values.shape(), values.data())?;
-        writer.add(&format!("radius.{name}"), dtype, radii.shape(), radii.data())?;
+        writer.add(
+            &format!("radius.{name}"),
+            dtype,
+            radii.shape(),
+            radii.data(),
+        )?;
         let mut row = describe(case, name, values);
         row.extend(units_in_the_last_place(case, name, values));
         row.push(format!("{:.1e}", largest(radii.data().iter().copied())));

@@ -315,25 +315,77 @@ fn a_file_can_be_written_as_its_numbers_come() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
-/// What a killed process of the same number has left is not written over, and stops nobody.
+/// What killed processes have left is removed. What another is writing, which is locked, is neither
+/// removed nor written over, and stops nobody; nor does anything go that is no temporary file.
 #[test]
-fn a_temporary_name_that_is_taken_is_passed_over() {
+fn temporary_files_stay_while_they_are_locked() {
     let directory = directory("writer-taken");
-    let mut taken: Vec<String> = (0..1000)
-        .map(|count| format!(".hippos-{}-{count}.tmp", std::process::id()))
-        .collect();
-    for name in &taken {
-        fs::write(directory.join(name), "left").unwrap();
-    }
+    let process = std::process::id();
+    let temporary = |count: u64| format!(".hippos-{process}-{count}.tmp");
     let mut writer = Writer::new();
     writer.add("w", Dtype::F64, &[1], &[1.0]).unwrap();
+    for name in (0..1000).map(temporary).chain([".hippos-1-2.tmp".into()]) {
+        fs::write(directory.join(name), "left").unwrap();
+    }
+    let mut kept = [".hippos-1.tmp", ".hippos-1-x.tmp", "hippos-1-2.tmp", "file"].map(String::from);
+    kept.sort();
+    for name in &kept {
+        fs::write(directory.join(name), "kept").unwrap();
+    }
+    fs::create_dir(directory.join(".hippos-3-4.tmp")).unwrap();
+    writer.write(&directory.join("file")).unwrap();
+    fs::remove_dir(directory.join(".hippos-3-4.tmp")).unwrap();
+    assert_eq!(names_in(&directory), kept);
+
+    let mut taken: Vec<String> = (0..200).map(temporary).collect();
+    let locked = taken.iter().map(|name| {
+        fs::write(directory.join(name), "in work").unwrap();
+        let file = fs::File::open(directory.join(name)).unwrap();
+        file.try_lock().unwrap();
+        file
+    });
+    let locked: Vec<fs::File> = locked.collect();
     writer.write(&directory.join("file")).unwrap();
     for name in &taken {
-        assert_eq!(fs::read(directory.join(name)).unwrap(), b"left", "{name}");
+        assert_eq!(
+            fs::read(directory.join(name)).unwrap(),
+            b"in work",
+            "{name}"
+        );
     }
-    taken.push("file".to_owned());
+    taken.extend(kept.iter().cloned());
     taken.sort();
     assert_eq!(names_in(&directory), taken);
+    drop(locked);
+    writer.write(&directory.join("file")).unwrap();
+    assert_eq!(names_in(&directory), kept);
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+/// Many threads that write into one directory remove nobody's file.
+#[test]
+fn writers_at_work_leave_each_other_alone() {
+    let directory = directory("writer-together");
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let directory = &directory;
+            scope.spawn(move || {
+                let mut writer = Writer::new();
+                writer
+                    .add("w", Dtype::F64, &[1], &[f64::from(thread)])
+                    .unwrap();
+                for _ in 0..6 {
+                    writer
+                        .write(&directory.join(format!("file-{thread}")))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(
+        names_in(&directory),
+        ["file-0", "file-1", "file-2", "file-3"]
+    );
     fs::remove_dir_all(&directory).unwrap();
 }
 

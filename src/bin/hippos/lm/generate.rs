@@ -124,8 +124,10 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         let ids: Vec<i64> = found.ids.data().iter().map(|&id| id as i64).collect();
         writer.add_i64("generated_ids", &[batch, total], &ids)?;
         writer.write(Path::new(out))?;
+        args::print_of_written(Path::new(out), &text);
+    } else {
+        args::print(&text)?;
     }
-    args::print(&text)?;
     if args.has("--time") {
         let (load, first) = (found.read_seconds, found.prompt_seconds);
         let rest = found.tokens_seconds;

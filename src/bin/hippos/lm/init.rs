@@ -56,13 +56,16 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     write_streamed(out, &metadata(&config, preset), &tensors, |official| {
         initial_values(&config, named[official], Rng::named(seed, official))
     })?;
-    args::print(&format!(
-        "{} parameters in {} tensors, {:.1} MB, written to {}\n",
-        config.parameter_count(),
-        tensors.len(),
-        4.0 * config.parameter_count() as f64 / 1e6,
-        out.display()
-    ))?;
+    args::print_of_written(
+        out,
+        &format!(
+            "{} parameters in {} tensors, {:.1} MB, written to {}\n",
+            config.parameter_count(),
+            tensors.len(),
+            4.0 * config.parameter_count() as f64 / 1e6,
+            out.display()
+        ),
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -164,17 +164,20 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     }
     writer.write(out)?;
     let config = case.config();
-    args::print(&format!(
-        "{} blocks, attention in {:?}, d_model {}, vocabulary {}, input_ids {:?}, precision \
+    args::print_of_written(
+        out,
+        &format!(
+            "{} blocks, attention in {:?}, d_model {}, vocabulary {}, input_ids {:?}, precision \
          {precision}\n{}{open}written to {}\n",
-        config.n_layer,
-        config.attn_layer_idx,
-        config.d_model(),
-        config.vocab_size,
-        ids.shape(),
-        aligned(&rows, false),
-        out.display()
-    ))?;
+            config.n_layer,
+            config.attn_layer_idx,
+            config.d_model(),
+            config.vocab_size,
+            ids.shape(),
+            aligned(&rows, false),
+            out.display()
+        ),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
