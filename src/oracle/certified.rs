@@ -142,7 +142,7 @@ impl Certified {
         let largest = values.fold(0.0, |largest: f64, x| largest.max(x.abs()));
         for stage in &self.stages {
             let radius = |at: usize| stage.radii.data()[at];
-            let wide = |at: &usize| !(radius(*at) <= WIDEST * largest);
+            let wide = |at: &usize| radius(*at) > WIDEST * largest;
             let Some(at) = stage.undecided.iter().copied().find(wide) else {
                 continue;
             };

@@ -5,7 +5,7 @@ use crate::common::{data, saved};
 use hungry_hippos::algebra::{Ball, ComplexScalar, Real};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
-use hungry_hippos::oracle::{Case, Certified, LayerCase};
+use hungry_hippos::oracle::{Case, Certified, Format, Golden, LayerCase};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
 use hungry_hippos::{Error, Tensor};
@@ -260,9 +260,8 @@ fn exact_zeros_are_decided_by_exact_steps() {
 }
 
 /// Two modes that go the same inexact way and are read against each other: their kernel is zero, and no
-/// form proves it. It is written as zero with its radius, and counted.
-#[test]
-fn an_exact_zero_by_inexact_steps_is_undecided() {
+/// form proves it.
+fn cancelling() -> Case {
     let layer = fading(6);
     let p = layer.parameters();
     let mut config = p.config().clone();
@@ -278,7 +277,13 @@ fn an_exact_zero_by_inexact_steps_is_undecided() {
         })
     });
     let case = LayerCase::new(p.expect("a layer"), layer.input().clone());
-    let case = Case::from(case.expect("finite"));
+    Case::from(case.expect("finite"))
+}
+
+/// It is written as zero with its radius, and counted.
+#[test]
+fn an_exact_zero_by_inexact_steps_is_undecided() {
+    let case = cancelling();
     for form in [Form::Recurrence, Form::Fft] {
         let certified = certified(&case, &form, false).expect("written");
         let kernel = certified.stages.iter().find(|s| s.name == "ssm_kernel");
@@ -293,6 +298,69 @@ fn an_exact_zero_by_inexact_steps_is_undecided() {
         let states = certified.stages.iter().find(|s| s.name == "final_state");
         assert!(states.expect("a stage").undecided.is_empty(), "{form}");
     }
+}
+
+/// A golden file says how many elements are undecided, and their tolerance covers what is not known of them,
+/// in every format. What it says must be of its stages.
+#[test]
+fn a_golden_file_counts_what_is_undecided() {
+    let certified = certified(&cancelling(), &Form::Recurrence, false).expect("written");
+    let golden = Golden::certify(cancelling()).expect("written");
+    let counts = "ssm_kernel:6,ssm_out:6,gated:6";
+    assert_eq!(golden.undecided().as_deref(), Some(counts));
+    assert_eq!(golden.undecided(), certified.undecided());
+    for (stage, found) in golden.stages().iter().zip(&certified.stages) {
+        assert_eq!(stage.undecided, found.undecided.len(), "{}", found.name);
+        for format in Format::ALL {
+            let scales = [Some(stage.scale_at(format)), stage.probable_at(format)];
+            for &at in &found.undecided {
+                for scale in scales.iter().flatten() {
+                    let tolerance = scale[at] * format.unit_roundoff();
+                    assert!(tolerance >= found.radii.data()[at], "{}", format.name());
+                }
+            }
+        }
+    }
+    let bytes = golden
+        .writer()
+        .and_then(|writer| writer.to_bytes())
+        .expect("small");
+    let file = SafeTensors::from_bytes(bytes).expect("valid");
+    assert_eq!(file.metadata()["undecided"], counts);
+    let read = Golden::read(&file).expect("golden");
+    assert_eq!(read.stages(), golden.stages());
+    for wrong in [
+        "",
+        "ssm_kernel",
+        "ssm_kernel:0",
+        "ssm_kernel:7",
+        "ssm_kernel:6,",
+        "kernel:1",
+    ] {
+        let mut writer = Writer::new();
+        for (key, value) in file.metadata() {
+            let value = if key == "undecided" { wrong } else { value };
+            writer.metadata(key, value).expect("new");
+        }
+        for tensor in file.tensors() {
+            let added = writer.add_bytes(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
+            added.expect("fits");
+        }
+        let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
+        let said = Golden::read(&file).expect_err(wrong).to_string();
+        assert!(
+            said.contains("undecided") && said.contains("STAGE:COUNT"),
+            "{said}"
+        );
+    }
+    // A golden file without any says nothing.
+    let plain = Golden::certify(open("layer-v1-hd1-L7")).expect("decided");
+    let bytes = plain
+        .writer()
+        .and_then(|writer| writer.to_bytes())
+        .expect("small");
+    let file = SafeTensors::from_bytes(bytes).expect("valid");
+    assert!(plain.undecided().is_none() && !file.metadata().contains_key("undecided"));
 }
 
 /// Real poles and an imaginary B: the states are imaginary, and the kernel of a real C is zero. Algebra

@@ -12,6 +12,44 @@ fn case(name: &str) -> String {
     data(name).display().to_string()
 }
 
+/// What no ball decides is said by `run` and `golden`, stage by stage, and is in the metadata of both files;
+/// where all is decided nothing is said.
+#[test]
+fn undecided_roundings_are_counted() {
+    let folder = folder("undecided");
+    let edited = folder.join("case");
+    let out = folder.join("out");
+    let [from, to] = [&edited, &out].map(|path| path.display().to_string());
+    for (factor, counts) in [(1.0, None), (1e-311, Some("ssm_kernel:2,final_state:256"))] {
+        let scaled = |_: &mut Dtype, _: &mut Vec<usize>, values: &mut Vec<f64>| {
+            values.iter_mut().for_each(|x| *x *= factor);
+        };
+        let case = Edit::of("layer-v5-hd4-L1").tensor("kernel.kernel.B", scaled);
+        case.write(&edited);
+        for args in [
+            &["run", &from, "--out", &to, "--precision", "certified"][..],
+            &["golden", "--from", &from, "--out", &to],
+        ] {
+            let output = hippos(args);
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{output:?}");
+            let file = SafeTensors::open(&out).expect("written");
+            let metadata = file.metadata().get("undecided");
+            let Some(counts) = counts else {
+                assert!(metadata.is_none() && !said.contains("rounding undecided"));
+                continue;
+            };
+            // With gradients where the case has a cotangent, which `golden` runs back from.
+            let metadata = metadata.expect("there");
+            assert!(metadata.starts_with(counts), "{metadata}");
+            assert!(
+                said.contains(&format!("\nrounding undecided: {metadata} (")),
+                "{said}"
+            );
+        }
+    }
+}
+
 /// A copy of a good case with one thing changed.
 struct Edit {
     metadata: Vec<(String, String)>,
