@@ -140,25 +140,27 @@ impl Certified {
     fn check_radii(&self) -> Result<(), Error> {
         let values = self.stages.iter().flat_map(|stage| stage.values.data());
         let largest = values.fold(0.0, |largest: f64, x| largest.max(x.abs()));
-        for stage in &self.stages {
-            let radius = |at: usize| stage.radii.data()[at];
-            let wide = |at: &usize| radius(*at) > WIDEST * largest;
-            let Some(at) = stage.undecided.iter().copied().find(wide) else {
-                continue;
-            };
-            let why = if radius(at).is_finite() {
-                format!(
-                    "is known to within {:.1e} only, above 2^-52 of the largest magnitude of all \
-                     stages, {largest:.1e}",
-                    radius(at)
-                )
-            } else {
-                "is not known: it, or a number on the way to it, is beyond the range of f64".into()
-            };
-            return Err(Error::value(
-                format!("stage {}", stage.name),
-                format!("element {at} {why}"),
-            ));
+        let beyond = |limit: f64| {
+            self.stages.iter().find_map(|stage| {
+                let wide = |at: &&usize| stage.radii.data()[**at] > limit;
+                let at = *stage.undecided.iter().find(wide)?;
+                Some((stage, at, stage.radii.data()[at]))
+            })
+        };
+        let refused = |stage: &CertifiedStage, why: String| {
+            Err(Error::value(format!("stage {}", stage.name), why))
+        };
+        // An overflow first: what it leaves unknown is not among the magnitudes.
+        if let Some((stage, at, _)) = beyond(f64::MAX) {
+            let why = "it, or a number on the way to it, is beyond the range of f64";
+            return refused(stage, format!("element {at} is not known: {why}"));
+        }
+        if let Some((stage, at, radius)) = beyond(WIDEST * largest) {
+            let why = format!(
+                "element {at} is known to within {radius:.1e} only, above 2^-52 of the largest \
+                 magnitude of all stages, {largest:.1e}"
+            );
+            return refused(stage, why);
         }
         Ok(())
     }

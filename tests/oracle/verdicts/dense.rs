@@ -555,15 +555,24 @@ fn golden_files_of_a_dense_model_are_held_to_their_words() {
 }
 
 /// Two states that go the same inexact way and are read against each other: a zero that no number of
-/// words proves. Refused, and said of which stage.
+/// words proves. It is counted; refused, with the stage, is what overflows.
 #[test]
-fn what_cannot_be_certified_is_refused() {
-    let pole = 1.0 / 3.0;
-    let a = Matrix::new(2, 2, vec![pole, 0.0, 0.0, pole]).expect("square");
-    let ssm = Dense::new(a, vec![1.0, 1.0], vec![1.0, -1.0], 0.0).expect("fits");
-    let input = Tensor::new([1, 8], vec![1.0; 8]).expect("fits");
-    let said = certify(&ssm, &input, None).expect_err("a zero");
-    assert!(said.to_string().contains("stage kernel"), "{said}");
+fn what_cannot_be_certified_is_counted_or_refused() {
+    let of = |pole: f64| {
+        let a = Matrix::new(2, 2, vec![pole, 0.0, 0.0, pole]).expect("square");
+        let ssm = Dense::new(a, vec![1.0, 1.0], vec![1.0, -1.0], 0.0).expect("fits");
+        let input = Tensor::new([1, 8], vec![1.0; 8]).expect("fits");
+        certify(&ssm, &input, None)
+    };
+    let golden = of(1.0 / 3.0).expect("a zero");
+    let kernel = &golden.stages()[0];
+    assert_eq!((kernel.name(), kernel.undecided > 0), ("kernel", true));
+    assert!(kernel.values.data().iter().all(|&x| x == 0.0));
+    let said = of(1e60 / 3.0).expect_err("an overflow").to_string();
+    assert!(
+        said.contains("stage kernel: element 6 is not known"),
+        "{said}"
+    );
 }
 
 /// What a candidate brings of the model, its inputs and states has to be what they are.
