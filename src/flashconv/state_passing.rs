@@ -21,8 +21,14 @@ pub(crate) trait Blocks<S: StateSpace> {
     /// `T_f u`, as long as `u`.
     fn convolve(&self, ssm: &S, u: &[S::Scalar]) -> Result<Vec<S::Scalar>, Error>;
 
-    /// The state that chunk `chunk` begins from, given the one handed on to it.
-    fn receive(&self, _chunk: usize, state: Vec<S::Element>) -> Vec<S::Element> {
+    /// The state that chunk `chunk` begins from, given the one handed on to it and all outputs
+    /// before it.
+    fn receive(
+        &self,
+        _chunk: usize,
+        state: Vec<S::Element>,
+        _before: &[S::Scalar],
+    ) -> Vec<S::Element> {
         state
     }
 
@@ -60,7 +66,7 @@ pub(crate) fn pass_states<S: StateSpace>(
     let chunks = chunking.split(u)?;
     let first = chunks.first().map_or(0, |chunk| chunk.len());
     for (c, chunk) in chunks.into_iter().enumerate() {
-        state = blocks.receive(c, state);
+        state = blocks.receive(c, state, &output);
         let from_state = blocks.read(ssm, &state, chunk.len());
         let from_input = blocks.convolve(ssm, chunk)?;
         for ((s, y), &u) in from_state.into_iter().zip(from_input).zip(chunk) {

@@ -55,6 +55,16 @@ impl Convolution<'_> {
         modulo(&reversed, self.u, n)
     }
 
+    /// As long as `u`, but from entry `start` of the whole convolution on.
+    pub(super) fn kept_from(&self, start: usize) -> Vec<f64> {
+        let len = self.u.len();
+        let mut padded = self.u.to_vec();
+        padded.resize(self.padded() + start, 0.0);
+        let mut whole = causal_convolution(self.kernel, &padded).split_off(start);
+        whole.truncate(len);
+        whole
+    }
+
     /// The kernel back to front.
     pub(super) fn unflipped(&self) -> Vec<f64> {
         let reversed: Vec<f64> = self.kernel.iter().rev().copied().collect();

@@ -16,12 +16,62 @@ type Carry<S> =
 /// The response to inputs from a state.
 type Respond<S> = fn(&S, &[f64], &[<S as StateSpace>::Element]) -> Response<S>;
 
+/// The state about to be handed on at a boundary, and what it comes of.
+pub(crate) struct HandOver<'a, S: StateSpace> {
+    pub(super) ssm: &'a S,
+    pub(super) state: &'a [S::Element],
+    /// The state before the first input.
+    pub(super) initial: &'a [S::Element],
+    /// All inputs and outputs before the boundary.
+    pub(super) inputs: &'a [f64],
+    pub(super) outputs: &'a [f64],
+    /// The length of the chunk before it.
+    pub(super) chunk_len: usize,
+}
+
+/// The state handed on in place of the right one.
+type HandOn<S> = fn(&HandOver<'_, S>) -> Vec<<S as StateSpace>::Element>;
+
+/// Where a run hands on its states.
+#[derive(Clone, Copy)]
+pub(super) enum Boundaries {
+    /// Nowhere: the sequence is one chunk.
+    None,
+    /// After every chunk of this length.
+    Every(usize),
+    /// Once, after this many tokens.
+    Once(usize),
+}
+
+impl Boundaries {
+    /// A sequence of this length cut there.
+    pub(super) fn chunking(self, len: usize) -> Chunking {
+        match self {
+            Self::Every(chunk_len) => Chunking::Uniform(chunk_len.max(1)),
+            Self::Once(prompt) if (1..len).contains(&prompt) => {
+                Chunking::Ragged(vec![prompt, len - prompt])
+            }
+            _ => Chunking::Uniform(len.max(1)),
+        }
+    }
+
+    /// The tokens before the last part of a sequence, if there is more than one part.
+    pub(super) fn last(self, len: usize) -> Option<usize> {
+        // Uniform chunks are not empty and others add up to the length, so these are never refused.
+        let lengths = self.chunking(len).lengths(len).unwrap_or_default();
+        let (last, before) = lengths.split_last()?;
+        (!before.is_empty()).then_some(len - last)
+    }
+}
+
 /// One edit of the models of a kind.
 pub(crate) enum ModelHook<S: StateSpace> {
     /// The kernel of this many taps, given the right one's taps.
     Kernel(fn(&S, Taps<'_>, usize) -> Vec<f64>),
     /// The kernel is not cut to `l_max`.
     Uncut,
+    /// The kernel has as many taps as the run's number says, and zeros after them.
+    Short,
     /// The convolution of a chunk, by a transform or otherwise in a way that depends on its whole
     /// length.
     Convolution(fn(&Convolution<'_>) -> Vec<f64>),
@@ -42,6 +92,8 @@ pub(crate) enum ModelHook<S: StateSpace> {
     Unreversed,
     /// The state is not handed on to the next chunk.
     Dropped,
+    /// The state handed on to the next chunk.
+    HandedOn(HandOn<S>),
     /// The response to `u` from `x0`, step by step.
     Response(Respond<S>),
 }
@@ -61,8 +113,9 @@ pub(super) struct WrongModel<S: StateSpace + 'static> {
     /// In the order of the catalogue.
     pub(super) hooks: Vec<&'static ModelHook<S>>,
     pub(super) l_max: Option<usize>,
-    /// The chunk length, if the model is run chunk by chunk.
-    pub(super) chunk_len: Option<usize>,
+    pub(super) boundaries: Boundaries,
+    /// The number that some mistakes have, such as a kernel's length.
+    pub(super) number: usize,
 }
 
 /// The last of the hooks of one kind, which is the one that counts.
@@ -90,7 +143,7 @@ where
 
     /// The first `len` taps of the kernel, not cut.
     pub(super) fn taps(&self, ssm: &S, len: usize) -> Vec<f64> {
-        edited_taps(&self.hooks, ssm, len)
+        edited_taps(&self.hooks, self.number, ssm, len)
     }
 
     /// The response to `u` from `x0`, given the kernel, which `l_max` may have cut.
@@ -112,34 +165,49 @@ where
         }
         let blocks = WrongBlocks {
             hooks: self,
+            ssm,
             kernel,
+            inputs: u,
+            initial: x0,
             passes,
         };
-        let chunk_len = self.chunk_len.filter(|_| passes);
-        let chunking = Chunking::Uniform(chunk_len.unwrap_or(u.len()).max(1));
+        let boundaries = if passes {
+            self.boundaries
+        } else {
+            Boundaries::None
+        };
+        let chunking = boundaries.chunking(u.len());
         pass_states(ssm, &blocks, u, Some(x0), &chunking)
     }
 }
 
 /// The taps of the right kernel through the hooks, the first one innermost.
-fn edited_taps<S>(hooks: &[&ModelHook<S>], ssm: &S, len: usize) -> Vec<f64>
+fn edited_taps<S>(hooks: &[&ModelHook<S>], number: usize, ssm: &S, len: usize) -> Vec<f64>
 where
     S: StateSpace<Scalar = f64>,
 {
     match hooks.split_last() {
         None => ssm.kernel(len),
         Some((ModelHook::Kernel(edit), inner)) => {
-            let taps: Taps<'_> = &|len| edited_taps(inner, ssm, len);
+            let taps: Taps<'_> = &|len| edited_taps(inner, number, ssm, len);
             edit(ssm, taps, len)
         }
-        Some((_, inner)) => edited_taps(inner, ssm, len),
+        Some((ModelHook::Short, inner)) => {
+            let mut taps = edited_taps(inner, number, ssm, len.min(number));
+            taps.resize(len, 0.0);
+            taps
+        }
+        Some((_, inner)) => edited_taps(inner, number, ssm, len),
     }
 }
 
 /// The blocks of a chunk with mistakes.
 struct WrongBlocks<'a, S: StateSpace + 'static> {
     hooks: &'a WrongModel<S>,
+    ssm: &'a S,
     kernel: &'a [f64],
+    inputs: &'a [f64],
+    initial: &'a [S::Element],
     passes: bool,
 }
 
@@ -173,13 +241,23 @@ where
         Ok(y)
     }
 
-    fn receive(&self, chunk: usize, state: Vec<S::Element>) -> Vec<S::Element> {
-        let hooks = &self.hooks.hooks;
-        let dropped = hooks.iter().any(|hook| matches!(hook, ModelHook::Dropped));
-        match chunk > 0 && dropped {
-            true => vec![S::Element::ZERO; state.len()],
-            false => state,
+    fn receive(&self, chunk: usize, state: Vec<S::Element>, outputs: &[f64]) -> Vec<S::Element> {
+        if chunk == 0 {
+            return state;
         }
+        let edit = |state: Vec<S::Element>, hook: &&'static ModelHook<S>| match hook {
+            ModelHook::Dropped => vec![S::Element::ZERO; state.len()],
+            ModelHook::HandedOn(edit) => edit(&HandOver {
+                ssm: self.ssm,
+                state: &state,
+                initial: self.initial,
+                inputs: &self.inputs[..outputs.len()],
+                outputs,
+                chunk_len: self.hooks.number.min(outputs.len()),
+            }),
+            _ => state,
+        };
+        self.hooks.hooks.iter().fold(state, edit)
     }
 
     fn read(&self, ssm: &S, x: &[S::Element], len: usize) -> Vec<f64> {

@@ -30,6 +30,7 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
         "no_mask",
         "attention_early",
         "attention_late",
+        "no_attention_bias",
     ];
     let mut first = config(3, &[0], 1, 4);
     first.max_position_embeddings = 8;
@@ -49,7 +50,7 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
         (
             "attention in the middle, 1e-5",
             middle,
-            vec!["epsilon_1e5", "no_positions"],
+            vec!["epsilon_1e5", "no_positions", "positions_from_one"],
         ),
         (
             "attention first, of one head, positions, 1e-6",
@@ -65,22 +66,32 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
         (
             "attention last, cut kernels, 1e-12",
             last,
-            vec!["epsilon_1e12", "attention_late", "no_positions"],
+            vec![
+                "epsilon_1e12",
+                "attention_late",
+                "no_positions",
+                "positions_from_one",
+            ],
         ),
         (
             "two apart, the first at the beginning, heads of one channel",
             with_heads_of(2, config(4, &[0, 2], 4, 4)),
-            vec!["no_scale", "attention_early", "no_positions"],
+            vec![
+                "no_scale",
+                "attention_early",
+                "no_positions",
+                "positions_from_one",
+            ],
         ),
         (
             "two apart, the last at the end",
             with_heads_of(2, config(4, &[1, 3], 2, 4)),
-            vec!["attention_late", "no_positions"],
+            vec!["attention_late", "no_positions", "positions_from_one"],
         ),
         (
             "two apart, free on both sides",
             config(5, &[1, 3], 2, 4),
-            vec!["no_positions", "head_order"],
+            vec!["no_positions", "positions_from_one", "head_order"],
         ),
         (
             "two beside each other: neither can move both",
@@ -89,6 +100,7 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
                 "attention_early",
                 "attention_late",
                 "no_positions",
+                "positions_from_one",
                 "head_order",
             ],
         ),
@@ -99,6 +111,7 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
                 "attention_early",
                 "attention_late",
                 "no_positions",
+                "positions_from_one",
                 "head_order",
                 "discretization",
             ],
@@ -111,7 +124,11 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
         (
             "one block, no epsilon, which is in no place",
             exact,
-            [&no_attention[..], &["no_positions", "epsilon_outside"]].concat(),
+            [
+                &no_attention[..],
+                &["no_positions", "positions_from_one", "epsilon_outside"],
+            ]
+            .concat(),
         ),
         (
             "one channel: LayerNorms of nothing but their bias",
@@ -121,14 +138,17 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
                 "epsilon_1e5",
                 "epsilon_1e6",
                 "epsilon_1e12",
+                "epsilon_1e3",
                 "epsilon_outside",
                 "unbiased_variance",
+                "norm_weight_plus_one",
                 "qkv_by_head",
                 "no_scale",
                 "scale_by_model",
                 "no_mask",
                 "attention_late",
                 "no_positions",
+                "positions_from_one",
                 "head_order",
             ],
         ),
@@ -158,9 +178,12 @@ fn names() -> Vec<&'static str> {
 fn mistakes_are_what_their_formulas_say() {
     // By how much of a stage's largest number, at most, in any model.
     let names = names();
-    assert_eq!(names.len(), 21);
+    assert_eq!(names.len(), 30);
     let mut departures = vec![0.0f64; names.len()];
-    for (what, config, impossible) in models() {
+    for (what, config, mut impossible) in models() {
+        if config.layer_norm_epsilon == 1e-3 {
+            impossible.push("epsilon_1e3");
+        }
         let (parameters, ids) = (parameters(&config), ids(&config));
         let right = plain::stages(&parameters, &ids, None);
         let reference = run(&config, &[]);

@@ -2,6 +2,7 @@
 //! its formula says. Of the crate only an H3 layer's own forward pass is used, which has its own tests.
 
 use hungry_hippos::Tensor;
+use hungry_hippos::algebra::FloatFormat;
 use hungry_hippos::h3::{Form, HeadOrder, Parameters};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
 use hungry_hippos::ssm::Discretization;
@@ -42,6 +43,7 @@ impl Plain<'_> {
         let mut last = sum.clone();
         let mut stages = Vec::new();
         for i in 0..config.n_layer {
+            sum = self.in_16_bits(sum);
             let u = self.norm(2 * i, &sum);
             let mixer = self.mixer(i);
             let mixed = if config.is_attention(mixer) {
@@ -49,7 +51,7 @@ impl Plain<'_> {
             } else {
                 self.h3(mixer, &u)
             };
-            let residual = added(&mixed, &sum);
+            let residual = self.in_16_bits(added(&mixed, &sum));
             let hidden = self.mlp(i, &self.norm(2 * i + 1, &residual));
             sum = added(&hidden, &residual);
             let handed_on = |mistake, right: &Vec<f64>| match self.made(mistake) {
@@ -67,7 +69,7 @@ impl Plain<'_> {
             last = hidden;
         }
         if !self.made("last_add_forgotten") {
-            last = sum;
+            last = self.in_16_bits(sum);
         }
         if !self.made("no_final_norm") {
             last = self.norm(2 * config.n_layer, &last);
@@ -75,6 +77,16 @@ impl Plain<'_> {
         let logits = product(words, &last, self.d);
         stages.push(("logits".into(), logits));
         stages
+    }
+
+    /// The residual stream as it is read.
+    fn in_16_bits(&self, x: Vec<f64>) -> Vec<f64> {
+        let format = match self.mistake {
+            Some("residual_bf16") => FloatFormat::BF16,
+            Some("residual_f16") => FloatFormat::F16,
+            _ => return x,
+        };
+        x.into_iter().map(|x| format.round(x)).collect()
     }
 
     fn made(&self, mistake: &str) -> bool {
@@ -85,13 +97,24 @@ impl Plain<'_> {
         self.parameters.get(ModelName::Block(block, name))
     }
 
+    /// A bias, or none with a mistake.
+    fn bias(&self, block: usize, name: BlockName, without: &str) -> &[f64] {
+        match self.made(without) {
+            true => &[0.0],
+            false => self.of(block, name),
+        }
+    }
+
     fn embedded(&self, ids: &[usize]) -> Vec<f64> {
         let words = self.parameters.get(ModelName::Embeddings);
         let positions = self.parameters.get(ModelName::Positions);
         let learned = !positions.is_empty() && !self.made("no_positions");
         let mut embedded = Vec::new();
         for (token, id) in ids.iter().enumerate() {
-            let position = token % self.len;
+            let mut position = token % self.len;
+            if self.made("positions_from_one") && learned {
+                position = (position + 1) % (positions.len() / self.d);
+            }
             for c in 0..self.d {
                 let word = words[id * self.d + c];
                 embedded.push(if learned {
@@ -148,14 +171,17 @@ impl Plain<'_> {
             Some("epsilon_1e5") => 1e-5,
             Some("epsilon_1e6") => 1e-6,
             Some("epsilon_1e12") => 1e-12,
+            Some("epsilon_1e3") => 1e-3,
             _ => self.parameters.config().layer_norm_epsilon,
         };
         let channels = self.d as f64;
         let mut normalized = Vec::new();
         for token in x.chunks(self.d) {
             let mut mean = 0.0;
-            for x in token {
-                mean += x / channels;
+            if !self.made("norm_not_centered") {
+                for x in token {
+                    mean += x / channels;
+                }
             }
             let mut squares = 0.0;
             for x in token {
@@ -170,7 +196,12 @@ impl Plain<'_> {
                 false => (variance + epsilon).sqrt(),
             };
             for c in 0..self.d {
-                normalized.push((token[c] - mean) / deviation * weight[c] + bias[c]);
+                let (weight, bias) = match self.mistake {
+                    Some("norm_weight_plus_one") => (weight[c] + 1.0, bias[c]),
+                    Some("norm_without_bias") => (weight[c], 0.0),
+                    _ => (weight[c], bias[c]),
+                };
+                normalized.push((token[c] - mean) / deviation * weight + bias);
             }
         }
         normalized
@@ -205,7 +236,7 @@ impl Plain<'_> {
         let d_h = d / heads;
         let qkv = biased(
             self.of(block, BlockName::QkvWeight),
-            self.of(block, BlockName::QkvBias),
+            self.bias(block, BlockName::QkvBias, "no_attention_bias"),
             u,
             d,
         );
@@ -250,7 +281,7 @@ impl Plain<'_> {
         }
         biased(
             self.of(block, BlockName::OutWeight),
-            self.of(block, BlockName::OutBias),
+            self.bias(block, BlockName::OutBias, "no_attention_bias"),
             &context,
             d,
         )
@@ -260,7 +291,7 @@ impl Plain<'_> {
         let inner = self.parameters.config().d_inner;
         let mut hidden = biased(
             self.of(block, BlockName::Fc1Weight),
-            self.of(block, BlockName::Fc1Bias),
+            self.bias(block, BlockName::Fc1Bias, "no_mlp_bias"),
             u,
             self.d,
         );
@@ -276,7 +307,7 @@ impl Plain<'_> {
         }
         biased(
             self.of(block, BlockName::Fc2Weight),
-            self.of(block, BlockName::Fc2Bias),
+            self.bias(block, BlockName::Fc2Bias, "no_mlp_bias"),
             &hidden,
             inner,
         )

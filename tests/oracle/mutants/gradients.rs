@@ -5,7 +5,7 @@ use crate::common::{assert_close, largest};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::FloatFormat;
 use hungry_hippos::h3::{Form, Name, Parameters};
-use hungry_hippos::oracle::{Case, LayerCase, Precision};
+use hungry_hippos::oracle::{Case, LayerCase, Precision, default_chunk_len};
 use num_complex::Complex;
 use std::collections::BTreeMap;
 
@@ -61,7 +61,14 @@ fn uncut(f: &[f64], u: &[f64], g: &[f64]) -> (Vec<f64>, Vec<f64>) {
 struct Way {
     adjoint: Adjoint,
     state: Option<fn(C) -> C>,
+    carry: Option<Carry>,
+    chunk_len: usize,
 }
+
+/// What a chunk hands on to the one before it, by its length and that of a whole one: of a mode's
+/// pole (conjugate), the cotangents of the state before the chunk, of that after its first input and
+/// of that after the chunk.
+type Carry = fn(C, [C; 3], usize, usize) -> C;
 
 /// The gradients of `<g, output>` for one sequence, under their official names.
 fn backward(
@@ -150,7 +157,8 @@ fn backward(
         // Of the poles, the inputs and C; conjugate gradients: d/dre + i d/dim.
         let (mut of_a, mut of_b, mut of_c) = (vec![zero; n], vec![zero; n], vec![zero; n]);
         let mut of_kv = vec![0.0; len];
-        if let Some(change) = way.state {
+        if way.state.is_some() || way.carry.is_some() {
+            let change = way.state.unwrap_or(|l| l);
             for i in 0..n {
                 let (a, b) = (modes[i].2, modes[i].3);
                 let mut states = vec![zero];
@@ -158,13 +166,23 @@ fn backward(
                     states.push(a * states[t] + b * kv[t]);
                 }
                 let mut l = zero;
+                let mut after = l;
                 for t in (0..len).rev() {
                     l = change(l + 2.0 * read[i].conj() * of_y[t]);
                     of_c[i] += 2.0 * states[t + 1].conj() * of_y[t];
                     of_b[i] += l * kv[t];
                     of_a[i] += l * states[t].conj();
                     of_kv[t] += (b.conj() * l).re;
+                    let first = l;
                     l *= a.conj();
+                    if let Some(carry) = way.carry
+                        && t > 0
+                        && t % way.chunk_len == 0
+                    {
+                        let chunk = way.chunk_len.min(len - t);
+                        l = carry(a.conj(), [l, first, after], chunk, way.chunk_len);
+                        after = l;
+                    }
                 }
             }
         } else {
@@ -242,7 +260,8 @@ fn backward(
 }
 
 /// What is done to gradients that are right but for that.
-fn afterwards(mutant: &str, name: &str, gradient: &mut [f64]) {
+fn afterwards(mutant: &str, name: &str, d: usize, gradient: &mut [f64]) {
+    let size = gradient.len();
     let complex = ["kernel.kernel.B", "kernel.kernel.C"].contains(&name);
     let factor = |i: usize| match (mutant, name) {
         ("complex_grad_conj" | "complex_grad_conj_all", _) if complex && i % 2 == 1 => -1.0,
@@ -251,11 +270,34 @@ fn afterwards(mutant: &str, name: &str, gradient: &mut [f64]) {
         ("half_grad", "kernel.kernel.inv_A_real" | "kernel.kernel.log_dt") => 0.5,
         ("untrained_shift", "ssm_k_D" | "ssm_k_kernel.kernel.C") => 0.0,
         ("untrained_shift_b", "ssm_k_kernel.kernel.B") => 0.0,
+        ("detached_frequencies", "kernel.kernel.A_imag") => 0.0,
+        ("detached_decays", "kernel.kernel.inv_A_real") => 0.0,
+        ("detached_dt", "kernel.kernel.log_dt") => 0.0,
+        ("detached_b", "kernel.kernel.B") | ("detached_c", "kernel.kernel.C") => 0.0,
+        ("detached_skip", "D") => 0.0,
+        ("first_input_grad_lost", "input") if i < d => 0.0,
+        ("last_input_grad_lost", "input") if i >= size - d => 0.0,
         _ => 1.0,
     };
     for (i, x) in gradient.iter_mut().enumerate() {
         *x *= factor(i);
     }
+}
+
+/// What a mistake hands on between chunks.
+fn carry(mutant: &str) -> Option<Carry> {
+    Some(match mutant {
+        "reverse_carry_undecayed" => |_, [_, first, _], _, _| first,
+        "reverse_carry_whole_undecayed" => {
+            |a, [right, _, after], len, _| right - a.powi(len as i32) * after + after
+        }
+        "reverse_carry_dropped" => |_, _, _, _| C::new(0.0, 0.0),
+        "reverse_carry_one_late" => |a, [right, ..], _, _| a * right,
+        "reverse_carry_full_chunk" => {
+            |a, [right, ..], len, full| a.powi((full - len) as i32) * right
+        }
+        _ => return None,
+    })
 }
 
 #[test]
@@ -296,7 +338,7 @@ fn every_mistake_is_its_formula() {
         let whole = shape.l_max.is_none();
         let mut known = case.mistakes();
         known.retain(|mistake| mistake.first_stage.starts_with("grad."));
-        assert_eq!(known.len(), 9);
+        assert_eq!(known.len(), 25);
         for mistake in known {
             let mutant = mistake.name;
             let bf16 = |z: C| C::new(FloatFormat::BF16.round(z.re), FloatFormat::BF16.round(z.im));
@@ -309,14 +351,21 @@ fn every_mistake_is_its_formula() {
                 },
                 // A kernel that is cut has no state.
                 state: (mutant == "state_grad_bf16" && whole).then_some(bf16),
+                carry: carry(mutant).filter(|_| whole),
+                chunk_len: default_chunk_len(s.len()),
             };
-            let mut expected = backward(&s.p, &s.input, g.data(), &way);
+            let mut g = g.data().to_vec();
+            if mutant == "last_output_uncounted" {
+                let before = g.len() - s.p.config().d_model;
+                g[before..].fill(0.0);
+            }
+            let mut expected = backward(&s.p, &s.input, &g, &way);
             let got = case.run_with(&[mutant], None).expect("runs");
             assert_eq!(got.len(), expected.len());
             for (name, got) in got {
                 let name = name.strip_prefix("grad.").expect("a gradient");
                 let expected = expected.get_mut(name).expect("of this name");
-                afterwards(mutant, name, expected);
+                afterwards(mutant, name, s.p.config().d_model, expected);
                 // Sums of at most 81 products of at most nine factors: below 1000 roundings.
                 let bound = 1000.0 * f64::EPSILON * largest(expected).max(1.0);
                 let what = format!("{} on {}, {name}", mutant, s.name);
@@ -330,9 +379,10 @@ fn every_mistake_is_its_formula() {
 /// on.
 #[test]
 fn mistakes_show_from_their_first_gradient() {
+    let shape = Shape { batch: 2, ..PLAIN };
     for seed in [310, 311] {
-        let s = random(PLAIN, seed);
-        let g = random(PLAIN, seed + 50).input;
+        let s = random(shape, seed);
+        let g = random(shape, seed + 50).input;
         let case = LayerCase::new(s.p.clone(), s.input.clone());
         let case = case.and_then(|case| case.with_cotangent(g));
         let case: Case = case.expect("a case").into();

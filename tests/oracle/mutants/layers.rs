@@ -128,7 +128,7 @@ pub(crate) const PLAIN: Shape = Shape {
 };
 
 #[rustfmt::skip]
-pub(crate) const SHAPES: [Shape; 24] = [
+pub(crate) const SHAPES: [Shape; 25] = [
     PLAIN,
     Shape { why: "from a state", state: true, ..PLAIN },
     Shape { why: "heads of two channels, a batch", head_dim: 2, batch: 2, ..PLAIN },
@@ -153,6 +153,7 @@ pub(crate) const SHAPES: [Shape; 24] = [
     Shape { why: "l_max beyond the input", len: 9, l_max: Some(14), d_state: 12, ..PLAIN },
     Shape { why: "kernels of one tap", len: 6, l_max: Some(1), ..PLAIN },
     Shape { why: "whole chunks, from a state", len: 48, state: true, batch: 2, real_type: RealType::Relu, ..PLAIN },
+    Shape { why: "four heads share two models", heads: 4, ..PLAIN },
 ];
 
 pub(crate) fn random(shape: Shape, seed: u64) -> Subject {

@@ -7,6 +7,7 @@ mod effects;
 mod formulas;
 mod gradients;
 mod layers;
+mod ports;
 mod reach;
 mod stages;
 mod sums;

@@ -2,7 +2,7 @@
 //! named first.
 
 use super::{Mistaken, committed, dumped, forward_mistakes, judge, layer, named};
-use hungry_hippos::oracle::{Case, Format, Golden, Verdict};
+use hungry_hippos::oracle::{Case, Format, Golden, Mistake, Verdict};
 use hungry_hippos::safetensors::Dtype;
 
 /// True if some mode decays below `size` within the sequence.
@@ -15,17 +15,22 @@ fn decays_below(golden: &Golden, size: f64) -> bool {
         .any(|a| a.norm().powi(steps) < size)
 }
 
-/// True if a mistake errs by less than a format rounds: this one by a relative 1e-10 / |a^t|, which
-/// no comparison of float32 outputs can tell until a mode has decayed.
+/// True if a mistake errs by less than a format rounds: one by a relative 1e-10 / |a^t|, which
+/// no comparison of float32 outputs can tell until a mode has decayed, and one by a rounding to
+/// float32.
 fn is_hidden(golden: &Golden, name: &str, format: Format) -> bool {
-    name == "scan_underflow" && format == Format::F32 && !decays_below(golden, 1e-6)
+    let f32 = format == Format::F32;
+    let underflow = name == "scan_underflow" && !decays_below(golden, 1e-6);
+    f32 && (underflow || name == "shift_kernel_f32")
 }
 
-/// The cases run by default, on which every mistake changes something at least once. With
-/// `HIPPOS_EXHAUSTIVE` set, all of them are run (some minutes).
-const SUBSET: [&str; 9] = [
+/// The cases run by default, on which every mistake changes something at least once, and how many
+/// of them each mistake is run on. With `HIPPOS_EXHAUSTIVE` set, all of them are run (some minutes).
+const EACH: usize = 2;
+const SUBSET: [&str; 10] = [
     "02-zoh",
     "04-heads-hd2",
+    "06-shared",
     "07-shared-all",
     "09-cut-short",
     "13-short",
@@ -40,14 +45,15 @@ const SUBSET: [&str; 9] = [
 fn refused_and_named(dtype: Dtype, format: Format) {
     let all = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
     let (mut runs, mut first, mut accepted, mut misnamed) = (0, 0, Vec::new(), Vec::new());
-    let mut seen = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
     for (name, golden) in &committed() {
         if !all && !SUBSET.contains(name) {
             continue;
         }
         let mistaken = Mistaken::new(golden);
         for mistake in forward_mistakes(&mistaken.case) {
-            if is_hidden(golden, mistake.name, format) {
+            let run_on = seen.iter().filter(|id| **id == mistake.id).count();
+            if is_hidden(golden, mistake.name, format) || !all && run_on == EACH {
                 continue;
             }
             let Some(stages) = mistaken.stages(&[mistake.id]) else {
@@ -78,10 +84,11 @@ fn refused_and_named(dtype: Dtype, format: Format) {
     println!("accepted: {accepted:#?}\nmisnamed: {misnamed:#?}");
     let (_, golden) = &committed()[0];
     let known = forward_mistakes(&Case::from(layer(golden).clone()));
+    let always_hidden = |m: &&&Mistake| m.name == "shift_kernel_f32" && format == Format::F32;
     let unseen: Vec<_> = known
         .iter()
+        .filter(|m| !always_hidden(m) && !seen.contains(&m.id))
         .map(|m| m.id)
-        .filter(|id| !seen.contains(id))
         .collect();
     assert!(
         unseen.is_empty(),

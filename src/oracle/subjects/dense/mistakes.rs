@@ -2,7 +2,7 @@
 
 use super::super::layer::{LayerHook, forward_mistakes};
 use super::super::wrong_model::ModelHook::{self, Convolution, Dropped, Kernel, ReadLater};
-use super::super::wrong_model::WrongModel;
+use super::super::wrong_model::{Boundaries, WrongModel};
 use super::case::DenseCase;
 use crate::error::Error;
 use crate::flashconv::delayed;
@@ -78,7 +78,11 @@ pub(super) fn run_with(
     let wrong = WrongModel {
         hooks: hooks.iter().filter_map(of_model).collect(),
         l_max: None,
-        chunk_len: has(|hook| matches!(hook, InChunks)).then_some(setting.chunk_len),
+        boundaries: match has(|hook| matches!(hook, InChunks)) {
+            true => Boundaries::Every(setting.chunk_len),
+            false => Boundaries::None,
+        },
+        number: setting.chunk_len,
     };
     let kernel = wrong.taps(&ssm, case.input.shape()[1]);
     case.assemble(kernel.clone(), |u, x0| {

@@ -2,7 +2,7 @@
 
 use super::super::wrong_model::ModelHook;
 use super::stage_run::StageRun;
-use crate::h3::{Config, LayerParts, LayerState, Modes, Parameters, Progress, Stage};
+use crate::h3::{Config, Layer, LayerParts, LayerState, Modes, Parameters, Progress, Stage};
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;
 use num_complex::Complex;
@@ -23,7 +23,7 @@ pub(crate) enum LayerHook {
     /// The discrete layer, given the continuous models.
     Discrete(fn(&mut LayerParts<f64>, &Modes<f64>, &Config)),
     /// The state before the first input.
-    InitialState(fn(&mut LayerState<f64>)),
+    InitialState(fn(&mut LayerState<f64>, &Beginning<'_>)),
     /// The shift models.
     Shift(ModelHook<Shift<f64>>),
     /// The diagonal models run without their skip.
@@ -38,10 +38,52 @@ pub(crate) enum LayerHook {
     FinalState(EditStates),
     /// The layer is run chunk by chunk, for a mistake between chunks.
     InChunks,
+    /// The layer is run in two parts, the first as long as a chunk: a prompt, and what follows it.
+    AfterPrompt,
+    /// The mistake has a number, such as that of padding tokens: the run's chunk length.
+    Numbered,
     /// The adjoint of the causal convolution.
     ConvolutionAdjoint(ConvolutionAdjoint),
     /// The cotangent of the diagonal models' state, at every step of the way back.
     StateCotangent(fn(&mut [Complex<f64>])),
-    /// The gradient of a parameter of this name, once it is computed.
-    Gradient(fn(&str, &mut [f64])),
+    /// The diagonal models run backwards chunk by chunk, and the cotangent of the state that a chunk
+    /// hands on to the one before it.
+    ReverseCarry(fn(&ReverseCarry<'_>) -> Vec<Complex<f64>>),
+    /// The cotangent of the output (batch, seq_len, d).
+    Cotangent(fn(&mut Tensor<f64>)),
+    /// The gradient of a parameter of this name, or of the input, once it is computed.
+    Gradient(fn(&str, &mut Tensor<f64>)),
+}
+
+/// A run about to begin.
+pub(crate) struct Beginning<'a> {
+    pub(super) layer: &'a Layer<f64>,
+    pub(super) batch: usize,
+    pub(super) len: usize,
+    /// The number of the mistake, if it has one.
+    pub(super) number: usize,
+}
+
+/// A chunk whose way back is done: cotangents of states, and what they are computed by.
+pub(crate) struct ReverseCarry<'a> {
+    pub(super) ssm: &'a Diagonal<f64>,
+    /// Of the state before the chunk, which is what is to be handed on.
+    pub(super) right: &'a [Complex<f64>],
+    /// Of the state after the chunk's first input.
+    pub(super) first: &'a [Complex<f64>],
+    /// Of the state after the chunk, as it was handed on.
+    pub(super) incoming: &'a [Complex<f64>],
+    /// The chunk's length, and that of a whole one.
+    pub(super) len: usize,
+    pub(super) chunk_len: usize,
+}
+
+impl LayerHook {
+    /// True if what the hook makes depends on the run's chunk length.
+    pub(super) fn needs_chunks(&self) -> bool {
+        matches!(
+            self,
+            Self::InChunks | Self::AfterPrompt | Self::Numbered | Self::ReverseCarry(_)
+        )
+    }
 }

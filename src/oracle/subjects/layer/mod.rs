@@ -111,9 +111,7 @@ impl Subject for LayerCase {
     }
 
     fn needs_chunks(row: &Row<LayerHook>) -> bool {
-        row.hooks
-            .iter()
-            .any(|hook| matches!(hook, LayerHook::InChunks))
+        row.hooks.iter().any(LayerHook::needs_chunks)
     }
 
     /// Projections, convolutions and states, and a model's memory as some 500 (measured).

@@ -1,6 +1,6 @@
 //! A wrong layer in the middle of a run.
 
-use super::super::wrong_model::{ModelHook, WrongModel};
+use super::super::wrong_model::{Boundaries, ModelHook, WrongModel};
 use crate::h3::{Evaluate, Parameters, Progress, Stage, Stages, multiply};
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;
@@ -16,17 +16,28 @@ pub(crate) struct StageRun<'a> {
     pub(super) diagonal: WrongModel<Diagonal<f64>>,
     /// The run itself, for steps of it to be taken again.
     pub(super) by: &'a dyn Evaluate<f64>,
-    /// The chunk length, if the layer is run chunk by chunk.
-    pub(super) chunk_len: Option<usize>,
+    pub(super) boundaries: Boundaries,
+    /// The number that some mistakes have, such as that of padding tokens.
+    pub(super) number: usize,
 }
 
 impl StageRun<'_> {
     /// The number of tokens before the last chunk, if there is more than one chunk.
     pub(super) fn last_boundary(&self) -> Option<usize> {
-        let (len, chunk_len) = (self.so_far.sizes.len, self.chunk_len?);
-        let window = self.so_far.layer.window(len);
-        let boundary = (len.div_ceil(chunk_len).saturating_sub(1)) * chunk_len;
-        (boundary > 0 && window == len).then_some(boundary)
+        let len = self.so_far.sizes.len;
+        self.boundaries.last(len).filter(|_| self.passes_states())
+    }
+
+    /// As many tokens before the end as the run's number says, or before the first one.
+    pub(super) fn before_end(&self) -> Option<usize> {
+        let tokens = self.so_far.sizes.len.saturating_sub(self.number);
+        self.passes_states().then_some(tokens)
+    }
+
+    /// True if the models are run through their states: no kernel is cut.
+    pub(super) fn passes_states(&self) -> bool {
+        let len = self.so_far.sizes.len;
+        self.so_far.layer.window(len) == len
     }
 
     /// The stages computed before.
@@ -142,6 +153,36 @@ impl StageRun<'_> {
         let response = self.by.diagonal(ssm, kernel, inputs, x0);
         // As above.
         response.map_or_else(|_| x0.to_vec(), |response| response.state)
+    }
+
+    /// The shift models' states after the first `tokens` of every sequence, from sequence `first`
+    /// on; unchanged without a number of tokens.
+    pub(super) fn keys_at(
+        &self,
+        x: Tensor<f64>,
+        tokens: Option<usize>,
+        first: usize,
+    ) -> Tensor<f64> {
+        let Some(tokens) = tokens else { return x };
+        let keys = self.model_input(Stage::ShiftK);
+        self.keys(x, first, |run, ssm, row, x0| {
+            run.keys_after(ssm, row, &keys.row(row)[..tokens], x0)
+        })
+    }
+
+    /// The diagonal models' states, likewise.
+    pub(super) fn modes_at(
+        &self,
+        x: Tensor<Complex<f64>>,
+        tokens: Option<usize>,
+        first: usize,
+    ) -> Tensor<Complex<f64>> {
+        let Some(tokens) = tokens else { return x };
+        let kv = self.model_input(Stage::SsmOut);
+        self.modes(x, first, |run, ssm, [b, d1, d2, h], x0| {
+            let row = run.so_far.sizes.pair(b, d1, d2, h);
+            run.modes_after(ssm, h, &kv.row(row)[..tokens], x0)
+        })
     }
 
     /// The shift models' states replaced from sequence `first` on: by what is made of the model, its

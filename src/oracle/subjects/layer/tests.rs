@@ -10,8 +10,8 @@ use crate::oracle::subject::{Named, Setting, Subject};
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 
-/// A layer of two heads, 13 tokens, with this many taps.
-fn case(d_state: usize) -> LayerCase {
+/// A layer of two heads, sequences of 13 tokens, with this many taps.
+fn case(d_state: usize, batch: usize) -> LayerCase {
     let rng = &mut Rng::new(11);
     let config = Config {
         d_model: 2,
@@ -28,7 +28,7 @@ fn case(d_state: usize) -> LayerCase {
         let value = |_| random_parameter(&config, (0.1, 0.7), name, rng);
         Ok((0..size).map(value).collect())
     });
-    let input = Tensor::filled([1, 13, 2], 0.0).map(|_| rng.unit());
+    let input = Tensor::filled([batch, 13, 2], 0.0).map(|_| rng.unit());
     LayerCase::new(parameters.expect("a layer"), input).expect("a case")
 }
 
@@ -53,7 +53,7 @@ fn output(stages: &Named<f64>) -> &[f64] {
 /// long one.
 #[test]
 fn causal_mistakes_do_not_look_ahead() {
-    let cases = [case(4), case(32)];
+    let cases = [case(4, 1), case(32, 1)];
     for row in forward_mistakes() {
         let looks_ahead = |case: &LayerCase| {
             let (whole, beginning) = (run(case, row, 3, None), run(case, row, 3, Some(6)));
@@ -64,12 +64,12 @@ fn causal_mistakes_do_not_look_ahead() {
     }
 }
 
-/// A mistake that sits between chunks, and no other, depends on their length.
+/// A mistake that sits between chunks or has a number, and no other, depends on their length.
 #[test]
 fn mistakes_between_chunks_depend_on_the_chunk_length() {
-    let case = case(4);
+    let case = case(4, 2);
     for row in forward_mistakes() {
-        let seen = run(&case, row, 3, None) != run(&case, row, 5, None);
+        let seen = run(&case, row, 3, None) != run(&case, row, 4, None);
         assert_eq!(LayerCase::needs_chunks(row), seen, "{}", row.mistake.id);
     }
 }
@@ -78,7 +78,7 @@ fn mistakes_between_chunks_depend_on_the_chunk_length() {
 #[test]
 fn of_no_tokens_there_is_nothing() {
     for row in forward_mistakes() {
-        let stages = run(&case(4), row, 3, Some(0));
+        let stages = run(&case(4, 1), row, 3, Some(0));
         assert!(output(&stages).is_empty(), "{}", row.mistake.id);
     }
 }

@@ -1,8 +1,8 @@
 //! The reference layer with mistakes made at their hooks.
 
-use super::super::wrong_model::{ModelHook, WrongModel};
+use super::super::wrong_model::{Boundaries, ModelHook, WrongModel};
 use super::case::LayerCase;
-use super::hooks::LayerHook;
+use super::hooks::{Beginning, LayerHook, ReverseCarry};
 use super::run::{BackwardRun, owned};
 use super::stage_run::StageRun;
 use super::upstream::{FromUpstream, local_stages};
@@ -12,11 +12,12 @@ use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
 use crate::oracle::upstream::Replaced;
 use crate::ssm::{
-    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, convolution_adjoint_with,
-    recurrence_adjoint_with,
+    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states, check_cotangents,
+    convolution_adjoint_with, recurrence_adjoint_with,
 };
 use crate::tensor::Tensor;
 use num_complex::Complex;
+use std::cell::RefCell;
 
 /// The reference layer with mistakes: its models as convolutions within chunks and states between
 /// them, in one chunk unless a mistake sits between chunks.
@@ -25,7 +26,9 @@ pub(crate) struct WrongLayer {
     parameters: Parameters<f64>,
     /// In the order of the catalogue.
     hooks: Vec<&'static LayerHook>,
-    chunk_len: Option<usize>,
+    boundaries: Boundaries,
+    /// The chunk length, and the number of a mistake that has one.
+    number: usize,
 }
 
 impl WrongLayer {
@@ -61,23 +64,51 @@ impl WrongLayer {
                 edit(&mut parts, &modes, parameters.config());
             }
         }
-        let chunked = hooks.iter().any(|hook| matches!(hook, LayerHook::InChunks));
+        let number = chunk_len.max(1);
+        let has = |asked: fn(&LayerHook) -> bool| hooks.iter().any(|hook| asked(hook));
+        let boundaries = if has(|hook| matches!(hook, LayerHook::InChunks)) {
+            Boundaries::Every(number)
+        } else if has(|hook| matches!(hook, LayerHook::AfterPrompt)) {
+            Boundaries::Once(number)
+        } else {
+            Boundaries::None
+        };
         Ok(Self {
             layer: Layer::new(parts)?,
             parameters,
             hooks,
-            chunk_len: chunked.then_some(chunk_len.max(1)),
+            boundaries,
+            number,
         })
     }
 
-    /// The state a run begins from.
-    fn initial(&self, state: Option<&LayerState<f64>>) -> Option<LayerState<f64>> {
-        let mut state = state.cloned()?;
-        for hook in &self.hooks {
-            if let LayerHook::InitialState(edit) = hook {
-                edit(&mut state);
-            }
-        }
+    /// The state that a run over this input (batch, seq_len, d) begins from.
+    pub(crate) fn initial(
+        &self,
+        state: Option<&LayerState<f64>>,
+        input: &Tensor<f64>,
+    ) -> Option<LayerState<f64>> {
+        let &[batch, len, _] = input.shape() else {
+            return state.cloned();
+        };
+        let beginning = Beginning {
+            layer: &self.layer,
+            batch,
+            len,
+            number: self.number,
+        };
+        let mut edits = self.hooks.iter().filter_map(|hook| match hook {
+            LayerHook::InitialState(edit) => Some(edit),
+            _ => None,
+        });
+        let Some(first) = edits.next() else {
+            return state.cloned();
+        };
+        let mut state = state
+            .cloned()
+            .unwrap_or_else(|| self.layer.zero_state(batch));
+        first(&mut state, &beginning);
+        edits.for_each(|edit| edit(&mut state, &beginning));
         Some(state)
     }
 
@@ -91,7 +122,8 @@ impl WrongLayer {
             parameters: &self.parameters,
             diagonal: self.diagonal_hooks(),
             by: self,
-            chunk_len: self.chunk_len,
+            boundaries: self.boundaries,
+            number: self.number,
         }
     }
 
@@ -115,7 +147,8 @@ impl WrongLayer {
         WrongModel {
             hooks,
             l_max: self.config().l_max,
-            chunk_len: self.chunk_len,
+            boundaries: self.boundaries,
+            number: self.number,
         }
     }
 }
@@ -205,7 +238,7 @@ pub(super) fn run_with(
     setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
     let wrong = WrongLayer::new(case.parameters(), mistakes, setting.chunk_len)?;
-    let state = wrong.initial(case.state());
+    let state = wrong.initial(case.state(), case.input());
     if setting.backward {
         return gradients_with(case, &wrong, state.as_ref());
     }
@@ -214,9 +247,9 @@ pub(super) fn run_with(
         replaced: Replaced::new(setting.upstream, |x, _| x),
     };
     // A layer that runs in chunks of its own hands on a wrong state, which its mistake speaks of.
-    let stages = match wrong.chunk_len {
-        None => local_stages(case, &wrong.layer, &by, case.input(), state)?,
-        Some(_) => owned(wrong.layer.forward_by(&by, case.input(), state.as_ref())?),
+    let stages = match wrong.boundaries {
+        Boundaries::None => local_stages(case, &wrong.layer, &by, case.input(), state)?,
+        _ => owned(wrong.layer.forward_by(&by, case.input(), state.as_ref())?),
     };
     Ok(by.replaced.restore(stages))
 }
@@ -228,23 +261,30 @@ fn gradients_with(
     state: Option<&LayerState<f64>>,
 ) -> Result<Named<f64>, Error> {
     let form = wrong.config().default_form(case.input().shape()[1]);
+    let mut g = case.cotangent()?.clone();
+    for hook in &wrong.hooks {
+        if let LayerHook::Cotangent(edit) = hook {
+            edit(&mut g);
+        }
+    }
     let run = BackwardRun {
         parameters: &wrong.parameters,
         layer: &wrong.layer,
         input: case.input(),
         state,
-        g: case.cotangent()?,
+        g: &g,
     };
     let back = WrongBackward {
         hooks: &wrong.hooks,
         form: &form,
+        chunk_len: wrong.number,
     };
     let mut gradients = run.gradients(&form, &back)?;
     for (name, gradient) in &mut gradients {
         let parameter = name.strip_prefix("grad.").unwrap_or(name);
         for hook in &wrong.hooks {
             if let LayerHook::Gradient(edit) = hook {
-                edit(parameter, gradient.data_mut());
+                edit(parameter, gradient);
             }
         }
     }
@@ -255,6 +295,8 @@ fn gradients_with(
 struct WrongBackward<'a> {
     hooks: &'a [&'static LayerHook],
     form: &'a Form,
+    /// For the mistakes between chunks.
+    chunk_len: usize,
 }
 
 /// One model's response about to be differentiated: the model, its inputs and initial state, and
@@ -280,6 +322,50 @@ impl WrongBackward<'_> {
         })?;
         let by = |f: &[f64]| Ok(adjoint(f, u, g));
         Some(convolution_adjoint_with(ssm, u, x0, g, g_state, window, by))
+    }
+
+    /// From the last chunk to the first, with a wrong cotangent handed on between them.
+    fn in_chunks(
+        &self,
+        (ssm, u, x0, g, g_state): Differentiated<'_, Diagonal<f64>>,
+        carry: &fn(&ReverseCarry<'_>) -> Vec<Complex<f64>>,
+    ) -> Result<Gradients<Diagonal<f64>>, Error> {
+        let (x0, mut adjoint) = check_cotangents(ssm, u, x0, g, g_state)?;
+        let starts = (0..u.len()).step_by(self.chunk_len);
+        let mut before = vec![x0];
+        for start in starts.clone() {
+            let end = u.len().min(start + self.chunk_len);
+            let left = ssm.input_to_state(&u[start..end]);
+            let carried = before.last().map(|x| ssm.advance(x, end - start));
+            before.extend(carried.map(|carried| add_states(&carried, &left)));
+        }
+        let mut model = ssm.zero_gradient();
+        let mut input = vec![0.0; u.len()];
+        for (start, x) in starts.zip(&before).rev() {
+            let end = u.len().min(start + self.chunk_len);
+            let first = RefCell::new(adjoint.clone());
+            let keep = |l: &mut [Complex<f64>]| first.borrow_mut().copy_from_slice(l);
+            let (u, g) = (&u[start..end], &g[start..end]);
+            let chunk = recurrence_adjoint_with(ssm, u, Some(x), g, Some(&adjoint), keep)?;
+            input[start..end].copy_from_slice(&chunk.input);
+            model.add_gradient(&chunk.model);
+            adjoint = match start {
+                0 => chunk.state,
+                _ => carry(&ReverseCarry {
+                    ssm,
+                    right: &chunk.state,
+                    first: &first.borrow(),
+                    incoming: &adjoint,
+                    len: end - start,
+                    chunk_len: self.chunk_len,
+                }),
+            };
+        }
+        Ok(Gradients {
+            input,
+            state: adjoint,
+            model,
+        })
     }
 }
 
@@ -310,11 +396,18 @@ impl Backward<f64> for WrongBackward<'_> {
             LayerHook::StateCotangent(edit) => Some(edit),
             _ => None,
         });
+        let carry = self.hooks.iter().find_map(|hook| match hook {
+            LayerHook::ReverseCarry(carry) => Some(carry),
+            _ => None,
+        });
         // A kernel that is cut has no state, nor the state a cotangent.
-        if let Some(edit) = cotangent
-            && window == u.len()
-        {
-            return recurrence_adjoint_with(ssm, u, x0, g, g_state, edit);
+        if window == u.len() {
+            if let Some(edit) = cotangent {
+                return recurrence_adjoint_with(ssm, u, x0, g, g_state, edit);
+            }
+            if let Some(carry) = carry {
+                return self.in_chunks((ssm, u, x0, g, g_state), carry);
+            }
         }
         let wrong = self.convolution((ssm, u, x0, g, g_state), window);
         wrong.unwrap_or_else(|| Backward::diagonal(self.form, ssm, u, x0, g, g_state, window))

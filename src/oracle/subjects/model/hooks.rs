@@ -36,6 +36,8 @@ pub(crate) enum ModelHook {
     Attend(Attend),
     /// The activation of the MLPs.
     Activation(fn(f64) -> f64),
+    /// Every value of the residual stream before it is read.
+    Residual(fn(f64) -> f64),
     /// The stages, once all are computed.
     Stages(fn(&mut ModelStages<f64>, &Model<f64>) -> Result<(), Error>),
     /// A layer's mistake, made in every H3 layer.
@@ -163,7 +165,8 @@ impl<F: Fn(f64, f64) -> f64> ModelHooks<f64> for WrongModel<'_, F> {
     fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
         match self.layers.get(block).and_then(Option::as_ref) {
             Some(wrong) => {
-                let stages = wrong.layer.forward_by(wrong, u, None)?;
+                let state = wrong.initial(None, u);
+                let stages = wrong.layer.forward_by(wrong, u, state.as_ref())?;
                 Ok((stages.output, stages.state))
             }
             None => self.form.h3(block, layer, u),
@@ -194,6 +197,13 @@ impl<F: Fn(f64, f64) -> f64> ModelHooks<f64> for WrongModel<'_, F> {
         match first!(self.hooks, Activation) {
             Some(activation) => activation(x),
             None => gelu(x),
+        }
+    }
+
+    fn on_residual(&self, x: f64) -> f64 {
+        match first!(self.hooks, Residual) {
+            Some(edit) => edit(x),
+            None => x,
         }
     }
 

@@ -2,10 +2,9 @@
 
 use super::super::layer::{LayerHook, forward_mistakes};
 use super::hooks::ModelHook::{
-    self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Stages,
+    self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Residual, Stages,
 };
-use crate::algebra::exact_gelu;
-use crate::algebra::{Matrix, dot};
+use crate::algebra::{FloatFormat, Matrix, dot, exact_gelu};
 use crate::attention::softmax;
 use crate::error::Error;
 use crate::h3::HeadOrder;
@@ -47,6 +46,12 @@ fn hidden_summed(stages: &mut ModelStages<f64>, _: &Model<f64>) -> Result<(), Er
         .blocks
         .iter_mut()
         .for_each(|block| block[0] = sum(block));
+    Ok(())
+}
+
+fn residual_rounded(stages: &mut ModelStages<f64>, round: fn(f64) -> f64) -> Result<(), Error> {
+    let blocks = stages.blocks.iter_mut();
+    blocks.for_each(|block| block[1] = block[1].map(round));
     Ok(())
 }
 
@@ -169,6 +174,62 @@ fn no_positions(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
     (name == ModelName::Positions).then(|| vec![0.0; p.get(name).len()])
 }
 
+/// Positions counted from 1; what stands beyond the table is its first row.
+fn positions_from_one(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    (name == ModelName::Positions).then(|| {
+        let mut rows = p.get(name).to_vec();
+        let each = p.config().d_model().min(rows.len());
+        rows.rotate_left(each);
+        rows
+    })
+}
+
+/// Every LayerNorm's weight plus one.
+fn weight_plus_one(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    use BlockName::{Norm1Weight, Norm2Weight};
+    use ModelName::{Block, NormWeight};
+    let is_weight = matches!(name, NormWeight | Block(_, Norm1Weight | Norm2Weight));
+    is_weight.then(|| p.get(name).iter().map(|x| x + 1.0).collect())
+}
+
+/// Every LayerNorm's bias zero.
+fn no_norm_bias(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    use BlockName::{Norm1Bias, Norm2Bias};
+    use ModelName::{Block, NormBias};
+    let is_bias = matches!(name, NormBias | Block(_, Norm1Bias | Norm2Bias));
+    is_bias.then(|| vec![0.0; p.get(name).len()])
+}
+
+/// By the root of the mean square, without the mean.
+fn not_centered(norm: &LayerNorm<f64>, _last: bool, x: &[f64]) -> Result<Vec<f64>, Error> {
+    let (center, variance) = norm.moments(x)?;
+    norm.scaled(x, 0.0, variance + center * center)
+}
+
+fn no_attention_bias(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    let is_bias = matches!(
+        name,
+        ModelName::Block(_, BlockName::QkvBias | BlockName::OutBias)
+    );
+    is_bias.then(|| vec![0.0; p.get(name).len()])
+}
+
+fn no_mlp_bias(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
+    let is_bias = matches!(
+        name,
+        ModelName::Block(_, BlockName::Fc1Bias | BlockName::Fc2Bias)
+    );
+    is_bias.then(|| vec![0.0; p.get(name).len()])
+}
+
+fn bf16(x: f64) -> f64 {
+    FloatFormat::BF16.round(x)
+}
+
+fn f16(x: f64) -> f64 {
+    FloatFormat::F16.round(x)
+}
+
 fn other_head_order(config: &mut ModelConfig) {
     config.h3.head_order = match config.h3.head_order {
         HeadOrder::D2H => HeadOrder::HD2,
@@ -240,6 +301,13 @@ rows! { ModelHook:
         looks "largest where a token's channels are alike, so in the first LayerNorm"
         fix "add epsilon to the variance"
         by [Norm(epsilon_outside)];
+    "L05e" "epsilon_1e3" at "block0.residual"
+        wrong "epsilon 1e-3"
+        right "the file's"
+        seen "plausible (the default of Keras)"
+        looks "largest where a token's channels are alike, so in the first LayerNorm"
+        fix "set layer_norm_epsilon from the checkpoint's configuration"
+        by [Config(|config| config.layer_norm_epsilon = 1e-3)];
     "L06" "no_final_norm" at "logits"
         wrong "logits = E (r + h)"
         right "E LN(r + h)"
@@ -331,4 +399,60 @@ rows! { ModelHook:
         looks "wrong from the first block with an H3 layer on, by little at small dt"
         fix "see disc"
         by [Config(other_discretization)];
+    "L16a" "norm_weight_plus_one" at "block0.residual"
+        wrong "(1 + weight) (x - mean)/deviation + bias in every LayerNorm"
+        right "weight (x - mean)/deviation + bias"
+        seen "linkedin/Liger-Kernel#74, pytorch/executorch#19901 (Gemma's convention, and its converse)"
+        looks "everything about twice as large after the first LayerNorm"
+        fix "the stored weight is the factor itself"
+        by [Parameters(weight_plus_one)];
+    "L16b" "norm_not_centered" at "block0.residual"
+        wrong "x / sqrt(mean(x^2) + epsilon): RMSNorm"
+        right "(x - mean) / sqrt(var + epsilon)"
+        seen "plausible (an option of Mamba's models, which descend from this code)"
+        looks "wrong from the first block on, most for tokens whose mean is large"
+        fix "LayerNorm takes the mean off first"
+        by [Norm(not_centered)];
+    "L16c" "norm_without_bias" at "block0.residual"
+        wrong "LayerNorms without bias"
+        right "with it"
+        seen "plausible (as L16b: RMSNorm has none)"
+        looks "wrong from the first block on, alike for all tokens"
+        fix "load norm1.bias, norm2.bias and ln_f.bias"
+        by [Parameters(no_norm_bias)];
+    "L17a" "residual_bf16" at "block0.residual"
+        wrong "the residual stream rounded to bfloat16"
+        right "in float32 (residual_in_fp32)"
+        seen "vllm-project/vllm-omni#6878 (the residual rounded in one path and not in the other)"
+        looks "off by up to 2^-9 of residual, whatever the precision of the rest"
+        fix "keep residual in float32"
+        by [Residual(bf16), Stages(|stages, _| residual_rounded(stages, bf16))];
+    "L17b" "residual_f16" at "block0.residual"
+        wrong "the residual stream rounded to float16"
+        right "in float32 (residual_in_fp32)"
+        seen "plausible (as L17a)"
+        looks "off by up to 2^-12 of residual, whatever the precision of the rest"
+        fix "keep residual in float32"
+        by [Residual(f16), Stages(|stages, _| residual_rounded(stages, f16))];
+    "L18" "positions_from_one" at "block0.residual"
+        wrong "row i + 1 of position_embeddings for token i"
+        right "row i"
+        seen "plausible (models whose first rows are for padding)"
+        looks "wrong from the first block on, in models with learned positions"
+        fix "positions are counted from 0"
+        by [Parameters(positions_from_one)];
+    "L19a" "no_attention_bias" at "block0.residual"
+        wrong "Wqkv and out_proj without bias"
+        right "with it"
+        seen "plausible (many models have none)"
+        looks "wrong from the first block with attention on"
+        fix "load Wqkv.bias and out_proj.bias"
+        by [Parameters(no_attention_bias)];
+    "L19b" "no_mlp_bias" at "block0.hidden"
+        wrong "fc1 and fc2 without bias"
+        right "with it"
+        seen "plausible (many models have none)"
+        looks "block0.residual right, hidden wrong"
+        fix "load fc1.bias and fc2.bias"
+        by [Parameters(no_mlp_bias)];
 }

@@ -1,4 +1,4 @@
-//! M34 to M54: the diagonal model's skip, decoding, discretization, kernel and scan.
+//! M34 to M54, M81 to M83: the diagonal model's skip, decoding, discretization, kernel and scan.
 
 use super::super::super::wrong_model::ModelHook::{Kernel, ReadLater, Response as By, Uncut};
 use super::super::super::wrong_model::Taps;
@@ -6,7 +6,7 @@ use super::super::hooks::LayerHook::{
     self, Diagonal, Discrete, Modes, NoSkip, Parameters, Shift, Stage,
 };
 use super::super::stage_run::StageRun;
-use super::conjugate;
+use super::{bf16, conjugate};
 use crate::algebra::Real;
 use crate::flashconv::delayed;
 use crate::h3::{
@@ -43,6 +43,22 @@ fn without_offset(modes: &mut Decoded<f64>, p: &Loaded<f64>) {
     if p.config().real_type == RealType::Relu {
         modes.lambda.iter_mut().for_each(|l| l.re += 1e-4);
     }
+}
+
+/// One entry of the state for the sum of all modes.
+fn modes_summed(ssm: &DiagonalModel<f64>, u: &[f64], x0: &[C]) -> Response<DiagonalModel<f64>> {
+    let mut state = x0.to_vec();
+    let step = |&u: &f64| {
+        let sum: C = ssm.poles().iter().zip(&state).map(|(a, x)| a * x).sum();
+        state = ssm.inject(u).into_iter().map(|input| sum + input).collect();
+        ssm.read(&state) + ssm.feedthrough() * u
+    };
+    let output = u.iter().map(step).collect();
+    Response { output, state }
+}
+
+fn edit_steps(modes: &mut Decoded<f64>, edit: fn(f64) -> f64) {
+    modes.dt.iter_mut().for_each(|dt| *dt = edit(*dt));
 }
 
 fn skip_in_kernel(ssm: &DiagonalModel<f64>, taps: Taps<'_>, len: usize) -> Vec<f64> {
@@ -368,4 +384,46 @@ rows! { LayerHook:
         looks "right at position 0, wrong from position 1; kernel right"
         fix "in the scan the later factor multiplies the earlier sum"
         by [Diagonal(By(scan_operands))];
+    "M81a" "real_decode_twice" at "ssm_kernel"
+        wrong "A_re = -exp(-exp(inv_A_real)): decoded once on loading and once in the kernel"
+        right "the rule of real_type, once (exp: A_re = -exp(inv_A_real))"
+        seen "plausible (a converter that stores A beside a kernel that decodes it)"
+        looks "every decay between 0 and 1"
+        fix "decode inv_A_real in one place"
+        by [Modes(|modes, _| modes.lambda.iter_mut().for_each(|l| l.re = -l.re.exp()))];
+    "M81b" "real_decode_inverse" at "ssm_kernel"
+        wrong "A_re = -exp(-inv_A_real)"
+        right "the rule of real_type (exp: A_re = -exp(inv_A_real))"
+        seen "plausible (the parameter is called inv_A_real)"
+        looks "decay 1/|A_re| in place of |A_re|: right where inv_A_real is 0"
+        fix "the name is that of the inverse of the decoding: A_re = -exp(inv_A_real)"
+        by [Parameters(|p| p.get_mut(Name::InvAReal).iter_mut().for_each(|x| *x = -*x))];
+    "M82a" "dt_softplus_of_dt" at "ssm_kernel"
+        wrong "dt = softplus(exp(log_dt))"
+        right "dt = exp(log_dt)"
+        seen "plausible (dt_softplus is an option of Mamba's kernels)"
+        looks "dt a little above 0.69 where it is small"
+        fix "no softplus: log_dt is a logarithm"
+        by [Modes(|modes, _| edit_steps(modes, |dt| Real::ln_1p(dt.exp())))];
+    "M82b" "dt_clamped" at "ssm_kernel"
+        wrong "dt = min(max(exp(log_dt), 0.001), 0.1)"
+        right "dt = exp(log_dt)"
+        seen "ml-explore/mlx-lm#1026; state-spaces/mamba#448 (an option of Mamba's kernels)"
+        looks "heads with dt between dt_min and dt_max right, the others wrong"
+        fix "dt_min and dt_max are for initialization; a trained dt may leave them"
+        by [Modes(|modes, _| edit_steps(modes, |dt| dt.clamp(0.001, 0.1)))];
+    "M82c" "dt_bf16" at "ssm_kernel"
+        wrong "dt rounded to bfloat16"
+        right "in float32 at least"
+        seen "plausible (as M70c; log_dt exponentiated under autocast)"
+        looks "a phase error that grows with t, the same in all modes of a head"
+        fix "exponentiate log_dt in float32"
+        by [Modes(|modes, _| edit_steps(modes, bf16))];
+    "M83" "modes_summed" at "ssm_out"
+        wrong "x_n = sum_m a_m x_m + b_n u"
+        right "x_n = a_n x_n + b_n u"
+        seen "plausible (an einsum of the update that names the mode once)"
+        looks "kernel right; ssm_out right at position 0 only, may grow"
+        fix "A is diagonal: multiply entry by entry, the only sum is the output's"
+        by [Diagonal(By(modes_summed))];
 }

@@ -1,8 +1,8 @@
-//! M01 to M07: convolution by FFT, and by `conv1d`.
+//! M01 to M07, M76 and M77: convolution by FFT, and by `conv1d`; the kernel's length.
 
 use super::super::super::wrong_convolution::Convolution as Transform;
-use super::super::super::wrong_model::ModelHook::{Convolution, Factor};
-use super::super::hooks::LayerHook::{self, Diagonal, Shift};
+use super::super::super::wrong_model::ModelHook::{Convolution, Factor, Short};
+use super::super::hooks::LayerHook::{self, Diagonal, Numbered, Shift};
 use crate::oracle::mistake::rows;
 
 /// The kernel as long as it can be: `l_max` taps, or twice the input's length without one.
@@ -95,4 +95,40 @@ rows! { LayerHook:
         looks "resampled: outputs drift between their neighbours, in both convolutions"
         fix "pass n to irfft; from n/2 + 1 bins it cannot know an odd n"
         by [Shift(Convolution(|c| c.resampled())), Diagonal(Convolution(|c| c.resampled()))];
+    "M76a" "conv_last_kept" at "shift_k"
+        wrong "irfft(U K, n)[-L:], y_i = sum_j K_j u_{i+L_k-j}, in both convolutions"
+        right "irfft(U K, n)[:L]"
+        seen "HazyResearch/safari#4 asks which part of the padded convolution to keep"
+        looks "not causal; the last output is zero"
+        fix "zeros stand behind the input: keep the first L outputs, not the last"
+        by [Shift(Convolution(|c| c.kept_from(c.kernel.len()))), Diagonal(Convolution(|c| c.kept_from(c.kernel.len())))];
+    "M76b" "conv_last_kept_long" at "ssm_out"
+        wrong "irfft(KV K, n)[-L:] in the long convolution only"
+        right "irfft(KV K, n)[:L]"
+        seen "HazyResearch/safari#4 asks which part of the padded convolution to keep"
+        looks "shift_k right; ssm_out not causal, its last element the skip alone"
+        fix "zeros stand behind the input: keep the first L outputs, not the last"
+        by [Diagonal(Convolution(|c| c.kept_from(c.kernel.len())))];
+    "M76c" "conv_same" at "shift_k"
+        wrong "y_i = sum_j K_j u_{i+floor((L_k-1)/2)-j}: the middle, padding='same', in both convolutions"
+        right "y_i = sum_j K_j u_{i-j}"
+        seen "plausible (r9y9/wavenet_vocoder#131: conv1d pads both sides unless told otherwise)"
+        looks "not causal: outputs half a kernel early"
+        fix "pad L_k - 1 zeros on the left and none on the right"
+        by [Shift(Convolution(|c| c.kept_from(c.kernel.len().saturating_sub(1) / 2))),
+            Diagonal(Convolution(|c| c.kept_from(c.kernel.len().saturating_sub(1) / 2)))];
+    "M77a" "kernel_short" at "ssm_kernel"
+        wrong "a kernel of n < L taps, such as d_state or L - 1, and zeros after them"
+        right "min(L, l_max) taps"
+        seen "plausible (as M02, the other way; HazyResearch/flash-fft-conv#16)"
+        looks "ssm_kernel right up to tap n - 1, then zero; ssm_out right up to position n - 1"
+        fix "ask the kernel for as many taps as the input has tokens"
+        by [Numbered, Diagonal(Short)];
+    "M77b" "shift_kernel_short" at "shift_kernel"
+        wrong "a window of n < N taps, and zeros after them"
+        right "all N taps"
+        seen "plausible (a short convolution of width 3 or 4 in its place)"
+        looks "shift_kernel right up to tap n - 1, then zero"
+        fix "the shift model has d_state taps"
+        by [Numbered, Shift(Short)];
 }

@@ -3,6 +3,10 @@
 mod backward;
 mod diagonal;
 mod fft;
+mod given;
+mod handover;
+mod padding;
+mod saved;
 mod shift;
 mod state;
 mod wiring;
@@ -10,6 +14,8 @@ mod wiring;
 use super::hooks::LayerHook;
 use crate::algebra::FloatFormat;
 use crate::oracle::mistake::Row;
+use crate::ssm::{StateSpace, add_states};
+use crate::tensor::Tensor;
 
 /// The mistakes of the forward pass, in the order of the catalogue.
 pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
@@ -19,8 +25,14 @@ pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
         wiring::ROWS,
         diagonal::ROWS,
         state::ROWS,
+        given::ROWS,
+        saved::ROWS,
+        padding::ROWS,
+        handover::ROWS,
     ];
-    groups.into_iter().flatten().collect()
+    let mut rows: Vec<_> = groups.into_iter().flatten().collect();
+    rows.sort_by_key(|row| row.mistake.id);
+    rows
 }
 
 /// The mistakes on the way back, in the order of the catalogue.
@@ -40,4 +52,24 @@ fn conjugate(pairs: &mut [f64]) {
 /// The bfloat16 nearest to `x`.
 fn bf16(x: f64) -> f64 {
     FloatFormat::BF16.round(x)
+}
+
+/// The state that inputs leave.
+fn left_by<S: StateSpace>(ssm: &S, x0: &[S::Element], u: &[S::Scalar]) -> Vec<S::Element> {
+    add_states(&ssm.advance(x0, u.len()), &ssm.input_to_state(u))
+}
+
+/// The last entries of a signal, as many as there are in `before` and newest first, and where it is
+/// shorter those of `before` behind them.
+fn window(signal: &[f64], before: &[f64]) -> Vec<f64> {
+    let newest = signal.iter().rev().chain(before);
+    newest.take(before.len()).copied().collect()
+}
+
+/// A tensor with its sequences, along the first axis, each in the place of the one before it.
+fn sequences_exchanged<T: Copy>(x: &Tensor<T>) -> Tensor<T> {
+    let mut data = x.data().to_vec();
+    let each = data.len() / x.shape()[0].max(1);
+    data.rotate_left(each);
+    Tensor::known(x.shape(), data)
 }

@@ -1,16 +1,17 @@
-//! M08 to M20: the shift model and what it is applied to.
+//! M08 to M20, M78: the shift model and what it is applied to.
 
 use super::super::super::wrong_model::ModelHook::{
     Absorb, Carry, Convolution, Kernel, Read, ReadLater,
 };
 use super::super::hooks::LayerHook::{self, Parameters, Reads, Shift, Stage};
 use super::super::stage_run::StageRun;
-use crate::algebra::dot;
+use crate::algebra::{FloatFormat, RootsOfUnity, dot};
 use crate::flashconv::delayed;
 use crate::h3::{Name, Stage as At};
 use crate::oracle::mistake::rows;
 use crate::ssm::{Shift as ShiftModel, StateSpace};
 use crate::tensor::Tensor;
+use num_complex::Complex;
 
 /// Taps back to front, and zeros up to `len`.
 fn reversed(mut taps: Vec<f64>, len: usize) -> Vec<f64> {
@@ -63,6 +64,28 @@ fn fading_sum(ssm: &ShiftModel<f64>, u: &[f64]) -> Vec<f64> {
     let sum = |decay: f64| u.iter().fold(0.0, |sum, u| sum * decay + u);
     let pairs = ssm.b().iter().zip(decays(ssm.state_dim()));
     pairs.map(|(b, decay)| b * sum(decay)).collect()
+}
+
+/// The kernel by the official transforms over the state axis, their product rounded to float32, and
+/// the taps too.
+fn through_f32(ssm: &ShiftModel<f64>, len: usize) -> Vec<f64> {
+    let (m, round) = (ssm.state_dim(), |x| FloatFormat::F32.round(x));
+    // There are roots of every order from 1.
+    let roots = Complex::<f64>::roots_of_unity(2 * m).unwrap_or_default();
+    let transform = |x: &[f64], k: usize| -> Complex<f64> {
+        let terms = x.iter().enumerate();
+        terms.map(|(i, &x)| roots[i * k % (2 * m)].conj() * x).sum()
+    };
+    let spectrum = (0..2 * m).map(|k| transform(ssm.b(), k).conj() * transform(ssm.c(), k));
+    let spectrum: Vec<_> = spectrum
+        .map(|z| Complex::new(round(z.re), round(z.im)))
+        .collect();
+    let tap = |t: usize| {
+        let terms = spectrum.iter().enumerate();
+        let sum: Complex<f64> = terms.map(|(k, z)| z * roots[k * t % (2 * m)]).sum();
+        round(sum.re / (2 * m) as f64)
+    };
+    (0..len).map(|t| if t < m { tap(t) } else { 0.0 }).collect()
 }
 
 /// The taps against channels `c, c - 1, ...` (cyclic) at one position.
@@ -195,4 +218,11 @@ rows! { LayerHook:
         by [Reads(At::ShiftK, |run| run.stages.q.clone()),
             Stage(At::Kv, |_, run| run.product(&run.stages().k, &run.stages().v)),
             Stage(At::Gated, |_, run| run.gated_by(&run.stages().shift_k))];
+    "M78" "shift_kernel_f32" at "shift_kernel"
+        wrong "irfft of a spectrum in complex64, rounded to float32, in a float64 layer"
+        right "in the precision of the layer"
+        seen "the official SSKernelShift: k.float()"
+        looks "everything from shift_kernel on right to 4e-8 and no further, whatever the precision"
+        fix "no cast of the kernel"
+        by [Shift(Kernel(|ssm, _, len| through_f32(ssm, len)))];
 }

@@ -1,13 +1,14 @@
-//! M55 to M70: chunks, carried and saved states, steps, low precision.
+//! M55 to M70, M94: chunks, carried and saved states, steps, low precision.
 
 use super::super::super::wrong_model::ModelHook::{
     Carry, Dropped, Kernel, Read, ReadApart, ReadLater, Response as By, Unreversed,
 };
+use super::super::hooks::Beginning;
 use super::super::hooks::LayerHook::{
     self, Diagonal, FinalState, InChunks, InitialState, Modes, Shift, Stage,
 };
 use super::super::stage_run::StageRun;
-use super::bf16;
+use super::{bf16, left_by};
 use crate::h3::{LayerState, Modes as Decoded, Parameters as Loaded, Stage as At};
 use crate::oracle::mistake::rows;
 use crate::ssm::{
@@ -18,7 +19,7 @@ use num_complex::Complex;
 
 type C = Complex<f64>;
 
-fn forgotten(state: &mut LayerState<f64>) {
+fn forgotten(state: &mut LayerState<f64>, _: &Beginning<'_>) {
     state.shift.data_mut().fill(0.0);
     state.diagonal.data_mut().fill(C::ZERO);
 }
@@ -39,32 +40,14 @@ fn carried_after_gate(gated: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
     run.plus_ungated(gated, &run.carried())
 }
 
-/// The state that the first inputs of a sequence leave.
-fn left_by<S: StateSpace>(ssm: &S, x0: &[S::Element], u: &[S::Scalar]) -> Vec<S::Element> {
-    add_states(&ssm.advance(x0, u.len()), &ssm.input_to_state(u))
-}
-
 /// The shift models' states before the last chunk, from sequence `first` on.
 fn keys_at_boundary(x: Tensor<f64>, run: &StageRun<'_>, first: usize) -> Tensor<f64> {
-    let Some(boundary) = run.last_boundary() else {
-        return x;
-    };
-    let keys = run.model_input(At::ShiftK);
-    run.keys(x, first, |run, ssm, row, x0| {
-        run.keys_after(ssm, row, &keys.row(row)[..boundary], x0)
-    })
+    run.keys_at(x, run.last_boundary(), first)
 }
 
 /// The diagonal models' states before the last chunk, from sequence `first` on.
 fn modes_at_boundary(x: Tensor<C>, run: &StageRun<'_>, first: usize) -> Tensor<C> {
-    let Some(boundary) = run.last_boundary() else {
-        return x;
-    };
-    let kv = run.model_input(At::SsmOut);
-    run.modes(x, first, |run, ssm, [b, d1, d2, h], x0| {
-        let row = run.so_far.sizes.pair(b, d1, d2, h);
-        run.modes_after(ssm, h, &kv.row(row)[..boundary], x0)
-    })
+    run.modes_at(x, run.last_boundary(), first)
 }
 
 fn keys_from_shift_k(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
@@ -157,6 +140,29 @@ fn bf16_states(ssm: &DiagonalModel<f64>, u: &[f64], x0: &[C]) -> Response<Diagon
     };
     let output = u.iter().map(step).collect();
     Response { output, state }
+}
+
+/// The diagonal models' states from keys that no `l_max` cuts.
+fn states_of_steps(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
+    if run.passes_states() {
+        return x;
+    }
+    let sizes = run.so_far.sizes;
+    let mut uncut = run.stages().shift_k.clone();
+    for b in 0..sizes.batch {
+        for (c, ssm) in run.so_far.layer.parts().shift.iter().enumerate() {
+            let row = sizes.channel(b, c);
+            let mut state = run.so_far.initial.shift.row(row).to_vec();
+            let keys = run.stages().k.row(row);
+            let steps = keys.iter().map(|&key| ssm.step(&mut state, key));
+            let places = uncut.row_mut(row).iter_mut().zip(steps);
+            places.for_each(|(place, y)| *place = y);
+        }
+    }
+    let kv = run.product(&uncut, &run.stages().v);
+    run.modes(x, 0, |_, ssm, [b, d1, d2, h], x0| {
+        left_by(ssm, x0, kv.row(sizes.pair(b, d1, d2, h)))
+    })
 }
 
 fn decoded_in_bf16(modes: &mut Decoded<f64>, _: &Loaded<f64>) {
@@ -346,4 +352,11 @@ rows! { LayerHook:
         fix "keep log_dt, inv_A_real and A_imag, and what is decoded from them, in float32"
         rounding BF16
         by [Modes(decoded_in_bf16)];
+    "M94" "state_of_steps" at "final_state"
+        wrong "with l_max below the length, the diagonal state of keys whose kernel is not cut"
+        right "of shift_k as the layer computes it, cut at l_max"
+        seen "the official step() after its own forward()"
+        looks "all outputs right, final_state wrong from l_max tokens on"
+        fix "a recurrence cannot honour l_max: compute the state from the cut shift_k, or drop l_max"
+        by [FinalState(states_of_steps)];
 }

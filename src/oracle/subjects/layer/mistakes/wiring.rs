@@ -1,12 +1,16 @@
-//! M21 to M33: what is multiplied with what, heads, projections.
+//! M21 to M33, M79 and M80: what is multiplied with what, heads, projections, sequences.
 
-use super::super::hooks::LayerHook::{self, Parameters, Reads, Stage};
+use super::super::hooks::LayerHook::{self, Modes, Parameters, Reads, Stage};
 use super::super::stage_run::StageRun;
+use super::sequences_exchanged;
 use crate::algebra::exact_gelu;
-use crate::h3::{HeadOrder, Name, Parameters as Loaded, Progress, Sizes, Stage as At};
+use crate::h3::{
+    HeadOrder, Modes as Decoded, Name, Parameters as Loaded, Progress, Sizes, Stage as At,
+};
 use crate::model::gelu;
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
+use num_complex::Complex;
 
 /// `q kv`, what the diagonal models read where the gate comes first.
 fn gated_product(run: &Progress<'_, f64>) -> Tensor<f64> {
@@ -80,6 +84,19 @@ fn diagonal_pairs(mut kv: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
         }
     }
     kv
+}
+
+/// Head `h` with model `floor(h n_ssm / H)`.
+fn shared_in_blocks(modes: &mut Decoded<f64>, p: &Loaded<f64>) {
+    let (heads, n_ssm) = (p.config().n_heads(), modes.n_ssm);
+    let each = p.config().n_modes();
+    let by_head = |of_models: &[Complex<f64>]| -> Vec<Complex<f64>> {
+        let model = |h: usize| &of_models[h * n_ssm / heads * each..][..each];
+        (0..heads).flat_map(model).copied().collect()
+    };
+    modes.lambda = by_head(&modes.lambda);
+    modes.b = by_head(&modes.b);
+    modes.n_ssm = heads;
 }
 
 fn zero(p: &mut Loaded<f64>, names: &[Name]) {
@@ -276,4 +293,18 @@ rows! { LayerHook:
         looks "kernels right; both skips wrong"
         fix "ssm_k_D belongs to the shift model, D to the diagonal one"
         by [Parameters(exchange_skips)];
+    "M79" "shared_in_blocks" at "ssm_kernel"
+        wrong "head h uses model floor(h n_ssm / H): repeat_interleave"
+        right "model h mod n_ssm: repeat"
+        seen "plausible (jxiw/M1#4 asks whether the order of repetition matters)"
+        looks "right for n_ssm 1 and n_ssm H; between them some heads with another's kernel"
+        fix "models are repeated in turn: repeat(A, 't n -> (v t) n')"
+        by [Modes(shared_in_blocks)];
+    "M80" "sequences_exchanged" at "ssm_out"
+        wrong "ssm_out of sequence b from kv of sequence b + 1"
+        right "from its own kv"
+        seen "plausible (a wrong batch stride; NVIDIA/TensorRT-LLM#13151: states read by position, written by slot)"
+        looks "right with a batch of one; the sequences' outputs exchanged from ssm_out on"
+        fix "check the batch stride of the kernel; test with a batch above 1"
+        by [Stage(At::SsmOut, |y, _| sequences_exchanged(&y))];
 }
