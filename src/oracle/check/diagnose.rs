@@ -35,12 +35,17 @@ pub(super) fn diagnose<S: Subject>(
     let backward = stages[first].spec.is_gradient();
     wrong.retain(|&at| stages[at].spec.is_gradient() == backward);
     let mut all: Vec<&Trial<S>> = known.iter().collect();
-    let lens = chunk_lens(golden.subject.seq_len(), stages, &wrong);
+    let of_direction: Vec<_> = S::mistakes(backward).concat();
+    let is_of_it =
+        |row: &&Row<S::Hook>| of_direction.iter().any(|known| core::ptr::eq(*known, *row));
     let between: Vec<&'static Row<S::Hook>> = known
         .iter()
         .map(|trial| trial.row)
-        .filter(|row| !backward && S::needs_chunks(row))
+        .filter(|row| S::needs_chunks(row) && is_of_it(row))
         .collect();
+    let mut lens = chunk_lens(golden.subject.seq_len(), stages, &wrong);
+    let each = golden.subject.cost(golden.subject.seq_len()).max(1) * between.len().max(1);
+    lens.truncate((LENGTHS_WORK / each).max(2));
     let more = trials.mistakes(&between, &lens, backward);
     all.extend(&more);
     let search = Search {
@@ -73,9 +78,14 @@ fn added_up(stage: &Judged<'_>) -> Finding {
     }
 }
 
-/// The chunk lengths at which a mistake between chunks may have happened, but for the first one:
-/// the places at which a stage begins to be wrong, one chunk (a state that was given can be read
-/// early), and the usual ones.
+/// Multiplications that trying mistakes at other chunk lengths may cost in all: some four seconds of one
+/// core.
+const LENGTHS_WORK: usize = 4_000_000_000;
+
+/// The chunk lengths at which a mistake between chunks may have happened, but for the first one,
+/// the likeliest first: the places at which a stage begins to be wrong, the few tokens by which a
+/// state can be old or padded, one chunk (a state that was given can be read early), and the usual
+/// ones.
 fn chunk_lens(seq_len: usize, stages: &[Judged<'_>], wrong: &[usize]) -> Vec<usize> {
     // A state saved one token early looks like a last chunk of one token.
     let parts = [
@@ -88,7 +98,8 @@ fn chunk_lens(seq_len: usize, stages: &[Judged<'_>], wrong: &[usize]) -> Vec<usi
     let begins = wrong
         .iter()
         .filter_map(|&at| pattern::first_wrong_token(&stages[at]));
-    let usual = parts.into_iter().chain([4, 8, 16, 32, 64, 128]);
+    let usual = [1, 2, 3, 4].into_iter().chain(parts);
+    let usual = usual.chain([8, 16, 32, 64, 128]).chain(5..=32);
     let first = super::default_chunk_len(seq_len);
     let mut lens = Vec::new();
     for len in begins.chain(usual) {

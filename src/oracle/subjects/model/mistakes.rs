@@ -426,6 +426,7 @@ rows! { ModelHook:
         seen "vllm-project/vllm-omni#6878 (the residual rounded in one path and not in the other)"
         looks "off by up to 2^-9 of residual, whatever the precision of the rest"
         fix "keep residual in float32"
+        rounding BF16
         by [Residual(bf16), Stages(|stages, _| residual_rounded(stages, bf16))];
     "L17b" "residual_f16" at "block0.residual"
         wrong "the residual stream rounded to float16"
@@ -433,6 +434,7 @@ rows! { ModelHook:
         seen "plausible (as L17a)"
         looks "off by up to 2^-12 of residual, whatever the precision of the rest"
         fix "keep residual in float32"
+        rounding F16
         by [Residual(f16), Stages(|stages, _| residual_rounded(stages, f16))];
     "L18" "positions_from_one" at "block0.residual"
         wrong "row i + 1 of position_embeddings for token i"

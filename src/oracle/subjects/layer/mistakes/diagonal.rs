@@ -418,6 +418,7 @@ rows! { LayerHook:
         seen "plausible (as M70c; log_dt exponentiated under autocast)"
         looks "a phase error that grows with t, the same in all modes of a head"
         fix "exponentiate log_dt in float32"
+        rounding BF16
         by [Modes(|modes, _| edit_steps(modes, bf16))];
     "M83" "modes_summed" at "ssm_out"
         wrong "x_n = sum_m a_m x_m + b_n u"

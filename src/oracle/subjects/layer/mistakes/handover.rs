@@ -128,6 +128,7 @@ rows! { LayerHook:
         seen "vllm-project/vllm#39032, #22928 (a cache of states in 16 bits)"
         looks "right up to the last token of the prompt, then off by up to 2^-9 of the state, fading"
         fix "keep the cache of states in float32"
+        rounding BF16
         by [AfterPrompt, Diagonal(HandedOn(|over| over.state.iter().map(|z| Complex::new(bf16(z.re), bf16(z.im))).collect()))];
     "M93k" "prompt_state_real" at "ssm_out"
         wrong "the real part of the diagonal state handed over"

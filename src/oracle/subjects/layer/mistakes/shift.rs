@@ -224,5 +224,6 @@ rows! { LayerHook:
         seen "the official SSKernelShift: k.float()"
         looks "everything from shift_kernel on right to 4e-8 and no further, whatever the precision"
         fix "no cast of the kernel"
+        rounding F32
         by [Shift(Kernel(|ssm, _, len| through_f32(ssm, len)))];
 }
