@@ -58,3 +58,35 @@ where
         Complex::new(self.re * factor, self.im * factor)
     }
 }
+
+/// What `num_complex::Complex` asks of its parts beyond the operators, for a [`Real`](super::Real).
+macro_rules! parts_of_complex {
+    ([$($generics:tt)*] $type:ty) => {
+        impl<$($generics)*> num_traits::Zero for $type {
+            fn zero() -> Self {
+                <Self as $crate::algebra::Ring>::ZERO
+            }
+
+            fn is_zero(&self) -> bool {
+                $crate::algebra::Real::to_f64(*self) == 0.0
+            }
+        }
+
+        impl<$($generics)*> num_traits::One for $type {
+            fn one() -> Self {
+                <Self as $crate::algebra::Ring>::ONE
+            }
+        }
+
+        impl<$($generics)*> num_traits::Num for $type {
+            type FromStrRadixErr = <f64 as num_traits::Num>::FromStrRadixErr;
+
+            fn from_str_radix(text: &str, radix: u32) -> Result<Self, Self::FromStrRadixErr> {
+                let x = <f64 as num_traits::Num>::from_str_radix(text, radix);
+                x.map($crate::algebra::Real::from_f64)
+            }
+        }
+    };
+}
+
+pub(super) use parts_of_complex;

@@ -1,5 +1,6 @@
 //! A scalar that counts what is done with it, so that the cost of a form is read off the form.
 
+use super::complex::parts_of_complex;
 use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
@@ -8,7 +9,6 @@ use super::scalar::Scalar;
 use core::cell::Cell;
 use core::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use num_complex::Complex;
-use num_traits::{Num, One, Zero};
 
 /// How many operations on real numbers, by kind.
 ///
@@ -207,30 +207,7 @@ impl Field for Counted {
     }
 }
 
-// What `num_complex::Complex` asks of its parts.
-impl Zero for Counted {
-    fn zero() -> Self {
-        Self::ZERO
-    }
-
-    fn is_zero(&self) -> bool {
-        self.0 == 0.0
-    }
-}
-
-impl One for Counted {
-    fn one() -> Self {
-        Self::ONE
-    }
-}
-
-impl Num for Counted {
-    type FromStrRadixErr = <f64 as Num>::FromStrRadixErr;
-
-    fn from_str_radix(text: &str, radix: u32) -> Result<Self, Self::FromStrRadixErr> {
-        f64::from_str_radix(text, radix).map(Self)
-    }
-}
+parts_of_complex!([] Counted);
 
 impl Scalar for Counted {
     type Complex = Complex<Self>;

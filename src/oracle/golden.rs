@@ -1,6 +1,7 @@
 //! Golden files: certified stages, and what a port may be off by.
 
 use super::certified::{CertifiedStage, SubjectRun, certify, counted};
+use super::exact::{EXACT, exact_formats, read_exact, spell};
 use super::format::Format;
 use super::parallel;
 use super::read::read_tensor;
@@ -51,6 +52,10 @@ pub struct GoldenStage {
     /// unit of the difference, measured in the models' unit roundoff. `None` where a port in two
     /// formats is taken for one in the coarser throughout.
     pub projections: Option<Tensor<f64>>,
+    /// The formats in which nothing rounds, neither here nor in what the stage is computed from, in
+    /// whatever order sums are taken: a port that computes in one of them gets the golden values
+    /// themselves. None unless the whole forward pass is exact in f32.
+    pub exact: Vec<FloatFormat>,
 }
 
 impl GoldenStage {
@@ -135,6 +140,7 @@ impl<S: Subject> GoldenOf<S> {
         };
         let (certified, scales) = parallel::both(|| certify(&run), || subject.scales());
         let (mut certified, scales) = (certified?.stages, scales?);
+        let mut exact = exact_formats(&subject)?;
         let mut stages = Vec::with_capacity(specs.len());
         for spec in specs {
             let at = certified.iter().position(|stage| stage.name == spec.name);
@@ -152,6 +158,7 @@ impl<S: Subject> GoldenOf<S> {
                     .projections
                     .as_ref()
                     .map(|part| part.map(S::stored_scale)),
+                exact: take_formats(&mut exact, &spec.name),
                 spec,
                 values: stage.values,
             });
@@ -174,6 +181,7 @@ impl<S: Subject> GoldenOf<S> {
             }
         }
         let undecided = read_undecided(file, &specs)?;
+        let mut exact = read_exact(file.metadata(), &specs)?;
         let mut stages = Vec::new();
         for (spec, undecided) in specs.into_iter().zip(undecided) {
             let shape = spec.shape();
@@ -190,6 +198,7 @@ impl<S: Subject> GoldenOf<S> {
                     undecided,
                     probable: scale_of(PROBABLE)?,
                     projections: scale_of(PROJECTIONS)?,
+                    exact: take_formats(&mut exact, &spec.name),
                     spec,
                 });
             }
@@ -242,6 +251,10 @@ impl<S: Subject> GoldenOf<S> {
         if let Some(counts) = undecided(&self.stages) {
             writer.metadata(UNDECIDED, &counts)?;
         }
+        let exact = self.stages.iter();
+        if let Some(exact) = spell(exact.map(|stage| (stage.name(), &stage.exact[..]))) {
+            writer.metadata(EXACT, &exact)?;
+        }
         for stage in &self.stages {
             let (name, values) = (stage.name(), &stage.values);
             writer.add(name, Dtype::F64, values.shape(), values.data())?;
@@ -258,6 +271,12 @@ impl<S: Subject> GoldenOf<S> {
         }
         Ok(writer)
     }
+}
+
+/// The formats listed for a stage, taken off the list.
+fn take_formats(exact: &mut Vec<(String, Vec<FloatFormat>)>, stage: &str) -> Vec<FloatFormat> {
+    let at = exact.iter().position(|(name, _)| name == stage);
+    at.map_or_else(Vec::new, |at| exact.swap_remove(at).1)
 }
 
 /// A writer that holds what makes a case: metadata and what is given.

@@ -54,7 +54,9 @@ pub fn suite() -> Vec<SuiteCase> {
     let layers = layer::suite().into_iter().map(SuiteCase::from);
     let models = model::suite().into_iter().map(SuiteCase::from);
     let dense = dense::suite().into_iter().map(SuiteCase::from);
-    let mut cases: Vec<SuiteCase> = layers.chain(models).chain(dense).collect();
+    let exact = layer::exact_suite().into_iter().map(SuiteCase::from);
+    let all = layers.chain(models).chain(dense).chain(exact);
+    let mut cases: Vec<SuiteCase> = all.collect();
     cases.sort_by_key(|case| case.name);
     cases
 }

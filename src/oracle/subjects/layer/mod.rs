@@ -2,6 +2,8 @@
 
 mod analysis;
 mod case;
+mod exact;
+mod exact_suite;
 mod hooks;
 mod mistakes;
 mod run;
@@ -16,6 +18,8 @@ mod wrong;
 pub(crate) use analysis::Analysis;
 pub use case::{FORMAT, LayerCase};
 pub(crate) use case::{config_metadata, read_choices};
+pub use exact::ExactLayer;
+pub(crate) use exact_suite::exact_suite;
 pub(crate) use hooks::LayerHook;
 pub(crate) use mistakes::forward_mistakes;
 pub(crate) use suite::{random_parameter, suite};

@@ -1,0 +1,128 @@
+//! Exact stages: those in which nothing rounds in a format, in whatever order sums are taken.
+
+use super::read::Strings;
+use super::stage::StageSpec;
+use super::subject::Subject;
+use crate::algebra::{Demand, FloatFormat, Grid};
+use crate::error::Error;
+
+/// The metadata key that says which stages are exact in which formats.
+pub(super) const EXACT: &str = "exact";
+
+/// The stages of a subject by name, each with the formats it is exact in, from the finest.
+type Exact = Vec<(String, Vec<FloatFormat>)>;
+
+/// The formats in which the stages of a subject are exact: everything each of them is computed from
+/// included, parameters and inputs as well. Nothing unless the whole forward pass is exact in f32:
+/// that a sum of short numbers is one too is true of the first stages of many cases, and makes no
+/// exact case of them.
+///
+/// # Errors
+///
+/// As [`Subject::run`].
+pub(super) fn exact_formats<S: Subject>(subject: &S) -> Result<Exact, Error> {
+    let specs = subject.stages();
+    let gradients = specs.iter().any(StageSpec::is_gradient);
+    let run = subject.run_plainly::<Grid>(gradients)?;
+    let mut exact = Vec::new();
+    for spec in specs {
+        let numbers = run.iter().find(|(name, _)| *name == spec.name);
+        let demand = numbers.map_or(Demand::UNMET, |(_, numbers)| Demand::of(numbers.data()));
+        if !spec.is_gradient() && !demand.is_met_by(FloatFormat::F32) {
+            return Ok(Vec::new());
+        }
+        exact.push((spec.name, demand.formats()));
+    }
+    Ok(exact)
+}
+
+/// `STAGE=FORMAT,FORMAT;STAGE=...`: formats from the finest; no entry for a stage exact in none, and
+/// nothing at all where no stage is.
+pub(super) fn spell<'a>(
+    stages: impl Iterator<Item = (&'a str, &'a [FloatFormat])>,
+) -> Option<String> {
+    let entries = stages.filter(|(_, formats)| !formats.is_empty());
+    let entry = |(stage, formats): (&str, &[FloatFormat])| {
+        let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+        format!("{stage}={}", names.join(","))
+    };
+    let entries: Vec<String> = entries.map(entry).collect();
+    (!entries.is_empty()).then(|| entries.join(";"))
+}
+
+/// What a file's metadata says of the stages known; nothing where it says nothing.
+///
+/// # Errors
+///
+/// Naming the key, if an entry is not `STAGE=FORMAT,...`, its stage or a format is not known, or a
+/// stage or format stands there twice.
+pub(super) fn read_exact(strings: &Strings, specs: &[StageSpec]) -> Result<Exact, Error> {
+    let Some(text) = strings.get(EXACT) else {
+        return Ok(Vec::new());
+    };
+    let wrong = |what: String| Error::value(format!("metadata {EXACT}"), what);
+    let mut exact: Exact = Vec::new();
+    for entry in text.split(';') {
+        let (stage, names) = entry.split_once('=').ok_or_else(|| {
+            wrong(format!(
+                "{entry:?} is no entry; expected STAGE=FORMAT,FORMAT"
+            ))
+        })?;
+        if specs.iter().all(|spec| spec.name != stage) {
+            return Err(wrong(format!("{stage:?} is no stage known here")));
+        }
+        let mut formats: Vec<FloatFormat> = Vec::new();
+        for name in names.split(',') {
+            let format = name.parse().map_err(|e: Error| wrong(e.to_string()))?;
+            if formats.contains(&format) {
+                return Err(wrong(format!("{stage}: {name} twice")));
+            }
+            formats.push(format);
+        }
+        if exact.iter().any(|(known, _)| known == stage) {
+            return Err(wrong(format!("{stage} twice")));
+        }
+        exact.push((stage.to_string(), formats));
+    }
+    Ok(exact)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Exact, String> {
+        let specs = ["q", "k"].map(|name| StageSpec::new(name, &[], &[]));
+        let strings = Strings::from([(EXACT.to_string(), text.to_string())]);
+        read_exact(&strings, &specs).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_spelled_is_read_back() {
+        let (f64, bf16) = (FloatFormat::F64, FloatFormat::BF16);
+        let stages = [("q", vec![f64, bf16]), ("none", vec![]), ("k", vec![f64])];
+        let spelled = spell(stages.iter().map(|(name, formats)| (*name, &formats[..])));
+        assert_eq!(spelled.as_deref(), Some("q=f64,bf16;k=f64"));
+        let expected = vec![("q".into(), vec![f64, bf16]), ("k".into(), vec![f64])];
+        assert_eq!(read("q=f64,bf16;k=f64"), Ok(expected));
+        assert_eq!(spell([].into_iter()), None);
+        assert_eq!(read_exact(&Strings::new(), &[]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        for (text, said) in [
+            ("", "\"\" is no entry"),
+            ("q", "expected STAGE=FORMAT"),
+            ("v=f32", "\"v\" is no stage"),
+            ("q=f31", "\"f31\"; expected one of f64"),
+            ("q=", "\"\"; expected one of"),
+            ("q=f32,f32", "q: f32 twice"),
+            ("q=f32;q=f32", "q twice"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains("metadata exact"), "{text}: {error}");
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}
