@@ -48,6 +48,8 @@ struct Density {
     modes: usize,
     /// The largest integer.
     size: usize,
+    /// True if a channel of the keys has a bias, and so is not zero at any token.
+    bias: bool,
 }
 
 /// Layers drawn at each density.
@@ -106,7 +108,12 @@ impl ExactLayer {
         loop {
             last = String::new();
             for density in self.densities() {
-                for _ in 0..ATTEMPTS {
+                for attempt in 0..ATTEMPTS {
+                    let density = Density {
+                        bias: attempt < ATTEMPTS / 2,
+                        size: 2 - attempt % 2,
+                        ..density
+                    };
                     let case = self.draw(density, &poles, rng)?;
                     match self.first_rounding(&case)? {
                         None => return Ok(case),
@@ -161,22 +168,32 @@ impl ExactLayer {
         }
     }
 
-    /// From all numbers to one of each kind.
+    /// From all numbers to few: a part of the tokens, at least two of each kind for as long as there is
+    /// more than one token left, then one.
     fn densities(&self) -> Vec<Density> {
-        let (m, n) = (self.config.d_state, self.config.n_modes());
-        let rungs = self.seq_len.max(m).ilog2() + 2;
-        let part = |size: usize, rung: u32| (size >> rung).max(1);
-        let density = |rung| Density {
-            tokens: part(self.seq_len, rung),
-            taps: part(m, rung),
-            modes: part(n, rung),
-            size: part(3, rung),
+        let (len, m, n) = (self.seq_len, self.config.d_state, self.config.n_modes());
+        let density = |tokens: usize, least: usize| {
+            let part = |size: usize| (size * tokens / len).clamp(least.min(size), size);
+            Density {
+                tokens,
+                taps: part(m),
+                modes: part(n),
+                size: 1,
+                bias: false,
+            }
         };
-        (0..rungs).map(density).collect()
+        let mut densities = Vec::new();
+        let mut tokens = len;
+        while tokens > 1 {
+            densities.push(density(tokens, 2));
+            tokens -= tokens.div_ceil(3);
+        }
+        densities.extend([2, 1].map(|tokens| density(tokens.min(len), 1)));
+        densities
     }
 
-    /// The first stage that a format asked for does not hold, in words; or one that is all zeros, of
-    /// which nothing can be learned.
+    /// The first stage that a format asked for does not hold, in words; or one that is zero
+    /// throughout in a head, channel or sequence, of which nothing can be learned.
     fn first_rounding(&self, case: &LayerCase) -> Result<Option<String>, Error> {
         let run = case.run_plainly::<Grid>(case.cotangent.is_some())?;
         for spec in case.stages() {
@@ -198,9 +215,12 @@ impl ExactLayer {
                 };
                 return Ok(Some(format!("{} needs {needs}", spec.name)));
             }
-            let zeros = numbers.data().iter().all(|x| x.to_f64() == 0.0);
+            // By head, channel or sequence.
+            let rows = spec.shape().first().copied().unwrap_or(1).max(1);
+            let mut rows = numbers.data().chunks((numbers.data().len() / rows).max(1));
+            let zeros = rows.any(|row| row.iter().all(|x| x.to_f64() == 0.0));
             if zeros && !spec.is_gradient() {
-                return Ok(Some(format!("{} is zero throughout", spec.name)));
+                return Ok(Some(format!("{} is zero in a row", spec.name)));
             }
         }
         Ok(None)
@@ -250,7 +270,10 @@ impl ExactLayer {
         let mut numbers = vec![0.0; self.batch * len * d];
         for b in 0..self.batch {
             for channel in 0..d {
-                for token in some_of(len, density.tokens, rng) {
+                // One of them is still in the window at the end.
+                let late = len - 1 - rng.below(len.min(self.config.d_state));
+                let others = some_of(len, density.tokens, rng).into_iter().skip(1);
+                for token in others.chain([late]) {
                     numbers[(b * len + token) * d + channel] = integer(density.size, false, rng);
                 }
             }
@@ -268,7 +291,6 @@ impl ExactLayer {
         let config = &self.config;
         let size: usize = name.shape(config).iter().product();
         let (m, n) = (config.d_state, config.n_modes());
-        let dense = density.tokens == self.seq_len;
         let mut all = |largest: usize, zeros: bool| -> Vec<f64> {
             (0..size).map(|_| integer(largest, zeros, rng)).collect()
         };
@@ -276,18 +298,24 @@ impl ExactLayer {
             Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
                 signed_permutation(config.d_model, rng)
             }
-            // Queries and values are not zero where the input is, and outputs are not where they are;
-            // keys are, or the states would fill with as many terms as there are tokens.
+            // Queries, values and outputs are not zero where the input is; most keys are, or the states
+            // would be sums of as many terms as there are tokens.
             Name::QBias | Name::VBias | Name::OutputBias => all(density.size.min(2), false),
-            Name::KBias if dense => all(1, true),
-            Name::KBias | Name::LogDt => vec![0.0; size],
+            Name::LogDt => vec![0.0; size],
+            Name::KBias => {
+                let mut bias = vec![0.0; size];
+                if density.bias {
+                    bias[rng.below(size)] = integer(1, false, rng);
+                }
+                bias
+            }
             Name::ShiftD | Name::D => all(density.size, false),
             Name::ShiftB => {
                 // Two taps: a learned B, not the official initial value, which hides mistakes.
                 let mut taps = vec![0.0; size];
                 for row in taps.chunks_exact_mut(m) {
                     row[0] = integer(1, false, rng);
-                    if dense && m > 1 {
+                    if density.taps > 1 {
                         row[1 + rng.below(m - 1)] = integer(1, false, rng);
                     }
                 }
