@@ -21,6 +21,7 @@ pub use crate::algebra::Linear;
 pub use config::{Config, HeadOrder, RealType};
 pub(crate) use evaluate::Evaluate;
 pub use form::Form;
+pub(crate) use form::ModelForm;
 pub(crate) use forward::multiply;
 pub(crate) use gradients::Backward;
 pub use gradients::LayerGradients;

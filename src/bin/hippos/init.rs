@@ -1,9 +1,11 @@
-//! `hippos init`: a layer as training begins with it, and an input, as a case file.
+//! `hippos init`: a layer as training begins with it, or one on which nothing rounds, and an input, as
+//! a case file.
 
 use crate::args::{self, Args, Failure, Spec};
-use hungry_hippos::algebra::Rng;
+use hungry_hippos::algebra::{FloatFormat, Rng};
 use hungry_hippos::h3::{Config, HeadOrder, Initialization, RealType};
-use hungry_hippos::oracle::{Case, LayerCase};
+use hungry_hippos::oracle::{Case, ExactLayer, LayerCase};
+use hungry_hippos::safetensors::Writer;
 use hungry_hippos::ssm::Discretization;
 use hungry_hippos::ssm::hippo::Diagonalized;
 use std::ffi::OsString;
@@ -15,10 +17,16 @@ const SPEC: Spec = Spec {
 usage: hippos init --d-model D --out FILE [--d-state M] [--head-dim K] [--n-ssm S] [--l-max L]
                    [--disc R] [--real-type T] [--measure I] [--dt-min X] [--dt-max Y]
                    [--batch B] [--seq-len N] [--seed S]
+       hippos init --exact FORMAT --d-model D --out FILE [--d-state M] [--head-dim K] [--n-ssm S]
+                   [--l-max L] [--batch B] [--seq-len N] [--seed S]
 
 Writes a case file: a layer with the official initialization, its parameters under their official
 names in f64, and a normal input. `run` runs it, `golden --from` certifies it, a port loads it. The
 same flags and seed give the same bytes on every machine.
+
+With --exact, a layer and an input on which nothing rounds in FORMAT, whatever the order of summation:
+a right port in it gets every stage exactly. Weights are signed permutations, the rest small integers,
+steps 1, bilinear, real_type none, discrete poles i, -i, 1, -1/2 and (-1 + i)/2. Found by search.
 
   --d-model D      channels
   --out FILE       where to write; written whole or not at all
@@ -35,6 +43,7 @@ same flags and seed give the same bytes on every machine.
   --batch B        sequences of the input (default 1)
   --seq-len N      their length (default 64)
   --seed S         whole number from 0 (default 0)
+  --exact FORMAT   f64, f32, tf32, f16 or bf16
 ",
     positional: &[],
     values: &[
@@ -52,6 +61,7 @@ same flags and seed give the same bytes on every machine.
         "--batch",
         "--seq-len",
         "--seed",
+        "--exact",
     ],
     switches: &[],
 };
@@ -62,14 +72,36 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let out = Path::new(args.required("--out")?);
     args.required("--d-model")?;
-    let (measure, initialization) = read(&args)?;
     let batch = size(&args, "--batch", 1)?;
     let seq_len = size(&args, "--seq-len", 64)?;
     let seed: u64 = args.parsed("--seed", "a whole number from 0")?.unwrap_or(0);
+    let (what, writer) = match args.value("--exact") {
+        Some(_) => (
+            "an exact layer",
+            exact(&args, batch, seq_len, seed)?.writer()?,
+        ),
+        None => ("a layer", official(&args, batch, seq_len, seed)?),
+    };
+    writer.write(out)?;
+    let d_model = size(&args, "--d-model", 0)?;
+    args::print_of_written(
+        out,
+        &format!(
+            "{what} of seed {seed} and an input {:?} into {}\n",
+            [batch, seq_len, d_model],
+            out.display()
+        ),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A layer as training begins with it.
+fn official(args: &Args, batch: usize, seq_len: usize, seed: u64) -> Result<Writer, Failure> {
+    let (measure, initialization) = read(args)?;
     // Two streams, so that the layer does not depend on the size of its input.
     let parameters = initialization.parameters(&mut Rng::new(seed))?;
     let input = initialization.input(batch, seq_len, &mut Rng::new(!seed))?;
-    let mut writer = Case::from(LayerCase::new(parameters, input.clone())?).writer()?;
+    let mut writer = Case::from(LayerCase::new(parameters, input)?).writer()?;
     for (key, value) in [
         ("measure", measure),
         ("dt_min", initialization.dt_min.to_string()),
@@ -78,20 +110,40 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     ] {
         writer.metadata(key, &value)?;
     }
-    writer.write(out)?;
-    args::print_of_written(
-        out,
-        &format!(
-            "a layer of seed {seed} and an input {:?} into {}\n",
-            input.shape(),
-            out.display()
-        ),
-    );
-    Ok(ExitCode::SUCCESS)
+    Ok(writer)
+}
+
+/// A layer on which nothing rounds in the format of `--exact`.
+fn exact(args: &Args, batch: usize, seq_len: usize, seed: u64) -> Result<Case, Failure> {
+    for flag in ["--disc", "--real-type", "--measure", "--dt-min", "--dt-max"] {
+        if args.value(flag).is_some() {
+            return Err(Failure(format!(
+                "{flag} does not go with --exact, which makes it bilinear, of real_type none, with steps and poles of its own"
+            )));
+        }
+    }
+    let names = FloatFormat::ALL.map(FloatFormat::name).join(", ");
+    let format: Option<FloatFormat> = args.parsed("--exact", &format!("one of {names}"))?;
+    let format = format.unwrap_or(FloatFormat::F32);
+    let layer = ExactLayer::new(config(args)?, batch, seq_len, format);
+    Ok(layer.find(&mut Rng::new(seed))?.into())
 }
 
 /// The initialization asked for, and the name of its measure.
 fn read(args: &Args) -> Result<(String, Initialization), Failure> {
+    let measure = named(args, "--measure", "diag-lin");
+    let expected = "a number above 0";
+    let initialization = Initialization {
+        config: config(args)?,
+        measure: Diagonalized::of_measure(&measure).map_err(at("--measure"))?,
+        dt_min: args.parsed("--dt-min", expected)?.unwrap_or(0.001),
+        dt_max: args.parsed("--dt-max", expected)?.unwrap_or(0.1),
+    };
+    Ok((measure, initialization))
+}
+
+/// The sizes and choices of the layer.
+fn config(args: &Args) -> Result<Config, Failure> {
     let d_model = size(args, "--d-model", 0)?;
     let head_dim = size(args, "--head-dim", 1)?;
     let l_max = match args.value("--l-max") {
@@ -99,21 +151,11 @@ fn read(args: &Args) -> Result<(String, Initialization), Failure> {
         Some(value) if value == "none" => None,
         Some(_) => Some(size(args, "--l-max", 0)?),
     };
-    let named = |flag: &str, default: &str| -> String {
-        let value = args.value(flag).map(|value| value.to_string_lossy());
-        value.map_or_else(|| default.to_string(), |value| value.into_owned())
-    };
-    let at = |flag: &str| {
-        let flag = flag.to_string();
-        move |e: hungry_hippos::Error| Failure(format!("{flag}: {e}"))
-    };
-    let measure = named("--measure", "diag-lin");
-    let disc: Discretization = named("--disc", "bilinear").parse().map_err(at("--disc"))?;
-    let real_type: RealType = named("--real-type", "exp")
-        .parse()
-        .map_err(at("--real-type"))?;
-    let expected = "a number above 0";
-    let config = Config {
+    let disc = named(args, "--disc", "bilinear");
+    let disc: Discretization = disc.parse().map_err(at("--disc"))?;
+    let real_type = named(args, "--real-type", "exp");
+    let real_type: RealType = real_type.parse().map_err(at("--real-type"))?;
+    Ok(Config {
         d_model,
         head_dim,
         d_state: size(args, "--d-state", 64)?,
@@ -122,14 +164,18 @@ fn read(args: &Args) -> Result<(String, Initialization), Failure> {
         real_type,
         l_max,
         head_order: HeadOrder::default(),
-    };
-    let initialization = Initialization {
-        config,
-        measure: Diagonalized::of_measure(&measure).map_err(at("--measure"))?,
-        dt_min: args.parsed("--dt-min", expected)?.unwrap_or(0.001),
-        dt_max: args.parsed("--dt-max", expected)?.unwrap_or(0.1),
-    };
-    Ok((measure, initialization))
+    })
+}
+
+/// The value of a flag, or the default.
+fn named(args: &Args, flag: &str, default: &str) -> String {
+    let value = args.value(flag).map(|value| value.to_string_lossy());
+    value.map_or_else(|| default.to_string(), |value| value.into_owned())
+}
+
+/// An error as one of a flag.
+fn at(flag: &str) -> impl Fn(hungry_hippos::Error) -> Failure {
+    move |e| Failure(format!("{flag}: {e}"))
 }
 
 /// A size from 1 on.

@@ -5,7 +5,7 @@ use crate::progress::Progress;
 use hungry_hippos::flashconv::Convention;
 use hungry_hippos::table::aligned;
 use hungry_hippos::verify::{
-    self, ChunkCount, FastPathReport, FormsReport, MatrixSetReport, TypeReport,
+    self, ChunkCount, ExactReport, FastPathReport, FormsReport, MatrixSetReport, TypeReport,
 };
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,7 +20,9 @@ parameters, lengths, states and chunkings:
   exactly, over the prime field with 2^61 - 1 elements and its quadratic extension, where forms
   must agree with ==;
   in f64 and f32, where every form must lie within the bound that ball arithmetic at that
-  precision derives for it.
+  precision derives for it;
+  on layers on which nothing rounds, in f64, f32, f16 and bf16, where the forms that only add and
+  multiply must agree in every bit.
 
 Then the fast path at every level the machine has, against certified values; and the M_xy table:
 which rows of M_xy are right under which convention.
@@ -59,12 +61,17 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let forms = verify::forms(seed, trials, &mut || progress.step())?;
     drop(progress);
     args::print(&forms_text(&forms))?;
+    let exact = verify::exact(seed, trials.div_ceil(4))?;
+    args::print(&exact_text(&exact))?;
     let fast_path = verify::fast_path(seed, trials)?;
     args::print(&fast_path_text(&fast_path))?;
     let sets = verify::matrix_sets(seed, trials)?;
     args::print(&matrix_sets_text(&sets))?;
     let of_sets = |count: fn(&MatrixSetReport) -> usize| sets.iter().map(count).sum::<usize>();
-    let failures = forms.failures() + fast_path.failures() + of_sets(MatrixSetReport::failures);
+    let failures = forms.failures()
+        + exact.failures()
+        + fast_path.failures()
+        + of_sets(MatrixSetReport::failures);
     if failures == 0 {
         args::print(&format!(
             "\nverified: {} exact comparisons, {} within derived bounds; nothing differs (seed {seed})\n",
@@ -116,6 +123,25 @@ fn forms_text(report: &FormsReport) -> String {
         report.float_trials,
         report.float_comparisons,
         report.outside_bound,
+    )
+}
+
+fn exact_text(report: &ExactReport) -> String {
+    let of_format = |of: &verify::ExactFormat| {
+        let verdict = if of.equal == of.compared {
+            "equal"
+        } else {
+            "DIFFERENT"
+        };
+        format!("{} {verdict} {}/{}", of.format, of.equal, of.compared)
+    };
+    let formats: Vec<String> = report.formats.iter().map(of_format).collect();
+    format!(
+        "{} layers on which nothing rounds, every operation rounded to the format: all stages by recurrence,\n\
+         scan, Toeplitz, convolution, attention, in chunks and with sums in random order are the exact ones:\n\
+         {}\n",
+        report.layers,
+        formats.join(", "),
     )
 }
 

@@ -189,6 +189,12 @@ impl ExactLayer {
             tokens -= tokens.div_ceil(3);
         }
         densities.extend([2, 1].map(|tokens| density(tokens.min(len), 1)));
+        // At the end of a sequence about `tokens * modes` terms of at least 2 have been added up per
+        // pair of channels: where that takes too many digits, nothing need be drawn.
+        let most = f64::from(self.format.digits()).exp2();
+        let least = |d: &Density| 2.0 * (d.tokens * d.modes * self.config.head_dim) as f64;
+        let fits = densities.iter().position(|d| least(d) <= most);
+        densities.drain(..fits.unwrap_or(densities.len() - 1));
         densities
     }
 
@@ -333,10 +339,15 @@ impl ExactLayer {
             Name::B => all(1, false),
             Name::C => {
                 let mut modes = vec![0.0; size];
-                for head in modes.chunks_exact_mut(2 * n) {
+                for (h, head) in modes.chunks_exact_mut(2 * n).enumerate() {
                     for mode in some_of(n, density.modes, rng) {
                         head[2 * mode] = integer(1, false, rng);
-                        head[2 * mode + 1] = integer(1, true, rng);
+                        // With a real pole the kernel is the real part of c b times its powers, which
+                        // must not be zero.
+                        let pole = poles[(h % config.n_ssm * n + mode) % poles.len()];
+                        if pole.im != 0.0 {
+                            head[2 * mode + 1] = integer(1, true, rng);
+                        }
                     }
                 }
                 modes

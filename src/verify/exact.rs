@@ -1,0 +1,221 @@
+//! Forms that only add and multiply, on layers on which nothing rounds: equal in every bit, in every
+//! format that holds them.
+
+use crate::algebra::{
+    Bf16, Demand, Emulated, F16, FloatFormat, Grid, Real, Ring, Rng, RootsOfUnity, Scalar,
+};
+use crate::error::Error;
+use crate::flashconv::{Blocks, Chunking, pass_states};
+use crate::h3::{Config, Form, HeadOrder, ModelForm, Plain, RealType, Stages};
+use crate::oracle::{ExactLayer, LayerCase};
+use crate::ssm::{Discretization, Response, StateSpace, causal_convolution, finish_convolution};
+
+/// The comparisons in one format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExactFormat {
+    /// The format.
+    pub format: FloatFormat,
+    /// Numbers of all stages in all forms.
+    pub compared: usize,
+    /// Those that are the exact ones.
+    pub equal: usize,
+}
+
+/// Forms that only add and multiply, compared on exact layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExactReport {
+    /// Layers.
+    pub layers: usize,
+    /// Formats, from the finest.
+    pub formats: Vec<ExactFormat>,
+}
+
+impl ExactReport {
+    /// The number of comparisons.
+    #[must_use]
+    pub fn comparisons(&self) -> usize {
+        self.formats.iter().map(|format| format.compared).sum()
+    }
+
+    /// Numbers that are not the exact ones.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        let of = |format: &ExactFormat| format.compared - format.equal;
+        self.formats.iter().map(of).sum()
+    }
+}
+
+/// Runs random layers on which nothing rounds in a format by recurrence, scan, Toeplitz matrices,
+/// convolution, quadratic form, in chunks and in random orders of summation, in `f64`, `f32` and with
+/// every operation rounded to f16 and to bf16, and compares every stage with the exact one.
+///
+/// # Errors
+///
+/// If no exact layer is found, or a form refuses one, which none should.
+pub fn exact(seed: u64, trials: usize) -> Result<ExactReport, Error> {
+    let formats = [
+        FloatFormat::F64,
+        FloatFormat::F32,
+        FloatFormat::F16,
+        FloatFormat::BF16,
+    ];
+    let mut report = ExactReport {
+        layers: 2 * trials,
+        formats: formats
+            .map(|format| ExactFormat {
+                format,
+                compared: 0,
+                equal: 0,
+            })
+            .into(),
+    };
+    for trial in 0..report.layers {
+        let rng = &mut Rng::new(seed.wrapping_add((trial as u64) << 32));
+        let narrowest = [FloatFormat::BF16, FloatFormat::F16][trial % 2];
+        let sample = Sample::draw(narrowest, rng)?;
+        for of_format in &mut report.formats {
+            if !sample.demand.is_met_by(of_format.format) {
+                continue;
+            }
+            let outcome = match of_format.format {
+                FloatFormat::F64 => sample.compare::<f64>(rng)?,
+                FloatFormat::F32 => sample.compare::<f32>(rng)?,
+                FloatFormat::F16 => sample.compare::<Emulated<F16>>(rng)?,
+                _ => sample.compare::<Emulated<Bf16>>(rng)?,
+            };
+            of_format.compared += outcome.0;
+            of_format.equal += outcome.1;
+        }
+    }
+    Ok(report)
+}
+
+/// An exact layer, its stages and what they ask of a format.
+struct Sample {
+    case: LayerCase,
+    truth: Vec<(&'static str, Vec<f64>)>,
+    demand: Demand,
+}
+
+impl Sample {
+    fn draw(format: FloatFormat, rng: &mut Rng) -> Result<Self, Error> {
+        let (head_dim, n_heads) = ([1, 2, 4][rng.below(3)], 1 + rng.below(3));
+        let config = Config {
+            d_model: head_dim * n_heads,
+            head_dim,
+            d_state: 2 + rng.below(7),
+            n_ssm: [1, n_heads][rng.below(2)],
+            disc: Discretization::Bilinear,
+            real_type: RealType::None,
+            l_max: None,
+            head_order: [HeadOrder::D2H, HeadOrder::HD2][rng.below(2)],
+        };
+        let mut layer = ExactLayer::new(config, 1 + rng.below(2), 1 + rng.below(24), format);
+        layer.position = [None, Some(3)][rng.below(2)];
+        let case = layer.find(rng)?;
+        let (layer, input, state) = case.in_precision::<Grid>()?;
+        let stages = layer.forward_by(&Plain::Recurrence, &input, state.as_ref())?;
+        let mut demand = Demand::NOTHING;
+        let mut truth = Vec::new();
+        for (name, numbers) in stages.named() {
+            demand = demand.and(Demand::of(numbers.data()));
+            truth.push((name, numbers.map(Grid::to_f64).into_data()));
+        }
+        Ok(Self {
+            case,
+            truth,
+            demand,
+        })
+    }
+
+    /// How many numbers were compared in the scalars `T`, and how many were equal.
+    fn compare<T>(&self, rng: &mut Rng) -> Result<(usize, usize), Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        let (layer, input, state) = self.case.in_precision::<T>()?;
+        let state = state.as_ref();
+        let mut runs = Vec::new();
+        for form in [
+            Form::Recurrence,
+            Form::Scan,
+            Form::Toeplitz,
+            Form::Convolution,
+            Form::Attention,
+        ] {
+            runs.push(layer.forward(&form, &input, state)?);
+        }
+        let chunks = Chunking::Uniform(1 + rng.below(input.shape()[1]));
+        for sums in [Sums::Chunks(chunks), Sums::Shuffled(rng.next_u64())] {
+            runs.push(layer.forward_by(&sums, &input, state)?);
+        }
+        Ok(runs.into_iter().fold((0, 0), |(compared, equal), stages| {
+            let (more, right) = self.count(stages);
+            (compared + more, equal + right)
+        }))
+    }
+
+    fn count<T: Real>(&self, stages: Stages<T>) -> (usize, usize) {
+        let (mut compared, mut equal) = (0, 0);
+        for (name, numbers) in stages.named() {
+            let truth = self.truth.iter().find(|(known, _)| *known == name);
+            let truth = truth.map_or(&[][..], |(_, truth)| truth);
+            compared += numbers.data().len();
+            let pairs = numbers.data().iter().zip(truth);
+            equal += pairs.filter(|(x, truth)| x.to_f64() == **truth).count();
+        }
+        (compared, equal)
+    }
+}
+
+/// Ways to run a model by sums and products that are no [`Form`].
+enum Sums {
+    /// In chunks that hand on a state, by the convolution sum within each: FlashConv without its FFT.
+    Chunks(Chunking),
+    /// By the convolution sum, the terms of every output added in an order drawn from this seed.
+    Shuffled(u64),
+}
+
+impl ModelForm for Sums {
+    fn respond_by_kernel<S>(
+        &self,
+        ssm: &S,
+        kernel: &[S::Scalar],
+        u: &[S::Scalar],
+        x0: Option<&[S::Element]>,
+    ) -> Result<Response<S>, Error>
+    where
+        S: StateSpace,
+        <S::Scalar as Scalar>::Complex: RootsOfUnity,
+    {
+        match self {
+            Self::Chunks(chunking) => pass_states(ssm, &SumBlocks, u, x0, chunking),
+            Self::Shuffled(seed) => {
+                let rng = &mut Rng::new(*seed);
+                let output = |i: usize| {
+                    let used = kernel.iter().take(i + 1).enumerate();
+                    let mut terms: Vec<_> = used.map(|(j, &f)| f * u[i - j]).collect();
+                    let mut sum = S::Scalar::ZERO;
+                    while !terms.is_empty() {
+                        sum = sum + terms.swap_remove(rng.below(terms.len()));
+                    }
+                    sum
+                };
+                let convolved = (0..u.len()).map(output).collect();
+                finish_convolution(ssm, convolved, u, x0)
+            }
+        }
+    }
+}
+
+/// A model's own blocks, with the convolution sum for the chunk's Toeplitz matrix.
+struct SumBlocks;
+
+impl<S: StateSpace> Blocks<S> for SumBlocks {
+    fn convolve(&self, ssm: &S, u: &[S::Scalar]) -> Result<Vec<S::Scalar>, Error> {
+        Ok(causal_convolution(&ssm.kernel(u.len()), u))
+    }
+}
