@@ -2,6 +2,7 @@
 //! modules, whoever computes them. Exact ones with `==`.
 
 mod error_scale;
+mod grid;
 mod layers;
 mod models;
 mod scalars;

@@ -4,6 +4,7 @@
 mod cases;
 mod correct;
 mod dense;
+mod exact;
 mod gradients;
 mod in_memory;
 mod judged;
