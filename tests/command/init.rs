@@ -2,7 +2,8 @@
 //! answers bad requests with one line, exit status 2 and no file.
 
 use super::support::{folder, hippos};
-use hungry_hippos::oracle::LayerCase;
+use hungry_hippos::algebra::FloatFormat;
+use hungry_hippos::oracle::{Golden, LayerCase};
 use hungry_hippos::safetensors::SafeTensors;
 use std::path::Path;
 
@@ -48,6 +49,36 @@ fn the_command_writes_what_run_and_golden_read() {
     assert!(hippos(&["check", &golden, &out]).status.success());
 }
 
+/// Every stage of what `--exact` writes is exact in the format asked for, whatever the sizes.
+#[test]
+fn an_exact_layer_is_exact() {
+    let folder = folder("init-exact");
+    for (format, flags, shape) in [
+        (
+            "bf16",
+            "--d-model 4 --head-dim 2 --d-state 6 --n-ssm 1 --batch 2 --seq-len 9",
+            [2, 9, 4],
+        ),
+        ("bf16", "--d-model 2 --seq-len 100 --l-max 30", [1, 100, 2]),
+        ("f16", "--d-model 3 --d-state 4 --seed 8", [1, 64, 3]),
+        ("f32", "--d-model 2 --d-state 10 --seq-len 20", [1, 20, 2]),
+    ] {
+        let out = folder.join(format).display().to_string();
+        let mut args = vec!["init", "--exact", format, "--out", &out];
+        args.extend(flags.split_whitespace());
+        let done = hippos(&args);
+        assert!(done.status.success(), "{format} {flags}: {done:?}");
+        let case = LayerCase::open(Path::new(&out)).expect("a case");
+        assert_eq!(case.input().shape(), shape);
+        let golden = Golden::certify(case).expect("certified");
+        let asked: FloatFormat = format.parse().expect("a format");
+        for stage in golden.stages() {
+            let held = stage.exact.contains(&asked) && stage.exact.contains(&FloatFormat::F64);
+            assert!(held, "{format} {flags}: {}", stage.name());
+        }
+    }
+}
+
 #[test]
 fn bad_requests_are_one_line_and_no_file() {
     let folder = folder("init-bad");
@@ -86,6 +117,22 @@ fn bad_requests_are_one_line_and_no_file() {
         ("--d-model 99999999999", "numbers"),
         ("--d-model 4 --seq-len 99999999999", "numbers"),
         ("--d-model 4 --bogus 1", "unknown flag"),
+        ("--d-model 4 --exact f8", "f64, f32, tf32, f16, bf16"),
+        ("--d-model 4 --exact bf16 --disc zoh", "--disc does not go"),
+        (
+            "--d-model 4 --exact bf16 --dt-min 1",
+            "--dt-min does not go",
+        ),
+        (
+            "--d-model 4 --head-dim 3 --exact bf16",
+            "does not divide d_model",
+        ),
+        ("--d-model 4 --d-state 1 --exact bf16", "at least 2"),
+        ("--d-model 99999999999 --exact bf16", "smaller ones"),
+        (
+            "--d-model 64 --head-dim 64 --d-state 4 --seq-len 3 --exact bf16",
+            "no exact case of this size was found in bf16",
+        ),
     ] {
         let mut args = vec!["init", "--out", &out];
         args.extend(flags.split_whitespace());

@@ -45,13 +45,21 @@ fn coarser(stages: &[Judged<'_>], format: Format) -> Option<String> {
         let rms = stage.local.weights.rms(stage.errors());
         stage.is_finite() && rms > TYPICAL * APART && rounds_only(stage)
     })?;
-    let like = nearest(seen(first, format))?;
+    let u = seen(first, format);
+    // The finest format whose roundings are as large: of a port that works in it in part they are
+    // smaller.
+    let like = FORMATS.into_iter().find(|like| like.unit_roundoff() * 8.0 >= u)?;
     (like.unit_roundoff() > 2.0 * format.unit_roundoff()).then(|| {
         let name = match like {
-            FloatFormat::F32 => "float32: try --dtype f32".to_string(),
-            other => format!("{0}: try --dtype {0}", other.name()),
+            FloatFormat::F32 => "float32",
+            other => other.name(),
         };
-        format!("looks like {name} (from {} on)", first.spec.name)
+        let part = if u * 64.0 < like.unit_roundoff() { " in part" } else { "" };
+        format!(
+            "from {} on the errors look like those of {name}{part}; try --dtype {}",
+            first.spec.name,
+            like.name()
+        )
     })
 }
 

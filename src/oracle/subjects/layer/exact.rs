@@ -52,8 +52,9 @@ struct Density {
     bias: bool,
 }
 
-/// Layers drawn at each density.
-const ATTEMPTS: usize = 4;
+/// The numbers of the layers drawn at each density, together, and the fewest and most layers.
+const NUMBERS_DRAWN: usize = 1 << 17;
+const ATTEMPTS: [usize; 2] = [4, 32];
 
 /// A search that cannot end well is one of more numbers than this.
 const MAX_NUMBERS: usize = 1 << 24;
@@ -102,15 +103,16 @@ impl ExactLayer {
     /// If the sizes are impossible or too large to search, or no case of these sizes was found; the
     /// message has the stage that needed more digits than the format has.
     pub fn find(&self, rng: &mut Rng) -> Result<LayerCase, Error> {
-        self.check()?;
+        let numbers = self.check()?;
+        let attempts = (NUMBERS_DRAWN / numbers).clamp(ATTEMPTS[0], ATTEMPTS[1]);
         let mut poles = self.poles.clone();
         let mut last;
         loop {
             last = String::new();
             for density in self.densities() {
-                for attempt in 0..ATTEMPTS {
+                for attempt in 0..attempts {
                     let density = Density {
-                        bias: attempt < ATTEMPTS / 2,
+                        bias: attempt % 4 < 2,
                         size: 2 - attempt % 2,
                         ..density
                     };
@@ -134,7 +136,9 @@ impl ExactLayer {
         )))
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// Refuses impossible sizes and those too large to search; returns about how many numbers a run
+    /// computes.
+    fn check(&self) -> Result<usize, Error> {
         self.config.check()?;
         let (d, d_h) = (self.config.d_model, self.config.head_dim);
         for (what, size) in [("batch", self.batch), ("seq_len", self.seq_len)] {
@@ -151,15 +155,12 @@ impl ExactLayer {
         if self.poles.is_empty() {
             return Err(Error::missing("every pole of an exact layer"));
         }
-        let pairs = [self.batch, self.seq_len, d, d_h, self.config.d_state];
-        let numbers = pairs.iter().try_fold(1usize, |n, &x| n.checked_mul(x));
+        let products = [self.batch, self.seq_len, d, d_h, self.config.d_state];
+        let products = products.iter().try_fold(1usize, |n, &x| n.checked_mul(x));
         let weights = d.checked_mul(d).and_then(|n| n.checked_mul(4));
-        match [numbers, weights]
-            .iter()
-            .all(|n| n.is_some_and(|n| n <= MAX_NUMBERS))
-        {
-            true => Ok(()),
-            false => Err(Error::unsupported(format!(
+        match (products, weights) {
+            (Some(n), Some(weights)) if n.max(weights) <= MAX_NUMBERS => Ok(n.max(weights)),
+            _ => Err(Error::unsupported(format!(
                 "an exact case of d_model {d}, head_dim {d_h}, d_state {}, batch {}, seq_len {}: \
                  the search is for smaller ones, of at most {MAX_NUMBERS} products batch * seq_len * \
                  d_model * head_dim * d_state",
@@ -329,8 +330,12 @@ impl ExactLayer {
             }
             Name::ShiftC => {
                 let mut taps = vec![0.0; size];
+                let window = m.min(self.seq_len).min(config.l_max.unwrap_or(m));
                 for row in taps.chunks_exact_mut(m) {
-                    for tap in some_of(m, density.taps, rng) {
+                    // One of them meets the input.
+                    let early = rng.below(window);
+                    let others = some_of(m, density.taps, rng).into_iter().skip(1);
+                    for tap in others.chain([early]) {
                         row[tap] = integer(density.size, false, rng);
                     }
                 }

@@ -27,13 +27,13 @@ fn rows() -> Vec<ExactRow> {
     let row = ExactRow::new;
     vec![
         row("50-exact-basic", "exact in bf16: begin here where a port works in 16 bits", BF16, [4, 1, 6], [1, 12]).poles(turning()),
-        row("51-exact-heads", "exact in bf16, head_dim 2, channels d2 * H + h", BF16, [4, 2, 4], [1, 11]).poles(turning()),
+        row("51-exact-heads", "exact in bf16, head_dim 2, channels d2 * H + h", BF16, [4, 2, 4], [1, 12]).poles(turning()),
         row("52-exact-heads-hd2", "exact in bf16, head_dim 2, channels h * head_dim + d2", BF16, [4, 2, 4], [1, 10]).poles(turning()).hd2(),
         row("53-exact-heads-4", "exact in bf16, one head of head_dim 4", BF16, [4, 4, 4], [1, 9]).poles(turning()),
         row("54-exact-shared", "exact in bf16, four heads share two models", BF16, [4, 1, 4], [1, 11]).poles(turning()).n_ssm(2),
         row("55-exact-batch", "exact in bf16, three sequences", BF16, [2, 1, 4], [3, 7]).poles(turning()),
         row("56-exact-cut", "exact in bf16, l_max below the length", BF16, [2, 1, 6], [1, 13]).poles(turning()).l_max(5),
-        row("57-exact-short", "exact in bf16, shorter than the window", BF16, [2, 1, 16], [1, 5]),
+        row("57-exact-short", "exact in bf16, shorter than the window", BF16, [2, 1, 16], [1, 6]),
         row("58-exact-resumed", "exact in bf16, goes on from a state, head_dim 2", BF16, [4, 2, 4], [1, 9]).poles(turning()).after(6),
         row("59-exact-chunks", "exact in bf16, the states after every chunk of 5, head_dim 2, resumed", BF16, [2, 2, 4], [1, 17]).poles(turning()).chunks(5).after(4),
         row("60-exact-decays", "exact in bf16, all five poles", BF16, [2, 1, 10], [1, 8]),
