@@ -59,22 +59,23 @@ where
     }
 }
 
-/// What `num_complex::Complex` asks of its parts beyond the operators, for a [`Real`](super::Real).
+/// What `num_complex::Complex` asks of its parts beyond the operators, for a `Real` number; `Ring` and
+/// `Real` are to be in scope.
 macro_rules! parts_of_complex {
     ([$($generics:tt)*] $type:ty) => {
         impl<$($generics)*> num_traits::Zero for $type {
             fn zero() -> Self {
-                <Self as $crate::algebra::Ring>::ZERO
+                <Self as Ring>::ZERO
             }
 
             fn is_zero(&self) -> bool {
-                $crate::algebra::Real::to_f64(*self) == 0.0
+                Real::to_f64(*self) == 0.0
             }
         }
 
         impl<$($generics)*> num_traits::One for $type {
             fn one() -> Self {
-                <Self as $crate::algebra::Ring>::ONE
+                <Self as Ring>::ONE
             }
         }
 
@@ -83,7 +84,7 @@ macro_rules! parts_of_complex {
 
             fn from_str_radix(text: &str, radix: u32) -> Result<Self, Self::FromStrRadixErr> {
                 let x = <f64 as num_traits::Num>::from_str_radix(text, radix);
-                x.map($crate::algebra::Real::from_f64)
+                x.map(Real::from_f64)
             }
         }
     };

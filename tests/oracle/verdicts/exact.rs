@@ -173,6 +173,6 @@ fn an_fft_is_not_exact() {
     let golden = committed_one("50-exact-basic");
     let (layer, input, _) = layer(&golden).in_precision::<f32>().expect("discretized");
     let stages = layer.forward(&Form::Fft, &input, None).expect("runs");
-    let by_fft = stages.ssm_out.expect("no attention").map(|x| f64::from(x));
+    let by_fft = stages.ssm_out.expect("no attention").map(f64::from);
     assert_ne!(by_fft, stage(&golden, "ssm_out").values);
 }
