@@ -3,7 +3,7 @@
 
 use hungry_hippos::fast::Level;
 use hungry_hippos::flashconv::MatrixSet;
-use hungry_hippos::verify::{fast_path, forms, matrix_sets};
+use hungry_hippos::verify::{exact, fast_path, forms, matrix_sets};
 
 #[test]
 fn every_pair_is_compared_and_failures_are_counted() {
@@ -20,6 +20,19 @@ fn every_pair_is_compared_and_failures_are_counted() {
     report.pairs[5].equal -= 1;
     report.outside_bound += 2;
     assert_eq!(report.failures(), 3);
+}
+
+#[test]
+fn exact_layers_are_equal_in_every_format_and_a_failure_is_counted() {
+    let mut report = exact(3, 2).expect("every form runs");
+    assert_eq!(report.layers, 4);
+    let names: Vec<_> = report.formats.iter().map(|of| of.format.name()).collect();
+    assert_eq!(names, ["f64", "f32", "f16", "bf16"]);
+    assert!(report.formats.iter().all(|of| of.compared > 0));
+    assert_eq!(report.failures(), 0);
+    assert_eq!(exact(3, 2).expect("runs"), report);
+    report.formats[3].equal -= 1;
+    assert_eq!(report.failures(), 1);
 }
 
 #[test]

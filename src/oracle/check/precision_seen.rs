@@ -48,13 +48,19 @@ fn coarser(stages: &[Judged<'_>], format: Format) -> Option<String> {
     let u = seen(first, format);
     // The finest format whose roundings are as large: of a port that works in it in part they are
     // smaller.
-    let like = FORMATS.into_iter().find(|like| like.unit_roundoff() * 8.0 >= u)?;
+    let like = FORMATS
+        .into_iter()
+        .find(|like| like.unit_roundoff() * 8.0 >= u)?;
     (like.unit_roundoff() > 2.0 * format.unit_roundoff()).then(|| {
         let name = match like {
             FloatFormat::F32 => "float32",
             other => other.name(),
         };
-        let part = if u * 64.0 < like.unit_roundoff() { " in part" } else { "" };
+        let part = if u * 64.0 < like.unit_roundoff() {
+            " in part"
+        } else {
+            ""
+        };
         format!(
             "from {} on the errors look like those of {name}{part}; try --dtype {}",
             first.spec.name,
