@@ -247,7 +247,7 @@ impl<S: Subject> Search<'_, S> {
             let Some(fit) = fits[other] else {
                 return false;
             };
-            let shows = fit.departs > 2.0 || fit.evidence.would_show();
+            let shows = fit.would_show();
             let absent = match self.reports[other].verdict {
                 StageVerdict::Fail => fit.evidence.along < 0.5 && fit.evidence.size < 5.0,
                 _ => true,

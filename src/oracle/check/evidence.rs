@@ -29,6 +29,11 @@ pub(super) const LARGE: f64 = 0.25;
 /// The share of the error that such a departure must explain at least.
 const SHARE_OF_LARGE: f64 = 0.6;
 
+/// In formats of 16 bits the probable error of what goes through many steps is far above what any
+/// port shows. There a departure needs none to stand out of, if it explains this much and is no
+/// smaller than one rounding of the stage.
+const SHARE_AT_16_BITS: f64 = 0.35;
+
 /// The chance that is taken of so many random directions that one of them is the error's.
 const CHANCE: f64 = 1e-12;
 
@@ -37,6 +42,8 @@ const CHANCE: f64 = 1e-12;
 pub(super) struct Scales {
     /// True if the format holds all parameters.
     pub(super) exact_parameters: bool,
+    /// The unit roundoff of a format of 16 bits, if only of the projections.
+    pub(super) coarse: Option<f64>,
 }
 
 /// One over the probable error of every element; 0 for elements that take no part.
@@ -57,6 +64,11 @@ impl Weights {
             false => 0.0,
         };
         Self(probable.iter().map(weight).collect())
+    }
+
+    /// Errors in units of the probable one.
+    pub(super) fn apply(&self, errors: impl Iterator<Item = f64>) -> Vec<f64> {
+        errors.zip(&self.0).map(|(e, weight)| e * weight).collect()
     }
 
     /// The root mean square of an error, in units of the probable one.
@@ -169,16 +181,19 @@ impl Evidence {
         let by_chance = (BY_CHANCE + 2.0 * fitted as f64) / elements.max(1.0);
         let stands_out = self.length >= margin * least;
         let by_length = stands_out.then(|| (share + by_chance).min(0.9));
-        let is_large = self.of_stage >= margin * LARGE && elements > 1.0 + fitted as f64;
-        let by_size = is_large.then(|| {
-            // The share of a random direction beyond which the chance lies.
-            let chance = 1.0 - CHANCE.powf(2.0 / (elements - 1.0 - fitted as f64));
-            chance.max(SHARE_OF_LARGE)
-        });
-        match (by_length, by_size) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let free = elements - 1.0 - fitted as f64;
+        // The share of a random direction beyond which the chance lies.
+        let chance = (free > 0.0).then(|| 1.0 - CHANCE.powf(2.0 / free));
+        let by_size = chance.filter(|_| self.of_stage >= margin * LARGE);
+        let by_size = by_size.map(|chance| chance.max(SHARE_OF_LARGE));
+        let is_coarse = self
+            .scales
+            .coarse
+            .is_some_and(|u| self.of_stage >= margin * u);
+        let by_chance = chance.filter(|_| is_coarse && self.scales.exact_parameters && fitted <= 1);
+        let by_chance = by_chance.map(|chance| chance + SHARE_AT_16_BITS * (1.0 - chance));
+        let limits = [by_length, by_size, by_chance].into_iter().flatten();
+        limits.min_by(f64::total_cmp)
     }
 
     /// True if no right port shows as much.
@@ -188,8 +203,12 @@ impl Evidence {
 
     /// True if a port that departs so would not pass: it would be convicted, or its stage undecided.
     pub(super) fn would_show(&self) -> bool {
+        self.left_of_stage > 1.25 * LARGE || self.would_convict()
+    }
+
+    /// True if a port that departs so would be convicted.
+    pub(super) fn would_convict(&self) -> bool {
         let limit = self.limit_of(self.elements_if_made, 0, 1.25);
-        self.left_of_stage > 1.25 * LARGE
-            || limit.is_some_and(|limit| self.if_made > 0.9 * limit + 0.1)
+        limit.is_some_and(|limit| self.if_made > 0.9 * limit + 0.1)
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn judge<'a, S: Subject>(
     );
     let scales = Scales {
         exact_parameters: holds_parameters(subject, judged_in),
+        coarse: Some(judged_in.projection_unit_roundoff()).filter(|&u| u > COARSE),
     };
     let mut judged = Vec::new();
     for stage in &golden.stages {
@@ -135,13 +136,14 @@ pub(super) fn judge<'a, S: Subject>(
                 Some(first) => core::mem::replace(&mut this.local, first),
                 None => tolerance.whole(stage),
             };
-            // Kernels are there for those who compute from them; the others' errors are not theirs.
+            // Kernels are there for those who compute from them, and from these numbers: others have
+            // other errors.
             if let Some(other) = choices.next() {
-                this.take_if_closer(other);
+                this.take_if_closer(other, false);
             }
             // States are what a port may compute apart from the rest, from projections of its own.
             if stage.spec.is_state() && this.worst().0 <= 1.0 {
-                this.take_if_closer(whole);
+                this.take_if_closer(whole, true);
             }
         } else {
             this.local.set_base(Some(&from_all.0), stage, Source::Own);
@@ -150,6 +152,9 @@ pub(super) fn judge<'a, S: Subject>(
     }
     (judged, own)
 }
+
+/// Formats of a larger unit roundoff are of 16 bits, or round as few.
+const COARSE: f64 = 1.0 / 65536.0;
 
 /// True if a port need not round what it is given before it begins.
 fn holds_parameters<S: Subject>(subject: &S, format: Format) -> bool {

@@ -43,23 +43,52 @@ pub(super) enum Source {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fit {
     pub(super) evidence: Evidence,
+    /// The same on those elements alone from which the hypothesis departs, where these are few.
+    pub(super) focused: Option<Evidence>,
     /// The largest departure as a fraction of the tolerance.
     pub(super) departs: f64,
     /// The largest distance of the candidate from the hypothesis, as a fraction of its tolerance.
     pub(super) left: f64,
 }
 
+/// Elements from which a hypothesis departs by less than this part of its largest departure are none
+/// that it departs from.
+const FOCUS: f64 = 0.02;
+
+impl Fit {
+    /// True if no right port shows as much; `fitted` numbers of the hypothesis were fitted to the
+    /// error.
+    pub(super) fn convicts(&self, fitted: usize) -> bool {
+        let focused = self.focused.as_ref();
+        self.evidence.convicts(fitted) || focused.is_some_and(|found| found.convicts(fitted))
+    }
+
+    /// True if a port that makes the mistake would not pass.
+    pub(super) fn would_show(&self) -> bool {
+        let focused = self.focused.as_ref();
+        self.departs > 2.0
+            || self.evidence.would_show()
+            || focused.is_some_and(Evidence::would_convict)
+    }
+}
+
 impl Judged<'_> {
-    /// Judges the step from another reference, if the candidate is outside the tolerance of the one
-    /// it has and closer to the other.
-    pub(super) fn take_if_closer(&mut self, other: Local) {
-        let before = self.worst_local().0;
-        if before > 1.0 {
-            let first = core::mem::replace(&mut self.local, other);
-            if self.worst_local().0 >= before {
-                self.local = first;
-            }
+    /// Judges the step from another reference, if the candidate is closer to that; or only if it is
+    /// outside the tolerance of the one it has.
+    pub(super) fn take_if_closer(&mut self, other: Local, only_if_outside: bool) {
+        let before = (self.worst_local().0 > 1.0, self.rms());
+        if only_if_outside && !before.0 {
+            return;
         }
+        let first = core::mem::replace(&mut self.local, other);
+        if (self.worst_local().0 > 1.0, self.rms()) >= before {
+            self.local = first;
+        }
+    }
+
+    /// The root mean square of the step's error, in units of the probable one.
+    pub(super) fn rms(&self) -> f64 {
+        self.local.weights.rms(self.errors())
     }
 
     pub(super) fn is_finite(&self) -> bool {
@@ -95,7 +124,7 @@ impl Judged<'_> {
     pub(super) fn is_undecided(&self) -> bool {
         let reference = self.local.reference.iter().copied();
         let size = self.local.weights.rms(reference);
-        size > 0.0 && self.local.weights.rms(self.errors()) >= evidence::LARGE * size
+        size > 0.0 && self.rms() >= evidence::LARGE * size
     }
 
     /// How well these values in the reference's place explain the candidate; nothing if they are the
@@ -120,10 +149,26 @@ impl Judged<'_> {
         }
         let departs = departures().zip(&local.bounds);
         let departs = departs.map(|(m, bound)| fraction(m, *bound));
-        let elements = self.errors().zip(departures()).zip(&local.reference);
-        let elements = elements.map(|((e, m), &r)| (e, m, r));
+        let elements = || {
+            let elements = self.errors().zip(departures()).zip(&local.reference);
+            elements.map(|((e, m), &r)| (e, m, r))
+        };
+        let all = local.weights.evidence(self.scales, elements());
+        let weighted = local.weights.apply(departures());
+        let least = FOCUS * largest(&weighted);
+        let departing = weighted.iter().filter(|m| m.abs() > least).count();
+        let focused = (2 * departing < weighted.len()).then(|| {
+            let there = elements().zip(&weighted).map(|((e, m, r), weighted)| {
+                match weighted.abs() > least {
+                    true => (e, m, r),
+                    false => (0.0, 0.0, 0.0),
+                }
+            });
+            local.weights.evidence(self.scales, there)
+        });
         Some(Fit {
-            evidence: local.weights.evidence(self.scales, elements),
+            focused,
+            evidence: all,
             departs: departs.fold(0.0, f64::max),
             left: self.left(predicted),
         })

@@ -19,7 +19,7 @@ use super::format::Format;
 use super::golden::GoldenOf;
 use super::mistake::Row;
 use super::subject::Subject;
-use judged::{Judged, largest};
+use judged::{Fit, Judged, largest};
 use trials::{Trial, Trials};
 
 /// Checks a candidate's stages against a golden file at a format.
@@ -89,11 +89,13 @@ fn report_of<S: Subject>(
     // The strongest evidence: what is furthest above what rounding looks like.
     let mut explained: Option<Explained> = None;
     let mut convicted = false;
-    let mut weigh = |found: &evidence::Evidence, fitted: usize| {
+    let mut weigh = |fit: &Fit, fitted: usize| {
+        convicted |= fit.convicts(fitted);
+        let of_part = fit.focused.filter(|part| part.convicts(fitted));
+        let found = of_part.unwrap_or(fit.evidence);
         let Some(limit) = found.limit(fitted) else {
             return;
         };
-        convicted |= found.convicts(fitted);
         let stronger = |most: Explained| found.share / limit > most.share / most.limit;
         if explained.is_none_or(stronger) {
             explained = Some(Explained {
@@ -106,11 +108,11 @@ fn report_of<S: Subject>(
     };
     for trial in known {
         if let Some(fit) = &trial.fits[place] {
-            weigh(&fit.evidence, 0);
+            weigh(fit, 0);
         }
     }
     for trial in trials.probes(stage) {
-        weigh(&trial.fit.evidence, trial.fitted);
+        weigh(&trial.fit, trial.fitted);
     }
     let note = candidate
         .stage(&stage.spec.name)
@@ -138,7 +140,7 @@ fn report_of<S: Subject>(
         pass: !matches!(verdict, StageVerdict::Fail | StageVerdict::Follows),
         worst,
         local,
-        probable: stage.local.weights.rms(stage.errors()),
+        probable: stage.rms(),
         explained,
         at: index_of(at, stage.golden.shape()),
         golden: golden.get(at).copied().unwrap_or(0.0),
@@ -157,7 +159,7 @@ fn power<S: Subject>(known: &[Trial<S>]) -> Power {
             continue;
         }
         power.known += 1;
-        if !fits.any(|fit| fit.departs > 2.0 || fit.evidence.would_show()) {
+        if !fits.any(Fit::would_show) {
             power.not_excluded.push(trial.mistake());
         }
     }

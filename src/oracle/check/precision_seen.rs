@@ -35,14 +35,14 @@ pub(super) fn describe(
 
 /// The unit roundoff that the errors of a stage's own step are those of.
 fn seen(stage: &Judged<'_>, format: Format) -> f64 {
-    let rms = stage.local.weights.rms(stage.errors());
+    let rms = stage.rms();
     rms / TYPICAL * format.unit_roundoff()
 }
 
 /// The first stage whose errors are those of a coarser format.
 fn coarser(stages: &[Judged<'_>], format: Format) -> Option<String> {
     let first = stages.iter().find(|stage| {
-        let rms = stage.local.weights.rms(stage.errors());
+        let rms = stage.rms();
         stage.is_finite() && rms > TYPICAL * APART && rounds_only(stage)
     })?;
     let u = seen(first, format);
@@ -79,9 +79,7 @@ fn rounds_only(stage: &Judged<'_>) -> bool {
 
 /// Every stage finer than the format that is said.
 fn finer(stages: &[Judged<'_>], format: Format) -> Option<String> {
-    let finest = |stage: &&Judged<'_>| {
-        stage.is_finite() && stage.local.weights.rms(stage.errors()) * APART * 16.0 < TYPICAL
-    };
+    let finest = |stage: &&Judged<'_>| stage.is_finite() && stage.rms() * APART * 16.0 < TYPICAL;
     let judged = stages.iter().filter(|stage| !stage.spec.is_gradient());
     let judged: Vec<&Judged<'_>> = judged.collect();
     if judged.is_empty() || !judged.iter().all(finest) {
