@@ -75,6 +75,16 @@ impl Format {
         self.name
     }
 
+    /// True for formats of 16 bits, or that round to as few, if only the projections do.
+    pub(crate) fn is_coarse(&self) -> bool {
+        self.projection_unit_roundoff() > 1.0 / 65536.0
+    }
+
+    /// True if nothing rounds that is exact in these formats.
+    pub(crate) fn is_among(&self, formats: &[FloatFormat]) -> bool {
+        formats.contains(&self.models) && formats.contains(&self.projections)
+    }
+
     /// True if both formats hold a number.
     pub(crate) fn holds(&self, x: f64) -> bool {
         self.models.holds(x) && self.projections.holds(x)

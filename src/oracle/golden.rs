@@ -65,6 +65,12 @@ impl GoldenStage {
         &self.spec.name
     }
 
+    /// True if nothing rounds in this format on the way to the stage.
+    #[must_use]
+    pub fn is_exact_in(&self, format: Format) -> bool {
+        format.is_among(&self.exact)
+    }
+
     /// The worst-case error scale at a format, in units of its unit roundoff.
     #[must_use]
     pub fn scale_at(&self, format: Format) -> Vec<f64> {

@@ -25,7 +25,7 @@ pub use candidate::{Candidate, CandidateStage, Holdings, PortNumber};
 pub use case::Case;
 pub use certified::{Certified, CertifiedStage};
 pub use check::{
-    Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict,
+    Equal, Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict,
     default_chunk_len,
 };
 pub use format::Format;

@@ -183,7 +183,7 @@ impl Evidence {
         let by_length = stands_out.then(|| (share + by_chance).min(0.9));
         let free = elements - 1.0 - fitted as f64;
         // The share of a random direction beyond which the chance lies.
-        let chance = (free > 0.0).then(|| 1.0 - CHANCE.powf(2.0 / free));
+        let chance = (free >= 1.0).then(|| 1.0 - CHANCE.powf(2.0 / free));
         let by_size = chance.filter(|_| self.of_stage >= margin * LARGE);
         let by_size = by_size.map(|chance| chance.max(SHARE_OF_LARGE));
         let is_coarse = self

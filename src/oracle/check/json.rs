@@ -20,6 +20,12 @@ impl Report {
             let ids = list(&power.not_excluded, |known| quoted(known.id));
             object(&[("known", power.known.to_string()), ("not_excluded", ids)])
         });
+        let equal = self.equal.map_or("null".into(), |found| {
+            object(&[
+                ("exact", found.exact.to_string()),
+                ("equal", found.equal.to_string()),
+            ])
+        });
         let close = list(&self.holdings.close, |(name, stage)| {
             object(&[("name", quoted(name)), ("stage", quoted(stage))])
         });
@@ -30,6 +36,7 @@ impl Report {
             ("dtype", quoted(self.format.name())),
             ("stages", list(&self.stages, stage)),
             ("findings", list(&self.findings, finding)),
+            ("equal", equal),
             ("power", power),
             ("precision", list(&self.precision, |said| quoted(said))),
             ("absent", list(&self.holdings.absent, |name| quoted(name))),

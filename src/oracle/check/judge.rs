@@ -21,7 +21,11 @@ pub(super) struct Own {
 
 impl Own {
     /// Those that the candidate holds. What is not finite cannot be gone on from.
-    fn of<S: Subject>(golden: &GoldenOf<S>, candidate: &Candidate) -> Self {
+    fn of<S: Subject>(
+        golden: &GoldenOf<S>,
+        candidate: &Candidate,
+        exact: impl Fn(&GoldenStage) -> bool,
+    ) -> Self {
         let specs = || golden.stages.iter().map(|stage| &stage.spec);
         let is_upstream = |name: &str| specs().any(|spec| spec.from.iter().any(|n| n == name));
         let found = golden.stages.iter().filter_map(|stage| {
@@ -30,7 +34,11 @@ impl Own {
             (finite && is_upstream(stage.name())).then(|| UpstreamStage {
                 name: stage.name().into(),
                 values: found.values.clone(),
-                rounding: found.unit_roundoff,
+                // A format that holds a number stores it as it is.
+                rounding: match exact(stage) {
+                    true => 0.0,
+                    false => found.unit_roundoff,
+                },
             })
         });
         let all = Upstream::new(found.collect());
@@ -64,6 +72,20 @@ impl Own {
     }
 }
 
+impl Own {
+    /// True if all of these that lead to a stage are the golden ones in every element.
+    fn is_golden_before<S: Subject>(&self, golden: &GoldenOf<S>, stage: &GoldenStage) -> bool {
+        stage.spec.from.iter().all(|name| {
+            let before = golden.stages.iter().find(|stage| stage.name() == name);
+            let own = self.all.get(name);
+            before.is_none_or(|before| {
+                own.is_none_or(|own| own.values == before.values)
+                    && self.is_golden_before(golden, before)
+            })
+        })
+    }
+}
+
 /// A stage of this name.
 pub(super) fn find<'s, T>(stages: &'s Named<T>, name: &str) -> Option<&'s Tensor<T>> {
     let found = stages.iter().find(|(known, _)| known == name);
@@ -78,8 +100,16 @@ pub(super) fn judge<'a, S: Subject>(
     chunk_len: usize,
 ) -> (Vec<Judged<'a>>, Own) {
     let (subject, judged_in) = (&golden.subject, S::judged_in(format));
-    let underflow = format.underflow() * subject.underflow_growth();
-    let own = Own::of(golden, candidate);
+    // What transforms and products of errors leave where a first-order analysis has nothing.
+    let second_order = judged_in
+        .unit_roundoff()
+        .min(Format::F32.unit_roundoff())
+        .powi(2);
+    let underflow = (format.underflow() + second_order) * subject.underflow_growth();
+    let exact = |stage: &GoldenStage| format.is_coarse() && stage.is_exact_in(judged_in);
+    let own = Own::of(golden, candidate, exact);
+    // Where nothing rounds in the port's own format, what is allowed for is what it may do in binary32
+    // on the way: transforms and exponentials.
     // What has no value in f64 is judged on the whole.
     let run = |source| {
         let run = subject.run_with(&[], own.setting(source, chunk_len));
@@ -103,7 +133,9 @@ pub(super) fn judge<'a, S: Subject>(
     );
     let scales = Scales {
         exact_parameters: holds_parameters(subject, judged_in),
-        coarse: Some(judged_in.projection_unit_roundoff()).filter(|&u| u > COARSE),
+        coarse: judged_in
+            .is_coarse()
+            .then(|| judged_in.projection_unit_roundoff()),
     };
     let mut judged = Vec::new();
     for stage in &golden.stages {
@@ -113,28 +145,37 @@ pub(super) fn judge<'a, S: Subject>(
         let tolerance = Tolerance {
             format: judged_in,
             found,
+            stored: true,
             underflow,
         };
+        let strict = Tolerance {
+            format: Format::F32,
+            stored: false,
+            ..tolerance
+        };
+        let is_exact = exact(stage);
+        let on_the_whole = if is_exact { &strict } else { &tolerance };
+        let whole = on_the_whole.whole(stage);
         let mut this = Judged {
             spec: &stage.spec,
             golden: &stage.values,
             candidate: &found.values,
-            bounds: tolerance.bounds(&stage.scale_at(judged_in), stage.values.data()),
-            local: tolerance.whole(stage),
+            bounds: whole.bounds.clone(),
+            local: whole,
             scales,
         };
         if stage.spec.is_gradient() {
             this.local
                 .set_base(backward.as_ref(), stage, Source::Backward);
-        } else if own.lead_to(golden, stage) {
-            let limit = this.bounds.clone();
+        } else if own.lead_to(golden, stage) && !(is_exact && own.is_golden_before(golden, stage)) {
+            let limit = tolerance.whole(stage).bounds;
             let local = |(base, scales): &Step| tolerance.local(stage, base, scales, &limit);
             let mut choices = local(&from_all)
                 .into_iter()
                 .chain(without.as_ref().and_then(local).map(Local::without_kernels));
             let whole = match choices.next() {
                 Some(first) => core::mem::replace(&mut this.local, first),
-                None => tolerance.whole(stage),
+                None => on_the_whole.whole(stage),
             };
             // Kernels are there for those who compute from them, and from these numbers: others have
             // other errors.
@@ -153,9 +194,6 @@ pub(super) fn judge<'a, S: Subject>(
     (judged, own)
 }
 
-/// Formats of a larger unit roundoff are of 16 bits, or round as few.
-const COARSE: f64 = 1.0 / 65536.0;
-
 /// True if a port need not round what it is given before it begins.
 fn holds_parameters<S: Subject>(subject: &S, format: Format) -> bool {
     subject.given().iter().all(|given| match &given.values {
@@ -168,20 +206,31 @@ fn holds_parameters<S: Subject>(subject: &S, format: Format) -> bool {
 type Step = (Named<f64>, Named<ErrorBound>);
 
 /// What a right port's stage may be off by.
+#[derive(Clone, Copy)]
 struct Tolerance<'a> {
     format: Format,
     found: &'a CandidateStage,
+    /// True if storing a right number may round it.
+    stored: bool,
     /// What underflow may add to an element.
     underflow: f64,
 }
 
 impl Tolerance<'_> {
+    /// The unit roundoff of the type the candidate is stored in, if that rounds.
+    fn storage(&self) -> f64 {
+        match self.stored {
+            true => self.found.unit_roundoff,
+            false => 0.0,
+        }
+    }
+
     /// `u scale`, plus the rounding of the candidate's own storage type and of the reference to f64,
     /// and what underflow may add.
     fn bounds(&self, scale: &[f64], values: &[f64]) -> Vec<f64> {
         let pairs = scale.iter().zip(values);
         let bound = |(scale, value): (&f64, &f64)| {
-            let stored = self.found.unit_roundoff * value.abs() + self.found.smallest;
+            let stored = self.storage() * value.abs() + self.found.smallest;
             let rounded = value.abs() * f64::EPSILON / 2.0;
             scale * self.format.unit_roundoff() + stored + self.underflow + rounded
         };
@@ -196,7 +245,7 @@ impl Tolerance<'_> {
                 // The reference is computed in f64 itself: what departs from it by its own roundings
                 // is no departure.
                 let u = self.format.unit_roundoff() + 32.0 * f64::EPSILON;
-                probable * u + self.found.unit_roundoff * value.abs()
+                probable * u + self.storage() * value.abs()
             }
             false => 0.0,
         };

@@ -12,7 +12,9 @@ mod report;
 mod trials;
 mod words;
 
-pub use report::{Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict};
+pub use report::{
+    Equal, Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict,
+};
 
 use super::candidate::{Candidate, exchanged};
 use super::format::Format;
@@ -65,6 +67,7 @@ pub(super) fn check<S: Subject>(
         findings,
         power: (!refused).then(|| power(&known)),
         precision: precision_seen::describe(&stages, format, candidate),
+        equal: equal(golden, &stages, format),
         holdings: candidate.holdings(golden.stages.iter().map(|stage| stage.name())),
         stages: reports,
     }
@@ -148,6 +151,21 @@ fn report_of<S: Subject>(
         bits: correct_bits(golden, values),
         note,
     }
+}
+
+/// The stages that are exact in the format, and those of them that the candidate has in every element.
+fn equal<S: Subject>(golden: &GoldenOf<S>, stages: &[Judged<'_>], format: Format) -> Option<Equal> {
+    let exact = stages.iter().filter(|stage| {
+        let mut known = golden.stages.iter();
+        let known = known.find(|known| known.name() == stage.spec.name);
+        known.is_some_and(|known| known.is_exact_in(S::judged_in(format)))
+    });
+    let exact: Vec<_> = exact.collect();
+    let is_equal = |stage: &&&Judged<'_>| stage.golden.data() == stage.candidate.data();
+    (!exact.is_empty()).then(|| Equal {
+        exact: exact.len(),
+        equal: exact.iter().filter(is_equal).count(),
+    })
 }
 
 /// What a passing verdict is worth: the mistakes that would have been refused.

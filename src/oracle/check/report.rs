@@ -119,6 +119,16 @@ pub struct Suspect {
     pub worst: f64,
 }
 
+/// Stages in which nothing rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Equal {
+    /// How many of the candidate's stages are exact in the format.
+    pub exact: usize,
+    /// How many of them are equal to the golden ones in every element.
+    pub equal: usize,
+}
+
 /// Which known mistakes a check would have seen.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -141,6 +151,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What a right port's verdict is worth, if nothing is wrong.
     pub power: Option<Power>,
+    /// Where stages are exact in the format: how many, and how many are equal in every element.
+    pub equal: Option<Equal>,
     /// What is to be said of the precision the port works in.
     pub precision: Vec<String>,
     /// What else the candidate holds.

@@ -1,6 +1,6 @@
 //! A report in words.
 
-use super::report::{Finding, Report, StageVerdict, Suspect, Verdict};
+use super::report::{Equal, Finding, Report, StageVerdict, Suspect, Verdict};
 use crate::table::aligned;
 use core::fmt;
 use std::fmt::Write as _;
@@ -35,6 +35,14 @@ fn text(report: &Report) -> String {
         if let Some(note) = &stage.note {
             let _ = writeln!(text, "note: {}: {note}", stage.name);
         }
+    }
+    if let Some(Equal { exact, equal }) = report.equal {
+        let _ = writeln!(
+            text,
+            "note: nothing rounds in {} in {exact} of these stages, and {equal} of them are equal in every \
+             element",
+            report.format.name()
+        );
     }
     for said in &report.precision {
         let _ = writeln!(text, "note: {said}");
