@@ -103,6 +103,7 @@ impl<S: Subject> AnyCase for S {
             chunk_len: chunk_len.unwrap_or_else(|| default_chunk_len(self.seq_len())),
             backward: !rows.iter().all(is_forward),
             upstream: None,
+            stored: None,
         };
         Subject::run_with(self, &rows, setting)
     }

@@ -75,6 +75,14 @@ impl Format {
         self.name
     }
 
+    /// A number as it is stored, among the projections or the models.
+    pub(crate) fn store(&self, projected: bool, x: f64) -> f64 {
+        match projected {
+            true => self.projections.round(x),
+            false => self.models.round(x),
+        }
+    }
+
     /// True for formats of 16 bits, or that round to as few, if only the projections do.
     pub(crate) fn is_coarse(&self) -> bool {
         self.projection_unit_roundoff() > 1.0 / 65536.0

@@ -1,7 +1,11 @@
 //! Stages as data: names, shapes, the meaning of every axis, and what each is computed from.
 
+use crate::tensor::Tensor;
 use core::fmt;
 use core::ops::Range;
+
+/// Arrays under their names in files.
+pub(crate) type Named<T> = Vec<(String, Tensor<T>)>;
 
 /// The meaning of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

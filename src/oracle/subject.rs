@@ -12,8 +12,8 @@ use crate::h3::Form;
 use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
 
-/// Arrays under their names in files.
-pub(crate) type Named<T> = Vec<(String, Tensor<T>)>;
+pub(crate) use super::stage::Named;
+pub(crate) use super::upstream::Setting;
 
 /// A tensor that a case is given: a parameter, an input, a state or a cotangent.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,19 +101,6 @@ impl<S> SuiteRow<S> {
             build: Box::new(build),
         }
     }
-}
-
-/// How a run with mistakes is made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Setting<'a> {
-    /// The chunk length of the port, for mistakes between chunks.
-    pub(crate) chunk_len: usize,
-    /// Stages of the port from which the run goes on in place of its own: what it then holds of each
-    /// stage is computed from those, so that a mistake shows where it is made and nowhere else.
-    pub(crate) upstream: Option<&'a Upstream>,
-    /// True for the gradients, by the whole pass forwards and back; else the stages of the forward
-    /// pass.
-    pub(crate) backward: bool,
 }
 
 /// What a golden file can be about: a layer, a language model, a dense state space model.

@@ -1,8 +1,25 @@
 //! Stages of a port that stand in the place of the reference's, for what is computed from them.
 
-use super::subject::Named;
+use super::format::Format;
+use super::stage::Named;
 use crate::tensor::Tensor;
 use std::cell::RefCell;
+
+/// How a run with mistakes is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
+    /// The chunk length of the port, for mistakes between chunks.
+    pub(crate) chunk_len: usize,
+    /// Stages of the port from which the run goes on in place of its own: what it then holds of each
+    /// stage is computed from those, so that a mistake shows where it is made and nowhere else.
+    pub(crate) upstream: Option<&'a Upstream>,
+    /// The format in which every stage is stored before anything is computed from it, if it is not
+    /// f64.
+    pub(crate) stored: Option<Format>,
+    /// True for the gradients, by the whole pass forwards and back; else the stages of the forward
+    /// pass.
+    pub(crate) backward: bool,
+}
 
 /// Stages of a port, in the golden file's shapes.
 #[derive(Clone, Debug, Default)]
@@ -42,10 +59,15 @@ impl Upstream {
     }
 }
 
+/// What storing a number makes of it, given the stage's name.
+type Store<'a, T> = Box<dyn Fn(&str, T) -> T + 'a>;
+
 /// A run in which a port's stages take the place of those computed, in any scalars; what was
 /// computed is kept.
 pub(crate) struct Replaced<'a, T, F> {
     upstream: Option<&'a Upstream>,
+    /// What storing a number of a stage makes of it.
+    stored: Option<Store<'a, T>>,
     /// The scalar of a port's number, given its rounding.
     scalar: F,
     computed: RefCell<Named<T>>,
@@ -55,13 +77,26 @@ impl<'a, T: Copy, F: Fn(f64, f64) -> T> Replaced<'a, T, F> {
     pub(crate) fn new(upstream: Option<&'a Upstream>, scalar: F) -> Self {
         Self {
             upstream,
+            stored: None,
             scalar,
             computed: RefCell::new(Vec::new()),
         }
     }
 
+    /// The run with every stage stored before anything is computed from it.
+    pub(crate) fn stored(self, store: impl Fn(&str, T) -> T + 'a) -> Self {
+        Self {
+            stored: Some(Box::new(store)),
+            ..self
+        }
+    }
+
     /// What stands in the place of a stage that was computed.
     pub(crate) fn stage(&self, name: &str, computed: Tensor<T>) -> Tensor<T> {
+        let computed = match &self.stored {
+            Some(store) => computed.map(|x| store(name, x)),
+            None => computed,
+        };
         let own = self.upstream.and_then(|upstream| upstream.get(name));
         match own.filter(|own| own.values.shape() == computed.shape()) {
             None => computed,
@@ -85,5 +120,18 @@ impl<'a, T: Copy, F: Fn(f64, f64) -> T> Replaced<'a, T, F> {
             }
         }
         stages
+    }
+}
+
+/// The stages of a run in f64 in a setting; `is_projected` says which stages a port in two formats
+/// stores in that of its projections.
+pub(crate) fn replaced_or_stored<'a>(
+    setting: Setting<'a>,
+    is_projected: fn(&str) -> bool,
+) -> Replaced<'a, f64, fn(f64, f64) -> f64> {
+    let replaced = Replaced::new(setting.upstream, (|x, _| x) as fn(f64, f64) -> f64);
+    match setting.stored {
+        None => replaced,
+        Some(format) => replaced.stored(move |stage, x| format.store(is_projected(stage), x)),
     }
 }

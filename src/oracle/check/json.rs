@@ -64,6 +64,7 @@ fn stage(stage: &StageReport) -> String {
         ("own_step", number(stage.local)),
         ("of_probable", number(stage.probable)),
         ("explained", explained),
+        ("of_typical", stage.of_typical.map_or("null".into(), number)),
         ("bits", number(stage.bits)),
         ("at", format!("{:?}", stage.at)),
         ("golden", number(stage.golden)),

@@ -7,7 +7,7 @@ use super::super::parallel;
 use super::super::subject::{GivenValues, Named, Setting, Subject};
 use super::super::upstream::{Upstream, UpstreamStage};
 use super::evidence::{Scales, Weights};
-use super::judged::{Judged, Local, Source};
+use super::judged::{Judged, Local, Source, distance};
 use crate::algebra::ErrorBound;
 use crate::tensor::Tensor;
 
@@ -59,6 +59,7 @@ impl Own {
                 Source::WithoutKernels => self.without_kernels.as_ref(),
                 Source::Backward => None,
             },
+            stored: None,
             backward: source == Source::Backward,
         }
     }
@@ -115,6 +116,20 @@ pub(super) fn judge<'a, S: Subject>(
         let run = subject.run_with(&[], own.setting(source, chunk_len));
         run.unwrap_or_default()
     };
+    let whole = Upstream::default();
+    let stored = || {
+        let setting = Setting {
+            upstream: Some(&whole),
+            stored: Some(judged_in),
+            ..own.setting(Source::Own, chunk_len)
+        };
+        let run = |setting| subject.run_with(&[], setting).unwrap_or_default();
+        let exactly = Setting {
+            stored: None,
+            ..setting
+        };
+        judged_in.is_coarse().then(|| (run(setting), run(exactly)))
+    };
     let scales = |own: &Upstream| match own.len() {
         0 => Vec::new(),
         _ => subject.local_scales(own, judged_in).unwrap_or_default(),
@@ -123,8 +138,8 @@ pub(super) fn judge<'a, S: Subject>(
         .stages
         .iter()
         .any(|stage| stage.spec.is_gradient() && candidate.stage(stage.name()).is_some());
-    let (from_all, (without, backward)) = parallel::both(
-        || (run(Source::Own), scales(&own.all)),
+    let ((from_all, stored), (without, backward)) = parallel::both(
+        || ((run(Source::Own), scales(&own.all)), stored()),
         || {
             let without = own.without_kernels.as_ref();
             let without = without.map(|own| (run(Source::WithoutKernels), scales(own)));
@@ -156,7 +171,12 @@ pub(super) fn judge<'a, S: Subject>(
         let is_exact = exact(stage);
         let on_the_whole = if is_exact { &strict } else { &tolerance };
         let whole = on_the_whole.whole(stage);
+        let typical = stored.as_ref().and_then(|(stored, exactly)| {
+            let pair = (find(stored, stage.name())?, find(exactly, stage.name())?);
+            Some(distance(pair.0.data(), pair.1.data()))
+        });
         let mut this = Judged {
+            typical: typical.filter(|_| !is_exact),
             spec: &stage.spec,
             golden: &stage.values,
             candidate: &found.values,

@@ -14,6 +14,9 @@ pub(super) struct Judged<'a> {
     /// The same of the one step that computes the stage.
     pub(super) local: Local,
     pub(super) scales: Scales,
+    /// In a format of 16 bits, the error that storing every stage in it makes of this one on the
+    /// whole (root mean square).
+    pub(super) typical: Option<f64>,
 }
 
 /// A stage computed by the reference from the port's own upstream stages (the golden stage where the
@@ -119,6 +122,12 @@ impl Judged<'_> {
         !(error.abs() <= self.local.bounds[at])
     }
 
+    /// The error on the whole as a multiple of the typical one.
+    pub(super) fn of_typical(&self) -> Option<f64> {
+        let typical = self.typical.filter(|&typical| typical > 0.0)?;
+        Some(distance(self.candidate.data(), self.golden.data()) / typical)
+    }
+
     /// True if the error of the step is a large part of the stage itself. Within a wide tolerance
     /// that may be rounding; so may zeros.
     pub(super) fn is_undecided(&self) -> bool {
@@ -217,6 +226,12 @@ fn fraction(error: f64, bound: f64) -> f64 {
         true => f64::INFINITY,
         false => fraction,
     }
+}
+
+/// The root mean square of a difference.
+pub(super) fn distance(one: &[f64], other: &[f64]) -> f64 {
+    let squares = one.iter().zip(other).map(|(a, b)| (a - b) * (a - b));
+    (squares.sum::<f64>() / one.len().max(1) as f64).sqrt()
 }
 
 /// The largest magnitude.

@@ -145,6 +145,7 @@ fn report_of<S: Subject>(
         local,
         probable: stage.rms(),
         explained,
+        of_typical: stage.of_typical(),
         at: index_of(at, stage.golden.shape()),
         golden: golden.get(at).copied().unwrap_or(0.0),
         candidate: values.get(at).copied().unwrap_or(0.0),

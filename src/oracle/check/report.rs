@@ -63,6 +63,9 @@ pub struct StageReport {
     /// The known mistake or generic hypothesis that explains most of that step's error, beside what
     /// rounding looks like; `None` if none departs far enough to be told from it.
     pub explained: Option<Explained>,
+    /// In a format of 16 bits, the error on the whole as a multiple of what storing every stage in
+    /// that format makes (root mean squares).
+    pub of_typical: Option<f64>,
     /// The index of the element of the largest fraction, axis by axis.
     pub at: Vec<usize>,
     /// The golden value there.

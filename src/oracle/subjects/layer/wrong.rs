@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::h3::{Backward, Config, Evaluate, Form, Layer, LayerState, Parameters, Progress, Stage};
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
-use crate::oracle::upstream::Replaced;
+use crate::oracle::upstream::replaced_or_stored;
 use crate::ssm::{
     Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states, check_cotangents,
     convolution_adjoint_with, recurrence_adjoint_with,
@@ -244,7 +244,7 @@ pub(super) fn run_with(
     }
     let by = FromUpstream {
         by: &wrong,
-        replaced: Replaced::new(setting.upstream, |x, _| x),
+        replaced: replaced_or_stored(setting, is_projected),
     };
     // A layer that runs in chunks of its own hands on a wrong state, which its mistake speaks of.
     let stages = match wrong.boundaries {
@@ -252,6 +252,13 @@ pub(super) fn run_with(
         _ => owned(wrong.layer.forward_by(&by, case.input(), state.as_ref())?),
     };
     Ok(by.replaced.restore(stages))
+}
+
+/// True for the stages that a port in two formats stores in that of its projections.
+fn is_projected(stage: &str) -> bool {
+    [Stage::Q, Stage::K, Stage::V, Stage::Gated, Stage::Output]
+        .into_iter()
+        .any(|projected| projected.name() == stage)
 }
 
 /// The gradients of a case with mistakes on the way back.

@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
-use crate::oracle::upstream::Replaced;
+use crate::oracle::upstream::{Replaced, replaced_or_stored};
 use crate::tensor::Tensor;
 
 /// A LayerNorm of one token; `true` for the one before the head.
@@ -71,7 +71,7 @@ pub(super) fn run_with(
         WrongLayer::new(&parameters, &in_layers, setting.chunk_len).map(Some)
     };
     let wrong = WrongModel {
-        replaced: Replaced::new(setting.upstream, |x, _| x),
+        replaced: replaced_or_stored(setting, |_| true),
         form: config.h3.default_form(case.ids().shape()[1]),
         layers: (0..config.n_layer)
             .map(wrong_layer)
