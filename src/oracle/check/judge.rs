@@ -7,7 +7,7 @@ use super::super::parallel;
 use super::super::subject::{GivenValues, Named, Setting, Subject};
 use super::super::upstream::{Upstream, UpstreamStage};
 use super::evidence::{Scales, Weights};
-use super::judged::{Judged, Local, Source, distance};
+use super::judged::{Judged, Local, Source, distance, rms};
 use crate::algebra::ErrorBound;
 use crate::tensor::Tensor;
 
@@ -171,12 +171,25 @@ pub(super) fn judge<'a, S: Subject>(
         let is_exact = exact(stage);
         let on_the_whole = if is_exact { &strict } else { &tolerance };
         let whole = on_the_whole.whole(stage);
-        let typical = stored.as_ref().and_then(|(stored, exactly)| {
-            let pair = (find(stored, stage.name())?, find(exactly, stage.name())?);
-            Some(distance(pair.0.data(), pair.1.data()))
-        });
+        // Only of what is computed from stages that the candidate has not: the others have a step of
+        // their own.
+        let alone = !stage.spec.from.is_empty()
+            && !stage.spec.is_state()
+            && !own.lead_to(golden, stage)
+            && scales.exact_parameters
+            && !is_exact;
+        let typical = stored
+            .as_ref()
+            .filter(|_| alone)
+            .and_then(|(stored, exactly)| {
+                let (stored, exactly) = (find(stored, stage.name())?, find(exactly, stage.name())?);
+                let typical = distance(stored.data(), exactly.data());
+                let least =
+                    LEAST_TYPICAL * judged_in.projection_unit_roundoff() * rms(exactly.data());
+                (typical >= least).then_some(typical)
+            });
         let mut this = Judged {
-            typical: typical.filter(|_| !is_exact),
+            typical,
             spec: &stage.spec,
             golden: &stage.values,
             candidate: &found.values,
@@ -213,6 +226,10 @@ pub(super) fn judge<'a, S: Subject>(
     }
     (judged, own)
 }
+
+/// Where storing stages makes less than this of one rounding, that tells nothing of ports that round
+/// more.
+const LEAST_TYPICAL: f64 = 0.25;
 
 /// True if a port need not round what it is given before it begins.
 fn holds_parameters<S: Subject>(subject: &S, format: Format) -> bool {

@@ -58,6 +58,10 @@ pub(super) struct Fit {
 /// that it departs from.
 const FOCUS: f64 = 0.02;
 
+/// In formats of 16 bits, an error so many times that of storing every stage in the format leaves a
+/// stage undecided. (Right ports: up to 5 times, and 11 by a recurrence of 600 steps in bfloat16.)
+const FAR: f64 = 16.0;
+
 impl Fit {
     /// True if no right port shows as much; `fitted` numbers of the hypothesis were fitted to the
     /// error.
@@ -128,12 +132,13 @@ impl Judged<'_> {
         Some(distance(self.candidate.data(), self.golden.data()) / typical)
     }
 
-    /// True if the error of the step is a large part of the stage itself. Within a wide tolerance
-    /// that may be rounding; so may zeros.
+    /// True if the error of the step is a large part of the stage itself, or many times what storing
+    /// the stages in the format makes. Within a wide tolerance that may be rounding; so may zeros.
     pub(super) fn is_undecided(&self) -> bool {
         let reference = self.local.reference.iter().copied();
         let size = self.local.weights.rms(reference);
         size > 0.0 && self.rms() >= evidence::LARGE * size
+            || self.of_typical().is_some_and(|times| times > FAR)
     }
 
     /// How well these values in the reference's place explain the candidate; nothing if they are the
@@ -228,10 +233,15 @@ fn fraction(error: f64, bound: f64) -> f64 {
     }
 }
 
+/// The root mean square.
+pub(super) fn rms(x: &[f64]) -> f64 {
+    (x.iter().map(|x| x * x).sum::<f64>() / x.len().max(1) as f64).sqrt()
+}
+
 /// The root mean square of a difference.
 pub(super) fn distance(one: &[f64], other: &[f64]) -> f64 {
-    let squares = one.iter().zip(other).map(|(a, b)| (a - b) * (a - b));
-    (squares.sum::<f64>() / one.len().max(1) as f64).sqrt()
+    let differences: Vec<f64> = one.iter().zip(other).map(|(a, b)| a - b).collect();
+    rms(&differences)
 }
 
 /// The largest magnitude.
