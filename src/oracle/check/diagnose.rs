@@ -11,6 +11,9 @@ use super::trials::{ProbeTrial, Trial, Trials};
 /// What explains an error explains so much of it.
 pub(super) const NEARLY_ALL: f64 = 0.9;
 
+/// What leaves more of an error than this unexplained is not its name.
+const MOST_UNEXPLAINED: f64 = 0.5;
+
 /// At one stage so many of the mistakes that explain most are tried with every other.
 const PAIRED: usize = 6;
 
@@ -134,8 +137,12 @@ impl<S: Subject> Search<'_, S> {
     fn explain(&self, at: usize, wrong: &[usize]) -> (Finding, Vec<usize>) {
         let stage = &self.stages[at];
         let probes = self.trials.probes(stage);
-        let probe = probes.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
-        let generic = probe.map_or(0.0, |probe| probe.fit.evidence.share);
+        let probe = probes.iter().rev().max_by(|a, b| {
+            // Where both explain all that takes part, the one that leaves less elsewhere.
+            let order = adjusted(a).total_cmp(&adjusted(b));
+            order.then(b.fit.left.total_cmp(&a.fit.left))
+        });
+        let generic = probes.iter().map(share).fold(0.0, f64::max);
         let mut found = self.singles(at, wrong, generic);
         if found.is_empty() && generic < NEARLY_ALL {
             found = self.pairs(at, wrong);
@@ -285,9 +292,16 @@ impl<S: Subject> Hypothesis<S> {
     }
 }
 
+/// The share of an error that a probe explains, less what is explained by chance by what was fitted.
 fn share(probe: &ProbeTrial) -> f64 {
-    // What was fitted explains something by chance.
     probe.fit.evidence.share - probe.fitted as f64 / probe.fit.evidence.elements.max(1.0)
+}
+
+/// The share adjusted for what was fitted: what leaves nothing explains all, whatever it fits.
+fn adjusted(probe: &ProbeTrial) -> f64 {
+    let (elements, fitted) = (probe.fit.evidence.elements, probe.fitted as f64);
+    let left = 1.0 - probe.fit.evidence.share;
+    1.0 - left * elements / (elements - fitted).max(0.1)
 }
 
 /// The best of them, and those that cannot be told apart from it: contradicted nowhere, explaining
@@ -295,7 +309,7 @@ fn share(probe: &ProbeTrial) -> f64 {
 fn best<S: Subject>(mut found: Vec<Hypothesis<S>>, generic: f64) -> Vec<Hypothesis<S>> {
     let unexplained = |h: &Hypothesis<S>| 1.0 - h.fit.evidence.share;
     let least = found.iter().map(unexplained).fold(1.0 - generic, f64::min);
-    found.retain(|h| unexplained(h) <= 4.0 * least + 0.1 && h.fit.evidence.share > 0.0);
+    found.retain(|h| unexplained(h) <= (4.0 * least + 0.1).min(MOST_UNEXPLAINED));
     found.sort_by(|a, b| {
         let order = a.contradicted.cmp(&b.contradicted);
         let order = order.then(b.explained.len().cmp(&a.explained.len()));

@@ -2,6 +2,7 @@
 
 use super::super::stage::Axis;
 use super::judged::Judged;
+use super::probe::Probe;
 use super::trials::ProbeTrial;
 
 /// Places of an axis are named one by one up to so many.
@@ -111,7 +112,13 @@ pub(super) fn describe(stage: &Judged<'_>, probe: Option<&ProbeTrial>) -> String
             true => "",
             false => ", nearly",
         };
-        return format!("{}{exactly}", trial.probe);
+        let mut said = vec![format!("{}{exactly}", trial.probe)];
+        // A constant is fitted to every series and need not stand in all of them; and what is left of
+        // the error may stand elsewhere.
+        if trial.probe == Probe::Offset || trial.fit.left > 1.0 {
+            said.extend(Along::all(stage).iter().filter_map(Along::describe));
+        }
+        return said.join("; ");
     }
     let elements = stage.candidate.data().len();
     let wrong = (0..elements).filter(|&at| stage.is_wrong(at)).count();

@@ -51,7 +51,7 @@ impl fmt::Display for Probe {
             Self::FactorAt(axis, at, alpha) => {
                 write!(f, "in {axis} {at} the right stage times {}", Times(alpha))
             }
-            Self::Offset => f.write_str("the right stage with a constant added to every series"),
+            Self::Offset => f.write_str("the right stage with a constant added along time"),
             Self::Shifted(axis, by) => {
                 let way = if by > 0 { "late" } else { "early" };
                 let (by, s) = (by.unsigned_abs(), if by.abs() == 1 { "" } else { "s" });
@@ -195,7 +195,16 @@ pub(super) fn probes(
         let offset = |at: usize| reference[at] + mean[series(at)];
         found.push(each(Probe::Offset, &offset, mean.len()));
     }
-    for axis in [Axis::Time, Axis::Tap, Axis::Mode, Axis::Channel, Axis::Head] {
+    for axis in [
+        Axis::Time,
+        Axis::Tap,
+        Axis::Mode,
+        Axis::Channel,
+        Axis::Head,
+        Axis::Chunk,
+        Axis::Row,
+        Axis::Column,
+    ] {
         if let Some(position) = axes.position(axis) {
             let len = axes.0[position].1;
             let back = |at: usize| axes.moved(at, position, len - 1 - axes.place(at, position));
