@@ -5,11 +5,14 @@ mod cases;
 mod correct;
 mod dense;
 mod exact;
+
 mod gradients;
 mod in_memory;
 mod judged;
 mod mutants;
 mod named;
+mod ports;
+
 mod stored;
 mod suite;
 mod tf32;
@@ -17,9 +20,16 @@ mod thresholds;
 
 use crate::common::{data, golden_file};
 use hungry_hippos::Tensor;
-use hungry_hippos::oracle::{Case, Format, Golden, GoldenStage, LayerCase, Mistake, Report, suite};
+use hungry_hippos::oracle::{
+    Case, Finding, Format, Golden, GoldenStage, LayerCase, Mistake, Report, Verdict, suite,
+};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::path::PathBuf;
+
+/// True if the tests run all that they can, which takes minutes, and not a part of it.
+pub(crate) fn is_exhaustive() -> bool {
+    std::env::var_os("HIPPOS_EXHAUSTIVE").is_some()
+}
 
 /// The golden cases of the official code, certified here.
 pub(crate) const OFFICIAL: [&str; 6] = [
@@ -128,6 +138,29 @@ pub(crate) fn dumped(stages: &[(&str, &Tensor<f64>)], dtype: Dtype) -> SafeTenso
     }
     let bytes = writer.to_bytes().expect("a small header");
     SafeTensors::from_bytes(bytes).expect("what was written can be read")
+}
+
+/// What is said of the first step that is wrong.
+pub(crate) fn first_finding(report: &Report) -> &Finding {
+    assert_eq!(report.verdict(), Verdict::Refused, "{report}");
+    report.findings.first().expect("said where")
+}
+
+/// True if this mistake is among the suspects of some step.
+pub(crate) fn names(report: &Report, id: &str) -> bool {
+    let mut suspects = report.findings.iter().flat_map(|found| &found.suspects);
+    suspects.any(|suspect| suspect.mistakes.iter().any(|known| known.id == id))
+}
+
+/// What is found, stage by stage, to be shown where it is not what should be.
+pub(crate) fn told(report: &Report) -> Vec<String> {
+    let found = report.findings.iter().map(|found| {
+        let suspects = found.suspects.iter();
+        let ids = suspects.map(|s| s.mistakes.iter().map(|m| m.id).collect::<Vec<_>>());
+        let ids: Vec<_> = ids.collect();
+        format!("{} {ids:?}: {}", found.stage, found.pattern)
+    });
+    found.collect()
 }
 
 pub(crate) fn judge(golden: &Golden, file: &SafeTensors, format: Format) -> Report {
