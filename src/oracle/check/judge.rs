@@ -152,6 +152,12 @@ pub(super) fn judge<'a, S: Subject>(
             .is_coarse()
             .then(|| judged_in.projection_unit_roundoff()),
     };
+    // What holds of the whole knows nothing of stages that were stored in fewer bits before others are
+    // computed from them.
+    let is_narrow = golden.stages.iter().any(|stage| {
+        let found = candidate.stage(stage.name());
+        found.is_some_and(|found| found.unit_roundoff > judged_in.projection_unit_roundoff())
+    });
     let mut judged = Vec::new();
     for stage in &golden.stages {
         let Some(found) = candidate.stage(stage.name()) else {
@@ -193,6 +199,7 @@ pub(super) fn judge<'a, S: Subject>(
             spec: &stage.spec,
             golden: &stage.values,
             candidate: &found.values,
+            stored: found.unit_roundoff,
             bounds: whole.bounds.clone(),
             local: whole,
             scales,
@@ -201,7 +208,10 @@ pub(super) fn judge<'a, S: Subject>(
             this.local
                 .set_base(backward.as_ref(), stage, Source::Backward);
         } else if own.lead_to(golden, stage) && !(is_exact && own.is_golden_before(golden, stage)) {
-            let limit = tolerance.whole(stage).bounds;
+            let limit = match is_narrow {
+                true => vec![f64::INFINITY; this.bounds.len()],
+                false => tolerance.whole(stage).bounds,
+            };
             let local = |(base, scales): &Step| tolerance.local(stage, base, scales, &limit);
             let mut choices = local(&from_all)
                 .into_iter()
@@ -302,7 +312,7 @@ impl Tolerance<'_> {
         }
     }
 
-    /// The stage computed from the port's own, `limit` being what holds of the whole.
+    /// The stage computed from the port's own, `limit` being what holds of the whole, if that is known.
     fn local(
         &self,
         stage: &GoldenStage,

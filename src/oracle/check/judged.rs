@@ -2,6 +2,7 @@
 
 use super::super::stage::StageSpec;
 use super::evidence::{self, Evidence, Scales, Weights};
+use crate::algebra::FloatFormat;
 use crate::tensor::Tensor;
 
 /// A stage of golden file and candidate.
@@ -9,6 +10,8 @@ pub(super) struct Judged<'a> {
     pub(super) spec: &'a StageSpec,
     pub(super) golden: &'a Tensor<f64>,
     pub(super) candidate: &'a Tensor<f64>,
+    /// The unit roundoff of the type that the candidate is stored in.
+    pub(super) stored: f64,
     /// The worst-case tolerance of every element.
     pub(super) bounds: Vec<f64>,
     /// The same of the one step that computes the stage.
@@ -96,6 +99,11 @@ impl Judged<'_> {
     /// The root mean square of the step's error, in units of the probable one.
     pub(super) fn rms(&self) -> f64 {
         self.local.weights.rms(self.errors())
+    }
+
+    /// True if the stage is stored as coarsely as a mistake rounds that does nothing else.
+    pub(super) fn hides(&self, rounding: Option<FloatFormat>) -> bool {
+        rounding.is_some_and(|coarse| coarse.unit_roundoff() <= 2.0 * self.stored)
     }
 
     pub(super) fn is_finite(&self) -> bool {

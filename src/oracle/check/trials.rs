@@ -106,6 +106,7 @@ impl<'a, S: Subject> Trials<'a, S> {
             for (fit, stage) in fits.iter_mut().zip(self.stages) {
                 if of(stage)
                     && stage.is_finite()
+                    && !rows.iter().any(|row| stage.hides(row.rounding))
                     && let Some(predicted) = find(&found, &stage.spec.name)
                 {
                     *fit = stage.fit(predicted.data());
