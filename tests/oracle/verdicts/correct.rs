@@ -2,23 +2,24 @@
 //! chunks, with parameters rounded first; and the official float64 and float32 outputs.
 
 use super::{
-    LONG, OFFICIAL, Stages, committed, committed_one, dumped, judge, layer, named, official,
+    LONG, OFFICIAL, Stages, committed, committed_one, dumped, is_exhaustive, judge, layer, named,
+    official,
 };
 use crate::common::data;
+use core::fmt;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{ComplexScalar, FloatFormat, Real, Rng, RootsOfUnity};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::fourier::real::{inverse_real_fft, real_fft};
 use hungry_hippos::h3::{Form, HeadOrder, Name, Parameters, RealType};
-use hungry_hippos::oracle::{Case, Format, Golden, LayerCase, Precision, Report};
+use hungry_hippos::oracle::{Case, Format, Golden, LayerCase, Precision, Report, Verdict};
 use hungry_hippos::safetensors::{Dtype, SafeTensors};
 use hungry_hippos::ssm::Discretization;
 use num_complex::Complex64;
+use std::collections::BTreeMap;
 
 fn assert_pass(what: &str, report: &Report) {
-    for stage in &report.stages {
-        assert!(stage.pass, "{what}: {stage:?}\n{report}");
-    }
+    assert_ne!(report.verdict(), Verdict::Refused, "{what}: {report}");
 }
 
 fn forms(golden: &Golden) -> Vec<Form> {
@@ -31,49 +32,62 @@ fn forms(golden: &Golden) -> Vec<Form> {
     forms
 }
 
-/// All forms of one golden file in one precision; returns how many ports passed.
-fn in_every_form(name: &str, golden: &Golden, precision: Precision, format: Format) -> usize {
+/// A port that computes a golden file's layer in one form and precision.
+fn in_a_form(name: &str, golden: &Golden, form: &Form, precision: Precision, format: Format) {
     let with_gradients = golden.stages().iter().any(|s| s.name() == "grad.input");
     let case = Case::from(layer(golden).clone());
-    let forms = forms(golden);
-    for form in &forms {
-        let stages = case.run(form, precision, with_gradients).expect("runs");
-        let file = dumped(&named(&stages), precision.dtype());
-        let report = judge(golden, &file, format);
-        assert!(
-            report.stages.len() >= stages.len() - 1,
-            "all stages are compared"
-        );
-        assert_pass(&format!("{name}, {form}, {}", format.name()), &report);
-    }
-    forms.len()
+    let stages = case.run(form, precision, with_gradients).expect("runs");
+    let report = judge(golden, &dumped(&named(&stages), precision.dtype()), format);
+    assert!(
+        report.stages.len() >= stages.len() - 1,
+        "all stages are compared"
+    );
+    assert_pass(&format!("{name}, {form}, {}", format.name()), &report);
 }
 
 #[test]
 fn every_form_in_f64_and_f32_passes() {
     let mut ports = 0;
-    for (name, golden) in &committed() {
-        ports += in_every_form(name, golden, Precision::F64, Format::F64);
-        ports += in_every_form(name, golden, Precision::F32, Format::F32);
-    }
-    for name in OFFICIAL {
-        let golden = official(name);
-        ports += in_every_form(name, &golden, Precision::F64, Format::F64);
-        ports += in_every_form(name, &golden, Precision::F32, Format::F32);
+    let precisions = [(Precision::F64, Format::F64), (Precision::F32, Format::F32)];
+    let committed = committed();
+    if is_exhaustive() {
+        let official = OFFICIAL.map(|name| (name, official(name)));
+        for (name, golden) in committed.iter().chain(&official) {
+            for form in forms(golden) {
+                for (precision, format) in precisions {
+                    in_a_form(name, golden, &form, precision, format);
+                    ports += 1;
+                }
+            }
+        }
+        assert!(ports > 600, "{ports}");
+    } else {
+        // Every form on some layer, in both precisions.
+        for (turn, (name, golden)) in committed.iter().step_by(3).enumerate() {
+            let forms = forms(golden);
+            let form = &forms[turn % forms.len()];
+            let (precision, format) = precisions[turn / 2 % 2];
+            in_a_form(name, golden, form, precision, format);
+            ports += 1;
+        }
     }
     println!("{ports} ports accepted");
-    assert!(ports > 600, "{ports}");
 }
 
-/// Gradients over 1024 tokens: by the recurrence, in chunks and by FFT.
+/// Gradients over 1024 tokens: by FFT and, with `HIPPOS_EXHAUSTIVE` set, by the recurrence and in chunks.
 #[test]
 fn a_long_case_passes() {
     let golden = committed_one(LONG);
     let case = Case::from(layer(&golden).clone());
     let chunks = Form::FlashConv(Chunking::Uniform(64));
-    for form in [Form::Recurrence, Form::RealFft, chunks] {
-        for (precision, format) in [(Precision::F64, Format::F64), (Precision::F32, Format::F32)] {
-            let stages = case.run(&form, precision, true).expect("runs");
+    let runs = [(Precision::F32, Format::F32), (Precision::F64, Format::F64)];
+    let (forms, runs) = match is_exhaustive() {
+        true => (&[Form::RealFft, Form::Recurrence, chunks][..], &runs[..]),
+        false => (&[Form::RealFft][..], &runs[..1]),
+    };
+    for form in forms {
+        for &(precision, format) in runs {
+            let stages = case.run(form, precision, true).expect("runs");
             let report = judge(&golden, &dumped(&named(&stages), precision.dtype()), format);
             assert_eq!(report.stages.len(), stages.len());
             assert_pass(&format!("{LONG}, {form}, {}", format.name()), &report);
@@ -182,6 +196,10 @@ where
 #[test]
 fn the_official_outputs_pass() {
     for name in OFFICIAL {
+        // Those that take longest to certify.
+        if !is_exhaustive() && ["layer-v3-hd8-L90", "layer-v4-hd1-L100"].contains(&name) {
+            continue;
+        }
         let golden = official(name);
         let format = match name {
             "layer-v6-f32-hd1-L32" => Format::F32,
@@ -456,58 +474,78 @@ impl Port<'_> {
     }
 }
 
-/// Every operation of the layer rounded to f32, f16 or bf16, sums in random orders.
-#[test]
-fn random_orders_of_summation_pass_in_every_format() {
-    let mut ports = 0;
+/// The formats in which every operation is rounded, and how they are dumped and judged.
+const ROUNDED: [(FloatFormat, Dtype, Format); 3] = [
+    (FloatFormat::F32, Dtype::F32, Format::F32),
+    (FloatFormat::F16, Dtype::F16, Format::F16),
+    (FloatFormat::BF16, Dtype::BF16, Format::BF16),
+];
+
+/// The golden files that [`Port`] has a layer for.
+fn without_state() -> Vec<(&'static str, Golden)> {
     let official = OFFICIAL.map(|name| (name, official(name)));
-    for (name, golden) in committed().iter().chain(&official) {
-        if layer(golden).state().is_some() {
-            continue;
-        }
-        for (format, dtype, judged) in [
-            (FloatFormat::F32, Dtype::F32, Format::F32),
-            (FloatFormat::F16, Dtype::F16, Format::F16),
-            (FloatFormat::BF16, Dtype::BF16, Format::BF16),
-        ] {
-            for seed in 0..2 {
-                let mut port = Port {
-                    golden,
-                    format,
-                    rng: Rng::new(seed),
-                };
-                let stages = port.layer();
-                let named: Vec<_> = stages.iter().map(|(n, s)| (*n, s)).collect();
-                let report = judge(golden, &dumped(&named, dtype), judged);
-                assert_eq!(report.stages.len(), 9, "nine stages");
-                assert_pass(&format!("{name}, {}, seed {seed}", judged.name()), &report);
-                ports += 1;
-            }
-        }
-    }
-    println!("{ports} ports accepted");
-    assert!(ports > 200, "{ports}");
+    let mut goldens: Vec<_> = committed().into_iter().chain(official).collect();
+    goldens.retain(|(_, golden)| layer(golden).state().is_none());
+    goldens
 }
 
-/// The largest share of a right port's error that anything explains, by the number of elements over
-/// which the error is spread: below the limit by a wide margin. With `HIPPOS_EXHAUSTIVE` set, 2,000
-/// ports of every format; their table is in chapter 13.
+/// True if a format holds all that a layer is given, so that a port need not round it first.
+fn is_held(golden: &Golden, format: FloatFormat) -> bool {
+    let case = layer(golden);
+    let parameters = Name::ALL
+        .into_iter()
+        .flat_map(|name| case.parameters().get(name));
+    let mut given = parameters.chain(case.input().data());
+    given.all(|&x| format.round(x) == x)
+}
+
+/// Right ports of a kind: how many, and how much of their errors something explains.
+#[derive(Default)]
+struct Tally {
+    ports: usize,
+    /// By the logarithm (base 2) of the number of elements over which an error is spread: the stages
+    /// that something could be told from, the largest share, and the largest as a part of the limit.
+    buckets: BTreeMap<u32, (usize, f64, f64)>,
+}
+
+impl Tally {
+    fn add(&mut self, report: &Report) {
+        self.ports += 1;
+        for explained in report.stages.iter().filter_map(|stage| stage.explained) {
+            let bucket = self
+                .buckets
+                .entry(explained.elements.max(1.0).log2() as u32);
+            let (stages, share, of_limit) = bucket.or_default();
+            *stages += 1;
+            *share = share.max(explained.share);
+            *of_limit = of_limit.max(explained.share / explained.limit);
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} ports", self.ports)?;
+        for (bucket, (stages, share, of_limit)) in &self.buckets {
+            let from = 1_u64 << bucket;
+            writeln!(f, "{from:>6} {stages:>8} {share:>8.3} {of_limit:>8.3}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Every operation of the layer rounded to f32, f16 or bf16, sums in random orders: nothing is refused,
+/// with all stages or with the output alone, and nothing known or generic explains as much of a right
+/// port's error as refuses one, by a margin. With `HIPPOS_EXHAUSTIVE` set, some 2,000 dumps of every
+/// format; chapter 13 has their table.
 #[test]
 fn no_mistake_explains_what_right_ports_round() {
-    let all = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
-    let seeds = if all { 70 } else { 1 };
-    let goldens = committed();
-    for (format, dtype, judged) in [
-        (FloatFormat::F32, Dtype::F32, Format::F32),
-        (FloatFormat::F16, Dtype::F16, Format::F16),
-        (FloatFormat::BF16, Dtype::BF16, Format::BF16),
-    ] {
-        let mut largest = [(0.0, 0.0); 12];
-        let mut ports = 0;
-        for (name, golden) in &goldens {
-            if layer(golden).state().is_some() {
-                continue;
-            }
+    let goldens = without_state();
+    // All: every layer by so many ports; else every tenth by one, another in each format.
+    let (seeds, step) = if is_exhaustive() { (20, 1) } else { (1, 10) };
+    for (turn, (format, dtype, judged)) in ROUNDED.into_iter().enumerate() {
+        let mut tallies = [Tally::default(), Tally::default()];
+        for (name, golden) in goldens.iter().skip(3 * turn).step_by(step) {
             for seed in 0..seeds {
                 let mut port = Port {
                     golden,
@@ -518,24 +556,21 @@ fn no_mistake_explains_what_right_ports_round() {
                 let named: Vec<_> = stages.iter().map(|(n, s)| (*n, s)).collect();
                 for kept in [&named[..], &named[named.len() - 1..]] {
                     let report = judge(golden, &dumped(kept, dtype), judged);
-                    ports += 1;
-                    for stage in &report.stages {
-                        if let Some(e) = stage.explained {
-                            let at = (e.elements.log2() as usize).min(11);
-                            if e.share / e.limit > largest[at].0 {
-                                largest[at] = (e.share / e.limit, e.share);
-                            }
-                            if e.share > 0.5 * e.limit {
-                                println!("{name} {} {}: {e:?}", judged.name(), stage.name);
-                            }
-                        }
-                    }
+                    assert_eq!(report.stages.len(), kept.len());
+                    assert_pass(&format!("{name}, {}, seed {seed}", judged.name()), &report);
+                    tallies[usize::from(is_held(golden, format))].add(&report);
                 }
             }
         }
-        println!(
-            "{}: {ports} ports, share of the limit and share by log2 of elements: {largest:.3?}",
-            judged.name()
-        );
+        for (tally, what) in tallies.iter().zip(["rounded first", "held"]) {
+            println!("{}, parameters {what}: {tally}", judged.name());
+            for (bucket, (_, share, of_limit)) in &tally.buckets {
+                assert!(
+                    *of_limit <= 0.8,
+                    "{}, 2^{bucket} elements: {share}",
+                    judged.name()
+                );
+            }
+        }
     }
 }

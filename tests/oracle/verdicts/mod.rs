@@ -5,14 +5,12 @@ mod cases;
 mod correct;
 mod dense;
 mod exact;
-
 mod gradients;
 mod in_memory;
 mod judged;
 mod mutants;
 mod named;
 mod ports;
-
 mod stored;
 mod suite;
 mod tf32;

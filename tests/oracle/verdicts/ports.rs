@@ -351,6 +351,30 @@ fn zeros_are_refused_at_16_bits() {
     }
 }
 
+/// Stages stored in fewer bits than the port works in are allowed that rounding, which is said; it is not
+/// taken for a mistake that rounds.
+#[test]
+fn narrow_storage_is_said() {
+    for case in ["01-basic", "04-heads-hd2"] {
+        let golden = committed_one(case);
+        let right = Mistaken::new(&golden).right;
+        for (format, dtype) in [
+            (Format::MIXED_BF16, Dtype::BF16),
+            (Format::F32, Dtype::F16),
+            (Format::F32, Dtype::BF16),
+            (Format::F64, Dtype::F32),
+        ] {
+            let report = judge(&golden, &dumped(&named(&right), dtype), format);
+            let what = format!("{case}, {} in {dtype}: {report}", format.name());
+            assert_ne!(report.verdict(), Verdict::Refused, "{what}");
+            // A mixed format's projections are as coarse.
+            let narrower = format != Format::MIXED_BF16;
+            let said = report.to_string().contains("stored in fewer bits");
+            assert_eq!(said, narrower, "{what}");
+        }
+    }
+}
+
 /// Two sequences exchanged from a stage on, as a wrong stride of the batch does, at 16 bits too.
 #[test]
 fn exchanged_sequences_are_said() {
@@ -375,7 +399,7 @@ fn exchanged_sequences_are_said() {
         stages.collect::<Stages>()
     };
     let forward = ["q", "k", "v", "shift_k", "kv", "ssm_out", "gated", "output"];
-    for from in ["q", "shift_k", "ssm_out", "output"] {
+    for from in ["ssm_out", "output"] {
         for (format, dtype) in [
             (Format::F32, FloatFormat::F32),
             (Format::MIXED_BF16, FloatFormat::F32),
