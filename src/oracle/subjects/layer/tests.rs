@@ -1,12 +1,15 @@
-//! What the search for a mistake asks of a row of the catalogue, held against running it.
+//! A layer's runs as the check asks for them: with mistakes, and from a port's own stages.
 
 use super::LayerHook;
 use super::suite::random_parameter;
 use super::{LayerCase, forward_mistakes};
 use crate::algebra::Rng;
 use crate::h3::{Config, HeadOrder, Name, Parameters, RealType};
+use crate::oracle::format::Format;
+use crate::oracle::golden::GoldenOf;
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting, Subject};
+use crate::oracle::upstream::{Upstream, UpstreamStage};
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 
@@ -32,36 +35,20 @@ fn case(d_state: usize, batch: usize) -> LayerCase {
     LayerCase::new(parameters.expect("a layer"), input).expect("a case")
 }
 
+type Known = &'static Row<LayerHook>;
+
 fn run(
     case: &LayerCase,
-    row: &'static Row<LayerHook>,
+    mistakes: &[Known],
     chunk_len: usize,
-    tokens: Option<usize>,
+    from: Option<&Upstream>,
 ) -> Named<f64> {
-    let setting = Setting { chunk_len, tokens };
-    let stages = Subject::run_with(case, &[row], setting);
-    stages.unwrap_or_else(|e| panic!("{}: {e}", row.mistake.id))
-}
-
-fn output(stages: &Named<f64>) -> &[f64] {
-    let found = stages.iter().find(|(name, _)| name == "output");
-    found.expect("a stage").1.data()
-}
-
-/// What a causal mistake makes of the first tokens is what it makes of them on their own, bit for
-/// bit; and those that are not causal show that they are not, on a layer of a short window or of a
-/// long one.
-#[test]
-fn causal_mistakes_do_not_look_ahead() {
-    let cases = [case(4, 1), case(32, 1)];
-    for row in forward_mistakes() {
-        let looks_ahead = |case: &LayerCase| {
-            let (whole, beginning) = (run(case, row, 3, None), run(case, row, 3, Some(6)));
-            output(&whole)[..6 * 2] != *output(&beginning)
-        };
-        let seen = cases.iter().any(looks_ahead);
-        assert_eq!(LayerCase::is_causal(row), !seen, "{}", row.mistake.id);
-    }
+    let setting = Setting {
+        chunk_len,
+        upstream: from,
+        backward: false,
+    };
+    Subject::run_with(case, mistakes, setting).expect("runs")
 }
 
 /// A mistake that sits between chunks or has a number, and no other, depends on their length.
@@ -69,16 +56,156 @@ fn causal_mistakes_do_not_look_ahead() {
 fn mistakes_between_chunks_depend_on_the_chunk_length() {
     let case = case(4, 2);
     for row in forward_mistakes() {
-        let seen = run(&case, row, 3, None) != run(&case, row, 4, None);
+        let seen = run(&case, &[row], 3, None) != run(&case, &[row], 4, None);
         assert_eq!(LayerCase::needs_chunks(row), seen, "{}", row.mistake.id);
     }
 }
 
-/// Of no tokens every mistake makes nothing.
+/// The cost of a run, against its multiplications one by one.
 #[test]
-fn of_no_tokens_there_is_nothing() {
-    for row in forward_mistakes() {
-        let stages = run(&case(4, 1), row, 3, Some(0));
-        assert!(output(&stages).is_empty(), "{}", row.mistake.id);
+fn the_cost_of_a_run_is_counted() {
+    // Six channels in heads of two.
+    let case = GoldenOf::<LayerCase>::stored("03-heads").subject;
+    let config = case.parameters().config();
+    let (batch, len, d) = (case.input().shape()[0], 41, config.d_model);
+    let pairs = config.head_dim * config.head_dim * config.n_heads();
+    let mut counted = 0;
+    for _sequence in 0..batch {
+        for _projection in ["q", "k", "v", "output"] {
+            counted += len * d * d;
+        }
+        // The shift model of every channel, the diagonal one of every pair.
+        for _model in 0..d + pairs {
+            // Every input with those before it; the state step by step; and its memory.
+            counted += (0..len).map(|t| t + config.d_state).sum::<usize>() + 500;
+        }
+    }
+    assert_eq!(case.cost(len), counted);
+}
+
+/// Cases with states that are given and states between chunks, with kernels that are cut, and with
+/// heads of several channels.
+const CASES: [&str; 4] = [
+    "38-stream",
+    "08-cut",
+    "25-resumed-heads",
+    "37-chunks-ragged",
+];
+
+/// Stages in a run's place, those chosen by name.
+fn upstream(stages: &Named<f64>, rounding: f64, chosen: impl Fn(&str) -> bool) -> Upstream {
+    let stages = stages.iter().filter(|(name, _)| chosen(name));
+    let stages = stages.map(|(name, values)| UpstreamStage {
+        name: name.clone(),
+        values: values.clone(),
+        rounding,
+    });
+    Upstream::new(stages.collect())
+}
+
+/// The names of the stages that differ between two runs.
+fn differing(one: &Named<f64>, other: &Named<f64>) -> Vec<String> {
+    assert_eq!(one.len(), other.len());
+    let pairs = one.iter().zip(other);
+    let changed = pairs.filter(|(one, other)| one != other);
+    changed.map(|((name, _), _)| name.clone()).collect()
+}
+
+/// The stages computed from this one, directly or by way of others.
+fn downstream(case: &LayerCase, name: &str, directly: bool) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for spec in Subject::stages(case) {
+        let mut from = spec.from.iter();
+        if from.any(|before| before == name || !directly && found.contains(before)) {
+            found.push(spec.name);
+        }
+    }
+    found
+}
+
+fn is_upstream(case: &LayerCase, name: &str) -> bool {
+    !downstream(case, name, true).is_empty()
+}
+
+#[test]
+fn from_its_own_stages_a_run_is_itself() {
+    for name in CASES {
+        let case = GoldenOf::<LayerCase>::stored(name).subject;
+        let whole = run(&case, &[], 3, None);
+        for all in [true, false] {
+            let own = upstream(&whole, 0.0, |stage| {
+                is_upstream(&case, stage) && (all || !stage.ends_with("_kernel"))
+            });
+            let again = run(&case, &[], 3, Some(&own));
+            assert_eq!(differing(&whole, &again), [""; 0], "{name}");
+        }
+    }
+}
+
+/// From stages of which one is wrong, those computed from it depart and nothing else, the wrong one
+/// neither; what is not replaced hands the error on.
+#[test]
+fn a_wrong_stage_moves_what_is_computed_from_it() {
+    for name in CASES {
+        let case = GoldenOf::<LayerCase>::stored(name).subject;
+        let whole = run(&case, &[], 3, None);
+        for (wrong, _) in &whole {
+            if !is_upstream(&case, wrong) {
+                continue;
+            }
+            let mut stages = whole.clone();
+            for (stage, values) in &mut stages {
+                if stage == wrong {
+                    *values = values.map(|x| 1.25 * x + 0.5);
+                }
+            }
+            for directly in [true, false] {
+                let own = upstream(&stages, 0.0, |stage| {
+                    stage == wrong || directly && is_upstream(&case, stage)
+                });
+                let moved = differing(&whole, &run(&case, &[], 3, Some(&own)));
+                assert_eq!(moved, downstream(&case, wrong, directly), "{name}: {wrong}");
+            }
+        }
+    }
+}
+
+/// A mistake shows in its own step, not in those that follow from it.
+#[test]
+fn a_mistake_shows_where_it_is_made() {
+    let case = GoldenOf::<LayerCase>::stored("03-heads").subject;
+    let whole = run(&case, &[], 3, None);
+    let own = upstream(&whole, 0.0, |stage| is_upstream(&case, stage));
+    for (mistake, shows) in [
+        ("no_bias_qkv", &["q", "k", "v"][..]),
+        ("no_d", &["ssm_out"]),
+        ("no_factor_2", &["ssm_kernel"]),
+    ] {
+        let mut known = forward_mistakes().into_iter();
+        let row = known.find(|row| row.mistake.name == mistake);
+        let wrong = run(&case, &[row.expect("in the catalogue")], 3, Some(&own));
+        assert_eq!(differing(&whole, &wrong), shows, "{mistake}");
+    }
+}
+
+/// What a product may be off by in its own step: its rounding, and one of each factor, which a port
+/// may have stored in fewer bits than it works in.
+#[test]
+fn a_step_counts_the_rounding_of_what_it_is_computed_from() {
+    let case = GoldenOf::<LayerCase>::stored("01-basic").subject;
+    let whole = run(&case, &[], 3, None);
+    let u = Format::F32.unit_roundoff();
+    for (stored, each) in [(0.0, 1.0), (u, 1.0), (4.0 * u, 4.0)] {
+        let own = upstream(&whole, stored, |stage| is_upstream(&case, stage));
+        let scales = case.local_scales(&own, Format::F32).expect("runs");
+        let (_, scale) = scales.iter().find(|(name, _)| name == "kv").expect("there");
+        let (_, kv) = whole.iter().find(|(name, _)| name == "kv").expect("there");
+        for (bound, kv) in scale.data().iter().zip(kv.data()) {
+            let expected = (2.0 * each + 1.0) * kv.abs();
+            assert!(
+                (bound.worst - expected).abs() <= 1e-12 * expected,
+                "{bound:?}, {kv}"
+            );
+        }
     }
 }

@@ -220,8 +220,11 @@ impl Subject for ModelCase {
 mod tests {
     use super::ModelCase;
     use crate::algebra::exact_gelu;
-    use crate::model::gelu;
-    use crate::oracle::subject::Subject;
+    use crate::model::{ModelParameters, ModelPreset, gelu};
+    use crate::oracle::golden::GoldenOf;
+    use crate::oracle::subject::{Named, Setting, Subject};
+    use crate::oracle::upstream::{Upstream, UpstreamStage};
+    use crate::tensor::Tensor;
 
     /// What the mistake of the other activation changes.
     #[test]
@@ -248,6 +251,78 @@ mod tests {
             (1e300, f64::INFINITY),
         ] {
             assert_eq!(ModelCase::stored_scale(x), expected, "{x}");
+        }
+    }
+
+    /// A model of 20 pairs of channels in every layer, with attention in some of its blocks.
+    fn model(n_layer: usize, attention: &[usize], batch: usize, len: usize) -> ModelCase {
+        let mut config = ModelPreset::Tiny.config();
+        (config.n_layer, config.attn_layer_idx) = (n_layer, attention.to_vec());
+        (config.h3.d_model, config.h3.head_dim, config.h3.n_ssm) = (10, 2, 1);
+        (config.d_inner, config.vocab_size, config.num_heads) = (1, 1, 1);
+        let parameters = ModelParameters::new(config.clone(), |name| {
+            Ok(vec![0.5; name.shape(&config).iter().product()])
+        });
+        let ids = Tensor::new([batch, len], vec![0; batch * len]).expect("fits");
+        ModelCase::new(parameters.expect("a model"), ids).expect("tokens")
+    }
+
+    /// A direct convolution takes a product for every pair of tokens and of channels in every layer
+    /// with models; a projection one for every token and pair of its channels.
+    #[test]
+    fn the_cost_of_a_model_is_counted() {
+        for (n_layer, attention, batch, len) in [
+            (1, &[][..], 1, 1000),
+            (4, &[], 1, 500),
+            (5, &[0], 2, 500),
+            (1, &[0], 1, 9),
+        ] {
+            let convolutions = (n_layer - attention.len()) * 20 * len * len;
+            let (projections, mlp) = (8 * 10 * 10, 2 * 10);
+            let each_token = n_layer * (projections + mlp);
+            let expected = batch * (convolutions + each_token * len);
+            assert_eq!(model(n_layer, attention, batch, len).cost(len), expected);
+        }
+    }
+
+    /// The stages of a run in which some stand in the place of those computed.
+    fn run_from(case: &ModelCase, stages: Option<&Named<f64>>) -> Named<f64> {
+        let own = stages.map(|stages| {
+            let stages = stages.iter().map(|(name, values)| UpstreamStage {
+                name: name.clone(),
+                values: values.clone(),
+                rounding: 0.0,
+            });
+            Upstream::new(stages.collect())
+        });
+        let setting = Setting {
+            chunk_len: 3,
+            upstream: own.as_ref(),
+            backward: false,
+        };
+        Subject::run_with(case, &[], setting).expect("runs")
+    }
+
+    /// From its own stages a run is itself, bit for bit; from stages of which one is wrong, those
+    /// computed from it depart and nothing else.
+    #[test]
+    fn a_wrong_stage_moves_what_is_computed_from_it() {
+        for name in ["39-model-hybrid", "41-model-attention"] {
+            let case = GoldenOf::<ModelCase>::stored(name).subject;
+            let whole = run_from(&case, None);
+            assert!(run_from(&case, Some(&whole)) == whole, "{name}");
+            for at in 0..whole.len() {
+                let mut stages = whole.clone();
+                stages[at].1 = stages[at].1.map(|x| x * x);
+                let moved = run_from(&case, Some(&stages));
+                for ((stage, one), (_, other)) in whole.iter().zip(&moved) {
+                    let mut specs = case.stages().into_iter();
+                    let spec = specs.find(|spec| spec.name == *stage).expect("a stage");
+                    let computed_from = spec.from.contains(&whole[at].0);
+                    let of = format!("{name}: {stage} from {}", whole[at].0);
+                    assert_eq!(one != other, computed_from, "{of}");
+                }
+            }
         }
     }
 }
