@@ -212,3 +212,6 @@ impl Evidence {
         limit.is_some_and(|limit| self.if_made > 0.9 * limit + 0.1)
     }
 }
+
+#[cfg(test)]
+mod tests;
