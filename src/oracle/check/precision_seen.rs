@@ -45,21 +45,17 @@ fn coarser(stages: &[Judged<'_>], format: Format) -> Option<String> {
         let rms = stage.rms();
         stage.is_finite() && rms > TYPICAL * APART && rounds_only(stage)
     })?;
-    let u = seen(first, format);
-    // The finest format whose roundings are as large: of a port that works in it in part they are
-    // smaller.
-    let like = FORMATS
-        .into_iter()
-        .find(|like| like.unit_roundoff() * 8.0 >= u)?;
+    let (mut like, mut part) = by_size(seen(first, format))?;
+    // What is stored in a format has its numbers, and may have larger errors.
+    if let Some(held) = coarsest_that_holds(first)
+        && held.unit_roundoff() >= like.unit_roundoff()
+    {
+        (like, part) = (held, "");
+    }
     (like.unit_roundoff() > 2.0 * format.unit_roundoff()).then(|| {
         let name = match like {
             FloatFormat::F32 => "float32",
             other => other.name(),
-        };
-        let part = if u * 64.0 < like.unit_roundoff() {
-            " in part"
-        } else {
-            ""
         };
         format!(
             "from {} on the errors look like those of {name}{part}; try --dtype {}",
@@ -67,6 +63,27 @@ fn coarser(stages: &[Judged<'_>], format: Format) -> Option<String> {
             like.name()
         )
     })
+}
+
+/// The finest format whose roundings are as large as `u`, and in words if they are larger by far: those
+/// of a port that works in it in part.
+fn by_size(u: f64) -> Option<(FloatFormat, &'static str)> {
+    let mut formats = FORMATS.into_iter();
+    let like = formats.find(|like| like.unit_roundoff() * 8.0 >= u)?;
+    let part = match u * 64.0 < like.unit_roundoff() {
+        true => " in part",
+        false => "",
+    };
+    Some((like, part))
+}
+
+/// The coarsest format that holds every number of a stage, if there are enough of them to tell.
+fn coarsest_that_holds(stage: &Judged<'_>) -> Option<FloatFormat> {
+    let numbers = stage.candidate.data();
+    let mut formats = FORMATS.into_iter().rev();
+    let holds = |format: &FloatFormat| numbers.iter().all(|&x| format.holds(x));
+    let enough = numbers.iter().filter(|x| **x != 0.0).count() >= 16;
+    formats.find(holds).filter(|_| enough)
 }
 
 /// True if the errors are small beside the stage: what is simply wrong has no precision.
@@ -115,3 +132,6 @@ fn nearest(u: f64) -> Option<FloatFormat> {
     let off = |format: &FloatFormat| (format.unit_roundoff() / u).log2().abs();
     FORMATS.into_iter().min_by(|a, b| off(a).total_cmp(&off(b)))
 }
+
+#[cfg(test)]
+mod tests;

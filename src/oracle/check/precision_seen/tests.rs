@@ -1,0 +1,170 @@
+use super::super::judge::judge;
+use super::*;
+use crate::oracle::golden::GoldenOf;
+use crate::oracle::subject::{Named, Subject};
+use crate::oracle::subjects::layer::LayerCase;
+use crate::safetensors::{Dtype, SafeTensors, Writer};
+
+const STAGES: [&str; 6] = ["q", "k", "v", "shift_k", "kv", "output"];
+
+/// A case whose numbers need all bits of f32.
+fn golden() -> GoldenOf<LayerCase> {
+    GoldenOf::stored("44-fine")
+}
+
+/// Some stages of a port that rounds every number of every stage to a format.
+fn rounded(to: FloatFormat) -> Named<f64> {
+    let stages = golden().stages.into_iter();
+    let stages = stages.filter(|stage| STAGES.contains(&stage.name()));
+    stages
+        .map(|stage| (stage.name().into(), stage.values.map(|x| to.round(x))))
+        .collect()
+}
+
+/// What is said of the precision of stages stored in a type, by a port that says it works in a format.
+fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
+    let golden = golden();
+    let mut writer = Writer::new();
+    for (name, stage) in stages {
+        let added = writer.add(name, dtype, stage.shape(), stage.data());
+        added.expect("fits");
+    }
+    let bytes = writer.to_bytes().expect("small");
+    let file = SafeTensors::from_bytes(bytes).expect("valid");
+    let candidate = Candidate::read(&file, &golden.stages, &golden.subject.given());
+    let candidate = candidate.expect("can be judged");
+    let (judged, _) = judge(&golden, &candidate, format, 7);
+    describe(&judged, format, &candidate)
+}
+
+const SEEN: &str = "on the errors look like those of";
+
+/// A port that rounds to a coarser format than it says is told which: by what its numbers are, where they
+/// are all of one, and by the size of its errors otherwise.
+#[test]
+fn coarser_formats_are_seen() {
+    use FloatFormat as F;
+    for (to, stored, format, words) in [
+        (
+            F::F32,
+            Dtype::F64,
+            Format::F64,
+            "q on . float32; try --dtype f32",
+        ),
+        (
+            F::F16,
+            Dtype::F32,
+            Format::F32,
+            "q on . f16; try --dtype f16",
+        ),
+        (
+            F::BF16,
+            Dtype::F32,
+            Format::F32,
+            "q on . bf16; try --dtype bf16",
+        ),
+        (
+            F::BF16,
+            Dtype::F64,
+            Format::F64,
+            "q on . bf16; try --dtype bf16",
+        ),
+        // The projections may be.
+        (
+            F::BF16,
+            Dtype::F32,
+            Format::MIXED_BF16,
+            "shift_k on . bf16; try --dtype bf16",
+        ),
+        (
+            F::F16,
+            Dtype::F32,
+            Format::MIXED_F16,
+            "shift_k on . f16; try --dtype f16",
+        ),
+    ] {
+        let expected = format!("from {}", words.replace("on .", SEEN));
+        assert_eq!(said(&rounded(to), stored, format), [expected]);
+    }
+    // Errors of TF32's size, not its numbers.
+    let mut off = 1.0;
+    let mut stages = rounded(F::F64);
+    for (_, stage) in &mut stages {
+        *stage = stage.map(|x| {
+            off = -off;
+            x * (1.0 + off * 1.5 * F::TF32.unit_roundoff())
+        });
+    }
+    let words = [format!("from q {SEEN} tf32; try --dtype tf32")];
+    assert_eq!(said(&stages, Dtype::F32, Format::F32), words);
+    assert_eq!(said(&stages, Dtype::F64, Format::F32), words);
+}
+
+/// A port in the format it says is told nothing, in whatever its stages are stored.
+#[test]
+fn the_right_format_is_no_matter() {
+    use FloatFormat as F;
+    for (to, stored, format) in [
+        (F::F64, Dtype::F64, Format::F64),
+        (F::F32, Dtype::F32, Format::F32),
+        (F::F32, Dtype::F64, Format::F32),
+        (F::BF16, Dtype::F32, Format::BF16),
+        (F::BF16, Dtype::BF16, Format::BF16),
+        (F::F16, Dtype::F16, Format::F16),
+        // As fine as tf32, which is not far from it.
+        (F::F16, Dtype::F16, Format::BF16),
+    ] {
+        assert_eq!(said(&rounded(to), stored, format), [""; 0], "{to:?}");
+    }
+}
+
+#[test]
+fn finer_formats_are_seen() {
+    use FloatFormat as F;
+    for (to, stored, format) in [
+        (F::F64, Dtype::F64, Format::F32),
+        (F::F32, Dtype::F32, Format::BF16),
+        (F::F64, Dtype::F64, Format::BF16),
+    ] {
+        let name = to.name();
+        let words = format!(
+            "looks finer than that: like {name}; --dtype {name} would judge it more sharply"
+        );
+        assert_eq!(said(&rounded(to), stored, format), [words]);
+    }
+}
+
+/// What is stored in fewer bits is judged with that allowed for, which is said and of which stages.
+#[test]
+fn narrow_storage_is_said() {
+    use FloatFormat as F;
+    for (to, stored, format) in [
+        (F::F32, Dtype::F32, Format::F64),
+        (F::BF16, Dtype::BF16, Format::F32),
+        (F::F16, Dtype::F16, Format::TF32),
+    ] {
+        let said = said(&rounded(to), stored, format);
+        let narrow = stored.name() != "F16";
+        let words = format!(
+            "stored in fewer bits than {} has, and judged with that rounding allowed for: {}",
+            format.name(),
+            STAGES.join(", ")
+        );
+        assert_eq!(said.contains(&words), narrow, "{said:?}");
+        assert!(said.len() <= 1, "{said:?}");
+    }
+}
+
+/// What is simply wrong has no precision.
+#[test]
+fn mistakes_have_no_precision() {
+    let mut stages = rounded(FloatFormat::F32);
+    for (_, stage) in &mut stages {
+        *stage = stage.map(|x| 1.25 * x);
+    }
+    assert_eq!(said(&stages, Dtype::F32, Format::F32), [""; 0]);
+    for (_, stage) in &mut stages {
+        stage.data_mut()[3] = f64::NAN;
+    }
+    assert_eq!(said(&stages, Dtype::F32, Format::F32), [""; 0]);
+}
