@@ -2,7 +2,7 @@
 //! by more than its tolerance never passes.
 #![no_main]
 
-use hungry_hippos::oracle::{Case, Format, Golden};
+use hungry_hippos::oracle::{Case, Format, Golden, StageVerdict, Verdict};
 use hungry_hippos::safetensors::SafeTensors;
 use hungry_hippos_fuzz::{Counting, mutate};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
@@ -34,10 +34,15 @@ fuzz_target!(|data: &[u8]| {
     let format = candidate.format().unwrap_or(Format::F32);
     let report = GOLDEN.check(&candidate, format);
     for stage in &report.stages {
-        assert_eq!(stage.pass, stage.worst <= 1.0, "{stage:?}");
-        assert!(!stage.worst.is_nan());
+        assert!(!stage.worst.is_nan() && !stage.local.is_nan());
+        let refused = matches!(stage.verdict, StageVerdict::Fail | StageVerdict::Follows);
+        assert_eq!(stage.pass, !refused, "{stage:?}");
+        assert!(refused || stage.worst <= 1.0, "{stage:?}");
     }
-    assert_eq!(report.pass(), report.diagnosis.is_none());
+    let refused = report.verdict() == Verdict::Refused;
+    assert_eq!(refused, report.stages.iter().any(|stage| !stage.pass));
+    assert_eq!(refused, !report.findings.is_empty());
+    assert_eq!(refused, report.power.is_none());
     // A golden file made of the candidate itself is no business of the check, but must not panic.
     let _ = Case::read(&file);
 });

@@ -148,7 +148,7 @@ fn accepted<T: ModelElement>(name: &str, dtype: Dtype, format: Format) {
     let logits = logits.iter().map(|x| x.to_f64()).collect();
     let logits = Tensor::new(logits_of(&golden).values.shape().to_vec(), logits).expect("fits");
     let report = judge(&golden, &vec![("logits".into(), logits)], dtype, format);
-    assert!(report.pass() && !report.says_nothing(), "{name}");
+    assert!(report.pass(), "{name}");
     assert_eq!(report.stages.len(), 1, "{name}");
     assert!(report.stages[0].worst < 0.1, "{name}");
 }

@@ -6,7 +6,7 @@ mod common;
 mod errors;
 mod float_formats;
 mod interop;
-//mod model;
+mod model;
 mod mutants;
 mod safetensors;
 mod verdicts;

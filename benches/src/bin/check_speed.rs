@@ -8,7 +8,7 @@
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{Form, Name};
-use hungry_hippos::oracle::{Case, Format, Golden, Precision};
+use hungry_hippos::oracle::{Case, Format, Golden, Precision, Verdict};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::error::Error;
 use std::time::Instant;
@@ -128,20 +128,28 @@ fn judged(golden: &[u8], stages: &[&(String, Tensor<f64>)]) -> Result<String> {
     let golden = read(golden)?;
     let candidate = golden.candidate(&SafeTensors::from_bytes(writer.to_bytes()?)?)?;
     let report = golden.check(&candidate, Format::F32);
-    let Some(diagnosis) = report.diagnosis else {
-        return Ok("pass".into());
-    };
-    let named = diagnosis.suspects.iter().map(|suspect| {
-        let ids: Vec<&str> = suspect.mistakes.iter().map(|m| m.id).collect();
-        ids.join(" and ")
+    if report.findings.is_empty() {
+        let verdict = match report.verdict() {
+            Verdict::Pass => "pass",
+            _ => "undecided",
+        };
+        let power = report.power.map_or(String::new(), |power| {
+            let excluded = power.known - power.not_excluded.len();
+            format!("; {excluded} of {} known mistakes excluded", power.known)
+        });
+        return Ok(format!("{verdict}{power}"));
+    }
+    let found = report.findings.iter().map(|finding| {
+        let named = finding.suspects.iter().map(|suspect| {
+            let ids: Vec<&str> = suspect.mistakes.iter().map(|m| m.id).collect();
+            ids.join(" and ")
+        });
+        let named: Vec<String> = named.take(3).collect();
+        let named = match named.is_empty() {
+            true => "no known mistake".into(),
+            false => named.join(", "),
+        };
+        format!("fails at {}: {named}", finding.stage)
     });
-    let named: Vec<String> = named.take(3).collect();
-    let unnamed = match diagnosis.pairs_tried {
-        true => "no known mistake, no pair",
-        false => "no known mistake; not all pairs tried",
-    };
-    Ok(match named.is_empty() {
-        true => format!("fails from {}: {unnamed}", diagnosis.first_stage),
-        false => format!("fails from {}: {}", diagnosis.first_stage, named.join(", ")),
-    })
+    Ok(found.collect::<Vec<_>>().join("; "))
 }

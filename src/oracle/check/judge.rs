@@ -216,17 +216,20 @@ pub(super) fn judge<'a, S: Subject>(
             let mut choices = local(&from_all)
                 .into_iter()
                 .chain(without.as_ref().and_then(local).map(Local::without_kernels));
-            let whole = match choices.next() {
+            let mut whole = match choices.next() {
                 Some(first) => core::mem::replace(&mut this.local, first),
                 None => on_the_whole.whole(stage),
             };
+            whole.set_base(Some(&from_all.0), stage, Source::Own);
             // Kernels are there for those who compute from them, and from these numbers: others have
             // other errors.
             if let Some(other) = choices.next() {
                 this.take_if_closer(other, false);
             }
-            // States are what a port may compute apart from the rest, from projections of its own.
-            if stage.spec.is_state() && this.worst().0 <= 1.0 {
+            // States are what a port may compute apart from the rest, from projections of its own; and
+            // what is right although a stage before it is wrong was computed from another one than that
+            // which was dumped.
+            if this.worst().0 <= 1.0 && (stage.spec.is_state() || this.is_apart(&whole)) {
                 this.take_if_closer(whole, true);
             }
         } else {

@@ -106,6 +106,13 @@ impl Judged<'_> {
         rounding.is_some_and(|coarse| coarse.unit_roundoff() <= 2.0 * self.stored)
     }
 
+    /// True if the candidate is far closer to another reference than to the one it has.
+    pub(super) fn is_apart(&self, other: &Local) -> bool {
+        let weights = &self.local.weights;
+        let from_other = self.candidate.data().iter().zip(&other.reference);
+        weights.rms(from_other.map(|(c, r)| c - r)) < weights.rms(self.errors()) / 8.0
+    }
+
     pub(super) fn is_finite(&self) -> bool {
         self.candidate.data().iter().all(|x| x.is_finite())
     }

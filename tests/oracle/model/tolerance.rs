@@ -28,16 +28,18 @@ fn golden(epsilon: f64, largest: f64) -> Golden {
     certified(parameters.expect("a model"), ids)
 }
 
-/// Whether a port is accepted that is off everywhere in one stage by this much; and how many times the probable
-/// tolerance it is off.
-fn judged(golden: &Golden, name: &str, off: &[f64], format: Format) -> (bool, Option<f64>) {
+/// Whether a port that is off everywhere in one stage by this much is within the bound (it may be refused all the
+/// same, since roundings do not all have one sign); and how many times the probable error it is off.
+fn judged(golden: &Golden, name: &str, off: &[f64], format: Format) -> (bool, f64) {
     let stage = golden.stages().iter().find(|stage| stage.name() == name);
     let values = &stage.expect("a stage").values;
     let moved = values.data().iter().zip(off).map(|(x, off)| x + off);
     let moved = Tensor::new(values.shape(), moved.collect()).expect("fits");
     let stages: Stages = vec![(name.into(), moved)];
     let report = judge(golden, &stages, Dtype::F64, format);
-    (report.pass(), report.stages[0].probable)
+    let within = report.stages[0].worst <= 1.0;
+    assert!(within || !report.stages[0].pass, "{name}");
+    (within, report.stages[0].probable)
 }
 
 /// The units roundoff of a format, and what an operation may lose: what is flushed to zero, in F16 what
@@ -100,10 +102,20 @@ fn what_rounding_may_add() {
                 let (accepted, probable) = judged(&golden, stage.name(), &off, format);
                 let what = format!("{}, {}", stage.name(), format.name());
                 assert_eq!(accepted, right, "{what}: {factor}");
-                // Of sums as short as these nothing is improbable; but the worst is rounded up to eight bits.
-                let ratio = probable.expect("known") / factor;
-                let off = (ratio - 1.0).abs();
-                assert!(off <= 1.0 / 64.0 + margin, "{what}: {ratio}");
+                // Of sums as short as these nothing is improbable; but the worst is rounded up to eight bits,
+                // and underflow is no part of what is probable. (In f64 the reference has errors of its own.)
+                let ratio = probable / factor;
+                let exact = stage.scale.data().iter().all(|scale| *scale == 0.0);
+                let expected = f64::from(u8::from(!exact));
+                let margin = if format == Format::F16 {
+                    0.1
+                } else {
+                    1.0 / 64.0
+                } + margin;
+                assert!(
+                    format == Format::F64 || (ratio - expected).abs() <= margin,
+                    "{what}: {ratio}"
+                );
             }
         }
     }

@@ -40,11 +40,13 @@ pub(crate) enum ModelHook {
     Residual(fn(f64) -> f64),
     /// The stages, once all are computed.
     Stages(fn(&mut ModelStages<f64>, &Model<f64>) -> Result<(), Error>),
+    /// What is saved in the place of stages; nothing is computed from it.
+    Saved(fn(&mut ModelStages<f64>)),
     /// A layer's mistake, made in every H3 layer.
     Layers(&'static Row<LayerHook>),
 }
 
-/// The stages of a model with mistakes; all tokens, whatever the setting asks for.
+/// The stages of a model with mistakes.
 pub(super) fn run_with(
     case: &ModelCase,
     mistakes: &[&'static Row<ModelHook>],
@@ -54,6 +56,36 @@ pub(super) fn run_with(
         .iter()
         .flat_map(|row| row.hooks.iter().copied())
         .collect();
+    let saved = hooks.iter().filter_map(|hook| match hook {
+        ModelHook::Saved(edit) => Some(edit),
+        _ => None,
+    });
+    let saved: Vec<_> = saved.collect();
+    if saved.is_empty() {
+        return Ok(stages_with(case, hooks, setting)?.named());
+    }
+    // A port that saves something else computed nothing from that.
+    let from_nothing = Setting {
+        upstream: None,
+        ..setting
+    };
+    let computed = stages_with(case, hooks.clone(), from_nothing)?;
+    let mut stages = computed.clone();
+    saved.iter().for_each(|edit| edit(&mut stages));
+    let mut stages = stages.named();
+    if setting.upstream.is_some() {
+        let computed = computed.named();
+        stages.retain(|stage| !computed.contains(stage));
+    }
+    Ok(stages)
+}
+
+/// The stages that a model with these mistakes computes.
+fn stages_with(
+    case: &ModelCase,
+    hooks: Vec<ModelHook>,
+    setting: Setting<'_>,
+) -> Result<ModelStages<f64>, Error> {
     let parameters = edited(case.parameters(), &hooks)?;
     let config = parameters.config();
     let in_layers: Vec<_> = hooks
@@ -107,8 +139,7 @@ pub(super) fn run_with(
     Ok(ModelStages {
         logits,
         ..edited(own)?
-    }
-    .named())
+    })
 }
 
 /// The parameters and choices of a port with these mistakes.

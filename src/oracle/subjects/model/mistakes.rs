@@ -2,7 +2,7 @@
 
 use super::super::layer::{LayerHook, forward_mistakes};
 use super::hooks::ModelHook::{
-    self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Residual, Stages,
+    self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Residual, Saved, Stages,
 };
 use crate::algebra::{FloatFormat, Matrix, dot, exact_gelu};
 use crate::attention::softmax;
@@ -33,20 +33,18 @@ fn sum([hidden, residual]: &[Tensor<f64>; 2]) -> Tensor<f64> {
     Tensor::known(hidden.shape(), pairs.map(|(h, r)| h + r).collect())
 }
 
-fn residual_summed(stages: &mut ModelStages<f64>, _: &Model<f64>) -> Result<(), Error> {
+fn residual_summed(stages: &mut ModelStages<f64>) {
     stages
         .blocks
         .iter_mut()
         .for_each(|block| block[1] = sum(block));
-    Ok(())
 }
 
-fn hidden_summed(stages: &mut ModelStages<f64>, _: &Model<f64>) -> Result<(), Error> {
+fn hidden_summed(stages: &mut ModelStages<f64>) {
     stages
         .blocks
         .iter_mut()
         .for_each(|block| block[0] = sum(block));
-    Ok(())
 }
 
 fn residual_rounded(stages: &mut ModelStages<f64>, round: fn(f64) -> f64) -> Result<(), Error> {
@@ -251,14 +249,14 @@ rows! { ModelHook:
         seen "plausible"
         looks "hidden right, residual off by hidden, logits right"
         fix "hand on hidden and residual unsummed: r <- r + h stands at the beginning of a block"
-        by [Stages(residual_summed)];
+        by [Saved(residual_summed)];
     "L02" "hidden_summed" at "block0.hidden"
         wrong "block{i}.hidden the sum r + h"
         right "the MLP's output alone"
         seen "plausible"
         looks "residual right, hidden off by residual, logits right"
         fix "hand on hidden and residual unsummed: r <- r + h stands at the beginning of a block"
-        by [Stages(hidden_summed)];
+        by [Saved(hidden_summed)];
     "L03" "last_add_forgotten" at "logits"
         wrong "logits = E LN(h)"
         right "E LN(r + h)"
