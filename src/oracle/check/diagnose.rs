@@ -307,7 +307,7 @@ fn adjusted(probe: &ProbeTrial) -> f64 {
 /// The best of them, and those that cannot be told apart from it: contradicted nowhere, explaining
 /// most of the wrong stages, and most of this one.
 fn best<S: Subject>(mut found: Vec<Hypothesis<S>>, generic: f64) -> Vec<Hypothesis<S>> {
-    // Below that it is the order of sums that decides; else, of two names for one thing, the catalogue's.
+    // Less than that is due to the order of sums: of two names for one thing the catalogue's first counts.
     let unexplained = |h: &Hypothesis<S>| (1.0 - h.fit.evidence.share).max(1e-12);
     let least = found.iter().map(unexplained).fold(1.0 - generic, f64::min);
     found.retain(|h| unexplained(h) <= (4.0 * least + 0.1).min(MOST_UNEXPLAINED));

@@ -40,13 +40,11 @@ fn right_ports_are_accepted() {
         let len = model_of(golden).ids().shape()[1];
         let in_f64 = [
             run(golden, len, Form::Fft, Precision::F64),
-            run(golden, len, Form::Scan, Precision::F64),
-            run(golden, 0, Form::Fft, Precision::F64),
+            run(golden, 0, Form::Scan, Precision::F64),
         ];
         let in_f32 = [
-            run(golden, len, Form::Fft, Precision::F32),
-            run(golden, len, Form::Recurrence, Precision::F32),
             run(golden, 0, Form::Fft, Precision::F32),
+            run(golden, len, Form::Recurrence, Precision::F32),
         ];
         for ((dtype, format), ports) in FLOATS.into_iter().zip([in_f64, in_f32]) {
             for (at, stages) in ports.iter().enumerate() {
@@ -69,7 +67,7 @@ fn right_ports_are_accepted() {
 /// bounds there and nowhere finer, and more of them nowhere.
 #[test]
 fn mixed_formats_are_the_coarser_one() {
-    let (_, golden) = committed().swap_remove(1);
+    let (_, golden) = committed().swap_remove(2);
     let stages = run(
         &golden,
         model_of(&golden).ids().shape()[1],
@@ -131,24 +129,47 @@ fn the_official_stages_are_accepted() {
     }
 }
 
+/// The largest part of the bound by which any stage is off.
+fn departure(golden: &Golden, stages: &Stages, format: Format) -> f64 {
+    let mut worst: f64 = 0.0;
+    for (name, found) in stages {
+        let mut golden = golden.stages().iter();
+        let stage = golden.find(|stage| stage.name() == *name).expect("known");
+        let scale = stage.scale_at(format).into_iter();
+        let pairs = found.data().iter().zip(stage.values.data());
+        for ((x, golden), scale) in pairs.zip(scale) {
+            let bound = scale * format.unit_roundoff() + golden.abs() * f64::EPSILON;
+            worst = worst.max((x - golden).abs() / bound.max(f64::MIN_POSITIVE));
+        }
+    }
+    worst
+}
+
+/// Every mistake is far outside the bound on some model. Each is named: on one model, by default some of them
+/// (with `HIPPOS_EXHAUSTIVE` set all, on all models where they act; a minute).
 #[test]
 fn every_known_mistake_is_refused_and_named_first() {
+    let exhaustive = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
     // In some case, at each precision, by how many times the tolerance.
     let known = mistakes();
     let mut refused = vec![[0.0f64; 2]; known.len()];
-    for (name, golden) in &committed() {
+    // The smallest model first.
+    for (name, golden) in committed().iter().rev() {
         let case = Case::from(model_of(golden).clone());
         let right = case.run_with(&[], None).expect("computed");
-        for (mistake, refused) in known.iter().zip(&mut refused) {
+        for (at, (mistake, refused)) in known.iter().zip(&mut refused).enumerate() {
             let stages = case.run_with(&[mistake.id], None).expect("computed");
             if stages == right {
                 continue;
             }
-            for ((dtype, format), refused) in FLOATS.into_iter().zip(refused) {
+            let is_first = *refused == [0.0; 2];
+            for (which, (dtype, format)) in FLOATS.into_iter().enumerate() {
+                refused[which] = departure(golden, &stages, format).max(refused[which]);
+                if !exhaustive && !(is_first && at % 4 == 2 * which) {
+                    continue;
+                }
                 let report = judge(golden, &stages, dtype, format);
                 let what = format!("{name}, {}, {}", mistake.name, format.name());
-                let worst = report.stages.iter().map(|stage| stage.worst);
-                *refused = worst.fold(*refused, f64::max);
                 let Some(finding) = report.findings.first() else {
                     // No case of the suite is wide enough to hide a mistake in float64.
                     assert_eq!(format.name(), "f32", "{what}: accepted");

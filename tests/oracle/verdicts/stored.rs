@@ -28,7 +28,7 @@ fn version_1_judges_as_version_2() {
         let wrong = case.run_with(&[mistake], None).expect("runs");
         for (stages, names) in [(right, ""), (wrong, mistake)] {
             let file = dumped(&named(&stages), Dtype::F32);
-            for format in Format::ALL {
+            for format in [Format::F32, Format::MIXED_BF16] {
                 let reports = [&first, &second].map(|golden| judge(golden, &file, format));
                 let [one, other] = reports.each_ref().map(Report::to_json);
                 assert_eq!(one, other, "{name}, {}", format.name());

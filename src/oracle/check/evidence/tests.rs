@@ -1,11 +1,14 @@
 use super::*;
+use crate::algebra::{FloatFormat, Rng};
 
 const EXACT: Scales = Scales {
     exact_parameters: true,
+    coarse: None,
 };
 
 const ROUNDED: Scales = Scales {
     exact_parameters: false,
+    coarse: None,
 };
 
 /// The evidence of an error for a departure, at a stage so large that neither is a part of it.
@@ -186,6 +189,32 @@ fn large_parts_of_a_stage_need_no_length() {
     assert!((limit - (SHARE_OF_ROUNDED + 0.2)).abs() < 1e-12, "{limit}");
 }
 
+/// In 16 bits a departure of one rounding of the stage needs no length either, and has to explain less; if
+/// the parameters are exact and it was not made to measure.
+#[test]
+fn in_16_bits_one_rounding_is_enough() {
+    let u = FloatFormat::BF16.unit_roundoff();
+    let coarse = |exact_parameters| Scales {
+        exact_parameters,
+        coarse: Some(u),
+    };
+    let error = scaled(&signs(800), 1e-6);
+    let limit = |scales, part: f64, fitted: usize| {
+        of_stage(scales, &error, &scaled(&error, part), 1e-6).limit(fitted)
+    };
+    let chance = |fitted: f64| 1.0 - CHANCE.powf(2.0 / (799.0 - fitted));
+    for fitted in [0, 1] {
+        let chance = chance(fitted as f64);
+        let expected = chance + SHARE_AT_16_BITS * (1.0 - chance);
+        let found = limit(coarse(true), u, fitted).expect("as large as that");
+        assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
+    }
+    assert_eq!(limit(coarse(true), f64::next_down(u), 0), None);
+    assert_eq!(limit(coarse(true), u, 2), None);
+    assert_eq!(limit(coarse(false), u, 0), None);
+    assert_eq!(limit(EXACT, u, 0), None);
+}
+
 /// What has no probable error takes no part; what has next to none counts as a thousandth of the median.
 #[test]
 fn weights_are_those_of_what_rounds() {
@@ -214,12 +243,12 @@ fn weights_are_those_of_what_rounds() {
 /// if they are as large as the ones that were seen.
 #[test]
 fn what_would_show_does() {
-    use crate::algebra::Rng;
     let rng = &mut Rng::new(19);
     let (mut said, mut silent) = (0, 0);
     for trial in 0..6000 {
         let elements = [3, 8, 40, 200][trial % 4];
-        let scales = [EXACT, ROUNDED][trial / 4 % 2];
+        let mut scales = [EXACT, ROUNDED][trial / 4 % 2];
+        scales.coarse = (trial % 5 == 0).then_some(1.0 / 256.0);
         let mut random =
             |size: f64| -> Vec<f64> { (0..elements).map(|_| size * rng.unit()).collect() };
         let size = 2f64.powi(trial as i32 % 13 - 6);
