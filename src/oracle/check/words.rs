@@ -176,3 +176,93 @@ fn closing(report: &Report) -> String {
     };
     format!("{verdict}: {counts}{power}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::subject::Subject;
+    use crate::oracle::subjects::layer::LayerCase;
+
+    /// A finding with the first mistakes of the catalogue as suspects.
+    fn finding(suspects: usize, reproduced: bool) -> Finding {
+        let rows = LayerCase::mistakes(false).concat();
+        let suspects = rows[..suspects].iter().map(|row| Suspect {
+            mistakes: vec![&row.mistake],
+            share: 1.0,
+            worst: 0.0,
+        });
+        Finding {
+            stage: "output".into(),
+            pattern: "all zero".into(),
+            suspects: suspects.collect(),
+            reproduced,
+            also_at: Vec::new(),
+        }
+    }
+
+    fn described(finding: &Finding) -> String {
+        let mut text = String::new();
+        describe(&mut text, finding);
+        text
+    }
+
+    /// Where many mistakes cannot be told apart five are shown, and how many more there are.
+    #[test]
+    fn many_suspects_are_counted() {
+        for (suspects, reproduced, intros) in [
+            (0, false, [0, 0, 0]),
+            (1, true, [1, 0, 0]),
+            (1, false, [0, 1, 0]),
+            (5, true, [1, 0, 4]),
+            (5, false, [0, 1, 4]),
+            (12, false, [0, 1, 4]),
+        ] {
+            let text = described(&finding(suspects, reproduced));
+            assert!(text.starts_with("FAIL at output: all zero\n"), "{text}");
+            let count = |intro: &str| text.matches(intro).count();
+            let found = [
+                "  reproduced by M",
+                "  cannot be told apart from M",
+                "  or from M",
+            ]
+            .map(count);
+            assert_eq!(found, intros, "{text}");
+            assert_eq!(count("    fix: "), suspects.min(SHOWN), "{text}");
+            assert_eq!(
+                count("no known mistake"),
+                usize::from(suspects == 0),
+                "{text}"
+            );
+            let more = "  or from 7 more (--json names them)\n";
+            assert_eq!(text.ends_with(more), suspects == 12, "{text}");
+        }
+    }
+
+    /// Two mistakes made in one step are one explanation; where it shows again is said.
+    #[test]
+    fn what_was_made_together_is_said_together() {
+        let mut finding = finding(2, true);
+        let other = finding.suspects.pop().expect("two");
+        finding.suspects[0].mistakes.extend(other.mistakes);
+        finding.also_at = vec!["q".into(), "k".into()];
+        let text = described(&finding);
+        assert_eq!(text.matches("\n  reproduced by M").count(), 1, "{text}");
+        assert_eq!(text.matches("\n  together with M").count(), 1, "{text}");
+        assert!(text.ends_with("\n  the same shows at q, k\n"), "{text}");
+    }
+
+    #[test]
+    fn fractions_in_words() {
+        for (fraction, words) in [
+            (0.0, "0.0 %"),
+            (0.004, "0.4 %"),
+            (0.996, "99.6 %"),
+            (1.0, "1.0 times"),
+            (99.6, "99.6 times"),
+            (100.4, "1.0e2 times"),
+            (f64::INFINITY, "inf times"),
+        ] {
+            assert_eq!(percent(fraction), words);
+        }
+    }
+}

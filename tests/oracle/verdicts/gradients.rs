@@ -41,16 +41,22 @@ fn departure(golden: &Golden, gradients: &[(String, Tensor<f64>)]) -> f64 {
     worst
 }
 
+/// By default each on the first case that it changes, in one of two formats; with `HIPPOS_EXHAUSTIVE` set on all
+/// in both (a minute).
 #[test]
 fn gradient_mistakes_are_refused_and_named() {
-    let mut seen = Vec::new();
+    let exhaustive = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
+    let mut seen: Vec<&str> = Vec::new();
     let (mut runs, mut first, mut accepted) = (0, 0, Vec::new());
     for (name, golden) in &committed() {
         if !CASES.contains(name) {
             continue;
         }
         let case = Case::from(layer(golden).clone());
-        for mistake in backward_mistakes(&case) {
+        for (at, mistake) in backward_mistakes(&case).into_iter().enumerate() {
+            if seen.contains(&mistake.id) && !exhaustive {
+                continue;
+            }
             let mut gradients = case.run_with(&[mistake.id], None).expect("runs");
             gradients.retain(|(name, _)| name.starts_with("grad."));
             if departure(golden, &gradients) < 1e-12 {
@@ -67,7 +73,12 @@ fn gradient_mistakes_are_refused_and_named() {
                     .iter()
                     .map(|(name, values)| (name.as_str(), values)),
             );
-            for (dtype, format) in [(Dtype::F64, Format::F64), (Dtype::F32, Format::F32)] {
+            let formats = [(Dtype::F64, Format::F64), (Dtype::F32, Format::F32)];
+            let formats = match exhaustive {
+                true => &formats[..],
+                false => &formats[at % 2..][..1],
+            };
+            for &(dtype, format) in formats {
                 let report = judge(golden, &dumped(&stages, dtype), format);
                 runs += 1;
                 let what = format!("{} on {name}, {}", mistake.id, format.name());

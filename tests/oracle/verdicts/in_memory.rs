@@ -32,8 +32,8 @@ fn same_report<T: PortNumber>(
 #[test]
 fn stages_in_memory_are_judged_as_in_a_file() {
     for (name, stages) in [
-        ("03-heads", ["q", "output"]),
-        ("40-model-h3", ["block0.residual", "logits"]),
+        ("29-one-channel", ["q", "output"]),
+        ("41-model-attention", ["block0.residual", "logits"]),
         ("43-dense-resumed", ["kernel", "final_x"]),
     ] {
         let golden = committed_one(name);
@@ -44,12 +44,6 @@ fn stages_in_memory_are_judged_as_in_a_file() {
         let in_f32: [Vec<f32>; 2] = in_f32;
         let [a, b] = stages;
         let (one, other) = (&in_f64[0][..], &in_f64[1][..]);
-        assert!(same_report(
-            &golden,
-            &[(a, one), (b, other)],
-            Dtype::F64,
-            Format::F64
-        ));
         // In any order, and not all of them.
         assert!(same_report(
             &golden,
