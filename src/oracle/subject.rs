@@ -4,6 +4,7 @@
 use super::format::Format;
 use super::mistake::Row;
 use super::read::check_finite;
+pub(crate) use super::stage::Named;
 use super::stage::StageSpec;
 use super::upstream::Upstream;
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
@@ -12,7 +13,6 @@ use crate::h3::Form;
 use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
 
-pub(crate) use super::stage::Named;
 pub(crate) use super::upstream::Setting;
 
 /// A tensor that a case is given: a parameter, an input, a state or a cotangent.

@@ -3,13 +3,11 @@
 use super::super::golden::GoldenOf;
 use super::super::mistake::Row;
 use super::super::subject::Subject;
+use super::evidence::NEARLY_ALL;
 use super::judged::{Fit, Judged};
 use super::pattern;
 use super::report::{Finding, StageReport, StageVerdict, Suspect};
-use super::trials::{ProbeTrial, Trial, Trials};
-
-/// What explains an error explains so much of it.
-pub(super) const NEARLY_ALL: f64 = 0.9;
+use super::trials::{ProbeTrial, Trial, Trials, default_chunk_len};
 
 /// What leaves more of an error than this unexplained is not its name.
 const MOST_UNEXPLAINED: f64 = 0.5;
@@ -103,7 +101,7 @@ fn chunk_lens(seq_len: usize, stages: &[Judged<'_>], wrong: &[usize]) -> Vec<usi
         .filter_map(|&at| pattern::first_wrong_token(&stages[at]));
     let usual = [1, 2, 3, 4].into_iter().chain(parts);
     let usual = usual.chain([8, 16, 32, 64, 128]).chain(5..=32);
-    let first = super::default_chunk_len(seq_len);
+    let first = default_chunk_len(seq_len);
     let mut lens = Vec::new();
     for len in begins.chain(usual) {
         if (1..=seq_len).contains(&len) && len != first && !lens.contains(&len) {

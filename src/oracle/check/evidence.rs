@@ -34,6 +34,9 @@ const SHARE_OF_LARGE: f64 = 0.6;
 /// smaller than one rounding of the stage.
 const SHARE_AT_16_BITS: f64 = 0.35;
 
+/// What explains an error explains so much of it.
+pub(super) const NEARLY_ALL: f64 = 0.9;
+
 /// The chance that is taken of so many random directions that one of them is the error's.
 const CHANCE: f64 = 1e-12;
 

@@ -138,7 +138,7 @@ impl Judged<'_> {
     pub(super) fn is_wrong(&self, at: usize) -> bool {
         let error = self.candidate.data()[at] - self.local.reference[at];
         // A number that is none is wrong too.
-        !(error.abs() <= self.local.bounds[at])
+        error.is_nan() || error.abs() > self.local.bounds[at]
     }
 
     /// The error on the whole as a multiple of the typical one.

@@ -22,6 +22,7 @@ use super::golden::GoldenOf;
 use super::mistake::Row;
 use super::subject::Subject;
 use judged::{Fit, Judged, largest};
+pub use trials::default_chunk_len;
 use trials::{Trial, Trials};
 
 /// Checks a candidate's stages against a golden file at a format.
@@ -223,15 +224,4 @@ fn correct_bits(golden: &[f64], candidate: &[f64]) -> f64 {
         return 53.0;
     }
     (-(error / largest(golden)).log2()).clamp(0.0, 53.0)
-}
-
-/// The chunk length at which mistakes between chunks are tried first: the largest up to 16 that
-/// makes at least three chunks, the last of them shorter than the others; where there is none, the
-/// largest up to 16 that makes at least three; else 1.
-#[must_use]
-pub fn default_chunk_len(seq_len: usize) -> usize {
-    let three = |t: &usize| seq_len.div_ceil(*t) >= 3;
-    let lengths = || (1..=16).rev().filter(three);
-    let ragged = lengths().find(|t| !seq_len.is_multiple_of(*t));
-    ragged.or_else(|| lengths().next()).unwrap_or(1)
 }

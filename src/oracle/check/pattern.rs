@@ -1,6 +1,7 @@
 //! An error in words, for what the catalogue does not hold.
 
 use super::super::stage::Axis;
+use super::evidence::NEARLY_ALL;
 use super::judged::Judged;
 use super::probe::Probe;
 use super::trials::ProbeTrial;
@@ -106,7 +107,7 @@ pub(super) fn describe(stage: &Judged<'_>, probe: Option<&ProbeTrial>) -> String
         return "numbers that are not finite".into();
     }
     if let Some(trial) = probe
-        && trial.fit.evidence.share >= super::diagnose::NEARLY_ALL
+        && trial.fit.evidence.share >= NEARLY_ALL
     {
         let exactly = match trial.fit.left <= 1.0 {
             true => "",

@@ -143,3 +143,14 @@ impl<'a, S: Subject> Trials<'a, S> {
             .collect()
     }
 }
+
+/// The chunk length at which mistakes between chunks are tried first: the largest up to 16 that
+/// makes at least three chunks, the last of them shorter than the others; where there is none, the
+/// largest up to 16 that makes at least three; else 1.
+#[must_use]
+pub fn default_chunk_len(seq_len: usize) -> usize {
+    let three = |t: &usize| seq_len.div_ceil(*t) >= 3;
+    let lengths = || (1..=16).rev().filter(three);
+    let ragged = lengths().find(|t| !seq_len.is_multiple_of(*t));
+    ragged.or_else(|| lengths().next()).unwrap_or(1)
+}

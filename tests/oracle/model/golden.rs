@@ -165,7 +165,7 @@ fn every_known_mistake_is_refused_and_named_first() {
             let is_first = *refused == [0.0; 2];
             for (which, (dtype, format)) in FLOATS.into_iter().enumerate() {
                 refused[which] = departure(golden, &stages, format).max(refused[which]);
-                if !exhaustive && !(is_first && at % 4 == 2 * which) {
+                if !(exhaustive || is_first && at % 4 == 2 * which) {
                     continue;
                 }
                 let report = judge(golden, &stages, dtype, format);
