@@ -44,6 +44,7 @@ fn run(
     from: Option<&Upstream>,
 ) -> Named<f64> {
     let setting = Setting {
+        stored: None,
         chunk_len,
         upstream: from,
         backward: false,

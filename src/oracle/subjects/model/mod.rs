@@ -296,6 +296,7 @@ mod tests {
             Upstream::new(stages.collect())
         });
         let setting = Setting {
+            stored: None,
             chunk_len: 3,
             upstream: own.as_ref(),
             backward: false,
