@@ -168,8 +168,9 @@ fn departures_stand_out_from_some_length_on() {
 #[test]
 fn large_parts_of_a_stage_need_no_length() {
     let limit = |elements: usize, part: f64, fitted: usize| {
-        let error = scaled(&signs(elements), 1e-6);
-        of_stage(EXACT, &error, &scaled(&error, part), 1e-6).limit(fitted)
+        let size = 2f64.powi(-20);
+        let error = scaled(&signs(elements), size);
+        of_stage(EXACT, &error, &scaled(&error, part), size).limit(fitted)
     };
     assert_eq!(limit(800, LARGE, 0), Some(SHARE_OF_LARGE));
     assert_eq!(limit(800, f64::next_down(LARGE), 0), None);
