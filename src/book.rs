@@ -24,3 +24,8 @@ pub mod review {}
 #[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
 #[doc = include_str!("../docs/19-review.ko.md")]
 pub mod review_ko {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/20-mistakes-reference.md")]
+pub mod mistakes_reference {}

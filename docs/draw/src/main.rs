@@ -18,6 +18,7 @@ mod recall;
 mod roofline;
 mod roots;
 mod roundoff;
+mod shares;
 mod spectra;
 mod stages;
 mod svg;
@@ -44,7 +45,7 @@ which copies no files. The same program draws the same bytes on every machine.
 
 /// The figures by name, in the order of the chapters they belong to.
 type Draw = fn() -> Result<String, Error>;
-const FIGURES: [(&str, Draw); 22] = [
+const FIGURES: [(&str, Draw); 23] = [
     ("roots", roots::draw),
     ("wrapping", wrapping::draw),
     ("shift-window", window::draw),
@@ -60,6 +61,7 @@ const FIGURES: [(&str, Draw); 22] = [
     ("backwards", || Ok(backwards::draw())),
     ("mistakes", mistakes::draw),
     ("margins", margins::draw),
+    ("shares", || Ok(shares::draw())),
     ("roundoff", roundoff::draw),
     ("history", history::draw),
     ("spectra", spectra::draw),

@@ -1,19 +1,19 @@
-//! The words: ids, names, the chapter's table.
+//! The words: ids, names, the table of the reference page.
 
 use super::layers::{PLAIN, random};
 use hungry_hippos::oracle::{Case, Mistake, SUITE_SEED, suite};
 use std::collections::{BTreeMap, BTreeSet};
 
-const CHAPTER: &str = include_str!("../../../docs/12-mutants.md");
+const PAGE: &str = include_str!("../../../docs/20-mistakes-reference.md");
 
 /// The catalogue of a layer.
 fn layers() -> Vec<&'static Mistake> {
     random(PLAIN, 1).case().mistakes()
 }
 
-/// The entries that no switch makes, from the chapter: id, name and reason.
+/// The entries that no switch makes, from the reference page: id, name and reason.
 fn without_switch() -> Vec<[&'static str; 3]> {
-    let lines = CHAPTER.lines().filter(|line| line.starts_with("| M"));
+    let lines = PAGE.lines().filter(|line| line.starts_with("| M"));
     let cells = lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect());
     cells
         .filter_map(|cells: Vec<&str>| cells.try_into().ok())
@@ -98,9 +98,9 @@ fn by_id_or_by_name() {
     }
 }
 
-/// The chapter's tables are those of the code, line by line.
+/// The page's tables are those of the code, line by line.
 #[test]
-fn the_chapter_has_the_table() {
+fn the_page_has_the_table() {
     let row = |m: &Mistake| {
         format!(
             "| {} | `{}` | `{}` | {} | {} | {} |",
@@ -120,7 +120,7 @@ fn the_chapter_has_the_table() {
         .map(row)
         .chain(reasons.map(|cells| format!("| {} |", cells.join(" | "))))
         .collect();
-    let table: Vec<&str> = CHAPTER.lines().filter(|l| l.starts_with("| M")).collect();
+    let table: Vec<&str> = PAGE.lines().filter(|l| l.starts_with("| M")).collect();
     if std::env::var_os("HIPPOS_PRINT_TABLE").is_some() {
         println!("{}", rows.join("\n"));
     }
