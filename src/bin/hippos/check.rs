@@ -15,8 +15,8 @@ ssm_kernel, ssm_out, gated, output, final_state_k, final_state, grad.*; of a lan
 block{i}.hidden, logits) holds with golden ones. GOLDEN is a golden file, or a plain case file, which
 is certified first.
 
-  --dtype F          what the port works in: f64, f32, tf32, f16, bf16, or mixed-f16 and mixed-bf16
-                     (projections in 16 bits, the rest in f32). Default: the type the stages are stored in
+  --dtype F          what the port works in: f64, f32, tf32, f16, bf16, or mixed-tf32, mixed-f16 and mixed-bf16
+                     (projections in that format, the rest in f32). Default: the type the stages are stored in
   --json             the report for programs
   --ignore NAMES     tensors that are no stages although their names are close to one: a,b,...
   --allow-undecided  exit status 0 where nothing is refused and something is undecided
