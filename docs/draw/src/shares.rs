@@ -6,12 +6,8 @@ use crate::svg::{Anchor, Figure};
 /// How many stages of right bfloat16 ports, and how many wrong ones, have a largest share in each
 /// twentieth of 0 to 1: printed by
 /// `cargo run --release --manifest-path benches/Cargo.toml --bin oracle_tables -- --shares --sample 40`.
-const RIGHT: [usize; 20] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-];
-const WRONG: [usize; 20] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-];
+const RIGHT: [usize; 20] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const WRONG: [usize; 20] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 pub(crate) fn draw() -> String {
     let mut figure = Figure::new(
@@ -23,7 +19,12 @@ pub(crate) fn draw() -> String {
     );
     for (top, counts, series, title) in [
         (44.0, RIGHT, "s0", "right ports, every stage"),
-        (236.0, WRONG, "s1", "ports with one mistake, the stage that shows it best"),
+        (
+            236.0,
+            WRONG,
+            "s1",
+            "ports with one mistake, the stage that shows it best",
+        ),
     ] {
         let axes = Axes {
             place: [58.0, top, 404.0, 130.0],
@@ -32,22 +33,32 @@ pub(crate) fn draw() -> String {
         };
         figure.text(58.0, top - 14.0, Anchor::Start, "ink", title);
         let ys = [(0.0, "0"), (50.0, "50 %"), (100.0, "100 %")];
-        let xs = [(0.0, "0"), (0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"), (1.0, "1")];
+        let xs = [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (0.5, "0.5"),
+            (0.75, "0.75"),
+            (1.0, "1"),
+        ];
         axes.draw(&mut figure, &xs, &ys);
         let all: usize = counts.iter().sum();
         for (place, count) in counts.into_iter().enumerate() {
             let share = 100.0 * count as f64 / all.max(1) as f64;
             let of = |k: usize| k as f64 / counts.len() as f64;
-            let ((left, y), (right, bottom)) = (
-                axes.at(of(place), share),
-                axes.at(of(place + 1), 0.0),
-            );
+            let ((left, y), (right, bottom)) =
+                (axes.at(of(place), share), axes.at(of(place + 1), 0.0));
             let bar = [left + 1.0, y, right - left - 2.0, bottom - y];
             if count > 0 {
                 figure.rect(bar, series);
             }
         }
     }
-    figure.text(462.0, 408.0, Anchor::End, "small soft", "share explained, $S$");
+    figure.text(
+        462.0,
+        408.0,
+        Anchor::End,
+        "small soft",
+        "share explained, $S$",
+    );
     figure.finish()
 }

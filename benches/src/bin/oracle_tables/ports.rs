@@ -169,7 +169,12 @@ impl Wrong {
     /// True if it is a mistake in a port of this format: what the format rounds anyway is none. A
     /// mistake that only rounds has its format at the end of its name.
     pub(crate) fn is_one_at(&self, format: Format) -> bool {
-        let rounding = self.mistake.name.rsplit('_').next().and_then(Format::from_name);
+        let rounding = self
+            .mistake
+            .name
+            .rsplit('_')
+            .next()
+            .and_then(Format::from_name);
         rounding.is_none_or(|coarse| coarse.unit_roundoff() > 2.0 * format.unit_roundoff())
     }
 
