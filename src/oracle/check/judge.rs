@@ -101,12 +101,17 @@ pub(super) fn judge<'a, S: Subject>(
     chunk_len: usize,
 ) -> (Vec<Judged<'a>>, Own) {
     let (subject, judged_in) = (&golden.subject, S::judged_in(format));
-    // What transforms and products of errors leave where a first-order analysis has nothing.
+    let growth = subject.underflow_growth();
+    // What products of errors leave in a gradient of which a first-order analysis has nothing; the
+    // transforms of ports in 16 bits are those of binary32.
     let second_order = judged_in
         .unit_roundoff()
         .min(Format::F32.unit_roundoff())
         .powi(2);
-    let underflow = (format.underflow() + second_order) * subject.underflow_growth();
+    let underflow = |stage: &GoldenStage| match stage.spec.is_gradient() {
+        true => growth * (format.underflow() + second_order),
+        false => growth * format.underflow(),
+    };
     let exact = |stage: &GoldenStage| format.is_coarse() && stage.is_exact_in(judged_in);
     let own = Own::of(golden, candidate, exact);
     // Where nothing rounds in the port's own format, what is allowed for is what it may do in binary32
@@ -167,7 +172,7 @@ pub(super) fn judge<'a, S: Subject>(
             format: judged_in,
             found,
             stored: true,
-            underflow,
+            underflow: underflow(stage),
         };
         let strict = Tolerance {
             format: Format::F32,

@@ -41,7 +41,7 @@ pub(super) fn check<S: Subject>(
 ) -> Report {
     let chunk_len = default_chunk_len(golden.subject.seq_len());
     let (stages, own) = judge::judge(golden, candidate, format, chunk_len);
-    let trials = Trials::new(golden, &stages, &own);
+    let trials = Trials::new(golden, &stages, &own, format);
     let mut known: Vec<Trial<S>> = Vec::new();
     for backward in [false, true] {
         if stages

@@ -121,10 +121,11 @@ impl Axes<'_> {
 }
 
 /// The probes that make sense of a stage, with the values each predicts in place of the reference's;
-/// and how many numbers of each were fitted to the candidate.
+/// and how many numbers of each were fitted to the candidate; `u` is the port's unit roundoff.
 pub(super) fn probes(
     spec: &StageSpec,
     heads: Option<usize>,
+    u: f64,
     reference: &[f64],
     candidate: &[f64],
 ) -> Vec<(Probe, Vec<f64>, usize)> {
@@ -275,6 +276,10 @@ pub(super) fn probes(
             }
         }
     }
-    found.retain(|(_, values, _)| values != reference);
+    found.retain(|(probe, values, _)| match probe {
+        // A factor of a few roundings is one.
+        Probe::Factor(alpha) | Probe::FactorAt(.., alpha) => (alpha - 1.0).abs() > 16.0 * u,
+        _ => values != reference,
+    });
     found
 }

@@ -1,5 +1,6 @@
 //! Every known mistake and every probe, tried on a port's stages.
 
+use super::super::format::Format;
 use super::super::golden::GoldenOf;
 use super::super::mistake::{Mistake, Row};
 use super::super::parallel;
@@ -35,10 +36,17 @@ pub(super) struct Trials<'a, S: Subject> {
     stages: &'a [Judged<'a>],
     own: &'a Own,
     heads: Option<usize>,
+    /// The larger unit roundoff of the port's format.
+    unit: f64,
 }
 
 impl<'a, S: Subject> Trials<'a, S> {
-    pub(super) fn new(golden: &'a GoldenOf<S>, stages: &'a [Judged<'a>], own: &'a Own) -> Self {
+    pub(super) fn new(
+        golden: &'a GoldenOf<S>,
+        stages: &'a [Judged<'a>],
+        own: &'a Own,
+        format: Format,
+    ) -> Self {
         use super::super::stage::Axis;
         let axes = golden.stages.iter().flat_map(|stage| &stage.spec.axes);
         let mut heads = axes.filter(|(axis, _)| *axis == Axis::Head);
@@ -46,6 +54,7 @@ impl<'a, S: Subject> Trials<'a, S> {
             golden,
             stages,
             own,
+            unit: format.projection_unit_roundoff(),
             heads: heads.next().map(|&(_, len)| len),
         }
     }
@@ -131,7 +140,7 @@ impl<'a, S: Subject> Trials<'a, S> {
             return Vec::new();
         }
         let (reference, candidate) = (&stage.local.reference, stage.candidate.data());
-        let found = probes(stage.spec, self.heads, reference, candidate).into_iter();
+        let found = probes(stage.spec, self.heads, self.unit, reference, candidate).into_iter();
         found
             .filter_map(|(probe, predicted, fitted)| {
                 Some(ProbeTrial {
