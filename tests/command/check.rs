@@ -191,8 +191,8 @@ fn a_mistake_is_named_with_its_fix() {
     });
     let (code, out, err) = check(&golden("01-basic"), &wrong, &[]);
     assert_eq!(code, Some(1), "{out}{err}");
-    // At each of them half is as good an explanation.
-    let says = "\n  cannot be told apart from M73 half_grad: ";
+    // At each of them half is as good an explanation, and none of all at once.
+    let says = "\n  reproduced by M73 half_grad: ";
     assert!(out.contains(says), "{out}");
     let says = "\n  the same shows at grad.kernel.kernel.B, grad.kernel.kernel.C, ";
     assert!(out.contains(says), "{out}");

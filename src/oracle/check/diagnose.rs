@@ -154,9 +154,10 @@ impl<S: Subject> Search<'_, S> {
             return (self.finding(at, pattern, &[], false, &explained), explained);
         };
         explained.extend(&best.explained);
-        let reproduced = best.fit.left <= 1.0
-            && best.fit.evidence.share >= NEARLY_ALL
-            && best.fit.evidence.share > generic;
+        let nearly_all = best.fit.left <= 1.0 && best.fit.evidence.share >= NEARLY_ALL;
+        // What is generic speaks of one stage; a mistake may explain several at once.
+        let more = best.fit.evidence.share > generic || !best.explained.is_empty();
+        let reproduced = nearly_all && more;
         (
             self.finding(at, pattern, &found, reproduced, &explained),
             explained,
