@@ -35,7 +35,18 @@ pub(super) fn diagnose<S: Subject>(
     // Gradients come last: where the forward pass is wrong, theirs follow.
     let backward = stages[first].spec.is_gradient();
     wrong.retain(|&at| stages[at].spec.is_gradient() == backward);
-    let mut all: Vec<&Trial<S>> = known.iter().collect();
+    let mut search = Search {
+        stages,
+        reports,
+        trials,
+        all: known.iter().collect(),
+        backward,
+        pairs: false,
+    };
+    let (findings, settled) = search.findings(&wrong);
+    if settled {
+        return findings;
+    }
     let of_direction: Vec<_> = S::mistakes(backward).concat();
     let is_of_it =
         |row: &&Row<S::Hook>| of_direction.iter().any(|known| core::ptr::eq(*known, *row));
@@ -48,21 +59,9 @@ pub(super) fn diagnose<S: Subject>(
     let each = golden.subject.cost(golden.subject.seq_len()).max(1) * between.len().max(1);
     lens.truncate((LENGTHS_WORK / each).max(2));
     let more = trials.mistakes(&between, &lens, backward);
-    all.extend(&more);
-    let search = Search {
-        stages,
-        reports,
-        trials,
-        all,
-        backward,
-    };
-    let mut findings = Vec::new();
-    while let Some(&at) = wrong.first() {
-        let (finding, explained) = search.explain(at, &wrong);
-        wrong.retain(|at| !explained.contains(at));
-        findings.push(finding);
-    }
-    findings
+    search.all.extend(&more);
+    search.pairs = true;
+    search.findings(&wrong).0
 }
 
 /// What is said where every step is right and the whole is not.
@@ -81,7 +80,7 @@ fn added_up(stage: &Judged<'_>) -> Finding {
 
 /// Multiplications that trying mistakes at other chunk lengths may cost in all: some four seconds of one
 /// core.
-const LENGTHS_WORK: usize = 4_000_000_000;
+const LENGTHS_WORK: usize = 1_200_000_000;
 
 /// The chunk lengths at which a mistake between chunks may have happened, but for the first one,
 /// the likeliest first: the places at which a stage begins to be wrong, the few tokens by which a
@@ -117,6 +116,8 @@ struct Search<'a, S: Subject> {
     trials: &'a Trials<'a, S>,
     all: Vec<&'a Trial<S>>,
     backward: bool,
+    /// True if two mistakes made in one step are looked for.
+    pairs: bool,
 }
 
 /// Mistakes made in one step, and how they fit every stage.
@@ -131,8 +132,22 @@ struct Hypothesis<S: Subject> {
 }
 
 impl<S: Subject> Search<'_, S> {
-    /// What is found at a stage, and the wrong stages that are explained by it.
-    fn explain(&self, at: usize, wrong: &[usize]) -> (Finding, Vec<usize>) {
+    /// A finding for every step that is wrong, and whether each is explained.
+    fn findings(&self, wrong: &[usize]) -> (Vec<Finding>, bool) {
+        let mut wrong = wrong.to_vec();
+        let (mut findings, mut all_settled) = (Vec::new(), true);
+        while let Some(&at) = wrong.first() {
+            let (finding, explained, settled) = self.explain(at, &wrong);
+            wrong.retain(|at| !explained.contains(at));
+            findings.push(finding);
+            all_settled &= settled;
+        }
+        (findings, all_settled)
+    }
+
+    /// What is found at a stage, the wrong stages that are explained by it, and whether that leaves
+    /// nothing to look for.
+    fn explain(&self, at: usize, wrong: &[usize]) -> (Finding, Vec<usize>, bool) {
         let stage = &self.stages[at];
         let probes = self.trials.probes(stage);
         let probe = probes.iter().rev().max_by(|a, b| {
@@ -142,7 +157,7 @@ impl<S: Subject> Search<'_, S> {
         });
         let generic = probes.iter().map(share).fold(0.0, f64::max);
         let mut found = self.singles(at, wrong, generic);
-        if found.is_empty() && generic < NEARLY_ALL {
+        if self.pairs && found.is_empty() && generic < NEARLY_ALL {
             found = self.pairs(at, wrong);
         }
         if found.is_empty() {
@@ -151,7 +166,8 @@ impl<S: Subject> Search<'_, S> {
         let pattern = pattern::describe(stage, probe);
         let mut explained = vec![at];
         let Some(best) = found.first() else {
-            return (self.finding(at, pattern, &[], false, &explained), explained);
+            let finding = self.finding(at, pattern, &[], false, &explained);
+            return (finding, explained, false);
         };
         explained.extend(&best.explained);
         let nearly_all = best.fit.left <= 1.0 && best.fit.evidence.share >= NEARLY_ALL;
@@ -161,6 +177,7 @@ impl<S: Subject> Search<'_, S> {
         (
             self.finding(at, pattern, &found, reproduced, &explained),
             explained,
+            nearly_all,
         )
     }
 
