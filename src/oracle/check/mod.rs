@@ -66,7 +66,7 @@ pub(super) fn check<S: Subject>(
     Report {
         format,
         findings,
-        power: (!refused).then(|| power(&known)),
+        power: (!refused).then(|| power(&known, &stages)),
         precision: precision_seen::describe(&stages, format, candidate),
         equal: equal(golden, &stages, format),
         holdings: candidate.holdings(golden.stages.iter().map(|stage| stage.name())),
@@ -171,11 +171,13 @@ fn equal<S: Subject>(golden: &GoldenOf<S>, stages: &[Judged<'_>], format: Format
 }
 
 /// What a passing verdict is worth: the mistakes that would have been refused.
-fn power<S: Subject>(known: &[Trial<S>]) -> Power {
+fn power<S: Subject>(known: &[Trial<S>], stages: &[Judged<'_>]) -> Power {
     let mut power = Power::default();
     for trial in known {
         let mut fits = trial.fits.iter().flatten().peekable();
-        if fits.peek().is_none() {
+        // What is stored as coarsely as a mistake rounds is not looked at for it.
+        let hidden = stages.iter().any(|stage| stage.hides(trial.row.rounding));
+        if fits.peek().is_none() && !hidden {
             continue;
         }
         power.known += 1;
