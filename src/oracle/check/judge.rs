@@ -205,6 +205,7 @@ pub(super) fn judge<'a, S: Subject>(
             golden: &stage.values,
             candidate: &found.values,
             stored: found.unit_roundoff,
+            smallest: found.smallest,
             bounds: whole.bounds.clone(),
             local: whole,
             scales,

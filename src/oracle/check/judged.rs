@@ -12,6 +12,8 @@ pub(super) struct Judged<'a> {
     pub(super) candidate: &'a Tensor<f64>,
     /// The unit roundoff of the type that the candidate is stored in.
     pub(super) stored: f64,
+    /// Half the smallest positive number of that type.
+    pub(super) smallest: f64,
     /// The worst-case tolerance of every element.
     pub(super) bounds: Vec<f64>,
     /// The same of the one step that computes the stage.
@@ -64,6 +66,10 @@ const FOCUS: f64 = 0.02;
 /// In formats of 16 bits, an error so many times that of storing every stage in the format leaves a
 /// stage undecided. (Right ports: up to 5 times, and 11 by a recurrence of 600 steps in bfloat16.)
 const FAR: f64 = 16.0;
+
+/// A departure of up to so many halves of the smallest number that the candidate's type stores is none
+/// that is evidence: right ports leave as much where the golden value is 0.
+const AT_THE_END: f64 = 16.0;
 
 impl Fit {
     /// True if no right port shows as much; `fitted` numbers of the hypothesis were fitted to the
@@ -176,14 +182,19 @@ impl Judged<'_> {
         if departures().any(|m| !m.is_finite()) {
             return None;
         }
+        // What is near the end of the stored type's numbers is told from nothing.
+        let told = |m: f64| match m.abs() <= AT_THE_END * self.smallest {
+            true => 0.0,
+            false => m,
+        };
         let departs = departures().zip(&local.bounds);
         let departs = departs.map(|(m, bound)| fraction(m, *bound));
         let elements = || {
             let elements = self.errors().zip(departures()).zip(&local.reference);
-            elements.map(|((e, m), &r)| (e, m, r))
+            elements.map(|((e, m), &r)| (e, told(m), r))
         };
         let all = local.weights.evidence(self.scales, elements());
-        let weighted = local.weights.apply(departures());
+        let weighted = local.weights.apply(departures().map(told));
         let least = FOCUS * largest(&weighted);
         let departing = weighted.iter().filter(|m| m.abs() > least).count();
         let focused = (2 * departing < weighted.len()).then(|| {

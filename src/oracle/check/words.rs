@@ -144,7 +144,11 @@ fn closing(report: &Report) -> String {
         stages.count()
     };
     let undecided = count(StageVerdict::Undecided);
-    let mut counts = format!("{} stages judged", report.stages.len() - undecided);
+    let judged = report.stages.len() - undecided;
+    let mut counts = format!(
+        "{judged} stage{} judged",
+        if judged == 1 { "" } else { "s" }
+    );
     if undecided > 0 {
         let _ = write!(
             counts,

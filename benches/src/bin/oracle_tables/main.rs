@@ -94,6 +94,8 @@ pub(crate) struct RightPort {
     /// Case and form.
     pub(crate) name: String,
     pub(crate) report: Report,
+    /// The error of its output dumped alone, as a multiple of what storing every stage makes.
+    pub(crate) of_typical: Option<f64>,
 }
 
 /// A wrong port, judged.
@@ -170,7 +172,10 @@ fn right_ports(cases: &[Committed], formats: &[Format], sample: usize) -> Result
                 continue;
             }
             let candidate = case.golden.candidate(&dumped(&stages, format, false)?)?;
+            let alone = case.golden.candidate(&dumped(&stages, format, true)?)?;
+            let alone = case.golden.check(&alone, format);
             judged.push(RightPort {
+                of_typical: alone.stages.iter().find_map(|stage| stage.of_typical),
                 format,
                 exact: case.is_exact(),
                 name: format!("{} {form}", case.name),

@@ -46,9 +46,9 @@ fn percent(count: usize, all: usize) -> String {
 pub(crate) fn right(ports: &[RightPort]) {
     println!("Right ports: every form that a format allows, on every case.\n");
     println!(
-        "| format | cases | ports | refused | undecided | largest part of a tolerance | largest part of a limit of evidence |"
+        "| format | cases | ports | refused | undecided | largest part of a tolerance | largest part of a limit of evidence | output alone, of the typical error |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for exact in [false, true] {
         for format in FORMATS {
             let of = || {
@@ -61,7 +61,7 @@ pub(crate) fn right(ports: &[RightPort]) {
             let explained = stages().filter_map(|stage| stage.explained);
             let explained = explained.map(|e| e.share / e.limit);
             println!(
-                "| {} | {} | {} | {} | {} | {:.2} | {:.2} |",
+                "| {} | {} | {} | {} | {} | {:.2} | {:.2} | {:.1} |",
                 format.name(),
                 if exact { "exact" } else { "others" },
                 of().count(),
@@ -69,6 +69,7 @@ pub(crate) fn right(ports: &[RightPort]) {
                 count(Verdict::Undecided),
                 used.fold(0.0, f64::max),
                 explained.fold(0.0, f64::max),
+                of().filter_map(|port| port.of_typical).fold(0.0, f64::max),
             );
         }
     }
