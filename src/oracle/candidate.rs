@@ -46,6 +46,9 @@ pub struct Holdings {
     pub close: Vec<(String, String)>,
 }
 
+/// So many tensors of a candidate without stages are named.
+const NAMED: usize = 6;
+
 /// A number type that a port's arrays are made of.
 pub trait PortNumber: Copy {
     /// The type under which the array counts as stored.
@@ -174,10 +177,32 @@ impl Candidate {
         match self.stages.is_empty() {
             false => Ok(self),
             true => Err(Error::missing(format!(
-                "every stage of the golden file (any of {})",
-                names(golden)
+                "every stage of the golden file (any of {}){}",
+                names(golden),
+                self.held_instead(golden)
             ))),
         }
+    }
+
+    /// What a candidate without stages holds, in words, with the stages its names are close to.
+    fn held_instead(&self, golden: &[GoldenStage]) -> String {
+        if self.unknown.is_empty() {
+            return String::new();
+        }
+        let held = self.unknown.iter().take(NAMED).map(|name| {
+            let close = golden.iter().find(|stage| is_close(name, stage.name()));
+            match close {
+                Some(stage) => format!("{name:?}, which is close to {:?}", stage.name()),
+                None => format!("{name:?}"),
+            }
+        });
+        let held: Vec<String> = held.collect();
+        let more = if self.unknown.len() > NAMED {
+            ", ..."
+        } else {
+            ""
+        };
+        format!(" from it; it holds {}{more}", held.join(", "))
     }
 
     /// What it holds beside the stages that are judged, and which of these it has not.

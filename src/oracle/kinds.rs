@@ -30,6 +30,16 @@ pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Ou
             ),
         )),
         None if ModelCase::is_in(file) => f.of::<ModelCase>(file),
+        None if ["input", "q_proj.weight"]
+            .iter()
+            .all(|name| file.find(name).is_none()) =>
+        {
+            Err(Error::value(
+                "the file",
+                "is no case and no golden file: it has no metadata kind, no tensor \"input\" and no \"q_proj.weight\"; a \
+             port's dump is checked as the second file, against a golden one",
+            ))
+        }
         None => f.of::<LayerCase>(file),
     }
 }

@@ -40,7 +40,8 @@ pub(super) fn announced_len(prefix: [u8; PREFIX_LEN], file_len: u64) -> Result<u
     let refused = |why| Err(Error::value("header length", why));
     if len > MAX_HEADER_LEN {
         return refused(format!(
-            "{len} bytes are announced, more than the {MAX_HEADER_LEN} the format allows"
+            "{len} bytes are announced, more than the {MAX_HEADER_LEN} the format allows; is this \
+             a safetensors file?"
         ));
     }
     let room = file_len.saturating_sub(PREFIX_LEN as u64);

@@ -25,7 +25,8 @@ names in f64, and a normal input. `run` runs it, `golden --from` certifies it, a
 same flags and seed give the same bytes on every machine.
 
 With --exact, a layer and an input on which nothing rounds in FORMAT, whatever the order of summation:
-a right port in it gets every stage exactly. Weights are signed permutations, the rest small integers,
+a right port in it that only adds and multiplies gets every stage exactly; transforms and exponentials
+round on the way. A case near the largest size takes minutes to find. Weights are signed permutations, the rest small integers,
 steps 1, bilinear, real_type none, discrete poles i, -i, 1, -1/2 and (-1 + i)/2. Found by search.
 
   --d-model D      channels

@@ -32,7 +32,8 @@ commands:
   show      what a safetensors file holds
 
 `hippos COMMAND --help` says more of each.
-exit status: 0 done, 1 a mismatch was found, 2 the request could not be carried out
+exit status: 0 done, 1 a mismatch was found, 2 the request could not be carried out,
+or something could not be decided
 ";
 
 fn main() -> ExitCode {

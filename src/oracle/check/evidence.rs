@@ -5,7 +5,8 @@
 //! share of the error that it explains.
 
 /// The share of a stage's error that is evidence for what explains it, where the error is spread
-/// over very many elements: no right port of the simulations comes near (chapter 13).
+/// over very many elements: no right port of chapter 13's
+/// simulations reaches it.
 const SHARE: f64 = 0.15;
 
 /// The same where the port had to round its parameters first. That moves a stage in few directions,
@@ -34,6 +35,11 @@ const SHARE_OF_LARGE: f64 = 0.6;
 /// smaller than one rounding of the stage.
 const SHARE_AT_16_BITS: f64 = 0.35;
 
+/// The same where the error is several times that of storing the stages. Then it is made within the
+/// models, of few numbers that were rounded (powers of poles, step by step), and has few directions
+/// however many elements it is spread over.
+const SHARE_OF_FEW: f64 = 0.7;
+
 /// What explains an error explains so much of it.
 pub(super) const NEARLY_ALL: f64 = 0.9;
 
@@ -47,6 +53,8 @@ pub(super) struct Scales {
     pub(super) exact_parameters: bool,
     /// The unit roundoff of a format of 16 bits, if only of the projections.
     pub(super) coarse: Option<f64>,
+    /// True if the error is several times that of storing the stages in such a format.
+    pub(super) of_few: bool,
 }
 
 /// One over the probable error of every element; 0 for elements that take no part.
@@ -194,7 +202,11 @@ impl Evidence {
             .coarse
             .is_some_and(|u| self.of_stage >= margin * u);
         let by_chance = chance.filter(|_| is_coarse && self.scales.exact_parameters && fitted <= 1);
-        let by_chance = by_chance.map(|chance| chance + SHARE_AT_16_BITS * (1.0 - chance));
+        let share = match self.scales.of_few {
+            true => SHARE_OF_FEW,
+            false => SHARE_AT_16_BITS,
+        };
+        let by_chance = by_chance.map(|chance| chance + share * (1.0 - chance));
         let limits = [by_length, by_size, by_chance].into_iter().flatten();
         limits.min_by(f64::total_cmp)
     }

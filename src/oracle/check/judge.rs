@@ -156,6 +156,7 @@ pub(super) fn judge<'a, S: Subject>(
         coarse: judged_in
             .is_coarse()
             .then(|| judged_in.projection_unit_roundoff()),
+        of_few: false,
     };
     // What holds of the whole knows nothing of stages that were stored in fewer bits before others are
     // computed from them.
@@ -210,6 +211,7 @@ pub(super) fn judge<'a, S: Subject>(
             local: whole,
             scales,
         };
+        this.scales.of_few = this.of_typical().is_some_and(|times| times > SEVERAL);
         if stage.spec.is_gradient() {
             this.local
                 .set_base(backward.as_ref(), stage, Source::Backward);
@@ -245,6 +247,9 @@ pub(super) fn judge<'a, S: Subject>(
     }
     (judged, own)
 }
+
+/// An error of so many times that of storing the stages is made within the models.
+const SEVERAL: f64 = 4.0;
 
 /// Where storing stages makes less than this of one rounding, that tells nothing of ports that round
 /// more.

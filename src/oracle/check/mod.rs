@@ -65,11 +65,14 @@ pub(super) fn check<S: Subject>(
     };
     Report {
         format,
-        findings,
         power: (!refused).then(|| power(&known, &stages)),
-        precision: precision_seen::describe(&stages, format, candidate),
+        precision: precision_seen::describe(&stages, format, candidate, |name| {
+            let mut reproduced = findings.iter().filter(|found| found.reproduced);
+            reproduced.any(|found| found.stage == name || found.also_at.iter().any(|at| at == name))
+        }),
         equal: equal(golden, &stages, format),
         holdings: candidate.holdings(golden.stages.iter().map(|stage| stage.name())),
+        findings,
         stages: reports,
     }
 }
@@ -225,5 +228,6 @@ fn correct_bits(golden: &[f64], candidate: &[f64]) -> f64 {
     if error <= 0.0 {
         return 53.0;
     }
-    (-(error / largest(golden)).log2()).clamp(0.0, 53.0)
+    // Not a negative zero.
+    (-(error / largest(golden)).log2()).clamp(0.0, 53.0) + 0.0
 }

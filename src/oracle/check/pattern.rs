@@ -104,7 +104,10 @@ pub(super) fn first_wrong_token(stage: &Judged<'_>) -> Option<usize> {
 /// One sentence about the error of a stage, given the generic hypothesis that explains most of it.
 pub(super) fn describe(stage: &Judged<'_>, probe: Option<&ProbeTrial>) -> String {
     if !stage.is_finite() {
-        return "numbers that are not finite".into();
+        let numbers = stage.candidate.data();
+        let none = numbers.iter().filter(|x| !x.is_finite()).count();
+        let is = if none == 1 { "is" } else { "are" };
+        return format!("{none} of {} elements {is} not finite", numbers.len());
     }
     if let Some(trial) = probe
         && trial.fit.evidence.share >= NEARLY_ALL

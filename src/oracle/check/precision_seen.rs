@@ -25,9 +25,10 @@ pub(super) fn describe(
     stages: &[Judged<'_>],
     format: Format,
     candidate: &Candidate,
+    is_reproduced: impl Fn(&str) -> bool,
 ) -> Vec<String> {
     let mut said = Vec::new();
-    said.extend(coarser(stages, format));
+    said.extend(coarser(stages, format, is_reproduced));
     said.extend(finer(stages, format));
     said.extend(narrow_storage(stages, format, candidate));
     said
@@ -39,11 +40,17 @@ fn seen(stage: &Judged<'_>, format: Format) -> f64 {
     rms / TYPICAL * format.unit_roundoff()
 }
 
-/// The first stage whose errors are those of a coarser format.
-fn coarser(stages: &[Judged<'_>], format: Format) -> Option<String> {
+/// The first stage whose errors are those of a coarser format, and not those of a mistake that
+/// reproduces them.
+fn coarser(
+    stages: &[Judged<'_>],
+    format: Format,
+    is_reproduced: impl Fn(&str) -> bool,
+) -> Option<String> {
     let first = stages.iter().find(|stage| {
         let rms = stage.rms();
-        stage.is_finite() && rms > TYPICAL * APART && rounds_only(stage)
+        let of_format = rms > TYPICAL * APART && rounds_only(stage);
+        stage.is_finite() && of_format && !is_reproduced(&stage.spec.name)
     })?;
     let (mut like, mut part) = by_size(seen(first, format))?;
     // What is stored in a format has its numbers, and may have larger errors.
@@ -103,7 +110,9 @@ fn finer(stages: &[Judged<'_>], format: Format) -> Option<String> {
         return None;
     }
     let largest = judged.iter().map(|stage| seen(stage, format));
-    let like = nearest(largest.fold(0.0, f64::max)).unwrap_or(FloatFormat::F64);
+    let largest = largest.fold(0.0, f64::max);
+    // Where there is no error there is no precision to see: nothing may round here.
+    let like = nearest(largest).filter(|_| largest > 0.0)?;
     (like.unit_roundoff() < format.unit_roundoff() / 2.0).then(|| {
         let name = like.name();
         format!("looks finer than that: like {name}; --dtype {name} would judge it more sharply")

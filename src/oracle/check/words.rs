@@ -39,8 +39,7 @@ fn text(report: &Report) -> String {
     if let Some(Equal { exact, equal }) = report.equal {
         let _ = writeln!(
             text,
-            "note: nothing rounds in {} in {exact} of these stages, and {equal} of them are equal in every \
-             element",
+            "note: stages in which nothing rounds in {}: {exact}; equal in every element: {equal}",
             report.format.name()
         );
     }

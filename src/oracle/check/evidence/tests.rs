@@ -4,11 +4,13 @@ use crate::algebra::{FloatFormat, Rng};
 const EXACT: Scales = Scales {
     exact_parameters: true,
     coarse: None,
+    of_few: false,
 };
 
 const ROUNDED: Scales = Scales {
     exact_parameters: false,
     coarse: None,
+    of_few: false,
 };
 
 /// The evidence of an error for a departure, at a stage so large that neither is a part of it.
@@ -198,6 +200,7 @@ fn in_16_bits_one_rounding_is_enough() {
     let coarse = |exact_parameters| Scales {
         exact_parameters,
         coarse: Some(u),
+        of_few: false,
     };
     let error = scaled(&signs(800), 1e-6);
     let limit = |scales, part: f64, fitted: usize| {
@@ -210,6 +213,14 @@ fn in_16_bits_one_rounding_is_enough() {
         let found = limit(coarse(true), u, fitted).expect("as large as that");
         assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
     }
+    // An error made of few numbers has to be explained nearly whole.
+    let few = Scales {
+        of_few: true,
+        ..coarse(true)
+    };
+    let found = limit(few, u, 0).expect("as large as that");
+    let expected = chance(0.0) + SHARE_OF_FEW * (1.0 - chance(0.0));
+    assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
     assert_eq!(limit(coarse(true), f64::next_down(u), 0), None);
     assert_eq!(limit(coarse(true), u, 2), None);
     assert_eq!(limit(coarse(false), u, 0), None);

@@ -34,7 +34,7 @@ fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
     let candidate = Candidate::read(&file, &golden.stages, &golden.subject.given());
     let candidate = candidate.expect("can be judged");
     let (judged, _) = judge(&golden, &candidate, format, 7);
-    describe(&judged, format, &candidate)
+    describe(&judged, format, &candidate, |_| false)
 }
 
 const SEEN: &str = "on the errors look like those of";
