@@ -1,12 +1,15 @@
 //! FlashConv backwards: the cotangent of the state, passed from the last chunk to the first.
 
-use super::chunks::Chunking;
+use super::chunks::{Chunking, Piece, pieces};
 use super::fused::ChunkConvolution;
-use super::state_passing::chunk_states;
+use super::state_passing::fused;
 use crate::algebra::{Ring, RootsOfUnity, Scalar};
 use crate::error::{Error, check_len};
 use crate::fourier::adjoint::correlate;
-use crate::ssm::{Adjoint, Gradients, add_states, check_cotangents};
+use crate::ssm::{
+    Adjoint, Gradients, PackedGradients, add_states, check_cotangents, check_packed_cotangents,
+};
+use core::ops::Range;
 
 /// The gradients by the adjoint of [`flashconv`](super::flashconv). With `l^(c)` the cotangent of
 /// the state `x^(c)` passed on after chunk `c`, from the last chunk to the first
@@ -46,12 +49,50 @@ where
     S: Adjoint,
     <S::Scalar as Scalar>::Complex: RootsOfUnity,
 {
-    let (x0, _) = check_cotangents(ssm, u, x0, g, g_state)?;
-    // The state after the last chunk is no chunk's incoming one; the initial state is the first's.
-    let mut incoming = chunk_states(ssm, u, Some(&x0), chunking)?;
-    incoming.pop();
-    incoming.insert(0, x0);
-    flashconv_adjoint_from(ssm, u, &incoming, g, g_state, chunking)
+    let (x0, g_state) = check_cotangents(ssm, u, x0, g, g_state)?;
+    let whole = vec![0..u.len(); 1];
+    let row = flashconv_adjoint_packed(ssm, (u, g), &whole, [&[&x0], &[&g_state]], chunking)?;
+    Ok(of_one(row))
+}
+
+/// The same over a row of documents, whose boundaries need not be those of chunks. Backwards a
+/// document begins with its last token, from the cotangent of the state that it leaves, and what
+/// remains after its first one is the cotangent of its initial state; the blocks are cut as in
+/// `pass_states_packed`.
+///
+/// # Errors
+///
+/// If there are not two states of this model a document, `g` is not as long as `u`, or the chunking
+/// does not fit it.
+pub(crate) fn flashconv_adjoint_packed<S>(
+    ssm: &S,
+    (u, g): (&[S::Scalar], &[S::Scalar]),
+    documents: &[Range<usize>],
+    [x0, g_states]: [&[&[S::Element]]; 2],
+    chunking: &Chunking,
+) -> Result<PackedGradients<S>, Error>
+where
+    S: Adjoint,
+    <S::Scalar as Scalar>::Complex: RootsOfUnity,
+{
+    check_packed_cotangents(ssm, (u, g), documents, [x0, g_states])?;
+    let pieces = pieces(chunking, u.len(), documents)?;
+    let mut state = Vec::new();
+    let before = |piece: &Piece| {
+        if piece.is_first {
+            state = x0[piece.document].to_vec();
+        }
+        let before = state.clone();
+        if !piece.is_last {
+            let inputs = &u[piece.tokens.clone()];
+            let carried = ssm.advance(&state, inputs.len());
+            state = add_states(&carried, &ssm.input_to_state(inputs));
+        }
+        before
+    };
+    let incoming: Vec<_> = pieces.iter().map(before).collect();
+    let convolution = fused(ssm, u.len(), chunking)?;
+    back_through((ssm, &convolution), (u, g), &pieces, &incoming, g_states)
 }
 
 /// [`flashconv_adjoint`] from what a forward pass saved: `incoming`, the state before each chunk,
@@ -74,26 +115,56 @@ where
     S: Adjoint,
     <S::Scalar as Scalar>::Complex: RootsOfUnity,
 {
-    let (_, mut adjoint) = check_cotangents(ssm, u, None, g, g_state)?;
-    let lengths = chunking.lengths(u.len())?;
+    let (_, g_state) = check_cotangents(ssm, u, None, g, g_state)?;
+    let whole = vec![0..u.len(); 1];
+    let pieces = pieces(chunking, u.len(), &whole)?;
     check_len(
         "states before the chunks",
         incoming.len(),
-        lengths.len().max(1),
+        pieces.len().max(1),
     )?;
     for state in incoming {
         check_len("state before a chunk", state.len(), ssm.state_dim())?;
     }
-    let longest = lengths.iter().copied().max().unwrap_or(0);
-    let convolution = ChunkConvolution::new(&ssm.kernel(longest))?;
+    let convolution = fused(ssm, u.len(), chunking)?;
+    let by = (ssm, &convolution);
+    back_through(by, (u, g), &pieces, incoming, &[&g_state]).map(of_one)
+}
+
+/// The gradients of a row that is one document.
+fn of_one<S: Adjoint>(row: PackedGradients<S>) -> Gradients<S> {
+    Gradients {
+        input: row.input,
+        state: row.states.into_iter().flatten().collect(),
+        model: row.model,
+    }
+}
+
+/// From the last piece to the first, given the state before each.
+fn back_through<S>(
+    (ssm, convolution): (&S, &ChunkConvolution<S::Scalar>),
+    (u, g): (&[S::Scalar], &[S::Scalar]),
+    pieces: &[Piece],
+    incoming: &[Vec<S::Element>],
+    g_states: &[&[S::Element]],
+) -> Result<PackedGradients<S>, Error>
+where
+    S: Adjoint,
+    <S::Scalar as Scalar>::Complex: RootsOfUnity,
+{
+    let longest = pieces.iter().map(|piece| piece.tokens.len()).max();
     let mut gradient = ssm.zero_gradient();
-    let mut of_kernel = vec![S::Scalar::ZERO; longest];
+    let mut of_kernel = vec![S::Scalar::ZERO; longest.unwrap_or(0)];
     let mut input = vec![S::Scalar::ZERO; u.len()];
-    let mut end = u.len();
-    for (&len, state) in lengths.iter().zip(incoming).rev() {
-        let chunk = end - len..end;
-        end = chunk.start;
-        let (u, g, input) = (&u[chunk.clone()], &g[chunk.clone()], &mut input[chunk]);
+    // A document without tokens hands back the cotangent that it was given.
+    let mut states: Vec<Vec<S::Element>> = g_states.iter().map(|g| g.to_vec()).collect();
+    let mut adjoint = Vec::new();
+    for (piece, state) in pieces.iter().zip(incoming).rev() {
+        if piece.is_last {
+            adjoint = g_states[piece.document].to_vec();
+        }
+        let (tokens, len) = (piece.tokens.clone(), piece.tokens.len());
+        let (u, g, input) = (&u[tokens.clone()], &g[tokens.clone()], &mut input[tokens]);
 
         // A correlation is the fused convolution of the cotangent reversed in time.
         let reversed: Vec<_> = g.iter().rev().copied().collect();
@@ -109,11 +180,14 @@ where
         let carried = ssm.advance_adjoint(state, len, &adjoint, &mut gradient);
         let read = ssm.state_to_output_adjoint(state, g, &mut gradient);
         adjoint = add_states(&carried, &read);
+        if piece.is_first {
+            states[piece.document].clone_from(&adjoint);
+        }
     }
     ssm.kernel_adjoint(&of_kernel, &mut gradient);
-    Ok(Gradients {
+    Ok(PackedGradients {
         input,
-        state: adjoint,
+        states,
         model: gradient,
     })
 }

@@ -1,6 +1,7 @@
 //! How a sequence is cut into chunks.
 
 use crate::error::Error;
+use core::ops::Range;
 
 /// How a sequence is cut into consecutive chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,4 +67,48 @@ impl Chunking {
             })
             .collect())
     }
+}
+
+/// A part of a chunk that belongs to one document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) tokens: Range<usize>,
+    /// The number of its chunk.
+    pub(super) chunk: usize,
+    /// The number of its document.
+    pub(super) document: usize,
+    /// Whether the document begins, and ends, with it.
+    pub(super) is_first: bool,
+    pub(super) is_last: bool,
+}
+
+/// The parts into which documents divide the chunks of a row, in order.
+///
+/// # Errors
+///
+/// If the chunking does not fit the row.
+pub(super) fn pieces(
+    chunking: &Chunking,
+    seq_len: usize,
+    documents: &[Range<usize>],
+) -> Result<Vec<Piece>, Error> {
+    let mut pieces = Vec::new();
+    let mut end = 0;
+    for (chunk, len) in chunking.lengths(seq_len)?.into_iter().enumerate() {
+        let of_chunk = end..end + len;
+        end = of_chunk.end;
+        for (document, of_document) in documents.iter().enumerate() {
+            let tokens = of_chunk.start.max(of_document.start)..of_chunk.end.min(of_document.end);
+            if !tokens.is_empty() {
+                pieces.push(Piece {
+                    is_first: tokens.start == of_document.start,
+                    is_last: tokens.end == of_document.end,
+                    tokens,
+                    chunk,
+                    document,
+                });
+            }
+        }
+    }
+    Ok(pieces)
 }

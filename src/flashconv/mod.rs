@@ -13,5 +13,6 @@ pub use conventions::{Convention, MatrixSet};
 pub use fused::ChunkConvolution;
 pub use state_passing::{chunk_states, flashconv};
 
+pub(crate) use adjoint::flashconv_adjoint_packed;
 pub(crate) use fused::block_factors;
-pub(crate) use state_passing::{Blocks, delayed, early_rows, pass_states};
+pub(crate) use state_passing::{Blocks, delayed, early_rows, flashconv_packed, pass_states};

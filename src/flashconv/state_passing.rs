@@ -1,10 +1,11 @@
 //! State passing: a long convolution in chunks that hand on a state.
 
-use super::chunks::Chunking;
+use super::chunks::{Chunking, pieces};
 use super::fused::ChunkConvolution;
 use crate::algebra::{Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
-use crate::ssm::{Response, StateSpace, add_states, initial_state};
+use crate::ssm::{PackedResponse, Response, StateSpace, add_states, check_states, initial_state};
+use core::ops::Range;
 
 /// The four blocks that take a chunk of `T` inputs and the state before it to its outputs and the
 /// state after it, each applied rather than built:
@@ -22,7 +23,7 @@ pub(crate) trait Blocks<S: StateSpace> {
     fn convolve(&self, ssm: &S, u: &[S::Scalar]) -> Result<Vec<S::Scalar>, Error>;
 
     /// The state that chunk `chunk` begins from, given the one handed on to it and all outputs
-    /// before it.
+    /// before it. Not asked where a document begins.
     fn receive(
         &self,
         _chunk: usize,
@@ -60,22 +61,68 @@ pub(crate) fn pass_states<S: StateSpace>(
     x0: Option<&[S::Element]>,
     chunking: &Chunking,
 ) -> Result<Response<S>, Error> {
+    let x0 = initial_state(ssm, x0)?;
+    let whole = vec![0..u.len(); 1];
+    let row = pass_states_packed(ssm, blocks, u, &whole, &[&x0], chunking)?;
+    Ok(Response {
+        output: row.output,
+        state: row.states.into_iter().flatten().collect(),
+    })
+}
+
+/// The same over a row of documents, whose boundaries need not be those of chunks. A boundary within
+/// a chunk cuts its blocks:
+///
+/// ```text
+/// T_f     entries between two documents are 0: one smaller T_f for each
+/// M_xy    keeps its rows before the first boundary, to which the incoming state belongs
+/// M_ux    keeps its columns after the last one, whose inputs are in the state handed on
+/// M_xx    is 0
+/// ```
+///
+/// A boundary at a chunk's edge leaves them whole and drops the incoming state, for `M_xy` too. A
+/// document's own initial state enters where it begins.
+///
+/// # Errors
+///
+/// If there is not one state of this model a document, the chunking does not fit `u`, or a block
+/// fails.
+pub(crate) fn pass_states_packed<S: StateSpace>(
+    ssm: &S,
+    blocks: &impl Blocks<S>,
+    u: &[S::Scalar],
+    documents: &[Range<usize>],
+    x0: &[&[S::Element]],
+    chunking: &Chunking,
+) -> Result<PackedResponse<S>, Error> {
+    check_states(ssm, documents, x0)?;
     let d = ssm.feedthrough();
-    let mut state = initial_state(ssm, x0)?;
-    let mut output = Vec::with_capacity(u.len());
-    let chunks = chunking.split(u)?;
-    let first = chunks.first().map_or(0, |chunk| chunk.len());
-    for (c, chunk) in chunks.into_iter().enumerate() {
-        state = blocks.receive(c, state, &output);
-        let from_state = blocks.read(ssm, &state, chunk.len());
-        let from_input = blocks.convolve(ssm, chunk)?;
-        for ((s, y), &u) in from_state.into_iter().zip(from_input).zip(chunk) {
-            output.push(s + y + d * u);
+    // A document without tokens leaves the state that it was given.
+    let mut states: Vec<Vec<S::Element>> = x0.iter().map(|x| x.to_vec()).collect();
+    let mut output = vec![S::Scalar::ZERO; u.len()];
+    let mut state = Vec::new();
+    let mut first = 0;
+    for piece in pieces(chunking, u.len(), documents)? {
+        let (inputs, start) = (&u[piece.tokens.clone()], piece.tokens.start);
+        if piece.is_first {
+            state = x0[piece.document].to_vec();
+            first = inputs.len();
+        } else {
+            state = blocks.receive(piece.chunk, state, &output[..start]);
         }
-        let carried = blocks.carry(ssm, &state, chunk.len(), first);
-        state = add_states(&carried, &blocks.absorb(ssm, chunk));
+        let from_state = blocks.read(ssm, &state, inputs.len());
+        let from_input = blocks.convolve(ssm, inputs)?;
+        let sums = from_state.into_iter().zip(from_input).zip(inputs);
+        for (place, ((s, y), &u)) in output[piece.tokens].iter_mut().zip(sums) {
+            *place = s + y + d * u;
+        }
+        let carried = blocks.carry(ssm, &state, inputs.len(), first);
+        state = add_states(&carried, &blocks.absorb(ssm, inputs));
+        if piece.is_last {
+            states[piece.document].clone_from(&state);
+        }
     }
-    Ok(Response { output, state })
+    Ok(PackedResponse { output, states })
 }
 
 /// The blocks of FlashConv: within a chunk one fused FFT, product, inverse FFT.
@@ -116,10 +163,43 @@ where
     S: StateSpace,
     <S::Scalar as Scalar>::Complex: RootsOfUnity,
 {
-    // One spectrum, of the longest chunk's kernel, serves all chunks.
-    let longest = chunking.lengths(u.len())?.into_iter().max().unwrap_or(0);
-    let convolution = ChunkConvolution::new(&ssm.kernel(longest))?;
-    pass_states(ssm, &FusedBlocks(convolution), u, x0, chunking)
+    let blocks = FusedBlocks(fused(ssm, u.len(), chunking)?);
+    pass_states(ssm, &blocks, u, x0, chunking)
+}
+
+/// The same over a row of documents, whose boundaries need not be those of chunks: what a boundary
+/// makes of the blocks is said at [`pass_states_packed`].
+///
+/// # Errors
+///
+/// If there is not one state of this model a document, or the chunking does not fit `u`.
+pub(crate) fn flashconv_packed<S>(
+    ssm: &S,
+    u: &[S::Scalar],
+    documents: &[Range<usize>],
+    x0: &[&[S::Element]],
+    chunking: &Chunking,
+) -> Result<PackedResponse<S>, Error>
+where
+    S: StateSpace,
+    <S::Scalar as Scalar>::Complex: RootsOfUnity,
+{
+    let blocks = FusedBlocks(fused(ssm, u.len(), chunking)?);
+    pass_states_packed(ssm, &blocks, u, documents, x0, chunking)
+}
+
+/// The convolution of all chunks: one spectrum, of the longest one's kernel, serves them.
+pub(super) fn fused<S>(
+    ssm: &S,
+    seq_len: usize,
+    chunking: &Chunking,
+) -> Result<ChunkConvolution<S::Scalar>, Error>
+where
+    S: StateSpace,
+    <S::Scalar as Scalar>::Complex: RootsOfUnity,
+{
+    let longest = chunking.lengths(seq_len)?.into_iter().max().unwrap_or(0);
+    ChunkConvolution::new(&ssm.kernel(longest))
 }
 
 /// The states passed from chunk to chunk: `x^(1), x^(2), ...`, one after each chunk.

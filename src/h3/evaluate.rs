@@ -4,8 +4,9 @@ use super::form::ModelForm;
 use super::stages::{Progress, Stage};
 use crate::algebra::{RootsOfUnity, Scalar};
 use crate::error::Error;
-use crate::ssm::{Diagonal, Response, Shift, StateSpace};
+use crate::ssm::{Diagonal, PackedResponse, Response, Shift, StateSpace, each_document};
 use crate::tensor::Tensor;
+use core::ops::Range;
 
 /// How the parts of a layer are evaluated: by a [`Form`](super::Form), by an error analysis that stands for all
 /// of them, or with a known mistake. The layer itself is one text,
@@ -39,6 +40,37 @@ pub(crate) trait Evaluate<T: Scalar> {
         u: &[T],
         x0: &[T::Complex],
     ) -> Result<Response<Diagonal<T>>, Error>;
+
+    /// A shift model's response to a row of documents, each from a state of its own: by
+    /// [`shift`](Self::shift), one after another.
+    fn shift_row(
+        &self,
+        ssm: &Shift<T>,
+        kernel: &[T],
+        u: &[T],
+        documents: &[Range<usize>],
+        x0: &[&[T]],
+    ) -> Result<PackedResponse<Shift<T>>, Error> {
+        each_document(ssm, u.len(), documents, x0, |tokens, x0| {
+            let kernel = &kernel[..kernel.len().min(tokens.len())];
+            self.shift(ssm, kernel, &u[tokens], x0)
+        })
+    }
+
+    /// A diagonal model's, likewise.
+    fn diagonal_row(
+        &self,
+        ssm: &Diagonal<T>,
+        kernel: &[T],
+        u: &[T],
+        documents: &[Range<usize>],
+        x0: &[&[T::Complex]],
+    ) -> Result<PackedResponse<Diagonal<T>>, Error> {
+        each_document(ssm, u.len(), documents, x0, |tokens, x0| {
+            let kernel = &kernel[..kernel.len().min(tokens.len())];
+            self.diagonal(ssm, kernel, &u[tokens], x0)
+        })
+    }
 
     /// Hook applied to every value that crosses between the projections and the models (`inward`:
     /// out of a projection); a port may change precision there.
@@ -87,6 +119,28 @@ where
         x0: &[T],
     ) -> Result<Response<Shift<T>>, Error> {
         self.respond_by_kernel(ssm, kernel, u, Some(x0))
+    }
+
+    fn shift_row(
+        &self,
+        ssm: &Shift<T>,
+        kernel: &[T],
+        u: &[T],
+        documents: &[Range<usize>],
+        x0: &[&[T]],
+    ) -> Result<PackedResponse<Shift<T>>, Error> {
+        self.respond_to_row(ssm, kernel, u, documents, x0)
+    }
+
+    fn diagonal_row(
+        &self,
+        ssm: &Diagonal<T>,
+        kernel: &[T],
+        u: &[T],
+        documents: &[Range<usize>],
+        x0: &[&[T::Complex]],
+    ) -> Result<PackedResponse<Diagonal<T>>, Error> {
+        self.respond_to_row(ssm, kernel, u, documents, x0)
     }
 
     fn diagonal(

@@ -2,12 +2,14 @@
 
 use crate::algebra::{RootsOfUnity, Scalar};
 use crate::error::Error;
-use crate::flashconv::{Chunking, block_factors, flashconv};
+use crate::flashconv::{Chunking, block_factors, flashconv, flashconv_packed};
 use crate::fourier::convolution::{self as fourier, transform_len};
 use crate::ssm::{
-    Response, StateSpace, causal_convolution, finish_convolution, recurrence, scan, toeplitz_matrix,
+    PackedResponse, Response, StateSpace, causal_convolution, each_document, finish_convolution,
+    recurrence, scan, scan_packed, toeplitz_matrix, toeplitz_of_documents,
 };
 use core::fmt;
+use core::ops::Range;
 
 /// A way to run any one model, of whatever structure. What has one evaluates a layer by it.
 pub(crate) trait ModelForm {
@@ -23,6 +25,47 @@ pub(crate) trait ModelForm {
     where
         S: StateSpace,
         <S::Scalar as Scalar>::Complex: RootsOfUnity;
+
+    /// A model's response to a row of documents, each from a state of its own: one after another,
+    /// where the form has no way of its own across their boundaries.
+    fn respond_to_row<S>(
+        &self,
+        ssm: &S,
+        kernel: &[S::Scalar],
+        u: &[S::Scalar],
+        documents: &[Range<usize>],
+        x0: &[&[S::Element]],
+    ) -> Result<PackedResponse<S>, Error>
+    where
+        S: StateSpace,
+        <S::Scalar as Scalar>::Complex: RootsOfUnity,
+    {
+        each_alone(self, ssm, kernel, u, documents, x0)
+    }
+}
+
+/// One document of a row after another.
+fn each_alone<S>(
+    by: &(impl ModelForm + ?Sized),
+    ssm: &S,
+    kernel: &[S::Scalar],
+    u: &[S::Scalar],
+    documents: &[Range<usize>],
+    x0: &[&[S::Element]],
+) -> Result<PackedResponse<S>, Error>
+where
+    S: StateSpace,
+    <S::Scalar as Scalar>::Complex: RootsOfUnity,
+{
+    each_document(ssm, u.len(), documents, x0, |tokens, x0| {
+        let kernel = &kernel[..kernel.len().min(tokens.len())];
+        by.respond_by_kernel(ssm, kernel, &u[tokens], Some(x0))
+    })
+}
+
+/// True if a row is one document, which is run as it is.
+pub(super) fn is_whole(documents: &[Range<usize>], len: usize) -> bool {
+    matches!(documents, [all] if *all == (0..len))
 }
 
 /// A way to compute the layer. All give the same function.
@@ -165,6 +208,42 @@ impl ModelForm for Form {
             }
         };
         finish_convolution(ssm, convolved, u, x0)
+    }
+
+    /// A scan resets its state, chunks have their blocks cut, and a Toeplitz matrix has zeros between
+    /// documents. A convolution has no boundaries: it is one for each document.
+    fn respond_to_row<S>(
+        &self,
+        ssm: &S,
+        kernel: &[S::Scalar],
+        u: &[S::Scalar],
+        documents: &[Range<usize>],
+        x0: &[&[S::Element]],
+    ) -> Result<PackedResponse<S>, Error>
+    where
+        S: StateSpace,
+        <S::Scalar as Scalar>::Complex: RootsOfUnity,
+    {
+        let toeplitz = match self {
+            _ if is_whole(documents, u.len()) => None,
+            Self::Scan => return scan_packed(ssm, u, documents, x0),
+            Self::FlashConv(chunking) => {
+                return flashconv_packed(ssm, u, documents, x0, chunking);
+            }
+            Self::Toeplitz | Self::Attention => {
+                let zero = crate::algebra::Ring::ZERO;
+                Some(toeplitz_of_documents(kernel, zero, documents, u.len()))
+            }
+            _ => None,
+        };
+        let Some(toeplitz) = toeplitz else {
+            return each_alone(self, ssm, kernel, u, documents, x0);
+        };
+        let convolved = toeplitz.apply(u)?;
+        each_document(ssm, u.len(), documents, x0, |tokens, x0| {
+            let convolved = convolved[tokens.clone()].to_vec();
+            finish_convolution(ssm, convolved, &u[tokens], Some(x0))
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use super::stages::{Progress, Sizes, Stage, Stages};
 use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
 use crate::attention::masked_attention;
 use crate::error::Error;
-use crate::ssm::{StateSpace, toeplitz_matrix};
+use crate::ssm::{Documents, StateSpace, toeplitz_of_documents};
 use crate::tensor::Tensor;
 
 impl<T> Layer<T>
@@ -30,8 +30,26 @@ where
         u: &Tensor<T>,
         state: Option<&LayerState<T>>,
     ) -> Result<Stages<T>, Error> {
-        let (sizes, state) = self.prepare(form, u, state)?;
-        self.run(form, *form == Form::Attention, u, &state, sizes)
+        self.forward_documents(form, u, &documents_of(u), state)
+    }
+
+    /// The same over rows of documents, each of which begins from a state of its own (zeros if
+    /// `state` is `None`) and leaves one: the states' first axis counts documents. Stages are zero at
+    /// padding; what the input holds there is not read. Kernels are as long as the longest document.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward), and if the documents are not those of `u`.
+    pub fn forward_documents(
+        &self,
+        form: &Form,
+        u: &Tensor<T>,
+        documents: &Documents,
+        state: Option<&LayerState<T>>,
+    ) -> Result<Stages<T>, Error> {
+        let (sizes, state) = self.prepare(form, u, documents, state)?;
+        let attention = *form == Form::Attention;
+        self.run(form, attention, (u, documents), &state, sizes)
     }
 }
 
@@ -45,33 +63,36 @@ impl<T: Scalar> Layer<T> {
     pub(crate) fn forward_by(
         &self,
         by: &impl Evaluate<T>,
-        u: &Tensor<T>,
+        (u, documents): (&Tensor<T>, &Documents),
         state: Option<&LayerState<T>>,
     ) -> Result<Stages<T>, Error> {
-        let (sizes, state) = self.check_input(u, state)?;
+        let (sizes, state) = self.check_input(u, documents, state)?;
         let state = state
             .cloned()
-            .unwrap_or_else(|| self.zero_state(sizes.batch));
-        self.run(by, false, u, &state, sizes)
+            .unwrap_or_else(|| self.zero_state(documents.count()));
+        self.run(by, false, (u, documents), &state, sizes)
     }
 
     fn run(
         &self,
         by: &impl Evaluate<T>,
         attention: bool,
-        u: &Tensor<T>,
+        (u, documents): (&Tensor<T>, &Documents),
         state: &LayerState<T>,
         sizes: Sizes,
     ) -> Result<Stages<T>, Error> {
-        let (parts, window) = (self.parts(), self.window(sizes.len));
+        let longest = documents.longest();
+        let (parts, window) = (self.parts(), self.window(longest));
         let mut so_far = Progress {
             layer: self,
             input: u,
+            documents,
             initial: state,
             stages: Stages::from_state(state),
             sizes,
         };
-        let projected = |linear| project(linear, u, sizes).map(|x| by.at_projection(x, true));
+        let projected =
+            |linear| project(linear, u, documents, sizes).map(|x| by.at_projection(x, true));
         so_far.stages.q = by.stage(Stage::Q, projected(&parts.q), &so_far)?;
         so_far.stages.k = by.stage(Stage::K, projected(&parts.k), &so_far)?;
         so_far.stages.v = by.stage(Stage::V, projected(&parts.v), &so_far)?;
@@ -81,7 +102,7 @@ impl<T: Scalar> Layer<T> {
         let read = by.model_input(Stage::ShiftK, &so_far);
         let keys = read.as_ref().unwrap_or(&so_far.stages.k);
         let kernels = &so_far.stages.shift_kernel;
-        let (shift_k, shift_state) = self.shift_keys(by, keys, kernels, state, sizes)?;
+        let (shift_k, shift_state) = self.shift_keys(by, keys, kernels, state, documents, sizes)?;
         so_far.stages.shift_k = by.stage(Stage::ShiftK, shift_k, &so_far)?;
         let kv = multiply(&so_far.stages.shift_k, &so_far.stages.v, sizes);
         so_far.stages.kv = by.stage(Stage::Kv, kv, &so_far)?;
@@ -89,13 +110,13 @@ impl<T: Scalar> Layer<T> {
         let kernels = stack(&parts.diagonal, window, |ssm, len| by.ssm_kernel(ssm, len));
         so_far.stages.ssm_kernel = by.stage(Stage::SsmKernel, kernels, &so_far)?;
         let diagonal_state = if attention {
-            so_far.stages.gated = self.attend(&so_far.stages, state, sizes)?;
-            self.closed_form_states(&so_far.stages.kv, state, sizes)
+            so_far.stages.gated = self.attend(&so_far.stages, state, documents, sizes)?;
+            self.closed_form_states(&so_far.stages.kv, state, documents, sizes)
         } else {
             let read = by.model_input(Stage::SsmOut, &so_far);
             let kv = read.as_ref().unwrap_or(&so_far.stages.kv);
             let kernels = &so_far.stages.ssm_kernel;
-            let (ssm_out, after) = self.run_diagonal(by, kv, kernels, state, sizes)?;
+            let (ssm_out, after) = self.run_diagonal(by, kv, kernels, state, documents, sizes)?;
             let ssm_out = by.stage(Stage::SsmOut, ssm_out, &so_far)?;
             let gated = self.gate(&so_far.stages.q, &ssm_out, sizes);
             so_far.stages.ssm_out = Some(ssm_out);
@@ -112,11 +133,12 @@ impl<T: Scalar> Layer<T> {
                 *place = by.at_projection(y, true);
             }
         }
+        clear_tokens(&mut output, documents);
         so_far.stages.output = by.stage(Stage::Output, output, &so_far)?;
         so_far.stages.state = LayerState {
             shift: by.stage(Stage::FinalStateK, shift_state, &so_far)?,
             diagonal: by.final_state(diagonal_state, &so_far),
-            position: state.position.saturating_add(sizes.len),
+            position: state.position.saturating_add(longest),
         };
         Ok(so_far.stages)
     }
@@ -126,21 +148,23 @@ impl<T: Scalar> Layer<T> {
         &self,
         form: &Form,
         u: &Tensor<T>,
+        documents: &Documents,
         state: Option<&LayerState<T>>,
     ) -> Result<(Sizes, LayerState<T>), Error> {
-        let (sizes, given) = self.check_input(u, state)?;
+        let (sizes, given) = self.check_input(u, documents, state)?;
         let through_state = form.passes_state() || given.is_some();
         let state = given
             .cloned()
-            .unwrap_or_else(|| self.zero_state(sizes.batch));
+            .unwrap_or_else(|| self.zero_state(documents.count()));
         let who = format!("form {form}");
-        self.check_window(&state, sizes.len, through_state, &who)?;
+        self.check_window(&state, documents.longest(), through_state, &who)?;
         Ok((sizes, state))
     }
 
-    pub(super) fn check_input<'a>(
+    pub(crate) fn check_input<'a>(
         &self,
         u: &Tensor<T>,
+        documents: &Documents,
         state: Option<&'a LayerState<T>>,
     ) -> Result<(Sizes, Option<&'a LayerState<T>>), Error> {
         let &[batch, len, d] = u.shape() else {
@@ -149,8 +173,15 @@ impl<T: Scalar> Layer<T> {
         if d != self.d_model() {
             return Err(self.wrong_input(u));
         }
+        if (documents.batch(), documents.seq_len()) != (batch, len) {
+            return Err(Error::shape(
+                "documents",
+                format_args!("{batch} rows of {len} tokens, as the input"),
+                format_args!("{} of {}", documents.batch(), documents.seq_len()),
+            ));
+        }
         if let Some(state) = state {
-            self.check_state(state, batch)?;
+            self.check_state(state, documents.count())?;
         }
         let sizes = Sizes {
             batch,
@@ -200,17 +231,21 @@ impl<T: Scalar> Layer<T> {
         k: &Tensor<T>,
         kernels: &Tensor<T>,
         state: &LayerState<T>,
+        documents: &Documents,
         sizes: Sizes,
     ) -> Result<(Tensor<T>, Tensor<T>), Error> {
         let mut shift_k = Tensor::filled(k.shape(), T::ZERO);
         let mut after = state.shift.clone();
         for b in 0..sizes.batch {
             for (channel, shift) in self.parts().shift.iter().enumerate() {
-                let r = sizes.channel(b, channel);
-                let x0 = state.shift.row(r);
-                let response = by.shift(shift, kernels.row(channel), k.row(r), x0)?;
+                let rows = || documents.numbers(b).map(|n| sizes.channel(n, channel));
+                let x0: Vec<_> = rows().map(|r| state.shift.row(r)).collect();
+                let (r, kernel) = (sizes.channel(b, channel), kernels.row(channel));
+                let response = by.shift_row(shift, kernel, k.row(r), documents.row(b), &x0)?;
                 shift_k.row_mut(r).copy_from_slice(&response.output);
-                after.row_mut(r).copy_from_slice(&response.state);
+                for (r, state) in rows().zip(&response.states) {
+                    after.row_mut(r).copy_from_slice(state);
+                }
             }
         }
         Ok((shift_k, after))
@@ -224,18 +259,22 @@ impl<T: Scalar> Layer<T> {
         kv: &Tensor<T>,
         kernels: &Tensor<T>,
         state: &LayerState<T>,
+        documents: &Documents,
         sizes: Sizes,
     ) -> Result<(Tensor<T>, Tensor<T::Complex>), Error> {
         let mut ssm_out = Tensor::filled(kv.shape(), T::ZERO);
         let mut after = state.diagonal.clone();
         for b in 0..sizes.batch {
             for (d1, d2, h) in sizes.pairs() {
-                let r = sizes.pair(b, d1, d2, h);
-                let x0 = state.diagonal.row(r);
+                let rows = || documents.numbers(b).map(|n| sizes.pair(n, d1, d2, h));
+                let x0: Vec<_> = rows().map(|r| state.diagonal.row(r)).collect();
+                let (r, kernel) = (sizes.pair(b, d1, d2, h), kernels.row(h));
                 let ssm = &self.parts().diagonal[h];
-                let response = by.diagonal(ssm, kernels.row(h), kv.row(r), x0)?;
+                let response = by.diagonal_row(ssm, kernel, kv.row(r), documents.row(b), &x0)?;
                 ssm_out.row_mut(r).copy_from_slice(&response.output);
-                after.row_mut(r).copy_from_slice(&response.state);
+                for (r, state) in rows().zip(&response.states) {
+                    after.row_mut(r).copy_from_slice(state);
+                }
             }
         }
         Ok((ssm_out, after))
@@ -258,11 +297,13 @@ impl<T: Scalar> Layer<T> {
         gated
     }
 
-    /// `((Q Kt^T) o T_f) V` head by head, plus what the incoming states add.
+    /// `((Q Kt^T) o T_f) V` head by head, plus what the incoming states add. The mask is 0 between
+    /// documents.
     fn attend(
         &self,
         stages: &Stages<T>,
         state: &LayerState<T>,
+        documents: &Documents,
         sizes: Sizes,
     ) -> Result<Tensor<T>, Error> {
         let Sizes { len, d_h, .. } = sizes;
@@ -274,16 +315,20 @@ impl<T: Scalar> Layer<T> {
                 let head = |x: &Tensor<T>| {
                     Matrix::from_fn(len, d_h, |i, c| x.row(sizes.channel(b, h * d_h + c))[i])
                 };
-                let mask = toeplitz_matrix(stages.ssm_kernel.row(h), ssm.feedthrough(), len);
+                let (kernel, row) = (stages.ssm_kernel.row(h), documents.row(b));
+                let mask = toeplitz_of_documents(kernel, ssm.feedthrough(), row, len);
                 let o = masked_attention(&head(q), &head(shift_k), &head(v), &mask)?;
                 for d2 in 0..d_h {
                     let mut column: Vec<T> = (0..len).map(|i| o.row(i)[d2]).collect();
                     for d1 in 0..d_h {
-                        let x0 = state.diagonal.row(sizes.pair(b, d1, d2, h));
                         let q = q.row(sizes.channel(b, h * d_h + d1));
-                        let from_state = ssm.state_to_output(x0, len);
-                        for ((y, s), &q) in column.iter_mut().zip(from_state).zip(q) {
-                            *y = *y + q * s;
+                        for (n, tokens) in documents.numbers(b).zip(row) {
+                            let x0 = state.diagonal.row(sizes.pair(n, d1, d2, h));
+                            let from_state = ssm.state_to_output(x0, tokens.len());
+                            let read = from_state.into_iter().zip(&q[tokens.clone()]);
+                            for (y, (s, &q)) in column[tokens.clone()].iter_mut().zip(read) {
+                                *y = *y + q * s;
+                            }
                         }
                     }
                     let channel = self.gated_channel(h, d2);
@@ -301,17 +346,18 @@ impl<T: Scalar> Layer<T> {
         &self,
         kv: &Tensor<T>,
         state: &LayerState<T>,
+        documents: &Documents,
         sizes: Sizes,
     ) -> Tensor<T::Complex> {
         let mut after = state.diagonal.clone();
-        for b in 0..sizes.batch {
+        for (n, (b, tokens)) in documents.iter().enumerate() {
             for (d1, d2, h) in sizes.pairs() {
-                let r = sizes.pair(b, d1, d2, h);
+                let (r, of_state) = (sizes.pair(b, d1, d2, h), sizes.pair(n, d1, d2, h));
                 let ssm = &self.parts().diagonal[h];
-                let carried = ssm.advance(state.diagonal.row(r), sizes.len);
-                let left = ssm.input_to_state(kv.row(r));
+                let carried = ssm.advance(state.diagonal.row(of_state), tokens.len());
+                let left = ssm.input_to_state(&kv.row(r)[tokens.clone()]);
                 after
-                    .row_mut(r)
+                    .row_mut(of_state)
                     .copy_from_slice(&crate::ssm::add_states(&carried, &left));
             }
         }
@@ -319,11 +365,31 @@ impl<T: Scalar> Layer<T> {
     }
 }
 
-/// `W u + b` of every token, (batch, d, seq_len).
-pub(super) fn project<T: Ring>(linear: &Linear<T>, u: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+/// An input (batch, seq_len, d) whose rows are whole; of other shapes, nothing that fits them.
+pub(crate) fn documents_of<T: Copy>(u: &Tensor<T>) -> Documents {
+    match u.shape() {
+        &[batch, len, _] => Documents::whole(batch, len),
+        _ => Documents::whole(0, 0),
+    }
+}
+
+/// A (batch, seq_len, d) stage with zeros at padding.
+pub(super) fn clear_tokens<T: Ring>(x: &mut Tensor<T>, documents: &Documents) {
+    for (b, i) in documents.padding() {
+        x.row_mut(b * documents.seq_len() + i).fill(T::ZERO);
+    }
+}
+
+/// `W u + b` of every token, (batch, d, seq_len); 0 at padding.
+pub(super) fn project<T: Ring>(
+    linear: &Linear<T>,
+    u: &Tensor<T>,
+    documents: &Documents,
+    sizes: Sizes,
+) -> Tensor<T> {
     let mut projected = Tensor::filled([sizes.batch, sizes.d, sizes.len], T::ZERO);
-    for b in 0..sizes.batch {
-        for i in 0..sizes.len {
+    for (b, tokens) in documents.iter() {
+        for i in tokens {
             let column = linear.apply(u.row(b * sizes.len + i));
             for (channel, value) in column.into_iter().enumerate() {
                 projected.row_mut(sizes.channel(b, channel))[i] = value;

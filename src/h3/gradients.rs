@@ -3,14 +3,17 @@
 
 use super::evaluate::Evaluate;
 use super::form::Form;
-use super::forward::project;
+use super::forward::{clear_tokens, documents_of, project};
 use super::gradients_form::AdjointForm;
 use super::layer::{Layer, LayerState, stack};
-use super::stages::Sizes;
+use super::stages::{Sizes, Stage};
 use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
-use crate::ssm::{Adjoint, Diagonal, Gradients, Shift};
+use crate::ssm::{
+    Adjoint, Diagonal, Documents, Gradients, PackedGradients, Shift, each_document_back,
+};
 use crate::tensor::Tensor;
+use core::ops::Range;
 
 /// How the models inside a layer are run backwards: by the adjoint of a [`Form`], or wrongly.
 pub(crate) trait Backward<T: Scalar> {
@@ -35,6 +38,45 @@ pub(crate) trait Backward<T: Scalar> {
         g_state: Option<&[T::Complex]>,
         window: usize,
     ) -> Result<Gradients<Diagonal<T>>, Error>;
+
+    /// A shift model's gradients over a row of documents, given for each the state it begins from and
+    /// the cotangent of the one it leaves.
+    fn shift_row(
+        &self,
+        ssm: &Shift<T>,
+        (u, g): (&[T], &[T]),
+        documents: &[Range<usize>],
+        [x0, g_states]: [&[&[T]]; 2],
+        window: usize,
+    ) -> Result<PackedGradients<Shift<T>>, Error> {
+        let states = [x0, g_states];
+        each_document_back(ssm, (u, g), documents, states, |tokens, [x0, g_state]| {
+            let window = window.min(tokens.len());
+            let (u, g) = (&u[tokens.clone()], &g[tokens]);
+            self.shift(ssm, u, Some(x0), g, Some(g_state), window)
+        })
+    }
+
+    /// A diagonal model's, likewise.
+    fn diagonal_row(
+        &self,
+        ssm: &Diagonal<T>,
+        (u, g): (&[T], &[T]),
+        documents: &[Range<usize>],
+        [x0, g_states]: [&[&[T::Complex]]; 2],
+        window: usize,
+    ) -> Result<PackedGradients<Diagonal<T>>, Error> {
+        let states = [x0, g_states];
+        each_document_back(ssm, (u, g), documents, states, |tokens, [x0, g_state]| {
+            let window = window.min(tokens.len());
+            let (u, g) = (&u[tokens.clone()], &g[tokens]);
+            self.diagonal(ssm, u, Some(x0), g, Some(g_state), window)
+        })
+    }
+
+    /// Hook applied to rows of the cotangent of a stage, each once it is complete. What it leaves
+    /// stands in its place for what is computed from it.
+    fn cotangent(&self, _stage: Stage, _row: usize, _computed: &mut [T]) {}
 }
 
 impl<T, F> Backward<T> for F
@@ -65,6 +107,28 @@ where
         window: usize,
     ) -> Result<Gradients<Diagonal<T>>, Error> {
         self.gradients_within(ssm, u, x0, g, g_state, window)
+    }
+
+    fn shift_row(
+        &self,
+        ssm: &Shift<T>,
+        signals: (&[T], &[T]),
+        documents: &[Range<usize>],
+        states: [&[&[T]]; 2],
+        window: usize,
+    ) -> Result<PackedGradients<Shift<T>>, Error> {
+        self.gradients_of_row(ssm, signals, documents, states, window)
+    }
+
+    fn diagonal_row(
+        &self,
+        ssm: &Diagonal<T>,
+        signals: (&[T], &[T]),
+        documents: &[Range<usize>],
+        states: [&[&[T::Complex]]; 2],
+        window: usize,
+    ) -> Result<PackedGradients<Diagonal<T>>, Error> {
+        self.gradients_of_row(ssm, signals, documents, states, window)
     }
 }
 
@@ -164,8 +228,27 @@ where
         g: &Tensor<T>,
         g_state: Option<&LayerState<T>>,
     ) -> Result<LayerGradients<T>, Error> {
-        let (_, state) = self.prepare(form, u, state)?;
-        self.gradients_by(form, form, u, Some(&state), g, g_state)
+        let documents = documents_of(u);
+        self.gradients_of_documents(form, u, &documents, state, g, g_state)
+    }
+
+    /// The same over rows of documents, each of which has a state of its own; the cotangent at padding
+    /// is not read, and parameters sum over documents.
+    ///
+    /// # Errors
+    ///
+    /// As [`gradients`](Self::gradients), and if the documents are not those of `u`.
+    pub fn gradients_of_documents(
+        &self,
+        form: &Form,
+        u: &Tensor<T>,
+        documents: &Documents,
+        state: Option<&LayerState<T>>,
+        g: &Tensor<T>,
+        g_state: Option<&LayerState<T>>,
+    ) -> Result<LayerGradients<T>, Error> {
+        let (_, state) = self.prepare(form, u, documents, state)?;
+        self.gradients_by(form, form, (u, documents), Some(&state), g, g_state)
     }
 }
 
@@ -179,32 +262,37 @@ impl<T: Scalar> Layer<T> {
         &self,
         forward: &impl Evaluate<T>,
         back: &impl Backward<T>,
-        u: &Tensor<T>,
+        (u, documents): (&Tensor<T>, &Documents),
         state: Option<&LayerState<T>>,
         g: &Tensor<T>,
         g_state: Option<&LayerState<T>>,
     ) -> Result<LayerGradients<T>, Error> {
-        let (sizes, state) = self.check_input(u, state)?;
+        let (sizes, state) = self.check_input(u, documents, state)?;
         let state = state
             .cloned()
-            .unwrap_or_else(|| self.zero_state(sizes.batch));
+            .unwrap_or_else(|| self.zero_state(documents.count()));
         g.check_shape("cotangent of the output", u.shape())?;
         let g_state = match g_state {
             Some(g_state) => {
-                self.check_state(g_state, sizes.batch)?;
+                self.check_state(g_state, documents.count())?;
                 g_state.clone()
             }
-            None => self.zero_state(sizes.batch),
+            None => self.zero_state(documents.count()),
         };
         let parts = self.parts();
-        let q = project(&parts.q, u, sizes);
-        let k = project(&parts.k, u, sizes);
-        let v = project(&parts.v, u, sizes);
-        let window = self.window(sizes.len);
+        let projected = |linear| project(linear, u, documents, sizes);
+        let (q, k, v) = (
+            projected(&parts.q),
+            projected(&parts.k),
+            projected(&parts.v),
+        );
+        let mut g = g.clone();
+        clear_tokens(&mut g, documents);
+        let window = self.window(documents.longest());
         let kernels = stack(&parts.shift, window, |ssm, len| {
             forward.shift_kernel(ssm, len)
         });
-        let (shift_k, _) = self.shift_keys(forward, &k, &kernels, &state, sizes)?;
+        let (shift_k, _) = self.shift_keys(forward, &k, &kernels, &state, documents, sizes)?;
 
         let mut sum = LayerGradients {
             input: Tensor::filled(u.shape(), T::ZERO),
@@ -216,12 +304,14 @@ impl<T: Scalar> Layer<T> {
             shift: parts.shift.iter().map(Adjoint::zero_gradient).collect(),
             diagonal: parts.diagonal.iter().map(Adjoint::zero_gradient).collect(),
         };
-        let of_gated = self.output_adjoint(g);
+        let mut of_gated = self.output_adjoint(&g);
+        change_rows(back, Stage::Gated, &mut of_gated);
         let heads = Heads {
             q: &q,
             shift_k: &shift_k,
             v: &v,
             of_gated: &of_gated,
+            documents,
         };
         let head_gradients =
             self.heads_adjoint((forward, back), &heads, &state, &g_state, &mut sum, sizes)?;
@@ -229,15 +319,10 @@ impl<T: Scalar> Layer<T> {
             let gated = head_gradients.gated.row(r);
             parts.output.adjoint(gated, g.row(r), &mut sum.output);
         }
-        let of_k = self.shift_adjoint(
-            back,
-            &k,
-            &head_gradients.shift_k,
-            &state,
-            &g_state,
-            &mut sum,
-            sizes,
-        )?;
+        let shift = (&k, &head_gradients.shift_k);
+        let states = (&state, &g_state);
+        let mut of_k = self.shift_adjoint(back, shift, documents, states, &mut sum, sizes)?;
+        change_rows(back, Stage::K, &mut of_k);
         for (projection, g, gradient) in [
             (&parts.q, &head_gradients.q, &mut sum.q),
             (&parts.k, &of_k, &mut sum.k),
@@ -282,22 +367,28 @@ impl<T: Scalar> Layer<T> {
             shift_k: zeros(),
             v: zeros(),
         };
-        let window = self.window(sizes.len);
+        let documents = heads.documents;
+        let window = self.window(documents.longest());
         let kernels = stack(&self.parts().diagonal, window, |ssm, len| {
             forward.ssm_kernel(ssm, len)
         });
         for b in 0..sizes.batch {
+            let row = documents.row(b);
             for (d1, d2, h) in sizes.pairs() {
                 let ssm = &self.parts().diagonal[h];
                 let key = sizes.channel(b, h * sizes.d_h + d1);
                 let value = sizes.channel(b, h * sizes.d_h + d2);
                 let pair = sizes.pair(b, d1, d2, h);
                 let channel = self.gated_channel(h, d2);
-                let x0 = state.diagonal.row(pair);
+                let rows = || documents.numbers(b).map(|n| sizes.pair(n, d1, d2, h));
+                let x0: Vec<_> = rows().map(|r| state.diagonal.row(r)).collect();
+                let g_final: Vec<_> = rows().map(|r| g_state.diagonal.row(r)).collect();
                 let (q, k, v) = (heads.q.row(key), heads.shift_k.row(key), heads.v.row(value));
 
                 let kv: Vec<T> = k.iter().zip(v).map(|(&k, &v)| k * v).collect();
-                let y = forward.diagonal(ssm, kernels.row(h), &kv, x0)?.output;
+                let y = forward
+                    .diagonal_row(ssm, kernels.row(h), &kv, row, &x0)?
+                    .output;
                 let mut g = Vec::with_capacity(sizes.len);
                 for (i, &y) in y.iter().enumerate() {
                     let token = b * sizes.len + i;
@@ -309,13 +400,14 @@ impl<T: Scalar> Layer<T> {
                     g.push(of_gated * q[i]);
                 }
 
-                let g_final = Some(g_state.diagonal.row(pair));
-                let gradients = back.diagonal(ssm, &kv, Some(x0), &g, g_final, window)?;
+                back.cotangent(Stage::SsmOut, pair, &mut g);
+                let states = [&x0[..], &g_final[..]];
+                let mut gradients = back.diagonal_row(ssm, (&kv, &g), row, states, window)?;
                 sum.diagonal[h].add_gradient(&gradients.model);
-                sum.state
-                    .diagonal
-                    .row_mut(pair)
-                    .copy_from_slice(&gradients.state);
+                for (r, of_state) in rows().zip(&gradients.states) {
+                    sum.state.diagonal.row_mut(r).copy_from_slice(of_state);
+                }
+                back.cotangent(Stage::Kv, pair, &mut gradients.input);
                 for (i, &g) in gradients.input.iter().enumerate() {
                     let of_k = &mut out.shift_k.row_mut(key)[i];
                     *of_k = *of_k + g * v[i];
@@ -324,34 +416,50 @@ impl<T: Scalar> Layer<T> {
                 }
             }
         }
+        change_rows(back, Stage::Q, &mut out.q);
+        change_rows(back, Stage::ShiftK, &mut out.shift_k);
+        change_rows(back, Stage::V, &mut out.v);
         Ok(out)
     }
 
-    /// Back through the shift models: the cotangent of k (batch, d, seq_len).
-    #[expect(clippy::too_many_arguments, reason = "both sides of one stage")]
+    /// Back through the shift models, from the cotangent of `shift_k` to that of k (batch, d,
+    /// seq_len).
     fn shift_adjoint(
         &self,
         back: &impl Backward<T>,
-        k: &Tensor<T>,
-        g: &Tensor<T>,
-        state: &LayerState<T>,
-        g_state: &LayerState<T>,
+        (k, g): (&Tensor<T>, &Tensor<T>),
+        documents: &Documents,
+        (state, g_state): (&LayerState<T>, &LayerState<T>),
         sum: &mut LayerGradients<T>,
         sizes: Sizes,
     ) -> Result<Tensor<T>, Error> {
         let mut of_k = Tensor::filled(k.shape(), T::ZERO);
-        let window = self.window(sizes.len);
+        let window = self.window(documents.longest());
         for b in 0..sizes.batch {
             for (channel, shift) in self.parts().shift.iter().enumerate() {
+                let rows = || documents.numbers(b).map(|n| sizes.channel(n, channel));
+                let x0: Vec<_> = rows().map(|r| state.shift.row(r)).collect();
+                let g_final: Vec<_> = rows().map(|r| g_state.shift.row(r)).collect();
                 let r = sizes.channel(b, channel);
-                let (x0, g_final) = (Some(state.shift.row(r)), Some(g_state.shift.row(r)));
-                let gradients = back.shift(shift, k.row(r), x0, g.row(r), g_final, window)?;
+                let signals = (k.row(r), g.row(r));
+                let states = [&x0[..], &g_final[..]];
+                let gradients = back.shift_row(shift, signals, documents.row(b), states, window)?;
                 sum.shift[channel].add_gradient(&gradients.model);
-                sum.state.shift.row_mut(r).copy_from_slice(&gradients.state);
+                for (r, of_state) in rows().zip(&gradients.states) {
+                    sum.state.shift.row_mut(r).copy_from_slice(of_state);
+                }
                 of_k.row_mut(r).copy_from_slice(&gradients.input);
             }
         }
         Ok(of_k)
+    }
+}
+
+/// The hook of a way back, applied to every row of a cotangent.
+fn change_rows<T: Scalar>(back: &impl Backward<T>, stage: Stage, of: &mut Tensor<T>) {
+    let len = of.shape().last().copied().unwrap_or(1);
+    for r in 0..of.data().len() / len.max(1) {
+        back.cotangent(stage, r, of.row_mut(r));
     }
 }
 
@@ -361,6 +469,7 @@ struct Heads<'a, T> {
     shift_k: &'a Tensor<T>,
     v: &'a Tensor<T>,
     of_gated: &'a Tensor<T>,
+    documents: &'a Documents,
 }
 
 /// What the heads give: the stage `gated`, and the cotangents of what they are computed from.

@@ -1,15 +1,16 @@
 //! The adjoint of every form of one model, by name.
 
-use super::form::Form;
+use super::form::{Form, is_whole};
 use crate::algebra::{Matrix, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
-use crate::flashconv::{block_factors, flashconv_adjoint};
+use crate::flashconv::{block_factors, flashconv_adjoint, flashconv_adjoint_packed};
 use crate::fourier::adjoint as fourier;
 use crate::fourier::convolution::{transform_len, via_block_fft, via_real_fft};
 use crate::ssm::{
-    Adjoint, Gradients, causal_convolution_adjoint, convolution_adjoint_with, recurrence_adjoint,
-    scan_adjoint, toeplitz_matrix,
+    Adjoint, Gradients, PackedGradients, causal_convolution_adjoint, convolution_adjoint_with,
+    each_document_back, recurrence_adjoint, scan_adjoint, scan_adjoint_packed, toeplitz_matrix,
 };
+use core::ops::Range;
 
 /// A way to run any one model backwards, of whatever structure. What has one does so in a layer.
 pub(crate) trait AdjointForm {
@@ -27,6 +28,44 @@ pub(crate) trait AdjointForm {
     where
         S: Adjoint,
         <S::Scalar as Scalar>::Complex: RootsOfUnity;
+
+    /// A model's gradients over a row of documents, given two states for each: the one it begins from
+    /// and the cotangent of the one it leaves.
+    fn gradients_of_row<S>(
+        &self,
+        ssm: &S,
+        (u, g): (&[S::Scalar], &[S::Scalar]),
+        documents: &[Range<usize>],
+        states: [&[&[S::Element]]; 2],
+        window: usize,
+    ) -> Result<PackedGradients<S>, Error>
+    where
+        S: Adjoint,
+        <S::Scalar as Scalar>::Complex: RootsOfUnity,
+    {
+        each_alone(self, ssm, (u, g), documents, states, window)
+    }
+}
+
+/// One document of a row after another.
+fn each_alone<S>(
+    by: &(impl AdjointForm + ?Sized),
+    ssm: &S,
+    (u, g): (&[S::Scalar], &[S::Scalar]),
+    documents: &[Range<usize>],
+    [x0, g_states]: [&[&[S::Element]]; 2],
+    window: usize,
+) -> Result<PackedGradients<S>, Error>
+where
+    S: Adjoint,
+    <S::Scalar as Scalar>::Complex: RootsOfUnity,
+{
+    let states = [x0, g_states];
+    each_document_back(ssm, (u, g), documents, states, |tokens, [x0, g_state]| {
+        let window = window.min(tokens.len());
+        let (u, g) = (&u[tokens.clone()], &g[tokens]);
+        by.gradients_within(ssm, u, Some(x0), g, Some(g_state), window)
+    })
 }
 
 impl Form {
@@ -85,6 +124,31 @@ impl AdjointForm for Form {
             }),
             _ => Ok(causal_convolution_adjoint(f, u, g)),
         })
+    }
+
+    fn gradients_of_row<S>(
+        &self,
+        ssm: &S,
+        (u, g): (&[S::Scalar], &[S::Scalar]),
+        documents: &[Range<usize>],
+        states: [&[&[S::Element]]; 2],
+        window: usize,
+    ) -> Result<PackedGradients<S>, Error>
+    where
+        S: Adjoint,
+        <S::Scalar as Scalar>::Complex: RootsOfUnity,
+    {
+        let [x0, g_states] = states;
+        match self {
+            _ if is_whole(documents, u.len()) => {}
+            Self::Scan => return scan_adjoint_packed(ssm, (u, g), documents, [x0, g_states]),
+            Self::FlashConv(chunking) => {
+                let states = [x0, g_states];
+                return flashconv_adjoint_packed(ssm, (u, g), documents, states, chunking);
+            }
+            _ => {}
+        }
+        each_alone(self, ssm, (u, g), documents, states, window)
     }
 }
 

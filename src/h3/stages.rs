@@ -2,6 +2,7 @@
 
 use super::layer::{Layer, LayerState};
 use crate::algebra::Scalar;
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
 /// A stage of the forward pass, in the order of computation.
@@ -167,6 +168,8 @@ pub(crate) struct Progress<'a, T: Scalar> {
     pub(crate) layer: &'a Layer<T>,
     /// The layer's input (batch, seq_len, d).
     pub(crate) input: &'a Tensor<T>,
+    /// Where its documents lie.
+    pub(crate) documents: &'a Documents,
     /// The state before the first input.
     pub(crate) initial: &'a LayerState<T>,
     pub(crate) stages: Stages<T>,

@@ -8,7 +8,7 @@ use super::mlp::gelu;
 use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
 use crate::attention::softmax_attention;
 use crate::error::Error;
-use crate::h3::{Form, Layer, LayerState, Plain};
+use crate::h3::{Form, Layer, LayerState, Plain, documents_of};
 use crate::tensor::Tensor;
 
 /// A hybrid H3-attention language model (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
@@ -144,7 +144,7 @@ where
     T::Complex: RootsOfUnity,
 {
     fn h3(&self, _block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error> {
-        let stages = layer.forward_by(self, u, None)?;
+        let stages = layer.forward_by(self, (u, &documents_of(u)), None)?;
         Ok((stages.output, stages.state))
     }
 }

@@ -15,6 +15,7 @@ mod mistake;
 mod parallel;
 mod precision;
 mod read;
+mod sequence;
 mod stage;
 mod subject;
 mod subjects;

@@ -31,7 +31,7 @@ pub(crate) struct Given {
 pub(crate) enum GivenValues {
     /// Numbers, stored as F64.
     Numbers(Vec<f64>),
-    /// Token ids, stored as I64.
+    /// Token ids or counts, stored as I64.
     Integers(Vec<i64>),
 }
 
@@ -42,6 +42,16 @@ impl Given {
             name: name.into(),
             shape: shape.to_vec(),
             values: GivenValues::Numbers(values.to_vec()),
+        }
+    }
+
+    /// A tensor of counts on one axis.
+    pub(crate) fn integers(name: impl Into<String>, values: &[usize]) -> Self {
+        Self {
+            name: name.into(),
+            shape: vec![values.len()],
+            // What was read from an i64 fits one.
+            values: GivenValues::Integers(values.iter().map(|&x| x as i64).collect()),
         }
     }
 

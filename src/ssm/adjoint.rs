@@ -1,6 +1,5 @@
 //! What reverse mode needs of every structure, and the adjoint of the recurrence.
 
-use super::scan::prefixes;
 use super::state_space::{StateSpace, add_states, initial_state};
 use crate::algebra::Ring;
 use crate::error::{Error, check_len};
@@ -147,67 +146,6 @@ pub(crate) fn recurrence_adjoint_with<S: Adjoint>(
     Ok(Gradients {
         input,
         state: adjoint,
-        model: gradient,
-    })
-}
-
-/// The gradients by two associative scans: one forward for the states, one from the last step to
-/// the first for their cotangents, over the affine maps `l -> (A*)^k l + v`. Composed, they add
-/// their powers: `(k2, v2) . (k1, v1) = (k1 + k2, (A*)^{k2} v1 + v2)`.
-///
-/// # Errors
-///
-/// As [`recurrence_adjoint`].
-pub fn scan_adjoint<S: Adjoint>(
-    ssm: &S,
-    u: &[S::Scalar],
-    x0: Option<&[S::Element]>,
-    g: &[S::Scalar],
-    g_state: Option<&[S::Element]>,
-) -> Result<Gradients<S>, Error> {
-    let (x0, g_state) = check_cotangents(ssm, u, x0, g, g_state)?;
-    let zero = vec![S::Element::ZERO; ssm.state_dim()];
-    let mut gradient = ssm.zero_gradient();
-    let states = {
-        let nodes: Vec<_> = u.iter().map(|&u| (1, ssm.inject(u))).collect();
-        let start = (0, x0.clone());
-        prefixes(&nodes, &(0, zero.clone()), start, |later, earlier| {
-            let moved = ssm.advance(&earlier.1, later.0);
-            (later.0 + earlier.0, add_states(&moved, &later.1))
-        })
-    };
-    // l_i before C* g_i was added, that is A* l_{i+1}, for i = N..1.
-    let adjoints = {
-        // Linear in the cotangent alone, so the state it is asked about may be zero.
-        let back = |l: &[S::Element], k| ssm.advance_adjoint(&zero, k, l, &mut ssm.zero_gradient());
-        let nodes: Vec<_> = (0..u.len())
-            .rev()
-            .map(|i| {
-                let read = ssm.read_adjoint(&zero, g[i], &mut ssm.zero_gradient());
-                (1, back(&read, 1))
-            })
-            .collect();
-        let start = (0, g_state.clone());
-        prefixes(&nodes, &(0, zero.clone()), start, |later, earlier| {
-            (
-                later.0 + earlier.0,
-                add_states(&back(&earlier.1, later.0), &later.1),
-            )
-        })
-    };
-    let mut input = vec![S::Scalar::ZERO; u.len()];
-    let mut of_x0 = g_state;
-    for (i, (_, carried)) in (0..u.len()).rev().zip(adjoints) {
-        let mut after = states[i].1.clone();
-        ssm.step(&mut after, u[i]);
-        let adjoint = add_states(&carried, &ssm.read_adjoint(&after, g[i], &mut gradient));
-        input[i] = ssm.feedthrough_adjoint(u[i], g[i], &mut gradient)
-            + ssm.inject_adjoint(u[i], &adjoint, &mut gradient);
-        of_x0 = ssm.advance_adjoint(&states[i].1, 1, &adjoint, &mut gradient);
-    }
-    Ok(Gradients {
-        input,
-        state: of_x0,
         model: gradient,
     })
 }

@@ -1,13 +1,17 @@
 //! The recurrence as an associative scan.
 
+use super::packed::{PackedResponse, check_states};
+use super::prefixes::prefixes;
 use super::state_space::{Response, StateSpace, Transition, add_states, initial_state};
 use crate::algebra::Ring;
 use crate::error::Error;
+use core::ops::Range;
 
-/// One node of the scan: the affine map `x -> A x + b`.
+/// One node of the scan: the affine map `x -> A x + b`. Where a document begins `A` is 0, and no
+/// power of anything: `None`.
 #[derive(Clone)]
 struct Affine<T: Transition> {
-    a: T,
+    a: Option<T>,
     b: Vec<T::Element>,
 }
 
@@ -20,9 +24,12 @@ where
     ///
     /// The order matters, also for a commuting `A`: `b` does not commute.
     fn after(&self, earlier: &Self) -> Self {
+        let Some(a) = &self.a else {
+            return self.clone();
+        };
         Self {
-            a: self.a.after(&earlier.a),
-            b: add_states(&self.a.apply(&earlier.b), &self.b),
+            a: earlier.a.as_ref().map(|earlier| a.after(earlier)),
+            b: add_states(&a.apply(&earlier.b), &self.b),
         }
     }
 }
@@ -44,65 +51,84 @@ pub fn scan<S: StateSpace>(
     x0: Option<&[S::Element]>,
 ) -> Result<Response<S>, Error> {
     let x0 = initial_state(ssm, x0)?;
-    let (a, m) = (ssm.transition(), ssm.state_dim());
-    let identity = Affine {
-        a: a.identity(),
-        b: vec![S::Element::ZERO; m],
-    };
-    let leaves = u.iter().map(|&u| Affine {
-        a: a.clone(),
+    let node = |_, u| Affine {
+        a: Some(ssm.transition()),
         b: ssm.inject(u),
-    });
-    let maps: Vec<_> = leaves.collect();
-    let start = Affine {
-        a: a.identity(),
-        b: x0.clone(),
     };
-    let tree = prefixes(&maps, &identity, start, Affine::after);
-
-    let mut state = x0;
-    let output = maps
-        .iter()
-        .zip(&tree)
-        .zip(u)
-        .map(|((map, before), &u)| {
-            state = map.after(before).b;
-            ssm.read(&state) + ssm.feedthrough() * u
-        })
-        .collect();
-    Ok(Response { output, state })
+    let states = states(ssm, u, x0.clone(), node);
+    Ok(Response {
+        output: outputs(ssm, u, &states),
+        state: states.into_iter().next_back().unwrap_or(x0),
+    })
 }
 
-/// For every node the composition of `start` and of all nodes before it, by Blelloch's tree.
+/// The same over a row of documents: a document's first node is the constant map to the state after
+/// its first token, `A = 0`, and what came before is forgotten however the tree composes it.
 ///
-/// `after(later, earlier)` composes two neighbours; it need not commute.
-pub(super) fn prefixes<N: Clone>(
-    nodes: &[N],
-    identity: &N,
-    start: N,
-    after: impl Fn(&N, &N) -> N,
-) -> Vec<N> {
-    let size = nodes.len().next_power_of_two();
-    let mut tree = nodes.to_vec();
-    tree.resize(size, identity.clone());
-
-    let strides = (0..size.trailing_zeros()).map(|level| 1 << level);
-
-    // Up-sweep: after the pass with stride s, every 2s-th node holds the map of its 2s leaves.
-    for stride in strides.clone() {
-        for right in (2 * stride - 1..size).step_by(2 * stride) {
-            tree[right] = after(&tree[right], &tree[right - stride]);
-        }
+/// # Errors
+///
+/// If there is not one state of this model a document.
+pub(crate) fn scan_packed<S: StateSpace>(
+    ssm: &S,
+    u: &[S::Scalar],
+    documents: &[Range<usize>],
+    x0: &[&[S::Element]],
+) -> Result<PackedResponse<S>, Error> {
+    check_states(ssm, documents, x0)?;
+    let begins = |i: usize| documents.iter().position(|tokens| tokens.start == i);
+    let node = |i, u| match begins(i) {
+        None => Affine {
+            a: Some(ssm.transition()),
+            b: ssm.inject(u),
+        },
+        Some(document) => Affine {
+            a: None,
+            b: add_states(&ssm.advance(x0[document], 1), &ssm.inject(u)),
+        },
+    };
+    let zero = vec![S::Element::ZERO; ssm.state_dim()];
+    let states = states(ssm, u, zero, node);
+    let mut output = vec![S::Scalar::ZERO; u.len()];
+    for tokens in documents.iter().cloned() {
+        let of_document = outputs(ssm, &u[tokens.clone()], &states[tokens.clone()]);
+        output[tokens].copy_from_slice(&of_document);
     }
-    // Down-sweep: every node holds the map of all that is to the left of its leaves.
-    tree[size - 1] = start;
-    for stride in strides.rev() {
-        for right in (2 * stride - 1..size).step_by(2 * stride) {
-            let before = tree[right].clone();
-            tree[right] = after(&tree[right - stride], &before);
-            tree[right - stride] = before;
-        }
-    }
-    tree.truncate(nodes.len());
-    tree
+    let after = |(tokens, x0): (&Range<usize>, &&[S::Element])| {
+        let last = tokens.clone().next_back();
+        last.map_or_else(|| x0.to_vec(), |last| states[last].clone())
+    };
+    Ok(PackedResponse {
+        output,
+        states: documents.iter().zip(x0).map(after).collect(),
+    })
+}
+
+/// The state after every input.
+fn states<S: StateSpace>(
+    ssm: &S,
+    u: &[S::Scalar],
+    x0: Vec<S::Element>,
+    node: impl Fn(usize, S::Scalar) -> Affine<S::Transition>,
+) -> Vec<Vec<S::Element>> {
+    let identity = ssm.transition().identity();
+    let maps: Vec<_> = u.iter().enumerate().map(|(i, &u)| node(i, u)).collect();
+    let nothing = Affine {
+        a: Some(identity.clone()),
+        b: vec![S::Element::ZERO; ssm.state_dim()],
+    };
+    let start = Affine {
+        a: Some(identity),
+        b: x0,
+    };
+    let tree = prefixes(&maps, &nothing, start, Affine::after);
+    let pairs = maps.iter().zip(&tree);
+    pairs.map(|(map, before)| map.after(before).b).collect()
+}
+
+/// What is read of the states after every input.
+fn outputs<S: StateSpace>(ssm: &S, u: &[S::Scalar], states: &[Vec<S::Element>]) -> Vec<S::Scalar> {
+    let pairs = states.iter().zip(u);
+    pairs
+        .map(|(state, &u)| ssm.read(state) + ssm.feedthrough() * u)
+        .collect()
 }

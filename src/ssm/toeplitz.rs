@@ -4,6 +4,7 @@ use super::convolution::finish_convolution;
 use super::state_space::{Response, StateSpace};
 use crate::algebra::{Matrix, Ring};
 use crate::error::Error;
+use core::ops::Range;
 
 /// The causal Toeplitz matrix `T_f` of a kernel with `d` added on its diagonal, `n x n`:
 /// `T[i, j] = f_{i-j}` for `i >= j`, zero above the diagonal and beyond the kernel's end.
@@ -14,6 +15,24 @@ pub fn toeplitz_matrix<T: Ring>(f: &[T], d: T, n: usize) -> Matrix<T> {
         }
         let f = f.get(i - j).copied().unwrap_or(T::ZERO);
         if i == j { f + d } else { f }
+    })
+}
+
+/// The same over a row of documents: block diagonal, since no output depends on another document.
+/// Padding has rows and columns of zeros.
+pub(crate) fn toeplitz_of_documents<T: Ring>(
+    f: &[T],
+    d: T,
+    documents: &[Range<usize>],
+    n: usize,
+) -> Matrix<T> {
+    let whole = toeplitz_matrix(f, d, n);
+    Matrix::from_fn(n, n, |i, j| {
+        let within = |tokens: &Range<usize>| tokens.contains(&i) && tokens.contains(&j);
+        match documents.iter().any(within) {
+            true => whole.row(i)[j],
+            false => T::ZERO,
+        }
     })
 }
 

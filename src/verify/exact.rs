@@ -6,7 +6,7 @@ use crate::algebra::{
 };
 use crate::error::Error;
 use crate::flashconv::{Blocks, Chunking, pass_states};
-use crate::h3::{Config, Form, HeadOrder, ModelForm, Plain, RealType, Stages};
+use crate::h3::{Config, Form, HeadOrder, ModelForm, Plain, RealType, Stages, documents_of};
 use crate::oracle::{ExactLayer, LayerCase};
 use crate::ssm::{Discretization, Response, StateSpace, causal_convolution, finish_convolution};
 
@@ -131,7 +131,9 @@ impl Sample {
         layer.position = [None, Some(3)][rng.below(2)];
         let case = layer.find(rng)?;
         let (layer, input, state) = case.in_precision::<Grid>()?;
-        let stages = layer.forward_by(&Plain::Recurrence, &input, state.as_ref())?;
+        let documents = documents_of(&input);
+        let state = state.as_ref();
+        let stages = layer.forward_by(&Plain::Recurrence, (&input, &documents), state)?;
         let mut demand = Demand::NOTHING;
         let mut truth = Vec::new();
         for (name, numbers) in stages.named() {
@@ -165,7 +167,7 @@ impl Sample {
         }
         let chunks = Chunking::Uniform(1 + rng.below(input.shape()[1]));
         for sums in [Sums::Chunks(chunks), Sums::Shuffled(rng.next_u64())] {
-            runs.push(layer.forward_by(&sums, &input, state)?);
+            runs.push(layer.forward_by(&sums, (&input, &documents_of(&input)), state)?);
         }
         Ok(runs.into_iter().fold((0, 0), |(compared, equal), stages| {
             let (more, right) = self.count(stages);

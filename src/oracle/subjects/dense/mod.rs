@@ -13,6 +13,7 @@ use crate::h3::Form;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::{read_tensor, shape_of};
+use crate::oracle::sequence;
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, largest_given};
 use crate::oracle::upstream::Upstream;
@@ -25,6 +26,7 @@ impl Subject for DenseCase {
     type Hook = DenseHook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        sequence::refuse(file, Self::KIND)?;
         let of = |name: &str, axes: usize| -> Result<Tensor<f64>, Error> {
             let shape = shape_of(file, name, axes)?;
             if shape.contains(&0) {

@@ -6,8 +6,10 @@ use crate::h3::{Config, Layer, LayerState, Name, Parameters};
 use crate::oracle::read::{
     Strings, check_size, metadata, optional, read_tensor, required, shape_of,
 };
+use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::{Given, Subject};
 use crate::safetensors::{TensorFile, Tensors};
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 use num_complex::Complex;
 use std::path::Path;
@@ -23,6 +25,8 @@ pub struct LayerCase {
     pub(super) input: Tensor<f64>,
     pub(super) state: Option<LayerState<f64>>,
     pub(super) cotangent: Option<Tensor<f64>>,
+    pub(super) state_cotangent: Option<LayerState<f64>>,
+    pub(super) sequence: Sequence,
     pub(super) chunk_len: Option<usize>,
 }
 
@@ -51,8 +55,16 @@ impl LayerCase {
             read_tensor(file, name.official(), &name.shape(&config)).map(Tensor::into_data)
         })?;
         let input = read_input(file, &config)?;
+        let sequence = Sequence::read(file, input.shape()[0], input.shape()[1])?;
+        let documents = sequence
+            .documents(input.shape()[0], input.shape()[1])?
+            .count();
+        let state = read_state(file, &config, documents, INITIAL)?;
+        check_stated(file, state.is_some())?;
         Self {
-            state: read_state(file, &config, &input)?,
+            state,
+            state_cotangent: read_state(file, &config, documents, COTANGENTS)?,
+            sequence,
             cotangent: file
                 .find("g")
                 .map(|_| read_tensor(file, "g", input.shape()))
@@ -75,6 +87,8 @@ impl LayerCase {
             input,
             state: None,
             cotangent: None,
+            state_cotangent: None,
+            sequence: Sequence::Whole,
             chunk_len: None,
         }
         .checked()
@@ -140,12 +154,31 @@ impl LayerCase {
         if let Some(g) = &self.cotangent {
             g.check_shape("g", &fits)?;
         }
-        if let Some(state) = &self.state {
+        let documents = self.documents().count();
+        let states = [(&self.state, INITIAL), (&self.state_cotangent, COTANGENTS)];
+        for (state, [keys, modes]) in states {
+            let Some(state) = state else { continue };
             let (d_h, heads, n) = (config.head_dim, config.n_heads(), config.n_modes());
-            let shift = [batch, d, config.d_state];
-            state.shift.check_shape("initial_state_k", &shift)?;
-            let diagonal = [batch, d_h, d_h, heads, n];
-            state.diagonal.check_shape("initial_state", &diagonal)?;
+            let shift = [documents, d, config.d_state];
+            state.shift.check_shape(keys, &shift)?;
+            let diagonal = [documents, d_h, d_h, heads, n];
+            state.diagonal.check_shape(modes, &diagonal)?;
+        }
+        if self.is_cut() {
+            let refused = |what: &str| {
+                Err(Error::unsupported(format!(
+                    "{what}: no state passes through a layer whose l_max is below its length"
+                )))
+            };
+            if self.sequence.schedule().is_some() {
+                return refused("metadata schedule");
+            }
+        }
+        if self.chunk_len.is_some() && self.sequence != Sequence::Whole {
+            return Err(Error::unsupported(
+                "metadata chunk_len: states between chunks are those of whole sequences, and this case \
+                 has metadata sequence",
+            ));
         }
         if self.chunk_len == Some(0) {
             return Err(Error::value("metadata chunk_len", "0; expected at least 1"));
@@ -198,6 +231,25 @@ impl LayerCase {
         self.cotangent.as_ref().ok_or_else(missing)
     }
 
+    /// Whether there is a cotangent to run back from.
+    pub(super) fn has_cotangent(&self) -> bool {
+        self.cotangent.is_some() || self.state_cotangent.is_some()
+    }
+
+    /// The cotangents of the output, zeros if only final states have some, and of the final states.
+    ///
+    /// # Errors
+    ///
+    /// If there are none.
+    pub(super) fn cotangents<T: Real>(&self) -> Result<(Tensor<T>, Option<LayerState<T>>), Error> {
+        let g = match &self.state_cotangent {
+            Some(_) if self.cotangent.is_none() => self.input.map(|_| T::ZERO),
+            _ => self.cotangent()?.map(T::from_f64),
+        };
+        let of_states = self.state_cotangent.as_ref();
+        Ok((g, of_states.map(|state| state.map(T::from_f64))))
+    }
+
     /// The discrete layer, its input and its initial state in the scalars of a precision: every
     /// number of the file is rounded to `T` first, and all else computed in `T`.
     ///
@@ -210,10 +262,18 @@ impl LayerCase {
         Ok((layer, self.input.map(T::from_f64), state))
     }
 
+    /// Where documents lie in the rows of the input.
+    pub(super) fn documents(&self) -> Documents {
+        let (batch, len) = (self.input.shape()[0], self.input.shape()[1]);
+        // Checked when it was read.
+        let documents = self.sequence.documents(batch, len);
+        documents.unwrap_or_else(|_| Documents::whole(batch, len))
+    }
+
     /// True if `l_max` cuts the kernels, so that they have no recurrence.
     pub(super) fn is_cut(&self) -> bool {
         let l_max = self.parameters.config().l_max;
-        l_max.is_some_and(|l_max| l_max < self.input.shape()[1])
+        l_max.is_some_and(|l_max| l_max < self.documents().longest())
     }
 }
 
@@ -230,8 +290,11 @@ pub(super) fn case_metadata(case: &LayerCase) -> Vec<(String, String)> {
     if let Some(chunk_len) = case.chunk_len {
         strings.push(("chunk_len".into(), chunk_len.to_string()));
     }
+    let of_states = case.state_cotangent.is_some();
+    strings.extend(case.sequence.metadata(of_states));
     if let Some(state) = &case.state {
         strings.push(("position".into(), state.position.to_string()));
+        strings.push(("initial_state".into(), "given".into()));
     }
     strings
 }
@@ -267,7 +330,12 @@ pub(super) fn given(case: &LayerCase) -> Vec<Given> {
         given.push(Given::tensor("initial_state_k", &state.shift));
         given.push(Given::tensor("initial_state", &state.flat_diagonal()));
     }
+    given.extend(case.sequence.given());
     given.extend(case.cotangent.iter().map(|g| Given::tensor("g", g)));
+    if let Some(g) = &case.state_cotangent {
+        given.push(Given::tensor(COTANGENTS[0], &g.shift));
+        given.push(Given::tensor(COTANGENTS[1], &g.flat_diagonal()));
+    }
     given
 }
 
@@ -365,17 +433,40 @@ fn read_input(file: &dyn Tensors, config: &Config) -> Result<Tensor<f64>, Error>
     read_tensor(file, "input", &[batch, seq_len, config.d_model])
 }
 
-/// The state before the first input, if the file holds one.
+/// The states before the first inputs in files.
+const INITIAL: [&str; 2] = ["initial_state_k", "initial_state"];
+
+/// The cotangents of the states after the last inputs in files.
+const COTANGENTS: [&str; 2] = ["g.final_state_k", "g.final_state"];
+
+/// Holds what the metadata says of initial states against what there is.
+fn check_stated(file: &dyn Tensors, given: bool) -> Result<(), Error> {
+    match file.metadata().get("initial_state").map(String::as_str) {
+        Some("given") if !given => Err(Error::missing("tensor \"initial_state_k\"")),
+        Some("zero") if given => Err(Error::value(
+            "metadata initial_state",
+            "says \"zero\", and the file holds initial_state_k and initial_state",
+        )),
+        None | Some("given" | "zero") => Ok(()),
+        Some(other) => Err(Error::unknown(
+            "metadata initial_state",
+            other,
+            ["given", "zero"],
+        )),
+    }
+}
+
+/// A state of every document, if the file holds one.
 fn read_state(
     file: &dyn Tensors,
     config: &Config,
-    input: &Tensor<f64>,
+    documents: usize,
+    names: [&str; 2],
 ) -> Result<Option<LayerState<f64>>, Error> {
-    let names = ["initial_state_k", "initial_state"];
     if names.iter().all(|name| file.find(name).is_none()) {
         return Ok(None);
     }
-    let (batch, d_h, n) = (input.shape()[0], config.head_dim, config.n_modes());
+    let (batch, d_h, n) = (documents, config.head_dim, config.n_modes());
     let shift = read_tensor(file, names[0], &[batch, config.d_model, config.d_state])?;
     let pairs = batch * d_h * d_h;
     let diagonal = read_tensor(file, names[1], &[pairs, config.n_heads(), n, 2])?;

@@ -60,7 +60,8 @@ impl Subject for LayerCase {
     }
 
     fn default_form(&self) -> Form {
-        self.parameters.config().default_form(self.seq_len())
+        let longest = self.documents().longest();
+        self.parameters.config().default_form(longest)
     }
 
     fn describe(&self) -> String {
@@ -152,7 +153,11 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
     };
     let config = case.parameters.config();
     let (batch, len) = (case.input.shape()[0], case.input.shape()[1]);
-    let window = config.l_max.map_or(len, |l_max| l_max.min(len));
+    let documents = case.documents();
+    let longest = documents.longest();
+    let window = config.l_max.map_or(longest, |l_max| l_max.min(longest));
+    // Of states there is one a document: a sequence of its own.
+    let each = (Sequence, documents.count());
     let channels = (Channel, config.d_model);
     let (batch, time) = ((Sequence, batch), (Time, len));
     let (d1, d2) = (
@@ -163,9 +168,9 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
     let by_channel = [batch, channels, time];
     let by_pair = [batch, d1, d2, heads, time];
     let by_token = [batch, time, channels];
-    let keys = [batch, channels, (Tap, config.d_state)];
+    let keys = [each, channels, (Tap, config.d_state)];
     let modes = [
-        batch,
+        each,
         d1,
         d2,
         heads,
@@ -194,7 +199,16 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
         specs.push(StageSpec::new("chunk_states_k", &between(&keys), &["k"]));
         specs.push(StageSpec::new("chunk_states", &between(&modes), &["kv"]).merged(1..4));
     }
-    if case.cotangent.is_some() {
+    for tokens in case
+        .sequence
+        .schedule()
+        .map_or(&[][..], |known| &known.marks)
+    {
+        let name = |state| run::mark_name(*tokens, state);
+        specs.push(StageSpec::new(name(Stage::FinalStateK), &keys, &["k"]));
+        specs.push(StageSpec::new(name(Stage::FinalState), &modes, &["kv"]).merged(0..3));
+    }
+    if case.has_cotangent() {
         let mut gradients = vec![StageSpec::new("grad.input", &by_token, &[])];
         if case.state.is_some() {
             gradients.push(StageSpec::new("grad.initial_state_k", &keys, &[]));

@@ -3,8 +3,13 @@
 use super::case::LayerCase;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::h3::{Backward, Evaluate, Form, Layer, LayerState, Name, Parameters, Plain, Stages};
+use crate::h3::{
+    Backward, Evaluate, Form, Layer, LayerState, Name, Parameters, Plain, Stage, Stages,
+    documents_of,
+};
+use crate::oracle::sequence::Schedule;
 use crate::oracle::subject::Named;
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 use core::ops::Range;
 
@@ -17,7 +22,7 @@ impl LayerCase {
         T::Complex: RootsOfUnity,
     {
         self.run_by(form, gradients, |layer, input, state| {
-            layer.forward(form, input, state)
+            layer.forward_documents(form, input, &self.documents(), state)
         })
     }
 
@@ -29,7 +34,7 @@ impl LayerCase {
     {
         let by = Plain::by_default(self.is_cut());
         self.run_by(&by, gradients, |layer, input, state| {
-            layer.forward_by(&by, input, state)
+            layer.forward_by(&by, (input, &self.documents()), state)
         })
     }
 
@@ -49,20 +54,32 @@ impl LayerCase {
         let layer = parameters.discretize()?;
         let state = self.state.as_ref().map(|state| state.map(T::from_f64));
         let (input, state) = (self.input.map(T::from_f64), state.as_ref());
-        let mut named = owned(forward(&layer, &input, state)?);
+        let mut named = match self.sequence.schedule() {
+            None => owned(forward(&layer, &input, state)?),
+            Some(schedule) => {
+                let lengths = schedule.lengths();
+                let (stages, states) = layer.forward_in_parts(by, &input, state, &lengths)?;
+                let mut named = owned(stages);
+                named.extend(at_marks(schedule, states));
+                named
+            }
+        };
         named.extend(self.chunk_states(&layer, state, |tokens, state| {
             let tokens = tokens_of(&input, tokens)?;
-            let stages = layer.forward_by(&Plain::Recurrence, &tokens, Some(state))?;
+            let whole = documents_of(&tokens);
+            let stages = layer.forward_by(&Plain::Recurrence, (&tokens, &whole), Some(state))?;
             Ok([stages.state.clone(), stages.state])
         })?);
         if gradients {
-            let g = self.cotangent()?.map(T::from_f64);
+            let (g, g_state) = self.cotangents::<T>()?;
             let run = BackwardRun {
                 parameters: &parameters,
                 layer: &layer,
                 input: &input,
+                documents: &self.documents(),
                 state,
                 g: &g,
+                g_state: g_state.as_ref(),
             };
             named.extend(run.gradients(by, by)?);
         }
@@ -107,6 +124,26 @@ impl LayerCase {
     }
 }
 
+/// The states after parts of a schedule that are stages of it, under their names.
+pub(super) fn at_marks<T: Real>(schedule: &Schedule, states: Vec<LayerState<T>>) -> Named<T> {
+    let mut named = Vec::new();
+    let mut at = 0;
+    for (len, state) in schedule.lengths().into_iter().zip(states) {
+        at += len;
+        if schedule.marks.contains(&at) {
+            let diagonal = state.flat_diagonal();
+            named.push((mark_name(at, Stage::FinalStateK), state.shift));
+            named.push((mark_name(at, Stage::FinalState), diagonal));
+        }
+    }
+    named
+}
+
+/// The name in files of a state after so many tokens.
+pub(super) fn mark_name(tokens: usize, state: Stage) -> String {
+    format!("state.{tokens}.{}", state.name())
+}
+
 /// Some tokens of every sequence of a (batch, seq_len, d) array.
 pub(super) fn tokens_of<T: Copy>(x: &Tensor<T>, tokens: Range<usize>) -> Result<Tensor<T>, Error> {
     let &[batch, len, d] = x.shape() else {
@@ -125,13 +162,15 @@ pub(super) fn owned<T: Real>(stages: Stages<T>) -> Named<T> {
         .collect()
 }
 
-/// A layer about to be run backwards from a cotangent of its output.
+/// A layer about to be run backwards from cotangents of its output and its final states.
 pub(super) struct BackwardRun<'a, T: Real> {
     pub(super) parameters: &'a Parameters<T>,
     pub(super) layer: &'a Layer<T>,
     pub(super) input: &'a Tensor<T>,
+    pub(super) documents: &'a Documents,
     pub(super) state: Option<&'a LayerState<T>>,
     pub(super) g: &'a Tensor<T>,
+    pub(super) g_state: Option<&'a LayerState<T>>,
 }
 
 impl<T> BackwardRun<'_, T>
@@ -150,8 +189,9 @@ where
         forward: &impl Evaluate<T>,
         back: &impl Backward<T>,
     ) -> Result<Named<T>, Error> {
-        let (layer, u) = (self.layer, self.input);
-        let discrete = layer.gradients_by(forward, back, u, self.state, self.g, None)?;
+        let (layer, u) = (self.layer, (self.input, self.documents));
+        let (g, g_state) = (self.g, self.g_state);
+        let discrete = layer.gradients_by(forward, back, u, self.state, g, g_state)?;
         let official = self.parameters.gradients(&discrete)?;
         let mut named = vec![("grad.input".to_string(), discrete.input)];
         for name in Name::ALL {

@@ -11,6 +11,7 @@ use super::run::{BackwardRun, owned, tokens_of};
 use super::upstream::{FromUpstream, local_stages};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
+use crate::h3::documents_of;
 use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, Scale};
 use crate::oracle::upstream::{Replaced, Upstream};
@@ -41,7 +42,7 @@ pub(super) fn scales(case: &LayerCase) -> Result<Vec<Scale>, Error> {
             }
         })
         .collect();
-    if case.cotangent.is_some() {
+    if case.has_cotangent() {
         // Gradients have no analysis in two formats; the coarser one throughout bounds it.
         scales.extend(
             gradient_scales(case)?
@@ -67,10 +68,11 @@ pub(super) fn error_scales(case: &LayerCase, format: Format) -> Result<Named<Err
     let (layer, input, state) = case.in_precision::<ErrorScale>()?;
     let analysis = Analysis::in_format(format);
     let state = state.as_ref();
-    let mut scales = owned(layer.forward_by(&analysis, &input, state)?);
+    let mut scales = owned(layer.forward_by(&analysis, (&input, &case.documents()), state)?);
     scales.extend(case.chunk_states(&layer, state, |tokens, state| {
         let tokens = tokens_of(&input, tokens)?;
-        let stages = layer.forward_by(&analysis, &tokens, Some(state))?;
+        let whole = documents_of(&tokens);
+        let stages = layer.forward_by(&analysis, (&tokens, &whole), Some(state))?;
         Ok([stages.state.clone(), stages.state])
     })?);
     Ok(errors(scales))
@@ -115,12 +117,15 @@ fn errors(scales: Named<ErrorScale>) -> Named<ErrorBound> {
 pub(super) fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Error> {
     let parameters = case.parameters.map(ErrorScale::from_f64);
     let (layer, input, state) = case.in_precision::<ErrorScale>()?;
+    let (g, g_state) = case.cotangents()?;
     let run = BackwardRun {
         parameters: &parameters,
         layer: &layer,
         input: &input,
+        documents: &case.documents(),
         state: state.as_ref(),
-        g: &case.cotangent()?.map(ErrorScale::from_f64),
+        g: &g,
+        g_state: g_state.as_ref(),
     };
     Ok(errors(
         run.gradients(&Analysis::UNIFORM, &Analysis::UNIFORM)?,

@@ -4,6 +4,7 @@ use super::super::wrong_model::{Boundaries, ModelHook, WrongModel};
 use crate::h3::{Evaluate, Parameters, Progress, Stage, Stages, multiply};
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;
+use core::ops::Range;
 use num_complex::Complex;
 use std::borrow::Cow;
 
@@ -22,22 +23,21 @@ pub(crate) struct StageRun<'a> {
 }
 
 impl StageRun<'_> {
-    /// The number of tokens before the last chunk, if there is more than one chunk.
-    pub(super) fn last_boundary(&self) -> Option<usize> {
-        let len = self.so_far.sizes.len;
+    /// The number of tokens before the last chunk of so many, if there is more than one chunk.
+    pub(super) fn last_boundary(&self, len: usize) -> Option<usize> {
         self.boundaries.last(len).filter(|_| self.passes_states())
     }
 
-    /// As many tokens before the end as the run's number says, or before the first one.
-    pub(super) fn before_end(&self) -> Option<usize> {
-        let tokens = self.so_far.sizes.len.saturating_sub(self.number);
+    /// As many tokens before the end of so many as the run's number says, or before the first one.
+    pub(super) fn before_end(&self, len: usize) -> Option<usize> {
+        let tokens = len.saturating_sub(self.number);
         self.passes_states().then_some(tokens)
     }
 
     /// True if the models are run through their states: no kernel is cut.
     pub(super) fn passes_states(&self) -> bool {
-        let len = self.so_far.sizes.len;
-        self.so_far.layer.window(len) == len
+        let longest = self.so_far.documents.longest();
+        self.so_far.layer.window(longest) == longest
     }
 
     /// The stages computed before.
@@ -108,17 +108,19 @@ impl StageRun<'_> {
             .diagonal
             .without(|hook| matches!(hook, ModelHook::ReadApart));
         let mut carried = kv.map(|_| 0.0);
-        for b in 0..sizes.batch {
+        for (n, (b, tokens)) in self.so_far.documents.iter().enumerate() {
             for (d1, d2, h) in sizes.pairs() {
                 let row = sizes.pair(b, d1, d2, h);
                 let ssm = &self.so_far.layer.parts().diagonal[h];
-                let (u, kernel) = (kv.row(row), stages.ssm_kernel.row(h));
-                let x0 = self.so_far.initial.diagonal.row(row);
+                let kernel = stages.ssm_kernel.row(h);
+                let kernel = &kernel[..kernel.len().min(tokens.len())];
+                let u = &kv.row(row)[tokens.clone()];
+                let x0 = self.so_far.initial.diagonal.row(sizes.pair(n, d1, d2, h));
                 let by = |hooks: &WrongModel<_>| hooks.respond(ssm, kernel, u, x0);
                 // Never refused: the run itself has asked for as much.
                 if let (Ok(whole), Ok(apart)) = (by(&whole), by(&self.diagonal)) {
                     let pairs = whole.output.iter().zip(&apart.output);
-                    let places = carried.row_mut(row).iter_mut().zip(pairs);
+                    let places = carried.row_mut(row)[tokens.clone()].iter_mut().zip(pairs);
                     places.for_each(|(place, (whole, apart))| *place = whole - apart);
                 }
             }
@@ -126,7 +128,7 @@ impl StageRun<'_> {
         carried
     }
 
-    /// The state of the shift model of a row after the first inputs of it, as this run leaves it.
+    /// The state of the shift model of a row after inputs, as this run leaves it.
     pub(super) fn keys_after(
         &self,
         ssm: &Shift<f64>,
@@ -155,18 +157,21 @@ impl StageRun<'_> {
         response.map_or_else(|_| x0.to_vec(), |response| response.state)
     }
 
-    /// The shift models' states after the first `tokens` of every sequence, from sequence `first`
-    /// on; unchanged without a number of tokens.
+    /// The shift models' states after some first tokens of every document, from document `first` on:
+    /// as many as are made of its length; unchanged where that is `None`.
     pub(super) fn keys_at(
         &self,
         x: Tensor<f64>,
-        tokens: Option<usize>,
+        tokens: impl Fn(usize) -> Option<usize>,
         first: usize,
     ) -> Tensor<f64> {
-        let Some(tokens) = tokens else { return x };
-        let keys = self.model_input(Stage::ShiftK);
-        self.keys(x, first, |run, ssm, row, x0| {
-            run.keys_after(ssm, row, &keys.row(row)[..tokens], x0)
+        let (keys, after) = (self.model_input(Stage::ShiftK), x.clone());
+        self.keys(x, first, |run, ssm, at, x0| {
+            let inputs = at.of(&keys);
+            match tokens(inputs.len()) {
+                Some(tokens) => run.keys_after(ssm, at.signal, &inputs[..tokens], x0),
+                None => after.row(at.state).to_vec(),
+            }
         })
     }
 
@@ -174,63 +179,88 @@ impl StageRun<'_> {
     pub(super) fn modes_at(
         &self,
         x: Tensor<Complex<f64>>,
-        tokens: Option<usize>,
+        tokens: impl Fn(usize) -> Option<usize>,
         first: usize,
     ) -> Tensor<Complex<f64>> {
-        let Some(tokens) = tokens else { return x };
-        let kv = self.model_input(Stage::SsmOut);
-        self.modes(x, first, |run, ssm, [b, d1, d2, h], x0| {
-            let row = run.so_far.sizes.pair(b, d1, d2, h);
-            run.modes_after(ssm, h, &kv.row(row)[..tokens], x0)
+        let (kv, after) = (self.model_input(Stage::SsmOut), x.clone());
+        self.modes(x, first, |run, ssm, at, x0| {
+            let inputs = at.of(&kv);
+            match tokens(inputs.len()) {
+                Some(tokens) => run.modes_after(ssm, at.head, &inputs[..tokens], x0),
+                None => after.row(at.state).to_vec(),
+            }
         })
     }
 
-    /// The shift models' states replaced from sequence `first` on: by what is made of the model, its
-    /// row in a (batch, d, seq_len) stage and the state before the first input.
+    /// The shift models' states replaced from document `first` on: by what is made of the model, its
+    /// place and the state before the first input.
     pub(super) fn keys(
         &self,
         mut x: Tensor<f64>,
         first: usize,
-        state: impl Fn(&Self, &Shift<f64>, usize, &[f64]) -> Vec<f64>,
+        state: impl Fn(&Self, &Shift<f64>, &Place, &[f64]) -> Vec<f64>,
     ) -> Tensor<f64> {
-        let Progress {
-            layer,
-            initial,
-            sizes,
-            ..
-        } = self.so_far;
-        for b in first..sizes.batch {
-            for (c, ssm) in layer.parts().shift.iter().enumerate() {
-                let row = sizes.channel(b, c);
-                let state = state(self, ssm, row, initial.shift.row(row));
-                x.row_mut(row).copy_from_slice(&state);
+        let (sizes, models) = (self.so_far.sizes, &self.so_far.layer.parts().shift);
+        for (n, (b, tokens)) in self.so_far.documents.iter().enumerate().skip(first) {
+            for (c, ssm) in models.iter().enumerate() {
+                let at = Place {
+                    sequence: b,
+                    tokens: tokens.clone(),
+                    signal: sizes.channel(b, c),
+                    state: sizes.channel(n, c),
+                    head: c / sizes.d_h,
+                    value: c % sizes.d_h,
+                };
+                let state = state(self, ssm, &at, self.so_far.initial.shift.row(at.state));
+                x.row_mut(at.state).copy_from_slice(&state);
             }
         }
         x
     }
 
-    /// The diagonal models' states replaced from sequence `first` on: by what is made of the model,
-    /// of `[b, d1, d2, h]` and of the state before the first input.
+    /// The diagonal models' states, likewise.
     pub(super) fn modes(
         &self,
         mut x: Tensor<Complex<f64>>,
         first: usize,
-        state: impl Fn(&Self, &Diagonal<f64>, [usize; 4], &[Complex<f64>]) -> Vec<Complex<f64>>,
+        state: impl Fn(&Self, &Diagonal<f64>, &Place, &[Complex<f64>]) -> Vec<Complex<f64>>,
     ) -> Tensor<Complex<f64>> {
-        let Progress {
-            layer,
-            initial,
-            sizes,
-            ..
-        } = self.so_far;
-        for b in first..sizes.batch {
+        let (sizes, models) = (self.so_far.sizes, &self.so_far.layer.parts().diagonal);
+        for (n, (b, tokens)) in self.so_far.documents.iter().enumerate().skip(first) {
             for (d1, d2, h) in sizes.pairs() {
-                let row = sizes.pair(b, d1, d2, h);
-                let ssm = &layer.parts().diagonal[h];
-                let state = state(self, ssm, [b, d1, d2, h], initial.diagonal.row(row));
-                x.row_mut(row).copy_from_slice(&state);
+                let at = Place {
+                    sequence: b,
+                    tokens: tokens.clone(),
+                    signal: sizes.pair(b, d1, d2, h),
+                    state: sizes.pair(n, d1, d2, h),
+                    head: h,
+                    value: d2,
+                };
+                let x0 = self.so_far.initial.diagonal.row(at.state);
+                let state = state(self, &models[h], &at, x0);
+                x.row_mut(at.state).copy_from_slice(&state);
             }
         }
         x
+    }
+}
+
+/// One model over one document.
+pub(crate) struct Place {
+    /// The document's row of the batch, and its tokens.
+    pub(super) sequence: usize,
+    pub(super) tokens: Range<usize>,
+    /// The model's row in a stage over time, and in the states.
+    pub(super) signal: usize,
+    pub(super) state: usize,
+    /// The head and the channel of its value; of a shift model, of its key.
+    pub(super) head: usize,
+    pub(super) value: usize,
+}
+
+impl Place {
+    /// A stage over time, in the document.
+    pub(super) fn of<'t>(&self, stage: &'t Tensor<f64>) -> &'t [f64] {
+        &stage.row(self.signal)[self.tokens.clone()]
     }
 }

@@ -7,8 +7,9 @@ use crate::error::Error;
 use crate::h3::{Evaluate, Layer, LayerState, Progress, Sizes, Stage, Stages};
 use crate::oracle::subject::Named;
 use crate::oracle::upstream::Replaced;
-use crate::ssm::{Diagonal, Response, Shift};
+use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift};
 use crate::tensor::Tensor;
+use core::ops::Range;
 
 /// A way to evaluate a layer in which a port's stages take the place of those computed.
 pub(super) struct FromUpstream<'a, T, E, F> {
@@ -50,6 +51,28 @@ where
         self.by.diagonal(ssm, kernel, u, x0)
     }
 
+    fn shift_row(
+        &self,
+        ssm: &Shift<T>,
+        kernel: &[T],
+        u: &[T],
+        documents: &[Range<usize>],
+        x0: &[&[T]],
+    ) -> Result<PackedResponse<Shift<T>>, Error> {
+        self.by.shift_row(ssm, kernel, u, documents, x0)
+    }
+
+    fn diagonal_row(
+        &self,
+        ssm: &Diagonal<T>,
+        kernel: &[T],
+        u: &[T],
+        documents: &[Range<usize>],
+        x0: &[&[T::Complex]],
+    ) -> Result<PackedResponse<Diagonal<T>>, Error> {
+        self.by.diagonal_row(ssm, kernel, u, documents, x0)
+    }
+
     fn at_projection(&self, x: T, inward: bool) -> T {
         self.by.at_projection(x, inward)
     }
@@ -86,8 +109,9 @@ pub(super) fn local_stages<T: Real>(
     input: &Tensor<T>,
     state: Option<LayerState<T>>,
 ) -> Result<Named<T>, Error> {
-    let initial = state.unwrap_or_else(|| layer.zero_state(input.shape()[0]));
-    let stages = layer.forward_by(by, input, Some(&initial))?;
+    let documents = case.documents();
+    let initial = state.unwrap_or_else(|| layer.zero_state(documents.count()));
+    let stages = layer.forward_by(by, (input, &documents), Some(&initial))?;
     let between = case.chunk_states(layer, Some(&initial), |tokens, state| {
         let &[batch, _, d] = input.shape() else {
             return Err(Error::shape("input", "three axes", input.shape().len()));
@@ -95,6 +119,7 @@ pub(super) fn local_stages<T: Real>(
         let so_far = Progress {
             layer,
             input: &tokens_of(input, 0..tokens.end)?,
+            documents: &Documents::whole(batch, tokens.end),
             initial: &initial,
             stages: beginning(&stages, tokens.end)?,
             sizes: Sizes {
@@ -109,16 +134,17 @@ pub(super) fn local_stages<T: Real>(
             len: tokens.len(),
             ..so_far.sizes
         };
+        let part = Documents::whole(batch, tokens.len());
         let last = |x: &Tensor<T>| columns(x, tokens.start, tokens.end);
         let first = |x: &Tensor<T>| columns(x, 0, tokens.len());
         let keys = by.model_input(Stage::ShiftK, &so_far);
         let keys = last(keys.as_ref().unwrap_or(&so_far.stages.k))?;
         let kernels = first(&so_far.stages.shift_kernel)?;
-        let (_, shift) = layer.shift_keys(by, &keys, &kernels, state, sizes)?;
+        let (_, shift) = layer.shift_keys(by, &keys, &kernels, state, &part, sizes)?;
         let pairs = by.model_input(Stage::SsmOut, &so_far);
         let pairs = last(pairs.as_ref().unwrap_or(&so_far.stages.kv))?;
         let kernels = first(&so_far.stages.ssm_kernel)?;
-        let (_, diagonal) = layer.run_diagonal(by, &pairs, &kernels, state, sizes)?;
+        let (_, diagonal) = layer.run_diagonal(by, &pairs, &kernels, state, &part, sizes)?;
         let position = state.position.saturating_add(tokens.len());
         let saved = LayerState {
             shift: by.stage(Stage::FinalStateK, shift.clone(), &so_far)?,

@@ -249,7 +249,11 @@ pub(super) fn run_with(
     // A layer that runs in chunks of its own hands on a wrong state, which its mistake speaks of.
     let stages = match wrong.boundaries {
         Boundaries::None => local_stages(case, &wrong.layer, &by, case.input(), state)?,
-        _ => owned(wrong.layer.forward_by(&by, case.input(), state.as_ref())?),
+        _ => owned(wrong.layer.forward_by(
+            &by,
+            (case.input(), &case.documents()),
+            state.as_ref(),
+        )?),
     };
     Ok(by.replaced.restore(stages))
 }
@@ -267,8 +271,8 @@ fn gradients_with(
     wrong: &WrongLayer,
     state: Option<&LayerState<f64>>,
 ) -> Result<Named<f64>, Error> {
-    let form = wrong.config().default_form(case.input().shape()[1]);
-    let mut g = case.cotangent()?.clone();
+    let form = wrong.config().default_form(case.documents().longest());
+    let (mut g, g_state) = case.cotangents()?;
     for hook in &wrong.hooks {
         if let LayerHook::Cotangent(edit) = hook {
             edit(&mut g);
@@ -278,8 +282,10 @@ fn gradients_with(
         parameters: &wrong.parameters,
         layer: &wrong.layer,
         input: case.input(),
+        documents: &case.documents(),
         state,
         g: &g,
+        g_state: g_state.as_ref(),
     };
     let back = WrongBackward {
         hooks: &wrong.hooks,

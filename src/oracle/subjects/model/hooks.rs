@@ -5,7 +5,7 @@ use super::case::ModelCase;
 use crate::algebra::Matrix;
 use crate::attention::softmax_attention;
 use crate::error::Error;
-use crate::h3::{Form, Layer, Parameters};
+use crate::h3::{Form, Layer, Parameters, documents_of};
 use crate::model::{
     BlockStage, LayerNorm, Mixed, Model, ModelConfig, ModelHooks, ModelName, ModelParameters,
     ModelStages, gelu,
@@ -197,7 +197,10 @@ impl<F: Fn(f64, f64) -> f64> ModelHooks<f64> for WrongModel<'_, F> {
         match self.layers.get(block).and_then(Option::as_ref) {
             Some(wrong) => {
                 let state = wrong.initial(None, u);
-                let stages = wrong.layer.forward_by(wrong, u, state.as_ref())?;
+                let stages =
+                    wrong
+                        .layer
+                        .forward_by(wrong, (u, &documents_of(u)), state.as_ref())?;
                 Ok((stages.output, stages.state))
             }
             None => self.form.h3(block, layer, u),

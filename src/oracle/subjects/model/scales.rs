@@ -22,7 +22,7 @@ use super::super::layer::Analysis;
 use super::case::ModelCase;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
-use crate::h3::{Form, Layer};
+use crate::h3::{Form, Layer, documents_of};
 use crate::model::{
     BlockStage, LayerNorm, Mixed, Model, ModelHooks, ModelParameters, SQRT_2_OVER_PI, gelu,
 };
@@ -202,7 +202,7 @@ impl ModelHooks<ErrorScale> for ModelAnalysis {
         layer: &Layer<ErrorScale>,
         u: &Tensor<ErrorScale>,
     ) -> Result<Mixed<ErrorScale>, Error> {
-        let stages = layer.forward_by(&Analysis::UNIFORM, u, None)?;
+        let stages = layer.forward_by(&Analysis::UNIFORM, (u, &documents_of(u)), None)?;
         Ok((stages.output, stages.state))
     }
 

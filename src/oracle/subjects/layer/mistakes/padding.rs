@@ -2,7 +2,7 @@
 
 use super::super::hooks::Beginning;
 use super::super::hooks::LayerHook::{self, FinalState, InitialState, Numbered, Stage};
-use super::super::stage_run::StageRun;
+use super::super::stage_run::{Place, StageRun};
 use super::left_by;
 use crate::h3::{Form, Layer, LayerState, Name, Stage as At};
 use crate::oracle::mistake::rows;
@@ -13,22 +13,24 @@ use num_complex::Complex;
 type C = Complex<f64>;
 
 /// The shift models' states after `n` zeros more.
-fn keys_stepped(x: Tensor<f64>, run: &StageRun<'_>, n: usize) -> Tensor<f64> {
+fn keys_stepped(x: Tensor<f64>, run: &StageRun<'_>, n: impl Fn(&Place) -> usize) -> Tensor<f64> {
     let after = x.clone();
-    run.keys(x, 0, |_, ssm, row, _| ssm.advance(after.row(row), n))
+    run.keys(x, 0, |_, ssm, at, _| {
+        ssm.advance(after.row(at.state), n(at))
+    })
 }
 
 /// The diagonal models' states after `n` zeros more.
-fn modes_stepped(x: Tensor<C>, run: &StageRun<'_>, n: usize) -> Tensor<C> {
+fn modes_stepped(x: Tensor<C>, run: &StageRun<'_>, n: impl Fn(&Place) -> usize) -> Tensor<C> {
     let after = x.clone();
-    run.modes(x, 0, |run, ssm, [b, d1, d2, h], _| {
-        ssm.advance(after.row(run.so_far.sizes.pair(b, d1, d2, h)), n)
+    run.modes(x, 0, |_, ssm, at, _| {
+        ssm.advance(after.row(at.state), n(at))
     })
 }
 
 /// The tokens that the last chunk lacks.
-fn lacking(run: &StageRun<'_>) -> usize {
-    run.so_far.sizes.len.next_multiple_of(run.number) - run.so_far.sizes.len
+fn lacking(run: &StageRun<'_>, at: &Place) -> usize {
+    at.tokens.len().next_multiple_of(run.number) - at.tokens.len()
 }
 
 /// The state after `n` tokens of zeros; none where `l_max` leaves no recurrence.
@@ -45,17 +47,17 @@ fn keys_after_tokens(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
         return x;
     }
     let after = x.clone();
-    run.keys(x, 0, |run, ssm, row, _| {
-        let bias = run.parameters.get(Name::KBias)[row % run.so_far.sizes.d];
-        left_by(ssm, after.row(row), &vec![bias; run.number])
+    run.keys(x, 0, |run, ssm, at, _| {
+        let bias = run.parameters.get(Name::KBias)[at.signal % run.so_far.sizes.d];
+        left_by(ssm, after.row(at.state), &vec![bias; run.number])
     })
 }
 
 /// The diagonal models' states, likewise.
 fn modes_after_tokens(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
     let keys = Tensor::filled(run.so_far.initial.shift.shape(), 0.0);
-    let shift = run.keys(keys, 0, |run, ssm, row, x0| {
-        left_by(ssm, x0, run.stages().k.row(row))
+    let shift = run.keys(keys, 0, |run, ssm, at, x0| {
+        left_by(ssm, x0, at.of(&run.stages().k))
     });
     let state = LayerState {
         shift,
@@ -95,16 +97,16 @@ rows! { LayerHook:
         seen "huggingface/transformers#48256 (right padding: the window zero, the state decayed)"
         looks "all outputs right; both saved states n steps too old, their newest entries zero"
         fix "take the states at each sequence's own length"
-        by [Numbered, Stage(At::FinalStateK, |x, run| keys_stepped(x, run, run.number)),
-            FinalState(|x, run| modes_stepped(x, run, run.number))];
+        by [Numbered, Stage(At::FinalStateK, |x, run| keys_stepped(x, run, |_| run.number)),
+            FinalState(|x, run| modes_stepped(x, run, |_| run.number))];
     "M89b" "padding_of_last_chunk_stepped" at "final_state_k"
         wrong "the zeros that fill the last chunk up are stepped through"
         right "x_L"
         seen "plausible (as M67, M89a, with chunks of one length)"
         looks "right where the chunk length divides the length; else both saved states too old"
         fix "take the states after the last real token of the last chunk"
-        by [Numbered, Stage(At::FinalStateK, |x, run| keys_stepped(x, run, lacking(run))),
-            FinalState(|x, run| modes_stepped(x, run, lacking(run)))];
+        by [Numbered, Stage(At::FinalStateK, |x, run| keys_stepped(x, run, |at| lacking(run, at))),
+            FinalState(|x, run| modes_stepped(x, run, |at| lacking(run, at)))];
     "M89c" "padding_tokens_stepped" at "final_state_k"
         wrong "n tokens of zeros behind the input, whose keys and values are the biases"
         right "x_L"

@@ -11,14 +11,14 @@ use crate::tensor::Tensor;
 
 /// The last values of a (batch, d, seq_len) stage as the window.
 fn window_of(x: Tensor<f64>, run: &StageRun<'_>, stage: &Tensor<f64>) -> Tensor<f64> {
-    run.keys(x, 0, |_, _, row, x0| window(stage.row(row), x0))
+    run.keys(x, 0, |_, _, at, x0| window(at.of(stage), x0))
 }
 
 /// Every window back to front.
 fn oldest_first(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
     let after = x.clone();
-    run.keys(x, 0, |_, _, row, _| {
-        after.row(row).iter().rev().copied().collect()
+    run.keys(x, 0, |_, _, at, _| {
+        after.row(at.state).iter().rev().copied().collect()
     })
 }
 
@@ -94,14 +94,14 @@ rows! { LayerHook:
         seen "sgl-project/sglang#33450 (a state taken at the wrong token)"
         looks "all outputs right, both saved states old"
         fix "save the states after the last token"
-        by [Numbered, Stage(At::FinalStateK, |x, run| run.keys_at(x, run.before_end(), 0)),
-            FinalState(|x, run| run.modes_at(x, run.before_end(), 0))];
+        by [Numbered, Stage(At::FinalStateK, |x, run| run.keys_at(x, |len| run.before_end(len), 0)),
+            FinalState(|x, run| run.modes_at(x, |len| run.before_end(len), 0))];
     "M88b" "states_old_later" at "final_state_k"
         wrong "as M88a, for all sequences of a batch but the first"
         right "after the last input"
         seen "sgl-project/sglang#33450 (right for the first request alone)"
         looks "the first sequence's states right, the others' old"
         fix "index the states by sequence; test with a batch above 1"
-        by [Numbered, Stage(At::FinalStateK, |x, run| run.keys_at(x, run.before_end(), 1)),
-            FinalState(|x, run| run.modes_at(x, run.before_end(), 1))];
+        by [Numbered, Stage(At::FinalStateK, |x, run| run.keys_at(x, |len| run.before_end(len), 1)),
+            FinalState(|x, run| run.modes_at(x, |len| run.before_end(len), 1))];
 }

@@ -42,17 +42,17 @@ fn carried_after_gate(gated: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
 
 /// The shift models' states before the last chunk, from sequence `first` on.
 fn keys_at_boundary(x: Tensor<f64>, run: &StageRun<'_>, first: usize) -> Tensor<f64> {
-    run.keys_at(x, run.last_boundary(), first)
+    run.keys_at(x, |len| run.last_boundary(len), first)
 }
 
 /// The diagonal models' states before the last chunk, from sequence `first` on.
 fn modes_at_boundary(x: Tensor<C>, run: &StageRun<'_>, first: usize) -> Tensor<C> {
-    run.modes_at(x, run.last_boundary(), first)
+    run.modes_at(x, |len| run.last_boundary(len), first)
 }
 
 fn keys_from_shift_k(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
-    run.keys(x, 0, |run, ssm, row, x0| {
-        left_by(ssm, x0, run.stages().shift_k.row(row))
+    run.keys(x, 0, |run, ssm, at, x0| {
+        left_by(ssm, x0, at.of(&run.stages().shift_k))
     })
 }
 
@@ -62,36 +62,33 @@ fn states_from(
     run: &StageRun<'_>,
     read: fn(&StageRun<'_>, usize, usize) -> Vec<f64>,
 ) -> Tensor<C> {
-    run.modes(x, 0, |run, ssm, [b, _, d2, h], x0| {
-        left_by(ssm, x0, &read(run, b, h * run.so_far.sizes.d_h + d2))
+    run.modes(x, 0, |run, ssm, at, x0| {
+        let channel = at.head * run.so_far.sizes.d_h + at.value;
+        left_by(ssm, x0, &read(run, at.sequence, channel)[at.tokens.clone()])
     })
 }
 
 fn states_without_b(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
-    run.modes(x, 0, |run, ssm, [b, d1, d2, h], x0| {
+    run.modes(x, 0, |run, ssm, at, x0| {
         let mut ssm = ssm.clone();
         ssm.edit_modes(|_, (a, _)| (a, C::ONE));
-        left_by(
-            &ssm,
-            x0,
-            run.stages().kv.row(run.so_far.sizes.pair(b, d1, d2, h)),
-        )
+        left_by(&ssm, x0, at.of(&run.stages().kv))
     })
 }
 
 /// One zero too many where the length is odd.
 fn padded_keys(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
-    let pad = run.so_far.sizes.len % 2;
     let after = x.clone();
-    run.keys(x, 0, |_, ssm, row, _| ssm.advance(after.row(row), pad))
+    run.keys(x, 0, |_, ssm, at, _| {
+        ssm.advance(after.row(at.state), at.tokens.len() % 2)
+    })
 }
 
 /// One zero too many where the length is odd.
 fn padded_modes(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
-    let pad = run.so_far.sizes.len % 2;
     let after = x.clone();
-    run.modes(x, 0, |run, ssm, [b, d1, d2, h], _| {
-        ssm.advance(after.row(run.so_far.sizes.pair(b, d1, d2, h)), pad)
+    run.modes(x, 0, |_, ssm, at, _| {
+        ssm.advance(after.row(at.state), at.tokens.len() % 2)
     })
 }
 
@@ -149,20 +146,18 @@ fn states_of_steps(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
     }
     let sizes = run.so_far.sizes;
     let mut uncut = run.stages().shift_k.clone();
-    for b in 0..sizes.batch {
+    for (n, (b, tokens)) in run.so_far.documents.iter().enumerate() {
         for (c, ssm) in run.so_far.layer.parts().shift.iter().enumerate() {
             let row = sizes.channel(b, c);
-            let mut state = run.so_far.initial.shift.row(row).to_vec();
-            let keys = run.stages().k.row(row);
+            let mut state = run.so_far.initial.shift.row(sizes.channel(n, c)).to_vec();
+            let keys = &run.stages().k.row(row)[tokens.clone()];
             let steps = keys.iter().map(|&key| ssm.step(&mut state, key));
-            let places = uncut.row_mut(row).iter_mut().zip(steps);
+            let places = uncut.row_mut(row)[tokens.clone()].iter_mut().zip(steps);
             places.for_each(|(place, y)| *place = y);
         }
     }
     let kv = run.product(&uncut, &run.stages().v);
-    run.modes(x, 0, |_, ssm, [b, d1, d2, h], x0| {
-        left_by(ssm, x0, kv.row(sizes.pair(b, d1, d2, h)))
-    })
+    run.modes(x, 0, |_, ssm, at, x0| left_by(ssm, x0, at.of(&kv)))
 }
 
 fn decoded_in_bf16(modes: &mut Decoded<f64>, _: &Loaded<f64>) {

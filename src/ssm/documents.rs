@@ -1,0 +1,141 @@
+//! Where documents lie in the rows of a batch.
+
+use crate::error::Error;
+use core::ops::Range;
+
+/// On which side of a row its padding stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// After the document.
+    Right,
+    /// Before it.
+    Left,
+}
+
+/// Where documents lie in the rows of a batch: token sequences that know nothing of each other. What
+/// no document covers is padding.
+///
+/// Documents are counted row by row, in the order in which they stand; states have one entry for
+/// each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Documents {
+    len: usize,
+    rows: Vec<Vec<Range<usize>>>,
+}
+
+impl Documents {
+    /// Every row one document.
+    #[must_use]
+    pub fn whole(batch: usize, len: usize) -> Self {
+        Self {
+            len,
+            rows: (0..batch).map(|_| vec![0..len; 1]).collect(),
+        }
+    }
+
+    /// Documents packed into one row of `len` tokens, from `cu_seqlens`: 0, and the tokens up to the
+    /// end of each.
+    ///
+    /// # Errors
+    ///
+    /// If the numbers do not begin with 0, increase, and end with `len`.
+    pub fn packed(len: usize, cu_seqlens: &[usize]) -> Result<Self, Error> {
+        let row: Vec<_> = cu_seqlens.windows(2).map(|w| w[0]..w[1]).collect();
+        let ends = (cu_seqlens.first(), cu_seqlens.last());
+        if ends != (Some(&0), Some(&len)) || row.iter().any(Range::is_empty) {
+            return Err(Error::value(
+                "cu_seqlens",
+                format!(
+                    "{cu_seqlens:?}; expected numbers that increase from 0 to the {len} tokens of the row"
+                ),
+            ));
+        }
+        Ok(Self {
+            len,
+            rows: vec![row],
+        })
+    }
+
+    /// One document in each row of `len` tokens, beside padding.
+    ///
+    /// # Errors
+    ///
+    /// If a length is 0 or above `len`.
+    pub fn padded(len: usize, lengths: &[usize], padding: Padding) -> Result<Self, Error> {
+        if lengths.iter().any(|of| !(1..=len).contains(of)) {
+            return Err(Error::value(
+                "lengths",
+                format!("{lengths:?}; expected at least 1 and at most the {len} tokens of a row"),
+            ));
+        }
+        let row = |&of: &usize| match padding {
+            Padding::Right => 0..of,
+            Padding::Left => len - of..len,
+        };
+        Ok(Self {
+            len,
+            rows: lengths.iter().map(|of| vec![row(of); 1]).collect(),
+        })
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The tokens of a row, padding included.
+    #[must_use]
+    pub fn seq_len(&self) -> usize {
+        self.len
+    }
+
+    /// The number of documents.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.rows.iter().map(Vec::len).sum()
+    }
+
+    /// The length of the longest document.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        let lengths = self.rows.iter().flatten().map(Range::len);
+        lengths.max().unwrap_or(0)
+    }
+
+    /// The documents of a row, as ranges of tokens.
+    #[must_use]
+    pub fn row(&self, b: usize) -> &[Range<usize>] {
+        &self.rows[b]
+    }
+
+    /// The numbers of a row's documents among all.
+    #[must_use]
+    pub fn numbers(&self, b: usize) -> Range<usize> {
+        let first = self.rows[..b].iter().map(Vec::len).sum();
+        first..first + self.rows[b].len()
+    }
+
+    /// The row and the tokens of every document.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let rows = self.rows.iter().enumerate();
+        rows.flat_map(|(b, row)| row.iter().map(move |tokens| (b, tokens.clone())))
+    }
+
+    /// True if every row is one document, without padding.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.rows
+            .iter()
+            .all(|row| matches!(&row[..], [all] if *all == (0..self.len)))
+    }
+
+    /// The row and the position of every token of padding.
+    pub fn padding(&self) -> impl Iterator<Item = (usize, usize)> {
+        let rows = self.rows.iter().enumerate();
+        rows.flat_map(|(b, row)| {
+            let is_padding = |i: &usize| !row.iter().any(|tokens| tokens.contains(i));
+            (0..self.len).filter(is_padding).map(move |i| (b, i))
+        })
+    }
+}
