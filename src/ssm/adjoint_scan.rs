@@ -1,9 +1,9 @@
 //! The adjoint of the scan.
 
-use super::adjoint::{Adjoint, Gradients};
+use super::adjoint::{Adjoint, Gradients, check_cotangents};
 use super::packed::{PackedGradients, check_packed_cotangents};
 use super::prefixes::prefixes;
-use super::state_space::{add_states, initial_state};
+use super::state_space::add_states;
 use crate::algebra::Ring;
 use crate::error::Error;
 use core::ops::Range;
@@ -22,10 +22,9 @@ pub fn scan_adjoint<S: Adjoint>(
     g: &[S::Scalar],
     g_state: Option<&[S::Element]>,
 ) -> Result<Gradients<S>, Error> {
-    let zero = vec![S::Element::ZERO; ssm.state_dim()];
-    let (x0, g_state) = (initial_state(ssm, x0)?, g_state.unwrap_or(&zero));
+    let (x0, g_state) = check_cotangents(ssm, u, x0, g, g_state)?;
     let whole = vec![0..u.len(); 1];
-    let row = scan_adjoint_packed(ssm, (u, g), &whole, [&[&x0], &[g_state]])?;
+    let row = scan_adjoint_packed(ssm, (u, g), &whole, [&[&x0], &[&g_state]])?;
     Ok(Gradients {
         input: row.input,
         state: row.states.into_iter().flatten().collect(),

@@ -182,11 +182,7 @@ fn projections_in_a_coarser_format() {
         // The last projection, of numbers with the errors of the gated stage.
         let (layer, input, _) = case.in_precision::<ErrorScale>().expect("discretizes");
         let stages = layer
-            .forward_by(
-                &Plain::Recurrence,
-                (&input, &crate::h3::documents_of(&input)),
-                None,
-            )
+            .forward_by(&Plain::Recurrence, (&input, &documents_of(&input)), None)
             .expect("runs");
         let (gated, output) = (find(&mixed, "gated"), find(&mixed, "output"));
         for t in 0..5 {
