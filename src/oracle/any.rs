@@ -152,7 +152,12 @@ impl<S: Subject> AnyGolden for GoldenOf<S> {
     }
 
     fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error> {
-        Candidate::read(file, &self.stages, &self.subject.given())
+        Candidate::read(
+            file,
+            &self.stages,
+            &self.subject.given(),
+            &self.subject.padding(),
+        )
     }
 
     fn check(&self, candidate: &Candidate, format: Format) -> Report {

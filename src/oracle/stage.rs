@@ -13,6 +13,8 @@ pub(crate) type Named<T> = Vec<(String, Tensor<T>)>;
 pub enum Axis {
     /// The sequences of a batch.
     Sequence,
+    /// The documents packed into a row.
+    Document,
     /// The tokens of a sequence.
     Time,
     /// The channels of a layer, or of a model's residual path.
@@ -46,6 +48,7 @@ impl fmt::Display for Axis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sequence => "sequence",
+            Self::Document => "document",
             Self::Time => "time step",
             Self::Channel => "channel",
             Self::Head => "head",
@@ -112,6 +115,21 @@ impl StageSpec {
             shape.splice(self.merged.clone(), [size]);
         }
         shape
+    }
+
+    /// Its elements at padding, given that of the rows: rows and positions.
+    pub(crate) fn at_padding(&self, padding: &[(usize, usize)]) -> Vec<usize> {
+        let place = |axis: Axis| self.axes.iter().position(|&(a, _)| a == axis);
+        let (Some(row), Some(time)) = (place(Axis::Sequence), place(Axis::Time)) else {
+            return Vec::new();
+        };
+        let len: usize = self.axes.iter().map(|&(_, len)| len).product();
+        let stride =
+            |at: usize| -> usize { self.axes[at + 1..].iter().map(|&(_, len)| len).product() };
+        let at = |element: usize, axis: usize| element / stride(axis) % self.axes[axis].1;
+        let is_padding =
+            |&element: &usize| padding.contains(&(at(element, row), at(element, time)));
+        (0..len).filter(is_padding).collect()
     }
 
     /// Whether it is the kernels of models.

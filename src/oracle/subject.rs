@@ -143,6 +143,11 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// Inputs of every sequence.
     fn seq_len(&self) -> usize;
 
+    /// Rows and positions of its input that are padding: nothing that stands there is compared.
+    fn padding(&self) -> Vec<(usize, usize)> {
+        Vec::new()
+    }
+
     /// The form to certify by: the recurrence, which keeps exact zeros exact, where there is one.
     fn default_form(&self) -> Form {
         Form::Recurrence

@@ -122,6 +122,34 @@ impl Documents {
         rows.flat_map(|(b, row)| row.iter().map(move |tokens| (b, tokens.clone())))
     }
 
+    /// The documents with every boundary within a row moved to later tokens, or to earlier ones; none
+    /// that would leave a document without tokens.
+    pub(crate) fn moved(&self, by: isize) -> Self {
+        let mut moved = self.clone();
+        for row in &mut moved.rows {
+            let (starts, ends): (Vec<_>, Vec<_>) = row.iter().map(|of| (of.start, of.end)).unzip();
+            for (n, tokens) in row.iter_mut().enumerate() {
+                // The ends of the row itself stay where they are.
+                let move_to = |at: usize| match at == 0 || at == self.len {
+                    true => at,
+                    false => at.saturating_add_signed(by).min(self.len),
+                };
+                let to = move_to(starts[n])..move_to(ends[n]);
+                let before = n
+                    .checked_sub(1)
+                    .is_some_and(|n| move_to(starts[n]) >= to.start);
+                if !to.is_empty() && !before {
+                    *tokens = to;
+                }
+            }
+            // Where one could not move, those beside it meet it as before.
+            for n in 1..row.len() {
+                row[n].start = row[n].start.max(row[n - 1].end);
+            }
+        }
+        moved
+    }
+
     /// True if every row is one document, without padding.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -39,6 +39,7 @@ pub(super) fn check<S: Subject>(
     candidate: &Candidate,
     format: Format,
 ) -> Report {
+    let candidate = &candidate.without_padding(&golden.stages, &golden.subject.padding());
     let chunk_len = default_chunk_len(golden.subject.seq_len());
     let (stages, own) = judge::judge(golden, candidate, format, chunk_len);
     let trials = Trials::new(golden, &stages, &own, format);

@@ -148,7 +148,13 @@ pub(super) fn probes(
     if let Some(alpha) = best(&|_| true) {
         found.push(each(Probe::Factor(alpha), &|at| alpha * reference[at], 1));
     }
-    for axis in [Axis::Sequence, Axis::Head, Axis::Chunk, Axis::RealImaginary] {
+    for axis in [
+        Axis::Sequence,
+        Axis::Document,
+        Axis::Head,
+        Axis::Chunk,
+        Axis::RealImaginary,
+    ] {
         let Some(position) = axes.position(axis) else {
             continue;
         };
@@ -212,7 +218,13 @@ pub(super) fn probes(
             found.push(pick(Probe::Reversed(axis), &back));
         }
     }
-    for axis in [Axis::Sequence, Axis::Head, Axis::Channel, Axis::Chunk] {
+    for axis in [
+        Axis::Sequence,
+        Axis::Document,
+        Axis::Head,
+        Axis::Channel,
+        Axis::Chunk,
+    ] {
         let Some(position) = axes.position(axis) else {
             continue;
         };

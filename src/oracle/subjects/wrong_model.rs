@@ -33,7 +33,7 @@ pub(crate) struct HandOver<'a, S: StateSpace> {
 type HandOn<S> = fn(&HandOver<'_, S>) -> Vec<<S as StateSpace>::Element>;
 
 /// Where a run hands on its states.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Boundaries {
     /// Nowhere: the sequence is one chunk.
     None,
@@ -41,22 +41,35 @@ pub(super) enum Boundaries {
     Every(usize),
     /// Once, after this many tokens.
     Once(usize),
+    /// After parts of these lengths.
+    After(Vec<usize>),
 }
 
 impl Boundaries {
     /// A sequence of this length cut there.
-    pub(super) fn chunking(self, len: usize) -> Chunking {
+    pub(super) fn chunking(&self, len: usize) -> Chunking {
         match self {
-            Self::Every(chunk_len) => Chunking::Uniform(chunk_len.max(1)),
-            Self::Once(prompt) if (1..len).contains(&prompt) => {
-                Chunking::Ragged(vec![prompt, len - prompt])
+            Self::Every(chunk_len) => Chunking::Uniform((*chunk_len).max(1)),
+            Self::Once(prompt) if (1..len).contains(prompt) => {
+                Chunking::Ragged(vec![*prompt, len - prompt])
+            }
+            Self::After(lengths) if len > 0 => {
+                let mut left = len;
+                let parts = lengths.iter().map(|&part| {
+                    let part = part.min(left);
+                    left -= part;
+                    part
+                });
+                let mut parts: Vec<usize> = parts.filter(|&part| part > 0).collect();
+                parts.extend((left > 0).then_some(left));
+                Chunking::Ragged(parts)
             }
             _ => Chunking::Uniform(len.max(1)),
         }
     }
 
     /// The tokens before the last part of a sequence, if there is more than one part.
-    pub(super) fn last(self, len: usize) -> Option<usize> {
+    pub(super) fn last(&self, len: usize) -> Option<usize> {
         // Uniform chunks are not empty and others add up to the length, so these are never refused.
         let lengths = self.chunking(len).lengths(len).unwrap_or_default();
         let (last, before) = lengths.split_last()?;
@@ -137,6 +150,7 @@ where
         let hooks = self.hooks.iter().copied();
         Self {
             hooks: hooks.filter(|hook| !left_out(hook)).collect(),
+            boundaries: self.boundaries.clone(),
             ..*self
         }
     }
@@ -171,12 +185,10 @@ where
             initial: x0,
             passes,
         };
-        let boundaries = if passes {
-            self.boundaries
-        } else {
-            Boundaries::None
+        let chunking = match passes {
+            true => self.boundaries.chunking(u.len()),
+            false => Boundaries::None.chunking(u.len()),
         };
-        let chunking = boundaries.chunking(u.len());
         pass_states(ssm, &blocks, u, Some(x0), &chunking)
     }
 }

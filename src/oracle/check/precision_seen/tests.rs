@@ -31,7 +31,12 @@ fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
     }
     let bytes = writer.to_bytes().expect("small");
     let file = SafeTensors::from_bytes(bytes).expect("valid");
-    let candidate = Candidate::read(&file, &golden.stages, &golden.subject.given());
+    let candidate = Candidate::read(
+        &file,
+        &golden.stages,
+        &golden.subject.given(),
+        &golden.subject.padding(),
+    );
     let candidate = candidate.expect("can be judged");
     let (judged, _) = judge(&golden, &candidate, format, 7);
     describe(&judged, format, &candidate, |_| false)

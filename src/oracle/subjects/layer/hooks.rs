@@ -3,7 +3,7 @@
 use super::super::wrong_model::ModelHook;
 use super::stage_run::StageRun;
 use crate::h3::{Config, Layer, LayerParts, LayerState, Modes, Parameters, Progress, Stage};
-use crate::ssm::{Diagonal, Shift};
+use crate::ssm::{Diagonal, Documents, Shift};
 use crate::tensor::Tensor;
 use num_complex::Complex;
 
@@ -22,7 +22,9 @@ pub(crate) enum LayerHook {
     Modes(fn(&mut Modes<f64>, &Parameters<f64>)),
     /// The discrete layer, given the continuous models.
     Discrete(fn(&mut LayerParts<f64>, &Modes<f64>, &Config)),
-    /// The state before the first input.
+    /// Where documents lie.
+    Documents(fn(&Documents) -> Documents),
+    /// The states before the first inputs.
     InitialState(fn(&mut LayerState<f64>, &Beginning<'_>)),
     /// The shift models.
     Shift(ModelHook<Shift<f64>>),
@@ -51,6 +53,10 @@ pub(crate) enum LayerHook {
     ReverseCarry(fn(&ReverseCarry<'_>) -> Vec<Complex<f64>>),
     /// The cotangent of the output (batch, seq_len, d).
     Cotangent(fn(&mut Tensor<f64>)),
+    /// The cotangents of the final states.
+    StateCotangents(fn(&mut LayerState<f64>)),
+    /// The cotangent of the state that a document begins from is handed to the document before it.
+    CotangentsLeak,
     /// The gradient of a parameter of this name, or of the input, once it is computed.
     Gradient(fn(&str, &mut Tensor<f64>)),
 }
@@ -58,8 +64,9 @@ pub(crate) enum LayerHook {
 /// A run about to begin.
 pub(crate) struct Beginning<'a> {
     pub(super) layer: &'a Layer<f64>,
-    pub(super) batch: usize,
-    pub(super) len: usize,
+    /// The input (batch, seq_len, d), with whatever stands at padding.
+    pub(super) input: &'a Tensor<f64>,
+    pub(super) documents: &'a Documents,
     /// The number of the mistake, if it has one.
     pub(super) number: usize,
 }

@@ -14,6 +14,7 @@ mod suite;
 mod tests;
 mod upstream;
 mod wrong;
+mod wrong_backward;
 
 pub(crate) use analysis::Analysis;
 pub use case::{FORMAT, LayerCase};
@@ -30,6 +31,7 @@ use crate::error::Error;
 use crate::h3::{Config, Form, Name, Stage};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
+use crate::oracle::sequence::Sequence as Served;
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::Upstream;
@@ -57,6 +59,10 @@ impl Subject for LayerCase {
 
     fn seq_len(&self) -> usize {
         self.input.shape()[1]
+    }
+
+    fn padding(&self) -> Vec<(usize, usize)> {
+        self.documents().padding().collect()
     }
 
     fn default_form(&self) -> Form {
@@ -134,7 +140,10 @@ impl Subject for LayerCase {
         mistakes: &[&'static Row<LayerHook>],
         setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
-        wrong::run_with(self, mistakes, setting)
+        match setting.backward {
+            true => wrong_backward::gradients_with(self, mistakes, setting.chunk_len),
+            false => wrong::run_with(self, mistakes, setting),
+        }
     }
 
     fn local_scales(
@@ -149,7 +158,8 @@ impl Subject for LayerCase {
 /// The stages of a case, in the order of computation; gradients last, by name.
 fn specs(case: &LayerCase) -> Vec<StageSpec> {
     use Axis::{
-        Channel, Chunk, Head, KeyChannel, Mode, RealImaginary, Sequence, Tap, Time, ValueChannel,
+        Channel, Chunk, Document, Head, KeyChannel, Mode, RealImaginary, Sequence, Tap, Time,
+        ValueChannel,
     };
     let config = case.parameters.config();
     let (batch, len) = (case.input.shape()[0], case.input.shape()[1]);
@@ -157,7 +167,10 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
     let longest = documents.longest();
     let window = config.l_max.map_or(longest, |l_max| l_max.min(longest));
     // Of states there is one a document: a sequence of its own.
-    let each = (Sequence, documents.count());
+    let each = match case.sequence {
+        Served::Packed(_) => (Document, documents.count()),
+        _ => (Sequence, documents.count()),
+    };
     let channels = (Channel, config.d_model);
     let (batch, time) = ((Sequence, batch), (Time, len));
     let (d1, d2) = (

@@ -3,6 +3,7 @@
 use super::case::LayerCase;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
+use crate::flashconv::Chunking;
 use crate::h3::{
     Backward, Evaluate, Form, Layer, LayerState, Name, Parameters, Plain, Stage, Stages,
     documents_of,
@@ -64,12 +65,15 @@ impl LayerCase {
                 named
             }
         };
-        named.extend(self.chunk_states(&layer, state, |tokens, state| {
-            let tokens = tokens_of(&input, tokens)?;
-            let whole = documents_of(&tokens);
-            let stages = layer.forward_by(&Plain::Recurrence, (&tokens, &whole), Some(state))?;
-            Ok([stages.state.clone(), stages.state])
-        })?);
+        if self.chunk_len.is_some() {
+            named.extend(self.states_between(&layer, state, |tokens, state| {
+                let tokens = tokens_of(&input, tokens)?;
+                let whole = documents_of(&tokens);
+                let stages =
+                    layer.forward_by(&Plain::Recurrence, (&tokens, &whole), Some(state))?;
+                Ok([stages.state.clone(), stages.state])
+            })?);
+        }
         if gradients {
             let (g, g_state) = self.cotangents::<T>()?;
             let run = BackwardRun {
@@ -86,30 +90,42 @@ impl LayerCase {
         Ok(named)
     }
 
-    /// The states after every chunk, the last one included: `chunk_states_k` (chunks, batch, d, m)
-    /// and `chunk_states` (chunks, batch d1 d2, H, m/2, 2): what FlashConv passes on. Nothing for a
-    /// case without a chunk length.
+    /// The states between the parts of a run, as they are stages. After every chunk, the last one
+    /// included: `chunk_states_k` (chunks, batch, d, m) and `chunk_states` (chunks, batch d1 d2, H, m/2,
+    /// 2), what FlashConv passes on. At the marks of a schedule: `state.T.final_state_k` and
+    /// `state.T.final_state`, shaped as final states. Nothing for a case without either.
     ///
     /// `run` goes on from a state over some tokens; it returns the state that is saved after them
     /// and the one the next chunk begins from.
-    pub(super) fn chunk_states<T: Real>(
+    pub(super) fn states_between<T: Real>(
         &self,
         layer: &Layer<T>,
         state: Option<&LayerState<T>>,
         run: impl Fn(Range<usize>, &LayerState<T>) -> Result<[LayerState<T>; 2], Error>,
     ) -> Result<Named<T>, Error> {
-        let (Some(chunk_len), &[batch, len, _]) = (self.chunk_len, self.input.shape()) else {
-            return Ok(Vec::new());
+        let (batch, len) = (self.input.shape()[0], self.input.shape()[1]);
+        let schedule = self.sequence.schedule();
+        let lengths = match (self.chunk_len, schedule) {
+            (Some(chunk_len), _) => Chunking::Uniform(chunk_len).lengths(len)?,
+            (None, Some(schedule)) => schedule.lengths(),
+            (None, None) => return Ok(Vec::new()),
         };
         let mut state = state.cloned().unwrap_or_else(|| layer.zero_state(batch));
+        let (mut states, mut from) = (Vec::new(), 0);
+        for len in lengths {
+            let [saved, next] = run(from..from + len, &state)?;
+            states.push(saved);
+            state = next;
+            from += len;
+        }
+        if let Some(schedule) = schedule {
+            return Ok(at_marks(schedule, states));
+        }
+        let chunks = states.len();
         let (mut shift, mut diagonal) = (Vec::new(), Vec::new());
-        let mut chunks = 0;
-        for from in (0..len).step_by(chunk_len) {
-            let [saved, next] = run(from..from.saturating_add(chunk_len).min(len), &state)?;
+        for saved in states {
             shift.extend_from_slice(saved.shift.data());
             diagonal.extend(saved.flat_diagonal().into_data());
-            state = next;
-            chunks += 1;
         }
         let with_chunks = |shape: &[usize]| [&[chunks], shape].concat();
         let shift_shape = with_chunks(state.shift.shape());

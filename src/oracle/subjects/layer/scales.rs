@@ -69,7 +69,7 @@ pub(super) fn error_scales(case: &LayerCase, format: Format) -> Result<Named<Err
     let analysis = Analysis::in_format(format);
     let state = state.as_ref();
     let mut scales = owned(layer.forward_by(&analysis, (&input, &case.documents()), state)?);
-    scales.extend(case.chunk_states(&layer, state, |tokens, state| {
+    scales.extend(case.states_between(&layer, state, |tokens, state| {
         let tokens = tokens_of(&input, tokens)?;
         let whole = documents_of(&tokens);
         let stages = layer.forward_by(&analysis, (&tokens, &whole), Some(state))?;
@@ -99,7 +99,8 @@ pub(super) fn local_scales(
         by: &analysis,
         replaced: Replaced::new(Some(upstream), rounded),
     };
-    local_stages(case, &layer, &by, &input, state).map(|stages| errors(by.replaced.restore(stages)))
+    local_stages(case, &layer, &by, (&input, &case.documents()), state)
+        .map(|stages| errors(by.replaced.restore(stages)))
 }
 
 fn errors(scales: Named<ErrorScale>) -> Named<ErrorBound> {

@@ -106,13 +106,12 @@ pub(super) fn local_stages<T: Real>(
     case: &LayerCase,
     layer: &Layer<T>,
     by: &impl Evaluate<T>,
-    input: &Tensor<T>,
+    (input, documents): (&Tensor<T>, &Documents),
     state: Option<LayerState<T>>,
 ) -> Result<Named<T>, Error> {
-    let documents = case.documents();
     let initial = state.unwrap_or_else(|| layer.zero_state(documents.count()));
-    let stages = layer.forward_by(by, (input, &documents), Some(&initial))?;
-    let between = case.chunk_states(layer, Some(&initial), |tokens, state| {
+    let stages = layer.forward_by(by, (input, documents), Some(&initial))?;
+    let between = case.states_between(layer, Some(&initial), |tokens, state| {
         let &[batch, _, d] = input.shape() else {
             return Err(Error::shape("input", "three axes", input.shape().len()));
         };

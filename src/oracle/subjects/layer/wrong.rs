@@ -2,33 +2,30 @@
 
 use super::super::wrong_model::{Boundaries, ModelHook, WrongModel};
 use super::case::LayerCase;
-use super::hooks::{Beginning, LayerHook, ReverseCarry};
-use super::run::{BackwardRun, owned};
+use super::hooks::{Beginning, LayerHook};
+use super::run::{mark_name, owned, tokens_of};
 use super::stage_run::StageRun;
 use super::upstream::{FromUpstream, local_stages};
 use crate::error::Error;
-use crate::h3::{Backward, Config, Evaluate, Form, Layer, LayerState, Parameters, Progress, Stage};
+use crate::h3::{Config, Evaluate, Layer, LayerState, Parameters, Progress, Stage, documents_of};
 use crate::oracle::mistake::Row;
+use crate::oracle::sequence::Schedule;
 use crate::oracle::subject::{Named, Setting};
 use crate::oracle::upstream::replaced_or_stored;
-use crate::ssm::{
-    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states, check_cotangents,
-    convolution_adjoint_with, recurrence_adjoint_with,
-};
+use crate::ssm::{Diagonal, Documents, Response, Shift, StateSpace};
 use crate::tensor::Tensor;
 use num_complex::Complex;
-use std::cell::RefCell;
 
 /// The reference layer with mistakes: its models as convolutions within chunks and states between
 /// them, in one chunk unless a mistake sits between chunks.
 pub(crate) struct WrongLayer {
     pub(crate) layer: Layer<f64>,
-    parameters: Parameters<f64>,
+    pub(super) parameters: Parameters<f64>,
     /// In the order of the catalogue.
-    hooks: Vec<&'static LayerHook>,
+    pub(super) hooks: Vec<&'static LayerHook>,
     boundaries: Boundaries,
     /// The chunk length, and the number of a mistake that has one.
-    number: usize,
+    pub(super) number: usize,
 }
 
 impl WrongLayer {
@@ -82,19 +79,58 @@ impl WrongLayer {
         })
     }
 
+    /// The layer with its states handed on where a schedule says, if a mistake sits there.
+    fn at_parts(mut self, schedule: Option<&Schedule>) -> Self {
+        if let Some(schedule) = schedule {
+            let lengths = schedule.lengths();
+            self.boundaries = match self.boundaries {
+                Boundaries::None => Boundaries::None,
+                Boundaries::Once(_) => Boundaries::Once(lengths[0]),
+                _ => Boundaries::After(lengths),
+            };
+        }
+        self
+    }
+
+    /// Where documents lie for it.
+    fn documents(&self, documents: Documents) -> Documents {
+        self.hooks
+            .iter()
+            .fold(documents, |documents, hook| match hook {
+                LayerHook::Documents(edit) => edit(&documents),
+                _ => documents,
+            })
+    }
+
+    /// The states that it leaves at the marks of a schedule, run up to each.
+    fn at_marks(
+        &self,
+        case: &LayerCase,
+        schedule: &Schedule,
+        state: Option<&LayerState<f64>>,
+    ) -> Result<Named<f64>, Error> {
+        let mut named = Vec::new();
+        for &tokens in &schedule.marks {
+            let input = tokens_of(case.input(), 0..tokens)?;
+            let whole = documents_of(&input);
+            let stages = self.layer.forward_by(self, (&input, &whole), state)?;
+            let diagonal = stages.state.flat_diagonal();
+            named.push((mark_name(tokens, Stage::FinalStateK), stages.state.shift));
+            named.push((mark_name(tokens, Stage::FinalState), diagonal));
+        }
+        Ok(named)
+    }
+
     /// The state that a run over this input (batch, seq_len, d) begins from.
     pub(crate) fn initial(
         &self,
         state: Option<&LayerState<f64>>,
-        input: &Tensor<f64>,
+        (input, documents): (&Tensor<f64>, &Documents),
     ) -> Option<LayerState<f64>> {
-        let &[batch, len, _] = input.shape() else {
-            return state.cloned();
-        };
         let beginning = Beginning {
             layer: &self.layer,
-            batch,
-            len,
+            input,
+            documents,
             number: self.number,
         };
         let mut edits = self.hooks.iter().filter_map(|hook| match hook {
@@ -106,7 +142,7 @@ impl WrongLayer {
         };
         let mut state = state
             .cloned()
-            .unwrap_or_else(|| self.layer.zero_state(batch));
+            .unwrap_or_else(|| self.layer.zero_state(documents.count()));
         first(&mut state, &beginning);
         edits.for_each(|edit| edit(&mut state, &beginning));
         Some(state)
@@ -122,7 +158,7 @@ impl WrongLayer {
             parameters: &self.parameters,
             diagonal: self.diagonal_hooks(),
             by: self,
-            boundaries: self.boundaries,
+            boundaries: self.boundaries.clone(),
             number: self.number,
         }
     }
@@ -147,7 +183,7 @@ impl WrongLayer {
         WrongModel {
             hooks,
             l_max: self.config().l_max,
-            boundaries: self.boundaries,
+            boundaries: self.boundaries.clone(),
             number: self.number,
         }
     }
@@ -230,32 +266,43 @@ impl Evaluate<f64> for WrongLayer {
     }
 }
 
-/// The stages of a case with mistakes: of the forward pass, or if they are made on the way back the
-/// gradients.
+/// The stages of a case's forward pass with mistakes.
 pub(super) fn run_with(
     case: &LayerCase,
     mistakes: &[&'static Row<LayerHook>],
     setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
     let wrong = WrongLayer::new(case.parameters(), mistakes, setting.chunk_len)?;
-    let state = wrong.initial(case.state(), case.input());
-    if setting.backward {
-        return gradients_with(case, &wrong, state.as_ref());
-    }
+    let wrong = wrong.at_parts(case.sequence.schedule());
+    let documents = wrong.documents(case.documents());
+    let state = wrong.initial(case.state(), (case.input(), &documents));
     let by = FromUpstream {
         by: &wrong,
         replaced: replaced_or_stored(setting, is_projected),
     };
     // A layer that runs in chunks of its own hands on a wrong state, which its mistake speaks of.
     let stages = match wrong.boundaries {
-        Boundaries::None => local_stages(case, &wrong.layer, &by, case.input(), state)?,
-        _ => owned(wrong.layer.forward_by(
-            &by,
-            (case.input(), &case.documents()),
-            state.as_ref(),
-        )?),
+        Boundaries::None => {
+            local_stages(case, &wrong.layer, &by, (case.input(), &documents), state)?
+        }
+        _ => {
+            let input = (case.input(), &documents);
+            let mut named = owned(wrong.layer.forward_by(&by, input, state.as_ref())?);
+            if let Some(schedule) = case.sequence.schedule() {
+                named.extend(wrong.at_marks(case, schedule, state.as_ref())?);
+            }
+            named
+        }
     };
-    Ok(by.replaced.restore(stages))
+    let mut stages = by.replaced.restore(stages);
+    if documents != case.documents() {
+        // Kernels are as long as the longest document, and do not depend on where it lies.
+        stages.retain(|(name, _)| {
+            let kernels = [Stage::ShiftKernel, Stage::SsmKernel];
+            kernels.iter().all(|kernel| kernel.name() != name)
+        });
+    }
+    Ok(stages)
 }
 
 /// True for the stages that a port in two formats stores in that of its projections.
@@ -263,166 +310,4 @@ fn is_projected(stage: &str) -> bool {
     [Stage::Q, Stage::K, Stage::V, Stage::Gated, Stage::Output]
         .into_iter()
         .any(|projected| projected.name() == stage)
-}
-
-/// The gradients of a case with mistakes on the way back.
-fn gradients_with(
-    case: &LayerCase,
-    wrong: &WrongLayer,
-    state: Option<&LayerState<f64>>,
-) -> Result<Named<f64>, Error> {
-    let form = wrong.config().default_form(case.documents().longest());
-    let (mut g, g_state) = case.cotangents()?;
-    for hook in &wrong.hooks {
-        if let LayerHook::Cotangent(edit) = hook {
-            edit(&mut g);
-        }
-    }
-    let run = BackwardRun {
-        parameters: &wrong.parameters,
-        layer: &wrong.layer,
-        input: case.input(),
-        documents: &case.documents(),
-        state,
-        g: &g,
-        g_state: g_state.as_ref(),
-    };
-    let back = WrongBackward {
-        hooks: &wrong.hooks,
-        form: &form,
-        chunk_len: wrong.number,
-    };
-    let mut gradients = run.gradients(&form, &back)?;
-    for (name, gradient) in &mut gradients {
-        let parameter = name.strip_prefix("grad.").unwrap_or(name);
-        for hook in &wrong.hooks {
-            if let LayerHook::Gradient(edit) = hook {
-                edit(parameter, gradient);
-            }
-        }
-    }
-    Ok(gradients)
-}
-
-/// The adjoint of a form, with mistakes.
-struct WrongBackward<'a> {
-    hooks: &'a [&'static LayerHook],
-    form: &'a Form,
-    /// For the mistakes between chunks.
-    chunk_len: usize,
-}
-
-/// One model's response about to be differentiated: the model, its inputs and initial state, and
-/// the cotangents of its outputs and final state.
-type Differentiated<'a, S> = (
-    &'a S,
-    &'a [f64],
-    Option<&'a [<S as StateSpace>::Element]>,
-    &'a [f64],
-    Option<&'a [<S as StateSpace>::Element]>,
-);
-
-impl WrongBackward<'_> {
-    /// By the wrong adjoint of the convolution, if that is among the mistakes.
-    fn convolution<S: Adjoint<Scalar = f64>>(
-        &self,
-        (ssm, u, x0, g, g_state): Differentiated<'_, S>,
-        window: usize,
-    ) -> Option<Result<Gradients<S>, Error>> {
-        let adjoint = self.hooks.iter().find_map(|hook| match hook {
-            LayerHook::ConvolutionAdjoint(adjoint) => Some(adjoint),
-            _ => None,
-        })?;
-        let by = |f: &[f64]| Ok(adjoint(f, u, g));
-        Some(convolution_adjoint_with(ssm, u, x0, g, g_state, window, by))
-    }
-
-    /// From the last chunk to the first, with a wrong cotangent handed on between them.
-    fn in_chunks(
-        &self,
-        (ssm, u, x0, g, g_state): Differentiated<'_, Diagonal<f64>>,
-        carry: &fn(&ReverseCarry<'_>) -> Vec<Complex<f64>>,
-    ) -> Result<Gradients<Diagonal<f64>>, Error> {
-        let (x0, mut adjoint) = check_cotangents(ssm, u, x0, g, g_state)?;
-        let starts = (0..u.len()).step_by(self.chunk_len);
-        let mut before = vec![x0];
-        for start in starts.clone() {
-            let end = u.len().min(start + self.chunk_len);
-            let left = ssm.input_to_state(&u[start..end]);
-            let carried = before.last().map(|x| ssm.advance(x, end - start));
-            before.extend(carried.map(|carried| add_states(&carried, &left)));
-        }
-        let mut model = ssm.zero_gradient();
-        let mut input = vec![0.0; u.len()];
-        for (start, x) in starts.zip(&before).rev() {
-            let end = u.len().min(start + self.chunk_len);
-            let first = RefCell::new(adjoint.clone());
-            let keep = |l: &mut [Complex<f64>]| first.borrow_mut().copy_from_slice(l);
-            let (u, g) = (&u[start..end], &g[start..end]);
-            let chunk = recurrence_adjoint_with(ssm, u, Some(x), g, Some(&adjoint), keep)?;
-            input[start..end].copy_from_slice(&chunk.input);
-            model.add_gradient(&chunk.model);
-            adjoint = match start {
-                0 => chunk.state,
-                _ => carry(&ReverseCarry {
-                    ssm,
-                    right: &chunk.state,
-                    first: &first.borrow(),
-                    incoming: &adjoint,
-                    len: end - start,
-                    chunk_len: self.chunk_len,
-                }),
-            };
-        }
-        Ok(Gradients {
-            input,
-            state: adjoint,
-            model,
-        })
-    }
-}
-
-impl Backward<f64> for WrongBackward<'_> {
-    fn shift(
-        &self,
-        ssm: &Shift<f64>,
-        u: &[f64],
-        x0: Option<&[f64]>,
-        g: &[f64],
-        g_state: Option<&[f64]>,
-        window: usize,
-    ) -> Result<Gradients<Shift<f64>>, Error> {
-        let wrong = self.convolution((ssm, u, x0, g, g_state), window);
-        wrong.unwrap_or_else(|| Backward::shift(self.form, ssm, u, x0, g, g_state, window))
-    }
-
-    fn diagonal(
-        &self,
-        ssm: &Diagonal<f64>,
-        u: &[f64],
-        x0: Option<&[Complex<f64>]>,
-        g: &[f64],
-        g_state: Option<&[Complex<f64>]>,
-        window: usize,
-    ) -> Result<Gradients<Diagonal<f64>>, Error> {
-        let cotangent = self.hooks.iter().find_map(|hook| match hook {
-            LayerHook::StateCotangent(edit) => Some(edit),
-            _ => None,
-        });
-        let carry = self.hooks.iter().find_map(|hook| match hook {
-            LayerHook::ReverseCarry(carry) => Some(carry),
-            _ => None,
-        });
-        // A kernel that is cut has no state, nor the state a cotangent.
-        if window == u.len() {
-            if let Some(edit) = cotangent {
-                return recurrence_adjoint_with(ssm, u, x0, g, g_state, edit);
-            }
-            if let Some(carry) = carry {
-                return self.in_chunks((ssm, u, x0, g, g_state), carry);
-            }
-        }
-        let wrong = self.convolution((ssm, u, x0, g, g_state), window);
-        wrong.unwrap_or_else(|| Backward::diagonal(self.form, ssm, u, x0, g, g_state, window))
-    }
 }

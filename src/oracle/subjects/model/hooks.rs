@@ -196,11 +196,11 @@ impl<F: Fn(f64, f64) -> f64> ModelHooks<f64> for WrongModel<'_, F> {
     fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
         match self.layers.get(block).and_then(Option::as_ref) {
             Some(wrong) => {
-                let state = wrong.initial(None, u);
-                let stages =
-                    wrong
-                        .layer
-                        .forward_by(wrong, (u, &documents_of(u)), state.as_ref())?;
+                let documents = documents_of(u);
+                let state = wrong.initial(None, (u, &documents));
+                let stages = wrong
+                    .layer
+                    .forward_by(wrong, (u, &documents), state.as_ref())?;
                 Ok((stages.output, stages.state))
             }
             None => self.form.h3(block, layer, u),

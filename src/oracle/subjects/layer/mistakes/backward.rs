@@ -1,9 +1,10 @@
-//! M71 to M75, M95 to M98: the way back.
+//! M71 to M75, M95 to M98, M104: the way back.
 
 use super::super::hooks::LayerHook::{
-    self, ConvolutionAdjoint, Cotangent, Gradient, ReverseCarry, StateCotangent,
+    self, ConvolutionAdjoint, Cotangent, CotangentsLeak, Gradient, ReverseCarry, StateCotangent,
+    StateCotangents,
 };
-use super::{bf16, conjugate};
+use super::{bf16, conjugate, sequences_exchanged};
 use crate::oracle::mistake::rows;
 use crate::ssm::{Adjoint, Diagonal, causal_convolution, causal_convolution_adjoint};
 use crate::tensor::Tensor;
@@ -265,4 +266,38 @@ rows! { LayerHook:
         looks "right with a batch of one; else parts of all gradients missing"
         fix "accumulate over the sequences of a batch; test with a batch above 1"
         by [Cotangent(first_sequence)];
+    "M104a" "state_cotangents_exchanged" at "grad.input"
+        wrong "the cotangents of final states are those of another sequence or document"
+        right "each of its own"
+        seen "plausible (as M91a, on the way back)"
+        looks "everything right without cotangents of states; with them all gradients wrong"
+        fix "index the cotangents of states as the states"
+        by [StateCotangents(|g| {
+            g.shift = sequences_exchanged(&g.shift);
+            g.diagonal = sequences_exchanged(&g.diagonal);
+        })];
+    "M104b" "state_cotangents_dropped" at "grad.input"
+        wrong "the cotangents of final states are not read"
+        right "lambda begins with the cotangent of the final state"
+        seen "plausible (a state returned for caching alone, detached)"
+        looks "right without cotangents of states; with them as if there were none"
+        fix "pass the state's cotangent to the backward pass of both models"
+        by [StateCotangents(|g| {
+            g.shift.data_mut().fill(0.0);
+            g.diagonal.data_mut().fill(Complex::ZERO);
+        })];
+    "M104c" "state_cotangents_conjugated" at "grad.input"
+        wrong "the loss takes Re(g z) of a complex state"
+        right "Re(conj(g) z): the cotangent holds the derivatives by real and imaginary part"
+        seen "plausible (as M72a)"
+        looks "right where the cotangents of states are real"
+        fix "conjugate the cotangent of the diagonal models' final states"
+        by [StateCotangents(|g| g.diagonal = g.diagonal.map(|z| z.conj()))];
+    "M104d" "cotangents_leak" at "grad.input"
+        wrong "the cotangent of the state that a document begins from goes on into the document before it"
+        right "it ends there: documents know nothing of each other"
+        seen "fla-org/flash-linear-attention#1184 (a backward pass without cu_seqlens)"
+        looks "outputs right; gradients of the last document right, of earlier ones wrong at their ends"
+        fix "begin the way back anew at every boundary of cu_seqlens"
+        by [CotangentsLeak];
 }

@@ -2,6 +2,7 @@
 
 mod backward;
 mod diagonal;
+mod documents;
 mod fft;
 mod given;
 mod handover;
@@ -29,9 +30,21 @@ pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
         saved::ROWS,
         padding::ROWS,
         handover::ROWS,
+        documents::ROWS,
     ];
     let mut rows: Vec<_> = groups.into_iter().flatten().collect();
-    rows.sort_by_key(|row| row.mistake.id);
+    // By number: M100 comes after M99c.
+    rows.sort_by_key(|row| {
+        (
+            row.mistake.id.len()
+                - row
+                    .mistake
+                    .id
+                    .trim_start_matches(|c: char| c == 'M' || c.is_ascii_digit())
+                    .len(),
+            row.mistake.id,
+        )
+    });
     rows
 }
 

@@ -72,10 +72,11 @@ fn modes_after_tokens(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
 fn left_padded(state: &mut LayerState<f64>, beginning: &Beginning<'_>, first: usize) {
     let Beginning {
         layer,
-        batch,
-        len,
+        documents,
         number,
+        ..
     } = *beginning;
+    let (batch, len) = (documents.count(), documents.longest());
     // Beyond l_max the padding would be forgotten, and no state says so.
     let end = state.position.saturating_add(number).saturating_add(len);
     if layer.window(end) < end {
