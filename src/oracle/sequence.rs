@@ -231,9 +231,18 @@ fn counts(file: &dyn Tensors, name: &str, len: Option<usize>) -> Result<Vec<usiz
 impl Schedule {
     /// The schedule in a file's metadata, of a sequence of `len` tokens.
     fn read(strings: &Strings, len: usize) -> Result<Self, Error> {
-        let text = strings
-            .get("schedule")
-            .ok_or_else(|| Error::missing("metadata schedule"))?;
+        let text = strings.get("schedule");
+        let text = text.ok_or_else(|| Error::missing("metadata schedule"))?;
+        Self::parse(text, strings.get("marks").map(String::as_str), len)
+    }
+
+    /// The schedule of a sequence of `len` tokens, with states at marks: where there is no word of
+    /// them, after every prompt, chunk and step.
+    ///
+    /// # Errors
+    ///
+    /// Naming the metadata key at fault.
+    pub(crate) fn parse(text: &str, marks: Option<&str>, len: usize) -> Result<Self, Error> {
         let refused = |why: String| {
             Err(Error::value(
                 "metadata schedule",
@@ -270,7 +279,7 @@ impl Schedule {
         if at != len {
             return refused(format!("is of {at} tokens, and the sequence of {len}"));
         }
-        let marks = match strings.get("marks") {
+        let marks = match marks {
             None => ends,
             Some(stated) => {
                 let marks = stated.split(',').map(|mark| mark.trim().parse::<usize>());
@@ -294,7 +303,7 @@ impl Schedule {
         Ok(Self {
             parts,
             marks,
-            text: text.clone(),
+            text: text.into(),
         })
     }
 

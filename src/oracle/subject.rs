@@ -221,7 +221,7 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
 
     /// The error scale of every stage in one format, in units of its unit roundoff, where each is
     /// computed from a port's own stages: of that step alone. Stages may be left out that are not
-    /// computed from others.
+    /// computed from others, and gradients where no cotangent of a stage is among the port's own.
     ///
     /// # Errors
     ///

@@ -55,9 +55,8 @@ impl Own {
         Setting {
             chunk_len,
             upstream: match source {
-                Source::Own => Some(&self.all),
+                Source::Own | Source::Backward => Some(&self.all),
                 Source::WithoutKernels => self.without_kernels.as_ref(),
-                Source::Backward => None,
             },
             stored: None,
             backward: source == Source::Backward,
@@ -213,6 +212,12 @@ pub(super) fn judge<'a, S: Subject>(
         };
         this.scales.of_few = this.of_typical().is_some_and(|times| times > SEVERAL);
         if stage.spec.is_gradient() {
+            let limit = &this.bounds;
+            let step = backward.as_ref().filter(|_| own.lead_to(golden, stage));
+            let local = step.and_then(|run| tolerance.local(stage, run, &from_all.1, limit));
+            if let Some(local) = local.filter(|_| !is_exact && !is_narrow) {
+                this.local = local;
+            }
             this.local
                 .set_base(backward.as_ref(), stage, Source::Backward);
         } else if own.lead_to(golden, stage) && !(is_exact && own.is_golden_before(golden, stage)) {

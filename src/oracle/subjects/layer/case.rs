@@ -133,6 +133,28 @@ impl LayerCase {
         .checked()
     }
 
+    /// The case with cotangents of its final states too; those without one of the output are alone.
+    ///
+    /// # Errors
+    ///
+    /// If they have not the shapes of the final states, or a number is not finite.
+    pub(super) fn with_state_cotangent(self, g: LayerState<f64>) -> Result<Self, Error> {
+        Self {
+            state_cotangent: Some(g),
+            ..self
+        }
+        .checked()
+    }
+
+    /// The case of other sequences in its rows.
+    ///
+    /// # Errors
+    ///
+    /// If they do not fit it.
+    pub(super) fn with_sequence(self, sequence: Sequence) -> Result<Self, Error> {
+        Self { sequence, ..self }.checked()
+    }
+
     /// The case, if its parts fit each other and all its numbers are finite.
     fn checked(self) -> Result<Self, Error> {
         let config = self.parameters.config();

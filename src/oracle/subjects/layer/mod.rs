@@ -2,6 +2,7 @@
 
 mod analysis;
 mod case;
+mod cotangents;
 mod exact;
 mod exact_suite;
 mod hooks;
@@ -141,7 +142,7 @@ impl Subject for LayerCase {
         setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
         match setting.backward {
-            true => wrong_backward::gradients_with(self, mistakes, setting.chunk_len),
+            true => wrong_backward::gradients_with(self, mistakes, setting),
             false => wrong::run_with(self, mistakes, setting),
         }
     }
@@ -222,14 +223,43 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
         specs.push(StageSpec::new(name(Stage::FinalState), &modes, &["kv"]).merged(0..3));
     }
     if case.has_cotangent() {
-        let mut gradients = vec![StageSpec::new("grad.input", &by_token, &[])];
+        let of_stages = ["grad.q", "grad.k", "grad.v"];
+        let mut gradients = vec![StageSpec::new("grad.input", &by_token, &of_stages)];
+        for stage in cotangents::STAGES {
+            let (axes, from): (&[(Axis, usize)], &[&str]) = match stage {
+                Stage::Gated => (&by_token, &[]),
+                Stage::SsmOut => (&by_pair, &["grad.gated"]),
+                Stage::Kv => (&by_pair, &["grad.ssm_out"]),
+                Stage::ShiftK | Stage::V => (&by_channel, &["grad.kv"]),
+                Stage::K => (&by_channel, &["grad.shift_k"]),
+                _ => (&by_channel, &["grad.gated"]),
+            };
+            gradients.push(StageSpec::new(cotangents::name(stage), axes, from));
+        }
         if case.state.is_some() {
-            gradients.push(StageSpec::new("grad.initial_state_k", &keys, &[]));
-            gradients.push(StageSpec::new("grad.initial_state", &modes, &[]).merged(0..3));
+            gradients.push(StageSpec::new(
+                "grad.initial_state_k",
+                &keys,
+                &["grad.shift_k"],
+            ));
+            gradients
+                .push(StageSpec::new("grad.initial_state", &modes, &["grad.ssm_out"]).merged(0..3));
         }
         for name in Name::ALL {
             let gradient = format!("grad.{}", name.official());
-            gradients.push(StageSpec::new(gradient, &parameter_axes(name, config), &[]));
+            let from: &[&str] = match name {
+                Name::QWeight | Name::QBias => &["grad.q"],
+                Name::KWeight | Name::KBias => &["grad.k"],
+                Name::VWeight | Name::VBias => &["grad.v"],
+                Name::OutputWeight | Name::OutputBias => &[],
+                Name::ShiftB | Name::ShiftC | Name::ShiftD => &["grad.shift_k"],
+                _ => &["grad.ssm_out"],
+            };
+            gradients.push(StageSpec::new(
+                gradient,
+                &parameter_axes(name, config),
+                from,
+            ));
         }
         gradients.sort_by(|a, b| a.name.cmp(&b.name));
         specs.extend(gradients);

@@ -1,6 +1,7 @@
 //! The stages of a layer's case by the reference: forward, between chunks, backward.
 
 use super::case::LayerCase;
+use super::cotangents::Cotangents;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
 use crate::flashconv::Chunking;
@@ -10,6 +11,7 @@ use crate::h3::{
 };
 use crate::oracle::sequence::Schedule;
 use crate::oracle::subject::Named;
+use crate::oracle::upstream::Upstream;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 use core::ops::Range;
@@ -205,9 +207,24 @@ where
         forward: &impl Evaluate<T>,
         back: &impl Backward<T>,
     ) -> Result<Named<T>, Error> {
+        self.gradients_from(None, |x, _| T::from_f64(x), forward, back)
+    }
+
+    /// The same with a port's cotangents in the place of those computed: each is of what is computed
+    /// from them, and is itself computed from those before it. `scalar` makes a port's number one of
+    /// the run, given its rounding.
+    pub(super) fn gradients_from(
+        &self,
+        upstream: Option<&Upstream>,
+        scalar: impl Fn(f64, f64) -> T,
+        forward: &impl Evaluate<T>,
+        back: &impl Backward<T>,
+    ) -> Result<Named<T>, Error> {
         let (layer, u) = (self.layer, (self.input, self.documents));
         let (g, g_state) = (self.g, self.g_state);
-        let discrete = layer.gradients_by(forward, back, u, self.state, g, g_state)?;
+        let (sizes, _) = layer.check_input(self.input, self.documents, self.state)?;
+        let back = Cotangents::new(back, upstream, scalar, sizes);
+        let discrete = layer.gradients_by(forward, &back, u, self.state, g, g_state)?;
         let official = self.parameters.gradients(&discrete)?;
         let mut named = vec![("grad.input".to_string(), discrete.input)];
         for name in Name::ALL {
@@ -220,6 +237,7 @@ where
             named.push(("grad.initial_state_k".into(), discrete.state.shift));
             named.push(("grad.initial_state".into(), diagonal));
         }
+        named.extend(back.computed());
         Ok(named)
     }
 }

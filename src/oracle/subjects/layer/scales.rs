@@ -7,6 +7,7 @@
 
 use super::analysis::Analysis;
 use super::case::LayerCase;
+use super::cotangents;
 use super::run::{BackwardRun, owned, tokens_of};
 use super::upstream::{FromUpstream, local_stages};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
@@ -99,8 +100,31 @@ pub(super) fn local_scales(
         by: &analysis,
         replaced: Replaced::new(Some(upstream), rounded),
     };
-    local_stages(case, &layer, &by, (&input, &case.documents()), state)
-        .map(|stages| errors(by.replaced.restore(stages)))
+    let documents = case.documents();
+    let stages = local_stages(case, &layer, &by, (&input, &documents), state.clone())?;
+    let mut scales = errors(by.replaced.restore(stages));
+    let mut cotangents = cotangents::STAGES.into_iter().map(cotangents::name);
+    if case.has_cotangent() && cotangents.any(|name| upstream.get(&name).is_some()) {
+        let (g, g_state) = case.cotangents()?;
+        let run = BackwardRun {
+            parameters: &case.parameters.map(ErrorScale::from_f64),
+            layer: &layer,
+            input: &input,
+            documents: &documents,
+            state: state.as_ref(),
+            g: &g,
+            g_state: g_state.as_ref(),
+        };
+        // As on the whole, by the coarser of two formats throughout.
+        let coarse = format.projection_unit_roundoff();
+        let rounded = |x: f64, rounding: f64| {
+            ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / coarse).max(1.0)))
+        };
+        let by = &Analysis::UNIFORM;
+        let gradients = errors(run.gradients_from(Some(upstream), rounded, by, by)?).into_iter();
+        scales.extend(gradients.map(|(name, x)| (name, x.map(|error| error * (coarse / u)))));
+    }
+    Ok(scales)
 }
 
 fn errors(scales: Named<ErrorScale>) -> Named<ErrorBound> {

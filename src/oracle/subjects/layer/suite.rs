@@ -5,10 +5,14 @@ use super::case::LayerCase;
 use crate::algebra::{Ball, Matrix, Real, Rng};
 use crate::error::Error;
 use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters, RealType};
+use crate::oracle::sequence::{Schedule, Sequence};
 use crate::oracle::subject::SuiteRow;
-use crate::ssm::Discretization;
+use crate::ssm::{Discretization, Padding};
 use crate::tensor::Tensor;
 use num_complex::Complex;
+
+/// How much larger the input is at padding, where nothing may see it.
+const LARGE: f64 = 65536.0;
 
 /// One layer of the suite.
 struct LayerRow {
@@ -26,6 +30,37 @@ struct LayerRow {
     isolated: Option<Isolated>,
     /// Parameters, inputs and states need all 24 bits of binary32.
     fine: bool,
+    served: Option<Served>,
+    /// Final states have cotangents, and the output has none if they are alone.
+    states: bool,
+    alone: bool,
+}
+
+/// The sequences in the rows of a case.
+#[derive(Clone, Copy)]
+enum Served {
+    /// Documents of these lengths.
+    Packed(&'static [usize]),
+    /// Rows of these lengths beside padding.
+    Padded(&'static [usize], Padding),
+    /// A schedule.
+    Scheduled(&'static str),
+}
+
+impl Served {
+    fn sequence(self, len: usize) -> Result<Sequence, Error> {
+        match self {
+            Self::Packed(lengths) => {
+                let ends = lengths.iter().scan(0, |end, len| {
+                    *end += len;
+                    Some(*end)
+                });
+                Ok(Sequence::Packed([0].into_iter().chain(ends).collect()))
+            }
+            Self::Padded(lengths, padding) => Ok(Sequence::Padded(lengths.to_vec(), padding)),
+            Self::Scheduled(text) => Schedule::parse(text, None, len).map(Sequence::Scheduled),
+        }
+    }
 }
 
 /// A layer in which all but one model is the identity, so that a stage is that model alone.
@@ -96,6 +131,22 @@ fn rows() -> Vec<LayerRow> {
             .l_max(9).real(RealType::Softplus).fine(),
         row("48-fine-slow", "24 bits, small steps", [4, 1, 8], [1, 48]).dt(0.004, 0.03).fine(),
         row("49-long-gradients", "1024 tokens with gradients, long memory", [2, 1, 8], [1, 1024]).dt(0.002, 0.05),
+        // As they are served. Documents of one token, shorter than the window, ending where a chunk of 8 does.
+        row("72-packed", "documents of 5, 1, 10 and 8 tokens in one row", [4, 1, 6], [1, 24])
+            .served(Served::Packed(&[5, 1, 10, 8])),
+        row("73-packed-heads", "documents of 3, 8, 1 and 7 tokens, head_dim 2, zero-order hold", [4, 2, 6], [1, 19])
+            .served(Served::Packed(&[3, 8, 1, 7])).zoh(),
+        row("74-packed-resumed", "documents of 4, 9 and 6 tokens, each from a state; cotangents of final states too", [4, 1, 6], [1, 19])
+            .served(Served::Packed(&[4, 9, 6])).after(5).states(),
+        row("75-padded-right", "rows of 6, 13, 1 tokens, large numbers after them", [4, 1, 6], [3, 13])
+            .served(Served::Padded(&[6, 13, 1], Padding::Right)),
+        row("76-padded-left", "rows of 5, 12, 9 tokens, large numbers before them, head_dim 2", [4, 2, 6], [3, 12])
+            .served(Served::Padded(&[5, 12, 9], Padding::Left)).zoh(),
+        row("77-schedule", "a prompt of 7, 3 steps, 4 at once, 2 steps", [4, 1, 6], [2, 16])
+            .served(Served::Scheduled("prompt=7,steps=3,chunk=4,steps=2")),
+        row("78-schedule-short", "a prompt of 1 and chunks shorter than the window, head_dim 2, resumed", [4, 2, 8], [1, 9])
+            .served(Served::Scheduled("prompt=1,chunk=3,steps=3,chunk=2")).after(4),
+        row("79-cotangents", "cotangents of final states alone, from a state", [4, 1, 6], [2, 12]).after(7).states().alone(),
     ]
 }
 
@@ -143,6 +194,9 @@ impl LayerRow {
             chunk_len: None,
             isolated: None,
             fine: false,
+            served: None,
+            states: false,
+            alone: false,
         }
     }
 
@@ -157,6 +211,9 @@ impl LayerRow {
         chunks(chunk_len: usize) chunk_len = Some(chunk_len);
         isolated(model: Isolated) isolated = Some(model);
         fine() fine = true;
+        served(served: Served) served = Some(served);
+        states() states = true;
+        alone() alone = true;
     }
 
     /// The case made from a seed: the same on every machine.
@@ -184,23 +241,40 @@ impl LayerRow {
         let (batch, d, d_h) = (self.batch, config.d_model, config.head_dim);
         let tokens = [batch, self.seq_len, d];
         let len = tokens.iter().product();
-        let input = Tensor::new(tokens, random(len, 1.5))?;
+        let mut input = Tensor::new(tokens, random(len, 1.5))?;
         let g = Tensor::new(tokens, random(len, 1.0))?;
-        let mut case = LayerCase::new(parameters, input)?.with_cotangent(g)?;
+        let sequence = self.served.map(|served| served.sequence(self.seq_len));
+        let sequence = sequence.transpose()?.unwrap_or(Sequence::Whole);
+        let documents = sequence.documents(batch, self.seq_len)?;
+        for (b, i) in documents.padding() {
+            let row = input.row_mut(b * self.seq_len + i);
+            row.iter_mut().for_each(|x| *x *= LARGE);
+        }
+        let mut case = LayerCase::new(parameters, input)?.with_sequence(sequence)?;
+        if !self.alone {
+            case = case.with_cotangent(g)?;
+        }
         if let Some(chunk_len) = self.chunk_len {
             case = case.with_chunk_len(chunk_len)?;
         }
-        if let Some(position) = self.position {
-            let keys = [batch, d, config.d_state];
-            let modes = [batch, d_h, d_h, config.n_heads(), config.n_modes()];
+        let each = documents.count();
+        let keys = [each, d, config.d_state];
+        let modes = [each, d_h, d_h, config.n_heads(), config.n_modes()];
+        let mut state = |position| -> Result<LayerState<f64>, Error> {
             let shift = Tensor::new(keys, random(keys.iter().product(), 1.0))?;
             let parts = random(2 * modes.iter().product::<usize>(), 1.0);
             let pairs = parts.chunks_exact(2).map(|z| Complex::new(z[0], z[1]));
-            case = case.with_state(LayerState {
+            Ok(LayerState {
                 shift,
                 diagonal: Tensor::new(modes, pairs.collect())?,
                 position,
-            })?;
+            })
+        };
+        if let Some(position) = self.position {
+            case = case.with_state(state(position)?)?;
+        }
+        if self.states {
+            case = case.with_state_cotangent(state(0)?)?;
         }
         Ok(case)
     }

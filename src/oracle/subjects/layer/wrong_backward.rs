@@ -8,7 +8,7 @@ use crate::algebra::Ring;
 use crate::error::Error;
 use crate::h3::{Backward, Form};
 use crate::oracle::mistake::Row;
-use crate::oracle::subject::Named;
+use crate::oracle::subject::{Named, Setting};
 use crate::ssm::{
     Adjoint, Diagonal, Gradients, PackedGradients, Shift, StateSpace, add_states, check_cotangents,
     convolution_adjoint_with, each_document_back, recurrence_adjoint_with,
@@ -21,9 +21,9 @@ use std::cell::RefCell;
 pub(super) fn gradients_with(
     case: &LayerCase,
     mistakes: &[&'static Row<LayerHook>],
-    chunk_len: usize,
+    setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
-    let wrong = WrongLayer::new(case.parameters(), mistakes, chunk_len)?;
+    let wrong = WrongLayer::new(case.parameters(), mistakes, setting.chunk_len)?;
     let documents = case.documents();
     let state = wrong.initial(case.state(), (case.input(), &documents));
     let form = wrong.parameters.config().default_form(documents.longest());
@@ -50,7 +50,7 @@ pub(super) fn gradients_with(
         form: &form,
         chunk_len: wrong.number,
     };
-    let mut gradients = run.gradients(&form, &back)?;
+    let mut gradients = run.gradients_from(setting.upstream, |x, _| x, &form, &back)?;
     for (name, gradient) in &mut gradients {
         let parameter = name.strip_prefix("grad.").unwrap_or(name);
         for hook in &wrong.hooks {
@@ -108,8 +108,8 @@ fn leaking<S: Adjoint>(
 
 impl WrongBackward<'_> {
     fn leaks(&self) -> bool {
-        let is_leak = |hook: &&LayerHook| matches!(hook, LayerHook::CotangentsLeak);
-        self.hooks.iter().any(|hook| is_leak(&hook))
+        let is_leak = |hook: &&'static LayerHook| matches!(hook, LayerHook::CotangentsLeak);
+        self.hooks.iter().any(|hook| is_leak(hook))
     }
 
     /// By the wrong adjoint of the convolution, if that is among the mistakes.
