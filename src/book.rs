@@ -29,3 +29,8 @@ pub mod review_ko {}
 #[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
 #[doc = include_str!("../docs/20-mistakes-reference.md")]
 pub mod mistakes_reference {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/21-served.md")]
+pub mod served {}

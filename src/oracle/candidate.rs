@@ -176,11 +176,13 @@ impl Candidate {
     }
 
     /// The candidate with the golden values at padding, where it may hold anything: of forward stages,
-    /// and of cotangents within the subject. The gradient of the input is truly zero there.
+    /// and of cotangents within the subject, in the place of numbers that are asked about. The gradient
+    /// of the input is truly zero there.
     pub(super) fn without_padding(
         &self,
         golden: &[GoldenStage],
         padding: &[(usize, usize)],
+        is_asked: impl Fn(f64) -> bool,
     ) -> Cow<'_, Self> {
         if padding.is_empty() {
             return Cow::Borrowed(self);
@@ -192,7 +194,10 @@ impl Candidate {
                 continue;
             };
             for at in stage.spec.at_padding(padding) {
-                found.values.data_mut()[at] = stage.values.data()[at];
+                let place = &mut found.values.data_mut()[at];
+                if is_asked(*place) {
+                    *place = stage.values.data()[at];
+                }
             }
         }
         Cow::Owned(cleared)

@@ -27,6 +27,14 @@ pub struct Mistake {
 }
 
 impl Mistake {
+    /// Its place in the catalogue: by number, and by letter within it.
+    pub(crate) fn place(&self) -> (u32, &'static str) {
+        let digits = self.id.trim_start_matches(|c: char| c.is_ascii_uppercase());
+        let letter = digits.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = digits.trim_end_matches(|c: char| !c.is_ascii_digit());
+        (number.parse().unwrap_or(0), letter)
+    }
+
     /// What is computed and what should be, in one line.
     #[must_use]
     pub fn formula(&self) -> String {

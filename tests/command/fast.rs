@@ -131,7 +131,11 @@ fn gradients_are_the_references() {
         let flags = ["--grad", "--form", "fast", "--level", level.name()];
         let got = read("fast_cli-grad", &flags);
         let mut compared = 0;
-        for want in want.tensors().filter(|t| t.name.starts_with("grad.")) {
+        // The fast path keeps no cotangents of stages.
+        let inner = ["gated", "q", "ssm_out", "kv", "shift_k", "k", "v"];
+        let inner = inner.map(|stage| format!("grad.{stage}"));
+        let wanted = want.tensors().filter(|t| t.name.starts_with("grad."));
+        for want in wanted.filter(|t| inner.iter().all(|name| name != t.name)) {
             let got = got.tensor(want.name).unwrap();
             assert_eq!(got.shape, want.shape, "{}", want.name);
             let (got, values) = (got.to_f64().unwrap(), want.to_f64().unwrap());

@@ -250,7 +250,7 @@ impl<S: Subject> Search<'_, S> {
                     && fit.evidence.share >= NEARLY_ALL
                 {
                     let mut rows = vec![one.row, other.row];
-                    rows.sort_by_key(|row| row.mistake.id);
+                    rows.sort_by_key(|row| row.mistake.place());
                     found.push(self.hypothesis(rows, &fits, fit, at, wrong));
                 }
             }

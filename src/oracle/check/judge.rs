@@ -92,10 +92,10 @@ pub(super) fn find<'s, T>(stages: &'s Named<T>, name: &str) -> Option<&'s Tensor
     found.map(|(_, stage)| stage)
 }
 
-/// Every stage that the candidate has, and its own from which others are computed.
+/// Every stage that the candidate has, and its own from which others are computed, as they are read.
 pub(super) fn judge<'a, S: Subject>(
     golden: &'a GoldenOf<S>,
-    candidate: &'a Candidate,
+    [candidate, read]: [&'a Candidate; 2],
     format: Format,
     chunk_len: usize,
 ) -> (Vec<Judged<'a>>, Own) {
@@ -112,7 +112,7 @@ pub(super) fn judge<'a, S: Subject>(
         false => growth * format.underflow(),
     };
     let exact = |stage: &GoldenStage| format.is_coarse() && stage.is_exact_in(judged_in);
-    let own = Own::of(golden, candidate, exact);
+    let own = Own::of(golden, read, exact);
     // Where nothing rounds in the port's own format, what is allowed for is what it may do in binary32
     // on the way: transforms and exponentials.
     // What has no value in f64 is judged on the whole.

@@ -39,9 +39,12 @@ pub(super) fn check<S: Subject>(
     candidate: &Candidate,
     format: Format,
 ) -> Report {
-    let candidate = &candidate.without_padding(&golden.stages, &golden.subject.padding());
+    let padding = golden.subject.padding();
+    // A mistake may read what stands at padding, if it is a number.
+    let read = &candidate.without_padding(&golden.stages, &padding, |x| !x.is_finite());
+    let candidate = &candidate.without_padding(&golden.stages, &padding, |_| true);
     let chunk_len = default_chunk_len(golden.subject.seq_len());
-    let (stages, own) = judge::judge(golden, candidate, format, chunk_len);
+    let (stages, own) = judge::judge(golden, [candidate, read], format, chunk_len);
     let trials = Trials::new(golden, &stages, &own, format);
     let mut known: Vec<Trial<S>> = Vec::new();
     for backward in [false, true] {

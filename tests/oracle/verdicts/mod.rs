@@ -11,6 +11,7 @@ mod judged;
 mod mutants;
 mod named;
 mod ports;
+mod served;
 mod stored;
 mod suite;
 mod tf32;
@@ -56,10 +57,23 @@ pub(crate) fn version_1(name: &str) -> PathBuf {
 /// The case of many tokens, on which [`correct`] has a claim of its own.
 pub(crate) const LONG: &str = "49-long-gradients";
 
-/// The committed golden files of layers, by name, but for [`LONG`].
+/// The committed golden files of layers on whole sequences, by name, but for [`LONG`].
 pub(crate) fn committed() -> Vec<(&'static str, Golden)> {
+    layers_named(|name| name != LONG && !is_served(name))
+}
+
+/// Those on sequences as they are served: documents, padding, schedules, cotangents of states.
+pub(crate) fn served() -> Vec<(&'static str, Golden)> {
+    layers_named(is_served)
+}
+
+fn is_served(name: &str) -> bool {
+    ("72".."80").contains(&&name[..2])
+}
+
+fn layers_named(is_asked: impl Fn(&str) -> bool) -> Vec<(&'static str, Golden)> {
     let names = suite().into_iter().map(|case| case.name);
-    let names = names.filter(|name| *name != LONG);
+    let names = names.filter(|name| is_asked(name));
     let files = names.map(|name| (name, committed_one(name)));
     files
         .filter(|(_, golden)| golden.kind() == "layer")
@@ -159,6 +173,15 @@ pub(crate) fn told(report: &Report) -> Vec<String> {
         format!("{} {ids:?}: {}", found.stage, found.pattern)
     });
     found.collect()
+}
+
+/// True for the cotangent of a stage, and for the parts of its scale.
+pub(crate) fn is_cotangent(tensor: &str) -> bool {
+    let parts = ["scale.", "probable.", "projections."];
+    let stripped = parts.iter().find_map(|part| tensor.strip_prefix(part));
+    let stage = stripped.unwrap_or(tensor).strip_prefix("grad.");
+    let known = ["gated", "q", "ssm_out", "kv", "shift_k", "k", "v"];
+    stage.is_some_and(|stage| known.contains(&stage))
 }
 
 pub(crate) fn judge(golden: &Golden, file: &SafeTensors, format: Format) -> Report {

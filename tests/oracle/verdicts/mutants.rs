@@ -1,7 +1,7 @@
 //! Mistakes accepted: none, at f64 and f32, on any case that the mistake changes; and the right one is
 //! named first.
 
-use super::{Mistaken, committed, dumped, forward_mistakes, judge, layer, named};
+use super::{Mistaken, committed, dumped, forward_mistakes, judge, layer, named, served};
 use hungry_hippos::oracle::{Case, Format, Golden, Mistake, Verdict};
 use hungry_hippos::safetensors::Dtype;
 
@@ -27,7 +27,7 @@ fn is_hidden(golden: &Golden, name: &str, format: Format) -> bool {
 /// The cases run by default, on which every mistake changes something at least once, and how many
 /// of them each mistake is run on. With `HIPPOS_EXHAUSTIVE` set, all of them are run (some minutes).
 const EACH: usize = 2;
-const SUBSET: [&str; 10] = [
+const SUBSET: [&str; 14] = [
     "02-zoh",
     "04-heads-hd2",
     "06-shared",
@@ -38,6 +38,10 @@ const SUBSET: [&str; 10] = [
     "21-real-sigmoid",
     "25-resumed-heads",
     "28-fast",
+    "72-packed",
+    "73-packed-heads",
+    "75-padded-right",
+    "76-padded-left",
 ];
 
 /// Runs every mistake on every case that it changes as a port of one type: refused, and named first
@@ -46,7 +50,7 @@ fn refused_and_named(dtype: Dtype, format: Format) {
     let all = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
     let (mut runs, mut first, mut accepted, mut misnamed) = (0, 0, Vec::new(), Vec::new());
     let mut seen: Vec<&str> = Vec::new();
-    for (name, golden) in &committed() {
+    for (name, golden) in committed().iter().chain(&served()) {
         if !all && !SUBSET.contains(name) {
             continue;
         }

@@ -1,5 +1,6 @@
 //! The committed suite is what its seed makes, bit for bit, and says so.
 
+use super::is_cotangent;
 use crate::common::golden_file;
 use hungry_hippos::oracle::{Golden, SUITE_SEED, SuiteCase, suite};
 use hungry_hippos::safetensors::{Dtype, SafeTensors};
@@ -29,7 +30,7 @@ fn up_to_date(kind: &str) -> usize {
 #[test]
 fn the_committed_layers_are_up_to_date() {
     let total = up_to_date("layer");
-    assert!((1..3_000_000).contains(&total), "{total} bytes");
+    assert!((1..4_500_000).contains(&total), "{total} bytes");
 }
 
 #[test]
@@ -96,7 +97,11 @@ fn cases_give_what_is_committed() {
             assert!(same, "{}, {}", case.name, tensor.name);
         }
         if let Some(layer) = built.layer() {
-            let g = layer.cotangent().expect("in every case");
+            // Of one case the final states alone have cotangents.
+            let Ok(g) = layer.cotangent() else {
+                assert_eq!(case.name, "79-cotangents");
+                continue;
+            };
             let theirs = committed.tensor("g").and_then(|g| g.to_f64());
             assert_eq!(theirs.expect("committed"), g.data(), "{}", case.name);
         }
@@ -131,15 +136,17 @@ fn version_2_holds_version_1() {
         for tensor in second.tensors() {
             let added = ["probable.", "projections."]
                 .iter()
-                .any(|part| tensor.name.starts_with(part));
+                .any(|part| tensor.name.starts_with(part))
+                || is_cotangent(tensor.name);
             assert_eq!(
                 added,
                 first.get(tensor.name).is_none(),
                 "{name}, {}",
                 tensor.name
             );
+            let is_value = tensor.name.starts_with("grad.");
             assert!(
-                !added || tensor.dtype == Dtype::F32,
+                !added || is_value || tensor.dtype == Dtype::F32,
                 "{name}, {}",
                 tensor.name
             );

@@ -38,7 +38,7 @@ fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
         &golden.subject.padding(),
     );
     let candidate = candidate.expect("can be judged");
-    let (judged, _) = judge(&golden, &candidate, format, 7);
+    let (judged, _) = judge(&golden, [&candidate; 2], format, 7);
     describe(&judged, format, &candidate, |_| false)
 }
 

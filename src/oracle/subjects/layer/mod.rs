@@ -156,7 +156,8 @@ impl Subject for LayerCase {
     }
 }
 
-/// The stages of a case, in the order of computation; gradients last, by name.
+/// The stages of a case, in the order of computation: on the way back cotangents of stages, then the
+/// gradients of what is given by name.
 fn specs(case: &LayerCase) -> Vec<StageSpec> {
     use Axis::{
         Channel, Chunk, Document, Head, KeyChannel, Mode, RealImaginary, Sequence, Tap, Time,
@@ -225,6 +226,7 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
     if case.has_cotangent() {
         let of_stages = ["grad.q", "grad.k", "grad.v"];
         let mut gradients = vec![StageSpec::new("grad.input", &by_token, &of_stages)];
+        // On the way back those of stages come first, then all others by name.
         for stage in cotangents::STAGES {
             let (axes, from): (&[(Axis, usize)], &[&str]) = match stage {
                 Stage::Gated => (&by_token, &[]),
@@ -234,7 +236,7 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
                 Stage::K => (&by_channel, &["grad.shift_k"]),
                 _ => (&by_channel, &["grad.gated"]),
             };
-            gradients.push(StageSpec::new(cotangents::name(stage), axes, from));
+            specs.push(StageSpec::new(cotangents::name(stage), axes, from));
         }
         if case.state.is_some() {
             gradients.push(StageSpec::new(

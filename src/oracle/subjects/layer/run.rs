@@ -237,7 +237,10 @@ where
             named.push(("grad.initial_state_k".into(), discrete.state.shift));
             named.push(("grad.initial_state".into(), diagonal));
         }
-        named.extend(back.computed());
-        Ok(named)
+        // In the order of the stages.
+        named.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut gradients = back.computed();
+        gradients.extend(named);
+        Ok(gradients)
     }
 }

@@ -41,7 +41,7 @@ impl WrongLayer {
         chunk_len: usize,
     ) -> Result<Self, Error> {
         let mut rows = mistakes.to_vec();
-        rows.sort_by_key(|row| row.mistake.id);
+        rows.sort_by_key(|row| row.mistake.place());
         let hooks: Vec<&'static LayerHook> = rows.iter().flat_map(|row| row.hooks.iter()).collect();
         let mut parameters = parameters.clone();
         for hook in &hooks {

@@ -93,7 +93,7 @@ rows! { LayerHook:
         looks "gradients of the input right, those of the models' parameters wrong"
         fix "the adjoint of a convolution is a correlation: conjugate the spectrum of u"
         by [ConvolutionAdjoint(convolved_kernel_gradient)];
-    "M71b" "du_convolved" at "grad.input"
+    "M71b" "du_convolved" at "grad.kv"
         wrong "du_j = sum_i g_i K_{j-i}: irfft(G K) in the backward of both convolutions"
         right "du_j = sum_i g_i K_{i-j}: irfft(G conj(K))"
         seen "plausible (HazyResearch/flash-fft-conv#33 mends a wrong backward)"
@@ -142,7 +142,7 @@ rows! { LayerHook:
         looks "the gradient of ssm_k_kernel.kernel.B zero"
         fix "register B of the shift model as a parameter"
         by [Gradient(|name, g| detach(name, g, "ssm_k_kernel.kernel.B"))];
-    "M75" "state_grad_bf16" at "grad.input"
+    "M75" "state_grad_bf16" at "grad.kv"
         wrong "l_i = bf16(C* g_i + A* l_{i+1}): the state's cotangent in bfloat16"
         right "in the precision of the rest"
         seen "fla-org/flash-linear-attention#37"
@@ -150,14 +150,14 @@ rows! { LayerHook:
         fix "keep the carried cotangent in float32"
         rounding BF16
         by [StateCotangent(bf16_cotangent)];
-    "M95a" "reverse_carry_undecayed" at "grad.input"
+    "M95a" "reverse_carry_undecayed" at "grad.kv"
         wrong "the cotangent of a chunk's first state handed on as it is: l_i"
         right "A* l_i, the cotangent of the state before the chunk"
         seen "plausible (vllm-project/vllm#23279, the decay of a carry counted from the wrong place, backward)"
         looks "last chunk right, all before it wrong, in chunks"
         fix "a step of A* lies between the first state of a chunk and the last of the one before"
         by [ReverseCarry(|c| c.first.to_vec())];
-    "M95b" "reverse_carry_whole_undecayed" at "grad.input"
+    "M95b" "reverse_carry_whole_undecayed" at "grad.kv"
         wrong "l^(c-1) = l^(c) + M_xy* g: the cotangent handed on does not decay over the chunk"
         right "l^(c-1) = (A*)^len l^(c) + M_xy* g"
         seen "plausible (as M58c, backward)"
@@ -168,21 +168,21 @@ rows! { LayerHook:
             let terms = c.right.iter().zip(&decayed).zip(c.incoming);
             terms.map(|((right, decayed), incoming)| right - decayed + incoming).collect()
         })];
-    "M95c" "reverse_carry_dropped" at "grad.input"
+    "M95c" "reverse_carry_dropped" at "grad.kv"
         wrong "the way back ends at the boundaries of chunks: the state handed on is detached"
         right "l^(c-1) = (A*)^len l^(c) + M_xy* g"
         seen "plausible (truncated backpropagation; fla-org/flash-linear-attention#875: a step outside autograd)"
         looks "last chunk right; gradients of earlier inputs lack what later chunks make of them"
         fix "hand the cotangent of the state on to the chunk before"
         by [ReverseCarry(|c| vec![Complex::new(0.0, 0.0); c.right.len()])];
-    "M95d" "reverse_carry_one_late" at "grad.input"
+    "M95d" "reverse_carry_one_late" at "grad.kv"
         wrong "A* l^(c-1) handed on: one power of A too many"
         right "l^(c-1), the cotangent of the state before the chunk"
         seen "plausible (rows of M_xy* begin at power 1, those of M_ux* at power 0)"
         looks "last chunk right, all before it wrong"
         fix "the columns of M_xy* are (CA)*, ..., (CA^T)*: the carry needs no further power"
         by [ReverseCarry(|c| decayed(c.ssm, c.right, 1))];
-    "M95e" "reverse_carry_full_chunk" at "grad.input"
+    "M95e" "reverse_carry_full_chunk" at "grad.kv"
         wrong "(A*)^{T-len} l^(c-1) out of a last chunk of len < T: its padding stepped through"
         right "l^(c-1)"
         seen "plausible (fla-org/flash-linear-attention#1142, pull request 577: last chunks that are not whole, backward)"
@@ -245,28 +245,28 @@ rows! { LayerHook:
         looks "the gradient of the input zero at the last token, all others right"
         fix "the way back starts at the last token"
         by [Gradient(|name, g| if name == "input" { without_token(g, last) })];
-    "M98a" "last_output_uncounted" at "grad.D"
+    "M98a" "last_output_uncounted" at "grad.gated"
         wrong "the cotangent of the last output as zero"
         right "as given"
         seen "plausible (a loss over tokens shifted by one)"
         looks "all gradients wrong, that of the input zero at the last token"
         fix "hand all of the output's cotangent to the backward pass"
         by [Cotangent(|g| without_token(g, last))];
-    "M98b" "mean_over_batch" at "grad.D"
+    "M98b" "mean_over_batch" at "grad.gated"
         wrong "gradients divided by the number of sequences"
         right "summed over sequences"
         seen "plausible (a loss that is a mean, or data parallelism that averages)"
         looks "all gradients smaller by exactly the batch"
         fix "sum over the sequences of a batch"
         by [Cotangent(|g| { let batch = g.shape()[0] as f64; scale(g, 1.0 / batch); })];
-    "M98c" "first_sequence_alone" at "grad.D"
+    "M98c" "first_sequence_alone" at "grad.gated"
         wrong "gradients of the first sequence alone"
         right "summed over sequences"
         seen "plausible (parameters' gradients overwritten, not accumulated, over a batch)"
         looks "right with a batch of one; else parts of all gradients missing"
         fix "accumulate over the sequences of a batch; test with a batch above 1"
         by [Cotangent(first_sequence)];
-    "M104a" "state_cotangents_exchanged" at "grad.input"
+    "M104a" "state_cotangents_exchanged" at "grad.kv"
         wrong "the cotangents of final states are those of another sequence or document"
         right "each of its own"
         seen "plausible (as M91a, on the way back)"
@@ -276,7 +276,7 @@ rows! { LayerHook:
             g.shift = sequences_exchanged(&g.shift);
             g.diagonal = sequences_exchanged(&g.diagonal);
         })];
-    "M104b" "state_cotangents_dropped" at "grad.input"
+    "M104b" "state_cotangents_dropped" at "grad.kv"
         wrong "the cotangents of final states are not read"
         right "lambda begins with the cotangent of the final state"
         seen "plausible (a state returned for caching alone, detached)"
@@ -286,14 +286,14 @@ rows! { LayerHook:
             g.shift.data_mut().fill(0.0);
             g.diagonal.data_mut().fill(Complex::ZERO);
         })];
-    "M104c" "state_cotangents_conjugated" at "grad.input"
+    "M104c" "state_cotangents_conjugated" at "grad.kv"
         wrong "the loss takes Re(g z) of a complex state"
         right "Re(conj(g) z): the cotangent holds the derivatives by real and imaginary part"
         seen "plausible (as M72a)"
         looks "right where the cotangents of states are real"
         fix "conjugate the cotangent of the diagonal models' final states"
         by [StateCotangents(|g| g.diagonal = g.diagonal.map(|z| z.conj()))];
-    "M104d" "cotangents_leak" at "grad.input"
+    "M104d" "cotangents_leak" at "grad.kv"
         wrong "the cotangent of the state that a document begins from goes on into the document before it"
         right "it ends there: documents know nothing of each other"
         seen "fla-org/flash-linear-attention#1184 (a backward pass without cu_seqlens)"

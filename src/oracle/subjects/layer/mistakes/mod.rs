@@ -33,18 +33,7 @@ pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
         documents::ROWS,
     ];
     let mut rows: Vec<_> = groups.into_iter().flatten().collect();
-    // By number: M100 comes after M99c.
-    rows.sort_by_key(|row| {
-        (
-            row.mistake.id.len()
-                - row
-                    .mistake
-                    .id
-                    .trim_start_matches(|c: char| c == 'M' || c.is_ascii_digit())
-                    .len(),
-            row.mistake.id,
-        )
-    });
+    rows.sort_by_key(|row| row.mistake.place());
     rows
 }
 

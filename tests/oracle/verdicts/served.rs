@@ -1,0 +1,159 @@
+//! Sequences as they are served: right ports pass in every form, and what ports get wrong there is
+//! refused and named.
+
+use super::{Mistaken, dumped, judge, layer, named, names, served, told};
+use hungry_hippos::Tensor;
+use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::h3::Form;
+use hungry_hippos::oracle::{Case, Format, Precision, Verdict};
+use hungry_hippos::safetensors::Dtype;
+use std::collections::BTreeSet;
+
+/// The mistakes of this class.
+fn is_asked(id: &str) -> bool {
+    let number: String = id.chars().filter(char::is_ascii_digit).collect();
+    number.parse::<u32>().expect("a number") >= 99
+}
+
+#[test]
+fn right_ports_pass_in_every_form() {
+    for (name, golden) in served() {
+        let case = Case::from(layer(&golden).clone());
+        for form in Form::all([1, 4, 7].map(Chunking::Uniform)) {
+            let stages = case.run(&form, Precision::F32, true).expect("runs");
+            let report = judge(&golden, &dumped(&named(&stages), Dtype::F32), Format::F32);
+            assert_eq!(report.verdict(), Verdict::Pass, "{name}, {form}: {report}");
+            assert!(
+                report.stages.iter().all(|stage| stage.worst < 0.6),
+                "{name}, {form}: {report}"
+            );
+        }
+    }
+}
+
+/// Nothing that a port writes at padding is compared, neither numbers nor what is none; but for the
+/// gradient of the input.
+#[test]
+fn padding_is_not_compared() {
+    for (name, golden) in served() {
+        let &[batch, len, d] = layer(&golden).input().shape() else {
+            panic!("three axes")
+        };
+        let padding: Vec<(usize, usize)> = match name {
+            "75-padded-right" => (6..13)
+                .map(|i| (0, i))
+                .chain((1..13).map(|i| (2, i)))
+                .collect(),
+            "76-padded-left" => (0..7)
+                .map(|i| (0, i))
+                .chain((0..3).map(|i| (2, i)))
+                .collect(),
+            _ => continue,
+        };
+        assert_eq!((batch, d), (3, 4));
+        let changed = |of: &str, x: f64| {
+            let stages: Vec<(String, Tensor<f64>)> = golden
+                .stages()
+                .iter()
+                .map(|stage| {
+                    let mut values = stage.values.data().to_vec();
+                    if stage.name() == of {
+                        for &(b, i) in &padding {
+                            let at = (b * len + i) * d;
+                            values[at..at + d].fill(x);
+                        }
+                    }
+                    let values = Tensor::new(stage.values.shape(), values);
+                    (stage.name().to_string(), values.expect("of this shape"))
+                })
+                .collect();
+            judge(&golden, &dumped(&named(&stages), Dtype::F64), Format::F32).verdict()
+        };
+        for x in [7.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(changed("output", x), Verdict::Pass, "{name}, {x}");
+            assert_eq!(changed("gated", x), Verdict::Pass, "{name}, {x}");
+            assert_eq!(changed("grad.gated", x), Verdict::Pass, "{name}, {x}");
+            assert_eq!(changed("grad.input", x), Verdict::Refused, "{name}, {x}");
+        }
+    }
+}
+
+/// Every mistake of this class, by all stages and by output and states alone.
+#[test]
+fn mistakes_are_refused_and_named() {
+    let (mut seen, mut runs, mut misnamed) = (BTreeSet::new(), 0, Vec::new());
+    for (name, golden) in served() {
+        let mistaken = Mistaken::new(&golden);
+        for mistake in mistaken.case.mistakes() {
+            if !is_asked(mistake.id) || mistake.first_stage.starts_with("grad.") {
+                continue;
+            }
+            let Some(stages) = mistaken.stages(&[mistake.id]) else {
+                continue;
+            };
+            seen.insert(mistake.id);
+            let saved = |name: &str| name == "output" || name.contains("final_state");
+            for all in [true, false] {
+                let mut dump = named(&stages);
+                dump.retain(|(name, _)| all || saved(name));
+                let report = judge(&golden, &dumped(&dump, Dtype::F32), Format::F32);
+                let what = format!("{} on {name}, all stages: {all}", mistake.id);
+                assert_eq!(report.verdict(), Verdict::Refused, "{what}: {report}");
+                runs += 1;
+                if !names(&report, mistake.id) {
+                    misnamed.push(format!("{what}: {:?}", told(&report)));
+                }
+            }
+        }
+    }
+    let all = [
+        "M99a", "M99b", "M99c", "M100a", "M100b", "M101a", "M101b", "M101c", "M102a", "M102b",
+        "M103",
+    ];
+    assert_eq!(seen, all.into_iter().collect());
+    println!("{} of {runs} not named: {misnamed:#?}", misnamed.len());
+    assert!(misnamed.is_empty(), "{misnamed:#?}");
+}
+
+/// Of the way back: cotangents of states, and what goes on over a boundary.
+#[test]
+fn gradient_mistakes_are_refused_and_named() {
+    let (mut seen, mut misnamed) = (BTreeSet::new(), Vec::new());
+    for (name, golden) in served() {
+        let case = Case::from(layer(&golden).clone());
+        let right = case.run_with(&["M73"], None).expect("runs");
+        for mistake in case.mistakes() {
+            if !is_asked(mistake.id) || !mistake.first_stage.starts_with("grad.") {
+                continue;
+            }
+            let wrong = case.run_with(&[mistake.id], None).expect("runs");
+            let of = |stages: &[(String, Tensor<f64>)]| {
+                let found = stages.iter().find(|(name, _)| name == "grad.input");
+                found.expect("a gradient").1.clone()
+            };
+            // M73 leaves the gradient of the input alone.
+            if of(&wrong) == of(&right) {
+                continue;
+            }
+            seen.insert(mistake.id);
+            let forward = golden
+                .stages()
+                .iter()
+                .filter(|s| !s.name().starts_with("grad."));
+            let mut dump: Vec<_> = forward.map(|s| (s.name(), &s.values)).collect();
+            dump.extend(wrong.iter().map(|(name, x)| (name.as_str(), x)));
+            let report = judge(&golden, &dumped(&dump, Dtype::F32), Format::F32);
+            let what = format!("{} on {name}", mistake.id);
+            assert_eq!(report.verdict(), Verdict::Refused, "{what}: {report}");
+            let first = &report.findings[0];
+            if first.stage != mistake.first_stage || !names(&report, mistake.id) {
+                misnamed.push(format!("{what}: {:?}", told(&report)));
+            }
+        }
+    }
+    assert_eq!(
+        seen,
+        ["M104a", "M104b", "M104c", "M104d"].into_iter().collect()
+    );
+    assert!(misnamed.is_empty(), "{misnamed:#?}");
+}
