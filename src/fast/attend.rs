@@ -2,6 +2,7 @@
 
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
+use super::pieces::Piece;
 use super::rows::{Exponential, ModelElement};
 use super::scratch::Scratch;
 use super::share::share;
@@ -21,8 +22,6 @@ struct HeadCache<T: Element> {
 /// The keys and values of a batch of sequences.
 #[derive(Clone, Debug)]
 pub(super) struct AttentionCache<T: Element> {
-    /// Positions that are filled.
-    len: usize,
     head_dim: usize,
     num_heads: usize,
     /// [sequence][head]
@@ -39,47 +38,56 @@ impl<T: ModelElement> AttentionCache<T> {
             values: Vec::with_capacity(expected * vectors),
         };
         Self {
-            len: 0,
             head_dim,
             num_heads,
             heads: (0..batch * num_heads).map(|_| head()).collect(),
         }
     }
 
-    /// Attention of the next tokens of every sequence: `qkv` (batch, tokens, 3 d) row-major to
-    /// `context` (batch, tokens, d), each token seeing those before it and itself.
+    /// Attention of the next tokens of some sequences: `qkv` (rows of the set, 3 d) row-major to
+    /// `context` (rows of the set, d), each token seeing those of its own sequence before it and itself.
     pub(super) fn attend(
         &mut self,
         level: Level,
+        set: &[Piece],
         qkv: &[T],
         context: &mut [T],
         threads: &mut [Scratch<T>],
     ) {
         let (d_h, heads) = (self.head_dim, self.num_heads);
         let d = d_h * heads;
-        let batch = self.heads.len() / heads;
-        let tokens = qkv.len() / (3 * d * batch);
-        let before = self.len;
+        let vectors = d_h.div_ceil(T::Lanes::WIDTH);
         // Every head is one item; what it gives is laid out head by head, and put in place after.
         let mut by_head = vec![T::ZERO; context.len()];
-        let work = self.heads.len() * d_h * (before + tokens) * tokens;
-        let count = if work < WORTH_SHARING {
+        let seen = set.iter().map(|piece| {
+            let before = self.heads[piece.sequence * heads].len(vectors);
+            (before + piece.len) * piece.len
+        });
+        let count = if d * seen.sum::<usize>() < WORTH_SHARING {
             1
         } else {
             threads.len()
         };
-        let items = self
-            .heads
-            .iter_mut()
-            .zip(by_head.chunks_exact_mut((tokens * d_h).max(1)))
-            .enumerate();
+        // Pieces are in the order of their sequences.
+        let caches = self.heads.chunks_exact_mut(heads).enumerate();
+        let with_pieces = caches.filter_map(|(sequence, caches)| {
+            let found = set.binary_search_by_key(&sequence, |piece| piece.sequence);
+            Some((&set[found.ok()?], caches))
+        });
+        let mut rest = &mut by_head[..];
+        let items = with_pieces.flat_map(|(piece, caches)| {
+            let (own, others) = core::mem::take(&mut rest).split_at_mut(piece.len * d);
+            rest = others;
+            let heads = caches.iter_mut().zip(own.chunks_exact_mut(piece.len * d_h));
+            heads.enumerate().map(move |(head, own)| (piece, head, own))
+        });
         share(
             items,
             &mut threads[..count],
-            |scratch, (i, (cache, out))| {
-                let (b, head) = (i / heads, i % heads);
+            |scratch, (piece, head, (cache, out))| {
+                let before = cache.len(vectors);
                 for (t, out) in out.chunks_exact_mut(d_h).enumerate() {
-                    let row = &qkv[(b * tokens + t) * 3 * d..][..3 * d];
+                    let row = &qkv[(piece.at + t) * 3 * d..][..3 * d];
                     let part = |which: usize| &row[which * d + head * d_h..][..d_h];
                     cache.push(before + t, part(1), part(2));
                     level.run(Attend {
@@ -92,14 +100,15 @@ impl<T: ModelElement> AttentionCache<T> {
                 }
             },
         );
-        for (i, from) in by_head.chunks_exact((tokens * d_h).max(1)).enumerate() {
-            let (b, head) = (i / heads, i % heads);
-            for (t, from) in from.chunks_exact(d_h).enumerate() {
-                let to = (b * tokens + t) * d + head * d_h;
-                context[to..to + d_h].copy_from_slice(from);
+        for piece in set {
+            let (from, to) = (piece.at * d..piece.in_set().end * d, piece.at);
+            for (head, from) in by_head[from].chunks_exact(piece.len * d_h).enumerate() {
+                for (t, from) in from.chunks_exact(d_h).enumerate() {
+                    let to = (to + t) * d + head * d_h;
+                    context[to..to + d_h].copy_from_slice(from);
+                }
             }
         }
-        self.len += tokens;
     }
 
     /// Fills the cache up to `len` tokens with one number: for timing, which does not depend on it.
@@ -110,11 +119,15 @@ impl<T: ModelElement> AttentionCache<T> {
             head.keys = vec![T::Lanes::splat(value); groups * self.head_dim];
             head.values = vec![T::Lanes::splat(value); len * vectors];
         }
-        self.len = len;
     }
 }
 
 impl<T: ModelElement> HeadCache<T> {
+    /// The tokens in it, of `vectors` vectors of channels each.
+    fn len(&self, vectors: usize) -> usize {
+        self.values.len() / vectors
+    }
+
     /// Takes the key and value (d_h) of the token at `position`, the next one.
     fn push(&mut self, position: usize, key: &[T], value: &[T]) {
         let (group, lane) = (position / T::Lanes::WIDTH, position % T::Lanes::WIDTH);

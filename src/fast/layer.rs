@@ -2,12 +2,14 @@
 
 use super::cut::Cut;
 use super::diagonal::{DiagonalParameters, DiagonalSsm};
+use super::documents::Documents;
 use super::elementwise::multiply;
 use super::lanes::{Element, Vector};
 use super::layer_parameters::{LaneLayout, PROJECTIONS, shift_parameters};
 use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
 use super::panels::{lane_groups, split_parts};
+use super::pieces::{Piece, Plan, ROWS_AT_ONCE, Span, row_of, rows_of, runs, spans, whole};
 use super::projection::Weights;
 use super::scratch::Scratch;
 use super::share::share;
@@ -16,25 +18,7 @@ use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{Config, LayerState, Name, Parameters};
 use crate::tensor::Tensor;
-use core::ops::Range;
-use num_complex::Complex;
 use std::sync::OnceLock;
-
-/// Rows (sequences times steps) worked on between two visits to memory: the packed input and the
-/// gated signals of so many stay in the last-level cache.
-const ROWS_AT_ONCE: usize = 1024;
-
-/// Fewer steps than this at once would spend too much on the ends of the filters.
-const LEAST_STEPS: usize = 128;
-
-/// The parts a sequence of `len` steps is worked on in.
-pub(super) fn parts(
-    batch: usize,
-    len: usize,
-) -> impl DoubleEndedIterator<Item = Range<usize>> + ExactSizeIterator {
-    let steps = (ROWS_AT_ONCE / batch.max(1)).max(LEAST_STEPS);
-    (0..len.div_ceil(steps)).map(move |i| i * steps..len.min((i + 1) * steps))
-}
 
 /// An H3 layer prepared for a level.
 ///
@@ -142,86 +126,13 @@ impl<T: Element> FastLayer<T> {
         self.level
     }
 
-    /// The state before any input, for a batch.
-    #[must_use]
-    pub fn zero_state(&self, batch: usize) -> FastState<T> {
-        let groups = self.groups();
-        FastState {
-            batch,
-            position: 0,
-            shift: vec![T::Lanes::ZERO; groups * self.shift_part(batch)],
-            diagonal: vec![[T::Lanes::ZERO; 2]; groups * self.diagonal_part(batch)],
-        }
-    }
-
-    /// The state in the reference's layout, taken over.
-    ///
-    /// # Errors
-    ///
-    /// If it is not a state of this layer.
-    pub fn state_from(&self, state: &LayerState<T>) -> Result<FastState<T>, Error> {
-        let batch = state.shift.shape().first().copied().unwrap_or(0);
-        let (d, d_h, heads) = (
-            self.config.d_model,
-            self.config.head_dim,
-            self.config.n_heads(),
-        );
-        let (m, n) = (self.config.d_state, self.config.n_modes());
-        state
-            .shift
-            .check_shape("state of the shift models", &[batch, d, m])?;
-        let shape = [batch, d_h, d_h, heads, n];
-        state
-            .diagonal
-            .check_shape("state of the diagonal models", &shape)?;
-        let mut fast = self.zero_state(batch);
-        fast.position = state.position;
-        for (at, place, lane) in self.shift_places(batch) {
-            fast.shift[place].lanes_mut()[lane] = state.shift.data()[at];
-        }
-        for (at, place, lane) in self.diagonal_places(batch) {
-            let z = state.diagonal.data()[at];
-            fast.diagonal[place][0].lanes_mut()[lane] = z.re;
-            fast.diagonal[place][1].lanes_mut()[lane] = z.im;
-        }
-        Ok(fast)
-    }
-
-    /// The state in the reference's layout.
-    ///
-    /// # Errors
-    ///
-    /// If it is not a state of this layer.
-    pub fn state_to(&self, fast: &FastState<T>) -> Result<LayerState<T>, Error> {
-        self.check_state(fast, fast.batch)?;
-        let (d, d_h, heads) = (
-            self.config.d_model,
-            self.config.head_dim,
-            self.config.n_heads(),
-        );
-        let (m, n, batch) = (self.config.d_state, self.config.n_modes(), fast.batch);
-        let mut shift = vec![T::ZERO; batch * d * m];
-        for (at, place, lane) in self.shift_places(batch) {
-            shift[at] = fast.shift[place].lanes()[lane];
-        }
-        let mut diagonal = vec![Complex::new(T::ZERO, T::ZERO); batch * d_h * d_h * heads * n];
-        for (at, place, lane) in self.diagonal_places(batch) {
-            let [re, im] = &fast.diagonal[place];
-            diagonal[at] = Complex::new(re.lanes()[lane], im.lanes()[lane]);
-        }
-        Ok(LayerState {
-            shift: Tensor::new([batch, d, m], shift)?,
-            diagonal: Tensor::new([batch, d_h, d_h, heads, n], diagonal)?,
-            position: fast.position,
-        })
-    }
-
     /// The layer applied to `u` (batch, seq_len, d), row-major, written to `out` of the same
     /// shape, from `state` and leaving in it the state after the last input. The batch is the
     /// state's. One step of a batch of streams is a call with `seq_len` 1.
     ///
-    /// The result does not depend on the number of threads; nor do the outputs depend, beyond
-    /// rounding, on how a sequence is cut into calls.
+    /// The result does not depend on the number of threads, and no sequence's on the others: it is the
+    /// same, bit for bit, as alone. Nor do outputs depend, beyond rounding, on how a sequence is cut into
+    /// calls.
     ///
     /// Where `l_max` cuts the kernels (there are more inputs), the outputs are convolutions with the
     /// cut kernels and memory grows with the sequence, which has to come whole; the final state is
@@ -239,50 +150,127 @@ impl<T: Element> FastLayer<T> {
         state: &mut FastState<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
-        self.run_keeping(u, out, state, None, workspace)
+        let batch = state.batch();
+        let len = self.steps(u, batch)?;
+        self.run_spans(u, out, whole(batch, len), state, workspace)
     }
 
-    /// As [`run`](Self::run), keeping the state before every part of the sequence if asked to.
-    pub(super) fn run_keeping(
+    /// The layer applied to documents: `u` and `out` are (rows, seq_len, d), row-major, and `state` has a
+    /// sequence for every document, which it continues; of [`zero_state`](Self::zero_state) they begin.
+    /// It becomes the state after each document's last step.
+    ///
+    /// Every document's outputs and state are, bit for bit, those of a [`run`](Self::run) over it alone.
+    /// What stands at padding is not read, and outputs there are zeros.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), for every document.
+    pub fn run_documents(
         &self,
         u: &[T],
         out: &mut [T],
+        documents: &Documents,
+        state: &mut FastState<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        documents.check("input", u.len(), self.config.d_model)?;
+        check_len("sequences of the state", state.batch(), documents.count())?;
+        self.run_spans(u, out, spans(documents.ranges()), state, workspace)
+    }
+
+    /// The steps of each of `batch` sequences of an input.
+    pub(super) fn steps(&self, u: &[T], batch: usize) -> Result<usize, Error> {
+        let each = batch * self.config.d_model;
+        let len = u.len().checked_div(each).unwrap_or(0);
+        check_len("input", u.len(), len * each)?;
+        Ok(len)
+    }
+
+    /// As [`run`](Self::run), over sequences anywhere in the rows of `u`, each in a state of its own.
+    pub(super) fn run_spans(
+        &self,
+        u: &[T],
+        out: &mut [T],
+        spans: impl Iterator<Item = Span> + Clone,
+        state: &mut FastState<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        let mut plan = core::mem::take(&mut workspace.plan);
+        let done = self
+            .lay_out(&mut plan, spans, state, false)
+            .and_then(|()| self.run_plan(u, out, &plan, state, None, workspace));
+        workspace.plan = plan;
+        done
+    }
+
+    /// Plans a run, `both_ways` if a backward one is to follow.
+    pub(super) fn lay_out(
+        &self,
+        plan: &mut Plan,
+        spans: impl Iterator<Item = Span> + Clone,
+        state: &FastState<T>,
+        both_ways: bool,
+    ) -> Result<(), Error> {
+        self.check_state(state)?;
+        let l_max = self.config.l_max.unwrap_or(usize::MAX);
+        for Span { sequence, rows } in spans.clone() {
+            let end = end(state.positions[sequence], rows.len())?;
+            if end <= l_max {
+                continue;
+            }
+            if both_ways {
+                return Err(beyond("the fast path's backward pass", l_max, end));
+            }
+            if !state.is_zero(sequence, self.groups()) {
+                return Err(beyond("the fast path from a state", l_max, end));
+            }
+        }
+        plan.lay_out(spans, ROWS_AT_ONCE, |span| {
+            state.positions[span.sequence] + span.rows.len() > l_max
+        });
+        Ok(())
+    }
+
+    /// As [`run`](Self::run), by a plan, keeping the state before every piece if asked to.
+    pub(super) fn run_plan(
+        &self,
+        u: &[T],
+        out: &mut [T],
+        plan: &Plan,
         state: &mut FastState<T>,
         mut kept: Option<&mut SavedStates<T>>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
-        let (d, batch) = (self.config.d_model, state.batch);
-        let len = u.len().checked_div(batch * d).unwrap_or(0);
-        check_len("input", u.len(), batch * len * d)?;
+        let d = self.config.d_model;
         check_len("output", out.len(), u.len())?;
-        self.check_state(state, batch)?;
-        let end = end(state.position, len)?;
-        if let Some(l_max) = self.config.l_max.filter(|&l_max| end > l_max) {
-            if kept.is_some() {
-                return Err(beyond("the fast path's backward pass", l_max, end));
+        let cut = match self.config.l_max {
+            Some(l_max) if plan.sets().flatten().any(|piece| piece.uncut) => {
+                Some(self.cut_to(l_max)?)
             }
-            if !state.is_zero() {
-                return Err(beyond("the fast path from a state", l_max, end));
-            }
-            let cut = match self.cut.get() {
-                Some(cut) => cut,
-                None => {
-                    let cut = Cut::new(self.level, &self.shift, &self.diagonal, l_max)?;
-                    self.cut.get_or_init(|| cut)
-                }
-            };
-            self.run_steps(u, out, 0..len, state, Some(cut), workspace);
-            state.position = end;
-            return Ok(());
+            _ => None,
+        };
+        for gap in plan.padding(u.len().checked_div(d).unwrap_or(0)) {
+            out[gap.start * d..gap.end * d].fill(T::ZERO);
         }
-        for part in parts(batch, len) {
+        for set in plan.sets() {
             if let Some(kept) = &mut kept {
-                kept.push(state);
+                kept.push(state, set, self.groups());
             }
-            self.run_steps(u, out, part, state, None, workspace);
+            self.run_set(u, out, set, state, cut, workspace);
         }
-        state.position = end;
+        for piece in plan.sets().flatten() {
+            state.positions[piece.sequence] += piece.len;
+        }
         Ok(())
+    }
+
+    /// The models with kernels that end at `l_max`.
+    fn cut_to(&self, l_max: usize) -> Result<&Cut<T>, Error> {
+        if let Some(cut) = self.cut.get() {
+            return Ok(cut);
+        }
+        let cut = Cut::new(self.level, &self.shift, &self.diagonal, l_max)?;
+        Ok(self.cut.get_or_init(|| cut))
     }
 
     /// The layer applied to `u` (batch, seq_len, d), from `state` (zeros if `None`): output and
@@ -298,7 +286,7 @@ impl<T: Element> FastLayer<T> {
         workspace: &mut Workspace<T>,
     ) -> Result<(Tensor<T>, LayerState<T>), Error> {
         let mut fast = self.initial_state(u, state)?;
-        let end = end(fast.position, u.shape()[1])?;
+        let end = end(fast.position(), u.shape()[1])?;
         if let Some(l_max) = self
             .config
             .l_max
@@ -352,7 +340,7 @@ impl<T: Element> FastLayer<T> {
             Some(state) => self.state_from(state)?,
             None => self.zero_state(batch),
         };
-        check_len("sequences of the state", fast.batch, batch)?;
+        check_len("sequences of the state", fast.batch(), batch)?;
         Ok(fast)
     }
 
@@ -360,78 +348,20 @@ impl<T: Element> FastLayer<T> {
         lane_groups::<T>(self.config.n_heads())
     }
 
-    /// Number of shift-state vectors per group of heads.
-    pub(super) fn shift_part(&self, batch: usize) -> usize {
-        batch * self.config.head_dim * self.config.d_state
-    }
-
-    /// Number of pairs of diagonal-state vectors per group of heads.
-    pub(super) fn diagonal_part(&self, batch: usize) -> usize {
-        batch * self.config.head_dim * self.config.head_dim * self.diagonal.padded()
-    }
-
-    pub(super) fn check_state(&self, state: &FastState<T>, batch: usize) -> Result<(), Error> {
-        let groups = self.groups();
-        let shift = groups * self.shift_part(batch);
-        check_len("state of the shift models", state.shift.len(), shift)?;
-        let diagonal = groups * self.diagonal_part(batch);
-        check_len(
-            "state of the diagonal models",
-            state.diagonal.len(),
-            diagonal,
-        )
-    }
-
-    /// For every element of a reference's shift state: its index, the vector here, the lane.
-    fn shift_places(&self, batch: usize) -> impl Iterator<Item = (usize, usize, usize)> + use<T> {
-        let (d, d_h, m) = (
-            self.config.d_model,
-            self.config.head_dim,
-            self.config.d_state,
-        );
-        (0..batch * d * m).map(move |at| {
-            let (b, c, n) = (at / m / d, at / m % d, at % m);
-            let (h, d1) = (c / d_h, c % d_h);
-            let (group, lane) = (h / T::Lanes::WIDTH, h % T::Lanes::WIDTH);
-            let place = ((group * batch + b) * d_h + d1) * m + n;
-            (at, place, lane)
-        })
-    }
-
-    /// As [`shift_places`](Self::shift_places), for the diagonal states.
-    fn diagonal_places(
-        &self,
-        batch: usize,
-    ) -> impl Iterator<Item = (usize, usize, usize)> + use<T> {
-        let (d_h, heads) = (self.config.head_dim, self.config.n_heads());
-        let (n, padded, copies) = (self.config.n_modes(), self.diagonal.padded(), d_h * d_h);
-        (0..batch * copies * heads * n).map(move |at| {
-            let (i, h) = (at % n, at / n % heads);
-            let (b, copy) = (at / n / heads / copies, at / n / heads % copies);
-            let (group, lane) = (h / T::Lanes::WIDTH, h % T::Lanes::WIDTH);
-            let place = ((group * batch + b) * copies + copy) * padded + i;
-            (at, place, lane)
-        })
-    }
-
-    /// Some steps of every sequence: projections and mixing group of heads by group of heads,
-    /// then the output projection.
-    fn run_steps(
+    /// A set of pieces: projections and mixing group of heads by group of heads, then the output
+    /// projection.
+    fn run_set(
         &self,
         u: &[T],
         out: &mut [T],
-        steps: Range<usize>,
+        set: &[Piece],
         state: &mut FastState<T>,
         cut: Option<&Cut<T>>,
         workspace: &mut Workspace<T>,
     ) {
-        let (d, d_h, batch) = (self.config.d_model, self.config.head_dim, state.batch);
-        let len = u.len() / (batch * d);
-        let rows = batch * steps.len();
-        let row = |r: usize| {
-            let (b, t) = (r / steps.len(), r % steps.len());
-            &u[(b * len + steps.start + t) * d..][..d]
-        };
+        let (d, d_h, batch) = (self.config.d_model, self.config.head_dim, state.batch());
+        let rows = rows_of(set);
+        let row = |r: usize| &u[row_of(set, r) * d..][..d];
         let mut packed = core::mem::take(&mut workspace.shared);
         self.projections
             .pack_rows_shared(rows, row, &mut packed, workspace);
@@ -451,29 +381,24 @@ impl<T: Element> FastLayer<T> {
             let first = 3 * group * d_h;
             self.projections
                 .multiply_to_panels(&packed, rows, first, &mut scratch.heads);
-            self.mix(group, batch, states, cut, gated, scratch);
+            self.mix(group, set, states, cut, gated, scratch);
         });
 
-        if steps.len() == len {
-            let lanes = |vector: usize, r: usize| gated[vector * rows + r];
+        for (at, to) in runs(set) {
+            let lanes = |vector: usize, t: usize| gated[vector * rows + at + t];
+            let out = &mut out[to.start * d..to.end * d];
             self.output.project_panels(d, lanes, out, workspace);
-        } else {
-            for b in 0..batch {
-                let lanes = |vector: usize, t: usize| gated[vector * rows + b * steps.len() + t];
-                let out = &mut out[(b * len + steps.start) * d..][..steps.len() * d];
-                self.output.project_panels(d, lanes, out, workspace);
-            }
         }
         workspace.shared = packed;
         workspace.gated = gated;
     }
 
     /// One group of heads: from queries, keys and values in `scratch.heads` to `gated`
-    /// [d2][sequence][step].
+    /// [d2][row of the set].
     fn mix(
         &self,
         group: usize,
-        batch: usize,
+        set: &[Piece],
         (shift, diagonal): (&mut [T::Lanes], &mut [[T::Lanes; 2]]),
         cut: Option<&Cut<T>>,
         gated: &mut [T::Lanes],
@@ -485,7 +410,6 @@ impl<T: Element> FastLayer<T> {
             self.diagonal.padded(),
         );
         let rows = gated.len() / d_h;
-        let steps = rows / batch;
         let Scratch {
             heads,
             signals,
@@ -495,16 +419,18 @@ impl<T: Element> FastLayer<T> {
             diagonal: blocks,
             ..
         } = scratch;
-        signals.resize(2 * steps, T::Lanes::ZERO);
-        let (first, second) = signals.split_at_mut(steps);
-        // Where the part of a sequence lies in the panel of q (0), k (1) or v (2) of d1.
-        let place = |which: usize, d1: usize, b: usize| {
-            let start = (3 * d1 + which) * rows + b * steps;
-            start..start + steps
-        };
-        for b in 0..batch {
+        for piece in set {
+            signals.resize(2 * piece.len, T::Lanes::ZERO);
+            let (first, second) = signals.split_at_mut(piece.len);
+            let b = piece.sequence;
+            let cut = cut.filter(|_| piece.uncut);
+            // Where the piece lies in the panel of q (0), k (1) or v (2) of d1.
+            let place = |which: usize, d1: usize| {
+                let panel = (3 * d1 + which) * rows;
+                panel + piece.at..panel + piece.in_set().end
+            };
             for d1 in 0..d_h {
-                let k = &mut heads[place(1, d1, b)];
+                let k = &mut heads[place(1, d1)];
                 let x = &mut shift[(b * d_h + d1) * m..][..m];
                 self.shift.run_group(group * d_h + d1, k, x, first, window);
                 if let Some(cut) = cut {
@@ -516,14 +442,14 @@ impl<T: Element> FastLayer<T> {
                 for d1 in 0..d_h {
                     let copy = (b * d_h + d1) * d_h + d2;
                     let x = &mut diagonal[copy * padded..][..padded];
-                    let (k, v) = (&heads[place(1, d1, b)], &heads[place(2, d2, b)]);
+                    let (k, v) = (&heads[place(1, d1)], &heads[place(2, d2)]);
                     multiply::<T>(self.level, k, v, false, first);
                     self.diagonal.run_group(group, first, x, second, blocks);
                     if let Some(cut) = cut {
                         cut.diagonal(group, first, second, (points, window));
                     }
-                    let gated = &mut gated[d2 * rows + b * steps..][..steps];
-                    let q = &heads[place(0, d1, b)];
+                    let gated = &mut gated[d2 * rows + piece.at..][..piece.len];
+                    let q = &heads[place(0, d1)];
                     multiply::<T>(self.level, q, second, d1 > 0, gated);
                 }
             }

@@ -1,19 +1,21 @@
 //! The whole layer backwards.
 //!
-//! Forwards, the state before every part of the sequence is kept; backwards, the parts are taken
+//! Forwards, the state before every piece of a sequence is kept; backwards, the pieces are taken
 //! from the last: queries, keys, values and the models' outputs are computed again from the state
-//! before the part, and the cotangent of the state is passed on to the part before. Memory is
-//! bounded by the part, one state a part, and the gradients themselves.
+//! before the piece, and the cotangent of the state is passed on to the piece before. Memory is
+//! bounded by a set of pieces, one state per piece, and the gradients themselves.
 
 use super::diagonal::DiagonalParameters;
 use super::diagonal_adjoint::DiagonalAdjoint;
+use super::documents::Documents;
 use super::heads_adjoint::{GroupPart, HeadSums};
 use super::lanes::{Element, Vector};
-use super::layer::{FastLayer, parts};
+use super::layer::FastLayer;
 use super::layer_parameters::{Continuous, LaneLayout, PROJECTIONS, shift_parameters};
 use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
 use super::panels::{lane_groups, split_parts};
+use super::pieces::{Piece, Span, row_of, rows_of, runs, spans, whole};
 use super::projection::Weights;
 use super::projection_adjoint::WeightSums;
 use super::scratch::AdjointBuffers;
@@ -23,7 +25,6 @@ use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{LayerState, Name, Parameters};
 use crate::tensor::Tensor;
-use core::ops::Range;
 
 /// A layer prepared to be run forwards and backwards.
 #[derive(Clone, Debug)]
@@ -163,19 +164,68 @@ impl<T: Element> FastAdjoint<T> {
         saved: &mut SavedStates<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
-        saved.used = 0;
+        let batch = state.batch();
+        let len = self.layer.steps(u, batch)?;
+        self.forward_spans(u, out, whole(batch, len), state, saved, workspace)
+    }
+
+    /// [`FastLayer::run_documents`], keeping in `saved` what [`backward`](Self::backward) needs beside the
+    /// input.
+    ///
+    /// # Errors
+    ///
+    /// As [`FastLayer::run_documents`].
+    pub fn forward_documents(
+        &self,
+        u: &[T],
+        out: &mut [T],
+        documents: &Documents,
+        state: &mut FastState<T>,
+        saved: &mut SavedStates<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        documents.check("input", u.len(), self.layer.config.d_model)?;
+        check_len("sequences of the state", state.batch(), documents.count())?;
+        let spans = spans(documents.ranges());
+        self.forward_spans(u, out, spans, state, saved, workspace)
+    }
+
+    fn forward_spans(
+        &self,
+        u: &[T],
+        out: &mut [T],
+        spans: impl Iterator<Item = Span> + Clone,
+        state: &mut FastState<T>,
+        saved: &mut SavedStates<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        saved.clear();
+        let mut plan = core::mem::take(&mut saved.plan);
+        let done = self
+            .layer
+            .lay_out(&mut plan, spans, state, true)
+            .and_then(|()| {
+                self.layer
+                    .run_plan(u, out, &plan, state, Some(&mut *saved), workspace)
+            });
+        saved.plan = plan;
+        done?;
+        saved.sequences = state.batch();
         saved.len = u.len();
-        self.layer
-            .run_keeping(u, out, state, Some(saved), workspace)
+        Ok(())
     }
 
     /// The layer backwards over the input it was last run [`forward`](Self::forward) over with
-    /// `saved`.
+    /// `saved`, or [`forward_documents`](Self::forward_documents).
     ///
     /// `g` (batch, seq_len, d) are the cotangents of the output. `cotangent` is that of the final
     /// state (zeros if nothing depends on it) and becomes that of the initial state; its `position`
     /// does not matter. The cotangents of the input are written to `of_u`, and what the parameters
-    /// receive is added to `gradients`. The results do not depend on the number of threads.
+    /// receive, from all sequences, is added to `gradients`. The results do not depend on the number of
+    /// threads.
+    ///
+    /// Of documents, the cotangents of each one's input and initial state are, bit for bit, those of it
+    /// alone; what stands at padding is not read, and the input's are zeros there.
     ///
     /// # Errors
     ///
@@ -192,23 +242,28 @@ impl<T: Element> FastAdjoint<T> {
         gradients: &mut FastGradientSums<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
-        let (d, batch) = (self.layer.config.d_model, cotangent.batch);
-        let len = u.len().checked_div(batch * d).unwrap_or(0);
-        check_len("input", u.len(), batch * len * d)?;
+        let d = self.layer.config.d_model;
+        check_len("input the states were saved for", saved.len, u.len())?;
         check_len("cotangent of the output", g.len(), u.len())?;
         check_len("gradient of the input", of_u.len(), u.len())?;
-        check_len("input the states were saved for", saved.len, u.len())?;
-        check_len("saved states", saved.used, parts(batch, len).len())?;
+        check_len(
+            "sequences of the cotangent",
+            cotangent.batch(),
+            saved.sequences,
+        )?;
+        let (plan, states) = (&saved.plan, saved.states());
+        check_len("saved states", states.len(), plan.sets().len())?;
         check_len("gradients", gradients.heads.len(), self.layer.groups())?;
-        self.layer.check_state(cotangent, batch)?;
-        let states = &saved.states[..saved.used];
+        self.layer.check_state(cotangent)?;
         for before in states {
-            check_len("sequences of the saved states", before.batch, batch)?;
-            self.layer.check_state(before, batch)?;
+            self.layer.check_state(before)?;
         }
-        for (part, before) in parts(batch, len).zip(states).rev() {
-            let signals = Signals { u, g, len, part };
-            self.back_steps(&signals, before, cotangent, of_u, gradients, workspace);
+        for gap in plan.padding(u.len().checked_div(d).unwrap_or(0)) {
+            of_u[gap.start * d..gap.end * d].fill(T::ZERO);
+        }
+        for (set, before) in plan.sets().zip(states).rev() {
+            let signals = Signals { u, g, set };
+            self.back_set(&signals, before, cotangent, of_u, gradients, workspace);
         }
         Ok(())
     }
@@ -311,7 +366,7 @@ impl<T: Element> FastAdjoint<T> {
         let mut output = vec![T::ZERO; u.data().len()];
         let mut input = output.clone();
         let mut saved = SavedStates::new();
-        let initial = running.position;
+        let initial = running.position();
         self.forward(u.data(), &mut output, &mut running, &mut saved, workspace)?;
         let mut gradients = self.zero_gradients();
         self.backward(
@@ -323,7 +378,7 @@ impl<T: Element> FastAdjoint<T> {
             &mut gradients,
             workspace,
         )?;
-        cotangent.position = initial;
+        cotangent.positions.fill(initial);
         Ok(FastLayerGradients {
             output: Tensor::new(u.shape(), output)?,
             final_state: layer.state_to(&running)?,
@@ -333,8 +388,8 @@ impl<T: Element> FastAdjoint<T> {
         })
     }
 
-    /// One part of every sequence.
-    fn back_steps(
+    /// One set of pieces, in the states before them.
+    fn back_set(
         &self,
         signals: &Signals<'_, T>,
         before: &FastState<T>,
@@ -344,9 +399,8 @@ impl<T: Element> FastAdjoint<T> {
         workspace: &mut Workspace<T>,
     ) {
         let layer = &self.layer;
-        let (d, d_h, batch) = (layer.config.d_model, layer.config.head_dim, before.batch);
-        let steps = signals.part.len();
-        let (rows, groups) = (batch * steps, layer.groups());
+        let (d, d_h, set) = (layer.config.d_model, layer.config.head_dim, signals.set);
+        let (rows, groups) = (rows_of(set), layer.groups());
         let mut packed = core::mem::take(&mut workspace.shared);
         let mut gated = core::mem::take(&mut workspace.gated);
         let AdjointBuffers {
@@ -380,12 +434,14 @@ impl<T: Element> FastAdjoint<T> {
 
         gated.resize(vectors * rows, T::Lanes::ZERO);
         of_heads.resize(3 * vectors * rows, T::Lanes::ZERO);
-        let (shift, diagonal) = (layer.shift_part(batch), layer.diagonal_part(batch));
+        let parts = |batch: usize| (layer.shift_part(batch), layer.diagonal_part(batch));
+        let (l_shift, l_diagonal) = parts(cotangent.batch());
+        let (shift, diagonal) = parts(set.len());
         let items = gated
             .chunks_exact_mut(d_h * rows)
             .zip(of_heads.chunks_exact_mut(3 * d_h * rows))
-            .zip(split_parts(&mut cotangent.shift, shift, groups))
-            .zip(split_parts(&mut cotangent.diagonal, diagonal, groups))
+            .zip(split_parts(&mut cotangent.shift, l_shift, groups))
+            .zip(split_parts(&mut cotangent.diagonal, l_diagonal, groups))
             .zip(&mut gradients.heads)
             .enumerate();
         share(items, threads, |scratch, (group, item)| {
@@ -401,8 +457,7 @@ impl<T: Element> FastAdjoint<T> {
                 layer,
                 adjoint: &self.diagonal,
                 group,
-                batch,
-                steps,
+                set,
                 heads: &scratch.heads,
                 of_gated: &of_gated[group * d_h * rows..][..d_h * rows],
                 shift: &before.shift[group * shift..][..shift],
@@ -416,9 +471,9 @@ impl<T: Element> FastAdjoint<T> {
             .projections
             .receive(&of_heads, &inputs, rows, threads);
         gradients.output.receive(&gated, &cotangents, rows, threads);
-        for b in 0..batch {
-            let lanes = |vector: usize, t: usize| of_heads[vector * rows + b * steps + t];
-            let of_u = &mut of_u[(b * signals.len + signals.part.start) * d..][..steps * d];
+        for (at, to) in runs(set) {
+            let lanes = |vector: usize, t: usize| of_heads[vector * rows + at + t];
+            let of_u = &mut of_u[to.start * d..to.end * d];
             self.to_input.project_panels(d, lanes, of_u, workspace);
         }
         workspace.shared = packed;
@@ -433,20 +488,16 @@ impl<T: Element> FastAdjoint<T> {
     }
 }
 
-/// A part of the input and of the cotangents of the output.
+/// The input, the cotangents of the output, and the pieces of both that are worked on.
 struct Signals<'a, T> {
     u: &'a [T],
     g: &'a [T],
-    /// Steps of the whole sequences.
-    len: usize,
-    part: Range<usize>,
+    set: &'a [Piece],
 }
 
 impl<'a, T> Signals<'a, T> {
-    /// Row (sequence, step) of the part.
+    /// A row of the set.
     fn row(&self, of: &'a [T], d: usize, r: usize) -> &'a [T] {
-        let steps = self.part.len();
-        let (b, t) = (r / steps, r % steps);
-        &of[(b * self.len + self.part.start + t) * d..][..d]
+        &of[row_of(self.set, r) * d..][..d]
     }
 }

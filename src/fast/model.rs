@@ -1,20 +1,21 @@
 //! The language model in vectorized loops: prompts by blocks of tokens, generation by steps.
 
 use super::attend::AttentionCache;
+use super::documents::Documents;
 use super::lanes::{Element, Vector};
 use super::layer::{FastLayer, beyond};
 use super::layer_state::FastState;
 use super::level::Level;
 use super::panels::lane_groups;
+use super::pieces::{Piece, Plan, Span, rows_of, spans, whole};
 use super::projection::{Projection, Weights};
 use super::rows::{ModelElement, Norm, accumulate, gelu};
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::Parameters;
 use crate::model::{BlockName, ModelConfig, ModelName};
-use core::ops::Range;
 
-/// Tokens of each sequence worked on at once: bounds the memory a long prompt takes.
+/// Tokens of a sequence worked on at once: bounds the memory a long prompt takes.
 const TOKENS_AT_ONCE: usize = 256;
 
 /// A language model prepared for a level. Of every weight it holds one copy, of the embedding too,
@@ -51,8 +52,8 @@ enum FastMixer<T: ModelElement> {
 /// The state of a [`FastModel`]: all it remembers of a batch of sequences.
 #[derive(Clone, Debug)]
 pub struct FastModelState<T: ModelElement> {
-    batch: usize,
-    position: usize,
+    /// The number of tokens that came before, for every sequence.
+    positions: Vec<usize>,
     mixers: Vec<FastMixerState<T>>,
 }
 
@@ -66,6 +67,7 @@ enum FastMixerState<T: ModelElement> {
 #[derive(Clone, Debug)]
 pub struct ModelWorkspace<T: Element> {
     layers: Workspace<T>,
+    plan: Plan,
     /// The sum of the residual additions so far (rows, d).
     residual: Vec<T>,
     /// A LayerNorm's output, then a part's (rows, d).
@@ -81,6 +83,7 @@ impl<T: Element> ModelWorkspace<T> {
     pub fn new(threads: usize) -> Self {
         Self {
             layers: Workspace::new(threads).sharing_single_rows(),
+            plan: Plan::default(),
             residual: Vec::new(),
             normed: Vec::new(),
             mixed: Vec::new(),
@@ -93,13 +96,28 @@ impl<T: ModelElement> FastModelState<T> {
     /// The number of sequences.
     #[must_use]
     pub fn batch(&self) -> usize {
-        self.batch
+        self.positions.len()
     }
 
-    /// The number of tokens that came before.
+    /// The number of tokens that came before, in the longest of the sequences.
     #[must_use]
     pub fn position(&self) -> usize {
-        self.position
+        self.positions.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The number of tokens that came before in each sequence.
+    #[must_use]
+    pub fn positions(&self) -> &[usize] {
+        &self.positions
+    }
+
+    /// What the H3 layer of a block remembers; `None` for a block of attention.
+    #[must_use]
+    pub fn layer_state(&self, block: usize) -> Option<&FastState<T>> {
+        match self.mixers.get(block)? {
+            FastMixerState::H3(state) => Some(state),
+            FastMixerState::Attention(_) => None,
+        }
     }
 
     /// The state as if `position` tokens had come before, all alike: for timing steps at any
@@ -111,7 +129,7 @@ impl<T: ModelElement> FastModelState<T> {
                 cache.fill(position, T::from_f64(0.01));
             }
         }
-        self.position = position;
+        self.positions.fill(position);
         self
     }
 }
@@ -196,8 +214,7 @@ impl<T: ModelElement> FastModel<T> {
             }
         });
         FastModelState {
-            batch,
-            position: 0,
+            positions: vec![0; batch],
             mixers: mixers.collect(),
         }
     }
@@ -218,23 +235,62 @@ impl<T: ModelElement> FastModel<T> {
         state: &mut FastModelState<T>,
         workspace: &mut ModelWorkspace<T>,
     ) -> Result<Vec<T>, Error> {
-        let (mut logits, batch) = (Vec::new(), state.batch);
-        self.run(
-            ids,
-            state,
-            workspace,
-            |model, _, rows, tokens, workspace| {
-                let last = of_tokens(rows, batch, tokens, tokens - 1..tokens);
-                model.head(&last, &mut logits, workspace);
-                Ok(())
-            },
-        )?;
-        Ok(logits)
+        let (batch, len) = sequences(ids, state)?;
+        self.last_of_spans(ids, whole(batch, len), state, workspace)
+    }
+
+    /// Takes documents as the next tokens of a sequence each, `ids` (rows, seq_len) row-major, and gives the
+    /// logits after the last token of every document (documents, vocab_size).
+    ///
+    /// `state` has a sequence for every document; in that of [`zero_state`](Self::zero_state) they begin,
+    /// learned positions with them. A document sees nothing of another, and its logits and state are, bit for
+    /// bit, those of [`last_logits`](Self::last_logits) over it alone. Padding is not read: its ids may be
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`last_logits`](Self::last_logits), for every document.
+    pub fn last_logits_of_documents(
+        &self,
+        ids: &[usize],
+        documents: &Documents,
+        state: &mut FastModelState<T>,
+        workspace: &mut ModelWorkspace<T>,
+    ) -> Result<Vec<T>, Error> {
+        documents.check("input_ids", ids.len(), 1)?;
+        check_len("sequences of the state", state.batch(), documents.count())?;
+        self.last_of_spans(ids, spans(documents.ranges()), state, workspace)
+    }
+
+    fn last_of_spans(
+        &self,
+        ids: &[usize],
+        spans: impl Iterator<Item = Span> + Clone,
+        state: &mut FastModelState<T>,
+        workspace: &mut ModelWorkspace<T>,
+    ) -> Result<Vec<T>, Error> {
+        let (d, vocab) = (self.config.d_model(), self.config.vocab_size);
+        let mut all = vec![T::ZERO; state.batch() * vocab];
+        let (mut rows, mut logits) = (Vec::new(), Vec::new());
+        self.run(ids, spans, state, workspace, |set, from, workspace| {
+            let last = || set.iter().filter(|piece| piece.last);
+            rows.clear();
+            for piece in last() {
+                let end = piece.in_set().end * d;
+                rows.extend_from_slice(&from[end - d..end]);
+            }
+            self.head(&rows, &mut logits, workspace);
+            for (piece, logits) in last().zip(logits.chunks_exact(vocab)) {
+                all[piece.sequence * vocab..][..vocab].copy_from_slice(logits);
+            }
+            Ok(())
+        })?;
+        Ok(all)
     }
 
     /// Takes the next tokens of every sequence, `ids` (batch, tokens) row-major, and gives the logits
-    /// after each of them, some tokens at a time: `each(first, logits)` with `logits`
-    /// (batch, some tokens, vocab_size) row-major, those of the tokens from `first` on.
+    /// after each of them, some tokens of one sequence at a time: `each(first, logits)` with `logits`
+    /// (some tokens, vocab_size) row-major, those of the elements of `ids` from `first` on.
     ///
     /// # Errors
     ///
@@ -244,69 +300,98 @@ impl<T: ModelElement> FastModel<T> {
         ids: &[usize],
         state: &mut FastModelState<T>,
         workspace: &mut ModelWorkspace<T>,
+        each: impl FnMut(usize, &[T]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (batch, len) = sequences(ids, state)?;
+        self.all_of_spans(ids, whole(batch, len), state, workspace, each)
+    }
+
+    /// As [`all_logits`](Self::all_logits), of documents as
+    /// [`last_logits_of_documents`](Self::last_logits_of_documents) takes them. Padding has no logits.
+    ///
+    /// # Errors
+    ///
+    /// As [`all_logits`](Self::all_logits), for every document.
+    pub fn all_logits_of_documents(
+        &self,
+        ids: &[usize],
+        documents: &Documents,
+        state: &mut FastModelState<T>,
+        workspace: &mut ModelWorkspace<T>,
+        each: impl FnMut(usize, &[T]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        documents.check("input_ids", ids.len(), 1)?;
+        check_len("sequences of the state", state.batch(), documents.count())?;
+        self.all_of_spans(ids, spans(documents.ranges()), state, workspace, each)
+    }
+
+    fn all_of_spans(
+        &self,
+        ids: &[usize],
+        spans: impl Iterator<Item = Span> + Clone,
+        state: &mut FastModelState<T>,
+        workspace: &mut ModelWorkspace<T>,
         mut each: impl FnMut(usize, &[T]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut logits = Vec::new();
-        self.run(ids, state, workspace, |model, first, rows, _, workspace| {
-            model.head(rows, &mut logits, workspace);
-            each(first, &logits)
+        let (d, mut logits) = (self.config.d_model(), Vec::new());
+        self.run(ids, spans, state, workspace, |set, rows, workspace| {
+            for piece in set {
+                let rows = &rows[piece.at * d..piece.in_set().end * d];
+                // Logits of a whole sequence would take far more memory than what they come from.
+                for (part, rows) in rows.chunks(TOKENS_AT_ONCE * d).enumerate() {
+                    self.head(rows, &mut logits, workspace);
+                    each(piece.first + part * TOKENS_AT_ONCE, &logits)?;
+                }
+            }
+            Ok(())
         })
     }
 
-    /// Runs the blocks over the next tokens, some of them at a time, and hands what enters the last
-    /// LayerNorm to `finish(model, first token, rows, tokens, workspace)`.
+    /// Runs the blocks over the next tokens, a set of pieces at a time, and hands what enters the last
+    /// LayerNorm to `finish(set, rows of the set, workspace)`.
     fn run(
         &self,
         ids: &[usize],
+        spans: impl Iterator<Item = Span> + Clone,
         state: &mut FastModelState<T>,
         workspace: &mut ModelWorkspace<T>,
-        mut finish: impl FnMut(&Self, usize, &[T], usize, &mut ModelWorkspace<T>) -> Result<(), Error>,
+        mut finish: impl FnMut(&[Piece], &[T], &mut ModelWorkspace<T>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         check_len("mixer states", state.mixers.len(), self.blocks.len())?;
-        let batch = state.batch;
-        let len = ids.len().checked_div(batch).unwrap_or(0);
-        check_len("input_ids", ids.len(), batch * len)?;
-        if len == 0 {
-            return Err(Error::value("input_ids", "no token"));
+        let l_max = self.config.h3.l_max.filter(|_| self.has_h3());
+        let l_max = l_max.unwrap_or(usize::MAX);
+        for Span { sequence, rows } in spans.clone() {
+            if rows.is_empty() {
+                let what = format!("input_ids of sequence {sequence}");
+                return Err(Error::value(what, "no token"));
+            }
+            let (position, len) = (state.positions[sequence], rows.len());
+            self.config.check_tokens(&ids[rows], 1, position)?;
+            let end = position.saturating_add(len);
+            if end > l_max && position > 0 {
+                return Err(beyond("the fast path from a state", l_max, end));
+            }
         }
-        self.config.check_tokens(ids, batch, state.position)?;
-        let end = state.position.saturating_add(len);
-        let cuts = |l_max: &usize| self.has_h3() && end > *l_max;
-        let at_once = match self.config.h3.l_max.filter(cuts) {
-            None => TOKENS_AT_ONCE,
-            // Cut kernels are convolved with the whole sequence.
-            Some(_) if state.position == 0 => len,
-            Some(l_max) => return Err(beyond("the fast path from a state", l_max, end)),
-        };
-        for first in (0..len).step_by(at_once) {
-            let tokens = at_once.min(len - first);
-            let token = |b: usize, t: usize| ids[b * len + first + t];
-            self.embed(
-                batch,
-                tokens,
-                state.position,
-                token,
-                &mut workspace.residual,
-            );
+        let mut plan = core::mem::take(&mut workspace.plan);
+        // Cut kernels are convolved with the whole sequence.
+        plan.lay_out(spans, TOKENS_AT_ONCE, |span| {
+            state.positions[span.sequence].saturating_add(span.rows.len()) > l_max
+        });
+        let done = plan.sets().try_for_each(|set| {
+            self.embed(set, ids, &state.positions, &mut workspace.residual);
             for (block, state) in self.blocks.iter().zip(&mut state.mixers) {
-                self.run_block(block, state, workspace)?;
+                self.run_block(block, set, state, workspace)?;
             }
-            state.position += tokens;
+            for piece in set {
+                state.positions[piece.sequence] += piece.len;
+            }
             let rows = core::mem::take(&mut workspace.residual);
-            if tokens <= TOKENS_AT_ONCE {
-                finish(self, first, &rows, tokens, workspace)?;
-            } else {
-                // Logits of a whole sequence would take far more memory than what they come from.
-                for part in (0..tokens).step_by(TOKENS_AT_ONCE) {
-                    let some = part..tokens.min(part + TOKENS_AT_ONCE);
-                    let count = some.len();
-                    let rows = of_tokens(&rows, batch, tokens, some);
-                    finish(self, part, &rows, count, workspace)?;
-                }
-            }
+            let done = finish(set, &rows, workspace);
             workspace.residual = rows;
-        }
-        Ok(())
+            done
+        });
+        workspace.plan = plan;
+        done
     }
 
     fn has_h3(&self) -> bool {
@@ -314,24 +399,20 @@ impl<T: ModelElement> FastModel<T> {
         mixers.any(|mixer| matches!(mixer, FastMixer::H3(_)))
     }
 
-    fn embed(
-        &self,
-        batch: usize,
-        tokens: usize,
-        position: usize,
-        token: impl Fn(usize, usize) -> usize,
-        rows: &mut Vec<T>,
-    ) {
+    fn embed(&self, set: &[Piece], ids: &[usize], positions: &[usize], rows: &mut Vec<T>) {
         let d = self.config.d_model();
-        rows.resize(batch * tokens * d, T::ZERO);
-        for (r, row) in rows.chunks_exact_mut(d).enumerate() {
-            let (b, t) = (r / tokens, r % tokens);
-            self.embeddings.read_output(token(b, t), row);
-            if let Some(table) = self
-                .positions
-                .get((position + t) * d..(position + t + 1) * d)
-            {
-                accumulate(row, table);
+        rows.resize(rows_of(set) * d, T::ZERO);
+        for piece in set {
+            let position = positions[piece.sequence];
+            let to = &mut rows[piece.at * d..piece.in_set().end * d];
+            for (t, (row, &id)) in to.chunks_exact_mut(d).zip(&ids[piece.rows()]).enumerate() {
+                self.embeddings.read_output(id, row);
+                if let Some(table) = self
+                    .positions
+                    .get((position + t) * d..(position + t + 1) * d)
+                {
+                    accumulate(row, table);
+                }
             }
         }
     }
@@ -340,11 +421,13 @@ impl<T: ModelElement> FastModel<T> {
     fn run_block(
         &self,
         block: &FastBlock<T>,
+        set: &[Piece],
         state: &mut FastMixerState<T>,
         workspace: &mut ModelWorkspace<T>,
     ) -> Result<(), Error> {
         let ModelWorkspace {
             layers,
+            plan: _,
             residual,
             normed,
             mixed,
@@ -356,12 +439,16 @@ impl<T: ModelElement> FastModel<T> {
         block.norm1.apply(self.level, residual, normed);
         match (&block.mixer, state) {
             (FastMixer::H3(layer), FastMixerState::H3(state)) => {
-                layer.run(normed, mixed, state, layers)?;
+                let spans = set.iter().map(|piece| Span {
+                    sequence: piece.sequence,
+                    rows: piece.in_set(),
+                });
+                layer.run_spans(normed, mixed, spans, state, layers)?;
             }
             (FastMixer::Attention { qkv, output }, FastMixerState::Attention(cache)) => {
                 wide.resize(3 * residual.len(), T::ZERO);
                 qkv.apply(normed, wide, layers)?;
-                cache.attend(self.level, wide, normed, &mut layers.threads);
+                cache.attend(self.level, set, wide, normed, &mut layers.threads);
                 output.apply(normed, mixed, layers)?;
             }
             _ => return Err(Error::value("state", "is of another kind of mixer")),
@@ -387,12 +474,18 @@ impl<T: ModelElement> FastModel<T> {
     }
 }
 
-/// Some tokens of every sequence of `rows` (batch, tokens, d).
-fn of_tokens<T: Copy>(rows: &[T], batch: usize, tokens: usize, some: Range<usize>) -> Vec<T> {
-    let d = rows.len() / (batch * tokens);
-    let sequences = rows.chunks_exact(tokens * d);
-    let some = sequences.flat_map(|rows| &rows[some.start * d..some.end * d]);
-    some.copied().collect()
+/// The two sizes of tokens (batch, tokens) for a state.
+fn sequences<T: ModelElement>(
+    ids: &[usize],
+    state: &FastModelState<T>,
+) -> Result<(usize, usize), Error> {
+    let batch = state.batch();
+    let len = ids.len().checked_div(batch).unwrap_or(0);
+    check_len("input_ids", ids.len(), batch * len)?;
+    if len == 0 {
+        return Err(Error::value("input_ids", "no token"));
+    }
+    Ok((batch, len))
 }
 
 fn block<T: ModelElement>(

@@ -1,6 +1,7 @@
 //! The buffers a caller keeps between calls.
 
 use super::lanes::Element;
+use super::pieces::Plan;
 use super::scratch::{AdjointBuffers, Scratch};
 
 /// Reusable buffers for a fixed number of threads.
@@ -10,6 +11,8 @@ use super::scratch::{AdjointBuffers, Scratch};
 #[derive(Clone, Debug)]
 pub struct Workspace<T: Element> {
     pub(super) threads: Vec<Scratch<T>>,
+    /// The pieces of a layer's run.
+    pub(super) plan: Plan,
     /// Packed rows all threads read.
     pub(super) shared: Vec<T>,
     /// A few packed rows, likewise.
@@ -29,6 +32,7 @@ impl<T: Element> Workspace<T> {
     pub fn new(threads: usize) -> Self {
         Self {
             threads: vec![Scratch::default(); threads.max(1)],
+            plan: Plan::default(),
             shared: Vec::new(),
             few: Vec::new(),
             panels: Vec::new(),

@@ -52,13 +52,12 @@ fn fast<T: ModelElement>(
     let mut state = model.zero_state(batch, len);
     let mut workspace = ModelWorkspace::new(threads);
     model.all_logits(ids.data(), &mut state, &mut workspace, |first, logits| {
-        let tokens = logits.len() / (batch * vocab);
-        for (r, logits) in logits.chunks_exact(vocab).enumerate() {
-            let (b, t) = (r / tokens, first + r % tokens);
-            if t + 1 < len {
+        for (at, logits) in (first..).zip(logits.chunks_exact(vocab)) {
+            // The last token of a sequence has no next one.
+            if at % len + 1 < len {
                 row.clear();
                 row.extend(logits.iter().map(|&x| x.to_f64()));
-                found.count(&row, ids.data()[b * len + t + 1])?;
+                found.count(&row, ids.data()[at + 1])?;
             }
         }
         Ok(())

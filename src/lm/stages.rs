@@ -82,12 +82,8 @@ fn logits_in<T: ModelElement>(
     let mut workspace = ModelWorkspace::new(threads);
     let mut state = model.zero_state(batch, len);
     model.all_logits(ids.data(), &mut state, &mut workspace, |first, logits| {
-        let tokens = logits.len() / (batch * vocab);
-        for (b, logits) in logits.chunks_exact(tokens * vocab).enumerate() {
-            let place = &mut all[(b * len + first) * vocab..][..tokens * vocab];
-            for (place, x) in place.iter_mut().zip(logits) {
-                *place = x.to_f64();
-            }
+        for (place, x) in all[first * vocab..].iter_mut().zip(logits) {
+            *place = x.to_f64();
         }
         Ok(())
     })?;
