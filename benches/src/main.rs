@@ -3,6 +3,7 @@
 //! cargo run --release [-- [--python PYTHON] [--official CHECKOUT] [SECTION...]]
 
 mod contest;
+mod packed;
 mod peak;
 mod peers;
 mod sections;

@@ -1,6 +1,7 @@
 //! What is measured.
 
 use crate::contest::{Contestant, Python, contest, seconds};
+use crate::packed::packed;
 use crate::peak::measured_peak;
 use crate::peers::RealFft;
 use hungry_hippos::algebra::Rng;
@@ -15,7 +16,7 @@ use std::cell::RefCell;
 
 type Section = fn(&mut Option<Python>);
 
-pub const ALL: [(&str, Section); 10] = [
+pub const ALL: [(&str, Section); 11] = [
     ("peak", peak),
     ("product", product),
     ("diagonal", diagonal),
@@ -25,12 +26,13 @@ pub const ALL: [(&str, Section); 10] = [
     ("memory", memory),
     ("layer", layer),
     ("backward", backward),
+    ("packed", |_| packed()),
     ("step", step),
 ];
 
-const D: usize = 768;
+pub const D: usize = 768;
 
-fn random(len: usize, seed: u64) -> Vec<f32> {
+pub fn random(len: usize, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed);
     (0..len).map(|_| rng.unit() as f32).collect()
 }
@@ -426,7 +428,7 @@ fn long(_: &mut Option<Python>) {
     long_in::<f64>("f64");
 }
 
-fn parameters() -> Parameters<f64> {
+pub fn parameters() -> Parameters<f64> {
     let config = Config {
         d_model: D,
         head_dim: 1,
