@@ -3,7 +3,8 @@
 use crate::contest::{Contestant, contest, seconds};
 use crate::sections::{D, parameters, random};
 use hungry_hippos::algebra::Rng;
-use hungry_hippos::fast::{Documents, FastAdjoint, FastState, Level, SavedStates, Workspace};
+use hungry_hippos::fast::{FastAdjoint, FastState, Level, SavedStates, Workspace};
+use hungry_hippos::ssm::Documents;
 use std::cell::RefCell;
 
 /// The ends of documents of 100 to 2000 tokens, drawn until the row is full; the last one ends with it.
@@ -27,10 +28,8 @@ pub fn packed() {
     let adjoint = FastAdjoint::<f32>::new(Level::detect(), &parameters()).unwrap();
     let layer = adjoint.layer();
     let ends = documents(len);
-    let (row, one) = (
-        Documents::packed(&ends).unwrap(),
-        Documents::packed(&[0, len]).unwrap(),
-    );
+    let row = Documents::packed(len, &ends).unwrap();
+    let one = Documents::whole(1, len);
     let lengths = || ends.windows(2).map(|w| w[1] - w[0]);
     println!(
         "{} documents of {} to {} tokens",

@@ -2,14 +2,15 @@
 
 use super::cut::Cut;
 use super::diagonal::{DiagonalParameters, DiagonalSsm};
-use super::documents::Documents;
 use super::elementwise::multiply;
 use super::lanes::{Element, Vector};
 use super::layer_parameters::{LaneLayout, PROJECTIONS, shift_parameters};
 use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
 use super::panels::{lane_groups, split_parts};
-use super::pieces::{Piece, Plan, ROWS_AT_ONCE, Span, row_of, rows_of, runs, spans, whole};
+use super::pieces::{
+    Piece, Plan, ROWS_AT_ONCE, Span, check_documents, row_of, rows_of, runs, spans, whole,
+};
 use super::projection::Weights;
 use super::scratch::Scratch;
 use super::share::share;
@@ -17,6 +18,7 @@ use super::shift::ShiftSsm;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{Config, LayerState, Name, Parameters};
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 use std::sync::OnceLock;
 
@@ -173,9 +175,9 @@ impl<T: Element> FastLayer<T> {
         state: &mut FastState<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
-        documents.check("input", u.len(), self.config.d_model)?;
-        check_len("sequences of the state", state.batch(), documents.count())?;
-        self.run_spans(u, out, spans(documents.ranges()), state, workspace)
+        let input = ("input", u.len(), self.config.d_model);
+        check_documents(documents, input, state.batch())?;
+        self.run_spans(u, out, spans(documents), state, workspace)
     }
 
     /// The steps of each of `batch` sequences of an input.

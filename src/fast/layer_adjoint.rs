@@ -7,7 +7,6 @@
 
 use super::diagonal::DiagonalParameters;
 use super::diagonal_adjoint::DiagonalAdjoint;
-use super::documents::Documents;
 use super::heads_adjoint::{GroupPart, HeadSums};
 use super::lanes::{Element, Vector};
 use super::layer::FastLayer;
@@ -15,7 +14,7 @@ use super::layer_parameters::{Continuous, LaneLayout, PROJECTIONS, shift_paramet
 use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
 use super::panels::{lane_groups, split_parts};
-use super::pieces::{Piece, Span, row_of, rows_of, runs, spans, whole};
+use super::pieces::{Piece, Span, check_documents, row_of, rows_of, runs, spans, whole};
 use super::projection::Weights;
 use super::projection_adjoint::WeightSums;
 use super::scratch::AdjointBuffers;
@@ -24,6 +23,7 @@ use super::shift::ShiftParameters;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{LayerState, Name, Parameters};
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
 /// A layer prepared to be run forwards and backwards.
@@ -184,9 +184,9 @@ impl<T: Element> FastAdjoint<T> {
         saved: &mut SavedStates<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
-        documents.check("input", u.len(), self.layer.config.d_model)?;
-        check_len("sequences of the state", state.batch(), documents.count())?;
-        let spans = spans(documents.ranges());
+        let input = ("input", u.len(), self.layer.config.d_model);
+        check_documents(documents, input, state.batch())?;
+        let spans = spans(documents);
         self.forward_spans(u, out, spans, state, saved, workspace)
     }
 

@@ -10,7 +10,6 @@ mod decoding;
 mod diagonal;
 mod diagonal_adjoint;
 mod diagonal_outputs;
-mod documents;
 mod elementwise;
 mod heads_adjoint;
 mod lanes;
@@ -35,7 +34,6 @@ mod workspace;
 
 use crate::internals::internals;
 
-pub use documents::{Documents, Padding};
 pub use lanes::{Element, Lanes};
 pub use layer::FastLayer;
 pub use layer_adjoint::{FastAdjoint, FastGradientSums, FastLayerGradients};

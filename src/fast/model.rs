@@ -1,19 +1,19 @@
 //! The language model in vectorized loops: prompts by blocks of tokens, generation by steps.
 
 use super::attend::AttentionCache;
-use super::documents::Documents;
 use super::lanes::{Element, Vector};
 use super::layer::{FastLayer, beyond};
 use super::layer_state::FastState;
 use super::level::Level;
 use super::panels::lane_groups;
-use super::pieces::{Piece, Plan, Span, rows_of, spans, whole};
+use super::pieces::{Piece, Plan, Span, check_documents, rows_of, spans, whole};
 use super::projection::{Projection, Weights};
 use super::rows::{ModelElement, Norm, accumulate, gelu};
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::Parameters;
 use crate::model::{BlockName, ModelConfig, ModelName};
+use crate::ssm::Documents;
 
 /// Tokens of a sequence worked on at once: bounds the memory a long prompt takes.
 const TOKENS_AT_ONCE: usize = 256;
@@ -257,9 +257,8 @@ impl<T: ModelElement> FastModel<T> {
         state: &mut FastModelState<T>,
         workspace: &mut ModelWorkspace<T>,
     ) -> Result<Vec<T>, Error> {
-        documents.check("input_ids", ids.len(), 1)?;
-        check_len("sequences of the state", state.batch(), documents.count())?;
-        self.last_of_spans(ids, spans(documents.ranges()), state, workspace)
+        check_documents(documents, ("input_ids", ids.len(), 1), state.batch())?;
+        self.last_of_spans(ids, spans(documents), state, workspace)
     }
 
     fn last_of_spans(
@@ -320,9 +319,8 @@ impl<T: ModelElement> FastModel<T> {
         workspace: &mut ModelWorkspace<T>,
         each: impl FnMut(usize, &[T]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        documents.check("input_ids", ids.len(), 1)?;
-        check_len("sequences of the state", state.batch(), documents.count())?;
-        self.all_of_spans(ids, spans(documents.ranges()), state, workspace, each)
+        check_documents(documents, ("input_ids", ids.len(), 1), state.batch())?;
+        self.all_of_spans(ids, spans(documents), state, workspace, each)
     }
 
     fn all_of_spans(

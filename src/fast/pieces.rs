@@ -5,6 +5,8 @@
 //! make a set, which the projections see as one matrix: so short documents are worked on together, and
 //! the packed rows and gated signals of a set stay in the last-level cache.
 
+use crate::error::{Error, check_len};
+use crate::ssm::Documents;
 use core::ops::Range;
 
 /// The most rows of a set, and of a piece of a layer's sequence.
@@ -25,12 +27,27 @@ pub(super) fn whole(batch: usize, len: usize) -> impl Iterator<Item = Span> + Cl
     })
 }
 
-/// The sequences at these rows.
-pub(super) fn spans(ranges: &[Range<usize>]) -> impl Iterator<Item = Span> + Clone {
-    ranges.iter().enumerate().map(|(sequence, rows)| Span {
-        sequence,
-        rows: rows.clone(),
-    })
+/// The documents of a batch, a sequence each.
+pub(super) fn spans(documents: &Documents) -> impl Iterator<Item = Span> + Clone {
+    let rows = (0..documents.batch()).flat_map(|b| {
+        let first = b * documents.seq_len();
+        let documents = documents.row(b).iter();
+        documents.map(move |steps| first + steps.start..first + steps.end)
+    });
+    let sequences = rows.enumerate();
+    sequences.map(|(sequence, rows)| Span { sequence, rows })
+}
+
+/// Refuses an array that does not have `each` numbers for every step of the rows of documents, and a state
+/// of `batch` sequences that are not theirs.
+pub(super) fn check_documents(
+    documents: &Documents,
+    (what, len, each): (&str, usize, usize),
+    batch: usize,
+) -> Result<(), Error> {
+    let steps = documents.batch().saturating_mul(documents.seq_len());
+    check_len(what, len, steps.saturating_mul(each))?;
+    check_len("sequences of the state", batch, documents.count())
 }
 
 /// Some steps of one sequence, worked on at once.

@@ -61,7 +61,7 @@ const TYPES: [(&str, &str, &str); 5] = [
         "Config HeadOrder LayerState Name Parameters RealType",
     ),
     ("fast", "model", "BlockName ModelConfig ModelName"),
-    ("fast", "ssm", "Discretization"),
+    ("fast", "ssm", "Discretization Documents"),
 ];
 
 /// Methods of those types that are the reference's decoding.
