@@ -18,11 +18,11 @@ use std::path::Path;
 
 /// What a gradient is computed from.
 pub(crate) struct Trial {
-    p: Parameters<f64>,
-    u: Tensor<f64>,
+    pub(crate) p: Parameters<f64>,
+    pub(crate) u: Tensor<f64>,
     state: LayerState<f64>,
-    g: Tensor<f64>,
-    g_state: LayerState<f64>,
+    pub(crate) g: Tensor<f64>,
+    pub(crate) g_state: LayerState<f64>,
 }
 
 /// A gradient as lists with names: of the input, of the initial state, of every parameter.

@@ -6,14 +6,11 @@ mod convolution;
 mod cut;
 mod decoding;
 mod diagonal;
+mod documents;
 mod gradients;
 mod layer;
 mod model;
 #[path = "../oracle/model/support.rs"]
-#[expect(
-    dead_code,
-    reason = "the tests of the model compile this module too, and use the rest of it"
-)]
 mod models;
 mod projection;
 mod shift;
