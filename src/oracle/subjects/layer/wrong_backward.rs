@@ -108,8 +108,10 @@ fn leaking<S: Adjoint>(
 
 impl WrongBackward<'_> {
     fn leaks(&self) -> bool {
-        let is_leak = |hook: &&'static LayerHook| matches!(hook, LayerHook::CotangentsLeak);
-        self.hooks.iter().any(|hook| is_leak(hook))
+        let hooks = &self.hooks;
+        hooks
+            .iter()
+            .any(|hook| matches!(hook, LayerHook::CotangentsLeak))
     }
 
     /// By the wrong adjoint of the convolution, if that is among the mistakes.
