@@ -12,7 +12,7 @@ use core::fmt;
 use core::ops::Range;
 
 /// A way to run any one model, of whatever structure. What has one evaluates a layer by it.
-pub(crate) trait ModelForm {
+pub trait ModelForm {
     /// A model's response to `u` from the state `x0` (zeros if `None`). What convolves takes this
     /// kernel, which may be shorter than `u`; what passes a state does not read it.
     fn respond_by_kernel<S>(

@@ -13,7 +13,7 @@ use crate::ssm::{
 use core::ops::Range;
 
 /// A way to run any one model backwards, of whatever structure. What has one does so in a layer.
-pub(crate) trait AdjointForm {
+pub trait AdjointForm {
     /// A model's gradients, given the cotangents `g` of the outputs and `g_state` of the final state
     /// (zeros if `None`), with the kernel cut to `window` in what convolves.
     fn gradients_within<S>(

@@ -18,11 +18,12 @@ mod sample;
 mod stages;
 mod streaming;
 
+use crate::internals::internals;
+
 pub use crate::algebra::Linear;
 pub use config::{Config, HeadOrder, RealType};
 pub(crate) use evaluate::Evaluate;
 pub use form::Form;
-pub(crate) use form::ModelForm;
 pub(crate) use forward::{documents_of, multiply};
 pub(crate) use gradients::Backward;
 pub use gradients::LayerGradients;
@@ -35,3 +36,6 @@ pub use sample::LayerShape;
 pub use stages::Stages;
 pub(crate) use stages::{Progress, Sizes, Stage};
 pub use streaming::LayerStream;
+
+internals!(form::ModelForm);
+internals!(gradients_form::AdjointForm);

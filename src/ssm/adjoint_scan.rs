@@ -1,7 +1,7 @@
 //! The adjoint of the scan.
 
 use super::adjoint::{Adjoint, Gradients, check_cotangents};
-use super::packed::{PackedGradients, check_packed_cotangents};
+use super::packed::{PackedGradients, beginning_at, check_packed_cotangents, ending_at};
 use super::prefixes::prefixes;
 use super::state_space::add_states;
 use crate::algebra::Ring;
@@ -51,8 +51,7 @@ pub(crate) fn scan_adjoint_packed<S: Adjoint>(
     // A power of A, or `None` for 0.
     let power = |later: Option<usize>, earlier: Option<usize>| Some(later? + earlier?);
     let states = {
-        let begins = |i: usize| documents.iter().position(|tokens| tokens.start == i);
-        let node = |(i, &u)| match begins(i) {
+        let node = |(i, &u)| match beginning_at(documents, i) {
             None => (Some(1), ssm.inject(u)),
             Some(document) => (
                 None,
@@ -73,8 +72,7 @@ pub(crate) fn scan_adjoint_packed<S: Adjoint>(
     let adjoints = {
         // Linear in the cotangent alone, so the state it is asked about may be zero.
         let back = |l: &[S::Element], k| ssm.advance_adjoint(&zero, k, l, &mut ssm.zero_gradient());
-        let ends = |i: usize| documents.iter().position(|tokens| tokens.end == i);
-        let node = |i: usize| match ends(i) {
+        let node = |i: usize| match ending_at(documents, i) {
             None => {
                 let read = ssm.read_adjoint(&zero, g[i], &mut ssm.zero_gradient());
                 (Some(1), back(&read, 1))
@@ -82,7 +80,8 @@ pub(crate) fn scan_adjoint_packed<S: Adjoint>(
             Some(document) => (None, g_states[document].to_vec()),
         };
         let nodes: Vec<_> = (0..u.len()).rev().map(node).collect();
-        let last = ends(u.len()).map_or(zero.clone(), |document| g_states[document].to_vec());
+        let last = ending_at(documents, u.len());
+        let last = last.map_or(zero.clone(), |document| g_states[document].to_vec());
         let nothing = (Some(0), zero.clone());
         prefixes(&nodes, &nothing, (Some(0), last), |later, earlier| {
             let Some(k) = later.0 else {

@@ -39,15 +39,13 @@ pub use toeplitz::{toeplitz, toeplitz_matrix};
 // The adjoints' pieces.
 internals!(adjoint::causal_convolution_adjoint);
 internals!(adjoint_scan::scan_adjoint);
+internals!(packed::{PackedGradients, PackedResponse});
 internals!(adjoint_discretization::{ModeGradient, bilinear_adjoint, zero_order_hold_adjoint});
 
 pub(crate) use adjoint::{check_cotangents, convolution_adjoint_with, recurrence_adjoint_with};
 pub(crate) use adjoint_scan::scan_adjoint_packed;
 pub(crate) use convolution::finish_convolution;
-pub(crate) use packed::{
-    PackedGradients, PackedResponse, check_packed_cotangents, check_states, each_document,
-    each_document_back,
-};
+pub(crate) use packed::{check_packed_cotangents, check_states, each_document, each_document_back};
 pub(crate) use scan::scan_packed;
 pub(crate) use state_space::{add_states, initial_state};
 pub(crate) use toeplitz::toeplitz_of_documents;

@@ -7,21 +7,23 @@ use crate::error::{Error, check_len};
 use core::ops::Range;
 
 /// What a form returns of a row of documents.
-pub(crate) struct PackedResponse<S: StateSpace + ?Sized> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackedResponse<S: StateSpace> {
     /// One output a token; zeros at padding.
-    pub(crate) output: Vec<S::Scalar>,
+    pub output: Vec<S::Scalar>,
     /// The state after the last token of each document.
-    pub(crate) states: Vec<Vec<S::Element>>,
+    pub states: Vec<Vec<S::Element>>,
 }
 
 /// The gradients of a row of documents.
-pub(crate) struct PackedGradients<S: StateSpace> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackedGradients<S: StateSpace> {
     /// With respect to the row's inputs; zeros at padding.
-    pub(crate) input: Vec<S::Scalar>,
+    pub input: Vec<S::Scalar>,
     /// With respect to the state before each document.
-    pub(crate) states: Vec<Vec<S::Element>>,
+    pub states: Vec<Vec<S::Element>>,
     /// With respect to the model: summed over documents.
-    pub(crate) model: S,
+    pub model: S,
 }
 
 /// A model over a row of `len` tokens of documents, each of which begins from a state of its own: each
@@ -74,6 +76,18 @@ pub(crate) fn each_document_back<S: Adjoint>(
         sum.model.add_gradient(&of.model);
     }
     Ok(sum)
+}
+
+/// The number of the document whose first token is token `i`; one without tokens has none.
+pub(super) fn beginning_at(documents: &[Range<usize>], i: usize) -> Option<usize> {
+    let begins = |tokens: &Range<usize>| tokens.start == i && !tokens.is_empty();
+    documents.iter().position(begins)
+}
+
+/// The number of the document whose last token is the one before token `i`.
+pub(super) fn ending_at(documents: &[Range<usize>], i: usize) -> Option<usize> {
+    let ends = |tokens: &Range<usize>| tokens.end == i && !tokens.is_empty();
+    documents.iter().position(ends)
 }
 
 /// Refuses anything but one state of the model a document.

@@ -1,6 +1,6 @@
 //! The recurrence as an associative scan.
 
-use super::packed::{PackedResponse, check_states};
+use super::packed::{PackedResponse, beginning_at, check_states};
 use super::prefixes::prefixes;
 use super::state_space::{Response, StateSpace, Transition, add_states, initial_state};
 use crate::algebra::Ring;
@@ -75,8 +75,7 @@ pub(crate) fn scan_packed<S: StateSpace>(
     x0: &[&[S::Element]],
 ) -> Result<PackedResponse<S>, Error> {
     check_states(ssm, documents, x0)?;
-    let begins = |i: usize| documents.iter().position(|tokens| tokens.start == i);
-    let node = |i, u| match begins(i) {
+    let node = |i, u| match beginning_at(documents, i) {
         None => Affine {
             a: Some(ssm.transition()),
             b: ssm.inject(u),

@@ -6,6 +6,7 @@ mod attention;
 #[path = "../common/mod.rs"]
 mod common;
 mod discretization;
+mod documents;
 mod dual;
 mod fourier;
 mod gradients;

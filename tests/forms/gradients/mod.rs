@@ -6,5 +6,5 @@ mod interop;
 mod layer;
 mod memory;
 mod models;
-mod support;
+pub(crate) mod support;
 mod teeth;
