@@ -1,5 +1,8 @@
 //! A sequence run in parts: a prompt at once, then tokens one by one or several at a time.
 
+#[cfg(test)]
+mod tests;
+
 use super::evaluate::Evaluate;
 use super::forward::documents_of;
 use super::layer::{Layer, LayerState, stack};

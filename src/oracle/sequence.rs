@@ -40,6 +40,9 @@ const PARTS: [(&str, &str); 5] = [
     ("metadata", "marks"),
 ];
 
+/// The cotangents of the states after the last tokens in files.
+pub(crate) const COTANGENTS: [&str; 2] = ["g.final_state_k", "g.final_state"];
+
 /// The values of metadata `sequence`.
 const NAMES: [&str; 4] = ["packed", "padded", "schedule", "cotangent"];
 
@@ -51,8 +54,17 @@ impl Sequence {
     /// Naming the tensor or metadata key at fault, and what was expected of it.
     pub(crate) fn read(file: &dyn Tensors, batch: usize, len: usize) -> Result<Self, Error> {
         let strings = file.metadata();
-        let (read, parts): (_, &[&str]) = match kind_of(file)? {
-            None | Some("cotangent") => (Self::Whole, &[]),
+        let kind = kind_of(file)?;
+        let (read, parts): (_, &[&str]) = match kind {
+            None => (Self::Whole, &[]),
+            Some("cotangent") => {
+                if COTANGENTS.iter().all(|name| file.find(name).is_none()) {
+                    let what =
+                        format!("tensor {:?} (metadata sequence = cotangent)", COTANGENTS[0]);
+                    return Err(Error::missing(what));
+                }
+                (Self::Whole, &[])
+            }
             Some("packed") => {
                 let cu_seqlens = counts(file, "cu_seqlens", None)?;
                 if batch != 1 {
@@ -82,18 +94,14 @@ impl Sequence {
             }
         };
         for (what, name) in PARTS {
-            let is_there = match what {
-                "tensor" => file.find(name).is_some(),
-                _ => strings.contains_key(name),
+            let (is_there, what) = match what {
+                "tensor" => (file.find(name).is_some(), format!("tensor {name:?}")),
+                _ => (strings.contains_key(name), format!("metadata {name}")),
             };
             if is_there && !parts.contains(&name) {
-                return Err(Error::value(
-                    format!("{what} {name}"),
-                    format!(
-                        "does not go with metadata sequence = {}",
-                        read.name_or_none()
-                    ),
-                ));
+                let kind = kind.unwrap_or("none");
+                let why = format!("does not go with metadata sequence = {kind}");
+                return Err(Error::value(what, why));
             }
         }
         read.documents(batch, len).map_err(|error| match error {
@@ -163,10 +171,6 @@ impl Sequence {
             Self::Scheduled(_) => Some("schedule"),
         }
     }
-
-    fn name_or_none(&self) -> &'static str {
-        self.name().unwrap_or("none")
-    }
 }
 
 /// Refuses a file with sequences that its subject does not take.
@@ -183,7 +187,8 @@ pub(crate) fn refuse(file: &dyn Tensors, kind: &str) -> Result<(), Error> {
     if let Some(sequence) = file.metadata().get("sequence") {
         return refused(format!("metadata sequence = {sequence:?}"));
     }
-    let tensors = ["cu_seqlens", "lengths"];
+    let [shift, diagonal] = COTANGENTS;
+    let tensors = ["cu_seqlens", "lengths", shift, diagonal];
     match tensors.iter().find(|name| file.find(name).is_some()) {
         Some(name) => refused(format!("tensor {name:?}")),
         None => Ok(()),
@@ -192,9 +197,16 @@ pub(crate) fn refuse(file: &dyn Tensors, kind: &str) -> Result<(), Error> {
 
 /// What the file says of sequences: in words, or by the tensors that it holds.
 fn kind_of(file: &dyn Tensors) -> Result<Option<&str>, Error> {
+    let is_there = |name| file.find(name).is_some();
+    if is_there("cu_seqlens") && is_there("lengths") {
+        return Err(Error::value(
+            "tensors \"cu_seqlens\" and \"lengths\"",
+            "exclude each other: either documents are packed into one row, or rows are padded",
+        ));
+    }
     match file.metadata().get("sequence").map(String::as_str) {
-        None | Some("none") if file.find("cu_seqlens").is_some() => Ok(Some("packed")),
-        None | Some("none") if file.find("lengths").is_some() => Ok(Some("padded")),
+        None | Some("none") if is_there("cu_seqlens") => Ok(Some("packed")),
+        None | Some("none") if is_there("lengths") => Ok(Some("padded")),
         None | Some("none") => Ok(None),
         Some(name) if NAMES.contains(&name) => Ok(Some(name)),
         Some(other) => Err(Error::unknown("metadata sequence", other, NAMES)),

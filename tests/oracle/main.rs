@@ -9,4 +9,5 @@ mod interop;
 mod model;
 mod mutants;
 mod safetensors;
+mod served;
 mod verdicts;

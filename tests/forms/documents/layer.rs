@@ -12,7 +12,7 @@ const T: usize = 4;
 
 fn shape(head_dim: usize, l_max: Option<usize>) -> LayerShape {
     LayerShape {
-        n_heads: 2,
+        n_heads: if head_dim == 4 { 1 } else { 2 },
         head_dim,
         d_state: 5,
         l_max,
@@ -40,24 +40,35 @@ fn agree(served: &Served, reference: &Form, rng: &mut Rng) {
     }
 }
 
+/// Every row, with states for the documents and without.
+///
+/// By default every row once at one head dimension with states, and half of them at the others; with
+/// `HIPPOS_EXHAUSTIVE` set, all.
 #[test]
 fn packed_is_each_document_alone() {
     let rng = &mut Rng::new(1);
-    for head_dim in [1, 2, 4] {
-        let rows = packed_rows(5, T).into_iter();
-        for (i, (lengths, why)) in rows.enumerate() {
-            println!("head_dim {head_dim}, documents of {lengths:?}: {why}");
-            for with_state in [false, true] {
-                // Every row at one head dimension without states, every other at the rest.
-                if !with_state && i % 3 != head_dim / 2 {
-                    continue;
+    for (i, (lengths, why)) in packed_rows(5, T).into_iter().enumerate() {
+        for head_dim in [1, 2, 4] {
+            for with_state in [true, false] {
+                let by_default = match (head_dim, with_state) {
+                    (2, true) => true,
+                    (1, false) => i % 2 == 0,
+                    (4, true) => i % 2 == 1,
+                    _ => false,
+                };
+                if by_default || exhaustive() {
+                    println!("head_dim {head_dim}, documents of {lengths:?}: {why}");
+                    let shape = shape(head_dim, None);
+                    let served = Served::sample(shape, packed(&lengths), with_state, rng);
+                    agree(&served, &Form::Recurrence, rng);
                 }
-                let shape = shape(head_dim, None);
-                let served = Served::sample(shape, packed(&lengths), with_state, rng);
-                agree(&served, &Form::Recurrence, rng);
             }
         }
     }
+}
+
+fn exhaustive() -> bool {
+    std::env::var_os("HIPPOS_EXHAUSTIVE").is_some()
 }
 
 /// Lengths of rows, each with its reason: one token, a full row, shorter than the window, exactly as
@@ -70,6 +81,9 @@ fn padded_is_each_row_alone() {
     for head_dim in [1, 2, 4] {
         for padding in [Padding::Right, Padding::Left] {
             for with_state in [false, true] {
+                if head_dim == 4 && with_state != (padding == Padding::Left) && !exhaustive() {
+                    continue;
+                }
                 let documents = Documents::padded(13, &LENGTHS, padding).expect("fits");
                 let served = Served::sample(shape(head_dim, None), documents, with_state, rng);
                 agree(&served, &Form::Recurrence, rng);
@@ -124,7 +138,7 @@ fn padding_is_not_read() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn packed_rows_are_each_document_alone(

@@ -182,7 +182,6 @@ fn padding_stepped_through_is_seen() {
         let (wrong, right) = (advanced(n, 13 - len), state_of(&right, n));
         assert_eq!(wrong != right, len < 13, "row {n}");
         assert_eq!(wrong.diagonal != right.diagonal, len < 13, "row {n}");
-        // The same as to go on from it over tokens that reach neither model.
         assert_eq!(advanced(n, 0), right);
     }
 }

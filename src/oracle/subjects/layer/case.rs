@@ -6,7 +6,7 @@ use crate::h3::{Config, Layer, LayerState, Name, Parameters};
 use crate::oracle::read::{
     Strings, check_size, metadata, optional, read_tensor, required, shape_of,
 };
-use crate::oracle::sequence::Sequence;
+use crate::oracle::sequence::{COTANGENTS, Sequence};
 use crate::oracle::subject::{Given, Subject};
 use crate::safetensors::{TensorFile, Tensors};
 use crate::ssm::Documents;
@@ -457,9 +457,6 @@ fn read_input(file: &dyn Tensors, config: &Config) -> Result<Tensor<f64>, Error>
 
 /// The states before the first inputs in files.
 const INITIAL: [&str; 2] = ["initial_state_k", "initial_state"];
-
-/// The cotangents of the states after the last inputs in files.
-const COTANGENTS: [&str; 2] = ["g.final_state_k", "g.final_state"];
 
 /// Holds what the metadata says of initial states against what there is.
 fn check_stated(file: &dyn Tensors, given: bool) -> Result<(), Error> {

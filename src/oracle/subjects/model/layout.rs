@@ -8,11 +8,15 @@ use crate::model::{
     BlockName, HEAD, ModelConfig, ModelName, ModelParameters, StoredNames, block_of,
 };
 use crate::oracle::read::{check_finite, check_shape, check_size, optional, required, shape_of};
+use crate::oracle::sequence;
 use crate::safetensors::{Dtype, Tensors};
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 use core::str::FromStr;
 use std::collections::BTreeMap;
+
+/// The `kind` of a language model's files.
+pub(super) const KIND: &str = "model";
 
 /// Where a file holds a language model: read from its header and checked, whereas tensors are read
 /// when they are asked for.
@@ -34,6 +38,7 @@ impl ModelLayout {
     pub(super) fn read(file: &dyn Tensors) -> Result<Self, Error> {
         let names = StoredNames::new(file.names().into_iter())?;
         refuse_variants(file, &names)?;
+        sequence::refuse(file, KIND)?;
         let config = read_config(file, &names)?;
         config.check()?;
         let stated = file.metadata().get("qkv_bias");

@@ -30,7 +30,7 @@ use hooks::ModelHook;
 use layout::ModelLayout;
 
 impl Subject for ModelCase {
-    const KIND: &'static str = "model";
+    const KIND: &'static str = layout::KIND;
     type Hook = ModelHook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
