@@ -1,7 +1,7 @@
 //! The claims of the crate, tried on random models: every form against every other, exactly over the prime field
 //! and within derived bounds in floats; forms that only add and multiply on layers on which nothing rounds, in every
-//! bit; the fast path against certified values; the four sets of FlashConv's
-//! matrices against the recurrence each is meant to compute.
+//! bit; documents, padded rows and schedules against each sequence alone; the fast path against certified
+//! values; the four sets of FlashConv's matrices against the recurrence each is meant to compute.
 //!
 //! Each function returns counts and deviations as plain data; `hippos verify` prints them. The same seed gives
 //! the same trials on every machine.
@@ -12,9 +12,11 @@ mod fast_path;
 mod forms;
 mod matrix_sets;
 mod models;
+mod served;
 
 pub use exact::{ExactFormat, ExactReport, exact};
 pub use fast_layer::fast_stages;
 pub use fast_path::{FastPathReport, LevelReport, TypeReport, fast_path};
 pub use forms::{FormPair, FormsReport, forms};
 pub use matrix_sets::{ChunkCount, MatrixSetReport, matrix_sets};
+pub use served::{ServedReport, served};

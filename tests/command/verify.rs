@@ -3,7 +3,7 @@
 
 use hungry_hippos::fast::Level;
 use hungry_hippos::flashconv::MatrixSet;
-use hungry_hippos::verify::{exact, fast_path, forms, matrix_sets};
+use hungry_hippos::verify::{exact, fast_path, forms, matrix_sets, served};
 
 #[test]
 fn every_pair_is_compared_and_failures_are_counted() {
@@ -33,6 +33,19 @@ fn exact_layers_are_equal_in_every_format_and_a_failure_is_counted() {
     assert_eq!(exact(3, 2).expect("runs"), report);
     report.formats[3].equal -= 1;
     assert_eq!(report.failures(), 1);
+}
+
+#[test]
+fn served_sequences_are_equal_and_a_failure_is_counted() {
+    let mut reports = served(3, 3).expect("every form runs");
+    let names: Vec<_> = reports.iter().map(|of| of.sequence).collect();
+    assert_eq!(names, ["packed", "padded", "schedule"]);
+    for report in &mut reports {
+        // Nine forms of each layer.
+        assert_eq!((report.compared, report.failures()), (3 * 9, 0));
+        report.equal -= 1;
+        assert_eq!(report.failures(), 1);
+    }
 }
 
 #[test]

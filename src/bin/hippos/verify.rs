@@ -5,7 +5,8 @@ use crate::progress::Progress;
 use hungry_hippos::flashconv::Convention;
 use hungry_hippos::table::aligned;
 use hungry_hippos::verify::{
-    self, ChunkCount, ExactReport, FastPathReport, FormsReport, MatrixSetReport, TypeReport,
+    self, ChunkCount, ExactReport, FastPathReport, FormsReport, MatrixSetReport, ServedReport,
+    TypeReport,
 };
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -22,7 +23,9 @@ parameters, lengths, states and chunkings:
   in f64 and f32, where every form must lie within the bound that ball arithmetic at that
   precision derives for it;
   on layers on which nothing rounds, in f64, f32, f16 and bf16, where the forms that only add and
-  multiply must agree in every bit.
+  multiply must agree in every bit;
+  over documents packed into a row, padded rows and parts of a schedule, exactly, where every
+  sequence must come out as if it were alone.
 
 Then the fast path at every level the machine has, against certified values; and the M_xy table:
 which rows of M_xy are right under which convention.
@@ -63,6 +66,8 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     args::print(&forms_text(&forms))?;
     let exact = verify::exact(seed, trials.div_ceil(4))?;
     args::print(&exact_text(&exact))?;
+    let served = verify::served(seed, trials.div_ceil(4))?;
+    args::print(&served_text(&served, trials.div_ceil(4)))?;
     let fast_path = verify::fast_path(seed, trials)?;
     args::print(&fast_path_text(&fast_path))?;
     let sets = verify::matrix_sets(seed, trials)?;
@@ -70,12 +75,15 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let of_sets = |count: fn(&MatrixSetReport) -> usize| sets.iter().map(count).sum::<usize>();
     let failures = forms.failures()
         + exact.failures()
+        + served.iter().map(ServedReport::failures).sum::<usize>()
         + fast_path.failures()
         + of_sets(MatrixSetReport::failures);
     if failures == 0 {
         args::print(&format!(
             "\nverified: {} exact comparisons, {} within derived bounds; nothing differs (seed {seed})\n",
-            forms.exact_comparisons() + of_sets(MatrixSetReport::comparisons),
+            forms.exact_comparisons()
+                + served.iter().map(|of| of.compared).sum::<usize>()
+                + of_sets(MatrixSetReport::comparisons),
             forms.float_comparisons + fast_path.comparisons(),
         ))?;
         return Ok(ExitCode::SUCCESS);
@@ -142,6 +150,24 @@ fn exact_text(report: &ExactReport) -> String {
          {}\n",
         report.layers,
         formats.join(", "),
+    )
+}
+
+fn served_text(reports: &[ServedReport], layers: usize) -> String {
+    let of_sequence = |of: &ServedReport| {
+        let verdict = if of.failures() == 0 {
+            "equal"
+        } else {
+            "DIFFERENT"
+        };
+        format!("{} {verdict} {}/{}", of.sequence, of.equal, of.compared)
+    };
+    let sequences: Vec<String> = reports.iter().map(of_sequence).collect();
+    format!(
+        "sequences as they are served, over M61: outputs and final states of {layers} layers over documents packed\n\
+         into a row, padded rows and parts of a schedule, in every form, are those of each sequence alone:\n\
+         {}\n",
+        sequences.join(", "),
     )
 }
 
