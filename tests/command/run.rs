@@ -250,6 +250,22 @@ fn bad_cases_are_refused() {
             vec!["\"input\"", "[2, 0, 8]", "at least one token"],
         ),
         (
+            edit().set("sequence", Some("ragged")),
+            vec!["metadata sequence", "ragged", "packed, padded"],
+        ),
+        (
+            edit().set("sequence", Some("packed")),
+            vec!["tensor \"cu_seqlens\"", "missing"],
+        ),
+        (
+            edit().set("sequence", Some("cotangent")),
+            vec!["g.final_state_k", "sequence = cotangent", "missing"],
+        ),
+        (
+            edit().set("schedule", Some("prompt=1")),
+            vec!["metadata schedule", "sequence = none"],
+        ),
+        (
             edit().set("format", Some("hippos-case/2")),
             vec!["format", "hippos-case/1"],
         ),
