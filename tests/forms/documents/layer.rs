@@ -138,7 +138,7 @@ fn padding_is_not_read() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     #[test]
     fn packed_rows_are_each_document_alone(

@@ -115,7 +115,7 @@ fn padding_and_documents_without_tokens_change_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(10))]
 
     #[test]
     fn rows_are_each_document_alone(
