@@ -3,7 +3,7 @@
 use crate::algebra::{Matrix, Ring};
 use crate::error::Error;
 
-/// Multi-head attention without its projections: cuts the channels of `q`, `k` and `v` (seq_len x
+/// Multi-head attention without its projections: cuts the channels of `q`, `k` and `v` (tokens x
 /// channels each, `(h c)`: head h has consecutive channels) into `n_heads` equal parts, gives each
 /// to `head(h, q_h, k_h, v_h)`, and lays the results side by side.
 ///
@@ -13,7 +13,7 @@ use crate::error::Error;
 /// # Errors
 ///
 /// If `n_heads` does not divide the channels; what `head` returns, or if its result has not as many
-/// rows as `v`.
+/// rows as `q`.
 pub fn multi_head<T: Ring>(
     q: &Matrix<T>,
     k: &Matrix<T>,
@@ -45,10 +45,10 @@ pub fn multi_head<T: Ring>(
             &part(k, widths[1]),
             &part(v, widths[2]),
         )?;
-        crate::error::check_len("rows of a head's output", o.rows(), v.rows())?;
+        crate::error::check_len("rows of a head's output", o.rows(), q.rows())?;
         outputs.push(o);
     }
     let cols = outputs.iter().map(Matrix::cols).sum();
-    let rows = (0..v.rows()).flat_map(|i| outputs.iter().flat_map(move |o| o.row(i).to_vec()));
-    Matrix::new(v.rows(), cols, rows.collect())
+    let rows = (0..q.rows()).flat_map(|i| outputs.iter().flat_map(move |o| o.row(i).to_vec()));
+    Matrix::new(q.rows(), cols, rows.collect())
 }

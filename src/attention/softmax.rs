@@ -8,7 +8,8 @@ use crate::error::{Error, check_len};
 ///
 /// `q` and `k` are seq_len x d_k, `v` is seq_len x d_v, the result seq_len x d_v. `scale` is
 /// usually `1 / sqrt(d_k)`. The largest exponent of each row is subtracted first, which changes
-/// nothing but the range.
+/// nothing but the range. If `q` has fewer rows than `k` and `v`, its rows are the last tokens: those
+/// before have keys and values in a cache.
 ///
 /// # Errors
 ///
@@ -20,15 +21,19 @@ pub fn softmax_attention<T: Real>(
     scale: T,
 ) -> Result<Matrix<T>, Error> {
     let scores = q.times(&k.transpose())?;
-    check_len("rows of K", k.rows(), q.rows())?;
-    check_len("rows of V", v.rows(), q.rows())?;
-    let mut weights = Vec::with_capacity(q.rows() * q.rows());
+    let before = k.rows().checked_sub(q.rows()).ok_or_else(|| {
+        let expected = format_args!("at least the {} of Q", q.rows());
+        Error::shape("rows of K", expected, k.rows())
+    })?;
+    check_len("rows of V", v.rows(), k.rows())?;
+    let mut weights = Vec::with_capacity(q.rows() * k.rows());
     for i in 0..q.rows() {
-        let row: Vec<T> = scores.row(i)[..=i].iter().map(|&s| scale * s).collect();
+        let seen = &scores.row(i)[..=before + i];
+        let row: Vec<T> = seen.iter().map(|&s| scale * s).collect();
         weights.extend(softmax(&row)?);
-        weights.resize((i + 1) * q.rows(), T::ZERO);
+        weights.resize((i + 1) * k.rows(), T::ZERO);
     }
-    Matrix::new(q.rows(), q.rows(), weights)?.times(v)
+    Matrix::new(q.rows(), k.rows(), weights)?.times(v)
 }
 
 /// `e^{s_j} / sum_j e^{s_j}`.

@@ -31,6 +31,7 @@ pub use init::Initialization;
 pub use layer::{Layer, LayerParts, LayerState};
 pub use modes::Modes;
 pub use parameters::{Name, Parameters};
+pub(crate) use parts::join;
 pub(crate) use plain::Plain;
 pub use sample::LayerShape;
 pub use stages::Stages;

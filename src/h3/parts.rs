@@ -87,7 +87,7 @@ where
 }
 
 /// Arrays that differ in the length of one axis, one after another along it.
-fn join<T: Ring>(parts: &[&Tensor<T>], axis: impl Fn(&[usize]) -> usize) -> Tensor<T> {
+pub(crate) fn join<T: Ring>(parts: &[&Tensor<T>], axis: impl Fn(&[usize]) -> usize) -> Tensor<T> {
     let Some(first) = parts.first() else {
         return Tensor::filled([0], T::ZERO);
     };

@@ -1,22 +1,20 @@
 //! The next tokens of a batch of prompts.
 
 use super::backend::{Backend, fast_model, not_computed_in};
-use super::stages::batch_and_len;
 use crate::algebra::{Real, Rng, RootsOfUnity};
 use crate::error::Error;
 use crate::fast::{FastModel, FastModelState, Level, ModelElement, ModelWorkspace};
 use crate::h3::Form;
-use crate::model::{Model, ModelStream, Sampling};
+use crate::model::{Model, ModelStream, Sampling, Text};
 use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
-use crate::tensor::Tensor;
 use std::time::Instant;
 
 /// The tokens asked for.
 #[derive(Clone, Debug)]
 pub struct Generation<'a> {
-    /// The prompts (batch, prompt tokens).
-    pub prompt: &'a Tensor<usize>,
+    /// The prompts, each a document of the text: of one length or several, in rows of their own or not.
+    pub prompts: &'a Text,
     /// How many tokens follow each prompt, at least 1.
     pub tokens: usize,
     /// Only tokens below this are chosen; the vocabulary at most.
@@ -31,8 +29,8 @@ pub struct Generation<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Generated {
-    /// Prompts and tokens (batch, prompt tokens + tokens).
-    pub ids: Tensor<usize>,
+    /// Every prompt with its tokens.
+    pub sequences: Vec<Vec<usize>>,
     /// Seconds in which the weights were read.
     pub read_seconds: f64,
     /// Seconds until the logits of the first token were there, without reading.
@@ -69,34 +67,59 @@ pub fn generate(
     }
 }
 
-/// A model that takes tokens (batch, some) and returns the logits after the last of them, (batch, vocabulary).
+/// A model that takes prompts, then the next token of each, and returns the logits after the last ones,
+/// (prompts, vocabulary).
 trait Continues {
-    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error>;
+    fn prompts(&mut self, text: &Text) -> Result<Vec<f64>, Error>;
+
+    fn next(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error>;
 }
 
 struct Fast<T: ModelElement> {
     model: FastModel<T>,
-    state: FastModelState<T>,
+    /// Of all sequences, or if their lengths differ one of each.
+    states: Vec<FastModelState<T>>,
+    /// The tokens that follow the prompts.
+    more: usize,
     workspace: ModelWorkspace<T>,
 }
 
+impl<T: ModelElement> Fast<T> {
+    fn take<'a>(
+        &mut self,
+        ids: impl Iterator<Item = &'a [usize]>,
+    ) -> Result<Vec<f64>, Error> {
+        let mut all = Vec::new();
+        for (ids, state) in ids.zip(&mut self.states) {
+            let logits = self.model.last_logits(ids, state, &mut self.workspace)?;
+            all.extend(logits.into_iter().map(Real::to_f64));
+        }
+        Ok(all)
+    }
+}
+
 impl<T: ModelElement> Continues for Fast<T> {
-    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
-        let Self {
-            model,
-            state,
-            workspace,
-        } = self;
-        let logits = model.last_logits(ids, state, workspace)?;
-        Ok(logits.into_iter().map(Real::to_f64).collect())
+    fn prompts(&mut self, text: &Text) -> Result<Vec<f64>, Error> {
+        let (documents, more) = (text.documents(), self.more);
+        if documents.is_whole() {
+            let (batch, len) = (documents.batch(), documents.seq_len());
+            self.states = vec![self.model.zero_state(batch, len + more)];
+            return self.take(core::iter::once(text.ids().data()));
+        }
+        let state = |ids: &[usize]| self.model.zero_state(1, ids.len() + more);
+        self.states = text.sequences().map(state).collect();
+        self.take(text.sequences())
+    }
+
+    fn next(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
+        let each = ids.len() / self.states.len().max(1);
+        self.take(ids.chunks(each.max(1)))
     }
 }
 
 struct Reference<'a, T: Real> {
     model: &'a Model<T>,
-    batch: usize,
-    /// The stream after the prompt.
-    stream: Option<ModelStream<'a, T>>,
+    stream: ModelStream<'a, T>,
 }
 
 impl<T> Continues for Reference<'_, T>
@@ -104,22 +127,21 @@ where
     T: Real,
     T::Complex: RootsOfUnity,
 {
-    fn take(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
-        let logits = match &mut self.stream {
-            Some(stream) => stream.step(ids)?,
-            None => {
-                let len = ids.len() / self.batch;
-                let prompt = Tensor::new([self.batch, len], ids.to_vec())?;
-                let stages = self.model.forward(&Form::Fft, &prompt)?;
-                let state = stages.state;
-                self.stream = Some(ModelStream::resume(self.model, self.batch, state)?);
-                let vocab = self.model.config().vocab_size;
-                let rows = stages.logits.data().chunks_exact(len * vocab);
-                rows.flat_map(|rows| rows[(len - 1) * vocab..].to_vec())
-                    .collect()
-            }
-        };
-        Ok(logits.into_iter().map(Real::to_f64).collect())
+    fn prompts(&mut self, text: &Text) -> Result<Vec<f64>, Error> {
+        let (ids, documents) = text.rows();
+        let stages = self.model.forward_documents(&Form::Fft, ids, documents, None)?;
+        let last = documents
+            .iter()
+            .map(|(b, tokens)| b * documents.seq_len() + tokens.end - 1);
+        let rows = last.flat_map(|r| stages.logits.row(r));
+        let logits = rows.map(|&x| x.to_f64()).collect();
+        self.stream = ModelStream::resume(self.model, stages.state)?;
+        Ok(logits)
+    }
+
+    fn next(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
+        let logits = self.stream.step(ids)?.logits;
+        Ok(logits.data().iter().map(|&x| x.to_f64()).collect())
     }
 }
 
@@ -131,14 +153,11 @@ impl Generation<'_> {
         threads: usize,
     ) -> Result<Generated, Error> {
         let begun = Instant::now();
-        let model: FastModel<T> = fast_model(case, level)?;
-        let (batch, prompt_len) = batch_and_len(self.prompt)?;
-        let state = model.zero_state(batch, prompt_len + self.tokens);
-        let workspace = ModelWorkspace::new(threads);
-        let mut fast = Fast {
-            model,
-            state,
-            workspace,
+        let mut fast = Fast::<T> {
+            model: fast_model(case, level)?,
+            states: Vec::new(),
+            more: self.tokens,
+            workspace: ModelWorkspace::new(threads),
         };
         self.run(&mut fast, begun)
     }
@@ -152,36 +171,33 @@ impl Generation<'_> {
         let model = case.parameters()?.build::<T>()?;
         let mut reference = Reference {
             model: &model,
-            batch: batch_and_len(self.prompt)?.0,
-            stream: None,
+            stream: ModelStream::new(&model, 0),
         };
         self.run(&mut reference, begun)
     }
 
     fn run(&self, model: &mut dyn Continues, begun: Instant) -> Result<Generated, Error> {
-        let (batch, prompt_len) = batch_and_len(self.prompt)?;
-        let prompts = self.prompt.data().chunks_exact(prompt_len);
-        let mut sequences: Vec<Vec<usize>> = prompts.map(<[usize]>::to_vec).collect();
+        let mut sequences: Vec<Vec<usize>> =
+            self.prompts.sequences().map(<[usize]>::to_vec).collect();
         let mut rng = Rng::new(self.seed);
         let read = begun.elapsed().as_secs_f64();
-        let mut next = self.prompt.data().to_vec();
-        let mut after_prompt = read;
+        let mut logits = model.prompts(self.prompts)?;
+        let after_prompt = begun.elapsed().as_secs_f64();
         for step in 0..self.tokens {
-            let logits = model.take(&next)?;
-            if step == 0 {
-                after_prompt = begun.elapsed().as_secs_f64();
-            }
-            next.clear();
-            let rows = logits.chunks_exact(logits.len() / batch);
+            let mut next = Vec::with_capacity(sequences.len());
+            let rows = logits.chunks_exact(logits.len() / sequences.len());
             for (row, sequence) in rows.zip(&mut sequences) {
                 let id = self.sampling.choose(&row[..self.vocabulary], &mut rng)?;
                 sequence.push(id);
                 next.push(id);
             }
+            if step + 1 < self.tokens {
+                logits = model.next(&next)?;
+            }
         }
         let end = begun.elapsed().as_secs_f64();
         Ok(Generated {
-            ids: Tensor::new([batch, prompt_len + self.tokens], sequences.concat())?,
+            sequences,
             read_seconds: read,
             prompt_seconds: after_prompt - read,
             tokens_seconds: end - after_prompt,

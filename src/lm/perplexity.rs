@@ -1,66 +1,40 @@
 //! The perplexity of a text, by the reference or the fast path.
 
-use super::backend::{Backend, fast_model, not_computed_in};
-use super::stages::{batch_and_len, precision_of, reference_run};
+use super::backend::{Backend, not_computed_in};
+use super::stages::{each_token, stages};
 use crate::error::Error;
-use crate::fast::{FastModel, Level, ModelElement, ModelWorkspace};
-use crate::model::{self, Perplexity};
+use crate::model::{self, Perplexity, Text};
 use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
-use crate::tensor::Tensor;
 
-/// The perplexity of the tokens `ids` (batch, seq_len), computed in F32 or F64. The reference takes the first `prompt`
-/// tokens of each sequence as a whole and the others one at a time; the fast path takes all as a whole.
+/// The perplexity of a text, computed in F32 or F64: of every token but the first of each of its documents. The reference
+/// takes the parts of the text, the fast path all tokens at once.
 ///
 /// # Errors
 ///
-/// If a sequence is shorter than two tokens or the model cannot run over it, or if `dtype` is another.
+/// If no document has two tokens or the model cannot run over the text, or if `dtype` is another.
 pub fn perplexity(
     case: &ModelFile,
-    ids: &Tensor<usize>,
-    prompt: usize,
+    text: &Text,
     backend: Backend,
     dtype: Dtype,
 ) -> Result<Perplexity, Error> {
-    Perplexity::check_len(batch_and_len(ids)?.1)?;
-    match (backend, dtype) {
-        (Backend::Fast { level, threads }, Dtype::F32) => fast::<f32>(case, ids, level, threads),
-        (Backend::Fast { level, threads }, Dtype::F64) => fast::<f64>(case, ids, level, threads),
-        (Backend::Reference, dtype) => {
-            let (case, form) = reference_run(case, ids, prompt)?;
-            let stages = case.run(&form, precision_of(dtype)?, false)?;
-            let (_, logits) = stages
-                .last()
-                .ok_or_else(|| Error::missing("stage logits"))?;
-            model::perplexity(logits.data(), ids.data(), ids.shape()[1])
-        }
-        (_, other) => Err(not_computed_in(other)),
+    Perplexity::check(text)?;
+    let Backend::Fast { level, threads } = backend else {
+        let stages = stages(case, text, dtype)?;
+        let last = stages.last();
+        let (_, logits) = last.ok_or_else(|| Error::missing("stage logits"))?;
+        return model::perplexity(logits.data(), text);
+    };
+    let (mut found, next) = (Perplexity::default(), text.next_tokens());
+    let mut take = |at: usize, logits: &[f64]| match next[at] {
+        Some(id) => found.count(logits, id),
+        None => Ok(()),
+    };
+    match dtype {
+        Dtype::F32 => each_token::<f32>(case, text, level, threads, &mut take)?,
+        Dtype::F64 => each_token::<f64>(case, text, level, threads, &mut take)?,
+        other => return Err(not_computed_in(other)),
     }
-}
-
-fn fast<T: ModelElement>(
-    case: &ModelFile,
-    ids: &Tensor<usize>,
-    level: Level,
-    threads: usize,
-) -> Result<Perplexity, Error> {
-    let model: FastModel<T> = fast_model(case, level)?;
-    let (batch, len) = batch_and_len(ids)?;
-    let vocab = case.config().vocab_size;
-    let mut found = Perplexity::default();
-    let mut row = Vec::with_capacity(vocab);
-    let mut state = model.zero_state(batch, len);
-    let mut workspace = ModelWorkspace::new(threads);
-    model.all_logits(ids.data(), &mut state, &mut workspace, |first, logits| {
-        for (at, logits) in (first..).zip(logits.chunks_exact(vocab)) {
-            // The last token of a sequence has no next one.
-            if at % len + 1 < len {
-                row.clear();
-                row.extend(logits.iter().map(|&x| x.to_f64()));
-                found.count(&row, ids.data()[at + 1])?;
-            }
-        }
-        Ok(())
-    })?;
     Ok(found)
 }

@@ -1,107 +1,99 @@
 //! Every stage of a model by the reference, and the logits by the fast path.
 
 use super::backend::{fast_model, not_computed_in};
+use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
 use crate::fast::{FastModel, Level, ModelElement, ModelWorkspace};
 use crate::h3::Form;
-use crate::oracle::{Case, ModelCase, ModelFile, Precision};
+use crate::model::Text;
+use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
 use crate::tensor::Tensor;
 
-/// The stages of a model over the tokens `ids` (batch, seq_len), under their names in files and widened to f64, by the
-/// reference in F32 or F64: the first `prompt` tokens of each sequence as a whole, the others one at a time. Whole
-/// tokens go through the H3 layers by FFT, or by direct convolution if `l_max` cuts their kernels.
+/// The stages of a model over a text, under their names in files and widened to f64, by the reference in F32 or F64: in
+/// the parts of the text, zeros at padding. What is run at once goes through the H3 layers by FFT, or by direct
+/// convolution if `l_max` cuts their kernels.
 ///
 /// # Errors
 ///
-/// As [`ModelFile::parameters`] and [`Model::forward_from_prompt`](crate::model::Model::forward_from_prompt), or if
+/// As [`ModelFile::parameters`] and [`Model::forward_documents`](crate::model::Model::forward_documents), or if
 /// `dtype` is another.
 pub fn stages(
     case: &ModelFile,
-    ids: &Tensor<usize>,
-    prompt: usize,
+    text: &Text,
     dtype: Dtype,
 ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
-    let (case, form) = reference_run(case, ids, prompt)?;
-    case.run(&form, precision_of(dtype)?, false)
-}
-
-/// The run of the reference that commands ask for: a case and a form.
-pub(super) fn reference_run(
-    model: &ModelFile,
-    ids: &Tensor<usize>,
-    prompt: usize,
-) -> Result<(Case, Form), Error> {
-    let case = ModelCase::new(model.parameters()?, ids.clone())?.with_prompt(prompt);
-    let case = Case::from(case);
-    let form = match case.default_form() {
-        Form::Convolution => Form::Convolution,
-        _ => Form::Fft,
-    };
-    Ok((case, form))
-}
-
-/// The precision of a float type in which the commands compute.
-pub(super) fn precision_of(dtype: Dtype) -> Result<Precision, Error> {
     match dtype {
-        Dtype::F32 => Ok(Precision::F32),
-        Dtype::F64 => Ok(Precision::F64),
+        Dtype::F32 => stages_in::<f32>(case, text),
+        Dtype::F64 => stages_in::<f64>(case, text),
         other => Err(not_computed_in(other)),
     }
 }
 
-/// The logits (batch, seq_len, vocabulary) by the fast path in F32 or F64, widened to f64.
+fn stages_in<T>(case: &ModelFile, text: &Text) -> Result<Vec<(String, Tensor<f64>)>, Error>
+where
+    T: Real,
+    T::Complex: RootsOfUnity,
+{
+    let form = match case.config().cuts_kernels(text.documents().longest()) {
+        true => Form::Convolution,
+        false => Form::Fft,
+    };
+    let model = case.parameters()?.build::<T>()?;
+    let stages = model.forward_text(&form, text)?.named().into_iter();
+    Ok(stages
+        .map(|(name, stage)| (name, stage.map(Real::to_f64)))
+        .collect())
+}
+
+/// The logits (batch, seq_len, vocabulary) by the fast path in F32 or F64, widened to f64; zeros at padding. All tokens
+/// of a document are taken at once.
 ///
 /// # Errors
 ///
 /// As [`FastModel::new`] and [`FastModel::all_logits`], or if `dtype` is another.
 pub fn fast_logits(
     case: &ModelFile,
-    ids: &Tensor<usize>,
+    text: &Text,
     level: Level,
     threads: usize,
     dtype: Dtype,
 ) -> Result<Tensor<f64>, Error> {
+    let (ids, vocab) = (text.ids(), case.config().vocab_size);
+    let mut all = vec![0.0; ids.data().len() * vocab];
+    let mut take = |at: usize, logits: &[f64]| {
+        all[at * vocab..][..vocab].copy_from_slice(logits);
+        Ok(())
+    };
     match dtype {
-        Dtype::F32 => logits_in::<f32>(case, ids, level, threads),
-        Dtype::F64 => logits_in::<f64>(case, ids, level, threads),
-        other => Err(not_computed_in(other)),
+        Dtype::F32 => each_token::<f32>(case, text, level, threads, &mut take)?,
+        Dtype::F64 => each_token::<f64>(case, text, level, threads, &mut take)?,
+        other => return Err(not_computed_in(other)),
     }
+    Tensor::new([ids.shape(), &[vocab]].concat(), all)
 }
 
-fn logits_in<T: ModelElement>(
+/// Hands on the logits after every token of a text by the fast path, with the token's place in the rows. Documents in a
+/// row or beside padding are run one after another.
+pub(super) fn each_token<T: ModelElement>(
     case: &ModelFile,
-    ids: &Tensor<usize>,
+    text: &Text,
     level: Level,
     threads: usize,
-) -> Result<Tensor<f64>, Error> {
+    take: &mut dyn FnMut(usize, &[f64]) -> Result<(), Error>,
+) -> Result<(), Error> {
     let model: FastModel<T> = fast_model(case, level)?;
-    let (batch, len) = batch_and_len(ids)?;
-    let vocab = case.config().vocab_size;
-    let mut all = vec![f64::NAN; batch * len * vocab];
+    let (documents, vocab) = (text.documents(), case.config().vocab_size);
     let mut workspace = ModelWorkspace::new(threads);
-    let mut state = model.zero_state(batch, len);
-    model.all_logits(ids.data(), &mut state, &mut workspace, |first, logits| {
-        for (place, x) in all[first * vocab..].iter_mut().zip(logits) {
-            *place = x.to_f64();
+    let mut row = Vec::with_capacity(vocab);
+    let mut state = model.zero_state(documents.count(), documents.longest());
+    let ids = text.ids().data();
+    model.all_logits_of_documents(ids, documents, &mut state, &mut workspace, |first, logits| {
+        for (at, logits) in (first..).zip(logits.chunks_exact(vocab)) {
+            row.clear();
+            row.extend(logits.iter().map(|&x| x.to_f64()));
+            take(at, &row)?;
         }
         Ok(())
-    })?;
-    Tensor::new([batch, len, vocab], all)
-}
-
-/// The two sizes of tokens (batch, seq_len), each at least 1.
-pub(super) fn batch_and_len(ids: &Tensor<usize>) -> Result<(usize, usize), Error> {
-    match *ids.shape() {
-        [batch, len] if batch > 0 && len > 0 => Ok((batch, len)),
-        [batch, len] => Err(Error::value(
-            "input_ids",
-            format!("no token: {batch} sequences of {len}; expected at least one of each"),
-        )),
-        ref other => Err(Error::shape(
-            "input_ids",
-            "shape (batch, seq_len)",
-            format_args!("{other:?}"),
-        )),
-    }
+    })
 }

@@ -1,9 +1,10 @@
-//! Multi-head attention as a mixer, over a whole sequence or one token at a time.
+//! Multi-head attention as a mixer, over whole sequences or parts of them.
 
-use crate::algebra::{Matrix, Real, dot};
-use crate::attention::{multi_head, softmax, softmax_attention};
+use crate::algebra::{Matrix, Real};
+use crate::attention::{multi_head, softmax_attention};
 use crate::error::{Error, check_len};
-use crate::h3::Linear;
+use crate::h3::{Linear, documents_of};
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
 /// Causal multi-head self-attention (flash-attention `modules/mha.py`, `MHA` with
@@ -18,8 +19,8 @@ pub struct MultiHeadAttention<T> {
     output: Linear<T>,
 }
 
-/// The keys and values of all tokens so far, (batch, tokens, d) each: what attention remembers. It
-/// grows by `2 d` numbers a token.
+/// The keys and values of all tokens so far of every sequence, (tokens, d) each: what attention
+/// remembers. It grows by `2 d` numbers per token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyValueCache<T> {
     keys: Vec<Vec<T>>,
@@ -43,11 +44,12 @@ impl<T> KeyValueCache<T> {
         self.keys.len()
     }
 
-    /// Refuses a cache that is not one of `tokens` tokens of `d` channels in each of `batch` sequences.
-    pub(super) fn check(&self, batch: usize, tokens: usize, d: usize) -> Result<(), Error> {
-        check_len("sequences of the cache", self.batch(), batch)?;
-        let kept = self.keys.iter().chain(&self.values);
-        kept.into_iter().try_for_each(|kept| {
+    /// Refuses a cache that is not one of sequences of so many tokens each, of `d` channels.
+    pub(super) fn check(&self, tokens: &[usize], d: usize) -> Result<(), Error> {
+        check_len("sequences of the cache", self.batch(), tokens.len())?;
+        let kept = [&self.keys, &self.values];
+        let mut kept = kept.into_iter().flat_map(|kept| kept.iter().zip(tokens));
+        kept.try_for_each(|(kept, tokens)| {
             check_len(
                 "keys or values of the cache",
                 kept.len(),
@@ -100,81 +102,60 @@ impl<T: Real> MultiHeadAttention<T> {
     ///
     /// If `u` has another shape.
     pub fn forward(&self, u: &Tensor<T>) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
-        self.forward_by(u, |q, k, v, scale| softmax_attention(q, k, v, scale))
+        let batch = u.shape().first().copied().unwrap_or(0);
+        self.forward_from(u, &KeyValueCache::new(batch))
     }
 
-    /// [`forward`](Self::forward) with the attention of a head, of its queries, keys, values
-    /// (seq_len, d_h) and the scale, computed in any way.
-    pub(crate) fn forward_by(
-        &self,
-        u: &Tensor<T>,
-        attend: impl Fn(&Matrix<T>, &Matrix<T>, &Matrix<T>, T) -> Result<Matrix<T>, Error>,
-    ) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
-        let d = self.d_model();
-        let &[batch, len, _] = u.shape() else {
-            return Err(Error::shape("input", "three axes", u.shape().len()));
-        };
-        u.check_shape("input", &[batch, len, d])?;
-        let scale = self.scale()?;
-        let mut cache = KeyValueCache::new(batch);
-        let mut output = Vec::with_capacity(u.data().len());
-        for b in 0..batch {
-            let qkv: Vec<Vec<T>> = (0..len)
-                .map(|i| self.qkv.apply(u.row(b * len + i)))
-                .collect();
-            // (seq_len, d) of the queries, keys or values.
-            let part = |which: usize| Matrix::from_fn(len, d, |i, c| qkv[i][which * d + c]);
-            let context = multi_head(
-                &part(0),
-                &part(1),
-                &part(2),
-                self.num_heads,
-                |_, q, k, v| attend(q, k, v, scale),
-            )?;
-            for (i, token) in qkv.iter().enumerate() {
-                cache.keys[b].extend_from_slice(&token[d..2 * d]);
-                cache.values[b].extend_from_slice(&token[2 * d..]);
-                output.extend(self.output.apply(context.row(i)));
-            }
-        }
-        Ok((Tensor::new(u.shape(), output)?, cache))
-    }
-
-    /// The next token of every sequence, `u` (batch, d) row-major, after those in the cache.
+    /// The next tokens `u` (batch, seq_len, d) of sequences after those in a cache: the output, and the
+    /// cache with them.
     ///
     /// # Errors
     ///
-    /// If `u` has another length. The cache is then as it was.
-    pub fn step(&self, u: &[T], cache: &mut KeyValueCache<T>) -> Result<Vec<T>, Error> {
-        let d = self.d_model();
-        check_len("token", u.len(), cache.batch() * d)?;
-        let tokens = cache.keys.first().map_or(0, |keys| keys.len() / d);
-        cache.check(cache.batch(), tokens, d)?;
-        let d_h = d / self.num_heads;
+    /// If `u` has another shape, or the cache is of other sequences.
+    pub fn forward_from(
+        &self,
+        u: &Tensor<T>,
+        before: &KeyValueCache<T>,
+    ) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
+        let whole = (u, &documents_of(u));
+        self.forward_by(whole, before, softmax_attention)
+    }
+
+    /// [`forward_from`](Self::forward_from) over rows of documents, each after what the cache has of it;
+    /// zeros at padding. The attention of a head, of its queries (tokens, d_h), its keys and values (with
+    /// those before) and the scale, is computed in any way.
+    pub(crate) fn forward_by(
+        &self,
+        (u, documents): (&Tensor<T>, &Documents),
+        before: &KeyValueCache<T>,
+        attend: impl Fn(&Matrix<T>, &Matrix<T>, &Matrix<T>, T) -> Result<Matrix<T>, Error>,
+    ) -> Result<(Tensor<T>, KeyValueCache<T>), Error> {
+        let (d, len) = (self.d_model(), documents.seq_len());
+        u.check_shape("input", &[documents.batch(), len, d])?;
+        check_len("sequences of the cache", before.batch(), documents.count())?;
         let scale = self.scale()?;
-        let mut output = Vec::with_capacity(u.len());
-        for (b, u) in u.chunks_exact(d).enumerate() {
-            let qkv = self.qkv.apply(u);
-            cache.keys[b].extend_from_slice(&qkv[d..2 * d]);
-            cache.values[b].extend_from_slice(&qkv[2 * d..]);
-            let mut context = vec![T::ZERO; d];
-            for head in 0..self.num_heads {
-                let channels = head * d_h..(head + 1) * d_h;
-                let q = &qkv[channels.clone()];
-                let keys = cache.keys[b].chunks_exact(d);
-                let scores: Vec<T> = keys.map(|k| scale * dot(q, &k[channels.clone()])).collect();
-                let weights = softmax(&scores)?;
-                for (weight, v) in weights.into_iter().zip(cache.values[b].chunks_exact(d)) {
-                    for (o, &v) in context[channels.clone()]
-                        .iter_mut()
-                        .zip(&v[channels.clone()])
-                    {
-                        *o = *o + weight * v;
-                    }
-                }
+        let mut cache = before.clone();
+        let mut output = Tensor::filled(u.shape(), T::ZERO);
+        for (n, (b, tokens)) in documents.iter().enumerate() {
+            let rows = tokens.map(|i| b * len + i);
+            let (keys, values) = (&mut cache.keys[n], &mut cache.values[n]);
+            let mut queries = Vec::with_capacity(rows.len() * d);
+            for r in rows.clone() {
+                let qkv = self.qkv.apply(u.row(r));
+                queries.extend_from_slice(&qkv[..d]);
+                keys.extend_from_slice(&qkv[d..2 * d]);
+                values.extend_from_slice(&qkv[2 * d..]);
             }
-            output.extend(self.output.apply(&context));
+            let matrix = |x: &[T]| Matrix::new(x.len() / d, d, x.to_vec());
+            let (q, k, v) = (matrix(&queries)?, matrix(keys)?, matrix(values)?);
+            let context = multi_head(&q, &k, &v, self.num_heads, |_, q, k, v| {
+                attend(q, k, v, scale)
+            })?;
+            for (i, r) in rows.enumerate() {
+                let row = self.output.apply(context.row(i));
+                output.row_mut(r).copy_from_slice(&row);
+            }
         }
-        Ok(output)
+        Ok((output, cache))
     }
 }

@@ -4,8 +4,9 @@ use super::attention::{KeyValueCache, MultiHeadAttention};
 use super::layer_norm::LayerNorm;
 use super::mlp::Mlp;
 use crate::algebra::Real;
-use crate::error::Error;
+use crate::error::{Error, check_len};
 use crate::h3::{Layer, LayerState};
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
 /// What mixes tokens in a block.
@@ -26,6 +27,22 @@ pub enum MixerState<T: Real> {
     H3(LayerState<T>),
     /// Keys and values of every token.
     Attention(KeyValueCache<T>),
+}
+
+impl<T: Real> MixerState<T> {
+    pub(super) fn h3(&self) -> Option<&LayerState<T>> {
+        match self {
+            Self::H3(state) => Some(state),
+            Self::Attention(_) => None,
+        }
+    }
+
+    pub(super) fn cache(&self) -> Option<&KeyValueCache<T>> {
+        match self {
+            Self::H3(_) => None,
+            Self::Attention(cache) => Some(cache),
+        }
+    }
 }
 
 /// A pre-norm block (flash-attention `modules/block.py`, `Block` with `prenorm=True`):
@@ -49,18 +66,34 @@ pub(super) fn add<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
     a.iter().zip(b).map(|(&a, &b)| a + b).collect()
 }
 
-/// Every row of `x` replaced by its image, of this width.
-pub(super) fn rows<T: Real>(
+/// Rows of ids (batch, seq_len) that are whole.
+pub(super) fn documents_of_ids(ids: &Tensor<usize>) -> Result<Documents, Error> {
+    match ids.shape() {
+        &[batch, len] => Ok(Documents::whole(batch, len)),
+        other => Err(Error::shape(
+            "input_ids",
+            "shape (batch, seq_len)",
+            format_args!("{other:?}"),
+        )),
+    }
+}
+
+/// Every token of `x` (batch, seq_len, channels) replaced by its image, of this width; padding by
+/// zeros.
+pub(super) fn tokens<T: Real>(
     x: &Tensor<T>,
+    documents: &Documents,
     width: usize,
     mut f: impl FnMut(&[T]) -> Result<Vec<T>, Error>,
 ) -> Result<Tensor<T>, Error> {
-    let mut shape = x.shape().to_vec();
-    let axis = shape.pop().unwrap_or(1);
-    let mut data = Vec::new();
-    for row in x.data().chunks_exact(axis.max(1)) {
-        data.extend(f(row)?);
+    let (batch, len) = (documents.batch(), documents.seq_len());
+    let mut images = Tensor::filled([batch, len, width], T::ZERO);
+    for (b, tokens) in documents.iter() {
+        for r in tokens.map(|i| b * len + i) {
+            let image = f(x.row(r))?;
+            check_len("channels of a token", image.len(), width)?;
+            images.row_mut(r).copy_from_slice(&image);
+        }
     }
-    shape.push(width);
-    Tensor::new(shape, data)
+    Ok(images)
 }

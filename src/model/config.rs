@@ -43,6 +43,13 @@ impl ModelConfig {
         self.d_model().checked_div(self.num_heads).unwrap_or(0)
     }
 
+    /// True if `l_max` cuts the kernels of some layer over so many tokens, so that they have no
+    /// recurrence.
+    pub(crate) fn cuts_kernels(&self, tokens: usize) -> bool {
+        let has_h3 = self.attn_layer_idx.len() < self.n_layer;
+        has_h3 && self.h3.l_max.is_some_and(|l_max| l_max < tokens)
+    }
+
     /// Refuses sizes that no model has.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.h3.check()?;
@@ -98,17 +105,24 @@ impl ModelConfig {
         batch: usize,
         position: usize,
     ) -> Result<(), Error> {
-        if let Some(at) = ids.iter().position(|&id| id >= self.vocab_size) {
-            return Err(Error::value(
-                "input_ids",
-                format!(
-                    "element {at} is {}, outside the vocabulary of {}",
-                    ids[at], self.vocab_size
-                ),
-            ));
-        }
+        let mut numbered = ids.iter().enumerate();
+        numbered.try_for_each(|(at, &id)| self.check_token(at, id))?;
         let len = ids.len().checked_div(batch).unwrap_or(0);
-        let end = position.saturating_add(len);
+        self.check_end(position.saturating_add(len))
+    }
+
+    /// Refuses a token, element `at` of the ids, that the embedding has no row for.
+    pub(crate) fn check_token(&self, at: usize, id: usize) -> Result<(), Error> {
+        let vocab = self.vocab_size;
+        if id < vocab {
+            return Ok(());
+        }
+        let why = format!("element {at} is {id}, outside the vocabulary of {vocab}");
+        Err(Error::value("input_ids", why))
+    }
+
+    /// Refuses a sequence of so many tokens that the table of positions ends before.
+    pub(crate) fn check_end(&self, end: usize) -> Result<(), Error> {
         if self.max_position_embeddings > 0 && end > self.max_position_embeddings {
             return Err(Error::unsupported(format!(
                 "{end} tokens, but the model has learned positions for {}",

@@ -1,14 +1,15 @@
-//! The model over whole sequences, both outputs of every block kept.
+//! The model over sequences, both outputs of every block kept.
 
 use super::attention::KeyValueCache;
-use super::block::{Block, Mixer, MixerState, add, rows};
+use super::block::{Block, Mixer, MixerState, add, documents_of_ids, tokens};
 use super::config::ModelConfig;
 use super::layer_norm::LayerNorm;
 use super::mlp::gelu;
 use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
 use crate::attention::softmax_attention;
-use crate::error::Error;
-use crate::h3::{Form, Layer, LayerState, Plain, documents_of};
+use crate::error::{Error, check_len};
+use crate::h3::{Form, Layer, LayerState, Plain};
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
 /// A hybrid H3-attention language model (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
@@ -23,24 +24,24 @@ pub struct Model<T: Real> {
     pub(super) norm: LayerNorm<T>,
 }
 
-/// What a model remembers of a batch of sequences.
+/// What a model remembers of sequences: those of a batch, or the documents of rows.
 #[derive(Clone, Debug)]
 pub struct ModelState<T: Real> {
     /// Of every block's mixer.
     pub mixers: Vec<MixerState<T>>,
-    /// How many tokens came before.
-    pub position: usize,
+    /// How many tokens of every sequence came before.
+    pub positions: Vec<usize>,
 }
 
 /// What a model computed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ModelStages<T: Real> {
-    /// What every block returns, (batch, seq_len, d) each: `hidden`, then `residual`.
+    /// What every block returns, (batch, seq_len, d) each: `hidden`, then `residual`. Zeros at padding.
     pub blocks: Vec<[Tensor<T>; 2]>,
-    /// The scores of every next token (batch, seq_len, `vocab_size`).
+    /// The scores of every next token (batch, seq_len, `vocab_size`). Zeros at padding.
     pub logits: Tensor<T>,
-    /// After the last token.
+    /// After the last token of every sequence.
     pub state: ModelState<T>,
 }
 
@@ -70,13 +71,23 @@ impl<T: Real> ModelStages<T> {
 /// What an H3 layer returns, and remembers.
 pub(crate) type Mixed<T> = (Tensor<T>, LayerState<T>);
 
+/// Rows (batch, seq_len, ...) and where documents lie in them.
+pub(crate) type Rows<'a, T> = (&'a Tensor<T>, &'a Documents);
+
 /// Hooks into the components of a model: a `Form` for its H3 layers, an error analysis, or a known
 /// mistake. The defaults are the reference.
 pub(crate) trait ModelHooks<T: Real> {
-    /// The H3 layer of a block over whole sequences: its output, and the state after them.
-    fn h3(&self, block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error>;
+    /// The H3 layer of a block over documents, each from its state (zeros if there is none): the output,
+    /// and the states after them.
+    fn h3(
+        &self,
+        block: usize,
+        layer: &Layer<T>,
+        u: Rows<'_, T>,
+        state: Option<&LayerState<T>>,
+    ) -> Result<Mixed<T>, Error>;
 
-    /// Causal attention of one head, as [`softmax_attention`].
+    /// Causal attention of one head over one document, as [`softmax_attention`].
     fn attend(
         &self,
         q: &Matrix<T>,
@@ -132,8 +143,14 @@ where
     T: Real,
     T::Complex: RootsOfUnity,
 {
-    fn h3(&self, _block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error> {
-        let stages = layer.forward(self, u, None)?;
+    fn h3(
+        &self,
+        _block: usize,
+        layer: &Layer<T>,
+        (u, documents): Rows<'_, T>,
+        state: Option<&LayerState<T>>,
+    ) -> Result<Mixed<T>, Error> {
+        let stages = layer.forward_documents(self, u, documents, state)?;
         Ok((stages.output, stages.state))
     }
 }
@@ -143,8 +160,14 @@ where
     T: Real,
     T::Complex: RootsOfUnity,
 {
-    fn h3(&self, _block: usize, layer: &Layer<T>, u: &Tensor<T>) -> Result<Mixed<T>, Error> {
-        let stages = layer.forward_by(self, (u, &documents_of(u)), None)?;
+    fn h3(
+        &self,
+        _block: usize,
+        layer: &Layer<T>,
+        u: Rows<'_, T>,
+        state: Option<&LayerState<T>>,
+    ) -> Result<Mixed<T>, Error> {
+        let stages = layer.forward_by(self, u, state)?;
         Ok((stages.output, stages.state))
     }
 }
@@ -171,8 +194,26 @@ impl<T: Real> Model<T> {
         });
         ModelState {
             mixers: mixers.collect(),
-            position: 0,
+            positions: vec![0; batch],
         }
+    }
+
+    /// Refuses a state that is not one of this model and so many sequences.
+    pub(crate) fn check_state(&self, state: &ModelState<T>, sequences: usize) -> Result<(), Error> {
+        check_len("sequences of the state", state.positions.len(), sequences)?;
+        check_len("mixer states", state.mixers.len(), self.blocks.len())?;
+        let longest = state.positions.iter().copied().max().unwrap_or(0);
+        let mut mixers = self.blocks.iter().zip(&state.mixers);
+        mixers.try_for_each(|(block, mixer)| match (&block.mixer, mixer) {
+            (Mixer::H3(layer), MixerState::H3(state)) => {
+                layer.check_state(state, sequences)?;
+                check_len("position of an H3 layer's state", state.position, longest)
+            }
+            (Mixer::Attention(_), MixerState::Attention(cache)) => {
+                cache.check(&state.positions, self.config.d_model())
+            }
+            _ => Err(Error::value("state", "is of another kind of mixer")),
+        })
     }
 
     /// The model over the sequences `ids` (batch, seq_len) from their beginning, its H3 layers in the
@@ -186,28 +227,44 @@ impl<T: Real> Model<T> {
     where
         T::Complex: RootsOfUnity,
     {
-        self.forward_by(form, ids)
+        self.forward_by(form, (ids, &documents_of_ids(ids)?), None)
     }
 
-    /// [`forward`](Self::forward) through hooks.
+    /// The same over rows of documents, each of which begins from a state of its own (none came before it
+    /// if `state` is `None`) and leaves one: positions are counted, H3 layers begin and attention looks
+    /// back in each on its own. Stages are zero at padding; what `ids` holds there is not read.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward), and if the documents are not those of `ids`, or the state is not one
+    /// of this model and of as many sequences.
+    pub fn forward_documents(
+        &self,
+        form: &Form,
+        ids: &Tensor<usize>,
+        documents: &Documents,
+        state: Option<&ModelState<T>>,
+    ) -> Result<ModelStages<T>, Error>
+    where
+        T::Complex: RootsOfUnity,
+    {
+        self.forward_by(form, (ids, documents), state)
+    }
+
+    /// [`forward_documents`](Self::forward_documents) through hooks.
     pub(crate) fn forward_by(
         &self,
         hooks: &impl ModelHooks<T>,
-        ids: &Tensor<usize>,
+        (ids, documents): Rows<'_, usize>,
+        state: Option<&ModelState<T>>,
     ) -> Result<ModelStages<T>, Error> {
-        let &[batch, len] = ids.shape() else {
-            return Err(Error::shape(
-                "input_ids",
-                "shape (batch, seq_len)",
-                format_args!("{:?}", ids.shape()),
-            ));
-        };
-        let embedded = self.embed(ids.data(), batch, 0)?;
-        self.forward_after(
-            hooks,
-            0,
-            Tensor::new([batch, len, self.config.d_model()], embedded)?,
-        )
+        let shape = [documents.batch(), documents.seq_len()];
+        ids.check_shape("input_ids", &shape)?;
+        if let Some(state) = state {
+            self.check_state(state, documents.count())?;
+        }
+        let embedded = self.embed((ids, documents), state)?;
+        self.run(hooks, documents, state, 0, embedded)
     }
 
     /// [`forward_by`](Self::forward_by) from the middle: `sum` (batch, seq_len, d) is the sum of the embedded
@@ -216,72 +273,83 @@ impl<T: Real> Model<T> {
     pub(crate) fn forward_after(
         &self,
         hooks: &impl ModelHooks<T>,
+        documents: &Documents,
+        parts_before: usize,
+        sum: Tensor<T>,
+    ) -> Result<ModelStages<T>, Error> {
+        self.run(hooks, documents, None, parts_before, sum)
+    }
+
+    fn run(
+        &self,
+        hooks: &impl ModelHooks<T>,
+        documents: &Documents,
+        state: Option<&ModelState<T>>,
         parts_before: usize,
         mut sum: Tensor<T>,
     ) -> Result<ModelStages<T>, Error> {
         let (first, d) = (parts_before / 2, self.config.d_model());
-        let position = sum.shape()[1];
         let mut blocks = Vec::with_capacity(self.blocks.len());
         let mut mixers = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             let in_block = |e: Error| Error::value(format!("block {i}"), e.to_string());
             if i > first || parts_before.is_multiple_of(2) {
                 let before = sum.map(|x| hooks.on_residual(x));
-                let u =
-                    rows(&before, d, |x| hooks.norm(&block.norm1, false, x)).map_err(in_block)?;
-                let mixed = match &block.mixer {
-                    Mixer::H3(layer) => {
-                        let (output, state) = hooks.h3(i, layer, &u).map_err(in_block)?;
-                        mixers.push(MixerState::H3(state));
-                        output
-                    }
-                    Mixer::Attention(attention) => {
-                        let by_head = |q: &_, k: &_, v: &_, scale| hooks.attend(q, k, v, scale);
-                        let (output, cache) =
-                            attention.forward_by(&u, by_head).map_err(in_block)?;
-                        mixers.push(MixerState::Attention(cache));
-                        output
-                    }
-                };
+                let norm = |x: &[T]| hooks.norm(&block.norm1, false, x);
+                let u = tokens(&before, documents, d, norm).map_err(in_block)?;
+                let state = state.and_then(|state| state.mixers.get(i));
+                let mixed = mix(hooks, i, &block.mixer, (&u, documents), state);
+                let (mixed, after) = mixed.map_err(in_block)?;
+                mixers.push(after);
                 sum = add_tensors(&mixed, &before);
             }
             let residual = hooks.stage(i, BlockStage::Residual, sum);
             let between = residual.map(|x| hooks.on_residual(x));
-            let u = rows(&between, d, |x| hooks.norm(&block.norm2, false, x)).map_err(in_block)?;
-            let hidden = rows(&u, d, |x| Ok(block.mlp.apply(x, |x| hooks.activation(x))))?;
+            let norm = |x: &[T]| hooks.norm(&block.norm2, false, x);
+            let u = tokens(&between, documents, d, norm).map_err(in_block)?;
+            let mlp = |x: &[T]| Ok(block.mlp.apply(x, |x| hooks.activation(x)));
+            let hidden = tokens(&u, documents, d, mlp)?;
             let hidden = hooks.stage(i, BlockStage::Hidden, hidden);
             sum = add_tensors(&hidden, &between);
             blocks.push([hidden, residual]);
         }
         let last = sum.map(|x| hooks.on_residual(x));
-        let logits = rows(&last, self.embeddings.rows(), |x| {
+        let logits = tokens(&last, documents, self.embeddings.rows(), |x| {
             Ok(self.scores(&hooks.norm(&self.norm, true, x)?))
         })?;
+        let lengths = documents.iter().map(|(_, tokens)| tokens.len());
+        let positions = lengths.enumerate().map(|(n, len)| before(state, n) + len);
         Ok(ModelStages {
             blocks,
             logits,
-            state: ModelState { mixers, position },
+            state: ModelState {
+                mixers,
+                positions: positions.collect(),
+            },
         })
     }
 
-    /// The embeddings of the next tokens of every sequence, `ids` (batch, tokens) row-major, the first
-    /// of them at `position`.
+    /// The embedded tokens (batch, seq_len, d) of documents that go on from a state; zeros at padding.
     pub(crate) fn embed(
         &self,
-        ids: &[usize],
-        batch: usize,
-        position: usize,
-    ) -> Result<Vec<T>, Error> {
-        self.config.check_tokens(ids, batch, position)?;
-        let len = ids.len().checked_div(batch).unwrap_or(0);
-        let mut embedded = Vec::with_capacity(ids.len() * self.config.d_model());
-        for (at, &id) in ids.iter().enumerate() {
-            let word = self.embeddings.row(id);
-            if self.positions.rows() > 0 {
-                let at = position + at % len;
-                embedded.extend(add(word, self.positions.row(at)));
-            } else {
-                embedded.extend_from_slice(word);
+        (ids, documents): Rows<'_, usize>,
+        state: Option<&ModelState<T>>,
+    ) -> Result<Tensor<T>, Error> {
+        let (batch, len) = (documents.batch(), documents.seq_len());
+        let mut embedded = Tensor::filled([batch, len, self.config.d_model()], T::ZERO);
+        for (n, (b, tokens)) in documents.iter().enumerate() {
+            let first = before(state, n);
+            self.config.check_end(first.saturating_add(tokens.len()))?;
+            for (position, i) in tokens.enumerate() {
+                let r = b * len + i;
+                let id = ids.data()[r];
+                self.config.check_token(r, id)?;
+                let word = self.embeddings.row(id);
+                let row = match self.positions.rows() {
+                    0 => word.to_vec(),
+                    _ => add(word, self.positions.row(first + position)),
+                };
+                embedded.row_mut(r).copy_from_slice(&row);
             }
         }
         Ok(embedded)
@@ -299,6 +367,36 @@ impl<T: Real> Model<T> {
     }
 }
 
+/// The mixer of a block over documents: its output, and what it remembers of them.
+fn mix<T: Real>(
+    hooks: &impl ModelHooks<T>,
+    block: usize,
+    mixer: &Mixer<T>,
+    u: Rows<'_, T>,
+    before: Option<&MixerState<T>>,
+) -> Result<(Tensor<T>, MixerState<T>), Error> {
+    match (mixer, before) {
+        (Mixer::H3(layer), before) => {
+            let before = before.and_then(MixerState::h3);
+            let (output, after) = hooks.h3(block, layer, u, before)?;
+            Ok((output, MixerState::H3(after)))
+        }
+        (Mixer::Attention(attention), before) => {
+            let empty = KeyValueCache::new(u.1.count());
+            let before = before.and_then(MixerState::cache).unwrap_or(&empty);
+            let by_head = |q: &_, k: &_, v: &_, scale| hooks.attend(q, k, v, scale);
+            let (output, after) = attention.forward_by(u, before, by_head)?;
+            Ok((output, MixerState::Attention(after)))
+        }
+    }
+}
+
+/// How many tokens of a document came before.
+fn before<T: Real>(state: Option<&ModelState<T>>, document: usize) -> usize {
+    let positions = state.map_or(&[][..], |state| &state.positions);
+    positions.get(document).copied().unwrap_or(0)
+}
+
 /// `a + b`, of one shape.
 fn add_tensors<T: Real>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
     Tensor::known(a.shape(), add(a.data(), b.data()))
@@ -308,9 +406,6 @@ impl<T: Real> ModelState<T> {
     /// The state of an H3 block's layer, if that is what it is.
     #[must_use]
     pub fn h3(&self, block: usize) -> Option<&LayerState<T>> {
-        match self.mixers.get(block)? {
-            MixerState::H3(state) => Some(state),
-            MixerState::Attention(_) => None,
-        }
+        self.mixers.get(block)?.h3()
     }
 }

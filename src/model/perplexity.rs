@@ -1,5 +1,6 @@
 //! How well a model foretells a text.
 
+use super::text::Text;
 use crate::error::Error;
 
 /// The mean negative log-likelihood of tokens given those before them.
@@ -13,18 +14,19 @@ pub struct Perplexity {
 }
 
 impl Perplexity {
-    /// Refuses sequences in which there is nothing to foretell.
+    /// Refuses a text in which there is nothing to foretell.
     ///
     /// # Errors
     ///
-    /// If `seq_len` is below 2.
-    pub fn check_len(seq_len: usize) -> Result<(), Error> {
-        if seq_len >= 2 {
+    /// If no sequence has two tokens.
+    pub fn check(text: &Text) -> Result<(), Error> {
+        let longest = text.documents().longest();
+        if longest >= 2 {
             return Ok(());
         }
         Err(Error::value(
             "input_ids",
-            format!("{seq_len} tokens a sequence; expected at least 2, the second to be foretold"),
+            format!("{longest} tokens in the longest sequence; expected at least 2, the second to be foretold"),
         ))
     }
 
@@ -58,27 +60,28 @@ impl Perplexity {
     }
 }
 
-/// The perplexity of sequences of one length `seq_len`, of which `logits` holds what follows each
-/// token: `logits` is (batch, `seq_len`, `vocab_size`), `ids` (batch, `seq_len`), both row-major.
+/// The perplexity of a text, of which `logits` (batch, seq_len, vocab_size), row-major, holds what
+/// follows each token: of every token of a document but the first. What stands at padding or after a
+/// document's last token is not read.
 ///
 /// # Errors
 ///
-/// If a sequence is shorter than two tokens, so that there is nothing to foretell, or the lengths
-/// disagree.
-pub fn perplexity(logits: &[f64], ids: &[usize], seq_len: usize) -> Result<Perplexity, Error> {
-    Perplexity::check_len(seq_len)?;
-    let vocab = logits.len().checked_div(ids.len()).unwrap_or(0);
-    if vocab == 0 || vocab * ids.len() != logits.len() || !ids.len().is_multiple_of(seq_len) {
+/// If no document has two tokens, so that there is nothing to foretell, or the lengths disagree.
+pub fn perplexity(logits: &[f64], text: &Text) -> Result<Perplexity, Error> {
+    Perplexity::check(text)?;
+    let places = text.ids().data().len();
+    let vocab = logits.len().checked_div(places).unwrap_or(0);
+    if vocab == 0 || vocab * places != logits.len() {
         return Err(Error::shape(
             "logits",
-            format_args!("the same number for each of {} tokens", ids.len()),
+            format_args!("the same number for each of {places} tokens"),
             logits.len(),
         ));
     }
     let mut found = Perplexity::default();
-    for (at, logits) in logits.chunks_exact(vocab).enumerate() {
-        if at % seq_len + 1 < seq_len {
-            found.count(logits, ids[at + 1])?;
+    for (logits, next) in logits.chunks_exact(vocab).zip(text.next_tokens()) {
+        if let Some(id) = next {
+            found.count(logits, id)?;
         }
     }
     Ok(found)

@@ -1,10 +1,11 @@
-//! A prompt as a whole, the rest token by token.
+//! Sequences run in parts: a prompt as a whole, then tokens one by one or several at a time.
 
-use super::forward::{Model, ModelStages};
-use super::streaming::ModelStream;
+use super::block::documents_of_ids;
+use super::forward::{Model, ModelHooks, ModelStages};
+use super::text::prompt_and_steps;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::h3::Form;
+use crate::h3::{Form, Plain, join};
 use crate::tensor::Tensor;
 
 impl<T> Model<T>
@@ -18,87 +19,66 @@ where
     ///
     /// # Errors
     ///
-    /// As [`forward`](Self::forward) and [`ModelStream::step`], or if there are fewer tokens than
-    /// `prompt`.
+    /// As [`forward`](Self::forward), or if there are fewer tokens than `prompt`, or `l_max` is below
+    /// their number, so that no state passes.
     pub fn forward_from_prompt(
         &self,
         form: &Form,
         prompt: usize,
         ids: &Tensor<usize>,
     ) -> Result<ModelStages<T>, Error> {
-        let &[batch, len] = ids.shape() else {
-            return self.forward(form, ids);
-        };
-        if prompt > len {
-            let why = format!("{prompt} tokens, but there are {len}");
-            return Err(Error::value("prompt", why));
+        let len = documents_of_ids(ids)?.seq_len();
+        self.forward_in_parts(form, ids, &prompt_and_steps(prompt, len)?)
+    }
+
+    /// The model over consecutive parts of the sequences `ids` (batch, seq_len), of these lengths, each
+    /// from the state that the one before it left: in one way, but for parts of one token, which are
+    /// steps.
+    ///
+    /// # Errors
+    ///
+    /// If the lengths do not add up to seq_len; as [`forward`](Self::forward); or if `l_max` is below the
+    /// number of tokens, so that no state passes between parts.
+    pub(crate) fn forward_in_parts(
+        &self,
+        hooks: &impl ModelHooks<T>,
+        ids: &Tensor<usize>,
+        lengths: &[usize],
+    ) -> Result<ModelStages<T>, Error> {
+        let documents = documents_of_ids(ids)?;
+        let (batch, len) = (documents.batch(), documents.seq_len());
+        if lengths.iter().sum::<usize>() != len || lengths.is_empty() {
+            let expected = format_args!("lengths adding up to seq_len {len}");
+            return Err(Error::shape("parts", expected, format_args!("{lengths:?}")));
         }
-        if prompt == len {
-            return self.forward(form, ids);
+        if let [_] = lengths {
+            return self.forward_by(hooks, (ids, &documents), None);
         }
-        let mut parts = Vec::new();
-        let state = if prompt > 0 {
-            let first = (0..batch).flat_map(|b| &ids.data()[b * len..][..prompt]);
-            let first = Tensor::new([batch, prompt], first.copied().collect())?;
-            let stages = self.forward(form, &first)?;
-            let state = stages.state.clone();
-            parts.push(stages);
-            state
-        } else {
-            self.zero_state(batch)
-        };
-        let mut stream = ModelStream::resume(self, batch, state)?;
-        for i in prompt..len {
-            let token: Vec<usize> = (0..batch).map(|b| ids.data()[b * len + i]).collect();
-            let (logits, blocks) = stream.step_stages(&token)?;
-            let one = |x: Vec<T>| {
-                let width = x.len().checked_div(batch).unwrap_or(0);
-                Tensor::new([batch, 1, width], x)
-            };
-            let blocks = blocks
-                .into_iter()
-                .map(|[hidden, residual]| Ok([one(hidden)?, one(residual)?]));
-            parts.push(ModelStages {
-                blocks: blocks.collect::<Result<_, Error>>()?,
-                logits: one(logits)?,
-                state: self.zero_state(0),
+        let (mut parts, mut at) = (Vec::<ModelStages<T>>::new(), 0);
+        for &tokens in lengths {
+            let of = |b: usize| &ids.data()[b * len + at..][..tokens];
+            let part = (0..batch).flat_map(of).copied().collect();
+            let part = Tensor::new([batch, tokens], part)?;
+            let input = (&part, &documents_of_ids(&part)?);
+            let state = parts.last().map(|part| &part.state);
+            parts.push(match tokens {
+                1 => self.forward_by(&Plain::Recurrence, input, state)?,
+                _ => self.forward_by(hooks, input, state)?,
             });
+            at += tokens;
         }
-        let whole = |pick: &dyn Fn(&ModelStages<T>) -> &Tensor<T>| joined(&parts, batch, pick);
+        let whole = |pick: &dyn Fn(&ModelStages<T>) -> &Tensor<T>| {
+            let parts: Vec<_> = parts.iter().map(pick).collect();
+            join(&parts, |_| 1)
+        };
+        let blocks = 0..self.blocks.len();
+        let last = parts.last().map(|part| part.state.clone());
         Ok(ModelStages {
-            blocks: (0..self.blocks.len())
-                .map(|i| {
-                    Ok([
-                        whole(&|part| &part.blocks[i][0])?,
-                        whole(&|part| &part.blocks[i][1])?,
-                    ])
-                })
-                .collect::<Result<_, Error>>()?,
-            logits: whole(&|part| &part.logits)?,
-            state: stream.state(),
+            blocks: blocks
+                .map(|i| [0, 1].map(|which| whole(&|part| &part.blocks[i][which])))
+                .collect(),
+            logits: whole(&|part| &part.logits),
+            state: last.unwrap_or_else(|| self.zero_state(batch)),
         })
     }
-}
-
-/// One stage (batch, tokens, width) of consecutive parts, put together along the tokens.
-fn joined<T: Real>(
-    parts: &[ModelStages<T>],
-    batch: usize,
-    pick: impl Fn(&ModelStages<T>) -> &Tensor<T>,
-) -> Result<Tensor<T>, Error> {
-    let (mut len, mut width) = (0, 0);
-    for part in parts {
-        let shape = pick(part).shape();
-        len += shape[1];
-        width = shape[2];
-    }
-    let mut data = Vec::with_capacity(batch * len * width);
-    for b in 0..batch {
-        for part in parts {
-            let stage = pick(part);
-            let size = stage.shape()[1] * width;
-            data.extend_from_slice(&stage.data()[b * size..][..size]);
-        }
-    }
-    Tensor::new([batch, len, width], data)
 }

@@ -47,12 +47,16 @@ pub(crate) const COTANGENTS: [&str; 2] = ["g.final_state_k", "g.final_state"];
 const NAMES: [&str; 4] = ["packed", "padded", "schedule", "cotangent"];
 
 impl Sequence {
-    /// The sequences of a file whose input has `batch` rows of `len` tokens.
+    /// The sequences of a file whose tensor of this name has `batch` rows of `len` tokens.
     ///
     /// # Errors
     ///
     /// Naming the tensor or metadata key at fault, and what was expected of it.
-    pub(crate) fn read(file: &dyn Tensors, batch: usize, len: usize) -> Result<Self, Error> {
+    pub(crate) fn read(
+        file: &dyn Tensors,
+        input: &str,
+        [batch, len]: [usize; 2],
+    ) -> Result<Self, Error> {
         let strings = file.metadata();
         let kind = kind_of(file)?;
         let (read, parts): (_, &[&str]) = match kind {
@@ -69,7 +73,7 @@ impl Sequence {
                 let cu_seqlens = counts(file, "cu_seqlens", None)?;
                 if batch != 1 {
                     return Err(Error::value(
-                        "tensor \"input\"",
+                        format!("tensor {input:?}"),
                         format!("has {batch} rows; documents (cu_seqlens) are packed into one"),
                     ));
                 }

@@ -1,9 +1,12 @@
 //! `hippos lm generate`: the next tokens.
 
-use super::shared::{MOST_TOKENS, backend, ids_of, parse_ids, peak_memory, within_window};
+use super::shared::{
+    MOST_TOKENS, backend, one_sequence, parse_ids, peak_memory, text_of, whole_sequences,
+    within_window,
+};
 use crate::args::{self, Args, Failure, Spec};
 use hungry_hippos::lm::{Generation, generate};
-use hungry_hippos::model::Sampling;
+use hungry_hippos::model::{Sampling, Text};
 use hungry_hippos::oracle::ModelFile;
 use hungry_hippos::safetensors::{Dtype, Writer};
 use hungry_hippos::{Error, Tensor};
@@ -18,11 +21,12 @@ const SPEC: Spec = Spec {
 usage: hippos lm generate CASE --tokens K [--prompt IDS] [--temperature T] [--top-k N] [--top-p P] [--seed S]
 
 Continues a prompt by K tokens and prints their ids, one line a sequence. Greedy unless a temperature,
-top-k or top-p is given.
+top-k or top-p is given. Prompts may be of several lengths: documents packed in a row (cu_seqlens) or rows
+with padding on either side (lengths), each continued as if it stood alone.
 
   --tokens K       how many tokens
   --prompt IDS     token ids, separated by commas or spaces (default: the first prompt_len tokens of every
-                   sequence of input_ids, or all of them)
+                   sequence of input_ids, or all of them; every document of packed or padded rows)
   --temperature T  sample with probabilities softmax(logits / T)
   --top-k N        of the N likeliest tokens alone
   --top-p P        of the likeliest tokens alone that together reach probability P
@@ -32,7 +36,8 @@ top-k or top-p is given.
   --precision P    f32 (default) or f64
   --threads K      threads of the fast path (default: all cores); they do not change a token
   --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
-  --out FILE       also write prompt and tokens, as generated_ids (batch x tokens)
+  --out FILE       also write prompt and tokens, as generated_ids (batch x tokens); of several lengths with
+                   padding on the left, and their lengths
   --time           say on stderr how long the prompt and the tokens took, and the most memory used
 ",
     positional: &["CASE"],
@@ -96,34 +101,30 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         true => unpadded(&case)?,
         false => vocab,
     };
-    let prompt = prompt(&case, prompt_flag)?;
-    let (batch, prompt_len) = (prompt.shape()[0], prompt.shape()[1]);
+    let prompts = prompts(&case, prompt_flag)?;
+    let longest = prompts.documents().longest();
     let in_case = |e: Error| Failure(e.in_file(path).to_string());
     let asked = Generation {
-        prompt: &prompt,
+        prompts: &prompts,
         tokens,
         vocabulary,
         sampling,
         seed,
     };
-    let total = prompt_len + tokens;
     within_window(
         &case,
-        total - 1,
+        longest + tokens - 1,
         "ask for fewer tokens, or give a shorter prompt",
     )?;
     let found = generate(&case, &asked, backend, dtype).map_err(in_case)?;
     let mut text = String::new();
-    for row in found.ids.data().chunks_exact(total) {
-        let row: Vec<String> = row[prompt_len..].iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "{}", row.join(" "));
+    for sequence in &found.sequences {
+        let new = &sequence[sequence.len() - tokens..];
+        let new: Vec<String> = new.iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "{}", new.join(" "));
     }
     if let Some(out) = args.value("--out") {
-        let mut writer = Writer::new();
-        writer.metadata("prompt_len", &prompt_len.to_string())?;
-        let ids: Vec<i64> = found.ids.data().iter().map(|&id| id as i64).collect();
-        writer.add_i64("generated_ids", &[batch, total], &ids)?;
-        writer.write(Path::new(out))?;
+        written(&found.sequences, tokens)?.write(Path::new(out))?;
         args::print_of_written(Path::new(out), &text);
     } else {
         args::print(&text)?;
@@ -136,11 +137,11 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         // Where stderr cannot be written, nobody is waiting for it.
         let _ = writeln!(
             std::io::stderr(),
-            "read {load:.3} s, prompt of {prompt_len} {first:.4} s, {} tokens {rest:.4} s: {:.3} ms a \
+            "read {load:.3} s, prompt of {longest} {first:.4} s, {} tokens {rest:.4} s: {:.3} ms a \
              token, {:.2} tokens/s{memory}",
             tokens - 1,
             1e3 * rest / steps,
-            steps * batch as f64 / rest.max(1e-9),
+            steps * found.sequences.len() as f64 / rest.max(1e-9),
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -180,8 +181,8 @@ fn unpadded(case: &ModelFile) -> Result<usize, Failure> {
         })
 }
 
-/// The prompt of every sequence: the flag's, or what the case holds.
-fn prompt(case: &ModelFile, flag: Option<Vec<usize>>) -> Result<Tensor<usize>, Failure> {
+/// The prompts: the flag's, or what the case holds.
+fn prompts(case: &ModelFile, flag: Option<Vec<usize>>) -> Result<Text, Failure> {
     let vocab = case.config().vocab_size;
     if let Some(ids) = flag {
         if let Some(id) = ids.iter().find(|&&id| id >= vocab) {
@@ -189,13 +190,40 @@ fn prompt(case: &ModelFile, flag: Option<Vec<usize>>) -> Result<Tensor<usize>, F
                 "--prompt: {id} is outside the vocabulary of {vocab}"
             )));
         }
-        return Ok(Tensor::new([1, ids.len()], ids)?);
+        return one_sequence(ids);
     }
-    let ids = ids_of(case)?;
-    let (batch, len) = (ids.shape()[0], ids.shape()[1]);
+    let text = text_of(case)?;
+    let len = text.documents().seq_len();
     let prompt = case
         .prompt_len(len)
         .map_err(|e| e.in_file(case.file().path()))?;
-    let first = ids.data().chunks_exact(len).flat_map(|row| &row[..prompt]);
-    Ok(Tensor::new([batch, prompt], first.copied().collect())?)
+    if prompt == len {
+        return Ok(text);
+    }
+    whole_sequences(case, &text, "metadata prompt_len")?;
+    let first: Vec<usize> = text.sequences().flat_map(|row| &row[..prompt]).copied().collect();
+    let ids = Tensor::new([text.documents().batch(), prompt], first)?;
+    Ok(Text::new(ids)?)
+}
+
+/// The file of sequences that each end with so many generated tokens: rows of one length, or with padding
+/// on the left.
+fn written(sequences: &[Vec<usize>], tokens: usize) -> Result<Writer, Failure> {
+    let mut writer = Writer::new();
+    let lengths: Vec<i64> = sequences.iter().map(|ids| ids.len() as i64).collect();
+    let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
+    let rows = sequences.iter().flat_map(|ids| {
+        let padding = core::iter::repeat_n(0, longest - ids.len());
+        padding.chain(ids.iter().map(|&id| id as i64))
+    });
+    let rows: Vec<i64> = rows.collect();
+    if sequences.iter().all(|ids| ids.len() == longest) {
+        writer.metadata("prompt_len", &(longest - tokens).to_string())?;
+    } else {
+        writer.metadata("sequence", "padded")?;
+        writer.metadata("padding", "left")?;
+        writer.add_i64("lengths", &[lengths.len()], &lengths)?;
+    }
+    writer.add_i64("generated_ids", &[sequences.len(), longest], &rows)?;
+    Ok(writer)
 }

@@ -1,11 +1,12 @@
 //! `hippos lm logits`: every block, and the scores of every next token.
 
-use super::shared::{backend, ids_of, within_window};
+use super::shared::{backend, can_step, text_of};
 use crate::args::{self, Args, Failure, Spec};
 use crate::run::{largest, undecided};
 use hungry_hippos::lm::{Backend, fast_logits, stages};
-use hungry_hippos::oracle::{Case, ModelCase, ModelFile};
-use hungry_hippos::safetensors::{Dtype, Writer};
+use hungry_hippos::model::Text;
+use hungry_hippos::oracle::{Case, ModelFile};
+use hungry_hippos::safetensors::{Dtype, Tensors as _, Writer};
 use hungry_hippos::table::aligned;
 use hungry_hippos::{Error, Tensor};
 use std::ffi::OsString;
@@ -21,10 +22,14 @@ Runs the model of a case file over its input_ids (batch x seq_len) and writes lo
 input_ids beside them. Where CASE holds them already (step_logits and prompt_logits for those forms),
 the deviation is printed, relative to the largest magnitude.
 
+Rows may hold documents (metadata sequence = packed with cu_seqlens, or padded with lengths and padding =
+left or right): each is computed as if it stood alone, and what is written is zero at padding. A schedule
+(sequence = schedule) says in which parts sequences are run, each from the state the one before it left.
+
   --out FILE       where to write; written whole or not at all
-  --form F         sequence: whole sequences at once (default); step: one token at a time; prompt: the first
-                   prompt_len tokens (metadata, or --prompt-len) at once, then one at a time;
-                   fast: the fast path, logits alone
+  --form F         sequence: sequences at once, or in the parts of their schedule (default); step: one
+                   token at a time; prompt: the first prompt_len tokens (metadata, or --prompt-len) at once,
+                   then one at a time (both of whole sequences); fast: the fast path, logits alone
   --prompt-len N   the prompt of form prompt
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
                    to f64, with radius.STAGE beside every stage
@@ -88,11 +93,12 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let backend = backend(&args, form == Form::Fast)?;
     let case = ModelFile::open(path)?;
-    let ids = ids_of(&case)?;
-    if matches!(form, Form::Step | Form::Prompt) {
-        within_window(&case, ids.shape()[1], "use --form sequence or fast")?;
-    }
-    let prompt = prompt_len(&args, form, &case, ids.shape()[1])?;
+    let text = text_of(&case)?;
+    let prompt = prompt_len(&args, form, &case, &text)?;
+    let text = match prompt {
+        Some(prompt) => text.with_prompt(prompt)?,
+        None => text,
+    };
     let in_case = |e: Error| Failure(e.in_file(path).to_string());
 
     let mut writer = Writer::new();
@@ -107,8 +113,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     ] {
         writer.metadata(key, value)?;
     }
-    let whole: Vec<i64> = ids.data().iter().map(|&id| id as i64).collect();
-    writer.add_i64("input_ids", ids.shape(), &whole)?;
+    write_text(&mut writer, &case, &text)?;
     let mut rows = vec![
         ["stage", "shape", "largest", "from CASE"]
             .map(String::from)
@@ -133,12 +138,14 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         Ok(())
     };
     if let Backend::Fast { level, threads } = backend {
-        let logits = fast_logits(&case, &ids, level, threads, dtype).map_err(in_case)?;
+        let logits = fast_logits(&case, &text, level, threads, dtype).map_err(in_case)?;
         take("logits", &logits).map_err(in_case)?;
     } else if precision == "certified" {
-        let parameters = case.parameters().map_err(in_case)?;
-        let whole = ModelCase::new(parameters, ids.clone()).map_err(in_case)?;
-        let whole = Case::from(whole.with_prompt(prompt));
+        let whole = case.case().map_err(in_case)?;
+        let whole = Case::from(match prompt {
+            Some(prompt) => whole.with_prompt(prompt)?,
+            None => whole,
+        });
         let certified = whole.certified(&whole.default_form(), false);
         let certified = certified.map_err(in_case)?;
         for stage in &certified.stages {
@@ -158,7 +165,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             open = undecided(&counts, "radius.STAGE bounds");
         }
     } else {
-        for (name, values) in stages(&case, &ids, prompt, dtype).map_err(in_case)? {
+        for (name, values) in stages(&case, &text, dtype).map_err(in_case)? {
             take(&name, &values).map_err(in_case)?;
         }
     }
@@ -173,7 +180,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             config.attn_layer_idx,
             config.d_model(),
             config.vocab_size,
-            ids.shape(),
+            text.ids().shape(),
             aligned(&rows, false),
             out.display()
         ),
@@ -181,20 +188,53 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn prompt_len(args: &Args, form: Form, case: &ModelFile, seq_len: usize) -> Result<usize, Failure> {
+/// The tokens that the form takes at once before it takes one at a time, if it does so.
+fn prompt_len(
+    args: &Args,
+    form: Form,
+    case: &ModelFile,
+    text: &Text,
+) -> Result<Option<usize>, Failure> {
     let asked: Option<usize> = args.parsed("--prompt-len", "a whole number from 1")?;
+    let seq_len = text.documents().seq_len();
     match (form, asked) {
-        (Form::Prompt, Some(len)) if (1..=seq_len).contains(&len) => Ok(len),
-        (Form::Prompt, Some(len)) => Err(Failure(format!(
+        (Form::Sequence | Form::Step | Form::Fast, Some(_)) => {
+            Err(Failure("--prompt-len goes with --form prompt".into()))
+        }
+        (Form::Sequence | Form::Fast, None) => Ok(None),
+        (Form::Step, None) => {
+            can_step(case, text, "step")?;
+            Ok(Some(0))
+        }
+        (Form::Prompt, Some(len)) if !(1..=seq_len).contains(&len) => Err(Failure(format!(
             "--prompt-len {len}: input_ids has {seq_len} tokens a sequence"
         ))),
-        (_, Some(_)) => Err(Failure("--prompt-len goes with --form prompt".into())),
-        (Form::Prompt, None) => Ok(case
-            .prompt_len(seq_len)
-            .map_err(|e| e.in_file(case.file().path()))?),
-        (Form::Step, None) => Ok(0),
-        (Form::Sequence | Form::Fast, None) => Ok(seq_len),
+        (Form::Prompt, asked) => {
+            can_step(case, text, "prompt")?;
+            let stated = || {
+                let stated = case.prompt_len(seq_len);
+                stated.map_err(|e| e.in_file(case.file().path()))
+            };
+            Ok(Some(asked.map_or_else(stated, Ok)?))
+        }
     }
+}
+
+/// The tokens, and what says where documents lie in them.
+fn write_text(writer: &mut Writer, case: &ModelFile, text: &Text) -> Result<(), Failure> {
+    let ids: Vec<i64> = text.ids().data().iter().map(|&id| id as i64).collect();
+    writer.add_i64("input_ids", text.ids().shape(), &ids)?;
+    for key in ["sequence", "padding"] {
+        if let Some(value) = case.file().metadata().get(key) {
+            writer.metadata(key, value)?;
+        }
+    }
+    for name in ["cu_seqlens", "lengths"] {
+        if let Some((_, shape)) = case.file().find(name) {
+            writer.add_i64(name, shape, &case.file().integers(name)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// A row of the table: shape, largest magnitude, deviation from what the case holds.

@@ -1,6 +1,6 @@
 //! `hippos lm perplexity`: how well a model foretells a text.
 
-use super::shared::{backend, ids_of, read_ids, within_window};
+use super::shared::{backend, can_step, read_ids, text_of};
 use crate::args::{self, Failure, Spec};
 use hungry_hippos::Error;
 use hungry_hippos::lm::perplexity;
@@ -16,11 +16,14 @@ const SPEC: Spec = Spec {
 usage: hippos lm perplexity CASE [--ids FILE] [--form sequence|step|fast] [--precision f64|f32]
 
 The perplexity of a text: exp of the mean of -ln p(token | those before it), over every token but the
-first of each sequence, p over the whole padded vocabulary.
+first of each sequence, p over the whole padded vocabulary. Where rows hold several documents (cu_seqlens),
+each is a sequence of its own: its first token is not counted, and the model sees nothing of the documents
+before it. Padding (lengths) is neither read nor counted.
 
   --ids FILE       the text: token ids separated by spaces, commas or line ends, one sequence
                    (default: input_ids of CASE)
-  --form F         fast: the fast path (default); sequence or step: the reference
+  --form F         fast: the fast path (default); sequence: the reference; step: the reference, one token
+                   at a time, of whole sequences
   --precision P    f64 (default) or f32
   --threads K      threads of the fast path (default: all cores)
   --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
@@ -56,30 +59,29 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let path = Path::new(args.positional(0));
     let case = ModelFile::open(path)?;
     let in_case = |e: Error| Failure(e.in_file(path).to_string());
-    let (ids, name) = match args.value("--ids") {
-        None => (ids_of(&case)?, path.display().to_string()),
-        Some(file) => (
-            read_ids(Path::new(file))?,
-            Path::new(file).display().to_string(),
-        ),
+    let text = match args.value("--ids") {
+        None => text_of(&case)?,
+        Some(file) => read_ids(Path::new(file))?,
     };
-    let in_ids = |e: Error| Failure(e.in_file(&name).to_string());
-    let vocab = case.config().vocab_size;
-    if let Some(id) = ids.data().iter().find(|&&id| id >= vocab) {
-        return Err(Failure(format!(
-            "{name}: {id} is outside the vocabulary of {vocab}"
-        )));
+    if let Some(file) = args.value("--ids") {
+        let (name, vocab) = (Path::new(file).display(), case.config().vocab_size);
+        if let Some(id) = text.ids().data().iter().find(|&&id| id >= vocab) {
+            return Err(Failure(format!(
+                "{name}: {id} is outside the vocabulary of {vocab}"
+            )));
+        }
     }
+    let name = args.value("--ids").map_or(path, Path::new);
     // Said before a large model is read.
-    if form == "step" {
-        within_window(&case, ids.shape()[1], "use --form sequence or fast")?;
-    }
-    Perplexity::check_len(ids.shape()[1]).map_err(in_ids)?;
-    let prompt = match form {
-        "step" => 0,
-        _ => ids.shape()[1],
+    Perplexity::check(&text).map_err(|e| Failure(e.in_file(name).to_string()))?;
+    let text = match form {
+        "step" => {
+            can_step(&case, &text, form)?;
+            text.with_prompt(0)?
+        }
+        _ => text,
     };
-    let found = perplexity(&case, &ids, prompt, backend, dtype).map_err(in_case)?;
+    let found = perplexity(&case, &text, backend, dtype).map_err(in_case)?;
     let mean = found.negative_log_likelihood / found.tokens.max(1) as f64;
     args::print(&format!(
         "{} tokens foretold\nmean -ln p   {mean:.12}\nbits a token {:.12}\nperplexity   {:.12}\n",

@@ -4,6 +4,7 @@ use crate::args::{Args, Failure};
 use crate::fast_options::FastOptions;
 use hungry_hippos::Tensor;
 use hungry_hippos::lm::Backend;
+use hungry_hippos::model::Text;
 use hungry_hippos::oracle::ModelFile;
 use std::path::Path;
 
@@ -59,17 +60,42 @@ pub(super) fn parse_ids(what: &str, text: &str) -> Result<Vec<usize>, Failure> {
 }
 
 /// One sequence of tokens from a text file.
-pub(super) fn read_ids(path: &Path) -> Result<Tensor<usize>, Failure> {
+pub(super) fn read_ids(path: &Path) -> Result<Text, Failure> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| Failure(format!("{name}: {e}")))?;
-    let ids = parse_ids(&name.to_string(), &text)?;
-    Ok(Tensor::new([1, ids.len()], ids)?)
+    one_sequence(parse_ids(&name.to_string(), &text)?)
 }
 
-/// The tokens of a case, the error naming its file.
-pub(super) fn ids_of(case: &ModelFile) -> Result<Tensor<usize>, Failure> {
-    let ids = case.ids();
-    Ok(ids.map_err(|e| e.in_file(case.file().path()))?)
+/// A text of one sequence.
+pub(super) fn one_sequence(ids: Vec<usize>) -> Result<Text, Failure> {
+    Ok(Text::new(Tensor::new([1, ids.len()], ids)?)?)
+}
+
+/// The text of a case, the error naming its file.
+pub(super) fn text_of(case: &ModelFile) -> Result<Text, Failure> {
+    let text = case.text();
+    Ok(text.map_err(|e| e.in_file(case.file().path()))?)
+}
+
+/// Refuses to take documents in a row or beside padding in parts, as `what` asks.
+pub(super) fn whole_sequences(case: &ModelFile, text: &Text, what: &str) -> Result<(), Failure> {
+    if text.documents().is_whole() {
+        return Ok(());
+    }
+    let stated = case.file().metadata().get("sequence");
+    let sequence = stated.map_or("cu_seqlens or lengths".into(), |s| format!("sequence = {s}"));
+    Err(Failure(format!(
+        "{what} goes with whole sequences, and {} has {sequence}: documents in a row or beside padding are \
+         run at once",
+        case.file().path()
+    )))
+}
+
+/// Refuses to take a text one token at a time, as a form asks, where no state can be passed on.
+pub(super) fn can_step(case: &ModelFile, text: &Text, form: &str) -> Result<(), Failure> {
+    whole_sequences(case, text, &format!("--form {form}"))?;
+    let tokens = text.documents().seq_len();
+    within_window(case, tokens, "use --form sequence or fast")
 }
 
 /// The most memory this process has had, in MB, where the system says.

@@ -55,7 +55,8 @@ impl LayerCase {
             read_tensor(file, name.official(), &name.shape(&config)).map(Tensor::into_data)
         })?;
         let input = read_input(file, &config)?;
-        let sequence = Sequence::read(file, input.shape()[0], input.shape()[1])?;
+        let rows = [input.shape()[0], input.shape()[1]];
+        let sequence = Sequence::read(file, "input", rows)?;
         let documents = sequence
             .documents(input.shape()[0], input.shape()[1])?
             .count();

@@ -1,7 +1,8 @@
 //! A language model's case: its parameters and tokens.
 
 use crate::error::Error;
-use crate::model::{ModelParameters, StoredNames};
+use crate::model::{ModelParameters, StoredNames, Text};
+use crate::oracle::sequence::Sequence;
 use crate::safetensors::Tensors;
 use crate::tensor::Tensor;
 
@@ -9,10 +10,11 @@ use crate::tensor::Tensor;
 #[derive(Clone, Debug)]
 pub struct ModelCase {
     pub(super) parameters: ModelParameters<f64>,
-    pub(super) ids: Tensor<usize>,
+    pub(super) text: Text,
+    /// How files say what the rows of the text are made of.
+    pub(super) sequence: Sequence,
     /// The vocabulary without its padding, where that is known.
     pub(super) unpadded: Option<usize>,
-    pub(super) prompt: usize,
 }
 
 impl ModelCase {
@@ -22,22 +24,37 @@ impl ModelCase {
     ///
     /// If there is no token, or one is outside the vocabulary.
     pub fn new(parameters: ModelParameters<f64>, ids: Tensor<usize>) -> Result<Self, Error> {
-        let &[batch, len] = ids.shape() else {
-            let got = format_args!("{:?}", ids.shape());
-            return Err(Error::shape("input_ids", "shape (batch, seq_len)", got));
-        };
-        if batch == 0 || len == 0 {
-            return Err(Error::value(
-                "input_ids",
-                "holds nothing; expected at least one token",
+        Self::of(parameters, Text::new(ids)?, Sequence::Whole)
+    }
+
+    /// The case of a model and a text made of sequences in this way.
+    ///
+    /// # Errors
+    ///
+    /// If a token is outside the vocabulary, what stands at padding not being read; or if the text is run
+    /// in parts and `l_max` is below the number of its tokens.
+    pub(super) fn of(
+        parameters: ModelParameters<f64>,
+        text: Text,
+        sequence: Sequence,
+    ) -> Result<Self, Error> {
+        let config = parameters.config();
+        let (ids, documents) = text.rows();
+        config.check_end(documents.longest())?;
+        for (b, tokens) in documents.iter() {
+            let mut places = tokens.map(|i| b * documents.seq_len() + i);
+            places.try_for_each(|at| config.check_token(at, ids.data()[at]))?;
+        }
+        if sequence.schedule().is_some() && config.cuts_kernels(documents.longest()) {
+            return Err(Error::unsupported(
+                "metadata schedule: no state passes through a layer whose l_max is below its length",
             ));
         }
-        parameters.config().check_tokens(ids.data(), batch, 0)?;
         Ok(Self {
             parameters,
-            ids,
+            text,
+            sequence,
             unpadded: None,
-            prompt: len,
         })
     }
 
@@ -52,9 +69,13 @@ impl ModelCase {
 
     /// The case with only the first `prompt` tokens of each sequence taken as a whole; the others
     /// come one at a time. The stages are the same.
-    #[must_use]
-    pub fn with_prompt(self, prompt: usize) -> Self {
-        Self { prompt, ..self }
+    ///
+    /// # Errors
+    ///
+    /// As [`Text::with_prompt`].
+    pub fn with_prompt(self, prompt: usize) -> Result<Self, Error> {
+        let text = self.text.with_prompt(prompt)?;
+        Ok(Self { text, ..self })
     }
 
     /// The model.
@@ -66,7 +87,7 @@ impl ModelCase {
     /// The tokens (batch, seq_len) it is run on.
     #[must_use]
     pub fn ids(&self) -> &Tensor<usize> {
-        &self.ids
+        self.text.ids()
     }
 
     /// True if a file holds a language model: if some tensor has the name of a model's parameter.

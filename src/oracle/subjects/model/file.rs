@@ -1,8 +1,9 @@
 //! A language model's file on disk, of which no second copy is held in memory.
 
+use super::case::ModelCase;
 use super::layout::ModelLayout;
 use crate::error::Error;
-use crate::model::{ModelConfig, ModelName, ModelParameters, StoredNames};
+use crate::model::{ModelConfig, ModelName, ModelParameters, StoredNames, Text};
 use crate::oracle::read::{optional, read_tensor};
 use crate::safetensors::TensorFile;
 use crate::tensor::Tensor;
@@ -78,16 +79,36 @@ impl ModelFile {
     ///
     /// # Errors
     ///
-    /// If they are missing, there is none, or one is outside the vocabulary.
+    /// As [`text`](Self::text).
     pub fn ids(&self) -> Result<Tensor<usize>, Error> {
-        self.layout.ids(&self.file)
+        Ok(self.text()?.ids().clone())
+    }
+
+    /// The tokens, with the documents that lie in their rows (metadata `sequence`: `packed` or `padded`)
+    /// or the parts in which they are run (`schedule`).
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or one is outside the vocabulary, but for what stands at padding; or naming
+    /// what the file says of sequences that a model's case does not take.
+    pub fn text(&self) -> Result<Text, Error> {
+        Ok(self.layout.text(&self.file)?.0)
+    }
+
+    /// The case that the file holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`](Self::text) and [`parameters`](Self::parameters).
+    pub fn case(&self) -> Result<ModelCase, Error> {
+        ModelCase::of_layout(&self.layout, &self.file)
     }
 
     /// Any tensor of tokens (batch, tokens) of the file.
     ///
     /// # Errors
     ///
-    /// As [`ids`](Self::ids).
+    /// If it is missing, holds nothing, or holds a token outside the vocabulary.
     pub fn saved_ids(&self, name: &str) -> Result<Tensor<usize>, Error> {
         self.layout.saved_ids(&self.file, name)
     }

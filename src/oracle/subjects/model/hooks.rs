@@ -5,10 +5,10 @@ use super::case::ModelCase;
 use crate::algebra::Matrix;
 use crate::attention::softmax_attention;
 use crate::error::Error;
-use crate::h3::{Form, Layer, Parameters, documents_of};
+use crate::h3::{Form, Layer, LayerState, Parameters};
 use crate::model::{
     BlockStage, LayerNorm, Mixed, Model, ModelConfig, ModelHooks, ModelName, ModelParameters,
-    ModelStages, gelu,
+    ModelStages, Rows, gelu,
 };
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
@@ -104,7 +104,7 @@ fn stages_with(
     };
     let wrong = WrongModel {
         replaced: replaced_or_stored(setting, |_| true),
-        form: config.h3.default_form(case.ids().shape()[1]),
+        form: config.h3.default_form(case.text.documents().longest()),
         layers: (0..config.n_layer)
             .map(wrong_layer)
             .collect::<Result<_, _>>()?,
@@ -119,7 +119,7 @@ fn stages_with(
         }
         Ok::<_, Error>(stages)
     };
-    let ran = model.forward_by(&wrong, case.ids())?;
+    let ran = model.forward_by(&wrong, case.text.rows(), None)?;
     // What blocks return is edited as it was computed; the logits are computed from what blocks
     // returned.
     let computed = wrong.replaced.computed();
@@ -193,17 +193,20 @@ macro_rules! first {
 }
 
 impl<F: Fn(f64, f64) -> f64> ModelHooks<f64> for WrongModel<'_, F> {
-    fn h3(&self, block: usize, layer: &Layer<f64>, u: &Tensor<f64>) -> Result<Mixed<f64>, Error> {
+    fn h3(
+        &self,
+        block: usize,
+        layer: &Layer<f64>,
+        u: Rows<'_, f64>,
+        state: Option<&LayerState<f64>>,
+    ) -> Result<Mixed<f64>, Error> {
         match self.layers.get(block).and_then(Option::as_ref) {
             Some(wrong) => {
-                let documents = documents_of(u);
-                let state = wrong.initial(None, (u, &documents));
-                let stages = wrong
-                    .layer
-                    .forward_by(wrong, (u, &documents), state.as_ref())?;
+                let state = wrong.initial(state, u);
+                let stages = wrong.layer.forward_by(wrong, u, state.as_ref())?;
                 Ok((stages.output, stages.state))
             }
-            None => self.form.h3(block, layer, u),
+            None => self.form.h3(block, layer, u, state),
         }
     }
 

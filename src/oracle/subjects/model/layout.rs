@@ -5,12 +5,12 @@ use super::super::layer::{config_metadata, read_choices};
 use crate::error::Error;
 use crate::h3::{self, Name, RealType};
 use crate::model::{
-    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, StoredNames, block_of,
+    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, StoredNames, Text, block_of,
 };
 use crate::oracle::read::{check_finite, check_shape, check_size, optional, required, shape_of};
-use crate::oracle::sequence;
+use crate::oracle::sequence::Sequence;
 use crate::safetensors::{Dtype, Tensors};
-use crate::ssm::Discretization;
+use crate::ssm::{Discretization, Documents};
 use crate::tensor::Tensor;
 use core::str::FromStr;
 use std::collections::BTreeMap;
@@ -38,7 +38,6 @@ impl ModelLayout {
     pub(super) fn read(file: &dyn Tensors) -> Result<Self, Error> {
         let names = StoredNames::new(file.names().into_iter())?;
         refuse_variants(file, &names)?;
-        sequence::refuse(file, KIND)?;
         let config = read_config(file, &names)?;
         config.check()?;
         let stated = file.metadata().get("qkv_bias");
@@ -76,37 +75,62 @@ impl ModelLayout {
         ModelParameters::new(self.config.clone(), |name| self.parameter(file, name))
     }
 
-    /// The tokens, `input_ids` (batch, seq_len); a single axis is one sequence.
+    /// The text, `input_ids` (batch, seq_len), a single axis being one sequence; and how its rows are made
+    /// of sequences.
     ///
     /// # Errors
     ///
-    /// If they are missing, there is none, or one is outside the vocabulary.
-    pub(super) fn ids(&self, file: &dyn Tensors) -> Result<Tensor<usize>, Error> {
-        let shape = ids_shape(file, "input_ids")?;
-        check_size(file.metadata(), "B", shape[0], false)?;
-        check_size(file.metadata(), "L", shape[1], false)?;
-        self.saved_ids(file, "input_ids")
+    /// If there is none, or a token is outside the vocabulary, but for what stands at padding; or naming
+    /// what the file says of sequences that a model's case does not take.
+    pub(super) fn text(&self, file: &dyn Tensors) -> Result<(Text, Sequence), Error> {
+        let [batch, len] = ids_shape(file, "input_ids")?;
+        check_size(file.metadata(), "B", batch, false)?;
+        check_size(file.metadata(), "L", len, false)?;
+        refuse_states(file)?;
+        let sequence = Sequence::read(file, "input_ids", [batch, len])?;
+        let documents = sequence.documents(batch, len)?;
+        let ids = self.ids_of(file, "input_ids", &documents)?;
+        let text = Text::of_documents(ids, documents)?;
+        let text = match sequence.schedule() {
+            Some(schedule) => text.in_parts(schedule.lengths())?,
+            None => text,
+        };
+        Ok((text, sequence))
     }
 
     /// Any tensor of tokens (batch, tokens) of the file.
     ///
     /// # Errors
     ///
-    /// As [`ids`](Self::ids).
+    /// If it is missing, holds nothing, or holds a token outside the vocabulary.
     pub(super) fn saved_ids(&self, file: &dyn Tensors, name: &str) -> Result<Tensor<usize>, Error> {
-        let shape = ids_shape(file, name)?;
+        let [batch, len] = ids_shape(file, name)?;
+        self.ids_of(file, name, &Documents::whole(batch, len))
+    }
+
+    /// The tensor of tokens of this name, of documents in its rows.
+    fn ids_of(
+        &self,
+        file: &dyn Tensors,
+        name: &str,
+        documents: &Documents,
+    ) -> Result<Tensor<usize>, Error> {
+        let shape = [documents.batch(), documents.seq_len()];
         let ids = file.integers(name)?;
         let vocab = self.config.vocab_size;
-        let ids = ids.iter().enumerate().map(|(at, &id)| {
-            let inside = usize::try_from(id).ok().filter(|&id| id < vocab);
-            inside.ok_or_else(|| {
-                Error::value(
-                    format!("tensor {name:?}"),
-                    format!("element {at} is {id}, outside the vocabulary of {vocab}"),
-                )
-            })
-        });
-        Tensor::new(shape, ids.collect::<Result<Vec<_>, Error>>()?)
+        for (b, tokens) in documents.iter() {
+            for at in tokens.map(|i| b * shape[1] + i) {
+                let id = ids[at];
+                if !usize::try_from(id).is_ok_and(|id| id < vocab) {
+                    return Err(Error::value(
+                        format!("tensor {name:?}"),
+                        format!("element {at} is {id}, outside the vocabulary of {vocab}"),
+                    ));
+                }
+            }
+        }
+        // What stands at padding may be negative; it is not read, and written back as it was.
+        Tensor::new(shape, ids.into_iter().map(|id| id as usize).collect())
     }
 
     fn is_left_out(&self, name: ModelName) -> bool {
@@ -201,6 +225,34 @@ pub fn model_metadata(config: &ModelConfig) -> BTreeMap<String, String> {
     ]
     .map(|(key, value)| (key.to_string(), value));
     own.into_iter().chain(config_metadata(&config.h3)).collect()
+}
+
+/// The metadata key of token counts after which states are stages, of which a model has none.
+pub(super) const MARKS: &str = "marks";
+
+/// Refuses states and cotangents, which a model's case does not take.
+fn refuse_states(file: &dyn Tensors) -> Result<(), Error> {
+    let refused = |what: String| {
+        Err(Error::unsupported(format!(
+            "{what}: a language model's case has no states and no cotangents"
+        )))
+    };
+    let strings = file.metadata();
+    for (key, refused_value) in [("sequence", "cotangent"), ("initial_state", "given")] {
+        if strings.get(key).is_some_and(|value| value == refused_value) {
+            return refused(format!("metadata {key} = {refused_value:?}"));
+        }
+    }
+    if let Some(marks) = strings.get(MARKS) {
+        return refused(format!("metadata {MARKS} = {marks:?}"));
+    }
+    let is_state = |name: &&str| {
+        *name == "g" || ["g.", "initial_state"].iter().any(|p| name.starts_with(p))
+    };
+    match file.names().into_iter().find(is_state) {
+        Some(name) => refused(format!("tensor {name:?}")),
+        None => Ok(()),
+    }
 }
 
 /// How metadata says that there is none of something.

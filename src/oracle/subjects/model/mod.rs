@@ -17,6 +17,7 @@ use super::layer::LayerCase;
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
+use crate::model::ModelHooks;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::optional;
@@ -34,12 +35,7 @@ impl Subject for ModelCase {
     type Hook = ModelHook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
-        let layout = ModelLayout::read(file)?;
-        let case = Self::new(layout.parameters(file)?, layout.ids(file)?)?;
-        Ok(Self {
-            unpadded: optional(file.metadata(), "vocab_size")?,
-            ..case
-        })
+        Self::of_layout(&ModelLayout::read(file)?, file)
     }
 
     fn metadata(&self) -> Vec<(String, String)> {
@@ -50,6 +46,8 @@ impl Subject for ModelCase {
             self.unpadded
                 .map(|size| ("vocab_size".into(), size.to_string())),
         );
+        strings.extend(self.sequence.metadata(false));
+        strings.retain(|(key, _)| key != layout::MARKS);
         strings
     }
 
@@ -65,9 +63,10 @@ impl Subject for ModelCase {
             .collect();
         given.push(Given {
             name: "input_ids".into(),
-            shape: self.ids.shape().to_vec(),
-            values: GivenValues::Integers(self.ids.data().iter().map(|&id| id as i64).collect()),
+            shape: self.ids().shape().to_vec(),
+            values: GivenValues::Integers(self.ids().data().iter().map(|&id| id as i64).collect()),
         });
+        given.extend(self.sequence.given());
         given
     }
 
@@ -75,8 +74,8 @@ impl Subject for ModelCase {
     fn stages(&self) -> Vec<StageSpec> {
         let config = self.parameters.config();
         let tokens = [
-            (Axis::Sequence, self.ids.shape()[0]),
-            (Axis::Time, self.ids.shape()[1]),
+            (Axis::Sequence, self.ids().shape()[0]),
+            (Axis::Time, self.ids().shape()[1]),
         ];
         let channels = [tokens[0], tokens[1], (Axis::Channel, config.d_model())];
         let words = [tokens[0], tokens[1], (Axis::Word, config.vocab_size)];
@@ -95,11 +94,12 @@ impl Subject for ModelCase {
     }
 
     fn seq_len(&self) -> usize {
-        self.ids.shape()[1]
+        self.ids().shape()[1]
     }
 
     fn default_form(&self) -> Form {
-        self.parameters.config().h3.default_form(self.seq_len())
+        let longest = self.text.documents().longest();
+        self.parameters.config().h3.default_form(longest)
     }
 
     fn describe(&self) -> String {
@@ -110,7 +110,7 @@ impl Subject for ModelCase {
             config.attn_layer_idx,
             config.d_model(),
             config.vocab_size,
-            self.ids.shape(),
+            self.ids().shape(),
         )
     }
 
@@ -124,10 +124,7 @@ impl Subject for ModelCase {
                 "gradients of a language model are no stages",
             ));
         }
-        let model = self.parameters.build::<T>()?;
-        Ok(model
-            .forward_from_prompt(form, self.prompt, &self.ids)?
-            .named())
+        self.run_by(form)
     }
 
     fn run_plainly<T>(&self, _gradients: bool) -> Result<Named<T>, Error>
@@ -135,14 +132,13 @@ impl Subject for ModelCase {
         T: Real,
         T::Complex: RootsOfUnity,
     {
-        let l_max = self.parameters.config().h3.l_max;
-        let by = Plain::by_default(l_max.is_some_and(|l_max| l_max < self.seq_len()));
-        let model = self.parameters.build::<T>()?;
-        Ok(model.forward_by(&by, &self.ids)?.named())
+        let config = self.parameters.config();
+        let is_cut = config.cuts_kernels(self.text.documents().longest());
+        self.run_by(&Plain::by_default(is_cut))
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
-        let scales = scales::error_scales(&self.parameters, &self.ids)?.into_iter();
+        let scales = scales::error_scales(&self.parameters, self.text.rows())?.into_iter();
         Ok(scales
             .map(|(name, uniform)| Scale {
                 name,
@@ -196,7 +192,7 @@ impl Subject for ModelCase {
         let each = convolutions
             .saturating_add(projections)
             .saturating_mul(tokens);
-        each.saturating_mul(self.ids.shape()[0])
+        each.saturating_mul(self.ids().shape()[0])
     }
 
     fn run_with(
@@ -213,6 +209,28 @@ impl Subject for ModelCase {
         format: Format,
     ) -> Result<Named<ErrorBound>, Error> {
         scales::local_scales(self, upstream, format)
+    }
+}
+
+impl ModelCase {
+    /// The case in a file of this layout.
+    fn of_layout(layout: &ModelLayout, file: &dyn Tensors) -> Result<Self, Error> {
+        let (text, sequence) = layout.text(file)?;
+        let case = Self::of(layout.parameters(file)?, text, sequence)?;
+        Ok(Self {
+            unpadded: optional(file.metadata(), "vocab_size")?,
+            ..case
+        })
+    }
+
+    /// The stages of the model in one way, in the scalars of a precision.
+    fn run_by<T>(&self, hooks: &impl ModelHooks<T>) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        let model = self.parameters.build::<T>()?;
+        Ok(model.forward_text(hooks, &self.text)?.named())
     }
 }
 

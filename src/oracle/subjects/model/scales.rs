@@ -22,40 +22,41 @@ use super::super::layer::Analysis;
 use super::case::ModelCase;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
-use crate::h3::{Form, Layer, documents_of};
+use crate::h3::{Form, Layer, LayerState};
 use crate::model::{
-    BlockStage, LayerNorm, Mixed, Model, ModelHooks, ModelParameters, SQRT_2_OVER_PI, gelu,
+    BlockStage, LayerNorm, Mixed, Model, ModelHooks, ModelParameters, Rows, SQRT_2_OVER_PI, gelu,
 };
 use crate::oracle::format::Format;
 use crate::oracle::parallel;
 use crate::oracle::subject::Named;
 use crate::oracle::upstream::{Replaced, Upstream};
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
 /// The step of a difference, in units of a token's deviation.
 const STEP: f64 = 1.0 / 65536.0;
 
-/// The error scale of every stage of a model run over `ids` (batch, seq_len), in units of the
+/// The error scale of every stage of a model run over rows of ids (batch, seq_len), in units of the
 /// port's unit roundoff, under the names of the stages: a port that works in one format throughout
-/// is within tolerance where `|port - golden| <= unit_roundoff * scale`.
+/// is within tolerance where `|port - golden| <= unit_roundoff * scale`. Zero at padding.
 ///
 /// # Errors
 ///
 /// As [`Model::forward`].
 pub(super) fn error_scales(
     parameters: &ModelParameters<f64>,
-    ids: &Tensor<usize>,
+    (ids, documents): Rows<'_, usize>,
 ) -> Result<Named<ErrorBound>, Error> {
-    let own = OwnErrors::of(parameters, ids)?;
+    let own = OwnErrors::of(parameters, (ids, documents))?;
     let model = parameters.build::<f64>()?;
-    let form = parameters.config().h3.default_form(ids.shape()[1]);
-    let d = parameters.config().d_model();
+    let form = parameters.config().h3.default_form(documents.longest());
+    let run = (&model, &form, documents);
     // The channels of one sequence, to be moved one at a time, in all sequences at once.
     let batch = ids.shape()[0];
     let moves: Vec<(usize, usize)> = (0..own.sums.len())
         .flat_map(|k| (0..own.sums[k].data().len() / batch).map(move |at| (k, at)))
         .collect();
-    let columns = parallel::map(&moves, |&(k, at)| column(&model, &form, &own, d, (k, at)));
+    let columns = parallel::map(&moves, |&(k, at)| column(run, &own, (k, at)));
     let mut scales = own.stages;
     for ((k, at), column) in moves.into_iter().zip(columns) {
         let error = &own.errors[k];
@@ -95,7 +96,7 @@ pub(super) fn local_scales(
         }),
     };
     let model = case.parameters().build::<ErrorScale>()?;
-    let stages = model.forward_by(&by, case.ids())?.named();
+    let stages = model.forward_by(&by, case.text.rows(), None)?.named();
     let stages = by.replaced.restore(stages).into_iter();
     Ok(stages
         .map(|(name, stage)| (name, stage.map(ErrorScale::error)))
@@ -113,14 +114,10 @@ struct OwnErrors {
 }
 
 impl OwnErrors {
-    fn of(parameters: &ModelParameters<f64>, ids: &Tensor<usize>) -> Result<Self, Error> {
+    fn of(parameters: &ModelParameters<f64>, rows: Rows<'_, usize>) -> Result<Self, Error> {
         let model = parameters.build::<ErrorScale>()?;
-        let stages = model.forward_by(&ModelAnalysis, ids)?;
-        let shape = [ids.shape(), &[parameters.config().d_model()]].concat();
-        let mut sums = vec![Tensor::new(
-            shape,
-            model.embed(ids.data(), ids.shape()[0], 0)?,
-        )?];
+        let stages = model.forward_by(&ModelAnalysis, rows, None)?;
+        let mut sums = vec![model.embed(rows, None)?];
         for [hidden, residual] in &stages.blocks {
             let pairs = hidden.data().iter().zip(residual.data());
             let after = pairs
@@ -147,13 +144,11 @@ impl OwnErrors {
 /// One column of the derivatives of all later stages with respect to sum `k`: channel `at` of a
 /// sequence moved, in all sequences at once.
 fn column(
-    model: &Model<f64>,
-    form: &Form,
+    (model, form, documents): (&Model<f64>, &Form, &Documents),
     own: &OwnErrors,
-    d: usize,
     (k, at): (usize, usize),
 ) -> Result<Named<f64>, Error> {
-    let sum = &own.sums[k];
+    let (sum, d) = (&own.sums[k], model.config().d_model());
     let of_sequence = sum.data().len() / sum.shape()[0];
     let steps: Vec<f64> = sum
         .data()
@@ -166,7 +161,8 @@ fn column(
         for (sequence, step) in sequences.zip(&steps) {
             sequence[at] += way * step;
         }
-        Ok::<_, Error>(model.forward_after(form, k, moved)?.named_from(k / 2))
+        let stages = model.forward_after(form, documents, k, moved)?;
+        Ok::<_, Error>(stages.named_from(k / 2))
     };
     let (up, down) = (moved(1.0)?, moved(-1.0)?);
     let slopes = up.into_iter().zip(down).map(|((name, up), (_, down))| {
@@ -200,9 +196,10 @@ impl ModelHooks<ErrorScale> for ModelAnalysis {
         &self,
         _block: usize,
         layer: &Layer<ErrorScale>,
-        u: &Tensor<ErrorScale>,
+        u: Rows<'_, ErrorScale>,
+        state: Option<&LayerState<ErrorScale>>,
     ) -> Result<Mixed<ErrorScale>, Error> {
-        let stages = layer.forward_by(&Analysis::UNIFORM, (u, &documents_of(u)), None)?;
+        let stages = layer.forward_by(&Analysis::UNIFORM, u, state)?;
         Ok((stages.output, stages.state))
     }
 
@@ -316,9 +313,10 @@ impl<F: Fn(f64, f64) -> ErrorScale> ModelHooks<ErrorScale> for LocalAnalysis<'_,
         &self,
         block: usize,
         layer: &Layer<ErrorScale>,
-        u: &Tensor<ErrorScale>,
+        u: Rows<'_, ErrorScale>,
+        state: Option<&LayerState<ErrorScale>>,
     ) -> Result<Mixed<ErrorScale>, Error> {
-        ModelAnalysis.h3(block, layer, u)
+        ModelAnalysis.h3(block, layer, u, state)
     }
 
     fn attend(
