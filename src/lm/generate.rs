@@ -85,10 +85,7 @@ struct Fast<T: ModelElement> {
 }
 
 impl<T: ModelElement> Fast<T> {
-    fn take<'a>(
-        &mut self,
-        ids: impl Iterator<Item = &'a [usize]>,
-    ) -> Result<Vec<f64>, Error> {
+    fn take<'a>(&mut self, ids: impl Iterator<Item = &'a [usize]>) -> Result<Vec<f64>, Error> {
         let mut all = Vec::new();
         for (ids, state) in ids.zip(&mut self.states) {
             let logits = self.model.last_logits(ids, state, &mut self.workspace)?;
@@ -129,7 +126,9 @@ where
 {
     fn prompts(&mut self, text: &Text) -> Result<Vec<f64>, Error> {
         let (ids, documents) = text.rows();
-        let stages = self.model.forward_documents(&Form::Fft, ids, documents, None)?;
+        let stages = self
+            .model
+            .forward_documents(&Form::Fft, ids, documents, None)?;
         let last = documents
             .iter()
             .map(|(b, tokens)| b * documents.seq_len() + tokens.end - 1);

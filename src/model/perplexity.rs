@@ -26,7 +26,9 @@ impl Perplexity {
         }
         Err(Error::value(
             "input_ids",
-            format!("{longest} tokens in the longest sequence; expected at least 2, the second to be foretold"),
+            format!(
+                "{longest} tokens in the longest sequence; expected at least 2, the second to be foretold"
+            ),
         ))
     }
 

@@ -7,9 +7,10 @@ use hungry_hippos::fast::Level;
 use hungry_hippos::lm::{
     Backend, Generation, fast_logits, generate, perplexity, stages, step_times,
 };
-use hungry_hippos::model::{ModelPreset, Sampling};
+use hungry_hippos::model::{ModelPreset, Sampling, Text};
 use hungry_hippos::oracle::ModelFile;
 use hungry_hippos::safetensors::Dtype;
+use hungry_hippos::ssm::{Documents, Padding};
 
 fn tiny() -> ModelFile {
     ModelFile::open(&data("lm-tiny")).expect("a model")
@@ -22,9 +23,9 @@ fn fast() -> Backend {
     }
 }
 
-fn asked(prompt: &Tensor<usize>, vocabulary: usize) -> Generation<'_> {
+fn asked(prompts: &Text, vocabulary: usize) -> Generation<'_> {
     Generation {
-        prompt,
+        prompts,
         tokens: 5,
         vocabulary,
         sampling: Sampling::Greedy,
@@ -41,16 +42,16 @@ fn refused<T: std::fmt::Debug>(result: Result<T, Error>, named: &str) {
 #[test]
 fn other_types_are_refused_by_name() {
     let case = tiny();
-    let ids = case.ids().expect("tokens");
+    let text = case.text().expect("tokens");
     let (level, vocabulary) = (Level::detect(), case.config().vocab_size);
     for dtype in [Dtype::F16, Dtype::BF16, Dtype::I64] {
         let name = dtype.to_string();
-        refused(stages(&case, &ids, 1, dtype), &name);
-        refused(fast_logits(&case, &ids, level, 1, dtype), &name);
+        refused(stages(&case, &text, dtype), &name);
+        refused(fast_logits(&case, &text, level, 1, dtype), &name);
         for backend in [Backend::Reference, fast()] {
-            refused(perplexity(&case, &ids, 1, backend, dtype), &name);
+            refused(perplexity(&case, &text, backend, dtype), &name);
             refused(
-                generate(&case, &asked(&ids, vocabulary), backend, dtype),
+                generate(&case, &asked(&text, vocabulary), backend, dtype),
                 &name,
             );
         }
@@ -61,34 +62,35 @@ fn other_types_are_refused_by_name() {
 fn tokens_and_vocabularies_that_do_not_fit_are_refused() {
     let case = tiny();
     let vocabulary = case.config().vocab_size;
-    let flat = Tensor::new([3], vec![1, 2, 3]).expect("fits");
-    let empty = Tensor::new([1, 0], Vec::new()).expect("fits");
-    let one = Tensor::new([1, 1], vec![1]).expect("fits");
+    let text = |shape: &[usize]| {
+        let ids = Tensor::new(shape, vec![1; shape.iter().product()]).expect("fits");
+        Text::new(ids)
+    };
+    refused(text(&[3]), "input_ids");
+    refused(text(&[1, 0]), "no token");
+    refused(text(&[0, 3]), "no token");
+    let one = text(&[1, 1]).expect("a token");
     for backend in [Backend::Reference, fast()] {
-        let go =
-            |prompt, vocabulary| generate(&case, &asked(prompt, vocabulary), backend, Dtype::F64);
-        refused(go(&flat, vocabulary), "input_ids");
-        refused(go(&empty, vocabulary), "no token");
-        refused(go(&one, 0), "vocabulary");
-        refused(go(&one, vocabulary + 1), "vocabulary");
-        assert!(go(&one, vocabulary).is_ok());
-        let judged = |ids| perplexity(&case, ids, 0, backend, Dtype::F64);
-        refused(judged(&flat), "input_ids");
-        refused(judged(&one), "at least 2");
+        let go = |vocabulary| generate(&case, &asked(&one, vocabulary), backend, Dtype::F64);
+        refused(go(0), "vocabulary");
+        refused(go(vocabulary + 1), "vocabulary");
+        assert!(go(vocabulary).is_ok());
+        refused(perplexity(&case, &one, backend, Dtype::F64), "at least 2");
     }
-    let logits = |ids| fast_logits(&case, ids, Level::detect(), 1, Dtype::F64);
-    refused(logits(&flat), "input_ids");
-    let none = Tensor::new([0, 3], Vec::new()).expect("fits");
-    for ids in [&empty, &none] {
-        refused(logits(ids), "no token");
-        for backend in [Backend::Reference, fast()] {
-            refused(perplexity(&case, ids, 0, backend, Dtype::F64), "no token");
-            refused(
-                generate(&case, &asked(ids, vocabulary), backend, Dtype::F64),
-                "no token",
-            );
-        }
-    }
+    let outside = Tensor::new([1, 2], vec![1, vocabulary]).expect("fits");
+    let outside = Text::new(outside).expect("tokens");
+    let logits = fast_logits(&case, &outside, Level::detect(), 1, Dtype::F64);
+    refused(logits, "outside the vocabulary");
+    refused(
+        stages(&case, &outside, Dtype::F64),
+        "outside the vocabulary",
+    );
+    // In steps only where every row is a sequence.
+    let rows = Tensor::new([2, 3], vec![1; 6]).expect("fits");
+    let padded = Documents::padded(3, &[2, 3], Padding::Left).expect("fits");
+    let padded = Text::of_documents(rows, padded).expect("tokens");
+    refused(padded.with_prompt(1), "run at once");
+    refused(text(&[1, 3]).expect("tokens").with_prompt(4), "prompt");
 }
 
 /// The reference and the fast path, tokens as a whole and one at a time: the same tokens, the same perplexity to 12
@@ -96,21 +98,21 @@ fn tokens_and_vocabularies_that_do_not_fit_are_refused() {
 #[test]
 fn backends_agree() {
     let case = tiny();
-    let ids = case.ids().expect("tokens");
-    let &[batch, len] = ids.shape() else {
+    let text = case.text().expect("tokens");
+    let &[batch, len] = text.ids().shape() else {
         panic!("tokens have two axes")
     };
-    let asked = asked(&ids, case.config().vocab_size);
+    let asked = asked(&text, case.config().vocab_size);
     let go = |backend| {
-        generate(&case, &asked, backend, Dtype::F64)
-            .expect("runs")
-            .ids
+        let found = generate(&case, &asked, backend, Dtype::F64);
+        found.expect("runs").sequences
     };
     let found = go(Backend::Reference);
-    assert_eq!(found.shape(), [batch, len + 5]);
+    assert!(found.len() == batch && found.iter().all(|ids| ids.len() == len + 5));
     assert_eq!(found, go(fast()));
     let judged = |prompt, backend| {
-        let found = perplexity(&case, &ids, prompt, backend, Dtype::F64).expect("runs");
+        let text = text.clone().with_prompt(prompt).expect("whole sequences");
+        let found = perplexity(&case, &text, backend, Dtype::F64).expect("runs");
         assert_eq!(found.tokens, batch * (len - 1));
         found.value()
     };

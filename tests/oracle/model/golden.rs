@@ -30,7 +30,8 @@ fn mistakes() -> Vec<&'static Mistake> {
 const FLOATS: [(Dtype, Format); 2] = [(Dtype::F64, Format::F64), (Dtype::F32, Format::F32)];
 
 fn run(golden: &Golden, prompt: usize, form: Form, precision: Precision) -> Stages {
-    let case = Case::from(model_of(golden).clone().with_prompt(prompt));
+    let case = model_of(golden).clone().with_prompt(prompt);
+    let case = Case::from(case.expect("whole sequences"));
     case.run(&form, precision, false).expect("runs")
 }
 

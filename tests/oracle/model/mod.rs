@@ -2,6 +2,7 @@
 //! checkpoints, sampling, the commands. Its fast path is in `tests/fast`.
 
 mod certified;
+mod documents;
 mod golden;
 mod initial;
 mod likelihood;

@@ -9,6 +9,7 @@ use hungry_hippos::model::{
     KeyValueCache, LayerNorm, Mixer, MixerState, Mlp, Model, ModelState, ModelStream,
     MultiHeadAttention,
 };
+use hungry_hippos::ssm::Documents;
 
 fn model() -> Model<f64> {
     let config = with_heads_of(2, config(3, &[1], 2, 6));
@@ -29,22 +30,22 @@ fn a_stream_goes_on_from_what_another_left() {
         .iter()
         .map(|block| matches!(block.mixer, Mixer::Attention(_)));
     assert_eq!(attention.collect::<Vec<_>>(), [false, true, false]);
-    let mut first = ModelStream::new(&model, 2).expect("a stream");
+    let mut first = ModelStream::new(&model, 2);
     for token in [[1, 2], [3, 4], [5, 6]] {
         first.step(&token).expect("a step");
     }
-    let state = first.state();
-    assert_eq!(state.position, 3);
+    let state = first.state().clone();
+    assert_eq!(state.positions, [3, 3]);
     assert!(state.h3(0).is_some() && state.h3(1).is_none() && state.h3(3).is_none());
-    let mut second = ModelStream::resume(&model, 2, state).expect("its own state");
-    assert_eq!(second.position(), 3);
+    let mut second = ModelStream::resume(&model, state).expect("its own state");
+    assert_eq!(second.positions(), [3, 3]);
     for token in [[7, 8], [0, 1]] {
         let (a, b) = (first.step(&token), second.step(&token));
-        assert_eq!(a.expect("a step"), b.expect("a step"));
+        assert_eq!(a.expect("a step").logits, b.expect("a step").logits);
     }
     let said = first.step(&[1]).expect_err("one of two sequences");
     assert!(said.to_string().contains("input_ids of a step"), "{said}");
-    assert_eq!(first.position(), 5, "as it was");
+    assert_eq!(first.positions(), [5, 5], "as it was");
 }
 
 /// A prompt of all tokens is taken as a whole, which kernels that are cut allow; fewer leave steps to take, which
@@ -61,14 +62,17 @@ fn a_prompt_is_taken_as_a_whole_and_the_rest_by_steps() {
     };
     let whole = run(5, 5).expect("cut kernels");
     assert_eq!(
-        (whole.logits.shape(), whole.state.position),
-        (&[2, 5, 9][..], 5)
+        (whole.logits.shape(), whole.state.positions),
+        (&[2, 5, 9][..], vec![5, 5])
     );
     for prompt in [0, 3, 4] {
         assert!(run(prompt, 5).expect_err("too many").contains("l_max"));
     }
     for prompt in [0, 1, 2] {
-        assert_eq!(run(prompt, 3).expect("within l_max").state.position, 3);
+        assert_eq!(
+            run(prompt, 3).expect("within l_max").state.positions,
+            [3, 3]
+        );
     }
     let said = run(6, 5).expect_err("more than there are");
     assert!(said.contains("6 tokens, but there are 5"), "{said}");
@@ -77,33 +81,41 @@ fn a_prompt_is_taken_as_a_whole_and_the_rest_by_steps() {
     // No tokens at all are a whole prompt too.
     let none = run(0, 0).expect("nothing to take");
     assert_eq!(
-        (none.logits.shape(), none.state.position),
-        (&[2, 0, 9][..], 0)
+        (none.logits.shape(), none.state.positions.clone()),
+        (&[2, 0, 9][..], vec![0, 0])
     );
     let shapes = none.blocks.iter().flatten().map(Tensor::shape);
     assert_eq!(shapes.collect::<Vec<_>>(), [[2, 0, 6]; 6]);
-    assert!(ModelStream::resume(&model, 2, none.state).is_ok());
+    assert!(ModelStream::resume(&model, none.state).is_ok());
 }
 
 #[test]
 fn states_of_another_model_are_refused() {
     let model = model();
-    let refused = |batch: usize, state: ModelState<f64>, fragment: &str| {
-        let said = ModelStream::resume(&model, batch, state).expect_err(fragment);
+    let refused = |state: ModelState<f64>, fragment: &str| {
+        let said = ModelStream::resume(&model, state).expect_err(fragment);
         assert!(said.to_string().contains(fragment), "{fragment}: {said}");
     };
     let state = || run(&model, 2, 3);
-    assert!(ModelStream::resume(&model, 2, state()).is_ok());
-    refused(1, state(), "state");
+    assert!(ModelStream::resume(&model, state()).is_ok());
+    let mut one_fewer = state();
+    one_fewer.positions.pop();
+    refused(one_fewer, "state");
+    // As many sequences have to come as the state is of.
+    let ids = Tensor::new([1, 2], vec![0, 1]).expect("fits");
+    let one = Documents::whole(1, 2);
+    let said = model.forward_documents(&Form::Fft, &ids, &one, Some(&state()));
+    let said = said.expect_err("one sequence of two").to_string();
+    assert!(said.contains("sequences of the state"), "{said}");
     let mut fewer = state();
     fewer.mixers.pop();
-    refused(2, fewer, "mixer states");
+    refused(fewer, "mixer states");
     let mut swapped = state();
     swapped.mixers.swap(0, 1);
-    refused(2, swapped, "another kind of mixer");
+    refused(swapped, "another kind of mixer");
     let mut later = state();
-    later.position = 4;
-    refused(2, later, "position of an H3 layer's state");
+    later.positions = vec![4, 3];
+    refused(later, "position of an H3 layer's state");
     // Keys and values of other sequences, or of other tokens.
     for (other, fragment) in [
         (run(&model, 1, 3), "sequences of the cache"),
@@ -112,7 +124,7 @@ fn states_of_another_model_are_refused() {
     ] {
         let mut mixed = state();
         mixed.mixers[1] = other.mixers[1].clone();
-        refused(2, mixed, fragment);
+        refused(mixed, fragment);
     }
 }
 
@@ -164,16 +176,22 @@ fn a_cache_grows_by_the_keys_and_values_of_a_token() {
     assert_eq!((cache.batch(), kept.batch()), (2, 2));
     for i in 0..3 {
         let at = |b: usize| &u.data()[(b * 3 + i) * 4..][..4];
-        let got = attention.step(&[at(0), at(1)].concat(), &mut cache);
-        for (b, got) in got.expect("a step").chunks(4).enumerate() {
+        let token = Tensor::new([2, 1, 4], [at(0), at(1)].concat()).expect("fits");
+        let (got, after) = attention.forward_from(&token, &cache).expect("a step");
+        cache = after;
+        for (b, got) in got.data().chunks(4).enumerate() {
             for (x, y) in got.iter().zip(&whole.data()[(b * 3 + i) * 4..]) {
                 assert!((x - y).abs() < 1e-14, "token {i} of sequence {b}");
             }
         }
     }
     assert_eq!(cache, kept);
-    assert!(attention.step(&[0.0; 7], &mut cache).is_err());
-    assert_eq!(cache, kept, "as it was");
+    // Of two sequences each two tokens more, and one sequence, which the cache is not of.
+    let two = Tensor::new([2, 2, 4], u.data()[..16].to_vec()).expect("fits");
+    let (later, _) = attention.forward_from(&two, &cache).expect("runs");
+    assert_eq!(later.shape(), [2, 2, 4]);
+    let one = Tensor::new([1, 2, 4], u.data()[..8].to_vec()).expect("fits");
+    assert!(attention.forward_from(&one, &cache).is_err());
     let two_axes = Tensor::new([3, 4], vec![0.0; 12]).expect("fits");
     let narrow = Tensor::new([1, 3, 3], vec![0.0; 9]).expect("fits");
     for other in [two_axes, narrow] {

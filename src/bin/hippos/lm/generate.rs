@@ -201,7 +201,11 @@ fn prompts(case: &ModelFile, flag: Option<Vec<usize>>) -> Result<Text, Failure> 
         return Ok(text);
     }
     whole_sequences(case, &text, "metadata prompt_len")?;
-    let first: Vec<usize> = text.sequences().flat_map(|row| &row[..prompt]).copied().collect();
+    let first: Vec<usize> = text
+        .sequences()
+        .flat_map(|row| &row[..prompt])
+        .copied()
+        .collect();
     let ids = Tensor::new([text.documents().batch(), prompt], first)?;
     Ok(Text::new(ids)?)
 }

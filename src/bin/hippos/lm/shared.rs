@@ -83,7 +83,9 @@ pub(super) fn whole_sequences(case: &ModelFile, text: &Text, what: &str) -> Resu
         return Ok(());
     }
     let stated = case.file().metadata().get("sequence");
-    let sequence = stated.map_or("cu_seqlens or lengths".into(), |s| format!("sequence = {s}"));
+    let sequence = stated.map_or("cu_seqlens or lengths".into(), |s| {
+        format!("sequence = {s}")
+    });
     Err(Failure(format!(
         "{what} goes with whole sequences, and {} has {sequence}: documents in a row or beside padding are \
          run at once",

@@ -246,9 +246,8 @@ fn refuse_states(file: &dyn Tensors) -> Result<(), Error> {
     if let Some(marks) = strings.get(MARKS) {
         return refused(format!("metadata {MARKS} = {marks:?}"));
     }
-    let is_state = |name: &&str| {
-        *name == "g" || ["g.", "initial_state"].iter().any(|p| name.starts_with(p))
-    };
+    let is_state =
+        |name: &&str| *name == "g" || ["g.", "initial_state"].iter().any(|p| name.starts_with(p));
     match file.names().into_iter().find(is_state) {
         Some(name) => refused(format!("tensor {name:?}")),
         None => Ok(()),

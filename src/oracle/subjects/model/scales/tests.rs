@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::algebra::{Dual, Rng};
-use crate::h3::{self, HeadOrder, Name, Plain, RealType};
-use crate::model::{BlockName, ModelConfig, ModelName};
+use crate::h3::{self, HeadOrder, Name, Plain, RealType, documents_of};
+use crate::model::{BlockName, ModelConfig, ModelName, Text};
 use crate::ssm::Discretization;
 
 /// A small hybrid whose tokens deviate by some `size`, and two sequences. (Of two channels, LayerNorm would leave
@@ -50,6 +50,10 @@ fn model_of(sizes: [f64; 4]) -> (ModelParameters<f64>, Tensor<usize>) {
     (parameters.expect("a model"), ids)
 }
 
+fn text(ids: &Tensor<usize>) -> Text {
+    Text::new(ids.clone()).expect("tokens")
+}
+
 fn moves(own: &OwnErrors) -> Vec<(usize, usize)> {
     let batch = own.sums[0].shape()[0];
     let of_sum = |k: usize| (0..own.sums[k].data().len() / batch).map(move |at| (k, at));
@@ -67,7 +71,8 @@ fn exact(
     for sequence in sum.data_mut().chunks_exact_mut(of_sequence) {
         sequence[at].derivative = 1.0;
     }
-    let stages = model.forward_after(&Plain::Recurrence, k, sum);
+    let documents = documents_of(&sum);
+    let stages = model.forward_after(&Plain::Recurrence, &documents, k, sum);
     let named = stages.expect("runs").named_from(k / 2).into_iter();
     named
         .map(|(name, stage)| (name, stage.map(|x| x.derivative)))
@@ -85,11 +90,13 @@ fn columns_are_derivatives() {
         [small, 1.0, 1.0, 1.0],
     ] {
         let (parameters, ids) = model_of(sizes);
-        let own = OwnErrors::of(&parameters, &ids).expect("runs");
+        let text = text(&ids);
+        let own = OwnErrors::of(&parameters, text.rows()).expect("runs");
         let plain = parameters.build::<f64>().expect("a model");
         let dual = parameters.build().expect("a model");
         for moved in moves(&own) {
-            let got = column(&plain, &Form::Recurrence, &own, 3, moved).expect("runs");
+            let run = (&plain, &Form::Recurrence, text.documents());
+            let got = column(run, &own, moved).expect("runs");
             let expected = exact(&dual, &own, moved);
             assert_eq!(got.len(), expected.len());
             for ((name, got), (stage, expected)) in got.iter().zip(&expected) {
@@ -113,7 +120,7 @@ fn columns_are_derivatives() {
 #[test]
 fn scales_are_the_sum_over_all_errors() {
     let (parameters, ids) = model(1.0);
-    let own = OwnErrors::of(&parameters, &ids).expect("runs");
+    let own = OwnErrors::of(&parameters, text(&ids).rows()).expect("runs");
     let dual = parameters.build().expect("a model");
     let mut expected = own.stages.clone();
     for (k, at) in moves(&own) {
@@ -131,7 +138,7 @@ fn scales_are_the_sum_over_all_errors() {
             }
         }
     }
-    let got = error_scales(&parameters, &ids).expect("runs");
+    let got = error_scales(&parameters, text(&ids).rows()).expect("runs");
     let names: Vec<_> = got.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
@@ -155,7 +162,7 @@ fn scales_are_the_sum_over_all_errors() {
 #[test]
 fn sums_are_the_models() {
     let (parameters, ids) = model(1.0);
-    let own = OwnErrors::of(&parameters, &ids).expect("runs");
+    let own = OwnErrors::of(&parameters, text(&ids).rows()).expect("runs");
     let model = parameters.build::<f64>().expect("a model");
     let words = parameters.get(ModelName::Embeddings).chunks(3);
     let words: Vec<_> = words.collect();
@@ -178,7 +185,7 @@ fn sums_are_the_models() {
         .expect("runs")
         .named();
     for (k, sum) in own.sums.iter().enumerate() {
-        let rest = model.forward_after(&Form::Recurrence, k, sum.clone());
+        let rest = model.forward_after(&Form::Recurrence, &documents_of(sum), k, sum.clone());
         let rest = rest.expect("runs").named_from(k / 2);
         assert_eq!(rest.len(), whole.len() - 2 * (k / 2), "from sum {k}");
         for ((name, stage), (_, expected)) in rest.iter().zip(&whole[2 * (k / 2)..]) {
