@@ -167,6 +167,9 @@ where
         u: Rows<'_, T>,
         state: Option<&LayerState<T>>,
     ) -> Result<Mixed<T>, Error> {
+        if let Some(state) = state {
+            layer.check_window(state, u.1.longest(), true, "a run in parts")?;
+        }
         let stages = layer.forward_by(self, u, state)?;
         Ok((stages.output, stages.state))
     }

@@ -141,8 +141,8 @@ fn leaks_are_seen() {
         let stages = model.forward_documents(&Form::Fft, ids, documents, None);
         named(stages.expect("runs"))
     };
-    let (ids, documents) = packed();
-    let off = |got: &Stages| departure(&model, &Form::Fft, (&ids, &documents), got);
+    let (packed, documents) = packed();
+    let off = |got: &Stages| departure(&model, &Form::Fft, (&packed, &documents), got);
     for (cu_seqlens, what) in [
         (&[0, 14][..], "one document"),
         (&[0, 2, 4, 11, 14], "a boundary a token early"),
@@ -152,15 +152,18 @@ fn leaks_are_seen() {
         ),
     ] {
         let other = Documents::packed(14, cu_seqlens).expect("fits");
-        let off = off(&run(&ids, &other));
+        let off = off(&run(&packed, &other));
         assert!(off > 1e-3, "{what}: {off:e}");
     }
     // Rows read from the wrong side, with ids that a model has.
     let right = Documents::padded(7, &[3, 5], Padding::Right).expect("fits");
-    let rows = super::documents::ids(2, 7);
+    let rows = ids(2, 7);
     let whole = run(&rows, &Documents::whole(2, 7));
+    let of_right = run(&rows, &right);
     let first = part(&whole[0].1, 0, 0..3);
-    assert_eq!(first, part(&run(&rows, &right)[0].1, 0, 0..3), "causal");
+    for (x, y) in part(&of_right[0].1, 0, 0..3).iter().zip(&first) {
+        assert!((x - y).abs() < BOUND * largest(&first), "causal");
+    }
     let left = Documents::padded(7, &[3, 5], Padding::Left).expect("fits");
     let (of_left, of_whole) = (run(&rows, &left), &whole);
     let (x, y) = (part(&of_left[0].1, 0, 4..7), part(&of_whole[0].1, 0, 4..7));
