@@ -87,6 +87,11 @@ pub(crate) trait ModelHooks<T: Real> {
         state: Option<&LayerState<T>>,
     ) -> Result<Mixed<T>, Error>;
 
+    /// Where documents lie for a part of the model.
+    fn documents(&self, _part: Part, rows: &Documents) -> Documents {
+        rows.clone()
+    }
+
     /// Causal attention of one head over one document, as [`softmax_attention`].
     fn attend(
         &self,
@@ -119,6 +124,14 @@ pub(crate) trait ModelHooks<T: Real> {
     fn stage(&self, _block: usize, _which: BlockStage, computed: Tensor<T>) -> Tensor<T> {
         computed
     }
+}
+
+/// A part of a model that has to know where documents lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Positions,
+    H3,
+    Attention,
 }
 
 /// What a block returns.
@@ -266,7 +279,8 @@ impl<T: Real> Model<T> {
         if let Some(state) = state {
             self.check_state(state, documents.count())?;
         }
-        let embedded = self.embed((ids, documents), state)?;
+        let counted = hooks.documents(Part::Positions, documents);
+        let embedded = self.embed((ids, documents), &counted, state)?;
         self.run(hooks, documents, state, 0, embedded)
     }
 
@@ -332,25 +346,32 @@ impl<T: Real> Model<T> {
         })
     }
 
-    /// The embedded tokens (batch, seq_len, d) of documents that go on from a state; zeros at padding.
+    /// The embedded tokens (batch, seq_len, d) of documents that go on from a state, positions being
+    /// counted in the documents `counted`; zeros at padding.
     pub(crate) fn embed(
         &self,
         (ids, documents): Rows<'_, usize>,
+        counted: &Documents,
         state: Option<&ModelState<T>>,
     ) -> Result<Tensor<T>, Error> {
         let (batch, len) = (documents.batch(), documents.seq_len());
-        let mut embedded = Tensor::filled([batch, len, self.config.d_model()], T::ZERO);
-        for (n, (b, tokens)) in documents.iter().enumerate() {
+        let mut positions = vec![0; batch * len];
+        for (n, (b, tokens)) in counted.iter().enumerate() {
             let first = before(state, n);
             self.config.check_end(first.saturating_add(tokens.len()))?;
-            for (position, i) in tokens.enumerate() {
-                let r = b * len + i;
+            for (position, i) in (first..).zip(tokens) {
+                positions[b * len + i] = position;
+            }
+        }
+        let mut embedded = Tensor::filled([batch, len, self.config.d_model()], T::ZERO);
+        for (b, tokens) in documents.iter() {
+            for r in tokens.map(|i| b * len + i) {
                 let id = ids.data()[r];
                 self.config.check_token(r, id)?;
                 let word = self.embeddings.row(id);
                 let row = match self.positions.rows() {
                     0 => word.to_vec(),
-                    _ => add(word, self.positions.row(first + position)),
+                    _ => add(word, self.positions.row(positions[r])),
                 };
                 embedded.row_mut(r).copy_from_slice(&row);
             }
@@ -378,17 +399,20 @@ fn mix<T: Real>(
     u: Rows<'_, T>,
     before: Option<&MixerState<T>>,
 ) -> Result<(Tensor<T>, MixerState<T>), Error> {
-    match (mixer, before) {
-        (Mixer::H3(layer), before) => {
+    let (u, rows) = u;
+    match mixer {
+        Mixer::H3(layer) => {
+            let documents = hooks.documents(Part::H3, rows);
             let before = before.and_then(MixerState::h3);
-            let (output, after) = hooks.h3(block, layer, u, before)?;
+            let (output, after) = hooks.h3(block, layer, (u, &documents), before)?;
             Ok((output, MixerState::H3(after)))
         }
-        (Mixer::Attention(attention), before) => {
-            let empty = KeyValueCache::new(u.1.count());
+        Mixer::Attention(attention) => {
+            let documents = hooks.documents(Part::Attention, rows);
+            let empty = KeyValueCache::new(documents.count());
             let before = before.and_then(MixerState::cache).unwrap_or(&empty);
             let by_head = |q: &_, k: &_, v: &_, scale| hooks.attend(q, k, v, scale);
-            let (output, after) = attention.forward_by(u, before, by_head)?;
+            let (output, after) = attention.forward_by((u, &documents), before, by_head)?;
             Ok((output, MixerState::Attention(after)))
         }
     }

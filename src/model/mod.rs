@@ -22,7 +22,7 @@ mod text;
 pub use attention::{KeyValueCache, MultiHeadAttention};
 pub use block::{Block, Mixer, MixerState};
 pub use config::ModelConfig;
-pub(crate) use forward::{BlockStage, Mixed, ModelHooks, Rows};
+pub(crate) use forward::{BlockStage, Mixed, ModelHooks, Part, Rows};
 pub use forward::{Model, ModelStages, ModelState};
 pub use initial::{ModelPreset, initial_values};
 pub use layer_norm::LayerNorm;

@@ -343,7 +343,15 @@ fn same_given(file: &dyn Tensors, given: &Given, padding: &[(usize, usize)]) -> 
         return Ok(());
     };
     let same = match &given.values {
-        GivenValues::Integers(ours) => file.integers(&given.name)? == *ours,
+        GivenValues::Integers(ours) => {
+            let theirs = file.integers(&given.name)?;
+            let mut pairs = theirs.iter().zip(ours).enumerate();
+            let at_padding = |at: usize| match (&given.name[..], shape) {
+                ("input_ids", &[_, len]) => padding.contains(&(at / len, at % len)),
+                _ => false,
+            };
+            theirs.len() == ours.len() && pairs.all(|(at, (a, b))| a == b || at_padding(at))
+        }
         GivenValues::Numbers(ours) => {
             let theirs = file.values(&given.name)?;
             check_finite(&given.name, &theirs)?;

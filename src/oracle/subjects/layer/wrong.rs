@@ -93,7 +93,7 @@ impl WrongLayer {
     }
 
     /// Where documents lie for it.
-    fn documents(&self, documents: Documents) -> Documents {
+    pub(crate) fn documents(&self, documents: Documents) -> Documents {
         self.hooks
             .iter()
             .fold(documents, |documents, hook| match hook {

@@ -8,11 +8,12 @@ use crate::error::Error;
 use crate::h3::{Form, Layer, LayerState, Parameters};
 use crate::model::{
     BlockStage, LayerNorm, Mixed, Model, ModelConfig, ModelHooks, ModelName, ModelParameters,
-    ModelStages, Rows, gelu,
+    ModelStages, Part, Rows, gelu,
 };
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
 use crate::oracle::upstream::{Replaced, replaced_or_stored};
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
 /// A LayerNorm of one token; `true` for the one before the head.
@@ -42,6 +43,8 @@ pub(crate) enum ModelHook {
     Stages(fn(&mut ModelStages<f64>, &Model<f64>) -> Result<(), Error>),
     /// What is saved in the place of stages; nothing is computed from it.
     Saved(fn(&mut ModelStages<f64>)),
+    /// A part of the model knows nothing of documents or padding: it takes every row for one sequence.
+    TakesRows(Part),
     /// A layer's mistake, made in every H3 layer.
     Layers(&'static Row<LayerHook>),
 }
@@ -109,6 +112,7 @@ fn stages_with(
             .map(wrong_layer)
             .collect::<Result<_, _>>()?,
         hooks,
+        documents: case.text.documents(),
     };
     let model = parameters.build::<f64>()?;
     let edited = |mut stages: ModelStages<f64>| {
@@ -119,7 +123,15 @@ fn stages_with(
         }
         Ok::<_, Error>(stages)
     };
-    let ran = model.forward_by(&wrong, case.text.rows(), None)?;
+    // Such a port runs all that stands in the rows, padding too.
+    let (ids, documents) = case.text.rows();
+    let whole = Documents::whole(documents.batch(), documents.seq_len());
+    let takes_rows = |hook: &ModelHook| matches!(hook, ModelHook::TakesRows(_));
+    let rows = match wrong.hooks.iter().any(takes_rows) {
+        true => (ids, &whole),
+        false => (ids, documents),
+    };
+    let ran = model.forward_by(&wrong, rows, None)?;
     // What blocks return is edited as it was computed; the logits are computed from what blocks
     // returned.
     let computed = wrong.replaced.computed();
@@ -180,6 +192,8 @@ struct WrongModel<'a, F> {
     form: Form,
     /// The layer of every block, where it has a mistake.
     layers: Vec<Option<WrongLayer>>,
+    /// Where documents truly lie.
+    documents: &'a Documents,
 }
 
 /// The first hook of a kind.
@@ -197,16 +211,27 @@ impl<F: Fn(f64, f64) -> f64> ModelHooks<f64> for WrongModel<'_, F> {
         &self,
         block: usize,
         layer: &Layer<f64>,
-        u: Rows<'_, f64>,
+        (u, documents): Rows<'_, f64>,
         state: Option<&LayerState<f64>>,
     ) -> Result<Mixed<f64>, Error> {
         match self.layers.get(block).and_then(Option::as_ref) {
             Some(wrong) => {
-                let state = wrong.initial(state, u);
-                let stages = wrong.layer.forward_by(wrong, u, state.as_ref())?;
+                let documents = wrong.documents(documents.clone());
+                let state = wrong.initial(state, (u, &documents));
+                let stages = wrong
+                    .layer
+                    .forward_by(wrong, (u, &documents), state.as_ref())?;
                 Ok((stages.output, stages.state))
             }
-            None => self.form.h3(block, layer, u, state),
+            None => self.form.h3(block, layer, (u, documents), state),
+        }
+    }
+
+    fn documents(&self, part: Part, rows: &Documents) -> Documents {
+        let takes_rows = |hook: &ModelHook| matches!(hook, ModelHook::TakesRows(p) if *p == part);
+        match self.hooks.iter().any(takes_rows) {
+            true => rows.clone(),
+            false => self.documents.clone(),
         }
     }
 

@@ -3,13 +3,14 @@
 use super::super::layer::{LayerHook, forward_mistakes};
 use super::hooks::ModelHook::{
     self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Residual, Saved, Stages,
+    TakesRows,
 };
 use crate::algebra::{FloatFormat, Matrix, dot, exact_gelu};
 use crate::attention::softmax;
 use crate::error::Error;
 use crate::h3::HeadOrder;
 use crate::model::{
-    BlockName, LayerNorm, Model, ModelConfig, ModelName, ModelParameters, ModelStages,
+    BlockName, LayerNorm, Model, ModelConfig, ModelName, ModelParameters, ModelStages, Part,
 };
 use crate::oracle::mistake::{Row, rows};
 use crate::ssm::Discretization;
@@ -455,4 +456,25 @@ rows! { ModelHook:
         looks "block0.residual right, hidden wrong"
         fix "load fc1.bias and fc2.bias"
         by [Parameters(no_mlp_bias)];
+    "L20a" "attention_across_documents" at "block0.residual"
+        wrong "attention to all tokens of a row before a token"
+        right "to those of its own document"
+        seen "plausible (flash_attn_func where flash_attn_varlen_func is needed; attention without a padding mask)"
+        looks "right in a row's first document, wrong after; all wrong beside padding on the left"
+        fix "mask attention by document: cu_seqlens, or the padding mask"
+        by [TakesRows(Part::Attention)];
+    "L20b" "positions_across_documents" at "block0.residual"
+        wrong "positions counted from the beginning of the row"
+        right "from that of each document"
+        seen "plausible (position_ids as arange over the row)"
+        looks "right in a row's first document, wrong after; all wrong beside padding on the left"
+        fix "count positions anew in every document, and from the first token that is no padding"
+        by [TakesRows(Part::Positions)];
+    "L20c" "documents_ignored" at "block0.residual"
+        wrong "every row taken for one sequence"
+        right "documents apart, padding left out"
+        seen "plausible (cu_seqlens or a mask that is accepted and not read)"
+        looks "right in a row's first document, wrong after; all wrong beside padding on the left"
+        fix "hand cu_seqlens or lengths to positions, H3 layers and attention"
+        by [TakesRows(Part::Attention), TakesRows(Part::Positions), TakesRows(Part::H3)];
 }

@@ -93,6 +93,10 @@ impl Subject for ModelCase {
         stages
     }
 
+    fn padding(&self) -> Vec<(usize, usize)> {
+        self.text.documents().padding().collect()
+    }
+
     fn seq_len(&self) -> usize {
         self.ids().shape()[1]
     }

@@ -117,7 +117,7 @@ impl OwnErrors {
     fn of(parameters: &ModelParameters<f64>, rows: Rows<'_, usize>) -> Result<Self, Error> {
         let model = parameters.build::<ErrorScale>()?;
         let stages = model.forward_by(&ModelAnalysis, rows, None)?;
-        let mut sums = vec![model.embed(rows, None)?];
+        let mut sums = vec![model.embed(rows, rows.1, None)?];
         for [hidden, residual] in &stages.blocks {
             let pairs = hidden.data().iter().zip(residual.data());
             let after = pairs

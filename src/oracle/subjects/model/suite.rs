@@ -7,9 +7,10 @@ use super::layout::h3_of_nothing;
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
-use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters};
+use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, Text};
+use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::SuiteRow;
-use crate::ssm::Discretization;
+use crate::ssm::{Discretization, Padding};
 use crate::tensor::Tensor;
 
 /// One language model of the suite.
@@ -17,10 +18,11 @@ struct ModelRow {
     name: &'static str,
     stresses: &'static str,
     config: ModelConfig,
-    /// The number of tokens; the rest of the vocabulary is padding.
+    /// The words that are tokens; the rest of the vocabulary is padding.
     unpadded: usize,
     batch: usize,
     seq_len: usize,
+    sequence: Sequence,
 }
 
 /// The language models of the suite, in order.
@@ -52,6 +54,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             unpadded: 21,
             batch: 2,
             seq_len: 11,
+            sequence: Sequence::Whole,
         },
         ModelRow {
             name: "40-model-h3",
@@ -69,6 +72,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             unpadded: 17,
             batch: 1,
             seq_len: 14,
+            sequence: Sequence::Whole,
         },
         ModelRow {
             name: "41-model-attention",
@@ -86,6 +90,45 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             unpadded: 13,
             batch: 1,
             seq_len: 9,
+            sequence: Sequence::Whole,
+        },
+        ModelRow {
+            name: "70-model-packed",
+            stresses: "a language model over 4 documents packed in a row: of one token, shorter than the window, and \
+                       longer; attention between two H3 blocks, learned positions enough for the row",
+            config: ModelConfig {
+                n_layer: 3,
+                d_inner: 16,
+                vocab_size: 19,
+                max_position_embeddings: 14,
+                attn_layer_idx: vec![1],
+                num_heads: 2,
+                layer_norm_epsilon: 1e-5,
+                h3: h3(4, 1, Discretization::Bilinear),
+            },
+            unpadded: 19,
+            batch: 1,
+            seq_len: 14,
+            sequence: Sequence::Packed(vec![0, 3, 4, 10, 14]),
+        },
+        ModelRow {
+            name: "71-model-padded",
+            stresses: "a language model over rows with padding on the left, of one token, of some, and without padding: \
+                       head_dim 2, attention first, learned positions",
+            config: ModelConfig {
+                n_layer: 2,
+                d_inner: 12,
+                vocab_size: 16,
+                max_position_embeddings: 8,
+                attn_layer_idx: vec![0],
+                num_heads: 2,
+                layer_norm_epsilon: 1e-5,
+                h3: h3(4, 2, Discretization::ZeroOrderHold),
+            },
+            unpadded: 16,
+            batch: 3,
+            seq_len: 8,
+            sequence: Sequence::Padded(vec![1, 5, 8], Padding::Left),
         },
     ]
     .map(|row| SuiteRow::new(row.name, row.stresses, move |seed| row.build(seed)))
@@ -106,7 +149,10 @@ impl ModelRow {
         let tokens = self.batch * self.seq_len;
         let ids = (0..tokens).map(|_| (rng.next_u64() % self.unpadded as u64) as usize);
         let ids = Tensor::new([self.batch, self.seq_len], ids.collect())?;
-        Ok(ModelCase::new(parameters, ids)?.with_unpadded(self.unpadded))
+        let documents = self.sequence.documents(self.batch, self.seq_len)?;
+        let text = Text::of_documents(ids, documents)?;
+        let case = ModelCase::of(parameters, text, self.sequence.clone())?;
+        Ok(case.with_unpadded(self.unpadded))
     }
 
     /// A random value of one parameter, in a range where every part of the model matters.
