@@ -1,4 +1,4 @@
-//! What `hippos lm` does with texts longer than `l_max`, and with one length only.
+//! What `hippos lm` does with texts longer than `l_max`, with one length only, and with documents in rows.
 
 use crate::common::data;
 use hungry_hippos::oracle::ModelFile;
@@ -122,4 +122,218 @@ fn what_one_length_can_tell() {
         assert_eq!(told, if lengths > 1 { 0 } else { 3 }, "{out}");
         assert_eq!(out.lines().count(), 1 + lengths + 3, "{out}");
     }
+}
+
+/// The official model with other rows of tokens.
+fn with_rows(
+    name: &str,
+    strings: &[(&str, &str)],
+    counts: &[(&str, &[i64])],
+    ids: &[&[i64]],
+) -> PathBuf {
+    let file = SafeTensors::open(&data("lm-tiny")).expect("a file");
+    let mut writer = Writer::new();
+    let sizes = ["B", "L", "prompt_len"];
+    let kept = file
+        .metadata()
+        .iter()
+        .filter(|(key, _)| !sizes.contains(&key.as_str()));
+    for (key, value) in kept {
+        writer.metadata(key, value).expect("once");
+    }
+    for (key, value) in strings {
+        writer.metadata(key, value).expect("once");
+    }
+    for tensor in file.tensors() {
+        if tensor.name.starts_with("backbone.") {
+            let added = writer.add_bytes(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
+            added.expect("fits");
+        }
+    }
+    let shape = [ids.len(), ids[0].len()];
+    writer
+        .add_i64("input_ids", &shape, &ids.concat())
+        .expect("fits");
+    for (name, counts) in counts {
+        writer.add_i64(name, &[counts.len()], counts).expect("fits");
+    }
+    let path = in_folder(name);
+    writer.write(&path).expect("written");
+    path
+}
+
+const TEXTS: [&[i64]; 3] = [&[3, 1, 4], &[1, 5, 9, 2, 6, 5, 3], &[8, 9, 7, 9, 3]];
+
+/// Every text alone, all packed in a row, and in rows beside padding, which is no token of the vocabulary.
+fn served() -> Vec<(PathBuf, Vec<(usize, usize)>)> {
+    let row = TEXTS.concat();
+    let cu_seqlens: &[i64] = &[0, 3, 10, 15];
+    let packed = with_rows(
+        "packed",
+        &[("sequence", "packed")],
+        &[("cu_seqlens", cu_seqlens)],
+        &[&row],
+    );
+    let mut all = vec![(packed, vec![(0, 0), (0, 3), (0, 10)])];
+    for side in ["left", "right"] {
+        let rows = TEXTS.map(|text| {
+            let padding = vec![-100; 7 - text.len()];
+            match side {
+                "left" => [&padding, text].concat(),
+                _ => [text, &padding].concat(),
+            }
+        });
+        let padded = with_rows(
+            side,
+            &[("sequence", "padded"), ("padding", side)],
+            &[("lengths", &[3, 7, 5])],
+            &[&rows[0], &rows[1], &rows[2]],
+        );
+        let first = |len: usize| if side == "left" { 7 - len } else { 0 };
+        all.push((padded, vec![(0, first(3)), (1, 0), (2, first(5))]));
+    }
+    all
+}
+
+/// What a command prints of a file.
+fn said(words: &[&str], path: &Path) -> String {
+    let ran = lm(words, &[path]);
+    assert!(ran.status.success(), "{words:?}: {}", text(&ran.stderr));
+    text(&ran.stdout)
+}
+
+#[test]
+fn documents_are_taken_as_if_each_stood_alone() {
+    let alone: Vec<PathBuf> = (0..3)
+        .map(|i| with_rows(&format!("alone-{i}"), &[], &[], &[TEXTS[i]]))
+        .collect();
+    let logits = |path: &Path, form: &str| {
+        let out = in_folder("served-logits");
+        let out_flag = out.to_str().expect("UTF-8");
+        said(&["logits", "--form", form, "--out", out_flag], path);
+        let file = SafeTensors::open(&out).expect("written");
+        let logits = file.tensor("logits").expect("there");
+        (logits.shape.to_vec(), logits.to_f64().expect("floats"))
+    };
+    let generate = ["generate", "--tokens", "4", "--precision", "f64"];
+    let continued: Vec<String> = alone.iter().map(|path| said(&generate, path)).collect();
+    // Of all texts together, from those of each.
+    let foretold = |path: &Path, form: &str| -> (f64, f64) {
+        let out = said(&["perplexity", "--form", form], path);
+        let number = |at: usize| {
+            let line = out.lines().nth(at).expect("a line");
+            let word = line.split_whitespace().find_map(|word| word.parse().ok());
+            word.unwrap_or_else(|| panic!("{line}"))
+        };
+        (number(0), number(1))
+    };
+    let of_each: Vec<(f64, f64)> = alone.iter().map(|path| foretold(path, "fast")).collect();
+    let tokens: f64 = of_each.iter().map(|(tokens, _)| tokens).sum();
+    let mean = of_each.iter().map(|(n, mean)| n * mean).sum::<f64>() / tokens;
+    assert_eq!(tokens, 12.0);
+
+    for (path, places) in served() {
+        for form in ["sequence", "fast"] {
+            let (shape, got) = logits(&path, form);
+            for (alone, &(b, first)) in alone.iter().zip(&places) {
+                let (_, expected) = logits(alone, "sequence");
+                let at = (b * shape[1] + first) * shape[2];
+                let bound = 1e-9 * crate::common::largest(&expected);
+                let got = &got[at..at + expected.len()];
+                crate::common::assert_close(form, got, &expected, bound);
+            }
+            let (n, found) = foretold(&path, form);
+            assert!(
+                n == tokens && (found - mean).abs() < 1e-9,
+                "{found} but {mean}"
+            );
+        }
+        for form in ["fast", "step"] {
+            let out = in_folder("served-ids");
+            let flags = ["--form", form, "--out", out.to_str().expect("UTF-8")];
+            let got = said(&[&generate[..], &flags].concat(), &path);
+            assert_eq!(got, continued.concat(), "{form}");
+            let file = SafeTensors::open(&out).expect("written");
+            let ids = file.tensor("generated_ids").expect("there");
+            assert_eq!(ids.shape, [3, 11]);
+            let lengths = file.tensor("lengths").expect("there").to_i64();
+            assert_eq!(lengths.expect("counts"), [7, 11, 9]);
+        }
+        // One token at a time only where every row is one sequence.
+        let out = in_folder("refused");
+        for words in [
+            &["logits", "--form", "step"][..],
+            &["perplexity", "--form", "step"],
+        ] {
+            let out: &[&Path] = match words[0] {
+                "logits" => &[&path, Path::new("--out"), &out],
+                _ => &[&path],
+            };
+            let ran = lm(words, out);
+            let err = text(&ran.stderr);
+            assert!(
+                !ran.status.success() && err.contains("--form step goes with whole"),
+                "{err}"
+            );
+        }
+    }
+}
+
+/// A schedule changes nothing; what a model does not have is refused by name.
+#[test]
+fn schedules_and_what_is_refused() {
+    let ids: [&[i64]; 1] = [TEXTS[1]];
+    let strings: &[(&str, &str)] = &[
+        ("sequence", "schedule"),
+        ("schedule", "prompt=3,steps=2,chunk=2"),
+    ];
+    let whole = with_rows("whole", &[], &[], &ids);
+    let parts = with_rows("schedule", strings, &[], &ids);
+    let of = |path: &Path| said(&["perplexity", "--form", "sequence"], path);
+    let number = |out: String| -> f64 {
+        let last = out.split_whitespace().last().expect("a number").parse();
+        last.expect("a number")
+    };
+    assert!((number(of(&whole)) - number(of(&parts))).abs() < 1e-9);
+    let refused =
+        |name: &str, strings: &[(&str, &str)], counts: &[(&str, &[i64])], fragment: &str| {
+            let path = with_rows(name, strings, counts, &ids);
+            let ran = lm(&["perplexity"], &[&path]);
+            let err = text(&ran.stderr);
+            assert!(
+                !ran.status.success() && err.contains(fragment),
+                "{fragment}: {err}"
+            );
+            assert!(err.contains(path.to_str().expect("UTF-8")), "{err}");
+        };
+    let marks = [strings, &[("marks", "3")]].concat();
+    refused("marks", &marks, &[], "metadata marks");
+    refused(
+        "cotangent",
+        &[("sequence", "cotangent")],
+        &[],
+        "sequence = \"cotangent\"",
+    );
+    refused(
+        "given",
+        &[("initial_state", "given")],
+        &[],
+        "initial_state = \"given\"",
+    );
+    refused(
+        "state",
+        &[],
+        &[("initial_state_k", &[1])],
+        "initial_state_k",
+    );
+    refused("short", &[], &[("cu_seqlens", &[0, 6])], "cu_seqlens");
+    refused(
+        "lengths",
+        &[("padding", "left")],
+        &[("lengths", &[8])],
+        "lengths",
+    );
+    refused("side", &[], &[("lengths", &[3])], "padding");
+    let other = [("sequence", "schedule"), ("schedule", "prompt=3,steps=2")];
+    refused("unfinished", &other, &[], "schedule");
 }

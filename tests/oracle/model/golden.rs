@@ -9,14 +9,22 @@ use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
 use hungry_hippos::oracle::{Case, Format, Golden, Mistake, ModelCase, Precision, StageVerdict};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 
-/// The committed golden models, by name.
+/// The committed golden models over whole sequences, by name.
 fn committed() -> Vec<(&'static str, Golden)> {
-    ["39-model-hybrid", "40-model-h3", "41-model-attention"]
-        .map(|name| {
-            let golden = Golden::open(&golden_file(name));
-            (name, golden.expect("a golden file"))
-        })
-        .into()
+    opened(&["39-model-hybrid", "40-model-h3", "41-model-attention"])
+}
+
+/// Those over documents in a row, and beside padding.
+fn served() -> Vec<(&'static str, Golden)> {
+    opened(&["70-model-packed", "71-model-padded"])
+}
+
+fn opened(names: &[&'static str]) -> Vec<(&'static str, Golden)> {
+    let open = |name: &&'static str| {
+        let golden = Golden::open(&golden_file(name));
+        (*name, golden.expect("a golden file"))
+    };
+    names.iter().map(open).collect()
 }
 
 /// The mistakes in what stands around a model's H3 layers.
@@ -66,6 +74,47 @@ fn right_ports_are_accepted() {
 
 /// In a mixed format a model's scale is in units of the projections throughout: errors of some of these are within
 /// bounds there and nowhere finer, and more of them nowhere.
+/// Whatever a port holds at padding; and every leak between documents is named, those of the layers too.
+#[test]
+fn documents_are_judged() {
+    for (name, golden) in &served() {
+        let case = Case::from(model_of(golden).clone());
+        let in_f64 = case.run(&Form::Fft, Precision::F64, false).expect("runs");
+        let in_f32 = case.run(&Form::Scan, Precision::F32, false).expect("runs");
+        for ((dtype, format), mut stages) in FLOATS.into_iter().zip([in_f64, in_f32]) {
+            for (_, stage) in &mut stages {
+                let &[batch, len, width] = stage.shape() else {
+                    panic!("three axes")
+                };
+                let mut values = stage.data().to_vec();
+                for row in (0..batch * len).filter(|_| *name == "71-model-padded") {
+                    let values = &mut values[row * width..][..width];
+                    if values.iter().all(|&x| x == 0.0) {
+                        values.fill(1e6);
+                    }
+                }
+                *stage = hungry_hippos::Tensor::new([batch, len, width], values).expect("fits");
+            }
+            let report = judge(golden, &stages, dtype, format);
+            assert!(report.pass(), "{name}: {report}");
+            let worst = report.stages.iter().map(|stage| stage.worst);
+            assert!(worst.fold(0.0, f64::max) < 0.1, "{name}");
+        }
+        for mistake in ["L20a", "L20b", "L20c", "L20d"] {
+            let stages = case.run_with(&[mistake], None).expect("computed");
+            let report = judge(golden, &stages, Dtype::F32, Format::F32);
+            let finding = report.findings.first();
+            let finding = finding.unwrap_or_else(|| panic!("{name}, {mistake}: accepted"));
+            let named = finding
+                .suspects
+                .iter()
+                .flat_map(|suspect| &suspect.mistakes);
+            let named: Vec<_> = named.map(|m| m.id).collect();
+            assert!(named.contains(&mistake), "{name}, {mistake}: {named:?}");
+        }
+    }
+}
+
 #[test]
 fn mixed_formats_are_the_coarser_one() {
     let (_, golden) = committed().swap_remove(2);
@@ -155,7 +204,7 @@ fn every_known_mistake_is_refused_and_named_first() {
     let known = mistakes();
     let mut refused = vec![[0.0f64; 2]; known.len()];
     // The smallest model first.
-    for (name, golden) in committed().iter().rev() {
+    for (name, golden) in committed().iter().rev().chain(&served()) {
         let case = Case::from(model_of(golden).clone());
         let right = case.run_with(&[], None).expect("computed");
         for (at, (mistake, refused)) in known.iter().zip(&mut refused).enumerate() {
@@ -238,7 +287,11 @@ fn the_chapter_lists_the_catalogue() {
     let rows: Vec<String> = known.iter().map(row).collect();
     let listed: Vec<&str> = page
         .lines()
-        .filter(|line| line.starts_with("| L0") || line.starts_with("| L1"))
+        .filter(|line| {
+            ["| L0", "| L1", "| L2"]
+                .iter()
+                .any(|id| line.starts_with(id))
+        })
         .collect();
     assert_eq!(listed, rows);
     // What they advise names what is missing.

@@ -178,9 +178,16 @@ fn names() -> Vec<&'static str> {
 fn mistakes_are_what_their_formulas_say() {
     // By how much of a stage's largest number, at most, in any model.
     let names = names();
-    assert_eq!(names.len(), 30);
+    assert_eq!(names.len(), 34);
     let mut departures = vec![0.0f64; names.len()];
     for (what, config, mut impossible) in models() {
+        // Of whole sequences; the golden models with documents have them.
+        impossible.extend([
+            "attention_across_documents",
+            "positions_across_documents",
+            "documents_ignored",
+            "layers_across_documents",
+        ]);
         if config.layer_norm_epsilon == 1e-3 {
             impossible.push("epsilon_1e3");
         }
@@ -221,6 +228,9 @@ fn mistakes_are_what_their_formulas_say() {
     }
     // Nothing above holds of a mistake that leaves all as it is.
     for (name, departure) in names.iter().zip(departures) {
+        if name.contains("documents") {
+            continue;
+        }
         assert!(departure > 1e6 * BOUND, "{name}: {departure:e}");
     }
 }

@@ -58,7 +58,13 @@ fn every_kind_has_its_cases() {
     assert!(names("layer").len() >= 24, "{:?}", names("layer"));
     assert_eq!(
         names("model"),
-        ["39-model-hybrid", "40-model-h3", "41-model-attention"]
+        [
+            "39-model-hybrid",
+            "40-model-h3",
+            "41-model-attention",
+            "70-model-packed",
+            "71-model-padded"
+        ]
     );
     assert_eq!(names("dense-ssm"), ["42-dense", "43-dense-resumed"]);
 }

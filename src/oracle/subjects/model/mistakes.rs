@@ -477,4 +477,11 @@ rows! { ModelHook:
         looks "right in a row's first document, wrong after; all wrong beside padding on the left"
         fix "hand cu_seqlens or lengths to positions, H3 layers and attention"
         by [TakesRows(Part::Attention), TakesRows(Part::Positions), TakesRows(Part::H3)];
+    "L20d" "layers_across_documents" at "block0.residual"
+        wrong "H3 layers run through a row from its beginning, boundaries and padding in it"
+        right "each document from zero states"
+        seen "huggingface/transformers#46588, state-spaces/mamba#1027 (padding stepped through, states not reset)"
+        looks "right in a row's first document, wrong after; all wrong beside padding on the left"
+        fix "reset both states at boundaries; leave padding out, or begin after it"
+        by [TakesRows(Part::H3)];
 }
