@@ -93,7 +93,7 @@ fn documents_are_judged() {
                         values.fill(1e6);
                     }
                 }
-                *stage = hungry_hippos::Tensor::new([batch, len, width], values).expect("fits");
+                *stage = Tensor::new([batch, len, width], values).expect("fits");
             }
             let report = judge(golden, &stages, dtype, format);
             assert!(report.pass(), "{name}: {report}");
