@@ -73,6 +73,9 @@ pub fn fast_logits(
     Tensor::new([ids.shape(), &[vocab]].concat(), all)
 }
 
+/// What is done with the logits after a token, given its place in the rows.
+pub(super) type Take<'a> = &'a mut dyn FnMut(usize, &[f64]) -> Result<(), Error>;
+
 /// Hands on the logits after every token of a text by the fast path, with the token's place in the rows. Documents in a
 /// row or beside padding are run one after another.
 pub(super) fn each_token<T: ModelElement>(
@@ -80,7 +83,7 @@ pub(super) fn each_token<T: ModelElement>(
     text: &Text,
     level: Level,
     threads: usize,
-    take: &mut dyn FnMut(usize, &[f64]) -> Result<(), Error>,
+    take: Take<'_>,
 ) -> Result<(), Error> {
     let model: FastModel<T> = fast_model(case, level)?;
     let (documents, vocab) = (text.documents(), case.config().vocab_size);
