@@ -115,6 +115,38 @@ fn documents_are_judged() {
     }
 }
 
+/// A schedule changes no stage; what is forgotten after a prompt is forgotten after its own.
+#[test]
+fn schedules_say_where_states_are_handed_on() {
+    let whole = Case::open(&golden_file("40-model-h3")).expect("a case");
+    let mut writer = whole.writer().expect("small");
+    for (key, value) in [
+        ("sequence", "schedule"),
+        ("schedule", "prompt=5,steps=2,chunk=7"),
+    ] {
+        writer.metadata(key, value).expect("once");
+    }
+    let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
+    let parts = Case::read(&file).expect("a case");
+    let run = |case: &Case| case.run(&Form::Fft, Precision::F64, false).expect("runs");
+    for ((name, one), (_, other)) in run(&whole).iter().zip(&run(&parts)) {
+        let size = 1e-13 * crate::common::largest(one.data());
+        crate::common::assert_close(name, one.data(), other.data(), size);
+    }
+    let right = parts.run_with(&[], None).expect("runs");
+    for mistake in [
+        "prompt_state_lost",
+        "prompt_window_lost",
+        "prompt_states_lost",
+    ] {
+        let wrong = parts.run_with(&[mistake], None).expect("runs");
+        let (right, wrong) = (&right[0].1, &wrong[0].1);
+        let differs = |at: &usize| (right.data()[*at] - wrong.data()[*at]).abs() > 1e-9;
+        let first = (0..right.data().len()).find(differs);
+        assert_eq!(first.map(|at| at / right.shape()[2]), Some(5), "{mistake}");
+    }
+}
+
 #[test]
 fn mixed_formats_are_the_coarser_one() {
     let (_, golden) = committed().swap_remove(2);

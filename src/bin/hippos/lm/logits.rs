@@ -224,14 +224,15 @@ fn prompt_len(
 fn write_text(writer: &mut Writer, case: &ModelFile, text: &Text) -> Result<(), Failure> {
     let ids: Vec<i64> = text.ids().data().iter().map(|&id| id as i64).collect();
     writer.add_i64("input_ids", text.ids().shape(), &ids)?;
-    for key in ["sequence", "padding"] {
-        if let Some(value) = case.file().metadata().get(key) {
-            writer.metadata(key, value)?;
-        }
-    }
     for name in ["cu_seqlens", "lengths"] {
-        if let Some((_, shape)) = case.file().find(name) {
-            writer.add_i64(name, shape, &case.file().integers(name)?)?;
+        let Some((_, shape)) = case.file().find(name) else {
+            continue;
+        };
+        writer.add_i64(name, shape, &case.file().integers(name)?)?;
+        for key in ["sequence", "padding"] {
+            if let Some(value) = case.file().metadata().get(key) {
+                writer.metadata(key, value)?;
+            }
         }
     }
     Ok(())

@@ -80,7 +80,7 @@ impl WrongLayer {
     }
 
     /// The layer with its states handed on where a schedule says, if a mistake sits there.
-    fn at_parts(mut self, schedule: Option<&Schedule>) -> Self {
+    pub(crate) fn at_parts(mut self, schedule: Option<&Schedule>) -> Self {
         if let Some(schedule) = schedule {
             let lengths = schedule.lengths();
             self.boundaries = match self.boundaries {

@@ -103,7 +103,8 @@ fn stages_with(
             return Ok(None);
         }
         let parameters: Parameters<f64> = parameters.h3(block)?;
-        WrongLayer::new(&parameters, &in_layers, setting.chunk_len).map(Some)
+        let wrong = WrongLayer::new(&parameters, &in_layers, setting.chunk_len)?;
+        Ok(Some(wrong.at_parts(case.sequence.schedule())))
     };
     let wrong = WrongModel {
         replaced: replaced_or_stored(setting, |_| true),
