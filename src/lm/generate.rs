@@ -77,40 +77,24 @@ trait Continues {
 
 struct Fast<T: ModelElement> {
     model: FastModel<T>,
-    /// Of all sequences, or if their lengths differ one of each.
-    states: Vec<FastModelState<T>>,
-    /// The tokens that follow the prompts.
-    more: usize,
+    state: FastModelState<T>,
     workspace: ModelWorkspace<T>,
-}
-
-impl<T: ModelElement> Fast<T> {
-    fn take<'a>(&mut self, ids: impl Iterator<Item = &'a [usize]>) -> Result<Vec<f64>, Error> {
-        let mut all = Vec::new();
-        for (ids, state) in ids.zip(&mut self.states) {
-            let logits = self.model.last_logits(ids, state, &mut self.workspace)?;
-            all.extend(logits.into_iter().map(Real::to_f64));
-        }
-        Ok(all)
-    }
 }
 
 impl<T: ModelElement> Continues for Fast<T> {
     fn prompts(&mut self, text: &Text) -> Result<Vec<f64>, Error> {
-        let (documents, more) = (text.documents(), self.more);
-        if documents.is_whole() {
-            let (batch, len) = (documents.batch(), documents.seq_len());
-            self.states = vec![self.model.zero_state(batch, len + more)];
-            return self.take(core::iter::once(text.ids().data()));
-        }
-        let state = |ids: &[usize]| self.model.zero_state(1, ids.len() + more);
-        self.states = text.sequences().map(state).collect();
-        self.take(text.sequences())
+        let (ids, documents) = text.rows();
+        let (state, workspace) = (&mut self.state, &mut self.workspace);
+        let logits =
+            self.model
+                .last_logits_of_documents(ids.data(), documents, state, workspace)?;
+        Ok(logits.into_iter().map(Real::to_f64).collect())
     }
 
     fn next(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
-        let each = ids.len() / self.states.len().max(1);
-        self.take(ids.chunks(each.max(1)))
+        let (state, workspace) = (&mut self.state, &mut self.workspace);
+        let logits = self.model.last_logits(ids, state, workspace)?;
+        Ok(logits.into_iter().map(Real::to_f64).collect())
     }
 }
 
@@ -152,10 +136,12 @@ impl Generation<'_> {
         threads: usize,
     ) -> Result<Generated, Error> {
         let begun = Instant::now();
-        let mut fast = Fast::<T> {
-            model: fast_model(case, level)?,
-            states: Vec::new(),
-            more: self.tokens,
+        let model: FastModel<T> = fast_model(case, level)?;
+        let documents = self.prompts.documents();
+        let longest = documents.longest() + self.tokens;
+        let mut fast = Fast {
+            state: model.zero_state(documents.count(), longest),
+            model,
             workspace: ModelWorkspace::new(threads),
         };
         self.run(&mut fast, begun)

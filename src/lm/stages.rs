@@ -76,8 +76,7 @@ pub fn fast_logits(
 /// What is done with the logits after a token, given its place in the rows.
 pub(super) type Take<'a> = &'a mut dyn FnMut(usize, &[f64]) -> Result<(), Error>;
 
-/// Hands on the logits after every token of a text by the fast path, with the token's place in the rows. Documents in a
-/// row or beside padding are run one after another.
+/// Hands on the logits after every token of a text by the fast path, with the token's place in the rows.
 pub(super) fn each_token<T: ModelElement>(
     case: &ModelFile,
     text: &Text,
@@ -91,12 +90,18 @@ pub(super) fn each_token<T: ModelElement>(
     let mut row = Vec::with_capacity(vocab);
     let mut state = model.zero_state(documents.count(), documents.longest());
     let ids = text.ids().data();
-    model.all_logits_of_documents(ids, documents, &mut state, &mut workspace, |first, logits| {
-        for (at, logits) in (first..).zip(logits.chunks_exact(vocab)) {
-            row.clear();
-            row.extend(logits.iter().map(|&x| x.to_f64()));
-            take(at, &row)?;
-        }
-        Ok(())
-    })
+    model.all_logits_of_documents(
+        ids,
+        documents,
+        &mut state,
+        &mut workspace,
+        |first, logits| {
+            for (at, logits) in (first..).zip(logits.chunks_exact(vocab)) {
+                row.clear();
+                row.extend(logits.iter().map(|&x| x.to_f64()));
+                take(at, &row)?;
+            }
+            Ok(())
+        },
+    )
 }
