@@ -328,7 +328,8 @@ impl<T: Scalar> Layer<T> {
             (&parts.k, &of_k, &mut sum.k),
             (&parts.v, &head_gradients.v, &mut sum.v),
         ] {
-            project_adjoint(projection, u, g, gradient, &mut sum.input, sizes);
+            let (tokens, of_input) = ((u, documents), &mut sum.input);
+            project_adjoint(projection, tokens, g, gradient, of_input, sizes);
         }
         Ok(sum)
     }
@@ -480,17 +481,17 @@ struct HeadGradients<T> {
     v: Tensor<T>,
 }
 
-/// Back through a projection of every token, from a (batch, d, seq_len) cotangent.
+/// Back through a projection of every token of the documents, from a (batch, d, seq_len) cotangent.
 fn project_adjoint<T: Ring>(
     projection: &Linear<T>,
-    u: &Tensor<T>,
+    (u, documents): (&Tensor<T>, &Documents),
     g: &Tensor<T>,
     gradient: &mut Linear<T>,
     of_input: &mut Tensor<T>,
     sizes: Sizes,
 ) {
-    for b in 0..sizes.batch {
-        for i in 0..sizes.len {
+    for (b, tokens) in documents.iter() {
+        for i in tokens {
             let token = b * sizes.len + i;
             let column: Vec<T> = (0..sizes.d)
                 .map(|channel| g.row(sizes.channel(b, channel))[i])

@@ -175,14 +175,14 @@ impl Candidate {
         });
     }
 
-    /// The candidate with the golden values at padding, where it may hold anything: of forward stages,
-    /// and of cotangents within the subject, in the place of numbers that are asked about. The gradient
-    /// of the input is truly zero there.
-    pub(super) fn without_padding(
+    /// The candidate with other numbers at padding, where it may hold anything: of forward stages, and
+    /// of cotangents within the subject, each made of the golden one and its own. The gradient of the
+    /// input is truly zero there.
+    pub(super) fn at_padding(
         &self,
         golden: &[GoldenStage],
         padding: &[(usize, usize)],
-        is_asked: impl Fn(f64) -> bool,
+        make: impl Fn(f64, f64) -> f64,
     ) -> Cow<'_, Self> {
         if padding.is_empty() {
             return Cow::Borrowed(self);
@@ -195,9 +195,7 @@ impl Candidate {
             };
             for at in stage.spec.at_padding(padding) {
                 let place = &mut found.values.data_mut()[at];
-                if is_asked(*place) {
-                    *place = stage.values.data()[at];
-                }
+                *place = make(stage.values.data()[at], *place);
             }
         }
         Cow::Owned(cleared)

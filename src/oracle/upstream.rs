@@ -31,6 +31,7 @@ pub(crate) struct Upstream {
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamStage {
     pub(crate) name: String,
+    /// Where nothing is known of the port's number, none: what the run computes stands.
     pub(crate) values: Tensor<f64>,
     /// What the port may have used in its place is within this many unit roundoffs of its own size:
     /// a fused port computes on from the number before it was rounded.
@@ -101,8 +102,14 @@ impl<'a, T: Copy, F: Fn(f64, f64) -> T> Replaced<'a, T, F> {
         match own.filter(|own| own.values.shape() == computed.shape()) {
             None => computed,
             Some(own) => {
+                let pairs = own.values.data().iter().zip(computed.data());
+                let go_on = pairs.map(|(&x, &computed)| match x.is_nan() {
+                    true => computed,
+                    false => (self.scalar)(x, own.rounding),
+                });
+                let go_on = Tensor::known(computed.shape(), go_on.collect());
                 self.computed.borrow_mut().push((name.into(), computed));
-                own.values.map(|x| (self.scalar)(x, own.rounding))
+                go_on
             }
         }
     }

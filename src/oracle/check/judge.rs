@@ -20,10 +20,10 @@ pub(super) struct Own {
 }
 
 impl Own {
-    /// Those that the candidate holds. What is not finite cannot be gone on from.
+    /// Those that the candidate holds, as they are read. What is not finite cannot be gone on from.
     fn of<S: Subject>(
         golden: &GoldenOf<S>,
-        candidate: &Candidate,
+        [candidate, read]: [&Candidate; 2],
         exact: impl Fn(&GoldenStage) -> bool,
     ) -> Self {
         let specs = || golden.stages.iter().map(|stage| &stage.spec);
@@ -33,7 +33,7 @@ impl Own {
             let finite = found.values.data().iter().all(|x| x.is_finite());
             (finite && is_upstream(stage.name())).then(|| UpstreamStage {
                 name: stage.name().into(),
-                values: found.values.clone(),
+                values: read.stage(stage.name()).unwrap_or(found).values.clone(),
                 // A format that holds a number stores it as it is.
                 rounding: match exact(stage) {
                     true => 0.0,
@@ -100,6 +100,7 @@ pub(super) fn judge<'a, S: Subject>(
     chunk_len: usize,
 ) -> (Vec<Judged<'a>>, Own) {
     let (subject, judged_in) = (&golden.subject, S::judged_in(format));
+    let padding = subject.padding();
     let growth = subject.underflow_growth();
     // What products of errors leave in a gradient of which a first-order analysis has nothing; the
     // transforms of ports in 16 bits are those of binary32.
@@ -112,7 +113,7 @@ pub(super) fn judge<'a, S: Subject>(
         false => growth * format.underflow(),
     };
     let exact = |stage: &GoldenStage| format.is_coarse() && stage.is_exact_in(judged_in);
-    let own = Own::of(golden, read, exact);
+    let own = Own::of(golden, [candidate, read], exact);
     // Where nothing rounds in the port's own format, what is allowed for is what it may do in binary32
     // on the way: transforms and exponentials.
     // What has no value in f64 is judged on the whole.
@@ -168,9 +169,14 @@ pub(super) fn judge<'a, S: Subject>(
         let Some(found) = candidate.stage(stage.name()) else {
             continue;
         };
+        let at_padding = match stage.name() {
+            "grad.input" => Vec::new(),
+            _ => stage.spec.at_padding(&padding),
+        };
         let tolerance = Tolerance {
             format: judged_in,
             found,
+            padding: &at_padding,
             stored: true,
             underflow: underflow(stage),
         };
@@ -209,6 +215,7 @@ pub(super) fn judge<'a, S: Subject>(
             bounds: whole.bounds.clone(),
             local: whole,
             scales,
+            padding: at_padding.clone(),
         };
         this.scales.of_few = this.of_typical().is_some_and(|times| times > SEVERAL);
         if stage.spec.is_gradient() {
@@ -276,6 +283,8 @@ type Step = (Named<f64>, Named<ErrorBound>);
 struct Tolerance<'a> {
     format: Format,
     found: &'a CandidateStage,
+    /// The elements of the stage at padding, where the run may have what a port's stages make there.
+    padding: &'a [usize],
     /// True if storing a right number may round it.
     stored: bool,
     /// What underflow may add to an element.
@@ -345,16 +354,21 @@ impl Tolerance<'_> {
         }
         // The reference is computed in f64 here, and off by as much as a port in f64 may be.
         let own = f64::EPSILON / 2.0 / self.format.unit_roundoff();
-        let worst: Vec<f64> = scale.data().iter().map(|s| s.worst * (1.0 + own)).collect();
-        let bounds = self.bounds(&worst, base.data());
+        let mut worst: Vec<f64> = scale.data().iter().map(|s| s.worst * (1.0 + own)).collect();
+        let mut probable: Vec<f64> = scale.data().iter().map(|s| s.probable).collect();
+        let mut base = base.data().to_vec();
+        for &at in self.padding {
+            (worst[at], probable[at], base[at]) = (0.0, 0.0, stage.values.data()[at]);
+        }
+        let bounds = self.bounds(&worst, &base);
         // Errors are followed to first order by absolute values: through several steps, what holds
         // of the whole may be the sharper.
         let pairs = bounds.into_iter().zip(limit);
         Some(Local {
-            reference: base.data().to_vec(),
-            base: base.data().to_vec(),
             bounds: pairs.map(|(bound, whole)| bound.min(2.0 * whole)).collect(),
-            weights: self.weights(scale.data().iter().map(|s| s.probable), base.data()),
+            weights: self.weights(probable.into_iter(), &base),
+            reference: base.clone(),
+            base,
             source: Source::Own,
         })
     }

@@ -1,6 +1,7 @@
 //! The layers the mutants are tried on, and how stages are compared.
 
 use crate::common::largest;
+use crate::verdicts::of_documents;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{Config, HeadOrder, LayerState, Name, Parameters, RealType};
@@ -215,8 +216,7 @@ pub(crate) fn forward_mistakes() -> Vec<&'static Mistake> {
 /// All subjects: the official cases, and one random layer a shape.
 /// The mistakes that need documents, padding or cotangents of states, which these layers have not.
 pub(crate) fn is_served(mistake: &Mistake) -> bool {
-    let number: String = mistake.id.chars().filter(char::is_ascii_digit).collect();
-    number.parse::<u32>().expect("a number") >= 99
+    of_documents(mistake.id)
 }
 
 pub(crate) fn subjects() -> Vec<Subject> {

@@ -67,6 +67,12 @@ pub(crate) fn served() -> Vec<(&'static str, Golden)> {
     layers_named(is_served)
 }
 
+/// The mistakes that need documents, padding or cotangents of states.
+pub(crate) fn of_documents(id: &str) -> bool {
+    let number: String = id.chars().filter(char::is_ascii_digit).collect();
+    number.parse::<u32>().expect("a number") >= 99
+}
+
 fn is_served(name: &str) -> bool {
     ("72".."80").contains(&&name[..2])
 }

@@ -128,7 +128,9 @@ where
         let own = self.upstream.and_then(|own| own.get(&name(stage)));
         if let Some(own) = own.filter(|own| own.values.shape() == place.shape()) {
             for (place, &x) in computed.iter_mut().zip(own.values.row(row)) {
-                *place = (self.scalar)(x, own.rounding);
+                if !x.is_nan() {
+                    *place = (self.scalar)(x, own.rounding);
+                }
             }
         }
     }
