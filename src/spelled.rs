@@ -4,6 +4,7 @@
 /// `FromStr`, whose error names the setting and lists the choices.
 macro_rules! spelled {
     ($type:ident, $setting:literal, $($variant:ident => $name:literal),+ $(,)?) => {
+        #[allow(unreachable_pub, reason = "the type may be the crate's own")]
         impl $type {
             /// Every choice, in the order of the declaration.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];

@@ -176,7 +176,10 @@ impl<S: Subject> GoldenOf<S> {
     fn read(subject: S, file: &dyn Tensors) -> Result<Self, Error> {
         let specs = subject.stages();
         let known = |name: &str| specs.iter().any(|spec| spec.name == name);
-        let names = file.names();
+        let mut names = file.names();
+        // Parameters may have names that begin as those of scales do.
+        let given = subject.given();
+        names.retain(|name| given.iter().all(|given| given.name != *name));
         for prefix in SCALES {
             let mut stages = names.iter().filter_map(|name| name.strip_prefix(prefix));
             if let Some(name) = stages.find(|name| !known(name)) {

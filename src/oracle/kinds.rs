@@ -1,9 +1,13 @@
 //! The one place that tells the kinds of subjects apart.
 
 use super::subject::Subject;
+use super::subjects::convolution::ConvolutionCase;
 use super::subjects::dense::DenseCase;
+use super::subjects::h3_operator::H3OperatorCase;
+use super::subjects::hyena::HyenaCase;
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
+use super::subjects::striped_hyena::StripedHyenaCase;
 use crate::error::Error;
 use crate::safetensors::Tensors;
 
@@ -20,14 +24,22 @@ pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Ou
         Some(LayerCase::KIND) => f.of::<LayerCase>(file),
         Some(ModelCase::KIND) => f.of::<ModelCase>(file),
         Some(DenseCase::KIND) => f.of::<DenseCase>(file),
-        Some(kind) => Err(Error::value(
+        Some(ConvolutionCase::KIND) => f.of::<ConvolutionCase>(file),
+        Some(H3OperatorCase::KIND) => f.of::<H3OperatorCase>(file),
+        Some(HyenaCase::KIND) => f.of::<HyenaCase>(file),
+        Some(StripedHyenaCase::KIND) => f.of::<StripedHyenaCase>(file),
+        Some(kind) => Err(Error::unknown(
             "metadata kind",
-            format!(
-                "{kind:?} is not known; expected {:?}, {:?} or {:?}",
+            kind,
+            [
                 LayerCase::KIND,
                 ModelCase::KIND,
-                DenseCase::KIND
-            ),
+                DenseCase::KIND,
+                ConvolutionCase::KIND,
+                H3OperatorCase::KIND,
+                HyenaCase::KIND,
+                StripedHyenaCase::KIND,
+            ],
         )),
         None if ModelCase::is_in(file) => f.of::<ModelCase>(file),
         None if ["input", "q_proj.weight"]

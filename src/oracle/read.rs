@@ -58,6 +58,33 @@ pub(crate) fn check_size(
     }
 }
 
+/// Holds a choice stated in the metadata (as Python spells it, or in lower case) against the one the
+/// tensors tell.
+pub(crate) fn check_choice(strings: &Strings, key: &str, choice: bool) -> Result<(), Error> {
+    match flag(strings, key)? {
+        Some(stated) if stated != choice => Err(Error::value(
+            format!("metadata {key}"),
+            format!("says {stated}, but the tensors say {choice}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A choice in the metadata, if it is there: `True` or `False`, in any case of letters.
+pub(crate) fn flag(strings: &Strings, key: &str) -> Result<Option<bool>, Error> {
+    let Some(stated) = strings.get(key) else {
+        return Ok(None);
+    };
+    match &stated.to_ascii_lowercase()[..] {
+        "true" => Ok(Some(true)),
+        "false" => Ok(Some(false)),
+        _ => Err(Error::value(
+            format!("metadata {key}"),
+            format!("{stated:?}; expected True or False"),
+        )),
+    }
+}
+
 /// The shape of a tensor that must be there, of this many axes.
 pub(crate) fn shape_of<'a>(
     file: &'a dyn Tensors,

@@ -41,6 +41,8 @@ pub enum Axis {
     Column,
     /// The words of a vocabulary.
     Word,
+    /// The steps of a recursion.
+    Step,
 }
 
 impl fmt::Display for Axis {
@@ -62,6 +64,7 @@ impl fmt::Display for Axis {
             Self::Row => "row",
             Self::Column => "column",
             Self::Word => "word",
+            Self::Step => "step",
         })
     }
 }
@@ -140,7 +143,10 @@ impl StageSpec {
     /// Whether it is the states of models: what holds taps or modes, and no time.
     pub(crate) fn is_state(&self) -> bool {
         let has = |axis: Axis| self.axes.iter().any(|&(a, _)| a == axis);
-        !self.is_gradient() && !has(Axis::Time) && (has(Axis::Tap) || has(Axis::Mode))
+        !self.is_gradient()
+            && !self.kernel
+            && !has(Axis::Time)
+            && (has(Axis::Tap) || has(Axis::Mode))
     }
 
     /// Whether it is a gradient.

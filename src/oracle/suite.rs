@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::subject::{Subject, SuiteRow};
-use super::subjects::{dense, layer, model};
+use super::subjects::{convolution, dense, h3_operator, hyena, layer, model, striped_hyena};
 use crate::error::Error;
 use core::fmt;
 
@@ -55,8 +55,16 @@ pub fn suite() -> Vec<SuiteCase> {
     let models = model::suite().into_iter().map(SuiteCase::from);
     let dense = dense::suite().into_iter().map(SuiteCase::from);
     let exact = layer::exact_suite().into_iter().map(SuiteCase::from);
+    let convolutions = convolution::suite().into_iter().map(SuiteCase::from);
+    let h3_operators = h3_operator::suite().into_iter().map(SuiteCase::from);
+    let hyenas = hyena::suite().into_iter().map(SuiteCase::from);
+    let striped = striped_hyena::suite().into_iter().map(SuiteCase::from);
+    let operators = convolutions
+        .chain(h3_operators)
+        .chain(hyenas)
+        .chain(striped);
     let all = layers.chain(models).chain(dense).chain(exact);
-    let mut cases: Vec<SuiteCase> = all.collect();
+    let mut cases: Vec<SuiteCase> = all.chain(operators).collect();
     cases.sort_by_key(|case| case.name);
     cases
 }

@@ -1,9 +1,14 @@
 //! What is particular to each kind of subject.
 
+pub(crate) mod convolution;
 pub(crate) mod dense;
+mod graph;
+pub(crate) mod h3_operator;
+pub(crate) mod hyena;
 pub(crate) mod layer;
 pub(crate) mod model;
 mod round_to_16_bits;
+pub(crate) mod striped_hyena;
 mod worst_response;
 mod wrong_convolution;
 mod wrong_model;

@@ -3,7 +3,10 @@
 use crate::algebra::{ComplexErrorScale, ErrorBound, ErrorScale, modulus};
 use crate::error::Error;
 use crate::fourier::convolution::transform_len;
-use crate::ssm::{Response, StateSpace, causal_convolution, finish_convolution, recurrence};
+use crate::ssm::{
+    Response, StateSpace, causal_convolution, causal_convolution_adjoint, finish_convolution,
+    recurrence,
+};
 
 /// A number with the error a correct port can have in it.
 pub(super) trait WithError: Copy {
@@ -69,9 +72,7 @@ where
     S::Element: WithError,
 {
     let by_state = recurrence(majorant, &magnitudes(u), Some(&magnitudes(x0)))?;
-    let fft = fft_error(transform_len(kernel.len(), u.len())?) * norm(kernel) * norm(u);
-    let convolved = causal_convolution(kernel, u).into_iter();
-    let convolved = convolved.map(|y| y.with_error(y.error() + fft)).collect();
+    let convolved = worst_convolution(kernel, u)?;
     let mut response = finish_convolution(ssm, convolved, u, Some(x0))?;
     for (y, other) in response.output.iter_mut().zip(by_state.output) {
         // An output is one number, not a sum whose terms may still be added in another order.
@@ -81,6 +82,44 @@ where
         *x = x.at_least(other);
     }
     Ok(response)
+}
+
+/// `kernel * u` with the larger error of the sum in any order and of the FFT.
+///
+/// # Errors
+///
+/// As [`transform_len`].
+pub(super) fn worst_convolution(
+    kernel: &[ErrorScale],
+    u: &[ErrorScale],
+) -> Result<Vec<ErrorScale>, Error> {
+    let fft = fft_error(transform_len(kernel.len(), u.len())?) * norm(kernel) * norm(u);
+    Ok(with_more_error(causal_convolution(kernel, u), fft))
+}
+
+/// Its adjoint, likewise: given the cotangent `g` of `kernel * u`, those of `kernel` and of `u`.
+///
+/// An FFT has its normwise error in *every* entry, also where the gradient is exactly 0.
+///
+/// # Errors
+///
+/// As [`transform_len`].
+pub(super) fn worst_correlations(
+    kernel: &[ErrorScale],
+    u: &[ErrorScale],
+    g: &[ErrorScale],
+) -> Result<(Vec<ErrorScale>, Vec<ErrorScale>), Error> {
+    let fft = fft_error(transform_len(kernel.len(), u.len())?) * norm(g);
+    let (of_kernel, of_input) = causal_convolution_adjoint(kernel, u, g);
+    Ok((
+        with_more_error(of_kernel, fft * norm(u)),
+        with_more_error(of_input, fft * norm(kernel)),
+    ))
+}
+
+fn with_more_error(x: Vec<ErrorScale>, error: f64) -> Vec<ErrorScale> {
+    let x = x.into_iter();
+    x.map(|x| x.with_error(x.error() + error)).collect()
 }
 
 /// The normwise error of a convolution by FFT in units of `u |f|_2 |v|_2`: three transforms, each

@@ -46,6 +46,13 @@ fn the_committed_dense_cases_are_up_to_date() {
 }
 
 #[test]
+fn the_committed_operators_are_up_to_date() {
+    let kinds = ["convolution", "h3-operator", "hyena", "striped-hyena"];
+    let total: usize = kinds.into_iter().map(up_to_date).sum();
+    assert!((1..500_000).contains(&total), "{total} bytes");
+}
+
+#[test]
 fn every_kind_has_its_cases() {
     let names = |kind: &str| -> Vec<&'static str> {
         let is = |case: &SuiteCase| case.build(SUITE_SEED).expect("built").kind() == kind;
@@ -67,6 +74,17 @@ fn every_kind_has_its_cases() {
         ]
     );
     assert_eq!(names("dense-ssm"), ["42-dense", "43-dense-resumed"]);
+    assert_eq!(
+        names("convolution"),
+        ["90-convolution", "91-exact-convolution"]
+    );
+    assert_eq!(
+        names("h3-operator"),
+        ["92-h3-operator", "93-exact-h3-operator"]
+    );
+    assert_eq!(names("hyena"), ["94-hyena", "95-hyena-order-3"]);
+    let striped = ["96-sh1", "97-hcl", "98-hcm", "99-hcs"];
+    assert_eq!(names("striped-hyena"), striped);
 }
 
 #[test]

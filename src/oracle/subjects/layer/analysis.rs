@@ -2,19 +2,17 @@
 //! error bound over all admissible algorithms.
 
 use super::super::worst_response::{
-    WithError, fft_error, larger_errors, magnitudes, norm, worst_response,
+    WithError, fft_error, larger_errors, magnitudes, norm, worst_correlations, worst_response,
 };
 use crate::algebra::{
     Ball, ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale, LIBRARY_FACTOR, Real, Ring,
     modulus,
 };
 use crate::error::Error;
-use crate::fourier::convolution::transform_len;
 use crate::h3::{Backward, Evaluate};
 use crate::oracle::format::Format;
 use crate::ssm::{
-    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states,
-    causal_convolution_adjoint, recurrence_adjoint,
+    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states, recurrence_adjoint,
 };
 
 /// A layer's models, with the largest error bound over all admissible algorithms.
@@ -131,8 +129,6 @@ trait Analysed: Adjoint<Scalar = ErrorScale> {
 /// A model's gradients with the largest error bound over all admissible algorithms: the adjoint
 /// recurrence on absolute values, which bounds recurrences, scans and chunks in any order; and the
 /// adjoint of the convolution, direct or by FFT.
-///
-/// An FFT has its normwise error in *every* entry, also where the gradient is exactly 0.
 fn worst_gradients<S>(
     ssm: &S,
     u: &[ErrorScale],
@@ -181,15 +177,7 @@ where
     S::Element: WithError,
 {
     let kernel = ssm.worst_kernel(window.min(u.len()));
-    let fft = fft_error(transform_len(kernel.len(), u.len())?) * norm(g);
-    let off = |x: Vec<ErrorScale>, error: f64| -> Vec<ErrorScale> {
-        x.into_iter()
-            .map(|x| x.with_error(x.error() + error))
-            .collect()
-    };
-    let (of_kernel, of_input) = causal_convolution_adjoint(&kernel, u, g);
-    let of_kernel = off(of_kernel, fft * norm(u));
-    let of_input = off(of_input, fft * norm(&kernel));
+    let (of_kernel, of_input) = worst_correlations(&kernel, u, g)?;
 
     let powers = ssm.with_error_of_powers()?;
     let times_power = |x: &[ErrorScale]| -> Vec<ErrorScale> {

@@ -1,0 +1,237 @@
+//! Subjects that are graphs: everything that the oracle asks of one, written once.
+
+use super::super::layer::Analysis;
+use super::filters::{ByForm, Filters};
+use super::forward::Computed;
+use super::hooks::{GraphHook, Moment, WrongFilters};
+use super::inputs::Inputs;
+use super::ops::Graph;
+use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
+use crate::error::Error;
+use crate::h3::{Form, Plain};
+use crate::oracle::format::Format;
+use crate::oracle::mistake::Row;
+use crate::oracle::sequence::refuse;
+use crate::oracle::stage::StageSpec;
+use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
+use crate::oracle::upstream::{Replaced, Upstream, replaced_or_stored};
+use crate::safetensors::Tensors;
+use crate::tensor::Tensor;
+
+/// A case whose stages a graph computes.
+pub(crate) trait GraphCase: Clone + Send + Sync + 'static {
+    /// The metadata `kind` of its files.
+    const KIND: &'static str;
+
+    /// Reads what is given.
+    ///
+    /// # Errors
+    ///
+    /// Naming the tensor or metadata key at fault, and what was expected of it.
+    fn read(file: &dyn Tensors) -> Result<Self, Error>;
+
+    /// What tensors do not tell, as strings, besides the kind.
+    fn choices(&self) -> Vec<(String, String)>;
+
+    /// The tensors that it is given.
+    fn inputs(&self) -> &Inputs;
+
+    /// What is computed of them.
+    fn graph(&self) -> Graph;
+
+    /// Inputs of every sequence.
+    fn seq_len(&self) -> usize;
+
+    /// One line on its sizes and choices.
+    fn describe(&self) -> String;
+
+    /// True for a stage that a port in two formats stores in that of its projections.
+    fn is_projected(_stage: &str) -> bool {
+        false
+    }
+
+    /// The known mistakes, of the forward pass or of the way back.
+    fn mistakes(backward: bool) -> &'static [Row<GraphHook<Self>>];
+}
+
+/// Every stage, and with `gradients` these too.
+fn stages<T: Real>(
+    case: &impl GraphCase,
+    by: &dyn Filters<T>,
+    gradients: bool,
+) -> Result<Named<T>, Error> {
+    let graph = case.graph();
+    let computed = graph.forward(case.inputs(), by, &|_, stage, _| Ok(stage))?;
+    let mut stages = computed.stages();
+    if gradients {
+        stages.extend(graph.gradients(case.inputs(), &computed.values, by)?);
+    }
+    Ok(stages)
+}
+
+fn errors(stages: Named<ErrorScale>) -> impl Iterator<Item = (String, Tensor<ErrorBound>)> {
+    let stages = stages.into_iter();
+    stages.map(|(name, stage)| (name, stage.map(ErrorScale::error)))
+}
+
+impl<K: GraphCase> Subject for K {
+    const KIND: &'static str = <K as GraphCase>::KIND;
+    type Hook = GraphHook<K>;
+
+    fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        refuse(file, <K as GraphCase>::KIND)?;
+        <K as GraphCase>::read(file)
+    }
+
+    fn metadata(&self) -> Vec<(String, String)> {
+        let mut metadata = vec![("kind".into(), <K as GraphCase>::KIND.into())];
+        metadata.extend(self.choices());
+        metadata
+    }
+
+    fn given(&self) -> Vec<Given> {
+        self.inputs().given()
+    }
+
+    fn stages(&self) -> Vec<StageSpec> {
+        self.graph().specs(self.inputs())
+    }
+
+    fn seq_len(&self) -> usize {
+        GraphCase::seq_len(self)
+    }
+
+    fn default_form(&self) -> Form {
+        Form::Convolution
+    }
+
+    fn describe(&self) -> String {
+        GraphCase::describe(self)
+    }
+
+    fn run<T>(&self, form: &Form, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        stages(self, &ByForm(form), gradients)
+    }
+
+    fn run_plainly<T>(&self, gradients: bool) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        stages(self, &ByForm(&Plain::Convolution), gradients)
+    }
+
+    fn scales(&self) -> Result<Vec<Scale>, Error> {
+        let gradients = self.inputs().cotangent().is_some();
+        let scale = |(name, uniform)| Scale {
+            name,
+            uniform,
+            projections: None,
+        };
+        let stages = stages(self, &Analysis::UNIFORM, gradients)?;
+        Ok(errors(stages).map(scale).collect())
+    }
+
+    fn judged_in(format: Format) -> Format {
+        match K::is_projected("output") {
+            true => format,
+            // There are no projections: a mixed format is that of its models.
+            false => format.of_models(),
+        }
+    }
+
+    fn underflow_growth(&self) -> f64 {
+        let largest = largest_given(&self.given());
+        self.graph().nodes.len() as f64 * GraphCase::seq_len(self) as f64 * largest * largest
+    }
+
+    fn mistakes(backward: bool) -> Vec<Vec<&'static Row<GraphHook<K>>>> {
+        vec![<K as GraphCase>::mistakes(backward).iter().collect()]
+    }
+
+    fn needs_chunks(row: &Row<GraphHook<K>>) -> bool {
+        let mut hooks = row.hooks.iter();
+        hooks.any(|hook| matches!(hook, GraphHook::AfterPrompt(..)))
+    }
+
+    fn cost(&self, tokens: usize) -> usize {
+        self.graph().cost(tokens, GraphCase::seq_len(self))
+    }
+
+    fn run_with(
+        &self,
+        mistakes: &[&'static Row<GraphHook<K>>],
+        setting: Setting<'_>,
+    ) -> Result<Named<f64>, Error> {
+        let hooks: Vec<GraphHook<K>> = mistakes
+            .iter()
+            .flat_map(|row| row.hooks.iter().copied())
+            .collect();
+        let mut case = self.clone();
+        for hook in &hooks {
+            if let GraphHook::Case(edit) = hook {
+                edit(&mut case);
+            }
+        }
+        let graph = case.graph();
+        let filters = WrongFilters { hooks: &hooks };
+        let replaced = replaced_or_stored(setting, K::is_projected);
+        let on_stage = |name: &str, mut stage: Tensor<f64>, so_far: &Computed<'_, f64>| {
+            let moment = Moment {
+                case: &case,
+                so_far,
+                prompt: setting.chunk_len,
+            };
+            for hook in &hooks {
+                match hook {
+                    GraphHook::Stage(at, edit) | GraphHook::AfterPrompt(at, edit)
+                        if *at == name =>
+                    {
+                        edit(&mut stage, &moment);
+                    }
+                    _ => {}
+                }
+            }
+            Ok(replaced.stage(name, stage))
+        };
+        let computed = graph.forward(case.inputs(), &filters, &on_stage)?;
+        if !setting.backward {
+            return Ok(replaced.restore(computed.stages()));
+        }
+        let mut gradients = graph.gradients(case.inputs(), &computed.values, &filters)?;
+        for hook in &hooks {
+            if let GraphHook::Gradient(at, edit) = hook
+                && let Some((_, gradient)) = gradients.iter_mut().find(|(name, _)| name == at)
+            {
+                edit(gradient, &case);
+            }
+        }
+        Ok(gradients)
+    }
+
+    fn local_scales(
+        &self,
+        upstream: &Upstream,
+        format: Format,
+    ) -> Result<Named<ErrorBound>, Error> {
+        let u = format.projection_unit_roundoff();
+        let rounded = |x: f64, rounding: f64| {
+            ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
+        };
+        let replaced = Replaced::new(Some(upstream), rounded);
+        let graph = self.graph();
+        let on_stage =
+            |name: &str, stage, _: &Computed<'_, ErrorScale>| Ok(replaced.stage(name, stage));
+        let computed = graph.forward(self.inputs(), &Analysis::UNIFORM, &on_stage)?;
+        // A port in two formats is taken for one in the coarser throughout.
+        let ratio = u / format.unit_roundoff();
+        let scales = errors(replaced.restore(computed.stages()));
+        Ok(scales
+            .map(|(name, scale)| (name, scale.map(|error| error * ratio)))
+            .collect())
+    }
+}

@@ -1,0 +1,256 @@
+//! The operators of StripedHyena 1 and 2 as subjects (togethercomputer/stripedhyena
+//! `stripedhyena/model.py`, Zymrael/vortex `vortex/model/model.py`: `ParallelGatedConvBlock` without norm,
+//! residual and MLP).
+
+mod backward;
+mod case;
+mod decoding;
+mod forward;
+mod read;
+mod suite;
+
+pub(crate) use case::StripedHyenaCase;
+pub(crate) use suite::suite;
+
+use super::graph::{Convolve, Graph, GraphCase, GraphHook, Id, Inputs, Modes, Op};
+use crate::error::Error;
+use crate::oracle::mistake::Row;
+use crate::oracle::stage::Axis;
+use crate::safetensors::Tensors;
+use case::{
+    Gates, LOG_POLES, Operator, POLES, RESIDUES, SHORT, SHORT_BIAS, SIGNAL, SKIP, TAPS, TOKENS,
+    WEIGHT,
+};
+
+/// The stage that the inner filter is on the way to.
+const INNER: &str = "filtered";
+
+impl StripedHyenaCase {
+    /// The filter of every channel, and the poles that it comes of.
+    fn filter(&self, graph: &mut Graph) -> Option<(Id, Option<[Id; 2]>)> {
+        let [_, len, d] = self.sizes();
+        let given = |graph: &mut Graph, name: &str| graph.given(&self.inputs, name);
+        let poles = match self.operator {
+            Operator::Sh1 => given(graph, POLES)?,
+            Operator::Hcl => {
+                let logarithms = given(graph, LOG_POLES)?;
+                let shape = graph.shape(logarithms).to_vec();
+                graph.node(Op::Exp, &[logarithms], &shape)
+            }
+            Operator::Hcm | Operator::Hcs => {
+                let taps = given(graph, TAPS)?;
+                let count = *graph.shape(taps).last()?;
+                let filter = graph.gather(taps, &[d, count], |at| {
+                    self.group(at / count) * count + at % count
+                });
+                graph.kernel_stage("filter", filter, &[Axis::Channel, Axis::Tap]);
+                return Some((filter, None));
+            }
+        };
+        let residues = given(graph, RESIDUES)?;
+        let modes = self.modes("filter");
+        let groups = self.groups();
+        let kernels = graph.node(Op::ModesKernel(modes), &[poles, residues], &[groups, len]);
+        let filter = graph.gather(kernels, &[d, len], |at| {
+            self.group(at / len) * len + at % len
+        });
+        graph.kernel_stage("filter", filter, &[Axis::Channel, Axis::Time]);
+        Some((filter, Some([poles, residues])))
+    }
+
+    fn modes(&self, at: &'static str) -> Modes {
+        let [_, _, d] = self.sizes();
+        let residues = self.inputs.get(RESIDUES);
+        Modes {
+            at,
+            state: residues.map_or(0, |x| x.shape()[1]),
+            complex: self.operator == Operator::Sh1,
+            models: (0..d).map(|c| self.group(c)).collect(),
+            times: self.wiring.times,
+        }
+    }
+
+    fn build(&self, graph: &mut Graph) -> Option<()> {
+        let [batch, len, d] = self.sizes();
+        let given = |graph: &mut Graph, name: &str| graph.given(&self.inputs, name);
+        let (input, weight) = (given(graph, "input")?, given(graph, WEIGHT)?);
+        let bias = given(graph, "projections.bias");
+        let projected = graph.linear(input, weight, bias);
+        graph.stage("projected", projected, &TOKENS);
+        let raw = graph.transpose(projected);
+
+        let each: Vec<usize> = (0..3 * d).collect();
+        let (taps, bias) = (given(graph, SHORT)?, given(graph, SHORT_BIAS));
+        let count = *graph.shape(taps).last()?;
+        let taps = graph.gather(taps, &[3 * d, count], |at| at);
+        let taps = match self.wiring.short_correlates {
+            true => graph.reversed(taps),
+            false => taps,
+        };
+        let parts = Convolve {
+            at: "short",
+            kernel: each.clone(),
+            feedthrough: None,
+            bias: Some(each),
+        };
+        let short = graph.convolve(parts, taps, raw, None, bias);
+        graph.stage("short", short, &SIGNAL);
+        let [x2, x1, v] = ["x2", "x1", "v"].map(|name| {
+            let which = ["x2", "x1", "v"].iter().position(|known| *known == name);
+            let signal = graph.gather(short, &[batch, d, len], |at| {
+                let (t, c, b) = (at % len, at / len % d, at / (len * d));
+                (b * 3 * d + self.projection(which.unwrap_or(0), c)) * len + t
+            });
+            graph.stage(name, signal, &SIGNAL);
+            signal
+        });
+        let p = match self.wiring.gates {
+            Gates::WithoutX1 => v,
+            _ => graph.multiply(x1, v),
+        };
+
+        let (filter, modes) = self.filter(graph)?;
+        let filtered = self.filtered(graph, [filter, p, v], modes)?;
+        graph.stage(INNER, filtered, &SIGNAL);
+        let gated = match self.wiring.gates {
+            Gates::WithoutX2 => filtered,
+            _ => graph.multiply(x2, filtered),
+        };
+        let gated = graph.transpose(gated);
+        graph.stage("gated", gated, &TOKENS);
+        let weight = given(graph, "out_filter_dense.weight")?;
+        let bias = given(graph, "out_filter_dense.bias");
+        graph.result = graph.linear(gated, weight, bias);
+        graph.stage("output", graph.result, &TOKENS);
+
+        let window = [Axis::Sequence, Axis::Channel, Axis::Tap];
+        let state = graph.last(raw, (count - 1).min(len));
+        graph.stage("state.fir", state, &window);
+        match modes {
+            Some([poles, residues]) => {
+                let parts = self.modes("state.iir");
+                let mut shape = vec![batch, d, parts.state];
+                let mut axes = vec![Axis::Sequence, Axis::Channel, Axis::Mode];
+                if parts.complex {
+                    shape.push(2);
+                    axes.push(Axis::RealImaginary);
+                }
+                let of = [poles, residues, filter, p];
+                let state = graph.node(Op::ModesState(parts), &of, &shape);
+                graph.stage("state.iir", state, &axes);
+            }
+            None => {
+                let taps = *graph.shape(filter).last()?;
+                let state = graph.last(p, (taps - 1).min(len));
+                graph.stage("state.fir_inner", state, &window);
+            }
+        }
+        Some(())
+    }
+
+    /// `F(p)`, its feedthrough included.
+    fn filtered(
+        &self,
+        graph: &mut Graph,
+        [filter, p, v]: [Id; 3],
+        modes: Option<[Id; 2]>,
+    ) -> Option<Id> {
+        let [batch, len, d] = self.sizes();
+        let skip = graph.given(&self.inputs, SKIP);
+        let direct = skip.filter(|_| self.wiring.gated_skip);
+        let shape = [batch, d, len];
+        let filtered = match modes {
+            Some([poles, residues]) => {
+                let of = [poles, residues, filter, p].into_iter().chain(direct);
+                graph.node(
+                    Op::ModesFilter(self.modes(INNER)),
+                    &of.collect::<Vec<_>>(),
+                    &shape,
+                )
+            }
+            None => {
+                let each: Vec<usize> = (0..d).collect();
+                let parts = Convolve {
+                    at: INNER,
+                    kernel: each.clone(),
+                    feedthrough: Some(each),
+                    bias: None,
+                };
+                // In hcs the last tap meets the present input.
+                let correlates = (self.operator == Operator::Hcs) == self.wiring.inner_order;
+                let taps = match correlates {
+                    true => graph.reversed(filter),
+                    false => filter,
+                };
+                graph.convolve(parts, taps, p, direct, None)
+            }
+        };
+        let Some(skip) = skip.filter(|_| !self.wiring.gated_skip) else {
+            return Some(filtered);
+        };
+        let skip = graph.gather(skip, &shape, |at| at / len % d);
+        let ungated = graph.multiply(skip, v);
+        Some(graph.add(filtered, ungated))
+    }
+}
+
+impl GraphCase for StripedHyenaCase {
+    const KIND: &'static str = "striped-hyena";
+
+    fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        read::read(file)
+    }
+
+    fn choices(&self) -> Vec<(String, String)> {
+        [
+            ("operator", self.operator.to_string()),
+            ("layout", self.layout.to_string()),
+            ("hyena_flip_x1x2", self.flip.to_string()),
+            ("num_attention_heads", self.heads.to_string()),
+        ]
+        .map(|(key, value)| (key.to_string(), value))
+        .into()
+    }
+
+    fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    fn graph(&self) -> Graph {
+        let mut graph = Graph::default();
+        // Nothing is missing of a case that was read.
+        let built = self.build(&mut graph);
+        debug_assert!(built.is_some());
+        graph
+    }
+
+    fn seq_len(&self) -> usize {
+        self.sizes()[1]
+    }
+
+    fn describe(&self) -> String {
+        let [batch, len, d] = self.sizes();
+        let filters = self.inputs.get(self.of_groups());
+        let size = match self.operator.has_modes() {
+            true => format!("{} modes", filters.map_or(0, |x| x.shape()[1])),
+            false => format!("{} taps", filters.map_or(0, |x| x.shape()[2])),
+        };
+        format!(
+            "{}, d_model {d}, {} filters of {size}, layout {}, input [{batch}, {len}, {d}]",
+            self.operator,
+            self.groups(),
+            self.layout,
+        )
+    }
+
+    fn is_projected(stage: &str) -> bool {
+        matches!(stage, "projected" | "output")
+    }
+
+    fn mistakes(backward: bool) -> &'static [Row<GraphHook<Self>>] {
+        match backward {
+            true => backward::ROWS,
+            false => forward::ROWS,
+        }
+    }
+}
