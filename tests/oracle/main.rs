@@ -8,6 +8,7 @@ mod float_formats;
 mod interop;
 mod model;
 mod mutants;
+mod operators;
 mod safetensors;
 mod served;
 mod verdicts;

@@ -1,0 +1,119 @@
+//! Ports of the suite's operators: right ones pass in every form, wrong ones are refused and named.
+
+use super::super::verdicts::{committed_one, dumped, is_exhaustive};
+use super::files;
+use crate::common::{close, largest};
+use hungry_hippos::Tensor;
+use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::h3::Form;
+use hungry_hippos::oracle::{Case, Format, Golden, Precision, Report, SUITE_SEED, suite};
+use hungry_hippos::safetensors::{Dtype, SafeTensors};
+
+/// A case and its golden file.
+struct Judged {
+    name: String,
+    case: Case,
+    golden: Golden,
+}
+
+fn cases() -> Vec<Judged> {
+    let mut cases = Vec::new();
+    for row in suite().into_iter().filter(|case| case.name >= "90") {
+        cases.push(Judged {
+            name: row.name.into(),
+            case: row.build(SUITE_SEED).expect("built"),
+            golden: committed_one(row.name),
+        });
+    }
+    if is_exhaustive() {
+        for path in files() {
+            let file = SafeTensors::open(&path).expect("a file");
+            cases.push(Judged {
+                name: path.display().to_string(),
+                case: Case::read(&file).expect("a case"),
+                golden: Golden::read(&file).expect("certified"),
+            });
+        }
+    }
+    cases
+}
+
+impl Judged {
+    fn check(&self, stages: &[(String, Tensor<f64>)], format: Format) -> Report {
+        let dtype = match format.name() {
+            "f64" => Dtype::F64,
+            "bf16" => Dtype::BF16,
+            _ => Dtype::F32,
+        };
+        let stages: Vec<(&str, &Tensor<f64>)> = stages
+            .iter()
+            .map(|(name, stage)| (&name[..], stage))
+            .collect();
+        let dump = dumped(&stages, dtype);
+        let candidate = self.golden.candidate(&dump).expect("a dump");
+        self.golden.check(&candidate, format)
+    }
+}
+
+#[test]
+fn right_ports_pass_in_every_form() {
+    for judged in cases() {
+        for form in Form::all([Chunking::Uniform(5)]) {
+            let run = judged.case.run(&form, Precision::F32, true).expect("runs");
+            let report = judged.check(&run, Format::F32);
+            assert!(report.pass(), "{}, {form}: {report:?}", judged.name);
+        }
+        // Stored in 16 bits, every stage is right in these.
+        let run = judged.case.run(&Form::Fft, Precision::F32, true);
+        let report = judged.check(&run.expect("runs"), Format::BF16);
+        assert!(report.pass(), "{}, bf16: {report:?}", judged.name);
+    }
+}
+
+/// A port that makes one known mistake and works in f32 else: what it stores, with all stages before the
+/// first wrong one as they are.
+#[test]
+fn mistakes_are_refused_and_named_in_f32() {
+    let (mut ports, mut named) = (0, 0);
+    let mut missed = Vec::new();
+    for judged in cases() {
+        let right = judged.case.run_with(&[], None).expect("runs");
+        for mistake in judged.case.mistakes() {
+            // Rounding to 16 bits has a claim of its own.
+            let Ok(mut wrong) = judged.case.run_with(&[mistake.id], None) else {
+                continue;
+            };
+            let differs = |stages: &[(String, Tensor<f64>)]| {
+                stages.iter().any(|(name, stage)| {
+                    let of = right.iter().find(|(known, _)| known == name);
+                    of.is_none_or(|(_, of)| {
+                        let bound = 1e-9 * largest(of.data());
+                        close(name, stage.data(), of.data(), bound).is_err()
+                    })
+                })
+            };
+            if mistake.first_stage.starts_with("grad.") {
+                // Of the way back alone: the forward pass is right.
+                wrong.extend(right.iter().cloned());
+            } else if !differs(&wrong) {
+                continue;
+            }
+            let report = judged.check(&wrong, Format::F32);
+            let what = format!("{} {}", judged.name, mistake.id);
+            if mistake.first_stage.starts_with("grad.") && report.pass() {
+                // It changes nothing here.
+                continue;
+            }
+            assert!(!report.pass(), "{what} accepted: {report:?}");
+            ports += 1;
+            let mut suspects = report.findings.iter().flat_map(|found| &found.suspects);
+            match suspects.any(|suspect| suspect.mistakes.iter().any(|m| m.id == mistake.id)) {
+                true => named += 1,
+                false => missed.push(what),
+            }
+        }
+    }
+    assert!(ports >= 120, "{ports}");
+    println!("{named} of {ports} named; missed {missed:?}");
+    assert!(100 * named >= 97 * ports, "{named} of {ports}: {missed:?}");
+}
