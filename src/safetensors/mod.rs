@@ -15,6 +15,7 @@ pub use crate::algebra::FloatFormat;
 pub use dtype::Dtype;
 pub use on_disk::TensorFile;
 pub use reader::{SafeTensors, TensorView};
+pub(crate) use replace::replace_file;
 pub use source::Tensors;
 pub use writer::{Writer, write_streamed};
 

@@ -74,7 +74,11 @@ const USAGES: &[Usage] = &[
     },
     Usage {
         command: &["check", "CASE", "CASE"],
-        flags: &[("--dtype", Kind::Choice("f32")), ("--json", Kind::Switch)],
+        flags: &[
+            ("--dtype", Kind::Choice("f32")),
+            ("--json", Kind::Switch),
+            ("--report", Kind::Out),
+        ],
     },
     Usage {
         command: &["lm", "logits", "LM", "--out", "OUT"],

@@ -163,11 +163,11 @@ pub(crate) fn print_of_written(file: &Path, text: &str) {
     }
 }
 
-/// Refuses to write over the file that is read.
-pub(crate) fn not_the_same_file(case: &Path, out: &Path) -> Result<(), Failure> {
-    match (case.canonicalize(), out.canonicalize()) {
+/// Refuses to write over a file that is read, `flag` being the one that says where to write.
+pub(crate) fn not_the_same_file(flag: &str, read: &Path, out: &Path) -> Result<(), Failure> {
+    match (read.canonicalize(), out.canonicalize()) {
         (Ok(a), Ok(b)) if a == b => Err(Failure(format!(
-            "--out {out:?} is the case file itself; expected another name"
+            "{flag} {out:?} is a file that is read; expected another name"
         ))),
         _ => Ok(()),
     }

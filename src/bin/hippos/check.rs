@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 const SPEC: Spec = Spec {
     help: "\
-usage: hippos check GOLDEN CANDIDATE [--dtype F] [--json] [--ignore NAMES] [--allow-undecided]
+usage: hippos check GOLDEN CANDIDATE [--dtype F] [--json] [--report FILE.html]
+                    [--ignore NAMES] [--allow-undecided]
 
 Compares the stages that CANDIDATE (a safetensors file with any of q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state, grad.*; of a language model block{i}.residual,
@@ -18,6 +19,9 @@ is certified first.
   --dtype F          what the port works in: f64, f32, tf32, f16, bf16, or mixed-tf32, mixed-f16 and mixed-bf16
                      (projections in that format, the rest in f32). Default: the type the stages are stored in
   --json             the report for programs
+  --report FILE.html write the report as a page too, for a browser: the graph of stages, errors in units of
+                     the tolerance as histograms and over time and channels, what the verdict excludes;
+                     one file, no script, nothing from a network
   --ignore NAMES     tensors that are no stages although their names are close to one: a,b,...
   --allow-undecided  exit status 0 where nothing is refused and something is undecided
 
@@ -30,7 +34,7 @@ error than rounding does in any right port (explained: the share, and the share 
 Exit status: 0 pass; 1 refused, with what is wrong step by step; 2 not judged, or undecided.
 ",
     positional: &["GOLDEN", "CANDIDATE"],
-    values: &["--dtype", "--ignore"],
+    values: &["--dtype", "--report", "--ignore"],
     switches: &["--json", "--allow-undecided"],
 };
 
@@ -51,7 +55,18 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let (golden, candidate) = (Path::new(args.positional(0)), Path::new(args.positional(1)));
     let ignored = args.parsed::<String>("--ignore", "names of tensors")?;
     let ignored: Vec<&str> = ignored.iter().flat_map(|names| names.split(',')).collect();
+    let page = args.value("--report").map(Path::new);
+    if let Some(page) = page {
+        for read in [golden, candidate] {
+            args::not_the_same_file("--report", read, page)?;
+        }
+    }
     let report = check_files(golden, candidate, format, &ignored)?;
+    if let Some(page) = page {
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        let title = format!("{} against {}", name(candidate), name(golden));
+        report.write_html(page, &title)?;
+    }
     args::print(&match args.has("--json") {
         true => report.to_json(),
         false => report.to_string(),

@@ -41,7 +41,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             ));
         }
         let from = Path::new(from);
-        args::not_the_same_file(from, out)?;
+        args::not_the_same_file("--out", from, out)?;
         let golden = Case::open(from)?.certify();
         let golden = golden.map_err(|e| e.in_file(from))?;
         golden.writer()?.write(out)?;

@@ -59,7 +59,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let out = Path::new(args.required("--out")?);
     let path = Path::new(args.positional(0));
-    args::not_the_same_file(path, out)?;
+    args::not_the_same_file("--out", path, out)?;
     let precision = precision(&args)?;
     let fast = fast(&args)?;
     let asked = match fast {

@@ -42,6 +42,7 @@ impl Report {
             ("absent", list(&self.holdings.absent, |name| quoted(name))),
             ("unknown", list(&self.holdings.unknown, |name| quoted(name))),
             ("close", close),
+            ("text", quoted(&self.to_string())),
         ];
         format!("{}\n", object(&fields))
     }

@@ -137,6 +137,17 @@ impl Judged<'_> {
         worst(self.candidate.data(), &local.reference, &local.bounds)
     }
 
+    /// The error of every element as a fraction of its tolerance.
+    pub(super) fn fractions(&self) -> Vec<f64> {
+        fractions(self.candidate.data(), self.golden.data(), &self.bounds)
+    }
+
+    /// The same of the one step.
+    pub(super) fn local_fractions(&self) -> Vec<f64> {
+        let local = &self.local;
+        fractions(self.candidate.data(), &local.reference, &local.bounds)
+    }
+
     /// The error of the one step at every element.
     pub(super) fn errors(&self) -> impl Iterator<Item = f64> {
         let pairs = self.candidate.data().iter().zip(&self.local.reference);
@@ -245,13 +256,20 @@ impl Judged<'_> {
 /// The largest distance as a fraction of the tolerance, and where.
 fn worst(x: &[f64], truth: &[f64], bounds: &[f64]) -> (f64, usize) {
     let mut worst = (0.0, 0);
-    for (at, ((x, truth), bound)) in x.iter().zip(truth).zip(bounds).enumerate() {
-        let fraction = fraction(x - truth, *bound);
+    for (at, fraction) in fractions(x, truth, bounds).into_iter().enumerate() {
         if fraction > worst.0 {
             worst = (fraction, at);
         }
     }
     worst
+}
+
+/// Every distance as a fraction of its tolerance.
+fn fractions(x: &[f64], truth: &[f64], bounds: &[f64]) -> Vec<f64> {
+    let pairs = x.iter().zip(truth).zip(bounds);
+    pairs
+        .map(|((x, truth), bound)| fraction(x - truth, *bound))
+        .collect()
 }
 
 /// An error as a fraction of the tolerance; infinite for what is no number.

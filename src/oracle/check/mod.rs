@@ -2,6 +2,7 @@
 
 mod diagnose;
 mod evidence;
+mod html;
 mod json;
 mod judge;
 mod judged;
@@ -71,6 +72,11 @@ pub(super) fn check<S: Subject>(
     };
     Report {
         format,
+        specs: golden
+            .stages
+            .iter()
+            .map(|stage| stage.spec.clone())
+            .collect(),
         power: (!refused).then(|| power(&known, &stages)),
         precision: precision_seen::describe(&stages, format, candidate, |name| {
             let mut reproduced = findings.iter().filter(|found| found.reproduced);
@@ -161,6 +167,8 @@ fn report_of<S: Subject>(
         candidate: values.get(at).copied().unwrap_or(0.0),
         bits: correct_bits(golden, values),
         note,
+        fractions: stage.fractions(),
+        local_fractions: stage.local_fractions(),
     }
 }
 
@@ -190,8 +198,9 @@ fn power<S: Subject>(known: &[Trial<S>], stages: &[Judged<'_>]) -> Power {
             continue;
         }
         power.known += 1;
-        if !fits.any(Fit::would_show) {
-            power.not_excluded.push(trial.mistake());
+        match fits.any(Fit::would_show) {
+            true => power.excluded.push(trial.mistake()),
+            false => power.not_excluded.push(trial.mistake()),
         }
     }
     power

@@ -3,6 +3,7 @@
 use super::super::candidate::Holdings;
 use super::super::format::Format;
 use super::super::mistake::Mistake;
+use super::super::stage::StageSpec;
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,10 @@ pub struct StageReport {
     pub bits: f64,
     /// What had to be done to compare the shapes, if anything.
     pub note: Option<String>,
+    /// The error of every element on the whole as a fraction of its tolerance, row-major.
+    pub fractions: Vec<f64>,
+    /// The same for the one step.
+    pub local_fractions: Vec<f64>,
 }
 
 /// How much of a step's error something explains.
@@ -138,6 +143,8 @@ pub struct Equal {
 pub struct Power {
     /// How many there are that change a number of this case.
     pub known: usize,
+    /// Those that the port is shown not to make.
+    pub excluded: Vec<&'static Mistake>,
     /// Those that the port cannot be shown not to make.
     pub not_excluded: Vec<&'static Mistake>,
 }
@@ -148,7 +155,9 @@ pub struct Power {
 pub struct Report {
     /// The format the tolerance is for.
     pub format: Format,
-    /// The stages found in the candidate, in the order of computation.
+    /// The stages of the golden file, in the order of computation.
+    pub specs: Vec<StageSpec>,
+    /// Those found in the candidate.
     pub stages: Vec<StageReport>,
     /// What is wrong, if something is: one finding for each step that is wrong.
     pub findings: Vec<Finding>,

@@ -17,7 +17,8 @@ impl fmt::Display for Report {
     }
 }
 
-fn percent(fraction: f64) -> String {
+/// A fraction of a tolerance, in words.
+pub(super) fn percent(fraction: f64) -> String {
     let percent = 100.0 * fraction;
     if percent >= 1e4 {
         format!("{fraction:.1e} times")
@@ -134,7 +135,7 @@ fn describe_suspect(text: &mut String, intro: &str, suspect: &Suspect) {
 }
 
 /// The last line: the verdict, what it is worth, and what was not judged.
-fn closing(report: &Report) -> String {
+pub(super) fn closing(report: &Report) -> String {
     let count = |verdict| {
         let stages = report
             .stages

@@ -89,7 +89,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let path = Path::new(args.positional(0));
     if let Some(out) = args.value("--out") {
-        args::not_the_same_file(path, Path::new(out))?;
+        args::not_the_same_file("--out", path, Path::new(out))?;
     }
     let prompt_flag = match args.value("--prompt") {
         None => None,

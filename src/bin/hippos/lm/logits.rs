@@ -63,7 +63,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     };
     let out = Path::new(args.required("--out")?);
     let path = Path::new(args.positional(0));
-    args::not_the_same_file(path, out)?;
+    args::not_the_same_file("--out", path, out)?;
     let form = match args.value("--form").map(|form| (form, form.to_str())) {
         None | Some((_, Some("sequence"))) => Form::Sequence,
         Some((_, Some("step"))) => Form::Step,
