@@ -11,7 +11,7 @@ const WIDTH: f64 = 400.0;
 const ROW: f64 = 64.0;
 const BOX: f64 = 38.0;
 /// The widest a stage is drawn.
-const WIDEST: f64 = 112.0;
+const WIDEST: f64 = 124.0;
 
 /// A stage's verdict as a class of the style sheet, and in words.
 fn said(report: &Report, name: &str) -> (&'static str, String) {
@@ -21,7 +21,8 @@ fn said(report: &Report, name: &str) -> (&'static str, String) {
             StageVerdict::Fail => stage.local.max(stage.worst),
             _ => stage.worst,
         };
-        let said = format!("{} {}", stage.verdict.name(), percent(largest));
+        let largest = percent(largest).replace(" times", "×");
+        let said = format!("{} {largest}", stage.verdict.name());
         (class(stage.verdict), said)
     })
 }
@@ -73,7 +74,7 @@ pub(super) fn graph(report: &Report) -> String {
             let (from_x, from_y, _) = place(before);
             // Around the stages in between.
             let aside = match rows[at] - rows[before] > 1 {
-                true => WIDEST * 0.8,
+                true => WIDEST * 0.7,
                 false => 0.0,
             };
             let from_y = from_y + BOX;
