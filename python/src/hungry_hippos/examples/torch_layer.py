@@ -133,7 +133,7 @@ class Layer(nn.Module):
         super().__init__()
         d = len(p["ssm_k_D"])
         for name in ("q_proj", "k_proj", "v_proj", "output_linear"):
-            self.add_module(name, nn.Linear(d, d))
+            self.add_module(name, nn.Linear(d, d, dtype=p["D"].dtype))
         self.ssm_k_kernel, self.kernel = ShiftKernel(p), DiagonalKernel(p, choices)
         self.ssm_k_D, self.D = nn.Parameter(p["ssm_k_D"]), nn.Parameter(p["D"])
         self.load_state_dict(p)

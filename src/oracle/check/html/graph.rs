@@ -27,6 +27,14 @@ fn said(report: &Report, name: &str) -> (&'static str, String) {
     })
 }
 
+/// The tags around a stage's name: a link to what is said of it, or `plain` where nothing is.
+fn link(class: &str, name: &str, plain: &'static str) -> (String, &'static str) {
+    match class {
+        "absent" => (plain.into(), plain),
+        _ => (format!("a href=\"#{}\"", anchor(name)), "a"),
+    }
+}
+
 /// The row of every stage: below everything it is computed from, and what something is computed from
 /// right above that.
 fn rows(specs: &[&StageSpec]) -> Vec<usize> {
@@ -91,12 +99,12 @@ pub(super) fn graph(report: &Report) -> String {
     for (at, spec) in specs.iter().enumerate() {
         let (x, y, width) = place(at);
         let (class, said) = said(report, &spec.name);
+        let (open, close) = link(class, &spec.name, "g");
         let _ = writeln!(
             svg,
-            "<a href=\"#{}\" class=\"{class}\"><rect x=\"{:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{BOX}\" rx=\"5\"/>\
+            "<{open} class=\"{class}\"><rect x=\"{:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{BOX}\" rx=\"5\"/>\
              <text x=\"{x:.1}\" y=\"{}\">{}</text>\
-             <text class=\"said\" x=\"{x:.1}\" y=\"{}\">{}</text></a>",
-            anchor(&spec.name),
+             <text class=\"said\" x=\"{x:.1}\" y=\"{}\">{}</text></{close}>",
             x - width / 2.0,
             y + 16.0,
             escaped(&spec.name),
@@ -109,10 +117,10 @@ pub(super) fn graph(report: &Report) -> String {
         svg.push_str("<h2>Gradients</h2>\n<ul class=\"chips\">\n");
         for spec in gradients {
             let (class, said) = said(report, &spec.name);
+            let (open, close) = link(class, &spec.name, "span");
             let _ = writeln!(
                 svg,
-                "<li class=\"{class}\"><a href=\"#{}\">{}</a> <span class=\"badge\">{}</span></li>",
-                anchor(&spec.name),
+                "<li class=\"{class}\"><{open}>{}</{close}> <span class=\"badge\">{}</span></li>",
                 escaped(spec.name.strip_prefix("grad.").unwrap_or(&spec.name)),
                 escaped(&said)
             );
