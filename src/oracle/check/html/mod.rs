@@ -213,10 +213,14 @@ fn add_stage(page: &mut String, stage: &StageReport, spec: &StageSpec, cells: us
     let place: Vec<String> = place
         .map(|((axis, _), at)| format!("{axis} {at}"))
         .collect();
+    let mut off = percent(stage.worst);
+    if !off.ends_with("times") {
+        off.push_str(" of");
+    }
     let _ = writeln!(
         page,
         "<details class=\"stage {}\" id=\"{}\"{open}><summary><h3><code>{}</code></h3><span class=\"badge\">{}</span></summary>\n\
-         <p>Worst at {}: golden {:.6e}, port {:.6e}, {} of the tolerance.</p>\n<div class=\"numbers\">\n<figure>{}</figure>",
+         <p>Worst at {}: golden {:.6e}, port {:.6e}, {} the tolerance.</p>\n<div class=\"numbers\">\n<figure>{}</figure>",
         class(stage.verdict),
         anchor(&stage.name),
         escaped(&stage.name),
@@ -224,7 +228,7 @@ fn add_stage(page: &mut String, stage: &StageReport, spec: &StageSpec, cells: us
         escaped(&place.join(", ")),
         stage.golden,
         stage.candidate,
-        percent(stage.worst),
+        off,
         plots::histogram(stage)
     );
     if let Some(map) = plots::heat_map(stage, spec, cells) {
