@@ -2,7 +2,7 @@
 
     from hungry_hippos import check, suite
 
-    for golden in suite().select(kind="layer"):
+    for golden in suite().select(kind="layer", sequence="whole"):
         stages = my_layer(golden.parameters, golden.input, golden.metadata)  # {"q": ..., "output": ...}
         print(check(golden, stages))
 

@@ -17,7 +17,10 @@ from ._files import File, write
 
 _SCALES = ("scale.", "probable.", "projections.")
 #: What a case is given besides parameters.
-_GIVEN = ("input", "input_ids", "g", "initial_state", "initial_state_k", "initial_x")
+_GIVEN = (
+    *("input", "input_ids", "g", "initial_state", "initial_state_k", "initial_x"),
+    *("cu_seqlens", "lengths", "marks", "g.final_state", "g.final_state_k"),
+)
 
 
 class Golden:
@@ -42,6 +45,11 @@ class Golden:
         """``layer``, ``model`` or ``dense-ssm``."""
         kind = self.metadata.get("kind")
         return kind or ("model" if "input_ids" in self._file.names() else "layer")
+
+    @property
+    def sequence(self) -> str:
+        """How its rows are served: ``whole``, ``packed``, ``padded``, ``schedule`` or ``cotangent``."""
+        return self.metadata.get("sequence", "whole")
 
     @property
     def stages(self) -> list[str]:
@@ -98,10 +106,10 @@ class Suite(Mapping[str, Golden]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def select(self, pattern: str = "*", kind: str | None = None) -> list[Golden]:
-        """The cases whose name matches a pattern such as ``*-heads*``, and of a kind."""
+    def select(self, pattern: str = "*", kind: str | None = None, sequence: str | None = None) -> list[Golden]:
+        """The cases whose name matches a pattern such as ``*-heads*``, of a kind, and served so."""
         cases = (Golden(path) for name, path in self._paths.items() if fnmatchcase(name, pattern))
-        return [case for case in cases if kind is None or case.kind == kind]
+        return [case for case in cases if kind in (None, case.kind) and sequence in (None, case.sequence)]
 
 
 def suite() -> Suite:
@@ -128,7 +136,7 @@ def golden(parameters: Mapping[str, Any], input: Any, **choices: Any) -> Golden:
     ``parameters`` under their official names (a state dict), ``input`` (batch, seq_len, d_model), or tokens for a
     model. ``choices`` say what shapes do not tell: ``head_dim``, ``disc``, ``real_type``, ``l_max`` (None for
     none), ``head_order``; arrays among them are what else the case is given: ``g``, ``initial_state``,
-    ``initial_state_k``. The file lives as long as the result; ``save`` keeps it.
+    ``initial_state_k``, ``cu_seqlens``, ... The file lives as long as the result; ``save`` keeps it.
 
     Raises HipposError with what the command says of a case that is incomplete or contradicts itself, and for
     choices it does not know.
@@ -144,7 +152,7 @@ def golden(parameters: Mapping[str, Any], input: Any, **choices: Any) -> Golden:
         if hasattr(choice, "shape"):
             if name not in _GIVEN:
                 raise UnknownName(f"{name!r} is nothing a case is given; expected {', '.join(_GIVEN[2:])}")
-            tensors[name] = stored(name, choice)
+            tensors[name] = stored(name, choice, integers=True)
         elif isinstance(choice, (str, int)) or choice is None:
             metadata[name] = "none" if choice is None else str(choice)
         else:

@@ -1,6 +1,6 @@
 """The pytest plugin: a fixture over the suite, and pages of the reports.
 
-    @pytest.mark.hippos("*-heads*")            # all cases of layers without it
+    @pytest.mark.hippos("*-heads*")            # every layer over whole sequences without it; sequence="packed", ...
     def test_port(hippos_golden):
         assert_right(hippos_golden, my_layer(hippos_golden))
 
@@ -24,7 +24,7 @@ def pytest_addoption(parser: Any) -> None:
 
 def pytest_configure(config: Any) -> None:
     config.addinivalue_line(
-        "markers", "hippos(pattern='*', kind='layer'): the cases of the golden suite that hippos_golden runs over"
+        "markers", "hippos(pattern='*', kind='layer', sequence='whole'): the cases of the golden suite that hippos_golden runs over"
     )
     folder = config.getoption("--hippos-report")
     if folder:
@@ -42,7 +42,7 @@ def pytest_generate_tests(metafunc: Any) -> None:
 
         marker = metafunc.definition.get_closest_marker("hippos")
         arguments, choices = (marker.args, marker.kwargs) if marker else ((), {})
-        cases = suite().select(*arguments, **{"kind": "layer", **choices})
+        cases = suite().select(*arguments, **{"kind": "layer", "sequence": "whole", **choices})
         if not cases:
             raise pytest.UsageError(f"{metafunc.definition.nodeid}: no case of the golden suite matches its marker hippos")
         metafunc.parametrize("hippos_golden", cases, ids=[case.name for case in cases])

@@ -59,10 +59,10 @@ def recur(step: Any, x: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Ar
 
 
 @partial(jax.jit, static_argnums=2)
-def layer(p: dict[str, jax.Array], u: jax.Array, choices: tuple[tuple[str, str], ...]) -> jax.Array:
+def layer(p: dict[str, jax.Array], u: jax.Array, options: tuple[tuple[str, str], ...]) -> jax.Array:
     """The layer's output for an input (B, L, d); ``p`` holds parameters, and the states before the first token if there
     are some. No recurrence has a kernel that ends, so ``l_max`` below L is refused."""
-    choices = dict(choices)
+    choices = dict(options)
     (batch, length, d), d_h = u.shape, int(choices["head_dim"])
     heads = d // d_h
     if choices["l_max"] != "none" and int(choices["l_max"]) < length:
