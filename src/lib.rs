@@ -45,6 +45,7 @@ pub mod fourier;
 pub mod h3;
 mod internals;
 pub mod lm;
+mod mamba;
 pub mod model;
 pub mod oracle;
 pub mod safetensors;

@@ -49,7 +49,7 @@ impl Case {
         dispatch(file, &Read)
     }
 
-    /// The metadata `kind` of its files: `layer`, `model` or `dense-ssm`.
+    /// The metadata `kind` of its files: `layer`, `model`, `dense-ssm` or `ssd`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.0.kind()

@@ -4,6 +4,7 @@ use super::subject::Subject;
 use super::subjects::dense::DenseCase;
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
+use super::subjects::ssd::SsdCase;
 use crate::error::Error;
 use crate::safetensors::Tensors;
 
@@ -14,21 +15,22 @@ pub(super) trait ForSubject {
     fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Self::Output, Error>;
 }
 
+/// The kinds that are known.
+const KINDS: [&str; 4] = [
+    LayerCase::KIND,
+    ModelCase::KIND,
+    DenseCase::KIND,
+    SsdCase::KIND,
+];
+
 /// The kind of a file, by its metadata or else its tensors, and what is to be done with it.
 pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Output, Error> {
     match file.metadata().get("kind").map(String::as_str) {
         Some(LayerCase::KIND) => f.of::<LayerCase>(file),
         Some(ModelCase::KIND) => f.of::<ModelCase>(file),
         Some(DenseCase::KIND) => f.of::<DenseCase>(file),
-        Some(kind) => Err(Error::value(
-            "metadata kind",
-            format!(
-                "{kind:?} is not known; expected {:?}, {:?} or {:?}",
-                LayerCase::KIND,
-                ModelCase::KIND,
-                DenseCase::KIND
-            ),
-        )),
+        Some(SsdCase::KIND) => f.of::<SsdCase>(file),
+        Some(kind) => Err(Error::unknown("metadata kind", kind, KINDS)),
         None if ModelCase::is_in(file) => f.of::<ModelCase>(file),
         None if ["input", "q_proj.weight"]
             .iter()

@@ -4,6 +4,7 @@ pub(crate) mod dense;
 pub(crate) mod layer;
 pub(crate) mod model;
 mod round_to_16_bits;
+pub(crate) mod ssd;
 mod worst_response;
 mod wrong_convolution;
 mod wrong_model;

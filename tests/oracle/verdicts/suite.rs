@@ -46,6 +46,12 @@ fn the_committed_dense_cases_are_up_to_date() {
 }
 
 #[test]
+fn the_committed_operators_are_up_to_date() {
+    let total = up_to_date("ssd");
+    assert!((1..200_000).contains(&total), "{total} bytes");
+}
+
+#[test]
 fn every_kind_has_its_cases() {
     let names = |kind: &str| -> Vec<&'static str> {
         let is = |case: &SuiteCase| case.build(SUITE_SEED).expect("built").kind() == kind;
@@ -67,6 +73,10 @@ fn every_kind_has_its_cases() {
         ]
     );
     assert_eq!(names("dense-ssm"), ["42-dense", "43-dense-resumed"]);
+    assert_eq!(
+        names("ssd"),
+        ["80-ssd", "81-ssd-packed", "82-ssd-exact-bf16"]
+    );
 }
 
 #[test]
