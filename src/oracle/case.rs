@@ -49,7 +49,7 @@ impl Case {
         dispatch(file, &Read)
     }
 
-    /// The metadata `kind` of its files: `layer`, `model`, `dense-ssm` or `ssd`.
+    /// The metadata `kind` of its files: `layer`, `model`, `dense-ssm`, `ssd` or `mamba2`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.0.kind()

@@ -3,6 +3,7 @@
 use super::subject::Subject;
 use super::subjects::dense::DenseCase;
 use super::subjects::layer::LayerCase;
+use super::subjects::mamba2::Mamba2Case;
 use super::subjects::model::ModelCase;
 use super::subjects::ssd::SsdCase;
 use crate::error::Error;
@@ -16,11 +17,12 @@ pub(super) trait ForSubject {
 }
 
 /// The kinds that are known.
-const KINDS: [&str; 4] = [
+const KINDS: [&str; 5] = [
     LayerCase::KIND,
     ModelCase::KIND,
     DenseCase::KIND,
     SsdCase::KIND,
+    Mamba2Case::KIND,
 ];
 
 /// The kind of a file, by its metadata or else its tensors, and what is to be done with it.
@@ -30,6 +32,7 @@ pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Ou
         Some(ModelCase::KIND) => f.of::<ModelCase>(file),
         Some(DenseCase::KIND) => f.of::<DenseCase>(file),
         Some(SsdCase::KIND) => f.of::<SsdCase>(file),
+        Some(Mamba2Case::KIND) => f.of::<Mamba2Case>(file),
         Some(kind) => Err(Error::unknown("metadata kind", kind, KINDS)),
         None if ModelCase::is_in(file) => f.of::<ModelCase>(file),
         None if ["input", "q_proj.weight"]

@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::subject::{Subject, SuiteRow};
-use super::subjects::{dense, layer, model, ssd};
+use super::subjects::{dense, layer, mamba2, model, ssd};
 use crate::error::Error;
 use core::fmt;
 
@@ -55,8 +55,14 @@ pub fn suite() -> Vec<SuiteCase> {
     let models = model::suite().into_iter().map(SuiteCase::from);
     let dense = dense::suite().into_iter().map(SuiteCase::from);
     let exact = layer::exact_suite().into_iter().map(SuiteCase::from);
+    let mamba2 = mamba2::suite().into_iter().map(SuiteCase::from);
     let ssd = ssd::suite().into_iter().map(SuiteCase::from);
-    let all = layers.chain(models).chain(dense).chain(exact).chain(ssd);
+    let all = layers
+        .chain(models)
+        .chain(dense)
+        .chain(exact)
+        .chain(ssd)
+        .chain(mamba2);
     let mut cases: Vec<SuiteCase> = all.collect();
     cases.sort_by_key(|case| case.name);
     cases

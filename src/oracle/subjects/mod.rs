@@ -2,6 +2,7 @@
 
 pub(crate) mod dense;
 pub(crate) mod layer;
+pub(crate) mod mamba2;
 pub(crate) mod model;
 mod round_to_16_bits;
 pub(crate) mod ssd;

@@ -226,7 +226,7 @@ impl SsdCase {
         if let Some(d) = &of.d {
             y = skip(&y, skipped.as_ref().unwrap_or(&of.ssd.x), d)?;
         }
-        clear_padding(&mut y, &of.documents);
+        clear_padding(&mut y, &self.documents());
         let mut stages = vec![("y".into(), y), ("final_state".into(), state)];
         if let Some(schedule) = self.sequence.schedule() {
             for &tokens in &schedule.marks {
@@ -255,8 +255,11 @@ impl SsdCase {
             None => like.map(|_| T::ZERO),
         };
         let mut g = cotangent(&self.g, &of.ssd.x);
-        clear_padding(&mut g, &of.documents);
-        let g_state = cotangent(&self.g_state, &of.initial);
+        clear_padding(&mut g, &self.documents());
+        let mut g_state = cotangent(&self.g_state, &of.initial);
+        if g_state.shape() != of.initial.shape() {
+            g_state = of.initial.map(|_| T::ZERO);
+        }
         let sum = of
             .ssd
             .gradients(&of.documents, &of.initial, (&g, &g_state), back)?;
@@ -293,6 +296,20 @@ impl SsdCase {
 }
 
 impl<T: Real> Operands<T> {
+    /// The operands with every row as one sequence, from the state of its first document.
+    pub(super) fn into_one_sequence(mut self) -> Result<Self, Error> {
+        let (batch, shape) = (self.documents.batch(), self.initial.shape());
+        let each: usize = shape[1..].iter().product();
+        let shape = [&[batch], &shape[1..]].concat();
+        let first = (0..batch).flat_map(|row| {
+            let at = self.documents.numbers(row).start * each;
+            self.initial.data()[at..at + each].iter().copied()
+        });
+        self.initial = Tensor::new(shape, first.collect())?;
+        self.documents = Documents::whole(batch, self.documents.seq_len());
+        Ok(self)
+    }
+
     /// The logarithms of a head's decays: tokens x 1 or x N.
     pub(super) fn log_a_of(&self, place: &Place) -> Matrix<T> {
         let shape = self.log_a.shape();

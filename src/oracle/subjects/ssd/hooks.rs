@@ -28,6 +28,8 @@ pub(crate) enum SsdHook {
     Group(GroupOf),
     /// The state before the first token.
     Initial(fn(&mut Tensor<f64>)),
+    /// Every row is one sequence, whatever documents and padding it holds.
+    OneSequence,
     /// A head's response.
     Respond(Response),
     /// The blocks of a chunk.
@@ -142,6 +144,10 @@ pub(super) fn run_with(
     let mut of: Operands<f64> = case.operands();
     wrong.edit(&mut of.ssd);
     wrong.edit_initial(&mut of.initial);
+    let ignores = |hook: &SsdHook| matches!(hook, SsdHook::OneSequence);
+    if wrong.hooks.iter().any(ignores) {
+        of = of.into_one_sequence()?;
+    }
     let mut stages = case.forward(
         &of,
         wrong.group_of(),

@@ -1,6 +1,8 @@
 //! The known mistakes of the operator: one row each, in words and by its hooks.
 
-use super::hooks::SsdHook::{self, Back, Blocks, Group, Initial, Operands, Respond, Skip};
+use super::hooks::SsdHook::{
+    self, Back, Blocks, Group, Initial, OneSequence, Operands, Respond, Skip,
+};
 use crate::algebra::{FloatFormat, Matrix, dot};
 use crate::error::Error;
 use crate::flashconv::VaryingBlocks;
@@ -269,6 +271,13 @@ rows! { SsdHook:
         looks "the first two chunks are right, then states pile up"
         fix "decay the incoming state by the whole chunk"
         by [Blocks(&CarriedWhole)];
+    "S16a" "boundaries_ignored" at "y"
+        wrong "every row is one sequence: states run on from document to document, and over padding"
+        right "a state is zero, or its own, where a document begins, and final where it ends"
+        seen "seq_idx or the attention mask not passed on; transformers' final states are those after right padding"
+        looks "the first document is right, later ones begin with what the one before them left"
+        fix "reset the state at every boundary"
+        by [OneSequence];
     "S18a" "initial_state_dropped" at "y"
         wrong "S_0 = 0"
         right "S_0 as given"
@@ -307,7 +316,7 @@ rows! { SsdHook:
 }
 
 /// The mistakes of the forward pass.
-pub(super) fn forward_mistakes() -> Vec<&'static Row<SsdHook>> {
+pub(crate) fn forward_mistakes() -> Vec<&'static Row<SsdHook>> {
     ROWS.iter().collect()
 }
 
@@ -416,6 +425,6 @@ mod backward {
 }
 
 /// The mistakes on the way back.
-pub(super) fn backward_mistakes() -> Vec<&'static Row<SsdHook>> {
+pub(crate) fn backward_mistakes() -> Vec<&'static Row<SsdHook>> {
     backward::ROWS.iter().collect()
 }

@@ -8,7 +8,8 @@ mod suite;
 mod worst;
 
 pub(crate) use case::SsdCase;
-pub(crate) use hooks::SsdHook;
+pub(crate) use hooks::{SsdHook, WrongSsd};
+pub(crate) use mistakes::{backward_mistakes, forward_mistakes};
 pub(crate) use suite::suite;
 pub(crate) use worst::{worst_gradients_of_head, worst_response_of_head};
 
@@ -18,6 +19,7 @@ use crate::h3::Form;
 use crate::mamba::{Place, by_recurrence, respond_in};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
+use crate::oracle::sequence::Sequence as Rows;
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::Upstream;
@@ -60,11 +62,15 @@ impl Subject for SsdCase {
     }
 
     fn stages(&self) -> Vec<StageSpec> {
-        use Axis::{Channel, Group, Head, Mode, Sequence, Time};
+        use Axis::{Channel, Document, Group, Head, Mode, Sequence, Time};
         let (x, b) = (self.x.shape(), self.b.shape());
         let (batch, time, heads) = ((Sequence, x[0]), (Time, x[1]), (Head, x[2]));
         let (channels, modes) = ((Channel, x[3]), (Mode, b[3]));
-        let each = (Sequence, self.documents().count());
+        let axis = match self.sequence {
+            Rows::Packed(_) => Document,
+            _ => Sequence,
+        };
+        let each = (axis, self.documents().count());
         let outputs = [batch, time, heads, channels];
         let states = [each, heads, channels, modes];
         let mut specs = vec![
@@ -104,6 +110,10 @@ impl Subject for SsdCase {
 
     fn seq_len(&self) -> usize {
         self.x.shape()[1]
+    }
+
+    fn padding(&self) -> Vec<(usize, usize)> {
+        self.documents().padding().collect()
     }
 
     fn describe(&self) -> String {
@@ -171,8 +181,8 @@ impl Subject for SsdCase {
 
     fn mistakes(backward: bool) -> Vec<Vec<&'static Row<SsdHook>>> {
         vec![match backward {
-            true => mistakes::backward_mistakes(),
-            false => mistakes::forward_mistakes(),
+            true => backward_mistakes(),
+            false => forward_mistakes(),
         }]
     }
 
