@@ -34,3 +34,8 @@ pub mod mistakes_reference {}
 #[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
 #[doc = include_str!("../docs/21-served.md")]
 pub mod served {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/22-ssd.md")]
+pub mod ssd {}
