@@ -39,3 +39,8 @@ pub mod served {}
 #[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
 #[doc = include_str!("../docs/22-operators.md")]
 pub mod operators {}
+
+#[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
+#[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]
+#[doc = include_str!("../docs/23-ssd.md")]
+pub mod ssd {}

@@ -38,7 +38,7 @@ impl ErrorBound {
     }
 
     /// The error of a sum of `terms` terms of summed magnitude `magnitude`, in any order.
-    fn of_sum(terms: f64, magnitude: f64) -> Self {
+    pub(crate) fn of_sum(terms: f64, magnitude: f64) -> Self {
         let roundings = (terms - 1.0).max(0.0);
         Self {
             worst: roundings * magnitude,

@@ -2,6 +2,7 @@
 
 use super::ring::{Ring, dot};
 use crate::error::{Error, check_len};
+use core::ops::Range;
 
 /// The most entries a transform may be written out in (a 4096 x 4096 matrix).
 ///
@@ -164,21 +165,43 @@ impl<T: Ring> Matrix<T> {
         Ok((0..self.rows).map(|i| dot(self.row(i), x)).collect())
     }
 
+    /// The sum.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes differ.
+    pub fn plus(&self, other: &Self) -> Result<Self, Error> {
+        self.entrywise("sum", other, |a, b| a + b)
+    }
+
+    /// Some of the rows. Panics outside the matrix, so it stays in the crate.
+    pub(crate) fn row_range(&self, rows: Range<usize>) -> Self {
+        Self {
+            rows: rows.len(),
+            cols: self.cols,
+            entries: self.entries[rows.start * self.cols..rows.end * self.cols].to_vec(),
+        }
+    }
+
     /// The entrywise (Hadamard) product.
     ///
     /// # Errors
     ///
     /// If the shapes differ.
     pub fn hadamard(&self, other: &Self) -> Result<Self, Error> {
+        self.entrywise("entrywise product", other, |a, b| a * b)
+    }
+
+    fn entrywise(&self, what: &str, other: &Self, f: impl Fn(T, T) -> T) -> Result<Self, Error> {
         if (self.rows, self.cols) != (other.rows, other.cols) {
             return Err(Error::shape(
-                "entrywise product",
+                what,
                 format_args!("a {} x {} matrix", self.rows, self.cols),
                 format_args!("{} x {}", other.rows, other.cols),
             ));
         }
         Ok(Self::from_fn(self.rows, self.cols, |i, j| {
-            self.row(i)[j] * other.row(i)[j]
+            f(self.row(i)[j], other.row(i)[j])
         }))
     }
 }

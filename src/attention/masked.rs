@@ -2,6 +2,7 @@
 
 use crate::algebra::{Matrix, Ring};
 use crate::error::Error;
+use crate::ssm::Varying;
 
 /// `((Q K^T) o M) V` with the entrywise product `o`.
 ///
@@ -20,4 +21,21 @@ pub fn masked_attention<T: Ring>(
     mask: &Matrix<T>,
 ) -> Result<Matrix<T>, Error> {
     q.times(&k.transpose())?.hadamard(mask)?.times(v)
+}
+
+/// The mask of products of decays (seq_len x seq_len): `L_ij = a_i ... a_{j+1}` on and below the
+/// diagonal, so ones on it, and zeros above.
+///
+/// With it [`masked_attention`] is gated linear attention with one decay per step (SSD); with all
+/// decays 1 it is linear attention without its normalizer, with one constant decay RetNet's core.
+/// Decays per state channel have no mask of their own:
+/// [`Varying::matrix`](crate::ssm::Varying::matrix) is what takes its place.
+///
+/// # Errors
+///
+/// If the sequence is too long for a matrix to be written out.
+pub fn decay_mask<T: Ring>(a: &[T]) -> Result<Matrix<T>, Error> {
+    let column = |x: &[T]| Matrix::new(x.len(), 1, x.to_vec());
+    let ones = column(&vec![T::ONE; a.len()])?;
+    Varying::new(column(a)?, ones.clone(), ones)?.matrix()
 }

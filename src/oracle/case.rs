@@ -50,7 +50,7 @@ impl Case {
     }
 
     /// The metadata `kind` of its files: `layer`, `model`, `dense-ssm`, `convolution`, `h3-operator`,
-    /// `hyena` or `striped-hyena`.
+    /// `hyena`, `striped-hyena`, `ssd` or `mamba2`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.0.kind()

@@ -6,7 +6,9 @@ use super::subjects::dense::DenseCase;
 use super::subjects::h3_operator::H3OperatorCase;
 use super::subjects::hyena::HyenaCase;
 use super::subjects::layer::LayerCase;
+use super::subjects::mamba2::Mamba2Case;
 use super::subjects::model::ModelCase;
+use super::subjects::ssd::SsdCase;
 use super::subjects::striped_hyena::StripedHyenaCase;
 use crate::error::Error;
 use crate::safetensors::Tensors;
@@ -18,6 +20,19 @@ pub(super) trait ForSubject {
     fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Self::Output, Error>;
 }
 
+/// The kinds that are known.
+const KINDS: [&str; 9] = [
+    LayerCase::KIND,
+    ModelCase::KIND,
+    DenseCase::KIND,
+    ConvolutionCase::KIND,
+    H3OperatorCase::KIND,
+    HyenaCase::KIND,
+    StripedHyenaCase::KIND,
+    SsdCase::KIND,
+    Mamba2Case::KIND,
+];
+
 /// The kind of a file, by its metadata or else its tensors, and what is to be done with it.
 pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Output, Error> {
     match file.metadata().get("kind").map(String::as_str) {
@@ -28,19 +43,9 @@ pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Ou
         Some(H3OperatorCase::KIND) => f.of::<H3OperatorCase>(file),
         Some(HyenaCase::KIND) => f.of::<HyenaCase>(file),
         Some(StripedHyenaCase::KIND) => f.of::<StripedHyenaCase>(file),
-        Some(kind) => Err(Error::unknown(
-            "metadata kind",
-            kind,
-            [
-                LayerCase::KIND,
-                ModelCase::KIND,
-                DenseCase::KIND,
-                ConvolutionCase::KIND,
-                H3OperatorCase::KIND,
-                HyenaCase::KIND,
-                StripedHyenaCase::KIND,
-            ],
-        )),
+        Some(SsdCase::KIND) => f.of::<SsdCase>(file),
+        Some(Mamba2Case::KIND) => f.of::<Mamba2Case>(file),
+        Some(kind) => Err(Error::unknown("metadata kind", kind, KINDS)),
         None if ModelCase::is_in(file) => f.of::<ModelCase>(file),
         None if ["input", "q_proj.weight"]
             .iter()

@@ -21,6 +21,8 @@ pub enum Axis {
     Channel,
     /// The heads.
     Head,
+    /// The groups of heads.
+    Group,
     /// A head's channels of the key, d1.
     KeyChannel,
     /// A head's channels of the value, d2.
@@ -54,6 +56,7 @@ impl fmt::Display for Axis {
             Self::Time => "time step",
             Self::Channel => "channel",
             Self::Head => "head",
+            Self::Group => "group",
             Self::KeyChannel => "key channel",
             Self::ValueChannel => "value channel",
             Self::Tap => "tap",

@@ -2,7 +2,9 @@
 
 use super::case::Case;
 use super::subject::{Subject, SuiteRow};
-use super::subjects::{convolution, dense, h3_operator, hyena, layer, model, striped_hyena};
+use super::subjects::{
+    convolution, dense, h3_operator, hyena, layer, mamba2, model, ssd, striped_hyena,
+};
 use crate::error::Error;
 use core::fmt;
 
@@ -59,12 +61,11 @@ pub fn suite() -> Vec<SuiteCase> {
     let h3_operators = h3_operator::suite().into_iter().map(SuiteCase::from);
     let hyenas = hyena::suite().into_iter().map(SuiteCase::from);
     let striped = striped_hyena::suite().into_iter().map(SuiteCase::from);
-    let operators = convolutions
-        .chain(h3_operators)
-        .chain(hyenas)
-        .chain(striped);
+    let ssd = ssd::suite().into_iter().map(SuiteCase::from);
+    let mamba2 = mamba2::suite().into_iter().map(SuiteCase::from);
     let all = layers.chain(models).chain(dense).chain(exact);
-    let mut cases: Vec<SuiteCase> = all.chain(operators).collect();
+    let all = all.chain(convolutions).chain(h3_operators).chain(hyenas);
+    let mut cases: Vec<SuiteCase> = all.chain(striped).chain(ssd).chain(mamba2).collect();
     cases.sort_by_key(|case| case.name);
     cases
 }

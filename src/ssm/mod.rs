@@ -21,6 +21,7 @@ mod scan;
 mod shift;
 mod state_space;
 mod toeplitz;
+mod varying;
 
 use crate::internals::internals;
 
@@ -35,6 +36,10 @@ pub use scan::scan;
 pub use shift::{Shift, ShiftPower};
 pub use state_space::{Response, StateSpace, Transition};
 pub use toeplitz::{toeplitz, toeplitz_matrix};
+pub use varying::{
+    Varying, VaryingGradients, VaryingResponse, VaryingStream, varying_quadratic,
+    varying_recurrence, varying_recurrence_adjoint, varying_scan,
+};
 
 // The adjoints' pieces.
 internals!(adjoint::causal_convolution_adjoint);

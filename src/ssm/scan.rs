@@ -10,9 +10,9 @@ use core::ops::Range;
 /// One node of the scan: the affine map `x -> A x + b`. Where a document begins `A` is 0, and no
 /// power of anything: `None`.
 #[derive(Clone)]
-struct Affine<T: Transition> {
-    a: Option<T>,
-    b: Vec<T::Element>,
+pub(super) struct Affine<T: Transition> {
+    pub(super) a: Option<T>,
+    pub(super) b: Vec<T::Element>,
 }
 
 impl<T> Affine<T>
@@ -109,17 +109,29 @@ fn states<S: StateSpace>(
     x0: Vec<S::Element>,
     node: impl Fn(usize, S::Scalar) -> Affine<S::Transition>,
 ) -> Vec<Vec<S::Element>> {
-    let identity = ssm.transition().identity();
     let maps: Vec<_> = u.iter().enumerate().map(|(i, &u)| node(i, u)).collect();
+    states_after(&maps, ssm.transition().identity(), x0)
+}
+
+/// The state after every map, from the state before the first.
+pub(super) fn states_after<T>(
+    maps: &[Affine<T>],
+    identity: T,
+    x0: Vec<T::Element>,
+) -> Vec<Vec<T::Element>>
+where
+    T: Transition,
+    T::Element: Ring,
+{
     let nothing = Affine {
         a: Some(identity.clone()),
-        b: vec![S::Element::ZERO; ssm.state_dim()],
+        b: x0.iter().map(|_| T::Element::ZERO).collect(),
     };
     let start = Affine {
         a: Some(identity),
         b: x0,
     };
-    let tree = prefixes(&maps, &nothing, start, Affine::after);
+    let tree = prefixes(maps, &nothing, start, Affine::after);
     let pairs = maps.iter().zip(&tree);
     pairs.map(|(map, before)| map.after(before).b).collect()
 }

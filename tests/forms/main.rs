@@ -16,3 +16,4 @@ mod m_xy;
 mod origins;
 mod ssm_forms;
 mod teeth;
+mod varying;

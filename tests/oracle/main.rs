@@ -6,6 +6,7 @@ mod common;
 mod errors;
 mod float_formats;
 mod interop;
+mod mamba;
 mod model;
 mod mutants;
 mod operators;

@@ -21,6 +21,7 @@ usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T] [--grad
 Runs what a case file holds and writes every stage: of an H3 layer q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state (and chunk_states_k, chunk_states); of a
 language model block{i}.residual, block{i}.hidden, logits; of a dense model kernel, output, final_x;
+of SSD y, final_state; of a Mamba-2 layer zxbcdt, xBC_conv, dt, a, y, y_d, gated, normed, output, states;
 next to what the case is given, so that FILE is a case file itself. Where CASE already holds a stage,
 the deviation from it is printed, relative to the stage's largest magnitude.
 

@@ -1,0 +1,92 @@
+//! What a port of the layer may be off by: the reference's own text on numbers with errors, the heads
+//! of the operator by the worst of all ways to compute them.
+
+use super::super::ssd::{worst_gradients_of_head, worst_response_of_head};
+use super::case::Mamba2Case;
+use crate::algebra::{ErrorBound, ErrorScale, Matrix};
+use crate::error::Error;
+use crate::mamba::{Mamba2Evaluate, Mamba2Pass, Mamba2Stage, Mamba2Stages};
+use crate::oracle::format::Format;
+use crate::oracle::subject::{Named, Scale};
+use crate::oracle::upstream::{Replaced, Upstream};
+use crate::ssm::{Varying, VaryingResponse};
+use crate::tensor::Tensor;
+
+struct Worst;
+
+impl Mamba2Evaluate<ErrorScale> for Worst {
+    fn respond(
+        &self,
+        log_a: &Matrix<ErrorScale>,
+        ssm: &Varying<ErrorScale>,
+        u: &Matrix<ErrorScale>,
+        x0: &Matrix<ErrorScale>,
+    ) -> Result<VaryingResponse<ErrorScale>, Error> {
+        worst_response_of_head(log_a, ssm, u, x0)
+    }
+}
+
+/// The error scale of every stage.
+pub(super) fn scales(case: &Mamba2Case) -> Result<Vec<Scale>, Error> {
+    let layers = case.layers();
+    let back = |log_a: &_, place: &_, ssm: &_, given: [&_; 4]| {
+        worst_gradients_of_head(log_a, place, ssm, given)
+    };
+    let back = case.has_cotangent().then_some(&back as _);
+    let stages = case.assemble(&layers, (&Worst, &Worst), &|_| {}, back)?;
+    let stages = stages.into_iter();
+    let scale = |(name, stage): (String, Tensor<ErrorScale>)| Scale {
+        name,
+        uniform: stage.map(ErrorScale::error),
+        projections: None,
+    };
+    Ok(stages.map(scale).collect())
+}
+
+/// From a port's own stages.
+struct FromUpstream<'a, F> {
+    replaced: Replaced<'a, ErrorScale, F>,
+}
+
+impl<F: Fn(f64, f64) -> ErrorScale> Mamba2Evaluate<ErrorScale> for FromUpstream<'_, F> {
+    fn respond(
+        &self,
+        log_a: &Matrix<ErrorScale>,
+        ssm: &Varying<ErrorScale>,
+        u: &Matrix<ErrorScale>,
+        x0: &Matrix<ErrorScale>,
+    ) -> Result<VaryingResponse<ErrorScale>, Error> {
+        worst_response_of_head(log_a, ssm, u, x0)
+    }
+
+    fn stage(
+        &self,
+        _: &Mamba2Pass<'_, ErrorScale>,
+        stage: Mamba2Stage,
+        computed: Tensor<ErrorScale>,
+        _: &Mamba2Stages<ErrorScale>,
+    ) -> Result<Tensor<ErrorScale>, Error> {
+        Ok(self.replaced.stage(stage.name(), computed))
+    }
+}
+
+/// The error scale of every stage computed from a port's own. A port in two formats is taken for one
+/// in the coarser throughout.
+pub(super) fn local_scales(
+    case: &Mamba2Case,
+    upstream: &Upstream,
+    format: Format,
+) -> Result<Named<ErrorBound>, Error> {
+    let u = format.projection_unit_roundoff();
+    let ratio = u / format.unit_roundoff();
+    let by = FromUpstream {
+        replaced: Replaced::new(Some(upstream), |x: f64, rounding: f64| {
+            ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
+        }),
+    };
+    let stages = case.assemble(&case.layers(), (&by, &Worst), &|_| {}, None)?;
+    let stages = by.replaced.restore(stages).into_iter();
+    Ok(stages
+        .map(|(name, stage)| (name, stage.map(|x| x.error() * ratio)))
+        .collect())
+}

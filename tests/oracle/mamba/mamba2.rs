@@ -1,0 +1,234 @@
+//! The Mamba-2 layer (`mamba_ssm/modules/mamba2.py`, transformers' Mamba2Mixer).
+
+use super::{assert_named, assert_official, bound, is_met_with, judged, open};
+use crate::common::{assert_close, close, golden_file};
+use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::h3::Form;
+use hungry_hippos::oracle::{Case, Format, Golden, Precision};
+
+const LIMITED: &str = "mamba2-v3-G2-limit-bias-L23";
+
+/// Options between them: groups, limits of dt hit at both ends, biases, steps; an MLP half, no norm, D
+/// per channel; the norm before the gate.
+#[test]
+fn every_stage_state_step_and_gradient_is_the_official_one() {
+    for (name, stages) in [
+        (LIMITED, 25),
+        ("mamba2-v6-mlp-nonorm-hdim-L17", 18),
+        ("mamba2-v7-mlp-before-gate-L11", 22),
+    ] {
+        let chunks = Form::FlashConv(Chunking::Uniform(7));
+        for form in [Form::Recurrence, Form::Scan, Form::Attention, chunks] {
+            assert_eq!(assert_official(name, &form), stages, "{name}");
+        }
+    }
+}
+
+/// Where public codes disagree, each is a named mistake of the reference to within rounding.
+#[test]
+fn what_other_codes_compute_is_reproduced() {
+    let (case, file) = open(LIMITED);
+    for (mistake, stage, theirs) in [
+        ("S02", "output", "output.hf"),
+        ("S02", "normed", "normed.hf"),
+        ("S01c", "output", "output.fla"),
+        ("S04a", "step_output", "step_output.official"),
+        ("S04a", "step.ssm_state", "step.ssm_state.official"),
+    ] {
+        let saved = file.tensor(theirs).and_then(|t| t.to_f64()).expect("saved");
+        let of = |mistakes: &[&str]| {
+            let stages = case.run_with(mistakes, None).expect("runs");
+            let found = stages.into_iter().find(|(name, _)| name == stage);
+            found.expect("a stage").1.into_data()
+        };
+        assert_close(theirs, &of(&[mistake]), &saved, bound(stage, &saved));
+        assert!(close(theirs, &of(&[]), &saved, bound(stage, &saved)).is_err());
+    }
+}
+
+#[test]
+fn a_wrong_layer_is_outside() {
+    for (mistake, stage) in [
+        ("S03", "normed"),
+        ("S04b", "dt"),
+        ("S05d", "dt"),
+        ("S06c", "y_d"),
+        ("S08a", "xBC_conv"),
+        ("S08c", "xBC_conv"),
+        ("S11c", "conv_state"),
+        ("S13b", "a"),
+        ("S14a", "y"),
+        ("S17", "normed"),
+    ] {
+        assert!(!is_met_with(LIMITED, mistake, stage), "{mistake}");
+    }
+}
+
+#[test]
+fn the_official_float32_run_passes() {
+    let (case, file) = open("mamba2-v8-f32-G2-L29");
+    let golden = case.certify().expect("decided");
+    let candidate = golden.candidate(&file).expect("stages");
+    let report = golden.check(&candidate, Format::F32);
+    assert!(report.pass(), "{report}");
+    let mut compared = 0;
+    for stage in golden.stages() {
+        if let Some(longdouble) = file.get(&format!("{}_longdouble", stage.name())) {
+            let saved = longdouble.to_f64().expect("floats");
+            let bound = 1e-15 * crate::common::largest(&saved);
+            assert_close(stage.name(), stage.values.data(), &saved, bound);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 3);
+}
+
+#[test]
+fn mistakes_are_refused_and_named() {
+    let mut acted = Vec::new();
+    for name in ["84-mamba2", "85-mamba2-packed"] {
+        let golden = Golden::open(&golden_file(name)).expect("committed");
+        let case = Case::open(&golden_file(name)).expect("a case");
+        let right = case.run(&Form::Scan, Precision::F32, true).expect("runs");
+        let report = judged(&golden, &right);
+        assert!(report.pass(), "{name}: {report}");
+        acted.extend(assert_named(name, &case, &golden));
+    }
+    // What rounds alone, or has an effect below a part in ten thousand here, is not asked for.
+    let (case, _) = open(LIMITED);
+    let quiet: Vec<&str> = case
+        .mistakes()
+        .iter()
+        .map(|mistake| mistake.id)
+        .filter(|id| !acted.contains(id))
+        .collect();
+    assert_eq!(quiet, ["S05f", "S32"], "act nowhere");
+}
+
+/// Documents packed into a row, or beside padding of large numbers, are what each is alone: outputs,
+/// states and gradients; `cu_seqlens` or `lengths` say where they are.
+#[test]
+fn documents_know_nothing_of_each_other() {
+    let (_, file) = open(LIMITED);
+    let of = |name: &str| file.tensor(name).and_then(|t| t.to_f64()).expect("there");
+    let (input, g, d) = (of("input"), of("g"), 8);
+    let run = |input: &[f64], g: &[f64], batch: usize, said: &super::Said| {
+        let case = super::rows(&file, input, g, batch, said).expect("a case");
+        case.run(&Form::Recurrence, Precision::F64, true)
+            .expect("runs")
+    };
+    let find = |stages: &super::Stages, name: &str| {
+        let found = stages.iter().find(|(known, _)| known == name);
+        found.expect("a stage").1.data().to_vec()
+    };
+    // Documents of 5, 1 and 17 tokens.
+    let cuts = [0, 5, 6, 23];
+    let row = |x: &[f64], from: usize, to: usize| x[from * d..to * d].to_vec();
+    let alone: Vec<super::Stages> = cuts
+        .windows(2)
+        .map(|w| {
+            run(
+                &row(&input, w[0], w[1]),
+                &row(&g, w[0], w[1]),
+                1,
+                &super::Said::Nothing,
+            )
+        })
+        .collect();
+    let joined = |name: &str| {
+        alone
+            .iter()
+            .flat_map(|of| find(of, name))
+            .collect::<Vec<_>>()
+    };
+    let summed = |name: &str| {
+        let mut parts = alone.iter().map(|of| find(of, name));
+        let first = parts.next().expect("three");
+        parts.fold(first, |sum, of| {
+            sum.iter().zip(&of).map(|(a, b)| a + b).collect()
+        })
+    };
+    let packed = super::Said::Packed(cuts.to_vec());
+    let packed = run(&row(&input, 0, 23), &row(&g, 0, 23), 1, &packed);
+    for name in ["output", "y", "conv_state", "ssm_state", "grad.input"] {
+        let expected = joined(name);
+        assert_close(
+            name,
+            &find(&packed, name),
+            &expected,
+            bound(name, &expected),
+        );
+    }
+    for name in [
+        "grad.in_proj.weight",
+        "grad.A_log",
+        "grad.conv1d.weight",
+        "grad.dt_bias",
+    ] {
+        let expected = summed(name);
+        assert_close(
+            name,
+            &find(&packed, name),
+            &expected,
+            bound(name, &expected),
+        );
+    }
+    for left in [false, true] {
+        let (mut x, mut of_g) = (vec![1e3; 3 * 17 * d], vec![7.0; 3 * 17 * d]);
+        let mut places = Vec::new();
+        for (i, w) in cuts.windows(2).enumerate() {
+            let at = i * 17 + if left { 17 - (w[1] - w[0]) } else { 0 };
+            let tokens = at * d..(at + w[1] - w[0]) * d;
+            x[tokens.clone()].copy_from_slice(&row(&input, w[0], w[1]));
+            of_g[tokens.clone()].copy_from_slice(&row(&g, w[0], w[1]));
+            places.push(tokens);
+        }
+        let padded = run(&x, &of_g, 3, &super::Said::Padded(vec![5, 1, 17], left));
+        for name in ["output", "grad.input"] {
+            let found = find(&padded, name);
+            let found: Vec<f64> = places
+                .iter()
+                .flat_map(|at| found[at.clone()].to_vec())
+                .collect();
+            let expected = joined(name);
+            assert_close(name, &found, &expected, bound(name, &expected));
+        }
+        for name in ["conv_state", "ssm_state"] {
+            let expected = joined(name);
+            assert_close(
+                name,
+                &find(&padded, name),
+                &expected,
+                bound(name, &expected),
+            );
+        }
+        let expected = summed("grad.in_proj.weight");
+        let found = find(&padded, "grad.in_proj.weight");
+        assert_close("grad", &found, &expected, bound("grad.", &expected));
+    }
+}
+
+#[test]
+fn errors_name_what_is_wrong() {
+    let (case, _) = open(LIMITED);
+    let refused = case
+        .run(&Form::Fft, Precision::F64, false)
+        .expect_err("no kernel");
+    assert!(
+        refused.to_string().contains("expected recurrence, scan"),
+        "{refused}"
+    );
+    for (key, value, said) in [
+        ("dt_limit", "1.1", "metadata dt_limit"),
+        ("dt_limit", "2,1", "metadata dt_limit"),
+        ("ngroups", "3", "groups that divide the heads"),
+        ("rmsnorm", "false", "metadata rmsnorm"),
+        ("headdim", "5", "metadata headdim"),
+        ("activation", "gelu", "metadata activation"),
+        ("norm_before_gate", "perhaps", "metadata norm_before_gate"),
+        ("steps", "2", "metadata steps"),
+    ] {
+        let error = super::edited(LIMITED, key, value).expect_err(key);
+        assert!(error.to_string().contains(said), "{key}: {error}");
+    }
+}
