@@ -117,6 +117,8 @@ pub(crate) fn layer(file: &SafeTensors, T: usize) -> Fallible<Vec<Stage>> {
     let choice = |key: &str, known: &[&'static str]| match text(key, known[0]) {
         x if known.contains(&x) => Ok(x), x => Err(format!("metadata {key}: {x} is not in {known:?}")),
     };
+    // Documents and padding are not on this page; a schedule is the run of the whole.
+    choice("sequence", &["none", "schedule", "cotangent"])?;
     let axis = |name: &str, n| file.tensor(name).map(|x| x.shape.get(n).copied().unwrap_or(0));
     let (batch, N, d) = (axis("input", 0)?, axis("input", 1)?, axis("input", 2)?);
     let (m, n_ssm) = (axis("ssm_k_kernel.kernel.B", 1)?, axis("kernel.kernel.B", 0)?);

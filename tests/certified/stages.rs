@@ -81,8 +81,8 @@ fn the_bits_are_pinned() {
     assert_eq!(digest, PINNED, "{digest:#x}");
 }
 
-/// What [`the_bits_are_pinned`] computed when the digits were first certified.
-const PINNED: u64 = 0xdeba_fccf_9f67_bf32;
+/// What [`the_bits_are_pinned`] computed when the stages were last added to; those before them kept their bits.
+const PINNED: u64 = 0x3b78_bb67_0d07_ed6c;
 
 /// The independent 80-bit evaluation, rounded to f64, differs from the certified values by at
 /// most the last bit, and seldom by that.

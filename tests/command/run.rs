@@ -385,7 +385,10 @@ fn bad_flags_are_refused() {
             vec!["run", &good, "--out", out, "--frm", "fft"],
             vec!["--frm", "--form"],
         ),
-        (vec!["run", &good, "--out", &good], vec!["--out", "itself"]),
+        (
+            vec!["run", &good, "--out", &good],
+            vec!["--out", "is a file that is read"],
+        ),
         (vec!["show"], vec!["FILE"]),
         (vec!["hippo"], vec!["hippo", "verify"]),
     ] {

@@ -79,7 +79,9 @@ pub(crate) fn layer_files(folder: &str) -> Vec<(String, SafeTensors)> {
             .into_owned();
         (name, SafeTensors::open(&path).expect("a valid file"))
     });
+    // The page runs whole sequences.
     files
+        .filter(|(_, file)| !file.metadata().contains_key("sequence"))
         .filter(|(_, file)| file.get("q_proj.weight").is_some() && file.get("input").is_some())
         .collect()
 }

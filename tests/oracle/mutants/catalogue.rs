@@ -60,7 +60,7 @@ fn ids_and_names_are_unique() {
         let case = row.build(SUITE_SEED).expect("a case");
         kinds.entry(case.kind()).or_insert(case);
     }
-    assert_eq!(kinds.len(), 7);
+    assert_eq!(kinds.len(), 9);
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();
     for (kind, case) in &kinds {
         let (mut of_id, mut of_name) = (BTreeSet::new(), BTreeSet::new());

@@ -27,7 +27,7 @@ rows! { GraphHook<ConvolutionCase>:
         looks "taps L + 1, ... act on future inputs: the first tokens are wrong, the last ones right"
         fix "Cut the kernel to the sequence's length before its transform: k[..., :L]."
         by [Convolution("y", wrapped)];
-    "Y22" "taps_reversed" at "y"
+    "Y22" "kernel_reversed" at "y"
         wrong "sum_j k_{K-1-j} p_{t-j}"
         right "sum_j k_j p_{t-j}"
         seen "conv1d correlates: its last tap meets the present input, a long convolution's first"

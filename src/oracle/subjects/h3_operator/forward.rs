@@ -102,7 +102,7 @@ rows! { GraphHook<H3OperatorCase>:
         looks "taps L + 1, ... act on future inputs"
         fix "Cut kernels to the sequence's length before their transforms: k[..., :L]."
         by [Convolution("shift_k", wrapped), Convolution("ssm_out", wrapped)];
-    "Y22" "taps_reversed" at "ssm_out"
+    "Y22" "kernel_reversed" at "ssm_out"
         wrong "sum_j f_{K-1-j} kv_{t-j}"
         right "sum_j f_j kv_{t-j}"
         seen "conv1d correlates: its last tap meets the present input, a long convolution's first"

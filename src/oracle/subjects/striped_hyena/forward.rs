@@ -126,7 +126,7 @@ rows! { GraphHook<StripedHyenaCase>:
         looks "the filter's part doubled, the feedthrough not"
         fix "Take the real part once."
         by [Case(|case| case.wiring.times = 2)];
-    "Y09" "groups_tiled" at "filter"
+    "Y09" "filter_groups_tiled" at "filter"
         wrong "channel c meets filter c mod G"
         right "channel c meets filter c / (D / G), rounded down"
         seen "repeat in place of repeat_interleave"
