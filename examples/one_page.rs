@@ -117,9 +117,8 @@ pub(crate) fn layer(file: &SafeTensors, T: usize) -> Fallible<Vec<Stage>> {
     let choice = |key: &str, known: &[&'static str]| match text(key, known[0]) {
         x if known.contains(&x) => Ok(x), x => Err(format!("metadata {key}: {x} is not in {known:?}")),
     };
-    // Documents and padding are not on this page; a schedule is the run of the whole.
-    choice("sequence", &["none", "schedule", "cotangent"])?;
     let axis = |name: &str, n| file.tensor(name).map(|x| x.shape.get(n).copied().unwrap_or(0));
+    let _whole = choice("sequence", &["none", "schedule", "cotangent"])?; // no documents, no padding
     let (batch, N, d) = (axis("input", 0)?, axis("input", 1)?, axis("input", 2)?);
     let (m, n_ssm) = (axis("ssm_k_kernel.kernel.B", 1)?, axis("kernel.kernel.B", 0)?);
     let (modes, d_h, position) = (m / 2, number("head_dim", 1)?, number("position", 0)?);
@@ -158,7 +157,6 @@ pub(crate) fn layer(file: &SafeTensors, T: usize) -> Fallible<Vec<Stage>> {
         Ssm { A: Some(A), B, C: row(&C, h, modes).iter().map(|C| C * 2.0).collect(), D: D[h] }
     };
     let heads: Vec<Ssm> = (0..H).map(head).collect();
-
     // W x + b for every token; q, k and v then have a row over time for every (sequence, channel).
     let linear = |name: &str, x: &[f64]| -> Fallible<Reals> {
         let W = given(&format!("{name}.weight"), &[d, d])?;

@@ -232,14 +232,14 @@ impl<S: Subject> GoldenOf<S> {
         Self::read(S::read(&file).expect("a case"), &file).expect("of this version")
     }
 
-    /// What a file of version 1 does not hold, derived again; so are the scales of gradients, which did
-    /// not allow for every FFT.
+    /// What a file of version 1 does not hold, derived again; so are the scales of gradients and of
+    /// states, which did not allow for every FFT.
     fn with_derived_parts(mut self) -> Result<Self, Error> {
         let scales = self.subject.scales()?;
         for stage in &mut self.stages {
             if let Some(scale) = scales.iter().find(|scale| scale.name == stage.spec.name) {
                 stage.probable = Some(scale.uniform.map(|bound| S::stored_scale(bound.probable)));
-                if stage.spec.is_gradient() {
+                if stage.spec.is_gradient() || stage.spec.is_state() {
                     stage.scale = scale.uniform.map(|bound| S::stored_scale(bound.worst));
                 }
                 let projections = scale.projections.as_ref();

@@ -49,7 +49,14 @@ impl Evaluate<ErrorScale> for Analysis {
         u: &[ErrorScale],
         x0: &[ErrorScale],
     ) -> Result<Response<Shift<ErrorScale>>, Error> {
-        worst_response(ssm, &ssm.majorant()?, kernel, u, x0)
+        let mut response = worst_response(ssm, &ssm.majorant()?, kernel, u, x0)?;
+        // The official code takes the window from a product of spectra of length 2m.
+        let m = ssm.state_dim();
+        let fft = fft_error(2 * m) * norm(ssm.b()) * norm(&u[u.len().saturating_sub(m)..]);
+        for x in &mut response.state {
+            *x = x.with_error(x.error() + fft);
+        }
+        Ok(response)
     }
 
     fn diagonal(
