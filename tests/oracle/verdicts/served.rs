@@ -179,3 +179,38 @@ fn gradient_mistakes_are_refused_and_named() {
     );
     assert!(misnamed.is_empty(), "{misnamed:#?}");
 }
+
+/// In bfloat16 throughout, as far as they can be seen there: what passes is what the report says it
+/// could not have refused.
+#[test]
+fn mistakes_that_pass_in_bf16_are_called_so() {
+    let (mut refused, mut undecided, mut passed) = (0, 0, Vec::new());
+    for (name, golden) in served() {
+        let mistaken = Mistaken::new(&golden);
+        for mistake in mistaken.case.mistakes() {
+            if !of_documents(mistake.id) || mistake.first_stage.starts_with("grad.") {
+                continue;
+            }
+            let Some(stages) = mistaken.stages(&[mistake.id]) else {
+                continue;
+            };
+            let dump = dumped(&named(&stages), Dtype::BF16);
+            let report = judge(&golden, &dump, Format::BF16);
+            match report.verdict() {
+                Verdict::Refused => refused += 1,
+                Verdict::Pass => {
+                    let power = report.power.expect("of a pass");
+                    let said = power
+                        .not_excluded
+                        .iter()
+                        .any(|known| known.id == mistake.id);
+                    assert!(said, "{} on {name}", mistake.id);
+                    passed.push(format!("{} on {name}", mistake.id));
+                }
+                _ => undecided += 1,
+            }
+        }
+    }
+    println!("refused {refused}, undecided {undecided}, passed {passed:?}");
+    assert!(refused > 10 * passed.len(), "{refused}: {passed:?}");
+}
