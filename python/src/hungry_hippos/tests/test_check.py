@@ -26,8 +26,10 @@ def stages_of(case, **changed):
 def test_the_suite_travels_along():
     cases = suite()
     assert len(cases) >= 67 and cases["03"].name == "03-heads" and cases["03-heads"].kind == "layer"
-    kinds = [len(cases.select(kind=kind)) for kind in ("layer", "model", "dense-ssm")]
-    assert all(kinds) and sum(kinds) == len(cases) and cases.select("*-heads*", "layer", "whole")
+    kinds = {case.kind for case in cases.values()}
+    assert {"layer", "model", "dense-ssm", "hyena", "mamba2"} <= kinds
+    assert sum(len(cases.select(kind=kind)) for kind in kinds) == len(cases)
+    assert cases.select("*-heads*", "layer", "whole")
     assert cases["03"].input.shape == (2, 19, 6) and len(cases["03"].parameters) == 17
     with pytest.raises(UnknownName, match="'3' is no case of the suite; expected one of 01-basic, "):
         cases["3"]
