@@ -50,13 +50,10 @@ impl GraphCase for ConvolutionCase {
         &self.inputs
     }
 
-    fn graph(&self) -> Graph {
+    fn build(&self, graph: &mut Graph) -> Option<()> {
         let [_, channels, _] = self.sizes();
-        let mut graph = Graph::default();
         let mut given = |name: &str| graph.given(&self.inputs, name);
-        let (Some(u), Some(k)) = (given("u"), given("k")) else {
-            return graph;
-        };
+        let (u, k) = (given("u")?, given("k")?);
         let (d, pregate, postgate) = (given("D"), given("pregate"), given("postgate"));
         let p = pregate.map_or(u, |gate| graph.multiply(gate, u));
         let each: Vec<usize> = (0..channels).collect();
@@ -78,15 +75,15 @@ impl GraphCase for ConvolutionCase {
             graph.add(y, skip)
         };
         if self.skip == Skip::Ungated {
-            y = apart(&mut graph, y, u);
+            y = apart(graph, y, u);
         }
         y = postgate.map_or(y, |gate| graph.multiply(gate, y));
         if self.skip == Skip::AfterGate {
-            y = apart(&mut graph, y, p);
+            y = apart(graph, y, p);
         }
         graph.stage("y", y, &SIGNAL);
         graph.result = y;
-        graph
+        Some(())
     }
 
     fn seq_len(&self) -> usize {

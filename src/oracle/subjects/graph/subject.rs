@@ -36,8 +36,16 @@ pub(crate) trait GraphCase: Clone + Send + Sync + 'static {
     /// The tensors that it is given.
     fn inputs(&self) -> &Inputs;
 
+    /// Adds what is computed of them to a graph; `None` if one that it needs is not there.
+    fn build(&self, graph: &mut Graph) -> Option<()>;
+
     /// What is computed of them.
-    fn graph(&self) -> Graph;
+    fn graph(&self) -> Graph {
+        let mut graph = Graph::default();
+        // Nothing is missing of a case that was read: it was built once there.
+        let _ = self.build(&mut graph);
+        graph
+    }
 
     /// Inputs of every sequence.
     fn seq_len(&self) -> usize;
@@ -80,7 +88,11 @@ impl<K: GraphCase> Subject for K {
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         refuse(file, <K as GraphCase>::KIND)?;
-        <K as GraphCase>::read(file)
+        let case = <K as GraphCase>::read(file)?;
+        match case.build(&mut Graph::default()) {
+            Some(()) => Ok(case),
+            None => Err(Error::missing("a tensor that a case of this kind is given")),
+        }
     }
 
     fn metadata(&self) -> Vec<(String, String)> {

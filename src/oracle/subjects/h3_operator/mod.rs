@@ -82,18 +82,13 @@ impl GraphCase for H3OperatorCase {
         &self.inputs
     }
 
-    fn graph(&self) -> Graph {
+    fn build(&self, graph: &mut Graph) -> Option<()> {
         use Axis::{Head, KeyChannel, Sequence, Time, ValueChannel};
         let [batch, d, len, heads] = self.sizes();
         let head_dim = d / heads.max(1);
-        let mut graph = Graph::default();
         let mut given = |name: &str| graph.given(&self.inputs, name);
-        let (Some(k), Some(q), Some(v)) = (given("k"), given("q"), given("v")) else {
-            return graph;
-        };
-        let (Some(kernel), d_of_heads) = (given("ssm_kernel"), given("D")) else {
-            return graph;
-        };
+        let (k, q, v) = (given("k")?, given("q")?, given("v")?);
+        let (kernel, d_of_heads) = (given("ssm_kernel")?, given("D"));
         let (shift_kernel, d_of_keys) = (given("shift_kernel"), given("ssm_k_D"));
         let each: Vec<usize> = (0..d).collect();
         let shift_k = shift_kernel.map_or(k, |kernel| {
@@ -158,7 +153,7 @@ impl GraphCase for H3OperatorCase {
         let gated = graph.contract(head_dim, [(q, left), (ssm_out, right)], &[batch, d, len]);
         graph.stage("gated", gated, &SIGNAL);
         graph.result = gated;
-        graph
+        Some(())
     }
 
     fn seq_len(&self) -> usize {

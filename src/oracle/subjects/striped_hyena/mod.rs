@@ -70,6 +70,74 @@ impl StripedHyenaCase {
         }
     }
 
+    /// `F(p)`, its feedthrough included.
+    fn filtered(
+        &self,
+        graph: &mut Graph,
+        [filter, p, v]: [Id; 3],
+        modes: Option<[Id; 2]>,
+    ) -> Option<Id> {
+        let [batch, len, d] = self.sizes();
+        let skip = graph.given(&self.inputs, SKIP);
+        let direct = skip.filter(|_| self.wiring.gated_skip);
+        let shape = [batch, d, len];
+        let filtered = match modes {
+            Some([poles, residues]) => {
+                let of = [poles, residues, filter, p].into_iter().chain(direct);
+                graph.node(
+                    Op::ModesFilter(self.modes(INNER)),
+                    &of.collect::<Vec<_>>(),
+                    &shape,
+                )
+            }
+            None => {
+                let each: Vec<usize> = (0..d).collect();
+                let parts = Convolve {
+                    at: INNER,
+                    kernel: each.clone(),
+                    feedthrough: Some(each),
+                    bias: None,
+                };
+                // In hcs the last tap meets the present input.
+                let correlates = (self.operator == Operator::Hcs) == self.wiring.inner_order;
+                let taps = match correlates {
+                    true => graph.reversed(filter),
+                    false => filter,
+                };
+                graph.convolve(parts, taps, p, direct, None)
+            }
+        };
+        let Some(skip) = skip.filter(|_| !self.wiring.gated_skip) else {
+            return Some(filtered);
+        };
+        let skip = graph.gather(skip, &shape, |at| at / len % d);
+        let ungated = graph.multiply(skip, v);
+        Some(graph.add(filtered, ungated))
+    }
+}
+
+impl GraphCase for StripedHyenaCase {
+    const KIND: &'static str = "striped-hyena";
+
+    fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        read::read(file)
+    }
+
+    fn choices(&self) -> Vec<(String, String)> {
+        [
+            ("operator", self.operator.to_string()),
+            ("layout", self.layout.to_string()),
+            ("hyena_flip_x1x2", self.flip.to_string()),
+            ("num_attention_heads", self.heads.to_string()),
+        ]
+        .map(|(key, value)| (key.to_string(), value))
+        .into()
+    }
+
+    fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
     fn build(&self, graph: &mut Graph) -> Option<()> {
         let [batch, len, d] = self.sizes();
         let given = |graph: &mut Graph, name: &str| graph.given(&self.inputs, name);
@@ -146,82 +214,6 @@ impl StripedHyenaCase {
             }
         }
         Some(())
-    }
-
-    /// `F(p)`, its feedthrough included.
-    fn filtered(
-        &self,
-        graph: &mut Graph,
-        [filter, p, v]: [Id; 3],
-        modes: Option<[Id; 2]>,
-    ) -> Option<Id> {
-        let [batch, len, d] = self.sizes();
-        let skip = graph.given(&self.inputs, SKIP);
-        let direct = skip.filter(|_| self.wiring.gated_skip);
-        let shape = [batch, d, len];
-        let filtered = match modes {
-            Some([poles, residues]) => {
-                let of = [poles, residues, filter, p].into_iter().chain(direct);
-                graph.node(
-                    Op::ModesFilter(self.modes(INNER)),
-                    &of.collect::<Vec<_>>(),
-                    &shape,
-                )
-            }
-            None => {
-                let each: Vec<usize> = (0..d).collect();
-                let parts = Convolve {
-                    at: INNER,
-                    kernel: each.clone(),
-                    feedthrough: Some(each),
-                    bias: None,
-                };
-                // In hcs the last tap meets the present input.
-                let correlates = (self.operator == Operator::Hcs) == self.wiring.inner_order;
-                let taps = match correlates {
-                    true => graph.reversed(filter),
-                    false => filter,
-                };
-                graph.convolve(parts, taps, p, direct, None)
-            }
-        };
-        let Some(skip) = skip.filter(|_| !self.wiring.gated_skip) else {
-            return Some(filtered);
-        };
-        let skip = graph.gather(skip, &shape, |at| at / len % d);
-        let ungated = graph.multiply(skip, v);
-        Some(graph.add(filtered, ungated))
-    }
-}
-
-impl GraphCase for StripedHyenaCase {
-    const KIND: &'static str = "striped-hyena";
-
-    fn read(file: &dyn Tensors) -> Result<Self, Error> {
-        read::read(file)
-    }
-
-    fn choices(&self) -> Vec<(String, String)> {
-        [
-            ("operator", self.operator.to_string()),
-            ("layout", self.layout.to_string()),
-            ("hyena_flip_x1x2", self.flip.to_string()),
-            ("num_attention_heads", self.heads.to_string()),
-        ]
-        .map(|(key, value)| (key.to_string(), value))
-        .into()
-    }
-
-    fn inputs(&self) -> &Inputs {
-        &self.inputs
-    }
-
-    fn graph(&self) -> Graph {
-        let mut graph = Graph::default();
-        // Nothing is missing of a case that was read.
-        let built = self.build(&mut graph);
-        debug_assert!(built.is_some());
-        graph
     }
 
     fn seq_len(&self) -> usize {
