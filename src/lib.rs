@@ -22,7 +22,7 @@
 //! | [`verify`] | the forms compared with one another on random models, the fast path with certified values |
 //! | [`lm`] | a language model of a case file: stages, perplexity, generation, seconds per token |
 //! | [`table`] | rows of text in aligned columns, as the command prints them |
-//! | [`book`] | the chapters that belong to no one module: mistakes and their catalogue, golden outputs, recall by hand, the review answered, masks that depend on the token |
+//! | [`book`] | the chapters that belong to no one module: mistakes and their catalogue, golden outputs, recall by hand, the review answered, sequences as they are served, operators, masks that depend on the token |
 
 // What only the feature reaches is used and public in every build that is linted with it.
 #![cfg_attr(

@@ -30,6 +30,7 @@ pub use gradients::LayerGradients;
 pub use init::Initialization;
 pub use layer::{Layer, LayerParts, LayerState};
 pub use modes::Modes;
+pub(crate) use parameters::sigmoid;
 pub use parameters::{Name, Parameters};
 pub(crate) use parts::join;
 pub(crate) use plain::Plain;

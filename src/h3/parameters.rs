@@ -281,7 +281,7 @@ fn decode_real<T: Real>(real_type: RealType, stored: T) -> T {
 
 /// `1 / (1 + e^{-x})`, with the exponential of a number below zero in both branches, so that it
 /// can neither overflow nor cancel.
-pub(super) fn sigmoid<T: Real>(x: T) -> T {
+pub(crate) fn sigmoid<T: Real>(x: T) -> T {
     let negative = x.to_f64() < 0.0;
     let e = if negative { x } else { -x }.exp();
     let numerator = if negative { e } else { T::ONE };

@@ -1,6 +1,7 @@
 //! The elementary functions of the layer, in any real scalars.
 
 use crate::algebra::Real;
+use crate::h3::sigmoid;
 
 /// One of two values by the sign of a number, both where a ball straddles zero.
 pub(crate) fn select<T: Real>(at: T, above: impl FnOnce() -> T, below: impl FnOnce() -> T) -> T {
@@ -14,19 +15,6 @@ pub(crate) fn select<T: Real>(at: T, above: impl FnOnce() -> T, below: impl FnOn
         let below = below();
         below + step * (above() - below)
     }
-}
-
-/// `1 / (1 + e^-x)`, by the exponential that cannot overflow.
-pub(crate) fn sigmoid<T: Real>(x: T) -> T {
-    let quotient = match x.to_f64() < 0.0 {
-        true => {
-            let power = x.exp();
-            power.divide(T::ONE + power)
-        }
-        false => T::ONE.divide(T::ONE + (-x).exp()),
-    };
-    // A divisor of at least 1.
-    quotient.unwrap_or(T::ZERO)
 }
 
 /// `x sigmoid(x)`.

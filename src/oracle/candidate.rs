@@ -3,7 +3,7 @@
 use super::format::Format;
 use super::golden::{GoldenStage, SCALES};
 use super::read::check_finite;
-use super::subject::{Given, GivenValues};
+use super::subject::{Given, GivenValues, is_gradient_of_given};
 use crate::algebra::FloatFormat;
 use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors};
@@ -176,11 +176,12 @@ impl Candidate {
     }
 
     /// The candidate with other numbers at padding, where it may hold anything: of forward stages, and
-    /// of cotangents within the subject, each made of the golden one and its own. The gradient of the
-    /// input is truly zero there.
+    /// of cotangents within the subject, each made of the golden one and its own. Gradients of what is
+    /// given are truly zero there.
     pub(super) fn at_padding(
         &self,
         golden: &[GoldenStage],
+        given: &[Given],
         padding: &[(usize, usize)],
         make: impl Fn(f64, f64) -> f64,
     ) -> Cow<'_, Self> {
@@ -190,7 +191,8 @@ impl Candidate {
         let mut cleared = self.clone();
         for found in &mut cleared.stages {
             let stage = golden.iter().find(|stage| stage.name() == found.name);
-            let Some(stage) = stage.filter(|stage| stage.name() != "grad.input") else {
+            let Some(stage) = stage.filter(|stage| !is_gradient_of_given(stage.name(), given))
+            else {
                 continue;
             };
             for at in stage.spec.at_padding(padding) {
@@ -340,14 +342,18 @@ fn same_given(file: &dyn Tensors, given: &Given, padding: &[(usize, usize)]) -> 
     let Some((dtype, shape)) = file.find(&given.name) else {
         return Ok(());
     };
+    // What a port puts where no token stands is its own affair.
+    let at_padding = |at: usize| match shape {
+        &[_, len, ref each @ ..] if given.by_token => {
+            let token = at / each.iter().product::<usize>().max(1);
+            padding.contains(&(token / len.max(1), token % len.max(1)))
+        }
+        _ => false,
+    };
     let same = match &given.values {
         GivenValues::Integers(ours) => {
             let theirs = file.integers(&given.name)?;
             let mut pairs = theirs.iter().zip(ours).enumerate();
-            let at_padding = |at: usize| match (&given.name[..], shape) {
-                ("input_ids", &[_, len]) => padding.contains(&(at / len, at % len)),
-                _ => false,
-            };
             theirs.len() == ours.len() && pairs.all(|(at, (a, b))| a == b || at_padding(at))
         }
         GivenValues::Numbers(ours) => {
@@ -355,11 +361,6 @@ fn same_given(file: &dyn Tensors, given: &Given, padding: &[(usize, usize)]) -> 
             check_finite(&given.name, &theirs)?;
             let (u, smallest) = storage(dtype);
             let mut pairs = theirs.iter().zip(ours).enumerate();
-            // What a port puts where no token stands is its own affair.
-            let at_padding = |at: usize| match (&given.name[..], shape) {
-                ("input" | "g", &[_, len, d]) => padding.contains(&(at / (len * d), at / d % len)),
-                _ => false,
-            };
             let is_same = |a: f64, b: f64| (a - b).abs() <= u * b.abs() + smallest;
             shape == given.shape && pairs.all(|(at, (&a, &b))| is_same(a, b) || at_padding(at))
         }

@@ -64,9 +64,11 @@ impl Sequence {
             Some("cotangent") => {
                 // Every kind has names of its own for its states.
                 if file.names().iter().all(|name| !name.starts_with("g.")) {
-                    let what =
-                        format!("tensor {:?} (metadata sequence = cotangent)", COTANGENTS[0]);
-                    return Err(Error::missing(what));
+                    let [keys, modes] = COTANGENTS;
+                    return Err(Error::missing(format!(
+                        "a cotangent of a final state (metadata sequence = cotangent): a tensor \"g.STATE\", \
+                         of a layer {keys:?} and {modes:?}"
+                    )));
                 }
                 (Self::Whole, &[])
             }
@@ -129,6 +131,13 @@ impl Sequence {
         }
     }
 
+    /// The same of rows that it was read for.
+    pub(crate) fn checked_documents(&self, batch: usize, len: usize) -> Documents {
+        let documents = self.documents(batch, len);
+        // Held against these rows when it was read.
+        documents.unwrap_or_else(|_| Documents::whole(batch, len))
+    }
+
     /// The schedule, if it is run by one.
     pub(crate) fn schedule(&self) -> Option<&Schedule> {
         match self {
@@ -189,7 +198,8 @@ pub(crate) fn refuse(file: &dyn Tensors, kind: &str) -> Result<(), Error> {
             "{what}: not in a case of kind {kind}"
         )))
     };
-    if let Some(sequence) = file.metadata().get("sequence") {
+    let stated = file.metadata().get("sequence");
+    if let Some(sequence) = stated.filter(|sequence| *sequence != "none") {
         return refused(format!("metadata sequence = {sequence:?}"));
     }
     let [shift, diagonal] = COTANGENTS;

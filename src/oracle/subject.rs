@@ -24,6 +24,9 @@ pub(crate) struct Given {
     pub(crate) shape: Vec<usize>,
     /// The values, row-major.
     pub(crate) values: GivenValues,
+    /// True if its first two axes are the rows of the input and their tokens, so that it may hold
+    /// anything at padding.
+    pub(crate) by_token: bool,
 }
 
 /// The values of a given tensor.
@@ -42,6 +45,7 @@ impl Given {
             name: name.into(),
             shape: shape.to_vec(),
             values: GivenValues::Numbers(values.to_vec()),
+            by_token: false,
         }
     }
 
@@ -52,12 +56,21 @@ impl Given {
             shape: vec![values.len()],
             // What was read from an i64 fits one.
             values: GivenValues::Integers(values.iter().map(|&x| x as i64).collect()),
+            by_token: false,
         }
     }
 
     /// An array.
     pub(crate) fn tensor(name: impl Into<String>, tensor: &Tensor<f64>) -> Self {
         Self::numbers(name, tensor.shape(), tensor.data())
+    }
+
+    /// The same, of which a part belongs to every token of every row.
+    pub(crate) fn by_token(self) -> Self {
+        Self {
+            by_token: true,
+            ..self
+        }
     }
 
     /// Refuses a number that is not finite.
@@ -113,7 +126,7 @@ impl<S> SuiteRow<S> {
     }
 }
 
-/// What a golden file can be about: a layer, a language model, a dense state space model.
+/// A kind of golden file: what is given, what is computed of it, which mistakes are known.
 ///
 /// A subject says what it is given, what its stages are, how the reference computes them in any
 /// scalars, what a right port may be off by, and which mistakes are known. Reading and writing
@@ -143,7 +156,8 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// Inputs of every sequence.
     fn seq_len(&self) -> usize;
 
-    /// Rows and positions of its input that are padding: nothing that stands there is compared.
+    /// Padding of the input, as rows and positions. Stages are not compared there; gradients of what is
+    /// given are, and are 0.
     fn padding(&self) -> Vec<(usize, usize)> {
         Vec::new()
     }
@@ -239,6 +253,12 @@ pub(crate) fn up_to_f32(x: f64) -> f64 {
         nearest
     };
     f64::from(up)
+}
+
+/// True for the gradient of a given tensor, which is compared at padding too.
+pub(crate) fn is_gradient_of_given(stage: &str, given: &[Given]) -> bool {
+    let of = stage.strip_prefix("grad.");
+    of.is_some_and(|of| given.iter().any(|given| given.name == of))
 }
 
 /// The largest magnitude among given numbers, at least 1.

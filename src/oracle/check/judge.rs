@@ -4,7 +4,7 @@ use super::super::candidate::{Candidate, CandidateStage};
 use super::super::format::Format;
 use super::super::golden::{GoldenOf, GoldenStage};
 use super::super::parallel;
-use super::super::subject::{GivenValues, Named, Setting, Subject};
+use super::super::subject::{GivenValues, Named, Setting, Subject, is_gradient_of_given};
 use super::super::upstream::{Upstream, UpstreamStage};
 use super::evidence::{Scales, Weights};
 use super::judged::{Judged, Local, Source, distance, rms};
@@ -100,7 +100,7 @@ pub(super) fn judge<'a, S: Subject>(
     chunk_len: usize,
 ) -> (Vec<Judged<'a>>, Own) {
     let (subject, judged_in) = (&golden.subject, S::judged_in(format));
-    let padding = subject.padding();
+    let (padding, given) = (subject.padding(), subject.given());
     let growth = subject.underflow_growth();
     // What products of errors leave in a gradient of which a first-order analysis has nothing; the
     // transforms of ports in 16 bits are those of binary32.
@@ -169,9 +169,9 @@ pub(super) fn judge<'a, S: Subject>(
         let Some(found) = candidate.stage(stage.name()) else {
             continue;
         };
-        let at_padding = match stage.name() {
-            "grad.input" => Vec::new(),
-            _ => stage.spec.at_padding(&padding),
+        let at_padding = match is_gradient_of_given(stage.name(), &given) {
+            true => Vec::new(),
+            false => stage.spec.at_padding(&padding),
         };
         let tolerance = Tolerance {
             format: judged_in,

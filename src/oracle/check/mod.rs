@@ -44,8 +44,10 @@ pub(super) fn check<S: Subject>(
     // A mistake may read what a port has at padding; if that is nothing, what the run itself has there.
     let known = |own: f64| own != 0.0 && own.is_finite();
     let read = |_, own| if known(own) { own } else { f64::NAN };
-    let read = &candidate.at_padding(&golden.stages, &padding, read);
-    let candidate = &candidate.at_padding(&golden.stages, &padding, |golden, _| golden);
+    let given = golden.subject.given();
+    let read = &candidate.at_padding(&golden.stages, &given, &padding, read);
+    let right = |golden, _| golden;
+    let candidate = &candidate.at_padding(&golden.stages, &given, &padding, right);
     let chunk_len = default_chunk_len(golden.subject.seq_len());
     let (stages, own) = judge::judge(golden, [candidate, read], format, chunk_len);
     let trials = Trials::new(golden, &stages, &own, format);

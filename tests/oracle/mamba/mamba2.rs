@@ -1,10 +1,12 @@
 //! The Mamba-2 layer (`mamba_ssm/modules/mamba2.py`, transformers' Mamba2Mixer).
 
-use super::{assert_named, assert_official, bound, is_met_with, judged, open};
+use super::{
+    assert_named, assert_official, bound, is_met_with, judged, official_float32_passes, open,
+};
 use crate::common::{assert_close, close, golden_file};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::{Case, Format, Golden, Precision};
+use hungry_hippos::oracle::{Case, Golden, Precision};
 
 const LIMITED: &str = "mamba2-v3-G2-limit-bias-L23";
 
@@ -66,21 +68,7 @@ fn a_wrong_layer_is_outside() {
 
 #[test]
 fn the_official_float32_run_passes() {
-    let (case, file) = open("mamba2-v8-f32-G2-L29");
-    let golden = case.certify().expect("decided");
-    let candidate = golden.candidate(&file).expect("stages");
-    let report = golden.check(&candidate, Format::F32);
-    assert!(report.pass(), "{report}");
-    let mut compared = 0;
-    for stage in golden.stages() {
-        if let Some(longdouble) = file.get(&format!("{}_longdouble", stage.name())) {
-            let saved = longdouble.to_f64().expect("floats");
-            let bound = 1e-15 * crate::common::largest(&saved);
-            assert_close(stage.name(), stage.values.data(), &saved, bound);
-            compared += 1;
-        }
-    }
-    assert_eq!(compared, 3);
+    assert_eq!(official_float32_passes("mamba2-v8-f32-G2-L29"), 3);
 }
 
 #[test]

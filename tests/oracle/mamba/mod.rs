@@ -192,3 +192,23 @@ fn rows(
     }
     Case::read(&SafeTensors::from_bytes(writer.to_bytes()?)?)
 }
+
+/// The official run in float32 is within what float32 allows, by bound and by evidence, and the golden
+/// values are those of its run in long doubles; how many of these there are.
+fn official_float32_passes(name: &str) -> usize {
+    let (case, file) = open(name);
+    let golden = case.certify().expect("decided");
+    let candidate = golden.candidate(&file).expect("stages");
+    let report = golden.check(&candidate, Format::F32);
+    assert!(report.pass(), "{report}");
+    let mut compared = 0;
+    for stage in golden.stages() {
+        if let Some(longdouble) = file.get(&format!("{}_longdouble", stage.name())) {
+            let saved = longdouble.to_f64().expect("floats");
+            let bound = 1e-15 * largest(&saved);
+            assert_close(stage.name(), stage.values.data(), &saved, bound);
+            compared += 1;
+        }
+    }
+    compared
+}

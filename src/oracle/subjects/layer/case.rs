@@ -288,9 +288,7 @@ impl LayerCase {
     /// Where documents lie in the rows of the input.
     pub(super) fn documents(&self) -> Documents {
         let (batch, len) = (self.input.shape()[0], self.input.shape()[1]);
-        // Checked when it was read.
-        let documents = self.sequence.documents(batch, len);
-        documents.unwrap_or_else(|_| Documents::whole(batch, len))
+        self.sequence.checked_documents(batch, len)
     }
 
     /// True if `l_max` cuts the kernels, so that they have no recurrence.
@@ -348,13 +346,14 @@ pub(super) fn given(case: &LayerCase) -> Vec<Given> {
             Given::numbers(name.official(), &shape, parameters.get(name))
         })
         .collect();
-    given.push(Given::tensor("input", &case.input));
+    given.push(Given::tensor("input", &case.input).by_token());
     if let Some(state) = &case.state {
         given.push(Given::tensor("initial_state_k", &state.shift));
         given.push(Given::tensor("initial_state", &state.flat_diagonal()));
     }
     given.extend(case.sequence.given());
-    given.extend(case.cotangent.iter().map(|g| Given::tensor("g", g)));
+    let g = case.cotangent.iter();
+    given.extend(g.map(|g| Given::tensor("g", g).by_token()));
     if let Some(g) = &case.state_cotangent {
         given.push(Given::tensor(COTANGENTS[0], &g.shift));
         given.push(Given::tensor(COTANGENTS[1], &g.flat_diagonal()));

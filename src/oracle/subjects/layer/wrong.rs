@@ -85,6 +85,7 @@ impl WrongLayer {
             let lengths = schedule.lengths();
             self.boundaries = match self.boundaries {
                 Boundaries::None => Boundaries::None,
+                // A schedule has a part, of at least one token.
                 Boundaries::Once(_) => Boundaries::Once(lengths[0]),
                 _ => Boundaries::After(lengths),
             };

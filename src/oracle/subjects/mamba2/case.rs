@@ -4,10 +4,10 @@ use crate::algebra::Real;
 use crate::error::Error;
 use crate::mamba::{GatedNorm, Mamba2Config, Mamba2Name, Mamba2Parameters, Mamba2States};
 use crate::oracle::read::{
-    Strings, check_size, metadata, optional, read_tensor, required, shape_of,
+    Strings, check_choice, check_size, flag, metadata, optional, read_tensor, required, shape_of,
 };
 use crate::oracle::sequence::Sequence;
-use crate::oracle::subject::Given;
+use crate::oracle::subject::{Given, Subject};
 use crate::safetensors::Tensors;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
@@ -95,7 +95,8 @@ fn read_config(file: &dyn Tensors) -> Result<Mamba2Config, Error> {
             },
             eps: optional(strings, "norm_eps")?.unwrap_or(1e-5),
             // The official functional forms and the module disagree on what it is by default.
-            before_gate: required(strings, "norm_before_gate")?,
+            before_gate: flag(strings, "norm_before_gate")?
+                .ok_or_else(|| Error::missing("metadata norm_before_gate"))?,
         }),
     };
     if let Some(norm) = &norm
@@ -151,11 +152,9 @@ fn check_stated(strings: &Strings, c: &Mamba2Config, one_channel: bool) -> Resul
         ("conv_bias", conv_bias),
         ("bias", in_bias),
     ] {
-        let stated: Option<bool> = optional(strings, key)?;
-        let told = key != "D_has_hdim" || !one_channel;
-        if told && stated.is_some_and(|stated| stated != is) {
-            let why = format!("says {}, and the tensors say {is}", !is);
-            return Err(Error::value(format!("metadata {key}"), why));
+        // One channel a head has one D, whichever way it is counted.
+        if key != "D_has_hdim" || !one_channel {
+            check_choice(strings, key, is)?;
         }
     }
     match strings
@@ -257,7 +256,7 @@ impl Mamba2Case {
     pub(super) fn metadata(&self) -> Vec<(String, String)> {
         let c = &self.parameters.config;
         let mut strings: Vec<(String, String)> = vec![
-            ("kind".into(), "mamba2".into()),
+            ("kind".into(), Self::KIND.into()),
             ("headdim".into(), c.head_dim.to_string()),
             ("ngroups".into(), c.groups.to_string()),
             ("rmsnorm".into(), c.norm.is_some().to_string()),
@@ -288,16 +287,17 @@ impl Mamba2Case {
             Some(Given::numbers(name.official(), &name.shape(c)?, values))
         });
         let mut given: Vec<Given> = names.collect();
-        given.push(Given::tensor("input", &self.input));
-        let mut add = |name: &str, tensor: Option<&Tensor<f64>>| {
-            given.extend(tensor.map(|tensor| Given::tensor(name, tensor)));
+        let of = |name: &str, tensor: Option<&Tensor<f64>>| {
+            tensor.map(|tensor| Given::tensor(name, tensor))
         };
-        add("step_input", self.steps.as_ref());
-        add(INITIAL[0], self.initial.as_ref().map(|states| &states.conv));
-        add(INITIAL[1], self.initial.as_ref().map(|states| &states.ssm));
-        add("g", self.g.as_ref());
-        add(COTANGENTS[0], self.g_states[0].as_ref());
-        add(COTANGENTS[1], self.g_states[1].as_ref());
+        let initial = self.initial.as_ref();
+        given.push(Given::tensor("input", &self.input).by_token());
+        given.extend(of("step_input", self.steps.as_ref()));
+        given.extend(of(INITIAL[0], initial.map(|states| &states.conv)));
+        given.extend(of(INITIAL[1], initial.map(|states| &states.ssm)));
+        given.extend(of("g", self.g.as_ref()).map(Given::by_token));
+        given.extend(of(COTANGENTS[0], self.g_states[0].as_ref()));
+        given.extend(of(COTANGENTS[1], self.g_states[1].as_ref()));
         given.extend(self.sequence.given());
         given
     }
@@ -308,9 +308,7 @@ impl Mamba2Case {
 
     pub(super) fn documents(&self) -> Documents {
         let (batch, len) = (self.input.shape()[0], self.input.shape()[1]);
-        // Checked when it was read.
-        let documents = self.sequence.documents(batch, len);
-        documents.unwrap_or_else(|_| Documents::whole(batch, len))
+        self.sequence.checked_documents(batch, len)
     }
 
     pub(super) fn initial<T: Real>(&self) -> Mamba2States<T> {

@@ -171,10 +171,14 @@ impl SsdCase {
             ("C", &self.c),
         ];
         let mut given: Vec<Given> = operands
-            .map(|(name, tensor)| Given::tensor(name, tensor))
+            .map(|(name, tensor)| Given::tensor(name, tensor).by_token())
             .into();
         for (name, tensor) in optional {
-            given.extend(tensor.iter().map(|tensor| Given::tensor(name, tensor)));
+            let made = tensor.iter().map(|tensor| Given::tensor(name, tensor));
+            given.extend(made.map(|given| match name {
+                "dt" | "g" => given.by_token(),
+                _ => given,
+            }));
         }
         given.extend(self.sequence.given());
         given
@@ -186,9 +190,7 @@ impl SsdCase {
 
     pub(super) fn documents(&self) -> Documents {
         let (batch, len) = (self.x.shape()[0], self.x.shape()[1]);
-        // Checked when it was read.
-        let documents = self.sequence.documents(batch, len);
-        documents.unwrap_or_else(|_| Documents::whole(batch, len))
+        self.sequence.checked_documents(batch, len)
     }
 
     pub(super) fn operands<T: Real>(&self) -> Operands<T> {

@@ -163,11 +163,10 @@ impl GraphCase for StripedHyenaCase {
         };
         let short = graph.convolve(parts, taps, raw, None, bias);
         graph.stage("short", short, &SIGNAL);
-        let [x2, x1, v] = ["x2", "x1", "v"].map(|name| {
-            let which = ["x2", "x1", "v"].iter().position(|known| *known == name);
+        let [x2, x1, v] = [(0, "x2"), (1, "x1"), (2, "v")].map(|(which, name)| {
             let signal = graph.gather(short, &[batch, d, len], |at| {
                 let (t, c, b) = (at % len, at / len % d, at / (len * d));
-                (b * 3 * d + self.projection(which.unwrap_or(0), c)) * len + t
+                (b * 3 * d + self.projection(which, c)) * len + t
             });
             graph.stage(name, signal, &SIGNAL);
             signal
