@@ -362,7 +362,8 @@ impl Tolerance<'_> {
         }
         let bounds = self.bounds(&worst, &base);
         // Errors are followed to first order by absolute values: through several steps, what holds
-        // of the whole may be the sharper.
+        // of the whole may be the sharper: of a port right so far both the stage and what the reference
+        // makes of the port's own stages are within it of the truth.
         let pairs = bounds.into_iter().zip(limit);
         Some(Local {
             bounds: pairs.map(|(bound, whole)| bound.min(2.0 * whole)).collect(),

@@ -11,7 +11,7 @@ use hungry_hippos::oracle::{Case, Golden, Precision};
 const LIMITED: &str = "mamba2-v3-G2-limit-bias-L23";
 
 /// Options between them: groups, limits of dt hit at both ends, biases, steps; an MLP half, no norm, D
-/// per channel; the norm before the gate.
+/// per channel; the norm before the gate. Gradients are those of the recurrence, whatever the form.
 #[test]
 fn every_stage_state_step_and_gradient_is_the_official_one() {
     for (name, stages) in [

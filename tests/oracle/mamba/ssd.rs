@@ -17,6 +17,7 @@ fn forms() -> Vec<Form> {
     ]
 }
 
+/// Gradients are those of the recurrence, whatever the form.
 #[test]
 fn every_stage_and_gradient_is_the_official_one() {
     for (name, stages) in [("ssd-v3-G2-H6-ragged-reset-L27", 9), ("ssd-v4-gla-L19", 7)] {

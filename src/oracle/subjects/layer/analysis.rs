@@ -50,7 +50,8 @@ impl Evaluate<ErrorScale> for Analysis {
         x0: &[ErrorScale],
     ) -> Result<Response<Shift<ErrorScale>>, Error> {
         let mut response = worst_response(ssm, &ssm.majorant()?, kernel, u, x0)?;
-        // The official code takes the window from a product of spectra of length 2m.
+        // The official code takes the window from a product of spectra of length 2m, of B and of the last
+        // m keys; what it had before is added afterwards.
         let m = ssm.state_dim();
         let fft = fft_error(2 * m) * norm(ssm.b()) * norm(&u[u.len().saturating_sub(m)..]);
         for x in &mut response.state {

@@ -1,4 +1,4 @@
-//! What a right port may be off by in one head: the worst of the ways to compute it.
+//! The error bound of one head over the ways to compute it that are named here.
 //!
 //! Recurrences and scans multiply decays one by one, in any order; their errors are those of the
 //! recurrence on magnitudes. Quadratic and chunked forms add products of all tokens in any order, and
