@@ -220,9 +220,8 @@ impl Candidate {
             return String::new();
         }
         let held = self.unknown.iter().take(NAMED).map(|name| {
-            let close = golden.iter().find(|stage| is_close(name, stage.name()));
-            match close {
-                Some(stage) => format!("{name:?}, which is close to {:?}", stage.name()),
+            match nearest(name, golden.iter().map(GoldenStage::name)) {
+                Some(stage) => format!("{name:?}, which is close to {stage:?}"),
                 None => format!("{name:?}"),
             }
         });
@@ -239,7 +238,9 @@ impl Candidate {
     pub(super) fn holdings<'a>(&self, stages: impl Iterator<Item = &'a str> + Clone) -> Holdings {
         let is_absent = |name: &&str| self.stage(name).is_none();
         let close = self.unknown.iter().filter_map(|name| {
-            let stage = stages.clone().find(|stage| is_close(name, stage))?;
+            // What is there under its own name is not what another name stands for, if there is a choice.
+            let absent = stages.clone().filter(is_absent);
+            let stage = nearest(name, absent).or_else(|| nearest(name, stages.clone()))?;
             Some((name.clone(), stage.to_string()))
         });
         Holdings {
@@ -297,14 +298,23 @@ impl Candidate {
     }
 }
 
+/// The stage that a name is nearly, the same letters before others.
+fn nearest<'a>(name: &str, stages: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let same = |stage: &&str| letters(stage) == letters(name);
+    let first = stages.clone().find(same);
+    first.or_else(|| stages.clone().find(|stage| is_close(name, stage)))
+}
+
+/// The letters and digits of a name, in lower case.
+fn letters(name: &str) -> Vec<char> {
+    let letters = name.chars().filter(|c| c.is_alphanumeric());
+    letters.flat_map(char::to_lowercase).collect()
+}
+
 /// True if a name is nearly a stage's: the same but for case and punctuation, or one letter wrong,
 /// missing, too many or exchanged with the next.
 fn is_close(name: &str, stage: &str) -> bool {
-    let plain = |name: &str| -> Vec<char> {
-        let letters = name.chars().filter(|c| c.is_alphanumeric());
-        letters.flat_map(char::to_lowercase).collect()
-    };
-    let (name, stage) = (plain(name), plain(stage));
+    let (name, stage) = (letters(name), letters(stage));
     if name == stage {
         return true;
     }

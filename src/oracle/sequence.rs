@@ -290,7 +290,12 @@ impl Schedule {
             };
             let count = match count.trim().parse::<usize>() {
                 Ok(count) if count > 0 => count,
-                _ => return refused(format!("{part:?} has no number of tokens, at least 1")),
+                _ => {
+                    return refused(format!(
+                        "{part:?} has no number of tokens that can be; expected prompt=N, steps=N or chunk=N with \
+                         N at least 1, and commas between"
+                    ));
+                }
             };
             let end = at.saturating_add(count);
             if end > len {

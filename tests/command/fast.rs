@@ -150,3 +150,49 @@ fn gradients_are_the_references() {
         assert_eq!(compared, 18, "the input and 17 parameters");
     }
 }
+
+/// Documents, padding and cotangents of states are run, not passed over; a schedule is refused.
+#[test]
+fn sequences_as_they_are_served() {
+    let path = |file: PathBuf| file.display().to_string();
+    let golden = |name: &str| {
+        let file = format!("tests/golden/v2/{name}.safetensors");
+        path(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))
+    };
+    let dumped = |name: &str| {
+        let file = format!("fast_served-{name}.safetensors");
+        path(Path::new(env!("CARGO_TARGET_TMPDIR")).join(file))
+    };
+    let hippos = |args: &[&str]| {
+        let command = Command::new(env!("CARGO_BIN_EXE_hippos"))
+            .args(args)
+            .output();
+        command.expect("runs")
+    };
+    for name in [
+        "72-packed",
+        "74-packed-resumed",
+        "75-padded-right",
+        "76-padded-left",
+        "79-cotangents",
+    ] {
+        let (case, out) = (golden(name), dumped(name));
+        let run = ["run", &case, "--out", &out, "--form", "fast"];
+        for more in [
+            &["--precision", "f32"][..],
+            &["--precision", "f32", "--grad"],
+        ] {
+            let ran = hippos(&[&run, more].concat());
+            let message = String::from_utf8_lossy(&ran.stderr);
+            assert!(ran.status.success(), "{name}: {message}");
+            let judged = hippos(&["check", &case, &out]);
+            let said = String::from_utf8_lossy(&judged.stdout);
+            assert_eq!(judged.status.code(), Some(0), "{name}, {more:?}: {said}");
+        }
+    }
+    let (case, out) = (golden("77-schedule"), dumped("77-schedule"));
+    let ran = hippos(&["run", &case, "--out", &out, "--form", "fast"]);
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("schedule"));
+    assert!(!Path::new(&out).exists());
+}

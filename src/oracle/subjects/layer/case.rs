@@ -254,6 +254,11 @@ impl LayerCase {
         self.cotangent.as_ref().ok_or_else(missing)
     }
 
+    /// Whether it is run in parts.
+    pub(crate) fn is_scheduled(&self) -> bool {
+        self.sequence.schedule().is_some()
+    }
+
     /// Whether there is a cotangent to run back from.
     pub(super) fn has_cotangent(&self) -> bool {
         self.cotangent.is_some() || self.state_cotangent.is_some()
@@ -264,7 +269,7 @@ impl LayerCase {
     /// # Errors
     ///
     /// If there are none.
-    pub(super) fn cotangents<T: Real>(&self) -> Result<(Tensor<T>, Option<LayerState<T>>), Error> {
+    pub(crate) fn cotangents<T: Real>(&self) -> Result<(Tensor<T>, Option<LayerState<T>>), Error> {
         let g = match &self.state_cotangent {
             Some(_) if self.cotangent.is_none() => self.input.map(|_| T::ZERO),
             _ => self.cotangent()?.map(T::from_f64),
@@ -286,7 +291,7 @@ impl LayerCase {
     }
 
     /// Where documents lie in the rows of the input.
-    pub(super) fn documents(&self) -> Documents {
+    pub(crate) fn documents(&self) -> Documents {
         let (batch, len) = (self.input.shape()[0], self.input.shape()[1]);
         self.sequence.checked_documents(batch, len)
     }

@@ -120,7 +120,12 @@ impl SsdCase {
         };
         is_there("D", ["present", "none"], self.d.is_some())?;
         is_there("initial_state", ["given", "zero"], self.initial.is_some())?;
-        is_there("normalizer", ["", "none"], false)?;
+        if let Some(stated) = strings.get("normalizer")
+            && stated != "none"
+        {
+            let why = format!("{stated:?}; expected none: the outputs are not divided by a sum");
+            return Err(Error::value("metadata normalizer", why));
+        }
         if let Some(scale) = strings.get("scale")
             && !scale.starts_with('1')
         {
