@@ -1,31 +1,52 @@
-//! Cases and golden files whose kind is not known: everything that is written once over
-//! [`Subject`], behind functions that are not generic.
+//! Cases whose kind is not known: [`Subject`] behind functions that are not generic, over which the
+//! rest of the oracle is written, and so compiled, once.
 
-use super::candidate::Candidate;
-use super::certified::{Certified, SubjectRun, certify};
-use super::check::{Report, check, default_chunk_len};
 use super::format::Format;
-use super::golden::{GoldenOf, GoldenStage, writer_of};
 use super::mistake::{Mistake, Row};
-use super::precision::Precision;
-use super::subject::{Named, Setting, Subject};
-use crate::algebra::{Real, RootsOfUnity};
+use super::stage::StageSpec;
+use super::subject::{Given, Named, Scale, Setting, Subject};
+use super::upstream::Upstream;
+use crate::algebra::ball::BallN;
+use crate::algebra::{ErrorBound, Grid, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
-use crate::safetensors::{Tensors, Writer};
 use core::any::Any;
 
-/// What can be asked of a case without knowing its kind.
+/// Balls with midpoints of two words, which decide nearly every rounding.
+pub(super) type Balls = BallN<2>;
+
+/// Balls with midpoints of four words, for what those leave open.
+pub(super) type LongerBalls = BallN<4>;
+
+/// What can be asked of a case without knowing its kind: as [`Subject`], whose documentation holds.
 pub(super) trait AnyCase: Send + Sync {
     fn kind(&self) -> &'static str;
-    fn describe(&self) -> String;
+    fn metadata(&self) -> Vec<(String, String)>;
+    fn given(&self) -> Vec<Given>;
+    fn stages(&self) -> Vec<StageSpec>;
+    fn seq_len(&self) -> usize;
+    fn padding(&self) -> Vec<(usize, usize)>;
     fn default_form(&self) -> Form;
-    fn writer(&self) -> Result<Writer, Error>;
-    fn run(&self, form: &Form, precision: Precision, gradients: bool) -> Result<Named<f64>, Error>;
-    fn certified(&self, form: &Form, gradients: bool) -> Result<Certified, Error>;
-    fn certify(self: Box<Self>) -> Result<Box<dyn AnyGolden>, Error>;
-    fn mistakes(&self) -> Vec<&'static Mistake>;
-    fn run_with(&self, ids: &[&str], chunk_len: Option<usize>) -> Result<Named<f64>, Error>;
+    fn describe(&self) -> String;
+    fn run_in_f64(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error>;
+    fn run_in_f32(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error>;
+    fn run_in_balls(&self, form: &Form, gradients: bool) -> Result<Named<Balls>, Error>;
+    fn run_in_longer_balls(&self, gradients: bool) -> Result<Named<LongerBalls>, Error>;
+    fn run_in_grids(&self, gradients: bool) -> Result<Named<Grid>, Error>;
+    fn scales(&self) -> Result<Vec<Scale>, Error>;
+    fn stored_scale(&self, x: f64) -> f64;
+    fn judged_in(&self, format: Format) -> Format;
+    fn underflow_growth(&self) -> f64;
+    fn cost(&self, tokens: usize) -> usize;
+    fn mistakes(&self, backward: bool) -> Vec<&'static Mistake>;
+    fn needs_chunks(&self, mistake: &'static Mistake) -> bool;
+    fn run_with(
+        &self,
+        mistakes: &[&'static Mistake],
+        setting: Setting<'_>,
+    ) -> Result<Named<f64>, Error>;
+    fn local_scales(&self, upstream: &Upstream, format: Format)
+    -> Result<Named<ErrorBound>, Error>;
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -41,126 +62,117 @@ where
         .collect())
 }
 
+/// The row of a mistake in its subject's catalogue.
+fn row_of<S: Subject>(mistake: &'static Mistake) -> Option<&'static Row<S::Hook>> {
+    let mut rows = [false, true]
+        .into_iter()
+        .flat_map(|backward| S::mistakes(backward).concat());
+    rows.find(|row| core::ptr::eq(&raw const row.mistake, mistake))
+}
+
 impl<S: Subject> AnyCase for S {
     fn kind(&self) -> &'static str {
         S::KIND
     }
 
-    fn describe(&self) -> String {
-        Subject::describe(self)
+    fn metadata(&self) -> Vec<(String, String)> {
+        Subject::metadata(self)
+    }
+
+    fn given(&self) -> Vec<Given> {
+        Subject::given(self)
+    }
+
+    fn stages(&self) -> Vec<StageSpec> {
+        Subject::stages(self)
+    }
+
+    fn seq_len(&self) -> usize {
+        Subject::seq_len(self)
+    }
+
+    fn padding(&self) -> Vec<(usize, usize)> {
+        Subject::padding(self)
     }
 
     fn default_form(&self) -> Form {
         Subject::default_form(self)
     }
 
-    fn writer(&self) -> Result<Writer, Error> {
-        writer_of(self)
+    fn describe(&self) -> String {
+        Subject::describe(self)
     }
 
-    fn run(&self, form: &Form, precision: Precision, gradients: bool) -> Result<Named<f64>, Error> {
-        match precision {
-            Precision::F64 => widened::<S, f64>(self, form, gradients),
-            Precision::F32 => widened::<S, f32>(self, form, gradients),
-            Precision::Certified => {
-                let stages = self.certified(form, gradients)?.stages.into_iter();
-                Ok(stages.map(|stage| (stage.name, stage.values)).collect())
-            }
-        }
+    fn run_in_f64(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error> {
+        self.run::<f64>(form, gradients)
     }
 
-    fn certified(&self, form: &Form, gradients: bool) -> Result<Certified, Error> {
-        certify(&SubjectRun {
-            subject: self,
-            form,
-            gradients,
-        })
+    fn run_in_f32(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error> {
+        widened::<S, f32>(self, form, gradients)
     }
 
-    fn certify(self: Box<Self>) -> Result<Box<dyn AnyGolden>, Error> {
-        Ok(Box::new(GoldenOf::certify(*self)?))
+    fn run_in_balls(&self, form: &Form, gradients: bool) -> Result<Named<Balls>, Error> {
+        self.run(form, gradients)
     }
 
-    fn mistakes(&self) -> Vec<&'static Mistake> {
-        all_rows::<S>()
-            .into_iter()
-            .map(|row| &row.mistake)
-            .collect()
+    fn run_in_longer_balls(&self, gradients: bool) -> Result<Named<LongerBalls>, Error> {
+        self.run_plainly(gradients)
     }
 
-    fn run_with(&self, ids: &[&str], chunk_len: Option<usize>) -> Result<Named<f64>, Error> {
-        let known = all_rows::<S>();
-        let find = |id: &&str| {
-            let is = |row: &&&Row<S::Hook>| row.mistake.id == *id || row.mistake.name == *id;
-            let found = known.iter().find(is).copied();
-            found.ok_or_else(|| Error::value(format!("mistake {id:?}"), "is not in the catalogue"))
+    fn run_in_grids(&self, gradients: bool) -> Result<Named<Grid>, Error> {
+        self.run_plainly(gradients)
+    }
+
+    fn scales(&self) -> Result<Vec<Scale>, Error> {
+        Subject::scales(self)
+    }
+
+    fn stored_scale(&self, x: f64) -> f64 {
+        S::stored_scale(x)
+    }
+
+    fn judged_in(&self, format: Format) -> Format {
+        S::judged_in(format)
+    }
+
+    fn underflow_growth(&self) -> f64 {
+        Subject::underflow_growth(self)
+    }
+
+    fn cost(&self, tokens: usize) -> usize {
+        Subject::cost(self, tokens)
+    }
+
+    fn mistakes(&self, backward: bool) -> Vec<&'static Mistake> {
+        let rows = S::mistakes(backward).concat();
+        rows.into_iter().map(|row| &row.mistake).collect()
+    }
+
+    fn needs_chunks(&self, mistake: &'static Mistake) -> bool {
+        row_of::<S>(mistake).is_some_and(S::needs_chunks)
+    }
+
+    fn run_with(
+        &self,
+        mistakes: &[&'static Mistake],
+        setting: Setting<'_>,
+    ) -> Result<Named<f64>, Error> {
+        let row = |mistake: &&'static Mistake| {
+            row_of::<S>(mistake).ok_or_else(|| Mistake::not_in_catalogue(mistake.id))
         };
-        let rows = ids.iter().map(find).collect::<Result<Vec<_>, Error>>()?;
-        let forward: Vec<_> = S::mistakes(false).concat();
-        let is_forward =
-            |row: &&'static Row<S::Hook>| forward.iter().any(|known| core::ptr::eq(*known, *row));
-        let setting = Setting {
-            chunk_len: chunk_len.unwrap_or_else(|| default_chunk_len(self.seq_len())),
-            backward: !rows.iter().all(is_forward),
-            upstream: None,
-            stored: None,
-        };
+        let rows = mistakes.iter().map(row).collect::<Result<Vec<_>, _>>()?;
         Subject::run_with(self, &rows, setting)
+    }
+
+    fn local_scales(
+        &self,
+        upstream: &Upstream,
+        format: Format,
+    ) -> Result<Named<ErrorBound>, Error> {
+        Subject::local_scales(self, upstream, format)
     }
 
     fn as_any(&self) -> &dyn Any {
         self
-    }
-}
-
-/// Every row of a subject's catalogue, of the forward pass and of the way back.
-fn all_rows<S: Subject>() -> Vec<&'static Row<S::Hook>> {
-    let mut rows: Vec<&'static Row<S::Hook>> = Vec::new();
-    for group in [S::mistakes(false), S::mistakes(true)]
-        .into_iter()
-        .flatten()
-    {
-        for row in group {
-            if rows.iter().all(|known| known.mistake.id != row.mistake.id) {
-                rows.push(row);
-            }
-        }
-    }
-    rows
-}
-
-/// What can be asked of a golden file without knowing its kind.
-pub(super) trait AnyGolden: Send + Sync {
-    fn case(&self) -> &dyn AnyCase;
-    fn stages(&self) -> &[GoldenStage];
-    fn writer(&self) -> Result<Writer, Error>;
-    fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error>;
-    fn check(&self, candidate: &Candidate, format: Format) -> Report;
-}
-
-impl<S: Subject> AnyGolden for GoldenOf<S> {
-    fn case(&self) -> &dyn AnyCase {
-        &self.subject
-    }
-
-    fn stages(&self) -> &[GoldenStage] {
-        &self.stages
-    }
-
-    fn writer(&self) -> Result<Writer, Error> {
-        self.writer()
-    }
-
-    fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error> {
-        Candidate::read(
-            file,
-            &self.stages,
-            &self.subject.given(),
-            &self.subject.padding(),
-        )
-    }
-
-    fn check(&self, candidate: &Candidate, format: Format) -> Report {
-        check(self, candidate, format)
     }
 }

@@ -1,11 +1,13 @@
 //! A case of any kind.
 
 use super::any::AnyCase;
-use super::certified::Certified;
-use super::kinds::{ForSubject, dispatch};
+use super::certified::{CaseRun, Certified, certify};
+use super::check::default_chunk_len;
+use super::golden::writer_of;
+use super::kinds::read;
 use super::mistake::Mistake;
 use super::precision::Precision;
-use super::subject::Subject;
+use super::subject::{Setting, Subject};
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
 use crate::error::Error;
@@ -39,14 +41,7 @@ impl Case {
     ///
     /// Naming the tensor or metadata key at fault, and what was expected of it.
     pub fn read(file: &dyn Tensors) -> Result<Self, Error> {
-        struct Read;
-        impl ForSubject for Read {
-            type Output = Case;
-            fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Case, Error> {
-                S::read(file).map(Case::of)
-            }
-        }
-        dispatch(file, &Read)
+        read(file).map(Self)
     }
 
     /// The metadata `kind` of its files: `layer`, `model`, `dense-ssm`, `convolution`, `h3-operator`,
@@ -74,7 +69,7 @@ impl Case {
     ///
     /// Never for a case that was read; the writer's own checks are passed on.
     pub fn writer(&self) -> Result<Writer, Error> {
-        self.0.writer()
+        writer_of(&*self.0)
     }
 
     /// Every stage in one form and precision, widened to `f64`; with `gradients` those too.
@@ -89,7 +84,14 @@ impl Case {
         precision: Precision,
         gradients: bool,
     ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
-        self.0.run(form, precision, gradients)
+        match precision {
+            Precision::F64 => self.0.run_in_f64(form, gradients),
+            Precision::F32 => self.0.run_in_f32(form, gradients),
+            Precision::Certified => {
+                let stages = self.certified(form, gradients)?.stages.into_iter();
+                Ok(stages.map(|stage| (stage.name, stage.values)).collect())
+            }
+        }
     }
 
     /// Every stage in one form, correctly rounded to `f64`, with what is known of each element; with
@@ -100,13 +102,23 @@ impl Case {
     /// If the form cannot run the subject, or there is no cotangent to run back from; or if the radius
     /// of an element is above 2^-52 of the largest magnitude of all stages.
     pub fn certified(&self, form: &Form, gradients: bool) -> Result<Certified, Error> {
-        self.0.certified(form, gradients)
+        certify(&CaseRun {
+            case: &*self.0,
+            form,
+            gradients,
+        })
     }
 
     /// The known mistakes of its kind, in the order of the catalogue.
     #[must_use]
     pub fn mistakes(&self) -> Vec<&'static Mistake> {
-        self.0.mistakes()
+        let mut all = self.0.mistakes(false);
+        for mistake in self.0.mistakes(true) {
+            if all.iter().all(|known| known.id != mistake.id) {
+                all.push(mistake);
+            }
+        }
+        all
     }
 
     /// The stages in `f64` with mistakes, given by id or name, made in the reference; those they
@@ -121,7 +133,25 @@ impl Case {
         mistakes: &[&str],
         chunk_len: Option<usize>,
     ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
-        self.0.run_with(mistakes, chunk_len)
+        let known = self.mistakes();
+        let find = |name: &&str| {
+            let found = known
+                .iter()
+                .find(|one| one.id == *name || one.name == *name);
+            let found = found.copied();
+            found.ok_or_else(|| Mistake::not_in_catalogue(name))
+        };
+        let found = mistakes.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let forward = self.0.mistakes(false);
+        let is_forward =
+            |one: &&'static Mistake| forward.iter().any(|known| core::ptr::eq(*known, *one));
+        let setting = Setting {
+            chunk_len: chunk_len.unwrap_or_else(|| default_chunk_len(self.0.seq_len())),
+            backward: !found.iter().all(is_forward),
+            upstream: None,
+            stored: None,
+        };
+        self.0.run_with(&found, setting)
     }
 
     /// The layer's case, if it is one.

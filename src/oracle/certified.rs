@@ -1,8 +1,9 @@
 //! A subject in ball arithmetic: every stage correctly rounded.
 
-use super::subject::{Named, Subject};
+use super::any::{AnyCase, Balls, LongerBalls};
+use super::subject::Named;
+use crate::algebra::Real;
 use crate::algebra::ball::BallN;
-use crate::algebra::{Real, RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::h3::Form;
 use crate::tensor::Tensor;
@@ -41,43 +42,30 @@ pub struct Certified {
     pub words: usize,
 }
 
-/// Something whose stages can be computed in any scalars.
+/// Something whose stages can be computed in ball arithmetic.
 pub(super) trait Computation {
     /// Every stage under its name in files.
-    fn stages<T>(&self) -> Result<Named<T>, Error>
-    where
-        T: Real,
-        T::Complex: RootsOfUnity;
+    fn stages(&self) -> Result<Named<Balls>, Error>;
 
-    /// The same stages, perhaps computed another way, which decides as many roundings.
-    fn stages_again<T>(&self) -> Result<Named<T>, Error>
-    where
-        T: Real,
-        T::Complex: RootsOfUnity;
+    /// The same stages in longer expansions, perhaps computed another way, which decides as many
+    /// roundings.
+    fn stages_again(&self) -> Result<Named<LongerBalls>, Error>;
 }
 
-/// A subject in one form; backwards too, with `gradients`.
-pub(super) struct SubjectRun<'a, S> {
-    pub(super) subject: &'a S,
+/// A case in one form; backwards too, with `gradients`.
+pub(super) struct CaseRun<'a> {
+    pub(super) case: &'a dyn AnyCase,
     pub(super) form: &'a Form,
     pub(super) gradients: bool,
 }
 
-impl<S: Subject> Computation for SubjectRun<'_, S> {
-    fn stages<T>(&self) -> Result<Named<T>, Error>
-    where
-        T: Real,
-        T::Complex: RootsOfUnity,
-    {
-        self.subject.run(self.form, self.gradients)
+impl Computation for CaseRun<'_> {
+    fn stages(&self) -> Result<Named<Balls>, Error> {
+        self.case.run_in_balls(self.form, self.gradients)
     }
 
-    fn stages_again<T>(&self) -> Result<Named<T>, Error>
-    where
-        T: Real,
-        T::Complex: RootsOfUnity,
-    {
-        self.subject.run_plainly(self.gradients)
+    fn stages_again(&self) -> Result<Named<LongerBalls>, Error> {
+        self.case.run_in_longer_balls(self.gradients)
     }
 }
 
@@ -95,15 +83,15 @@ impl<S: Subject> Computation for SubjectRun<'_, S> {
 ///
 /// As the computation itself; and if the radius of an element is above 2^-52 of the largest magnitude
 /// of all stages.
-pub(super) fn certify(run: &impl Computation) -> Result<Certified, Error> {
-    let stages = run.stages::<BallN<2>>()?.into_iter();
+pub(super) fn certify(run: &dyn Computation) -> Result<Certified, Error> {
+    let stages = run.stages()?.into_iter();
     let mut certified = Certified {
         stages: stages
             .map(|(name, balls)| CertifiedStage::of(name, &balls))
             .collect(),
         words: 2,
     };
-    certified.retry::<4>(run)?;
+    certified.retry(run)?;
     certified.check_radii()?;
     Ok(certified)
 }
@@ -117,17 +105,13 @@ impl Certified {
         counted(stages.map(|stage| (&stage.name[..], stage.undecided.len())))
     }
 
-    /// Decides what is still open with expansions of `W` words.
-    fn retry<const W: usize>(&mut self, run: &impl Computation) -> Result<(), Error>
-    where
-        BallN<W>: Real,
-        <BallN<W> as Scalar>::Complex: RootsOfUnity,
-    {
+    /// Decides what is still open with expansions of four words.
+    fn retry(&mut self, run: &dyn Computation) -> Result<(), Error> {
         if self.stages.iter().all(|stage| stage.undecided.is_empty()) {
             return Ok(());
         }
-        self.words = W;
-        let longer = run.stages_again::<BallN<W>>()?;
+        self.words = 4;
+        let longer = run.stages_again()?;
         for stage in &mut self.stages {
             if let Some((_, balls)) = longer.iter().find(|(name, _)| *name == stage.name) {
                 stage.decide(balls.data());
@@ -237,21 +221,19 @@ mod tests {
         }
     }
 
-    impl Computation for Above {
-        fn stages<T>(&self) -> Result<Named<T>, Error>
-        where
-            T: Real,
-            T::Complex: RootsOfUnity,
-        {
+    impl Above {
+        fn stages_in<T: Real>(&self) -> Result<Named<T>, Error> {
             Ok(vec![("x".into(), Tensor::new([1], vec![self.number()])?)])
         }
+    }
 
-        fn stages_again<T>(&self) -> Result<Named<T>, Error>
-        where
-            T: Real,
-            T::Complex: RootsOfUnity,
-        {
-            self.stages()
+    impl Computation for Above {
+        fn stages(&self) -> Result<Named<Balls>, Error> {
+            self.stages_in()
+        }
+
+        fn stages_again(&self) -> Result<Named<LongerBalls>, Error> {
+            self.stages_in()
         }
     }
 
@@ -292,12 +274,8 @@ mod tests {
     /// use is refused with the reason.
     struct Zero(f64);
 
-    impl Computation for Zero {
-        fn stages<T>(&self) -> Result<Named<T>, Error>
-        where
-            T: Real,
-            T::Complex: RootsOfUnity,
-        {
+    impl Zero {
+        fn stages_in<T: Real>(&self) -> Result<Named<T>, Error> {
             let (sin, cos) = T::ONE.sin_cos();
             let zero = (sin * sin + cos * cos - T::ONE) * T::from_f64(self.0);
             let stage = |x| Tensor::new([1], vec![x]);
@@ -306,13 +284,15 @@ mod tests {
                 ("zero".into(), stage(zero)?),
             ])
         }
+    }
 
-        fn stages_again<T>(&self) -> Result<Named<T>, Error>
-        where
-            T: Real,
-            T::Complex: RootsOfUnity,
-        {
-            self.stages()
+    impl Computation for Zero {
+        fn stages(&self) -> Result<Named<Balls>, Error> {
+            self.stages_in()
+        }
+
+        fn stages_again(&self) -> Result<Named<LongerBalls>, Error> {
+            self.stages_in()
         }
     }
 

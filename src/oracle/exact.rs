@@ -1,29 +1,29 @@
 //! Exact stages: those in which nothing rounds in a format, in whatever order sums are taken.
 
+use super::any::AnyCase;
 use super::read::Strings;
 use super::stage::StageSpec;
-use super::subject::Subject;
-use crate::algebra::{Demand, FloatFormat, Grid};
+use crate::algebra::{Demand, FloatFormat};
 use crate::error::Error;
 
 /// The metadata key that says which stages are exact in which formats.
 pub(super) const EXACT: &str = "exact";
 
-/// The stages of a subject by name, each with the formats it is exact in, from the finest.
+/// The stages of a case by name, each with the formats it is exact in, from the finest.
 type Exact = Vec<(String, Vec<FloatFormat>)>;
 
-/// The formats in which the stages of a subject are exact: everything each of them is computed from
+/// The formats in which the stages of a case are exact: everything each of them is computed from
 /// included, parameters and inputs as well. Nothing unless the whole forward pass is exact in f32:
 /// that a sum of short numbers is one too is true of the first stages of many cases, and makes no
 /// exact case of them.
 ///
 /// # Errors
 ///
-/// As [`Subject::run`].
-pub(super) fn exact_formats<S: Subject>(subject: &S) -> Result<Exact, Error> {
-    let specs = subject.stages();
+/// As [`Subject::run`](super::subject::Subject::run).
+pub(super) fn exact_formats(case: &dyn AnyCase) -> Result<Exact, Error> {
+    let specs = case.stages();
     let gradients = specs.iter().any(StageSpec::is_gradient);
-    let run = subject.run_plainly::<Grid>(gradients)?;
+    let run = case.run_in_grids(gradients)?;
     let mut exact = Vec::new();
     for spec in specs {
         let numbers = run.iter().find(|(name, _)| *name == spec.name);

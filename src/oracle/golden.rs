@@ -1,12 +1,12 @@
 //! Golden files: certified stages, and what a port may be off by.
 
-use super::certified::{CertifiedStage, SubjectRun, certify, counted};
+use super::any::AnyCase;
+use super::certified::{CaseRun, CertifiedStage, certify, counted};
 use super::exact::{EXACT, exact_formats, read_exact, spell};
 use super::format::Format;
 use super::parallel;
 use super::read::read_tensor;
 use super::stage::StageSpec;
-use super::subject::Subject;
 use crate::algebra::FloatFormat;
 use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors, Writer};
@@ -100,27 +100,25 @@ impl GoldenStage {
     }
 }
 
-/// The golden file of one subject.
-#[derive(Debug)]
-pub(crate) struct GoldenOf<S> {
-    pub(crate) subject: S,
+/// The golden file of one case.
+pub(crate) struct GoldenCase {
+    pub(super) case: Box<dyn AnyCase>,
     /// In the order of computation.
-    pub(crate) stages: Vec<GoldenStage>,
+    pub(super) stages: Vec<GoldenStage>,
 }
 
-impl<S: Subject> GoldenOf<S> {
-    /// The golden file in a file; a plain case is certified first.
+impl GoldenCase {
+    /// The golden file in a file that holds a case; a plain case is certified first.
     ///
     /// # Errors
     ///
-    /// As [`Subject::read`] and [`certify`](Self::certify); or if the file is golden, of another
+    /// As [`certify`](Self::certify); or if the file is golden, of another
     /// version, or a stage or scale of it is not as it should be.
-    pub(crate) fn from_file(file: &dyn Tensors) -> Result<Self, Error> {
-        let subject = S::read(file)?;
+    pub(super) fn from_file(case: Box<dyn AnyCase>, file: &dyn Tensors) -> Result<Self, Error> {
         match file.metadata().get("golden").map(String::as_str) {
-            None => Self::certify(subject),
-            Some(GOLDEN) => Self::read(subject, file),
-            Some(GOLDEN_1) => Self::read(subject, file)?.with_derived_parts(),
+            None => Self::certify(case),
+            Some(GOLDEN) => Self::read(case, file),
+            Some(GOLDEN_1) => Self::read(case, file)?.with_derived_parts(),
             Some(version) => Err(Error::value(
                 "metadata golden",
                 format!(
@@ -131,22 +129,22 @@ impl<S: Subject> GoldenOf<S> {
         }
     }
 
-    /// Certifies every stage of a subject, and derives their error scales.
+    /// Certifies every stage of a case, and derives their error scales.
     ///
     /// # Errors
     ///
     /// As [`certify`].
-    pub(crate) fn certify(subject: S) -> Result<Self, Error> {
-        let form = subject.default_form();
-        let specs = subject.stages();
-        let run = SubjectRun {
-            subject: &subject,
+    pub(super) fn certify(case: Box<dyn AnyCase>) -> Result<Self, Error> {
+        let form = case.default_form();
+        let specs = case.stages();
+        let run = CaseRun {
+            case: &*case,
             form: &form,
             gradients: specs.iter().any(StageSpec::is_gradient),
         };
-        let (certified, scales) = parallel::both(|| certify(&run), || subject.scales());
+        let (certified, scales) = parallel::both(|| certify(&run), || case.scales());
         let (mut certified, scales) = (certified?.stages, scales?);
-        let mut exact = exact_formats(&subject)?;
+        let mut exact = exact_formats(&*case)?;
         let mut stages = Vec::with_capacity(specs.len());
         for spec in specs {
             let at = certified.iter().position(|stage| stage.name == spec.name);
@@ -155,7 +153,7 @@ impl<S: Subject> GoldenOf<S> {
                 return Err(Error::missing(format!("certified stage {}", spec.name)));
             };
             let stage = certified.swap_remove(at);
-            let covering = |scale: Tensor<f64>| stored_covering::<S>(scale, &stage);
+            let covering = |scale: Tensor<f64>| stored_covering(&*case, scale, &stage);
             stages.push(GoldenStage {
                 scale: covering(scale.uniform.map(|bound| bound.worst)),
                 probable: Some(covering(scale.uniform.map(|bound| bound.probable))),
@@ -163,22 +161,22 @@ impl<S: Subject> GoldenOf<S> {
                 projections: scale
                     .projections
                     .as_ref()
-                    .map(|part| part.map(S::stored_scale)),
+                    .map(|part| part.map(|x| case.stored_scale(x))),
                 exact: take_formats(&mut exact, &spec.name),
                 spec,
                 values: stage.values,
             });
         }
-        Ok(Self { subject, stages })
+        Ok(Self { case, stages })
     }
 
     /// The stages a golden file holds: every tensor with an error scale.
-    fn read(subject: S, file: &dyn Tensors) -> Result<Self, Error> {
-        let specs = subject.stages();
+    fn read(case: Box<dyn AnyCase>, file: &dyn Tensors) -> Result<Self, Error> {
+        let specs = case.stages();
         let known = |name: &str| specs.iter().any(|spec| spec.name == name);
         let mut names = file.names();
         // Parameters may have names that begin as those of scales do.
-        let given = subject.given();
+        let given = case.given();
         names.retain(|name| given.iter().all(|given| given.name != *name));
         for prefix in SCALES {
             let mut stages = names.iter().filter_map(|name| name.strip_prefix(prefix));
@@ -217,33 +215,35 @@ impl<S: Subject> GoldenOf<S> {
                 "every scale.STAGE tensor of the golden file",
             ));
         }
-        Ok(Self { subject, stages })
+        Ok(Self { case, stages })
     }
 
-    /// A golden file of the suite, for unit tests: nothing is certified, so that they compile no ball
-    /// arithmetic.
+    /// A golden file of the suite and its case, for unit tests.
     #[cfg(test)]
-    pub(crate) fn stored(name: &str) -> Self {
+    pub(crate) fn stored<S: super::subject::Subject>(name: &str) -> (S, Self) {
         let path = format!(
             "{}/tests/golden/v2/{name}.safetensors",
             env!("CARGO_MANIFEST_DIR")
         );
         let file = crate::safetensors::SafeTensors::open(path.as_ref()).expect("a golden file");
-        Self::read(S::read(&file).expect("a case"), &file).expect("of this version")
+        let case = || S::read(&file).expect("a case");
+        let golden = Self::read(Box::new(case()), &file).expect("of this version");
+        (case(), golden)
     }
 
     /// What a file of version 1 does not hold, derived again; so are the scales of gradients and of
     /// states, which did not allow for every FFT.
     fn with_derived_parts(mut self) -> Result<Self, Error> {
-        let scales = self.subject.scales()?;
+        let scales = self.case.scales()?;
+        let stored = |x| self.case.stored_scale(x);
         for stage in &mut self.stages {
             if let Some(scale) = scales.iter().find(|scale| scale.name == stage.spec.name) {
-                stage.probable = Some(scale.uniform.map(|bound| S::stored_scale(bound.probable)));
+                stage.probable = Some(scale.uniform.map(|bound| stored(bound.probable)));
                 if stage.spec.is_gradient() || stage.spec.is_state() {
-                    stage.scale = scale.uniform.map(|bound| S::stored_scale(bound.worst));
+                    stage.scale = scale.uniform.map(|bound| stored(bound.worst));
                 }
                 let projections = scale.projections.as_ref();
-                stage.projections = projections.map(|part| part.map(S::stored_scale));
+                stage.projections = projections.map(|part| part.map(stored));
             }
         }
         Ok(self)
@@ -253,9 +253,9 @@ impl<S: Subject> GoldenOf<S> {
     ///
     /// # Errors
     ///
-    /// Never for a subject that was read; the writer's own checks are passed on.
-    pub(crate) fn writer(&self) -> Result<Writer, Error> {
-        let mut writer = writer_of(&self.subject)?;
+    /// Never for a case that was read; the writer's own checks are passed on.
+    pub(super) fn writer(&self) -> Result<Writer, Error> {
+        let mut writer = writer_of(&*self.case)?;
         writer.metadata("golden", GOLDEN)?;
         if let Some(counts) = undecided(&self.stages) {
             writer.metadata(UNDECIDED, &counts)?;
@@ -289,12 +289,12 @@ fn take_formats(exact: &mut Vec<(String, Vec<FloatFormat>)>, stage: &str) -> Vec
 }
 
 /// A writer that holds what makes a case: metadata and what is given.
-pub(crate) fn writer_of<S: Subject>(subject: &S) -> Result<Writer, Error> {
+pub(super) fn writer_of(case: &dyn AnyCase) -> Result<Writer, Error> {
     let mut writer = Writer::new();
-    for (key, value) in subject.metadata() {
+    for (key, value) in case.metadata() {
         writer.metadata(&key, &value)?;
     }
-    for given in subject.given() {
+    for given in case.given() {
         given.write(&mut writer)?;
     }
     Ok(writer)
@@ -302,11 +302,15 @@ pub(crate) fn writer_of<S: Subject>(subject: &S) -> Result<Writer, Error> {
 
 /// An error scale as it is stored, widened so that the tolerance of the finest format, and so of every
 /// one, covers the distance of an undecided element's exact number from the golden value.
-fn stored_covering<S: Subject>(mut scale: Tensor<f64>, stage: &CertifiedStage) -> Tensor<f64> {
+fn stored_covering(
+    case: &dyn AnyCase,
+    mut scale: Tensor<f64>,
+    stage: &CertifiedStage,
+) -> Tensor<f64> {
     for &at in &stage.undecided {
         scale.data_mut()[at] += stage.radii.data()[at] / FloatFormat::F64.unit_roundoff();
     }
-    scale.map(S::stored_scale)
+    scale.map(|x| case.stored_scale(x))
 }
 
 /// The metadata `undecided` of these stages; `None` if every rounding is decided.

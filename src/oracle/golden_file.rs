@@ -1,13 +1,10 @@
 //! A golden file of any kind.
 
-use super::any::AnyGolden;
 use super::candidate::{Candidate, PortNumber};
 use super::case::Case;
-use super::check::Report;
+use super::check::{Report, check};
 use super::format::Format;
-use super::golden::{GoldenOf, GoldenStage, undecided};
-use super::kinds::{ForSubject, dispatch};
-use super::subject::Subject;
+use super::golden::{GoldenCase, GoldenStage, undecided};
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
 use crate::error::Error;
@@ -16,7 +13,7 @@ use core::fmt;
 use std::path::Path;
 
 /// A golden file: the certified stages of a case, with what a port may be off by.
-pub struct Golden(Box<dyn AnyGolden>);
+pub struct Golden(GoldenCase);
 
 impl Golden {
     /// Reads a golden file; a plain case file is certified first.
@@ -35,14 +32,8 @@ impl Golden {
     /// As [`Case::read`] and [`Case::certify`]; or if the file is golden, of another version, or a
     /// stage or scale of it is not as it should be.
     pub fn read(file: &dyn Tensors) -> Result<Self, Error> {
-        struct Read;
-        impl ForSubject for Read {
-            type Output = Golden;
-            fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Golden, Error> {
-                Ok(Golden(Box::new(GoldenOf::<S>::from_file(file)?)))
-            }
-        }
-        dispatch(file, &Read)
+        let case = Case::read(file)?;
+        GoldenCase::from_file(case.0, file).map(Self)
     }
 
     /// The golden file of a case, as [`Case::certify`].
@@ -57,25 +48,25 @@ impl Golden {
     /// The metadata `kind` of its case.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        self.0.case().kind()
+        self.0.case.kind()
     }
 
     /// The layer's case it belongs to, if it is a layer's.
     #[must_use]
     pub fn layer(&self) -> Option<&LayerCase> {
-        self.0.case().as_any().downcast_ref()
+        self.0.case.as_any().downcast_ref()
     }
 
     /// The language model's case it belongs to, if it is a model's.
     #[must_use]
     pub fn model(&self) -> Option<&ModelCase> {
-        self.0.case().as_any().downcast_ref()
+        self.0.case.as_any().downcast_ref()
     }
 
     /// The stages, in the order in which they are computed.
     #[must_use]
     pub fn stages(&self) -> &[GoldenStage] {
-        self.0.stages()
+        &self.0.stages
     }
 
     /// The stages that hold undecided elements, as `STAGE:COUNT,...`: metadata `undecided`. `None` if
@@ -102,13 +93,14 @@ impl Golden {
     /// If none of the stages is there, one is of another shape or not a float type, or the file was
     /// made from another case.
     pub fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error> {
-        self.0.candidate(file)
+        let case = &self.0.case;
+        Candidate::read(file, self.stages(), &case.given(), &case.padding())
     }
 
     /// The report on a candidate that works in a format.
     #[must_use]
     pub fn check(&self, candidate: &Candidate, format: Format) -> Report {
-        self.0.check(candidate, format)
+        check(&self.0, candidate, format)
     }
 }
 
@@ -120,7 +112,7 @@ impl Case {
     ///
     /// As [`certified`](Self::certified).
     pub fn certify(self) -> Result<Golden, Error> {
-        self.0.certify().map(Golden)
+        GoldenCase::certify(self.0).map(Golden)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one place that tells the kinds of subjects apart.
 
+use super::any::AnyCase;
 use super::subject::Subject;
 use super::subjects::convolution::ConvolutionCase;
 use super::subjects::dense::DenseCase;
@@ -12,13 +13,6 @@ use super::subjects::ssd::SsdCase;
 use super::subjects::striped_hyena::StripedHyenaCase;
 use crate::error::Error;
 use crate::safetensors::Tensors;
-
-/// Something done with a file, whatever kind of subject it holds.
-pub(super) trait ForSubject {
-    type Output;
-
-    fn of<S: Subject>(&self, file: &dyn Tensors) -> Result<Self::Output, Error>;
-}
 
 /// The kinds that are known.
 const KINDS: [&str; 9] = [
@@ -33,20 +27,25 @@ const KINDS: [&str; 9] = [
     Mamba2Case::KIND,
 ];
 
-/// The kind of a file, by its metadata or else its tensors, and what is to be done with it.
-pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Output, Error> {
+/// The case of one kind in a file.
+fn of<S: Subject>(file: &dyn Tensors) -> Result<Box<dyn AnyCase>, Error> {
+    Ok(Box::new(S::read(file)?))
+}
+
+/// The case in a file, of the kind that its metadata or else its tensors say.
+pub(super) fn read(file: &dyn Tensors) -> Result<Box<dyn AnyCase>, Error> {
     match file.metadata().get("kind").map(String::as_str) {
-        Some(LayerCase::KIND) => f.of::<LayerCase>(file),
-        Some(ModelCase::KIND) => f.of::<ModelCase>(file),
-        Some(DenseCase::KIND) => f.of::<DenseCase>(file),
-        Some(ConvolutionCase::KIND) => f.of::<ConvolutionCase>(file),
-        Some(H3OperatorCase::KIND) => f.of::<H3OperatorCase>(file),
-        Some(HyenaCase::KIND) => f.of::<HyenaCase>(file),
-        Some(StripedHyenaCase::KIND) => f.of::<StripedHyenaCase>(file),
-        Some(SsdCase::KIND) => f.of::<SsdCase>(file),
-        Some(Mamba2Case::KIND) => f.of::<Mamba2Case>(file),
+        Some(LayerCase::KIND) => of::<LayerCase>(file),
+        Some(ModelCase::KIND) => of::<ModelCase>(file),
+        Some(DenseCase::KIND) => of::<DenseCase>(file),
+        Some(ConvolutionCase::KIND) => of::<ConvolutionCase>(file),
+        Some(H3OperatorCase::KIND) => of::<H3OperatorCase>(file),
+        Some(HyenaCase::KIND) => of::<HyenaCase>(file),
+        Some(StripedHyenaCase::KIND) => of::<StripedHyenaCase>(file),
+        Some(SsdCase::KIND) => of::<SsdCase>(file),
+        Some(Mamba2Case::KIND) => of::<Mamba2Case>(file),
         Some(kind) => Err(Error::unknown("metadata kind", kind, KINDS)),
-        None if ModelCase::is_in(file) => f.of::<ModelCase>(file),
+        None if ModelCase::is_in(file) => of::<ModelCase>(file),
         None if ["input", "q_proj.weight"]
             .iter()
             .all(|name| file.find(name).is_none()) =>
@@ -57,6 +56,6 @@ pub(super) fn dispatch<F: ForSubject>(file: &dyn Tensors, f: &F) -> Result<F::Ou
              port's dump is checked as the second file, against a golden one",
             ))
         }
-        None => f.of::<LayerCase>(file),
+        None => of::<LayerCase>(file),
     }
 }

@@ -2,6 +2,7 @@
 //! where in the reference it is made.
 
 use crate::algebra::FloatFormat;
+use crate::error::Error;
 use std::borrow::Cow;
 
 /// A known mistake of ports, in words.
@@ -24,6 +25,9 @@ pub struct Mistake {
     pub looks: &'static str,
     /// The fix, for the author of a port.
     pub fix: &'static str,
+    /// The format in which it rounds, if that is all it does: in ports of a format as coarse it is no
+    /// mistake.
+    pub rounding: Option<FloatFormat>,
 }
 
 impl Mistake {
@@ -33,6 +37,11 @@ impl Mistake {
         let letter = digits.trim_start_matches(|c: char| c.is_ascii_digit());
         let number = digits.trim_end_matches(|c: char| !c.is_ascii_digit());
         (number.parse().unwrap_or(0), letter)
+    }
+
+    /// The error that says so of one that is not in a catalogue.
+    pub(crate) fn not_in_catalogue(name: &str) -> Error {
+        Error::value(format!("mistake {name:?}"), "is not in the catalogue")
     }
 
     /// What is computed and what should be, in one line.
@@ -46,9 +55,6 @@ impl Mistake {
 pub(crate) struct Row<H: Copy + 'static> {
     pub(crate) mistake: Mistake,
     pub(crate) hooks: Cow<'static, [H]>,
-    /// The format in which it rounds, if that is all it does: in ports of a format as coarse it is no
-    /// mistake.
-    pub(crate) rounding: Option<FloatFormat>,
 }
 
 /// The rows of one group of mistakes, as a table: in words, and by which hooks.
@@ -72,9 +78,9 @@ macro_rules! rows {
                     evidence: $evidence,
                     looks: $looks,
                     fix: $fix,
+                    rounding: $crate::oracle::mistake::rounding!($($rounding)?),
                 },
                 hooks: std::borrow::Cow::Borrowed(&[$($by),+]),
-                rounding: $crate::oracle::mistake::rounding!($($rounding)?),
             }),+];
     };
 }

@@ -1,8 +1,7 @@
 //! What is wrong with a port that was refused: step by step, from the errors of each step alone.
 
-use super::super::golden::GoldenOf;
-use super::super::mistake::Row;
-use super::super::subject::Subject;
+use super::super::golden::GoldenCase;
+use super::super::mistake::Mistake;
 use super::evidence::NEARLY_ALL;
 use super::judged::{Fit, Judged};
 use super::pattern;
@@ -16,12 +15,12 @@ const MOST_UNEXPLAINED: f64 = 0.5;
 const PAIRED: usize = 6;
 
 /// One finding for every step that is wrong.
-pub(super) fn diagnose<S: Subject>(
-    golden: &GoldenOf<S>,
+pub(super) fn diagnose(
+    golden: &GoldenCase,
     stages: &[Judged<'_>],
     reports: &[StageReport],
-    trials: &Trials<'_, S>,
-    known: &[Trial<S>],
+    trials: &Trials<'_>,
+    known: &[Trial],
 ) -> Vec<Finding> {
     let is = |verdict| move |&at: &usize| reports[at].verdict == verdict;
     let mut wrong: Vec<usize> = (0..stages.len()).filter(is(StageVerdict::Fail)).collect();
@@ -47,16 +46,15 @@ pub(super) fn diagnose<S: Subject>(
     if settled {
         return findings;
     }
-    let of_direction: Vec<_> = S::mistakes(backward).concat();
-    let is_of_it =
-        |row: &&Row<S::Hook>| of_direction.iter().any(|known| core::ptr::eq(*known, *row));
-    let between: Vec<&'static Row<S::Hook>> = known
+    let of_direction = golden.case.mistakes(backward);
+    let is_of_it = |one: &Mistake| of_direction.iter().any(|known| core::ptr::eq(*known, one));
+    let between: Vec<&'static Mistake> = known
         .iter()
-        .map(|trial| trial.row)
-        .filter(|row| S::needs_chunks(row) && is_of_it(row))
+        .filter(|trial| trial.needs_chunks && is_of_it(trial.mistake))
+        .map(|trial| trial.mistake)
         .collect();
-    let mut lens = chunk_lens(golden.subject.seq_len(), stages, &wrong);
-    let each = golden.subject.cost(golden.subject.seq_len()).max(1) * between.len().max(1);
+    let mut lens = chunk_lens(golden.case.seq_len(), stages, &wrong);
+    let each = golden.case.cost(golden.case.seq_len()).max(1) * between.len().max(1);
     lens.truncate((LENGTHS_WORK / each).max(2));
     let more = trials.mistakes(&between, &lens, backward);
     search.all.extend(&more);
@@ -110,19 +108,19 @@ fn chunk_lens(seq_len: usize, stages: &[Judged<'_>], wrong: &[usize]) -> Vec<usi
     lens
 }
 
-struct Search<'a, S: Subject> {
+struct Search<'a> {
     stages: &'a [Judged<'a>],
     reports: &'a [StageReport],
-    trials: &'a Trials<'a, S>,
-    all: Vec<&'a Trial<S>>,
+    trials: &'a Trials<'a>,
+    all: Vec<&'a Trial>,
     backward: bool,
     /// True if two mistakes made in one step are looked for.
     pairs: bool,
 }
 
 /// Mistakes made in one step, and how they fit every stage.
-struct Hypothesis<S: Subject> {
-    rows: Vec<&'static Row<S::Hook>>,
+struct Hypothesis {
+    mistakes: Vec<&'static Mistake>,
     fits: Vec<Option<Fit>>,
     fit: Fit,
     /// Stages at which they would show and do not.
@@ -131,7 +129,7 @@ struct Hypothesis<S: Subject> {
     explained: Vec<usize>,
 }
 
-impl<S: Subject> Search<'_, S> {
+impl Search<'_> {
     /// A finding for every step that is wrong, and whether each is explained.
     fn findings(&self, wrong: &[usize]) -> (Vec<Finding>, bool) {
         let mut wrong = wrong.to_vec();
@@ -185,7 +183,7 @@ impl<S: Subject> Search<'_, S> {
         &self,
         at: usize,
         pattern: String,
-        found: &[Hypothesis<S>],
+        found: &[Hypothesis],
         reproduced: bool,
         explained: &[usize],
     ) -> Finding {
@@ -205,27 +203,28 @@ impl<S: Subject> Search<'_, S> {
 
     /// Mistakes that leave nothing of a stage's error beyond its tolerance and explain as much as
     /// anything does, the best first, and those that cannot be told apart from it.
-    fn singles(&self, at: usize, wrong: &[usize], generic: f64) -> Vec<Hypothesis<S>> {
+    fn singles(&self, at: usize, wrong: &[usize], generic: f64) -> Vec<Hypothesis> {
         let found = self.all.iter().filter_map(|trial| {
             let fit = trial.fits[at]?;
-            (fit.left <= 1.0).then(|| self.hypothesis(vec![trial.row], &trial.fits, fit, at, wrong))
+            (fit.left <= 1.0)
+                .then(|| self.hypothesis(vec![trial.mistake], &trial.fits, fit, at, wrong))
         });
         best(found.collect(), generic)
     }
 
     /// The same with what is beyond the tolerance left unexplained.
-    fn partial(&self, at: usize, wrong: &[usize], generic: f64) -> Vec<Hypothesis<S>> {
+    fn partial(&self, at: usize, wrong: &[usize], generic: f64) -> Vec<Hypothesis> {
         let found = self.all.iter().filter_map(|trial| {
             let fit = trial.fits[at]?;
             let explains = fit.evidence.share >= NEARLY_ALL;
-            explains.then(|| self.hypothesis(vec![trial.row], &trial.fits, fit, at, wrong))
+            explains.then(|| self.hypothesis(vec![trial.mistake], &trial.fits, fit, at, wrong))
         });
         best(found.collect(), generic)
     }
 
     /// Two mistakes made in the step.
-    fn pairs(&self, at: usize, wrong: &[usize]) -> Vec<Hypothesis<S>> {
-        let mut acting: Vec<(&&Trial<S>, Fit)> = self
+    fn pairs(&self, at: usize, wrong: &[usize]) -> Vec<Hypothesis> {
+        let mut acting: Vec<(&&Trial, Fit)> = self
             .all
             .iter()
             .filter_map(|trial| Some((trial, trial.fits[at]?)))
@@ -235,23 +234,24 @@ impl<S: Subject> Search<'_, S> {
         for (place, (one, _)) in acting.iter().enumerate().take(PAIRED) {
             let others: Vec<_> = acting[place + 1..]
                 .iter()
-                .filter(|(other, _)| other.row.mistake.id != one.row.mistake.id)
+                .filter(|(other, _)| other.mistake.id != one.mistake.id)
                 .collect();
             let runs = super::super::parallel::map(&others, |(other, _)| {
-                let len = match S::needs_chunks(one.row) {
+                let len = match one.needs_chunks {
                     true => one.chunk_len,
                     false => other.chunk_len,
                 };
-                self.trials.fits(&[one.row, other.row], len, self.backward)
+                self.trials
+                    .fits(&[one.mistake, other.mistake], len, self.backward)
             });
             for ((other, _), fits) in others.into_iter().zip(runs) {
                 if let Some(fit) = fits[at]
                     && fit.left <= 1.0
                     && fit.evidence.share >= NEARLY_ALL
                 {
-                    let mut rows = vec![one.row, other.row];
-                    rows.sort_by_key(|row| row.mistake.place());
-                    found.push(self.hypothesis(rows, &fits, fit, at, wrong));
+                    let mut mistakes = vec![one.mistake, other.mistake];
+                    mistakes.sort_by_key(|mistake| mistake.place());
+                    found.push(self.hypothesis(mistakes, &fits, fit, at, wrong));
                 }
             }
         }
@@ -260,12 +260,12 @@ impl<S: Subject> Search<'_, S> {
 
     fn hypothesis(
         &self,
-        rows: Vec<&'static Row<S::Hook>>,
+        mistakes: Vec<&'static Mistake>,
         fits: &[Option<Fit>],
         fit: Fit,
         at: usize,
         wrong: &[usize],
-    ) -> Hypothesis<S> {
+    ) -> Hypothesis {
         let contradicts = |&other: &usize| {
             let Some(fit) = fits[other] else {
                 return false;
@@ -285,25 +285,25 @@ impl<S: Subject> Search<'_, S> {
         Hypothesis {
             contradicted: (0..fits.len()).filter(contradicts).count(),
             explained: wrong.iter().copied().filter(explains).collect(),
-            rows,
+            mistakes,
             fits: fits.to_vec(),
             fit,
         }
     }
 }
 
-impl<S: Subject> Hypothesis<S> {
+impl Hypothesis {
     fn suspect(&self) -> Suspect {
         let acting = self.explained.iter().filter_map(|&at| self.fits[at]);
         Suspect {
-            mistakes: self.rows.iter().map(|row| &row.mistake).collect(),
+            mistakes: self.mistakes.clone(),
             share: self.fit.evidence.share,
             worst: acting.map(|fit| fit.left).fold(self.fit.left, f64::max),
         }
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let ids = |h: &Self| -> Vec<&str> { h.rows.iter().map(|row| row.mistake.id).collect() };
+        let ids = |h: &Self| -> Vec<&str> { h.mistakes.iter().map(|mistake| mistake.id).collect() };
         ids(self) == ids(other)
     }
 }
@@ -322,9 +322,9 @@ fn adjusted(probe: &ProbeTrial) -> f64 {
 
 /// The best of them, and those that cannot be told apart from it: contradicted nowhere, explaining
 /// most of the wrong stages, and most of this one.
-fn best<S: Subject>(mut found: Vec<Hypothesis<S>>, generic: f64) -> Vec<Hypothesis<S>> {
+fn best(mut found: Vec<Hypothesis>, generic: f64) -> Vec<Hypothesis> {
     // Less than that is due to the order of sums: of two names for one thing the catalogue's first counts.
-    let unexplained = |h: &Hypothesis<S>| (1.0 - h.fit.evidence.share).max(1e-12);
+    let unexplained = |h: &Hypothesis| (1.0 - h.fit.evidence.share).max(1e-12);
     let least = found.iter().map(unexplained).fold(1.0 - generic, f64::min);
     found.retain(|h| unexplained(h) <= (4.0 * least + 0.1).min(MOST_UNEXPLAINED));
     found.sort_by(|a, b| {
@@ -340,7 +340,7 @@ fn best<S: Subject>(mut found: Vec<Hypothesis<S>>, generic: f64) -> Vec<Hypothes
     found.retain(|h| {
         h.contradicted == contradicted && h.explained.len() == explained && unexplained(h) <= limit
     });
-    let mut told: Vec<Hypothesis<S>> = Vec::new();
+    let mut told: Vec<Hypothesis> = Vec::new();
     for hypothesis in found {
         if !told.iter().any(|known| known.is_same(&hypothesis)) {
             told.push(hypothesis);

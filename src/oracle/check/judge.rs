@@ -1,10 +1,11 @@
 //! The stages of a port beside the golden ones: on the whole, and step by step from the port's own.
 
+use super::super::any::AnyCase;
 use super::super::candidate::{Candidate, CandidateStage};
 use super::super::format::Format;
-use super::super::golden::{GoldenOf, GoldenStage};
+use super::super::golden::{GoldenCase, GoldenStage};
 use super::super::parallel;
-use super::super::subject::{GivenValues, Named, Setting, Subject, is_gradient_of_given};
+use super::super::subject::{GivenValues, Named, Setting, is_gradient_of_given};
 use super::super::upstream::{Upstream, UpstreamStage};
 use super::evidence::{Scales, Weights};
 use super::judged::{Judged, Local, Source, distance, rms};
@@ -21,8 +22,8 @@ pub(super) struct Own {
 
 impl Own {
     /// Those that the candidate holds, as they are read. What is not finite cannot be gone on from.
-    fn of<S: Subject>(
-        golden: &GoldenOf<S>,
+    fn of(
+        golden: &GoldenCase,
         [candidate, read]: [&Candidate; 2],
         exact: impl Fn(&GoldenStage) -> bool,
     ) -> Self {
@@ -64,7 +65,7 @@ impl Own {
     }
 
     /// True if a stage is computed from one of these, directly or not.
-    fn lead_to<S: Subject>(&self, golden: &GoldenOf<S>, stage: &GoldenStage) -> bool {
+    fn lead_to(&self, golden: &GoldenCase, stage: &GoldenStage) -> bool {
         stage.spec.from.iter().any(|name| {
             let before = golden.stages.iter().find(|stage| stage.name() == name);
             self.all.get(name).is_some() || before.is_some_and(|stage| self.lead_to(golden, stage))
@@ -74,7 +75,7 @@ impl Own {
 
 impl Own {
     /// True if all of these that lead to a stage are the golden ones in every element.
-    fn is_golden_before<S: Subject>(&self, golden: &GoldenOf<S>, stage: &GoldenStage) -> bool {
+    fn is_golden_before(&self, golden: &GoldenCase, stage: &GoldenStage) -> bool {
         stage.spec.from.iter().all(|name| {
             let before = golden.stages.iter().find(|stage| stage.name() == name);
             let own = self.all.get(name);
@@ -93,15 +94,16 @@ pub(super) fn find<'s, T>(stages: &'s Named<T>, name: &str) -> Option<&'s Tensor
 }
 
 /// Every stage that the candidate has, and its own from which others are computed, as they are read.
-pub(super) fn judge<'a, S: Subject>(
-    golden: &'a GoldenOf<S>,
+pub(super) fn judge<'a>(
+    golden: &'a GoldenCase,
     [candidate, read]: [&'a Candidate; 2],
     format: Format,
     chunk_len: usize,
 ) -> (Vec<Judged<'a>>, Own) {
-    let (subject, judged_in) = (&golden.subject, S::judged_in(format));
-    let (padding, given) = (subject.padding(), subject.given());
-    let growth = subject.underflow_growth();
+    let case = &*golden.case;
+    let judged_in = case.judged_in(format);
+    let (padding, given) = (case.padding(), case.given());
+    let growth = case.underflow_growth();
     // What products of errors leave in a gradient of which a first-order analysis has nothing; the
     // transforms of ports in 16 bits are those of binary32.
     let second_order = judged_in
@@ -118,7 +120,7 @@ pub(super) fn judge<'a, S: Subject>(
     // on the way: transforms and exponentials.
     // What has no value in f64 is judged on the whole.
     let run = |source| {
-        let run = subject.run_with(&[], own.setting(source, chunk_len));
+        let run = case.run_with(&[], own.setting(source, chunk_len));
         run.unwrap_or_default()
     };
     let whole = Upstream::default();
@@ -128,7 +130,7 @@ pub(super) fn judge<'a, S: Subject>(
             stored: Some(judged_in),
             ..own.setting(Source::Own, chunk_len)
         };
-        let run = |setting| subject.run_with(&[], setting).unwrap_or_default();
+        let run = |setting| case.run_with(&[], setting).unwrap_or_default();
         let exactly = Setting {
             stored: None,
             ..setting
@@ -137,7 +139,7 @@ pub(super) fn judge<'a, S: Subject>(
     };
     let scales = |own: &Upstream| match own.len() {
         0 => Vec::new(),
-        _ => subject.local_scales(own, judged_in).unwrap_or_default(),
+        _ => case.local_scales(own, judged_in).unwrap_or_default(),
     };
     let goes_back = golden
         .stages
@@ -152,7 +154,7 @@ pub(super) fn judge<'a, S: Subject>(
         },
     );
     let scales = Scales {
-        exact_parameters: holds_parameters(subject, judged_in),
+        exact_parameters: holds_parameters(case, judged_in),
         coarse: judged_in
             .is_coarse()
             .then(|| judged_in.projection_unit_roundoff()),
@@ -268,8 +270,8 @@ const SEVERAL: f64 = 4.0;
 const LEAST_TYPICAL: f64 = 0.25;
 
 /// True if a port need not round what it is given before it begins.
-fn holds_parameters<S: Subject>(subject: &S, format: Format) -> bool {
-    subject.given().iter().all(|given| match &given.values {
+fn holds_parameters(case: &dyn AnyCase, format: Format) -> bool {
+    case.given().iter().all(|given| match &given.values {
         GivenValues::Numbers(values) => values.iter().all(|&x| format.holds(x)),
         GivenValues::Integers(_) => true,
     })

@@ -19,9 +19,8 @@ pub use report::{
 
 use super::candidate::{Candidate, exchanged};
 use super::format::Format;
-use super::golden::GoldenOf;
-use super::mistake::Row;
-use super::subject::Subject;
+use super::golden::GoldenCase;
+use super::mistake::Mistake;
 use judged::{Fit, Judged, largest};
 pub use trials::default_chunk_len;
 use trials::{Trial, Trials};
@@ -35,32 +34,27 @@ use trials::{Trial, Trials};
 /// what it is multiplied with on its way). *Local*: the same of the one step that computes the stage
 /// from the port's own upstream stages. *Evidence*: no known mistake and nothing generic explains
 /// more of that step's error than rounding ever looks like.
-pub(super) fn check<S: Subject>(
-    golden: &GoldenOf<S>,
-    candidate: &Candidate,
-    format: Format,
-) -> Report {
-    let padding = golden.subject.padding();
+pub(super) fn check(golden: &GoldenCase, candidate: &Candidate, format: Format) -> Report {
+    let padding = golden.case.padding();
     // A mistake may read what a port has at padding; if that is nothing, what the run itself has there.
     let known = |own: f64| own != 0.0 && own.is_finite();
     let read = |_, own| if known(own) { own } else { f64::NAN };
-    let given = golden.subject.given();
+    let given = golden.case.given();
     let read = &candidate.at_padding(&golden.stages, &given, &padding, read);
     let right = |golden, _| golden;
     let candidate = &candidate.at_padding(&golden.stages, &given, &padding, right);
-    let chunk_len = default_chunk_len(golden.subject.seq_len());
+    let chunk_len = default_chunk_len(golden.case.seq_len());
     let (stages, own) = judge::judge(golden, [candidate, read], format, chunk_len);
     let trials = Trials::new(golden, &stages, &own, format);
-    let mut known: Vec<Trial<S>> = Vec::new();
+    let mut known: Vec<Trial> = Vec::new();
     for backward in [false, true] {
         if stages
             .iter()
             .any(|stage| stage.spec.is_gradient() == backward)
         {
-            let rows: Vec<_> = S::mistakes(backward).concat();
-            let rows = rows.into_iter().filter(|row| visible(row, format));
-            let rows: Vec<&'static Row<S::Hook>> = rows.collect();
-            known.extend(trials.mistakes(&rows, &[chunk_len], backward));
+            let mut mistakes = golden.case.mistakes(backward);
+            mistakes.retain(|mistake| visible(mistake, format));
+            known.extend(trials.mistakes(&mistakes, &[chunk_len], backward));
         }
     }
     let mut reports = Vec::new();
@@ -92,18 +86,19 @@ pub(super) fn check<S: Subject>(
 }
 
 /// True if a mistake is one in a port of this format: what a coarse format does anyway is none.
-fn visible<H: Copy>(row: &Row<H>, format: Format) -> bool {
-    row.rounding
+fn visible(mistake: &Mistake, format: Format) -> bool {
+    mistake
+        .rounding
         .is_none_or(|coarse| coarse.unit_roundoff() > 2.0 * format.unit_roundoff())
 }
 
 /// The judgement of one stage.
-fn report_of<S: Subject>(
+fn report_of(
     place: usize,
     stage: &Judged<'_>,
     candidate: &Candidate,
-    trials: &Trials<'_, S>,
-    known: &[Trial<S>],
+    trials: &Trials<'_>,
+    known: &[Trial],
 ) -> StageReport {
     let (golden, values) = (stage.golden.data(), stage.candidate.data());
     let ((worst, mut at), (local, _)) = (stage.worst(), stage.worst_local());
@@ -175,11 +170,11 @@ fn report_of<S: Subject>(
 }
 
 /// The stages that are exact in the format, and those of them that the candidate has in every element.
-fn equal<S: Subject>(golden: &GoldenOf<S>, stages: &[Judged<'_>], format: Format) -> Option<Equal> {
+fn equal(golden: &GoldenCase, stages: &[Judged<'_>], format: Format) -> Option<Equal> {
     let exact = stages.iter().filter(|stage| {
         let mut known = golden.stages.iter();
         let known = known.find(|known| known.name() == stage.spec.name);
-        known.is_some_and(|known| known.is_exact_in(S::judged_in(format)))
+        known.is_some_and(|known| known.is_exact_in(golden.case.judged_in(format)))
     });
     let exact: Vec<_> = exact.collect();
     let is_equal = |stage: &&&Judged<'_>| stage.golden.data() == stage.candidate.data();
@@ -190,19 +185,21 @@ fn equal<S: Subject>(golden: &GoldenOf<S>, stages: &[Judged<'_>], format: Format
 }
 
 /// What a passing verdict is worth: the mistakes that would have been refused.
-fn power<S: Subject>(known: &[Trial<S>], stages: &[Judged<'_>]) -> Power {
+fn power(known: &[Trial], stages: &[Judged<'_>]) -> Power {
     let mut power = Power::default();
     for trial in known {
         let mut fits = trial.fits.iter().flatten().peekable();
         // What is stored as coarsely as a mistake rounds is not looked at for it.
-        let hidden = stages.iter().any(|stage| stage.hides(trial.row.rounding));
+        let hidden = stages
+            .iter()
+            .any(|stage| stage.hides(trial.mistake.rounding));
         if fits.peek().is_none() && !hidden {
             continue;
         }
         power.known += 1;
         match fits.any(Fit::would_show) {
-            true => power.excluded.push(trial.mistake()),
-            false => power.not_excluded.push(trial.mistake()),
+            true => power.excluded.push(trial.mistake),
+            false => power.not_excluded.push(trial.mistake),
         }
     }
     power

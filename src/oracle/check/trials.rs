@@ -1,25 +1,21 @@
 //! Every known mistake and every probe, tried on a port's stages.
 
 use super::super::format::Format;
-use super::super::golden::GoldenOf;
-use super::super::mistake::{Mistake, Row};
+use super::super::golden::GoldenCase;
+use super::super::mistake::Mistake;
 use super::super::parallel;
-use super::super::subject::{Named, Subject};
+use super::super::subject::Named;
 use super::judge::{Own, find};
 use super::judged::{Fit, Judged, Source};
 use super::probe::{Probe, probes};
 
 /// A mistake, and how it fits every stage: nothing where it changes none of it.
-pub(super) struct Trial<S: Subject> {
-    pub(super) row: &'static Row<S::Hook>,
+pub(super) struct Trial {
+    pub(super) mistake: &'static Mistake,
+    /// True if it sits between chunks.
+    pub(super) needs_chunks: bool,
     pub(super) chunk_len: usize,
     pub(super) fits: Vec<Option<Fit>>,
-}
-
-impl<S: Subject> Trial<S> {
-    pub(super) fn mistake(&self) -> &'static Mistake {
-        &self.row.mistake
-    }
 }
 
 /// A probe of one stage.
@@ -31,8 +27,8 @@ pub(super) struct ProbeTrial {
 }
 
 /// The stages of a port, and the runs of the reference on which mistakes are tried.
-pub(super) struct Trials<'a, S: Subject> {
-    golden: &'a GoldenOf<S>,
+pub(super) struct Trials<'a> {
+    golden: &'a GoldenCase,
     stages: &'a [Judged<'a>],
     own: &'a Own,
     heads: Option<usize>,
@@ -40,9 +36,9 @@ pub(super) struct Trials<'a, S: Subject> {
     unit: f64,
 }
 
-impl<'a, S: Subject> Trials<'a, S> {
+impl<'a> Trials<'a> {
     pub(super) fn new(
-        golden: &'a GoldenOf<S>,
+        golden: &'a GoldenCase,
         stages: &'a [Judged<'a>],
         own: &'a Own,
         format: Format,
@@ -63,35 +59,37 @@ impl<'a, S: Subject> Trials<'a, S> {
     /// else.
     pub(super) fn mistakes(
         &self,
-        rows: &[&'static Row<S::Hook>],
+        mistakes: &[&'static Mistake],
         chunk_lens: &[usize],
         backward: bool,
-    ) -> Vec<Trial<S>> {
-        let runs: Vec<(&'static Row<S::Hook>, usize)> = rows
-            .iter()
-            .flat_map(|&row| {
-                let lens = match S::needs_chunks(row) {
-                    true => chunk_lens,
-                    false => &chunk_lens[..chunk_lens.len().min(1)],
-                };
-                lens.iter().map(move |&len| (row, len))
-            })
-            .collect();
-        let fits = parallel::map(&runs, |&(row, len)| self.fits(&[row], len, backward));
-        let trials = runs.into_iter().zip(fits);
-        trials
-            .map(|((row, chunk_len), fits)| Trial {
-                row,
+    ) -> Vec<Trial> {
+        let mut trials = Vec::new();
+        for &mistake in mistakes {
+            let needs_chunks = self.golden.case.needs_chunks(mistake);
+            let lens = match needs_chunks {
+                true => chunk_lens,
+                false => &chunk_lens[..chunk_lens.len().min(1)],
+            };
+            trials.extend(lens.iter().map(|&chunk_len| Trial {
+                mistake,
+                needs_chunks,
                 chunk_len,
-                fits,
-            })
-            .collect()
+                fits: Vec::new(),
+            }));
+        }
+        let fits = parallel::map(&trials, |trial| {
+            self.fits(&[trial.mistake], trial.chunk_len, backward)
+        });
+        for (trial, fits) in trials.iter_mut().zip(fits) {
+            trial.fits = fits;
+        }
+        trials
     }
 
     /// How mistakes made at once fit every stage.
     pub(super) fn fits(
         &self,
-        rows: &[&'static Row<S::Hook>],
+        mistakes: &[&'static Mistake],
         chunk_len: usize,
         backward: bool,
     ) -> Vec<Option<Fit>> {
@@ -111,11 +109,11 @@ impl<'a, S: Subject> Trials<'a, S> {
             {
                 continue;
             }
-            let found = self.run(rows, chunk_len, source);
+            let found = self.run(mistakes, chunk_len, source);
             for (fit, stage) in fits.iter_mut().zip(self.stages) {
                 if of(stage)
                     && stage.is_finite()
-                    && !rows.iter().any(|row| stage.hides(row.rounding))
+                    && !mistakes.iter().any(|one| stage.hides(one.rounding))
                     && let Some(predicted) = find(&found, &stage.spec.name)
                 {
                     *fit = stage.fit(predicted.data());
@@ -126,12 +124,10 @@ impl<'a, S: Subject> Trials<'a, S> {
     }
 
     /// The reference with mistakes; nothing where one has no value.
-    fn run(&self, rows: &[&'static Row<S::Hook>], chunk_len: usize, source: Source) -> Named<f64> {
+    fn run(&self, mistakes: &[&'static Mistake], chunk_len: usize, source: Source) -> Named<f64> {
         let setting = self.own.setting(source, chunk_len);
-        self.golden
-            .subject
-            .run_with(rows, setting)
-            .unwrap_or_default()
+        let run = self.golden.case.run_with(mistakes, setting);
+        run.unwrap_or_default()
     }
 
     /// The probes of one stage.

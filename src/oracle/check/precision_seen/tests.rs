@@ -1,15 +1,15 @@
 use super::super::judge::judge;
 use super::*;
-use crate::oracle::golden::GoldenOf;
-use crate::oracle::subject::{Named, Subject};
+use crate::oracle::golden::GoldenCase;
+use crate::oracle::subject::Named;
 use crate::oracle::subjects::layer::LayerCase;
 use crate::safetensors::{Dtype, SafeTensors, Writer};
 
 const STAGES: [&str; 6] = ["q", "k", "v", "shift_k", "kv", "output"];
 
 /// A case whose numbers need all bits of f32.
-fn golden() -> GoldenOf<LayerCase> {
-    GoldenOf::stored("44-fine")
+fn golden() -> GoldenCase {
+    GoldenCase::stored::<LayerCase>("44-fine").1
 }
 
 /// Some stages of a port that rounds every number of every stage to a format.
@@ -34,8 +34,8 @@ fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
     let candidate = Candidate::read(
         &file,
         &golden.stages,
-        &golden.subject.given(),
-        &golden.subject.padding(),
+        &golden.case.given(),
+        &golden.case.padding(),
     );
     let candidate = candidate.expect("can be judged");
     let (judged, _) = judge(&golden, [&candidate; 2], format, 7);

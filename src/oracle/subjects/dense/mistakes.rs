@@ -51,7 +51,6 @@ pub(super) static ROWS: LazyLock<Vec<Row<DenseHook>>> = LazyLock::new(|| {
         Some(Row {
             mistake,
             hooks: Cow::Borrowed(hooks),
-            rounding: known.rounding,
         })
     };
     forward_mistakes().into_iter().filter_map(row).collect()

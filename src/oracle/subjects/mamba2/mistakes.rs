@@ -491,7 +491,6 @@ fn in_operator(
         Row {
             mistake,
             hooks: Cow::Owned(hooks),
-            rounding: row.rounding,
         }
     };
     // The layer's initial states and documents come in apart from the operator.

@@ -23,7 +23,6 @@ pub(super) static IN_LAYERS: LazyLock<Vec<Row<ModelHook>>> = LazyLock::new(|| {
     let row = |row: &'static Row<LayerHook>| Row {
         mistake: row.mistake,
         hooks: Cow::Owned(vec![Layers(row)]),
-        rounding: row.rounding,
     };
     forward_mistakes().into_iter().map(row).collect()
 });

@@ -3,7 +3,7 @@
 use super::*;
 use crate::algebra::{Ring, Rng};
 use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters, Plain, RealType};
-use crate::oracle::golden::GoldenOf;
+use crate::oracle::golden::GoldenCase;
 use crate::oracle::subjects::worst_response::fft_error;
 use crate::ssm::Discretization;
 use num_complex::Complex;
@@ -46,8 +46,8 @@ fn find<'a>(scales: &'a Named<ErrorBound>, name: &str) -> &'a Tensor<ErrorBound>
 /// A scale is rounded up to float32, and by no more than a place.
 #[test]
 fn scales_are_rounded_up() {
-    let golden = GoldenOf::<LayerCase>::stored(ONE_CHANNEL);
-    let exact = scales_at(&golden.subject, Format::F64);
+    let (case, golden) = GoldenCase::stored::<LayerCase>(ONE_CHANNEL);
+    let exact = scales_at(&case, Format::F64);
     for (name, exact) in &exact {
         let stage = golden.stages.iter().find(|stage| stage.name() == name);
         let stage = stage.expect("a stage");
@@ -70,13 +70,13 @@ fn scales_are_rounded_up() {
 #[test]
 fn golden_scales_bound_the_analysis_in_every_format() {
     for name in [ONE_CHANNEL, TWO_CHANNELS] {
-        let golden = GoldenOf::<LayerCase>::stored(name);
+        let (case, golden) = GoldenCase::stored::<LayerCase>(name);
         assert_eq!(
-            golden.subject.parameters().config().head_dim == 1,
+            case.parameters().config().head_dim == 1,
             name == ONE_CHANNEL
         );
         for format in Format::ALL {
-            let exact = scales_at(&golden.subject, format);
+            let exact = scales_at(&case, format);
             let is_end = format == Format::MIXED_BF16
                 || format.projection_unit_roundoff() <= format.unit_roundoff();
             let mut above = 0.0f64;
