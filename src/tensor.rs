@@ -20,18 +20,7 @@ impl<T: Copy> Tensor<T> {
     /// If there are not as many elements as the shape has places.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<T>) -> Result<Self, Error> {
         let shape = shape.into();
-        let size = shape
-            .iter()
-            .try_fold(1usize, |size, &axis| size.checked_mul(axis))
-            .ok_or_else(|| Error::value("shape", format!("{shape:?} is too large")))?;
-        check_len(&format!("array of shape {shape:?}"), data.len(), size)?;
-        // An array of nothing may have a long axis, and what is computed from it need not be
-        // empty: nothing is held, but something would have to be allocated.
-        let mut others = shape.iter().filter(|&&axis| axis > 0);
-        let others = others.try_fold(1usize, |size, &axis| size.checked_mul(axis));
-        if size == 0 && others.is_none_or(|others| others > MAX_EMPTY) {
-            return Err(Error::value("shape", format!("{shape:?} is too large")));
-        }
+        check_places(&shape, data.len())?;
         Ok(Self { shape, data })
     }
 
@@ -104,10 +93,30 @@ impl<T: Copy> Tensor<T> {
         if self.shape == expected {
             return Ok(());
         }
-        Err(Error::shape(
-            what,
-            format_args!("shape {expected:?}"),
-            format_args!("{:?}", self.shape),
-        ))
+        Err(other_shape(what, expected, &self.shape))
     }
+}
+
+/// Refuses a shape that has not this many places, or no array should have.
+fn check_places(shape: &[usize], elements: usize) -> Result<(), Error> {
+    let size = shape
+        .iter()
+        .try_fold(1usize, |size, &axis| size.checked_mul(axis))
+        .ok_or_else(|| Error::value("shape", format!("{shape:?} is too large")))?;
+    if elements != size {
+        return check_len(&format!("array of shape {shape:?}"), elements, size);
+    }
+    // An array of nothing may have a long axis, and what is computed from it need not be
+    // empty: nothing is held, but something would have to be allocated.
+    let mut others = shape.iter().filter(|&&axis| axis > 0);
+    let others = others.try_fold(1usize, |size, &axis| size.checked_mul(axis));
+    if size == 0 && others.is_none_or(|others| others > MAX_EMPTY) {
+        return Err(Error::value("shape", format!("{shape:?} is too large")));
+    }
+    Ok(())
+}
+
+fn other_shape(what: &str, expected: &[usize], found: &[usize]) -> Error {
+    let expected = format_args!("shape {expected:?}");
+    Error::shape(what, expected, format_args!("{found:?}"))
 }

@@ -62,7 +62,7 @@ impl<T: Scalar> Layer<T> {
     /// If `u` or `state` has the wrong shape, or a part fails.
     pub(crate) fn forward_by(
         &self,
-        by: &impl Evaluate<T>,
+        by: &dyn Evaluate<T>,
         (u, documents): (&Tensor<T>, &Documents),
         state: Option<&LayerState<T>>,
     ) -> Result<Stages<T>, Error> {
@@ -75,7 +75,7 @@ impl<T: Scalar> Layer<T> {
 
     fn run(
         &self,
-        by: &impl Evaluate<T>,
+        by: &dyn Evaluate<T>,
         attention: bool,
         (u, documents): (&Tensor<T>, &Documents),
         state: &LayerState<T>,
@@ -227,7 +227,7 @@ impl<T: Scalar> Layer<T> {
     /// states.
     pub(crate) fn shift_keys(
         &self,
-        by: &impl Evaluate<T>,
+        by: &dyn Evaluate<T>,
         k: &Tensor<T>,
         kernels: &Tensor<T>,
         state: &LayerState<T>,
@@ -255,7 +255,7 @@ impl<T: Scalar> Layer<T> {
     /// final states.
     pub(crate) fn run_diagonal(
         &self,
-        by: &impl Evaluate<T>,
+        by: &dyn Evaluate<T>,
         kv: &Tensor<T>,
         kernels: &Tensor<T>,
         state: &LayerState<T>,

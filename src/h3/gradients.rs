@@ -260,8 +260,8 @@ impl<T: Scalar> Layer<T> {
     /// If `u`, `state` or a cotangent has the wrong shape, or a model's response or adjoint fails.
     pub(crate) fn gradients_by(
         &self,
-        forward: &impl Evaluate<T>,
-        back: &impl Backward<T>,
+        forward: &dyn Evaluate<T>,
+        back: &dyn Backward<T>,
         (u, documents): (&Tensor<T>, &Documents),
         state: Option<&LayerState<T>>,
         g: &Tensor<T>,
@@ -354,7 +354,7 @@ impl<T: Scalar> Layer<T> {
     /// ```
     fn heads_adjoint(
         &self,
-        (forward, back): (&impl Evaluate<T>, &impl Backward<T>),
+        (forward, back): (&dyn Evaluate<T>, &dyn Backward<T>),
         heads: &Heads<'_, T>,
         state: &LayerState<T>,
         g_state: &LayerState<T>,
@@ -427,7 +427,7 @@ impl<T: Scalar> Layer<T> {
     /// seq_len).
     fn shift_adjoint(
         &self,
-        back: &impl Backward<T>,
+        back: &dyn Backward<T>,
         (k, g): (&Tensor<T>, &Tensor<T>),
         documents: &Documents,
         (state, g_state): (&LayerState<T>, &LayerState<T>),
@@ -457,7 +457,7 @@ impl<T: Scalar> Layer<T> {
 }
 
 /// The hook of a way back, applied to every row of a cotangent.
-fn change_rows<T: Scalar>(back: &impl Backward<T>, stage: Stage, of: &mut Tensor<T>) {
+fn change_rows<T: Scalar>(back: &dyn Backward<T>, stage: Stage, of: &mut Tensor<T>) {
     let len = of.shape().last().copied().unwrap_or(1);
     for r in 0..of.data().len() / len.max(1) {
         back.cotangent(stage, r, of.row_mut(r));

@@ -29,7 +29,7 @@ where
     /// `l_max` is below the number of inputs, so that no state passes between parts.
     pub(crate) fn forward_in_parts(
         &self,
-        by: &impl Evaluate<T>,
+        by: &dyn Evaluate<T>,
         u: &Tensor<T>,
         state: Option<&LayerState<T>>,
         lengths: &[usize],

@@ -270,7 +270,7 @@ impl<T: Real> Model<T> {
     /// [`forward_documents`](Self::forward_documents) through hooks.
     pub(crate) fn forward_by(
         &self,
-        hooks: &impl ModelHooks<T>,
+        hooks: &dyn ModelHooks<T>,
         (ids, documents): Rows<'_, usize>,
         state: Option<&ModelState<T>>,
     ) -> Result<ModelStages<T>, Error> {
@@ -289,7 +289,7 @@ impl<T: Real> Model<T> {
     /// with those of the block it is in.
     pub(crate) fn forward_after(
         &self,
-        hooks: &impl ModelHooks<T>,
+        hooks: &dyn ModelHooks<T>,
         documents: &Documents,
         parts_before: usize,
         sum: Tensor<T>,
@@ -299,7 +299,7 @@ impl<T: Real> Model<T> {
 
     fn run(
         &self,
-        hooks: &impl ModelHooks<T>,
+        hooks: &dyn ModelHooks<T>,
         documents: &Documents,
         state: Option<&ModelState<T>>,
         parts_before: usize,
@@ -393,7 +393,7 @@ impl<T: Real> Model<T> {
 
 /// The mixer of a block over documents: its output, and what it remembers of them.
 fn mix<T: Real>(
-    hooks: &impl ModelHooks<T>,
+    hooks: &dyn ModelHooks<T>,
     block: usize,
     mixer: &Mixer<T>,
     u: Rows<'_, T>,

@@ -41,7 +41,7 @@ where
     /// number of tokens, so that no state passes between parts.
     pub(crate) fn forward_in_parts(
         &self,
-        hooks: &impl ModelHooks<T>,
+        hooks: &dyn ModelHooks<T>,
         ids: &Tensor<usize>,
         lengths: &[usize],
     ) -> Result<ModelStages<T>, Error> {

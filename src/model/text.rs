@@ -137,7 +137,7 @@ where
     /// As [`Model::forward_documents`].
     pub(crate) fn forward_text(
         &self,
-        hooks: &impl ModelHooks<T>,
+        hooks: &dyn ModelHooks<T>,
         text: &Text,
     ) -> Result<ModelStages<T>, Error> {
         match text.documents.is_whole() {

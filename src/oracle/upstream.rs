@@ -63,23 +63,25 @@ impl Upstream {
 /// What storing a number makes of it, given the stage's name.
 type Store<'a, T> = Box<dyn Fn(&str, T) -> T + 'a>;
 
+/// The scalar of a port's number, given its rounding.
+type OfPort<'a, T> = Box<dyn Fn(f64, f64) -> T + 'a>;
+
 /// A run in which a port's stages take the place of those computed, in any scalars; what was
 /// computed is kept.
-pub(crate) struct Replaced<'a, T, F> {
+pub(crate) struct Replaced<'a, T> {
     upstream: Option<&'a Upstream>,
     /// What storing a number of a stage makes of it.
     stored: Option<Store<'a, T>>,
-    /// The scalar of a port's number, given its rounding.
-    scalar: F,
+    scalar: OfPort<'a, T>,
     computed: RefCell<Named<T>>,
 }
 
-impl<'a, T: Copy, F: Fn(f64, f64) -> T> Replaced<'a, T, F> {
-    pub(crate) fn new(upstream: Option<&'a Upstream>, scalar: F) -> Self {
+impl<'a, T: Copy> Replaced<'a, T> {
+    pub(crate) fn new(upstream: Option<&'a Upstream>, scalar: impl Fn(f64, f64) -> T + 'a) -> Self {
         Self {
             upstream,
             stored: None,
-            scalar,
+            scalar: Box::new(scalar),
             computed: RefCell::new(Vec::new()),
         }
     }
@@ -135,8 +137,8 @@ impl<'a, T: Copy, F: Fn(f64, f64) -> T> Replaced<'a, T, F> {
 pub(crate) fn replaced_or_stored<'a>(
     setting: Setting<'a>,
     is_projected: fn(&str) -> bool,
-) -> Replaced<'a, f64, fn(f64, f64) -> f64> {
-    let replaced = Replaced::new(setting.upstream, (|x, _| x) as fn(f64, f64) -> f64);
+) -> Replaced<'a, f64> {
+    let replaced = Replaced::new(setting.upstream, |x, _| x);
     match setting.stored {
         None => replaced,
         Some(format) => replaced.stored(move |stage, x| format.store(is_projected(stage), x)),

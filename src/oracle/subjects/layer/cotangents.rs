@@ -1,6 +1,6 @@
 //! Cotangents of the stages within a layer, as stages of their own.
 
-use crate::algebra::{Ring, Scalar};
+use crate::algebra::Scalar;
 use crate::error::Error;
 use crate::h3::{Backward, Sizes, Stage};
 use crate::oracle::subject::Named;
@@ -27,16 +27,21 @@ pub(super) fn name(stage: Stage) -> String {
 }
 
 /// A way back that keeps the cotangents within the layer, and goes on from a port's where it has some.
-pub(super) struct Cotangents<'a, T, B, F> {
-    by: &'a B,
+pub(super) struct Cotangents<'a, T> {
+    by: &'a dyn Backward<T>,
     upstream: Option<&'a Upstream>,
     /// The scalar of a port's number, given its rounding.
-    scalar: F,
+    scalar: &'a dyn Fn(f64, f64) -> T,
     kept: RefCell<Vec<(Stage, Tensor<T>)>>,
 }
 
-impl<'a, T: Ring, B, F: Fn(f64, f64) -> T> Cotangents<'a, T, B, F> {
-    pub(super) fn new(by: &'a B, upstream: Option<&'a Upstream>, scalar: F, sizes: Sizes) -> Self {
+impl<'a, T: Scalar> Cotangents<'a, T> {
+    pub(super) fn new(
+        by: &'a dyn Backward<T>,
+        upstream: Option<&'a Upstream>,
+        scalar: &'a dyn Fn(f64, f64) -> T,
+        sizes: Sizes,
+    ) -> Self {
         let Sizes {
             batch,
             len,
@@ -65,12 +70,7 @@ impl<'a, T: Ring, B, F: Fn(f64, f64) -> T> Cotangents<'a, T, B, F> {
     }
 }
 
-impl<T, B, F> Backward<T> for Cotangents<'_, T, B, F>
-where
-    T: Scalar,
-    B: Backward<T>,
-    F: Fn(f64, f64) -> T,
-{
+impl<T: Scalar> Backward<T> for Cotangents<'_, T> {
     fn shift(
         &self,
         ssm: &Shift<T>,

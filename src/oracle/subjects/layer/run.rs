@@ -204,10 +204,10 @@ where
     /// `back` is the way the models go backwards: the adjoint of a form, or a mistake.
     pub(super) fn gradients(
         &self,
-        forward: &impl Evaluate<T>,
-        back: &impl Backward<T>,
+        forward: &dyn Evaluate<T>,
+        back: &dyn Backward<T>,
     ) -> Result<Named<T>, Error> {
-        self.gradients_from(None, |x, _| T::from_f64(x), forward, back)
+        self.gradients_from(None, &|x, _| T::from_f64(x), forward, back)
     }
 
     /// The same with a port's cotangents in the place of those computed: each is of what is computed
@@ -216,9 +216,9 @@ where
     pub(super) fn gradients_from(
         &self,
         upstream: Option<&Upstream>,
-        scalar: impl Fn(f64, f64) -> T,
-        forward: &impl Evaluate<T>,
-        back: &impl Backward<T>,
+        scalar: &dyn Fn(f64, f64) -> T,
+        forward: &dyn Evaluate<T>,
+        back: &dyn Backward<T>,
     ) -> Result<Named<T>, Error> {
         let (layer, u) = (self.layer, (self.input, self.documents));
         let (g, g_state) = (self.g, self.g_state);

@@ -121,7 +121,7 @@ pub(super) fn local_scales(
             ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / coarse).max(1.0)))
         };
         let by = &Analysis::UNIFORM;
-        let gradients = errors(run.gradients_from(Some(upstream), rounded, by, by)?).into_iter();
+        let gradients = errors(run.gradients_from(Some(upstream), &rounded, by, by)?).into_iter();
         scales.extend(gradients.map(|(name, x)| (name, x.map(|error| error * (coarse / u)))));
     }
     Ok(scales)

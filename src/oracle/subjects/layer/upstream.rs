@@ -12,17 +12,12 @@ use crate::tensor::Tensor;
 use core::ops::Range;
 
 /// A way to evaluate a layer in which a port's stages take the place of those computed.
-pub(super) struct FromUpstream<'a, T, E, F> {
-    pub(super) by: &'a E,
-    pub(super) replaced: Replaced<'a, T, F>,
+pub(super) struct FromUpstream<'a, T> {
+    pub(super) by: &'a dyn Evaluate<T>,
+    pub(super) replaced: Replaced<'a, T>,
 }
 
-impl<T, E, F> Evaluate<T> for FromUpstream<'_, T, E, F>
-where
-    T: Scalar,
-    E: Evaluate<T>,
-    F: Fn(f64, f64) -> T,
-{
+impl<T: Scalar> Evaluate<T> for FromUpstream<'_, T> {
     fn shift_kernel(&self, ssm: &Shift<T>, len: usize) -> Vec<T> {
         self.by.shift_kernel(ssm, len)
     }
@@ -105,7 +100,7 @@ where
 pub(super) fn local_stages<T: Real>(
     case: &LayerCase,
     layer: &Layer<T>,
-    by: &impl Evaluate<T>,
+    by: &dyn Evaluate<T>,
     (input, documents): (&Tensor<T>, &Documents),
     state: Option<LayerState<T>>,
 ) -> Result<Named<T>, Error> {

@@ -50,7 +50,7 @@ pub(super) fn gradients_with(
         form: &form,
         chunk_len: wrong.number,
     };
-    let mut gradients = run.gradients_from(setting.upstream, |x, _| x, &form, &back)?;
+    let mut gradients = run.gradients_from(setting.upstream, &|x, _| x, &form, &back)?;
     for (name, gradient) in &mut gradients {
         let parameter = name.strip_prefix("grad.").unwrap_or(name);
         for hook in &wrong.hooks {

@@ -46,7 +46,7 @@ impl Mamba2Hook {
 }
 
 /// A port's stages in the place of those computed.
-type FromUpstream<'a> = Replaced<'a, f64, fn(f64, f64) -> f64>;
+type FromUpstream<'a> = Replaced<'a, f64>;
 
 /// The layer with mistakes.
 struct Wrong<'a> {

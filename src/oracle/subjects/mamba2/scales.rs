@@ -44,11 +44,11 @@ pub(super) fn scales(case: &Mamba2Case) -> Result<Vec<Scale>, Error> {
 }
 
 /// From a port's own stages.
-struct FromUpstream<'a, F> {
-    replaced: Replaced<'a, ErrorScale, F>,
+struct FromUpstream<'a> {
+    replaced: Replaced<'a, ErrorScale>,
 }
 
-impl<F: Fn(f64, f64) -> ErrorScale> Mamba2Evaluate<ErrorScale> for FromUpstream<'_, F> {
+impl Mamba2Evaluate<ErrorScale> for FromUpstream<'_> {
     fn respond(
         &self,
         log_a: &Matrix<ErrorScale>,

@@ -187,9 +187,9 @@ fn edited(
 }
 
 /// The parts of a model with mistakes.
-struct WrongModel<'a, F> {
+struct WrongModel<'a> {
     hooks: Vec<ModelHook>,
-    replaced: Replaced<'a, f64, F>,
+    replaced: Replaced<'a, f64>,
     form: Form,
     /// The layer of every block, where it has a mistake.
     layers: Vec<Option<WrongLayer>>,
@@ -207,7 +207,7 @@ macro_rules! first {
     };
 }
 
-impl<F: Fn(f64, f64) -> f64> ModelHooks<f64> for WrongModel<'_, F> {
+impl ModelHooks<f64> for WrongModel<'_> {
     fn h3(
         &self,
         block: usize,

@@ -229,7 +229,7 @@ impl ModelCase {
     }
 
     /// The stages of the model in one way, in the scalars of a precision.
-    fn run_by<T>(&self, hooks: &impl ModelHooks<T>) -> Result<Named<T>, Error>
+    fn run_by<T>(&self, hooks: &dyn ModelHooks<T>) -> Result<Named<T>, Error>
     where
         T: Real,
         T::Complex: RootsOfUnity,

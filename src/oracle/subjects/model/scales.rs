@@ -304,11 +304,11 @@ impl ModelHooks<ErrorScale> for ModelAnalysis {
 }
 
 /// The same analysis, with errors followed along the residual stream from a port's own stages.
-struct LocalAnalysis<'a, F> {
-    replaced: Replaced<'a, ErrorScale, F>,
+struct LocalAnalysis<'a> {
+    replaced: Replaced<'a, ErrorScale>,
 }
 
-impl<F: Fn(f64, f64) -> ErrorScale> ModelHooks<ErrorScale> for LocalAnalysis<'_, F> {
+impl ModelHooks<ErrorScale> for LocalAnalysis<'_> {
     fn h3(
         &self,
         block: usize,
