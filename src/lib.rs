@@ -54,6 +54,7 @@ pub mod ssm;
 pub mod table;
 mod tensor;
 mod threads;
+pub mod training;
 pub mod verify;
 
 pub use error::Error;

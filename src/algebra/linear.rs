@@ -51,4 +51,26 @@ impl<T: Ring> Linear<T> {
             .map(|(i, &b)| dot(self.weight.row(i), u) + b)
             .collect()
     }
+
+    /// The zero projection of this many channels.
+    pub(crate) fn zeros(outputs: usize, inputs: usize) -> Self {
+        Self {
+            weight: Matrix::from_fn(outputs, inputs, |_, _| T::ZERO),
+            bias: vec![T::ZERO; outputs],
+        }
+    }
+
+    /// The adjoint of `W u + b`: returns `W^T g`, adds `g u^T` and `g` to the gradient.
+    pub(crate) fn adjoint(&self, u: &[T], g: &[T], gradient: &mut Self) -> Vec<T> {
+        let mut of_input = vec![T::ZERO; u.len()];
+        for (i, &g) in g.iter().enumerate() {
+            gradient.bias[i] = gradient.bias[i] + g;
+            let (weight, of_weight) = (self.weight.row(i), gradient.weight.row_mut(i));
+            for j in 0..u.len() {
+                of_weight[j] = of_weight[j] + g * u[j];
+                of_input[j] = of_input[j] + g * weight[j];
+            }
+        }
+        of_input
+    }
 }

@@ -7,7 +7,7 @@ use super::forward::{clear_tokens, documents_of, project};
 use super::gradients_form::AdjointForm;
 use super::layer::{Layer, LayerState, stack};
 use super::stages::{Sizes, Stage};
-use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
+use crate::algebra::{Linear, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::ssm::{
     Adjoint, Diagonal, Documents, Gradients, PackedGradients, Shift, each_document_back,
@@ -178,29 +178,6 @@ where
     }
 }
 
-impl<T: Ring> Linear<T> {
-    fn zeros(d: usize) -> Self {
-        Self {
-            weight: Matrix::from_fn(d, d, |_, _| T::ZERO),
-            bias: vec![T::ZERO; d],
-        }
-    }
-
-    /// The adjoint of `W u + b`: returns `W^T g`, adds `g u^T` and `g` to the gradient.
-    fn adjoint(&self, u: &[T], g: &[T], gradient: &mut Self) -> Vec<T> {
-        let mut of_input = vec![T::ZERO; u.len()];
-        for (i, &g) in g.iter().enumerate() {
-            gradient.bias[i] = gradient.bias[i] + g;
-            let (weight, of_weight) = (self.weight.row(i), gradient.weight.row_mut(i));
-            for j in 0..u.len() {
-                of_weight[j] = of_weight[j] + g * u[j];
-                of_input[j] = of_input[j] + g * weight[j];
-            }
-        }
-        of_input
-    }
-}
-
 impl<T> Layer<T>
 where
     T: Scalar,
@@ -297,10 +274,10 @@ impl<T: Scalar> Layer<T> {
         let mut sum = LayerGradients {
             input: Tensor::filled(u.shape(), T::ZERO),
             state: state.clone(),
-            q: Linear::zeros(sizes.d),
-            k: Linear::zeros(sizes.d),
-            v: Linear::zeros(sizes.d),
-            output: Linear::zeros(sizes.d),
+            q: Linear::zeros(sizes.d, sizes.d),
+            k: Linear::zeros(sizes.d, sizes.d),
+            v: Linear::zeros(sizes.d, sizes.d),
+            output: Linear::zeros(sizes.d, sizes.d),
             shift: parts.shift.iter().map(Adjoint::zero_gradient).collect(),
             diagonal: parts.diagonal.iter().map(Adjoint::zero_gradient).collect(),
         };

@@ -14,9 +14,9 @@ use crate::tensor::Tensor;
 /// values (2): `'(three h d) -> three h d'`.
 #[derive(Clone, Debug)]
 pub struct MultiHeadAttention<T> {
-    num_heads: usize,
-    qkv: Linear<T>,
-    output: Linear<T>,
+    pub(super) num_heads: usize,
+    pub(super) qkv: Linear<T>,
+    pub(super) output: Linear<T>,
 }
 
 /// The keys and values of all tokens so far of every sequence, (tokens, d) each: what attention
@@ -83,12 +83,12 @@ impl<T: Real> MultiHeadAttention<T> {
         })
     }
 
-    fn d_model(&self) -> usize {
+    pub(super) fn d_model(&self) -> usize {
         self.output.weight().rows()
     }
 
     /// `1 / sqrt(d_h)`.
-    fn scale(&self) -> Result<T, Error> {
+    pub(super) fn scale(&self) -> Result<T, Error> {
         let d_h = self.d_model() / self.num_heads;
         let root = T::from_i64(d_h as i64).sqrt();
         root.inverse()

@@ -355,14 +355,7 @@ impl<T: Real> Model<T> {
         state: Option<&ModelState<T>>,
     ) -> Result<Tensor<T>, Error> {
         let (batch, len) = (documents.batch(), documents.seq_len());
-        let mut positions = vec![0; batch * len];
-        for (n, (b, tokens)) in counted.iter().enumerate() {
-            let first = before(state, n);
-            self.config.check_end(first.saturating_add(tokens.len()))?;
-            for (position, i) in (first..).zip(tokens) {
-                positions[b * len + i] = position;
-            }
-        }
+        let positions = self.positions_of(counted, state)?;
         let mut embedded = Tensor::filled([batch, len, self.config.d_model()], T::ZERO);
         for (b, tokens) in documents.iter() {
             for r in tokens.map(|i| b * len + i) {
@@ -377,6 +370,24 @@ impl<T: Real> Model<T> {
             }
         }
         Ok(embedded)
+    }
+
+    /// The position of every place of the rows in its document, which goes on from a state; 0 at padding.
+    pub(super) fn positions_of(
+        &self,
+        documents: &Documents,
+        state: Option<&ModelState<T>>,
+    ) -> Result<Vec<usize>, Error> {
+        let len = documents.seq_len();
+        let mut positions = vec![0; documents.batch() * len];
+        for (n, (b, tokens)) in documents.iter().enumerate() {
+            let first = before(state, n);
+            self.config.check_end(first.saturating_add(tokens.len()))?;
+            for (position, i) in (first..).zip(tokens) {
+                positions[b * len + i] = position;
+            }
+        }
+        Ok(positions)
     }
 
     /// The last LayerNorm and the head of one token: its logits.

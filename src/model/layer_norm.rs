@@ -7,7 +7,7 @@ use crate::error::{Error, check_len};
 /// (not `d - 1`) channels (Ba, Kiros and Hinton 2016; `torch.nn.LayerNorm`).
 #[derive(Clone, Debug)]
 pub struct LayerNorm<T> {
-    weight: Vec<T>,
+    pub(super) weight: Vec<T>,
     bias: Vec<T>,
     epsilon: T,
 }
@@ -48,26 +48,33 @@ impl<T: Real> LayerNorm<T> {
         let d = T::from_i64(x.len() as i64);
         let mean = |terms: &mut dyn Iterator<Item = T>| {
             let sum = terms.fold(T::ZERO, |sum, x| sum + x);
-            sum.divide(d).ok_or_else(no_value)
+            divide(sum, d)
         };
         let center = mean(&mut x.iter().copied())?;
         let squares = &mut x.iter().map(|&x| x - center).map(|x| x * x);
         Ok((center, mean(squares)?))
     }
 
+    /// `sqrt(variance + epsilon)`.
+    pub(super) fn deviation(&self, variance: T) -> T {
+        (variance + self.epsilon).sqrt()
+    }
+
     /// One token (d) of this mean and variance normalized.
     pub(crate) fn scaled(&self, x: &[T], center: T, variance: T) -> Result<Vec<T>, Error> {
-        let deviation = (variance + self.epsilon).sqrt();
+        let deviation = self.deviation(variance);
         let scaled = x.iter().zip(&self.weight).zip(&self.bias);
         scaled
             .map(|((&x, &weight), &bias)| {
                 let x = x - center;
-                Ok(x.divide(deviation).ok_or_else(no_value)? * weight + bias)
+                Ok(divide(x, deviation)? * weight + bias)
             })
             .collect()
     }
 }
 
-fn no_value() -> Error {
-    Error::value("LayerNorm", "variance + epsilon is not bounded away from 0")
+/// `a / b` inside a LayerNorm.
+pub(super) fn divide<T: Real>(a: T, b: T) -> Result<T, Error> {
+    a.divide(b)
+        .ok_or_else(|| Error::value("LayerNorm", "variance + epsilon is not bounded away from 0"))
 }

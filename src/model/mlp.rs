@@ -7,13 +7,16 @@ use crate::h3::Linear;
 /// `sqrt(2 / pi)`, to the nearest `f64`, as PyTorch has it.
 pub(crate) const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
+/// The coefficient of the cube in [`gelu`].
+pub(super) const GELU_CUBE: f64 = 0.044715;
+
 /// The tanh approximation of the Gaussian error linear unit (Hendrycks and Gimpel 2016),
 /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`: `F.gelu(x, approximate='tanh')`.
 ///
 /// Its two constants are the `f64`s nearest to them, also in certified arithmetic: that is the
 /// function which is evaluated.
 pub fn gelu<T: Real>(x: T) -> T {
-    let inner = x + T::from_f64(0.044715) * (x * x * x);
+    let inner = x + T::from_f64(GELU_CUBE) * (x * x * x);
     let half = T::from_f64(0.5) * x;
     half * (T::ONE + (T::from_f64(SQRT_2_OVER_PI) * inner).tanh())
 }
@@ -21,8 +24,8 @@ pub fn gelu<T: Real>(x: T) -> T {
 /// `fc2(gelu(fc1(x)))` of every token (flash-attention `modules/mlp.py`).
 #[derive(Clone, Debug)]
 pub struct Mlp<T> {
-    fc1: Linear<T>,
-    fc2: Linear<T>,
+    pub(super) fc1: Linear<T>,
+    pub(super) fc2: Linear<T>,
 }
 
 impl<T: Real> Mlp<T> {

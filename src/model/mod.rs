@@ -3,6 +3,7 @@
 #![doc = include_str!("../../docs/17-language-model.md")]
 
 mod attention;
+mod backward;
 mod block;
 mod config;
 mod forward;
@@ -20,6 +21,8 @@ mod streaming;
 mod text;
 
 pub use attention::{KeyValueCache, MultiHeadAttention};
+pub(crate) use backward::ModelBackward;
+pub use backward::{ModelGradients, Targets};
 pub use block::{Block, Mixer, MixerState};
 pub use config::ModelConfig;
 pub(crate) use forward::{BlockStage, Mixed, ModelHooks, Part, Rows};

@@ -10,6 +10,7 @@ use super::names::{BlockName, ModelName};
 use crate::algebra::{Matrix, Real};
 use crate::error::{Error, check_len};
 use crate::h3::{Linear, Parameters};
+use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
 /// The official parameters of one model, of consistent shapes.
@@ -54,6 +55,34 @@ impl<T: Copy> ModelParameters<T> {
         self.values.get(&name).map_or(&[], Vec::as_slice)
     }
 
+    /// Every parameter as an array of its shape, in the order of [`ModelConfig::names`].
+    pub fn tensors(&self) -> impl Iterator<Item = (ModelName, Tensor<T>)> {
+        let names = self.config.names().into_iter();
+        names.map(|name| {
+            let shape = name.shape(&self.config);
+            (name, Tensor::known(shape, self.get(name).to_vec()))
+        })
+    }
+
+    /// One parameter, to be changed; empty for a name the configuration does not have.
+    pub(crate) fn get_mut(&mut self, name: ModelName) -> &mut [T] {
+        self.values
+            .get_mut(&name)
+            .map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    /// The same parameters with every number replaced by its image.
+    pub fn map<U: Copy>(&self, mut f: impl FnMut(T) -> U) -> ModelParameters<U> {
+        let values = self.values.iter().map(|(&name, value)| {
+            let image = value.iter().copied().map(&mut f).collect();
+            (name, image)
+        });
+        ModelParameters {
+            config: self.config.clone(),
+            values: values.collect(),
+        }
+    }
+
     /// The parameters of an H3 block's layer.
     ///
     /// # Errors
@@ -76,11 +105,28 @@ impl ModelParameters<f64> {
     ///
     /// If a discretization has no value.
     pub fn build<T: Real>(&self) -> Result<Model<T>, Error> {
+        self.build_by(T::from_f64)
+    }
+}
+
+impl<T: Real> ModelParameters<T> {
+    /// The model with these numbers.
+    ///
+    /// # Errors
+    ///
+    /// If a discretization has no value.
+    pub fn model(&self) -> Result<Model<T>, Error> {
+        self.build_by(|x| x)
+    }
+}
+
+impl<S: Copy> ModelParameters<S> {
+    /// The model of these numbers' images.
+    fn build_by<T: Real>(&self, convert: impl Fn(S) -> T) -> Result<Model<T>, Error> {
         let config = &self.config;
         let d = config.d_model();
-        let values = |name: ModelName| -> Vec<T> {
-            self.get(name).iter().map(|&x| T::from_f64(x)).collect()
-        };
+        let values =
+            |name: ModelName| -> Vec<T> { self.get(name).iter().map(|&x| convert(x)).collect() };
         let table = |name: ModelName, rows: usize| Matrix::new(rows, d, values(name));
         let epsilon = T::from_f64(config.layer_norm_epsilon);
         let norm = |weight, bias| LayerNorm::new(values(weight), values(bias), epsilon);
@@ -97,7 +143,7 @@ impl ModelParameters<f64> {
                     linear(BlockName::OutWeight, BlockName::OutBias, d, d)?,
                 )?)
             } else {
-                Mixer::H3(Box::new(self.h3(i)?.map(T::from_f64).discretize()?))
+                Mixer::H3(Box::new(self.h3(i)?.map(&convert).discretize()?))
             };
             let inner = config.d_inner;
             Ok(Block {

@@ -24,7 +24,7 @@ const LEAVES: [&str; 6] = [
 
 /// The other modules of the library, each with those it may import. The command may import everything,
 /// and nothing may import the command. A new module gets a row.
-const ORDER: [(&str, &str); 15] = [
+const ORDER: [(&str, &str); 16] = [
     // A leaf but for the type in `TYPES`.
     ("safetensors", "algebra"),
     ("algebra", ""),
@@ -35,12 +35,13 @@ const ORDER: [(&str, &str); 15] = [
     ("h3", "algebra attention flashconv fourier ssm"),
     ("mamba", "algebra flashconv h3 ssm"),
     ("model", "algebra attention h3 ssm"),
+    ("training", "algebra h3 model ssm"),
     ("cost", "algebra attention flashconv fourier h3 ssm"),
     // No more of them than `TYPES`.
     ("fast", "algebra h3 model ssm"),
     (
         "oracle",
-        "algebra attention flashconv fourier h3 mamba model safetensors ssm",
+        "algebra attention flashconv fourier h3 mamba model safetensors ssm training",
     ),
     // What the command computes: here the fast path meets the reference.
     ("lm", "algebra fast h3 model oracle safetensors ssm"),

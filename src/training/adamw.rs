@@ -1,0 +1,355 @@
+//! AdamW: one update of all parameters.
+
+use super::groups::{ParameterGroup, check_groups};
+use super::schedule::Schedule;
+use crate::algebra::Real;
+use crate::error::{Error, check_len};
+use crate::model::{ModelConfig, ModelName, ModelParameters};
+
+/// What the official clipping adds to the norm.
+const CLIP_EPSILON: f64 = 1e-6;
+
+/// The optimizer: what does not change from step to step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdamW {
+    groups: Vec<ParameterGroup>,
+    schedule: Schedule,
+    /// The largest norm of all gradients together; none is clipped if `None`.
+    clip: Option<f64>,
+}
+
+/// What training goes on from: the parameters, and what AdamW remembers of their gradients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingState<T> {
+    /// The weights.
+    pub parameters: ModelParameters<T>,
+    /// The running mean of the gradients.
+    pub exp_avg: ModelParameters<T>,
+    /// The running mean of their squares.
+    pub exp_avg_sq: ModelParameters<T>,
+    /// Updates made.
+    pub steps: u64,
+}
+
+impl<T: Real> TrainingState<T> {
+    /// The state before the first step: moments of zero.
+    #[must_use]
+    pub fn new(parameters: ModelParameters<T>) -> Self {
+        let zeros = parameters.map(|_| T::ZERO);
+        Self {
+            exp_avg: zeros.clone(),
+            exp_avg_sq: zeros,
+            parameters,
+            steps: 0,
+        }
+    }
+}
+
+/// What an update computed on its way.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Update<T> {
+    /// The norm of all gradients together, before clipping.
+    pub grad_norm: T,
+    /// The rate of every group.
+    pub rates: Vec<T>,
+}
+
+/// One number of a parameter with its moments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Element<T> {
+    pub(crate) value: T,
+    pub(crate) exp_avg: T,
+    pub(crate) exp_avg_sq: T,
+}
+
+/// What a group's numbers are at one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepNumbers<T> {
+    /// The schedule's.
+    pub(crate) rate: T,
+    pub(crate) weight_decay: T,
+    pub(crate) epsilon: T,
+    /// b of each moment, `1 - b`, and `1 - b^k` at step k, from 1.
+    pub(crate) betas: [T; 2],
+    pub(crate) complements: [T; 2],
+    pub(crate) corrections: [T; 2],
+}
+
+impl<T: Real> StepNumbers<T> {
+    fn new(group: &ParameterGroup, rate: T, step: u64) -> Self {
+        let betas = group.betas;
+        Self {
+            rate,
+            weight_decay: T::from_f64(group.weight_decay),
+            epsilon: T::from_f64(group.epsilon),
+            betas: betas.map(T::from_f64),
+            complements: betas.map(complement),
+            corrections: betas.map(|beta| {
+                let (sum, _) = geometric(T::from_f64(beta), step);
+                complement::<T>(beta) * sum
+            }),
+        }
+    }
+}
+
+/// `1 - x` for x from 0 to 1: the difference in f64 and what it lost, which together are exact.
+fn complement<T: Real>(x: f64) -> T {
+    let difference = 1.0 - x;
+    T::from_f64(difference) + T::from_f64((1.0 - difference) - x)
+}
+
+/// `1 + x + ... + x^{n-1}` and `x^n`: with the first, `1 - x^n = (1 - x)(1 + x + ...)` does not cancel.
+fn geometric<T: Real>(x: T, n: u64) -> (T, T) {
+    if n == 0 {
+        return (T::ZERO, T::ONE);
+    }
+    let (sum, power) = geometric(x, n / 2);
+    let (sum, power) = (sum + sum * power, power * power);
+    match n % 2 {
+        0 => (sum, power),
+        _ => (sum + power, power * x),
+    }
+}
+
+/// What of an update can be computed in another way: with a known mistake. The defaults are the
+/// reference. (Mistakes of groups are edits of the groups.)
+pub(crate) trait OptimizerHooks<T: Real> {
+    /// The rate of a group at a step, from 0.
+    fn rate(&self, schedule: &Schedule, base: f64, step: u64) -> Result<T, Error> {
+        schedule.rate(base, step)
+    }
+
+    /// The norm of all gradients together.
+    fn norm(&self, gradients: &ModelParameters<T>) -> T {
+        global_norm(gradients)
+    }
+
+    /// The gradients that are left where their norm has a limit.
+    fn clip(
+        &self,
+        gradients: &ModelParameters<T>,
+        norm: T,
+        limit: f64,
+    ) -> Result<ModelParameters<T>, Error> {
+        let factor = clip_factor(norm, limit)?;
+        Ok(gradients.map(|g| g * factor))
+    }
+
+    /// One number after a step with the gradient `g`; `None` where the denominator may be zero.
+    fn element(&self, numbers: &StepNumbers<T>, before: Element<T>, g: T) -> Option<Element<T>> {
+        adamw_element(numbers, before, g)
+    }
+}
+
+/// The reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsOfficial;
+
+impl<T: Real> OptimizerHooks<T> for AsOfficial {}
+
+/// `sqrt(sum g^2)` over all parameters, the tied embedding once.
+pub(crate) fn global_norm<T: Real>(gradients: &ModelParameters<T>) -> T {
+    let names = gradients.config().names().into_iter();
+    let sum = names.fold(T::ZERO, |sum, name| {
+        let of = gradients.get(name).iter();
+        of.fold(sum, |sum, &g| sum + g * g)
+    });
+    sum.sqrt()
+}
+
+/// `min(1, limit / (norm + 1e-6))`.
+///
+/// # Errors
+///
+/// If the norm cannot be told from `-1e-6`: it is not known.
+pub(crate) fn clip_factor<T: Real>(norm: T, limit: f64) -> Result<T, Error> {
+    let factor = T::from_f64(limit).divide(norm + T::from_f64(CLIP_EPSILON));
+    let factor = factor.ok_or_else(|| Error::value("norm of the gradients", "is not known"))?;
+    // 1 where the factor is below 1, else 0; the hull of both for a ball in doubt.
+    let is_below = (T::ONE - factor).step();
+    Ok(is_below * factor + (T::ONE - is_below))
+}
+
+/// One number after a step: decay, moments, and the step along their quotient.
+pub(crate) fn adamw_element<T: Real>(
+    numbers: &StepNumbers<T>,
+    before: Element<T>,
+    g: T,
+) -> Option<Element<T>> {
+    let StepNumbers {
+        rate,
+        weight_decay,
+        epsilon,
+        betas,
+        complements,
+        corrections,
+    } = *numbers;
+    let decayed = before.value * (T::ONE - rate * weight_decay);
+    let exp_avg = betas[0] * before.exp_avg + complements[0] * g;
+    let exp_avg_sq = betas[1] * before.exp_avg_sq + complements[1] * (g * g);
+    let mean = exp_avg.divide(corrections[0])?;
+    let deviation = exp_avg_sq.divide(corrections[1])?.sqrt();
+    Some(Element {
+        value: decayed - rate * mean.divide(deviation + epsilon)?,
+        exp_avg,
+        exp_avg_sq,
+    })
+}
+
+impl AdamW {
+    /// The optimizer of a model with these groups, this schedule and this limit of the norm.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter is in no group or in more than one, or a number is out of range.
+    pub fn new(
+        config: &ModelConfig,
+        groups: Vec<ParameterGroup>,
+        schedule: Schedule,
+        clip: Option<f64>,
+    ) -> Result<Self, Error> {
+        check_groups(config, &groups)?;
+        schedule.check()?;
+        if let Some(clip) = clip.filter(|clip| !(clip.is_finite() && *clip > 0.0)) {
+            let why = format!("{clip}; expected a finite number above 0");
+            return Err(Error::value("limit of the gradients' norm", why));
+        }
+        Ok(Self {
+            groups,
+            schedule,
+            clip,
+        })
+    }
+
+    /// The groups.
+    #[must_use]
+    pub fn groups(&self) -> &[ParameterGroup] {
+        &self.groups
+    }
+
+    /// The schedule of the rates.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The limit of the gradients' norm, if there is one.
+    #[must_use]
+    pub fn clip(&self) -> Option<f64> {
+        self.clip
+    }
+
+    /// Updates parameters and moments by gradients, as the official optimizer does.
+    ///
+    /// # Errors
+    ///
+    /// If the gradients are those of another model, the schedule has no such step, or a denominator
+    /// may be zero (epsilon 0 and a gradient of 0). The state is then as it was.
+    pub fn update<T: Real>(
+        &self,
+        state: &mut TrainingState<T>,
+        gradients: &ModelParameters<T>,
+    ) -> Result<Update<T>, Error> {
+        self.update_by(&AsOfficial, state, gradients)
+    }
+
+    /// [`update`](Self::update) through hooks.
+    pub(crate) fn update_by<T: Real>(
+        &self,
+        hooks: &impl OptimizerHooks<T>,
+        state: &mut TrainingState<T>,
+        gradients: &ModelParameters<T>,
+    ) -> Result<Update<T>, Error> {
+        let grad_norm = hooks.norm(gradients);
+        let clipped = self
+            .clip
+            .map(|limit| hooks.clip(gradients, grad_norm, limit));
+        let clipped = clipped.transpose()?;
+        let gradients = clipped.as_ref().unwrap_or(gradients);
+        let rate = |group: &ParameterGroup| hooks.rate(&self.schedule, group.rate, state.steps);
+        let rates = self
+            .groups
+            .iter()
+            .map(rate)
+            .collect::<Result<Vec<T>, Error>>()?;
+        let mut after = state.clone();
+        after.steps += 1;
+        for (group, &rate) in self.groups.iter().zip(&rates) {
+            let numbers = StepNumbers::new(group, rate, after.steps);
+            for &name in &group.parameters {
+                let gradient = gradients.get(name);
+                after.update_parameter(name, gradient, |before, g| {
+                    hooks.element(&numbers, before, g)
+                })?;
+            }
+        }
+        *state = after;
+        Ok(Update { grad_norm, rates })
+    }
+}
+
+impl<T: Real> TrainingState<T> {
+    fn update_parameter(
+        &mut self,
+        name: ModelName,
+        gradient: &[T],
+        element: impl Fn(Element<T>, T) -> Option<Element<T>>,
+    ) -> Result<(), Error> {
+        let values = self.parameters.get_mut(name);
+        check_len(
+            &format!("gradient of {}", name.official()),
+            gradient.len(),
+            values.len(),
+        )?;
+        let means = self.exp_avg.get_mut(name).iter_mut();
+        let squares = self.exp_avg_sq.get_mut(name).iter_mut();
+        let numbers = values.iter_mut().zip(means).zip(squares).zip(gradient);
+        for (at, (((value, exp_avg), exp_avg_sq), &g)) in numbers.enumerate() {
+            let before = Element {
+                value: *value,
+                exp_avg: *exp_avg,
+                exp_avg_sq: *exp_avg_sq,
+            };
+            let after = element(before, g).ok_or_else(|| {
+                let why =
+                    format!("element {at}: the denominator of AdamW is not bounded away from 0");
+                Error::value(format!("parameter {}", name.official()), why)
+            })?;
+            (*value, *exp_avg, *exp_avg_sq) = (after.value, after.exp_avg, after.exp_avg_sq);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{clip_factor, complement, geometric};
+
+    /// In f32 `1 - b^k` is as good as rounding it, where the difference itself loses five digits.
+    #[test]
+    fn the_corrections_do_not_cancel() {
+        for beta in [0.9, 0.999, 0.0, 0.3] {
+            for step in [1, 2, 3, 10, 1000] {
+                let exact = 1.0 - f64::powi(beta, step as i32);
+                let (sum, power) = geometric(beta as f32, step);
+                let found = f64::from(complement::<f32>(beta) * sum);
+                assert!(
+                    (found / exact - 1.0).abs() < 1e-6,
+                    "{beta}, {step}: {found} {exact}"
+                );
+                assert!((f64::from(power) - f64::powi(beta, step as i32)).abs() < 1e-4);
+            }
+        }
+        let cancelled = f64::from(1.0 - 0.999f32) / 1e-3 - 1.0;
+        assert!(cancelled.abs() > 1e-6, "{cancelled}");
+    }
+
+    #[test]
+    fn a_norm_is_clipped_above_its_limit_alone() {
+        assert_eq!(clip_factor(0.75, 1.0), Ok(1.0));
+        assert_eq!(clip_factor(2.0 - 1e-6, 1.0), Ok(0.5));
+        // Such a factor would be lost in a difference from 1.
+        assert_eq!(clip_factor(1e20, 1.0), Ok(1e-20));
+    }
+}

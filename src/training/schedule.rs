@@ -1,0 +1,187 @@
+//! How a learning rate moves from step to step.
+
+use crate::algebra::{Real, pi};
+use crate::error::Error;
+
+/// The rate of a group at every step t = 0, 1, ... of optimizer updates, from the group's own rate.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Schedule {
+    /// The rate itself.
+    Constant,
+    /// `t / warmup` times the rate, then `(total - t) / (total - warmup)` times it, down to zero
+    /// (`transformers.get_linear_schedule_with_warmup`). At the first step the rate is zero: moments move,
+    /// weights do not.
+    Linear {
+        /// Steps of warmup.
+        warmup: u64,
+        /// Steps of the whole.
+        total: u64,
+    },
+    /// Linear from `first` to the rate within `warmup` steps, then
+    /// `least + (rate - least) / 2 (1 + cos(pi t / total))`, `least` from `total` on (timm's
+    /// `CosineLRScheduler`). The cosine counts t from the beginning, not from the end of the warmup, so
+    /// that the rate falls by a step there; both rates are the same for every group.
+    Cosine {
+        /// Steps of warmup.
+        warmup: u64,
+        /// The rate at the first step, if there is a warmup.
+        first: f64,
+        /// Steps of the whole.
+        total: u64,
+        /// The rate at the end.
+        least: f64,
+    },
+    /// This factor times the rate at each step, for as many steps as there are.
+    Factors(Vec<f64>),
+}
+
+impl Schedule {
+    /// The rate of a group of rate `base` at step `t`, from 0.
+    ///
+    /// # Errors
+    ///
+    /// If there is no factor for that step.
+    pub fn rate<T: Real>(&self, base: f64, t: u64) -> Result<T, Error> {
+        let of_base = |factor: T| T::from_f64(base) * factor;
+        match self {
+            Self::Constant => Ok(T::from_f64(base)),
+            Self::Linear { warmup, .. } if t < *warmup => Ok(of_base(ratio(t, *warmup))),
+            Self::Linear { warmup, total } => {
+                let (left, whole) = (total.saturating_sub(t), total.saturating_sub(*warmup));
+                Ok(of_base(ratio(left, whole)))
+            }
+            Self::Cosine { warmup, first, .. } if t < *warmup => {
+                let rise = T::from_f64(base) - T::from_f64(*first);
+                Ok(T::from_f64(*first) + rise * ratio(t, *warmup))
+            }
+            Self::Cosine { total, least, .. } if t >= *total => Ok(T::from_f64(*least)),
+            Self::Cosine { total, least, .. } => {
+                let (_, cos) = (pi::<T>() * ratio(t, *total)).sin_cos();
+                let (least, half) = (T::from_f64(*least), T::from_f64(0.5));
+                Ok(least + half * (T::from_f64(base) - least) * (T::ONE + cos))
+            }
+            Self::Factors(factors) => {
+                let at = usize::try_from(t).ok().and_then(|t| factors.get(t));
+                let factor = at.ok_or_else(|| {
+                    let why = format!("{} factors, none for step {t}", factors.len());
+                    Error::value("schedule", why)
+                })?;
+                Ok(of_base(T::from_f64(*factor)))
+            }
+        }
+    }
+
+    /// Refuses numbers that are no schedule.
+    ///
+    /// # Errors
+    ///
+    /// If a rate or factor is negative or not finite, or a warmup is longer than the whole.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let (lengths, rates) = match self {
+            Self::Constant => return Ok(()),
+            Self::Linear { warmup, total } => ((*warmup, *total), vec![]),
+            Self::Cosine {
+                warmup,
+                first,
+                total,
+                least,
+            } => ((*warmup, *total), vec![*first, *least]),
+            Self::Factors(factors) => ((0, 0), factors.clone()),
+        };
+        let (warmup, total) = lengths;
+        if warmup > total {
+            let why = format!("a warmup of {warmup} steps, but {total} in all");
+            return Err(Error::value("schedule", why));
+        }
+        let is_rate = |x: &&f64| x.is_finite() && **x >= 0.0;
+        match rates.iter().find(|x| !is_rate(x)) {
+            None => Ok(()),
+            Some(x) => Err(Error::value(
+                "schedule",
+                format!("{x}; expected a finite number from 0"),
+            )),
+        }
+    }
+}
+
+/// `a / b`, `a` if b is zero.
+fn ratio<T: Real>(a: u64, b: u64) -> T {
+    let [a, b] = [a, b.max(1)].map(|n| T::from_i64(n as i64));
+    a.divide(b).unwrap_or(a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Schedule;
+
+    fn rates(schedule: &Schedule, base: f64, steps: &[u64]) -> Vec<f64> {
+        let rate = |&t| schedule.rate::<f64>(base, t).expect("a step of it");
+        steps.iter().map(rate).collect()
+    }
+
+    /// As the official warmup of 2 of 10 steps, and beyond its end.
+    #[test]
+    fn the_linear_schedule() {
+        let schedule = Schedule::Linear {
+            warmup: 2,
+            total: 10,
+        };
+        let found = rates(&schedule, 4.0, &[0, 1, 2, 3, 9, 10, 11]);
+        assert_eq!(found, [0.0, 2.0, 4.0, 3.5, 0.5, 0.0, 0.0]);
+        let all = Schedule::Linear {
+            warmup: 0,
+            total: 4,
+        };
+        assert_eq!(rates(&all, 4.0, &[0, 1, 4]), [4.0, 3.0, 0.0]);
+        assert!(
+            Schedule::Linear {
+                warmup: 3,
+                total: 2
+            }
+            .check()
+            .is_err()
+        );
+    }
+
+    /// Printed by timm 1.0's scheduler of the induction task scaled to 40 steps, 4 of warmup: the cosine is
+    /// not shifted, so step 4 has `cos(pi/10)`.
+    #[test]
+    fn the_cosine_schedule() {
+        let (first, least) = (1e-6, 5e-5);
+        let schedule = Schedule::Cosine {
+            warmup: 4,
+            first,
+            total: 40,
+            least,
+        };
+        let found = rates(&schedule, 5e-4, &[0, 2, 4, 20, 39, 40, 60]);
+        let cosine =
+            |x: f64| least + 0.5 * (5e-4 - least) * (1.0 + (core::f64::consts::PI * x).cos());
+        let expected = [
+            first,
+            2.505e-4,
+            cosine(0.1),
+            cosine(0.5),
+            cosine(0.975),
+            least,
+            least,
+        ];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-18, "{found:e} {expected:e}");
+        }
+        assert!(
+            found[2] < 4.9e-4,
+            "the shifted cosine would be at the whole rate"
+        );
+    }
+
+    #[test]
+    fn factors_are_for_their_steps() {
+        let schedule = Schedule::Factors(vec![0.0, 0.5]);
+        assert_eq!(rates(&schedule, 3.0, &[0, 1]), [0.0, 1.5]);
+        assert!(schedule.rate::<f64>(3.0, 2).is_err());
+        assert!(Schedule::Factors(vec![f64::NAN]).check().is_err());
+        assert!(Schedule::Factors(vec![-1.0]).check().is_err());
+    }
+}

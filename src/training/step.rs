@@ -1,0 +1,98 @@
+//! One training step, from tokens and targets to new weights.
+
+use super::adamw::{AdamW, AsOfficial, OptimizerHooks, TrainingState};
+use crate::algebra::{Real, RootsOfUnity};
+use crate::error::Error;
+use crate::h3::Form;
+use crate::model::{ModelBackward, ModelParameters, Targets};
+use crate::ssm::Documents;
+use crate::tensor::Tensor;
+
+/// What a training step computed, and what it leaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TrainingStep<T: Real> {
+    /// The loss of the batch, before the step.
+    pub loss: T,
+    /// The gradients, before clipping.
+    pub gradients: ModelParameters<T>,
+    /// Their norm.
+    pub grad_norm: T,
+    /// The rate of every group.
+    pub rates: Vec<T>,
+    /// Parameters and moments after the step.
+    pub state: TrainingState<T>,
+}
+
+impl<T: Real> TrainingStep<T> {
+    /// What was computed under its names in files, of step k from 1: `step{k}.loss`, `.grad.PARAMETER`,
+    /// `.grad_norm`, `.lr`, and `.exp_avg.PARAMETER`, `.exp_avg_sq.PARAMETER` and `.param.PARAMETER`, which
+    /// it leaves.
+    #[must_use]
+    pub fn named(&self) -> Vec<(String, Tensor<T>)> {
+        let of_step = |name: &str| format!("step{}.{name}", self.state.steps);
+        let number = |name: &str, x: T| (of_step(name), Tensor::known([1], vec![x]));
+        let all = |kind: &str, of: &ModelParameters<T>| -> Vec<(String, Tensor<T>)> {
+            let name = |name: String| of_step(&format!("{kind}.{name}"));
+            of.tensors()
+                .map(|(of, x)| (name(of.official()), x))
+                .collect()
+        };
+        let rates = Tensor::known([self.rates.len()], self.rates.clone());
+        [
+            vec![number("loss", self.loss)],
+            all("grad", &self.gradients),
+            vec![number("grad_norm", self.grad_norm), (of_step("lr"), rates)],
+            all("exp_avg", &self.state.exp_avg),
+            all("exp_avg_sq", &self.state.exp_avg_sq),
+            all("param", &self.state.parameters),
+        ]
+        .concat()
+    }
+}
+
+impl<T: Real> TrainingState<T> {
+    /// The training step on the sequences `ids` (batch, seq_len) with `targets` (batch, seq_len) from this
+    /// state, the H3 layers in the form asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelParameters::gradients`] and [`AdamW::update`].
+    pub fn step(
+        &self,
+        optimizer: &AdamW,
+        form: &Form,
+        ids: &Tensor<usize>,
+        targets: &Targets,
+    ) -> Result<TrainingStep<T>, Error>
+    where
+        T::Complex: RootsOfUnity,
+    {
+        self.step_by((form, &AsOfficial), optimizer, ids, targets)
+    }
+
+    /// [`step`](Self::step) through hooks into the model and the optimizer.
+    pub(crate) fn step_by(
+        &self,
+        (model, update): (&impl ModelBackward<T>, &impl OptimizerHooks<T>),
+        optimizer: &AdamW,
+        ids: &Tensor<usize>,
+        targets: &Targets,
+    ) -> Result<TrainingStep<T>, Error> {
+        let documents = match ids.shape() {
+            &[batch, len] => Documents::whole(batch, len),
+            _ => Documents::whole(0, 0),
+        };
+        let rows = (ids, &documents);
+        let (_, gradients) = self.parameters.gradients_by(model, rows, targets)?;
+        let mut state = self.clone();
+        let done = optimizer.update_by(update, &mut state, &gradients.parameters)?;
+        Ok(TrainingStep {
+            loss: gradients.loss,
+            gradients: gradients.parameters,
+            grad_norm: done.grad_norm,
+            rates: done.rates,
+            state,
+        })
+    }
+}
