@@ -107,6 +107,11 @@ impl Text {
         next
     }
 
+    /// True if it is run at once, not in parts.
+    pub(crate) fn is_run_at_once(&self) -> bool {
+        self.parts.len() <= 1
+    }
+
     pub(crate) fn rows(&self) -> Rows<'_, usize> {
         (&self.ids, &self.documents)
     }

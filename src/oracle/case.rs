@@ -44,8 +44,8 @@ impl Case {
         read(file).map(Self)
     }
 
-    /// The metadata `kind` of its files: `layer`, `model`, `dense-ssm`, `convolution`, `h3-operator`,
-    /// `hyena`, `striped-hyena`, `ssd` or `mamba2`.
+    /// The metadata `kind` of its files: `layer`, `model`, `training`, `dense-ssm`, `convolution`,
+    /// `h3-operator`, `hyena`, `striped-hyena`, `ssd` or `mamba2`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.0.kind()

@@ -11,13 +11,15 @@ use super::subjects::mamba2::Mamba2Case;
 use super::subjects::model::ModelCase;
 use super::subjects::ssd::SsdCase;
 use super::subjects::striped_hyena::StripedHyenaCase;
+use super::subjects::training::TrainingCase;
 use crate::error::Error;
 use crate::safetensors::Tensors;
 
 /// The kinds that are known.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     LayerCase::KIND,
     ModelCase::KIND,
+    TrainingCase::KIND,
     DenseCase::KIND,
     ConvolutionCase::KIND,
     H3OperatorCase::KIND,
@@ -37,6 +39,7 @@ pub(super) fn read(file: &dyn Tensors) -> Result<Box<dyn AnyCase>, Error> {
     match file.metadata().get("kind").map(String::as_str) {
         Some(LayerCase::KIND) => of::<LayerCase>(file),
         Some(ModelCase::KIND) => of::<ModelCase>(file),
+        Some(TrainingCase::KIND) => of::<TrainingCase>(file),
         Some(DenseCase::KIND) => of::<DenseCase>(file),
         Some(ConvolutionCase::KIND) => of::<ConvolutionCase>(file),
         Some(H3OperatorCase::KIND) => of::<H3OperatorCase>(file),
@@ -45,6 +48,7 @@ pub(super) fn read(file: &dyn Tensors) -> Result<Box<dyn AnyCase>, Error> {
         Some(SsdCase::KIND) => of::<SsdCase>(file),
         Some(Mamba2Case::KIND) => of::<Mamba2Case>(file),
         Some(kind) => Err(Error::unknown("metadata kind", kind, KINDS)),
+        None if TrainingCase::is_in(file) => of::<TrainingCase>(file),
         None if ModelCase::is_in(file) => of::<ModelCase>(file),
         None if ["input", "q_proj.weight"]
             .iter()

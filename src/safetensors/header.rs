@@ -78,7 +78,7 @@ impl Header {
     }
 
     fn parse_json(text: &str) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(text);
+        let mut cursor = Cursor::new("header", text);
         let mut header = Self {
             metadata: BTreeMap::new(),
             tensors: BTreeMap::new(),

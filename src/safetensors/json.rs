@@ -1,4 +1,5 @@
-//! The part of JSON (RFC 8259) a header is made of: objects, arrays, strings and integers.
+//! The part of JSON (RFC 8259) that headers, and lists in their metadata, are made of: objects, arrays,
+//! strings and numbers.
 //!
 //! The reader is a cursor that is told what comes next, not a parser of values: whatever the
 //! format has no place for is refused where it begins. So nothing is ever skipped, nesting goes
@@ -8,9 +9,10 @@ use crate::error::Error;
 use core::fmt::Display;
 use std::borrow::Cow;
 
-/// Why a header is not what it should be, and at which byte of it.
+/// Why a text is not what it should be, and at which byte of it.
 #[derive(Debug)]
-pub(super) struct Malformed {
+pub(crate) struct Malformed {
+    of: &'static str,
     at: usize,
     why: String,
 }
@@ -24,26 +26,29 @@ impl Malformed {
 }
 
 impl From<Malformed> for Error {
-    fn from(Malformed { at, why }: Malformed) -> Self {
-        Self::value("header", format!("{why} (at byte {at} of the header)"))
+    fn from(Malformed { of, at, why }: Malformed) -> Self {
+        Self::value(of, format!("{why} (at byte {at} of the {of})"))
     }
 }
 
-/// A position in a header's text.
+/// A position in a text.
 #[derive(Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
+    /// What the text is, for messages: `header`, or `metadata KEY`.
+    of: &'static str,
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+    pub(crate) fn new(of: &'static str, text: &'a str) -> Self {
+        Self { of, text, at: 0 }
     }
 
     /// A fault at the current position.
-    pub(super) fn fault(&self, why: impl Into<String>) -> Malformed {
+    pub(crate) fn fault(&self, why: impl Into<String>) -> Malformed {
         Malformed {
+            of: self.of,
             at: self.at,
             why: why.into(),
         }
@@ -68,7 +73,7 @@ impl<'a> Cursor<'a> {
         {
             Some(quote @ ('"' | '\'')) => format!("'{quote}'"),
             Some(c) => format!("'{}'", c.escape_debug()),
-            None => "the end of the header".to_owned(),
+            None => format!("the end of the {}", self.of),
         }
     }
 
@@ -85,11 +90,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Nothing but whitespace may be left.
-    pub(super) fn end(&mut self) -> Result<(), Malformed> {
+    pub(crate) fn end(&mut self) -> Result<(), Malformed> {
         self.skip_whitespace();
+        let last = self.text[..self.at].trim_end().chars().next_back();
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.expected("nothing but whitespace after the closing '}'")),
+            Some(_) => Err(self.expected(format_args!(
+                "nothing but whitespace after the closing '{}'",
+                last.unwrap_or('}')
+            ))),
         }
     }
 
@@ -119,7 +128,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// An object; `member` is given each key and takes its value.
-    pub(super) fn object(
+    pub(crate) fn object(
         &mut self,
         mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
@@ -131,6 +140,48 @@ impl<'a> Cursor<'a> {
             cursor.skip_whitespace();
             member(cursor, key)
         })
+    }
+
+    /// An array; `item` takes each element.
+    pub(crate) fn array(
+        &mut self,
+        item: impl FnMut(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        self.list("an array", *b"[]", item)
+    }
+
+    /// An array of numbers.
+    pub(crate) fn numbers(&mut self) -> Result<Vec<f64>, Malformed> {
+        let mut numbers = Vec::new();
+        self.array(|cursor| {
+            numbers.push(cursor.number()?);
+            Ok(())
+        })?;
+        Ok(numbers)
+    }
+
+    /// A number as JSON writes it, to the nearest `f64`.
+    pub(crate) fn number(&mut self) -> Result<f64, Malformed> {
+        let rest = &self.text[self.at..];
+        let is_part = |byte: &u8| b"+-.0123456789eE".contains(byte);
+        let number = &rest[..rest.bytes().take_while(is_part).count()];
+        let digits = number.strip_prefix('-').unwrap_or(number);
+        let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+        let bytes = digits.as_bytes();
+        // What Rust reads and JSON does not write: no digit before or after the point, leading zeros.
+        let point = bytes.iter().position(|byte| *byte == b'.');
+        let is_json = is_digit(bytes.first())
+            && is_digit(bytes.last())
+            && point.is_none_or(|at| is_digit(bytes.get(at + 1)))
+            && !(bytes[0] == b'0' && is_digit(bytes.get(1)));
+        match number.parse::<f64>() {
+            Ok(value) if is_json && value.is_finite() => {
+                self.at += number.len();
+                Ok(value)
+            }
+            Ok(_) if is_json => Err(self.fault(format!("{number} is beyond the range of f64"))),
+            _ => Err(self.expected("a number")),
+        }
     }
 
     /// An array of non-negative integers of at most `N` elements, given as a buffer and a length.
@@ -177,7 +228,7 @@ impl<'a> Cursor<'a> {
 
     /// A string, unescaped; borrowed where there was nothing to unescape. What it allocates is
     /// never more than the text it was written in.
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
         if self.peek() != Some(b'"') {
             return Err(self.expected("a string"));
         }
@@ -211,7 +262,11 @@ impl<'a> Cursor<'a> {
             return Ok(Cow::Borrowed(&text[start..end]));
         }
         // Escapes see the text beyond the string, whose closing quote stops them.
-        let mut inside = Cursor { text, at: start };
+        let mut inside = Cursor {
+            of: self.of,
+            text,
+            at: start,
+        };
         let mut unescaped = String::with_capacity(end - start);
         while inside.at < end {
             let rest = &text[inside.at..end];
@@ -255,6 +310,7 @@ impl<'a> Cursor<'a> {
                 };
                 // What is left of the surrogates here had no partner.
                 return char::from_u32(code).ok_or(Malformed {
+                    of: self.of,
                     at: start,
                     why: format!("lone surrogate \\u{unit:04x} in a string"),
                 });

@@ -13,6 +13,7 @@ mod writer;
 
 pub use crate::algebra::FloatFormat;
 pub use dtype::Dtype;
+pub(crate) use json::{Cursor, Malformed};
 pub use on_disk::TensorFile;
 pub use reader::{SafeTensors, TensorView};
 pub(crate) use replace::replace_file;

@@ -144,8 +144,8 @@ mod tests {
         );
     }
 
-    /// Printed by timm 1.0's scheduler of the induction task scaled to 40 steps, 4 of warmup: the cosine is
-    /// not shifted, so step 4 has `cos(pi/10)`.
+    /// The induction task's, scaled to 40 steps, 4 of them warmup, by `_get_lr` of timm's
+    /// `scheduler/cosine_lr.py`: the cosine is not shifted, so step 4 has `cos(pi/10)`.
     #[test]
     fn the_cosine_schedule() {
         let (first, least) = (1e-6, 5e-5);

@@ -11,6 +11,7 @@ pub(crate) mod model;
 mod round_to_16_bits;
 pub(crate) mod ssd;
 pub(crate) mod striped_hyena;
+pub(crate) mod training;
 mod worst_response;
 mod wrong_convolution;
 mod wrong_model;

@@ -270,7 +270,7 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
 }
 
 /// The meaning of a parameter's axes.
-fn parameter_axes(name: Name, config: &Config) -> Vec<(Axis, usize)> {
+pub(crate) fn parameter_axes(name: Name, config: &Config) -> Vec<(Axis, usize)> {
     use Axis::{Channel, Column, Head, Mode, Model, RealImaginary, Row, Sequence, Tap};
     let axes: &[Axis] = match name {
         Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => &[Row, Column],

@@ -1,7 +1,7 @@
 //! A language model's case: its parameters and tokens.
 
 use crate::error::Error;
-use crate::model::{ModelParameters, StoredNames, Text};
+use crate::model::{ModelParameters, StoredNames, Targets, Text};
 use crate::oracle::sequence::Sequence;
 use crate::safetensors::Tensors;
 use crate::tensor::Tensor;
@@ -15,6 +15,8 @@ pub struct ModelCase {
     pub(super) sequence: Sequence,
     /// The vocabulary without its padding, where that is known.
     pub(super) unpadded: Option<usize>,
+    /// What is to be foretold, where a loss is taken.
+    pub(super) targets: Option<Targets>,
 }
 
 impl ModelCase {
@@ -55,6 +57,7 @@ impl ModelCase {
             text,
             sequence,
             unpadded: None,
+            targets: None,
         })
     }
 
@@ -63,6 +66,16 @@ impl ModelCase {
     pub fn with_unpadded(self, vocab_size: usize) -> Self {
         Self {
             unpadded: Some(vocab_size),
+            ..self
+        }
+    }
+
+    /// The case with the token to be foretold at every place (batch, seq_len): what its loss and
+    /// gradients are of.
+    #[must_use]
+    pub fn with_targets(self, targets: Targets) -> Self {
+        Self {
+            targets: Some(targets),
             ..self
         }
     }

@@ -21,9 +21,9 @@ pub(super) const KIND: &str = "model";
 /// Where a file holds a language model: read from its header and checked, whereas tensors are read
 /// when they are asked for.
 #[derive(Debug)]
-pub(super) struct ModelLayout {
+pub(crate) struct ModelLayout {
     pub(super) names: StoredNames,
-    pub(super) config: ModelConfig,
+    pub(crate) config: ModelConfig,
     /// True if the queries, keys and values have biases.
     qkv_bias: bool,
 }
@@ -35,7 +35,7 @@ impl ModelLayout {
     ///
     /// Naming the tensor or metadata key that is missing, of the wrong shape or type, or in
     /// contradiction with another.
-    pub(super) fn read(file: &dyn Tensors) -> Result<Self, Error> {
+    pub(crate) fn read(file: &dyn Tensors) -> Result<Self, Error> {
         let names = StoredNames::new(file.names().into_iter())?;
         refuse_variants(file, &names)?;
         let config = read_config(file, &names)?;
@@ -71,7 +71,7 @@ impl ModelLayout {
     /// # Errors
     ///
     /// As [`parameter`](Self::parameter).
-    pub(super) fn parameters(&self, file: &dyn Tensors) -> Result<ModelParameters<f64>, Error> {
+    pub(crate) fn parameters(&self, file: &dyn Tensors) -> Result<ModelParameters<f64>, Error> {
         ModelParameters::new(self.config.clone(), |name| self.parameter(file, name))
     }
 
@@ -103,7 +103,7 @@ impl ModelLayout {
     /// # Errors
     ///
     /// If it is missing, holds nothing, or holds a token outside the vocabulary.
-    pub(super) fn saved_ids(&self, file: &dyn Tensors, name: &str) -> Result<Tensor<usize>, Error> {
+    pub(crate) fn saved_ids(&self, file: &dyn Tensors, name: &str) -> Result<Tensor<usize>, Error> {
         let [batch, len] = ids_shape(file, name)?;
         self.ids_of(file, name, &Documents::whole(batch, len))
     }

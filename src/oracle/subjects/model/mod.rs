@@ -7,17 +7,20 @@ mod layout;
 mod mistakes;
 mod scales;
 mod suite;
+mod targets;
 
 pub use case::ModelCase;
 pub use file::ModelFile;
+pub(crate) use layout::ModelLayout;
 pub use layout::model_metadata;
 pub(crate) use suite::suite;
+pub(crate) use targets::{check_counted, read_targets, stored_targets};
 
-use super::layer::LayerCase;
+use super::layer::{LayerCase, parameter_axes as layer_axes};
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
-use crate::model::ModelHooks;
+use crate::model::{BlockName, ModelBackward, ModelConfig, ModelHooks, ModelName};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::optional;
@@ -28,7 +31,6 @@ use crate::oracle::subject::{
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use hooks::ModelHook;
-use layout::ModelLayout;
 
 impl Subject for ModelCase {
     const KIND: &'static str = layout::KIND;
@@ -68,6 +70,8 @@ impl Subject for ModelCase {
             by_token: true,
         });
         given.extend(self.sequence.given());
+        let targets = self.targets.as_ref();
+        given.extend(targets.map(|targets| stored_targets("targets", targets)));
         given
     }
 
@@ -124,22 +128,24 @@ impl Subject for ModelCase {
         T: Real,
         T::Complex: RootsOfUnity,
     {
-        if gradients {
-            return Err(Error::unsupported(
-                "gradients of a language model are no stages",
-            ));
+        match gradients {
+            true => self.run_back(form),
+            false => self.run_by(form),
         }
-        self.run_by(form)
     }
 
-    fn run_plainly<T>(&self, _gradients: bool) -> Result<Named<T>, Error>
+    fn run_plainly<T>(&self, gradients: bool) -> Result<Named<T>, Error>
     where
         T: Real,
         T::Complex: RootsOfUnity,
     {
         let config = self.parameters.config();
         let is_cut = config.cuts_kernels(self.text.documents().longest());
-        self.run_by(&Plain::by_default(is_cut))
+        let plainly = Plain::by_default(is_cut);
+        match gradients {
+            true => self.run_back(&plainly),
+            false => self.run_by(&plainly),
+        }
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
@@ -221,11 +227,35 @@ impl ModelCase {
     /// The case in a file of this layout.
     fn of_layout(layout: &ModelLayout, file: &dyn Tensors) -> Result<Self, Error> {
         let (text, sequence) = layout.text(file)?;
+        let targets = read_targets(file, "targets", text.ids().shape(), &layout.config)?;
+        if let Some(targets) = &targets {
+            check_counted(file.metadata(), &[targets])?;
+        }
         let case = Self::of(layout.parameters(file)?, text, sequence)?;
         Ok(Self {
+            targets,
             unpadded: optional(file.metadata(), "vocab_size")?,
             ..case
         })
+    }
+
+    /// The stages, the loss and the gradients of the model in one way, in the scalars of a precision.
+    fn run_back<T>(&self, hooks: &impl ModelBackward<T>) -> Result<Named<T>, Error>
+    where
+        T: Real,
+        T::Complex: RootsOfUnity,
+    {
+        let targets = self.targets.as_ref().ok_or_else(|| {
+            Error::missing("tensor \"targets\", of which the loss is, and gradients are,")
+        })?;
+        if !self.text.is_run_at_once() {
+            return Err(Error::unsupported(
+                "gradients of a language model over sequences run in parts: run them at once",
+            ));
+        }
+        let parameters = self.parameters.map(T::from_f64);
+        let (stages, gradients) = parameters.gradients_by(hooks, self.text.rows(), targets)?;
+        Ok([stages.named(), gradients.named()].concat())
     }
 
     /// The stages of the model in one way, in the scalars of a precision.
@@ -237,6 +267,19 @@ impl ModelCase {
         let model = self.parameters.build::<T>()?;
         Ok(model.forward_text(hooks, &self.text)?.named())
     }
+}
+
+/// The meaning of the axes of a model's parameter.
+pub(crate) fn parameter_axes(name: ModelName, config: &ModelConfig) -> Vec<(Axis, usize)> {
+    use Axis::{Channel, Column, Row, Time, Word};
+    let axes: &[Axis] = match name {
+        ModelName::Block(_, BlockName::H3(name)) => return layer_axes(name, &config.h3),
+        ModelName::Embeddings => &[Word, Channel],
+        ModelName::Positions => &[Time, Channel],
+        _ if name.shape(config).len() == 2 => &[Row, Column],
+        _ => &[Channel],
+    };
+    axes.iter().copied().zip(name.shape(config)).collect()
 }
 
 #[cfg(test)]
