@@ -3,6 +3,7 @@
 
 mod decoding;
 mod interop;
+mod language;
 mod layer;
 mod memory;
 mod models;

@@ -5,6 +5,7 @@ mod certified;
 mod documents;
 mod golden;
 mod initial;
+mod learning;
 mod likelihood;
 mod mistakes;
 mod names;
