@@ -197,6 +197,21 @@ pub(crate) fn adamw_element<T: Real>(
     })
 }
 
+/// Refuses a limit of the gradients' norm that is none.
+///
+/// # Errors
+///
+/// If it is not a finite number above 0.
+pub(crate) fn check_clip(clip: Option<f64>) -> Result<(), Error> {
+    match clip.filter(|clip| !(clip.is_finite() && *clip > 0.0)) {
+        None => Ok(()),
+        Some(clip) => Err(Error::value(
+            "limit of the gradients' norm",
+            format!("{clip}; expected a finite number above 0"),
+        )),
+    }
+}
+
 impl AdamW {
     /// The optimizer of a model with these groups, this schedule and this limit of the norm.
     ///
@@ -211,10 +226,7 @@ impl AdamW {
     ) -> Result<Self, Error> {
         check_groups(config, &groups)?;
         schedule.check()?;
-        if let Some(clip) = clip.filter(|clip| !(clip.is_finite() && *clip > 0.0)) {
-            let why = format!("{clip}; expected a finite number above 0");
-            return Err(Error::value("limit of the gradients' norm", why));
-        }
+        check_clip(clip)?;
         Ok(Self {
             groups,
             schedule,

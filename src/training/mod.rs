@@ -32,7 +32,7 @@ mod schedule;
 mod step;
 
 pub use adamw::{AdamW, TrainingState, Update};
-pub(crate) use adamw::{AsOfficial, OptimizerHooks};
+pub(crate) use adamw::{AsOfficial, check_clip};
 pub use groups::{OptimizerOptions, ParameterGroup, official_groups};
 pub use schedule::Schedule;
 pub use step::TrainingStep;

@@ -77,7 +77,7 @@ impl Schedule {
     /// # Errors
     ///
     /// If a rate or factor is negative or not finite, or a warmup is longer than the whole.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let (lengths, rates) = match self {
             Self::Constant => return Ok(()),
             Self::Linear { warmup, total } => ((*warmup, *total), vec![]),

@@ -69,10 +69,11 @@ where
     /// # Memory
     ///
     /// Of the forward pass what every block returns is kept, `2 n_layer` arrays of (batch, seq_len, d), and
-    /// the logits; back, as many cotangents. All else is computed again where it is needed: LayerNorms and MLPs
-    /// token by token, a mixer when its block has its turn. One H3 layer at a time has a constant number of
-    /// (batch, seq_len, d) arrays ([`Layer::gradients`](crate::h3::Layer::gradients)), one attention layer the
-    /// weights of one document, (tokens, tokens) for each of its heads.
+    /// the logits; back, as many cotangents. All else is computed again where it is needed: LayerNorms and
+    /// MLPs token by token, a mixer when its block has its turn. One H3 layer at a time has a constant number
+    /// of (batch, seq_len, d) arrays and one model's adjoint
+    /// ([`Layer::gradients`](crate::h3::Layer::gradients)); one attention layer a constant number of them
+    /// and the weights of one head over one document, (tokens, tokens).
     ///
     /// # Errors
     ///

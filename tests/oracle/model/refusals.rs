@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The file of a model, to be changed.
-struct Parts {
-    metadata: BTreeMap<String, String>,
-    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
+pub(super) struct Parts {
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
 }
 
-fn parts(path: &Path) -> Parts {
+pub(super) fn parts(path: &Path) -> Parts {
     let file = SafeTensors::open(path).expect("a file");
     let tensors = file.tensors().map(|t| {
         let stored = (t.dtype, t.shape.to_vec(), t.bytes.to_vec());
@@ -26,7 +26,7 @@ fn parts(path: &Path) -> Parts {
     }
 }
 
-fn written(name: &str, parts: &Parts) -> PathBuf {
+pub(super) fn written(name: &str, parts: &Parts) -> PathBuf {
     let mut writer = Writer::new();
     for (key, value) in &parts.metadata {
         writer.metadata(key, value).expect("no key twice");
@@ -51,13 +51,13 @@ fn said(of: &str, change: impl Fn(&mut Parts)) -> Option<String> {
     opened.err().map(|error| error.to_string())
 }
 
-fn with(key: &'static str, value: &'static str) -> impl Fn(&mut Parts) {
+pub(super) fn with(key: &'static str, value: &'static str) -> impl Fn(&mut Parts) {
     move |parts| {
         parts.metadata.insert(key.into(), value.into());
     }
 }
 
-fn without(key: &'static str) -> impl Fn(&mut Parts) {
+pub(super) fn without(key: &'static str) -> impl Fn(&mut Parts) {
     move |parts| {
         parts.metadata.remove(key);
     }

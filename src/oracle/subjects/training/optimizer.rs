@@ -5,7 +5,9 @@ use crate::h3::Name;
 use crate::model::{BlockName, ModelConfig, ModelName};
 use crate::oracle::read::{Strings, optional, required};
 use crate::safetensors::{Cursor, Malformed};
-use crate::training::{AdamW, OptimizerOptions, ParameterGroup, Schedule, official_groups};
+use crate::training::{
+    AdamW, OptimizerOptions, ParameterGroup, Schedule, check_clip, official_groups,
+};
 
 /// The optimizer that the metadata describes.
 ///
@@ -47,12 +49,23 @@ pub(super) fn read_optimizer(
         }
         None => official_groups(config, &read_options(strings)?),
     };
+    let of_key = |key: &str| {
+        let what = format!("metadata {key}");
+        move |e: Error| Error::value(what, e.to_string())
+    };
     let clip = unless_none::<f64>(strings, "clip_global_norm")?;
+    check_clip(clip).map_err(of_key("clip_global_norm"))?;
     let schedule = read_schedule(strings, steps)?;
-    AdamW::new(config, groups, schedule, clip).map_err(|e| match strings.contains_key("groups") {
-        true => Error::value("metadata groups", e.to_string()),
-        false => e,
-    })
+    let key = match schedule {
+        Schedule::Factors(_) => "lr_factors",
+        _ => "warmup_steps",
+    };
+    schedule.check().map_err(of_key(key))?;
+    let optimizer = AdamW::new(config, groups, schedule, clip);
+    match strings.contains_key("groups") {
+        true => optimizer.map_err(of_key("groups")),
+        false => optimizer,
+    }
 }
 
 /// The strings that [`read_optimizer`] reads.
