@@ -70,7 +70,8 @@ impl Computation for CaseRun<'_> {
 }
 
 /// Runs a computation in ball arithmetic, with midpoints of two words; if an enclosure does not
-/// decide the rounding of some element, again with four, in the subject's default form.
+/// decide the rounding of some element, again with four, in the subject's default form; and so if it is so
+/// wide that two words cannot be computed with to the end.
 ///
 /// The numbers it is given are taken as exact real numbers, and the stages as real-number functions
 /// of them. So the result does not depend on the form, the machine, or the order of summation.
@@ -84,12 +85,10 @@ impl Computation for CaseRun<'_> {
 /// As the computation itself; and if the radius of an element is above 2^-52 of the largest magnitude
 /// of all stages.
 pub(super) fn certify(run: &dyn Computation) -> Result<Certified, Error> {
-    let stages = run.stages()?.into_iter();
-    let mut certified = Certified {
-        stages: stages
-            .map(|(name, balls)| CertifiedStage::of(name, &balls))
-            .collect(),
-        words: 2,
+    let mut certified = match run.stages() {
+        Ok(stages) => Certified::of(stages),
+        // Radii grow with every layer and step: a divisor may be told from zero by four words alone.
+        Err(_) => Certified::of(run.stages_again()?).all_retried(),
     };
     certified.retry(run)?;
     certified.check_radii()?;
@@ -97,6 +96,24 @@ pub(super) fn certify(run: &dyn Computation) -> Result<Certified, Error> {
 }
 
 impl Certified {
+    fn of<const W: usize>(stages: Named<BallN<W>>) -> Self {
+        let stages = stages.into_iter();
+        Self {
+            stages: stages
+                .map(|(name, balls)| CertifiedStage::of(name, &balls))
+                .collect(),
+            words: W,
+        }
+    }
+
+    /// Of longer expansions that were the first: every element is one that two words did not decide.
+    fn all_retried(mut self) -> Self {
+        for stage in &mut self.stages {
+            stage.retried = (0..stage.values.data().len()).collect();
+        }
+        self
+    }
+
     /// The stages that hold undecided elements, as `STAGE:COUNT,...`: metadata `undecided`. `None` if
     /// every rounding is decided.
     #[must_use]
@@ -107,7 +124,8 @@ impl Certified {
 
     /// Decides what is still open with expansions of four words.
     fn retry(&mut self, run: &dyn Computation) -> Result<(), Error> {
-        if self.stages.iter().all(|stage| stage.undecided.is_empty()) {
+        let is_decided = self.stages.iter().all(|stage| stage.undecided.is_empty());
+        if is_decided || self.words == 4 {
             return Ok(());
         }
         self.words = 4;

@@ -136,8 +136,8 @@ pub(crate) trait OptimizerHooks<T: Real> {
         Ok(gradients.map(|g| g * factor))
     }
 
-    /// One number after a step with the gradient `g`; `None` where the denominator may be zero.
-    fn element(&self, numbers: &StepNumbers<T>, before: Element<T>, g: T) -> Option<Element<T>> {
+    /// One number after a step with the gradient `g`.
+    fn element(&self, numbers: &StepNumbers<T>, before: Element<T>, g: T) -> Element<T> {
         adamw_element(numbers, before, g)
     }
 }
@@ -172,11 +172,14 @@ pub(crate) fn clip_factor<T: Real>(norm: T, limit: f64) -> Result<T, Error> {
 }
 
 /// One number after a step: decay, moments, and the step along their quotient.
+///
+/// The denominator is at least epsilon, and the quotient exists. It is not known, and NaN, where an enclosure
+/// is so wide that it does not tell.
 pub(crate) fn adamw_element<T: Real>(
     numbers: &StepNumbers<T>,
     before: Element<T>,
     g: T,
-) -> Option<Element<T>> {
+) -> Element<T> {
     let StepNumbers {
         rate,
         weight_decay,
@@ -185,16 +188,17 @@ pub(crate) fn adamw_element<T: Real>(
         complements,
         corrections,
     } = *numbers;
+    let quotient = |a: T, b: T| a.divide(b).unwrap_or_else(|| T::from_f64(f64::NAN));
     let decayed = before.value * (T::ONE - rate * weight_decay);
     let exp_avg = betas[0] * before.exp_avg + complements[0] * g;
     let exp_avg_sq = betas[1] * before.exp_avg_sq + complements[1] * (g * g);
-    let mean = exp_avg.divide(corrections[0])?;
-    let deviation = exp_avg_sq.divide(corrections[1])?.sqrt();
-    Some(Element {
-        value: decayed - rate * mean.divide(deviation + epsilon)?,
+    let mean = quotient(exp_avg, corrections[0]);
+    let deviation = quotient(exp_avg_sq, corrections[1]).sqrt();
+    Element {
+        value: decayed - rate * quotient(mean, deviation + epsilon),
         exp_avg,
         exp_avg_sq,
-    })
+    }
 }
 
 /// Refuses a limit of the gradients' norm that is none.
@@ -256,8 +260,8 @@ impl AdamW {
     ///
     /// # Errors
     ///
-    /// If the gradients are those of another model, the schedule has no such step, or a denominator
-    /// may be zero (epsilon 0 and a gradient of 0). The state is then as it was.
+    /// If the gradients are those of another model, the schedule has no such step, or the norm is to be
+    /// clipped and is not known. The state is then as it was.
     pub fn update<T: Real>(
         &self,
         state: &mut TrainingState<T>,
@@ -306,7 +310,7 @@ impl<T: Real> TrainingState<T> {
         &mut self,
         name: ModelName,
         gradient: &[T],
-        element: impl Fn(Element<T>, T) -> Option<Element<T>>,
+        element: impl Fn(Element<T>, T) -> Element<T>,
     ) -> Result<(), Error> {
         let values = self.parameters.get_mut(name);
         check_len(
@@ -317,17 +321,13 @@ impl<T: Real> TrainingState<T> {
         let means = self.exp_avg.get_mut(name).iter_mut();
         let squares = self.exp_avg_sq.get_mut(name).iter_mut();
         let numbers = values.iter_mut().zip(means).zip(squares).zip(gradient);
-        for (at, (((value, exp_avg), exp_avg_sq), &g)) in numbers.enumerate() {
+        for (((value, exp_avg), exp_avg_sq), &g) in numbers {
             let before = Element {
                 value: *value,
                 exp_avg: *exp_avg,
                 exp_avg_sq: *exp_avg_sq,
             };
-            let after = element(before, g).ok_or_else(|| {
-                let why =
-                    format!("element {at}: the denominator of AdamW is not bounded away from 0");
-                Error::value(format!("parameter {}", name.official()), why)
-            })?;
+            let after = element(before, g);
             (*value, *exp_avg, *exp_avg_sq) = (after.value, after.exp_avg, after.exp_avg_sq);
         }
         Ok(())

@@ -13,7 +13,7 @@ pub struct ParameterGroup {
     pub weight_decay: f64,
     /// The shares of the moments that stay, of the gradient and of its square.
     pub betas: [f64; 2],
-    /// What is added to the denominator.
+    /// What is added to the denominator; above 0, since gradients may be 0.
     pub epsilon: f64,
     /// The parameters.
     pub parameters: Vec<ModelName>,
@@ -98,13 +98,28 @@ pub(super) fn check_groups(config: &ModelConfig, groups: &[ParameterGroup]) -> R
             let why = format!("{what} {x}; expected {expected}");
             Err(Error::value(format!("parameter group {i}"), why))
         };
-        for (what, x) in [
-            ("lr", group.rate),
-            ("weight_decay", group.weight_decay),
-            ("eps", group.epsilon),
+        for (what, x, is_in_range, expected) in [
+            (
+                "lr",
+                group.rate,
+                group.rate >= 0.0,
+                "a finite number from 0",
+            ),
+            (
+                "weight_decay",
+                group.weight_decay,
+                group.weight_decay >= 0.0,
+                "a finite number from 0",
+            ),
+            (
+                "eps",
+                group.epsilon,
+                group.epsilon > 0.0,
+                "a finite number above 0",
+            ),
         ] {
-            if !(x.is_finite() && x >= 0.0) {
-                return refuse(what, x, "a finite number from 0");
+            if !(x.is_finite() && is_in_range) {
+                return refuse(what, x, expected);
             }
         }
         if let Some(beta) = group.betas.iter().find(|beta| !(0.0..1.0).contains(*beta)) {

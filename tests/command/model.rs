@@ -337,3 +337,65 @@ fn schedules_and_what_is_refused() {
     let other = [("sequence", "schedule"), ("schedule", "prompt=3,steps=2")];
     refused("unfinished", &other, &[], "schedule");
 }
+
+fn run(words: &[&str], case: &Path, out: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hippos"));
+    let command = command.arg("run").arg(case).arg("--out").arg(out);
+    command.args(words).output().expect("hippos runs")
+}
+
+/// The gradients of a model with targets and the training steps of one with batches are written next to
+/// what they are computed from; the printed deviations are from the official ones.
+#[test]
+fn gradients_and_training_steps() {
+    for (name, flag, written) in [
+        (
+            "lm-grad-v3-attention-ignore",
+            &["--grad"][..],
+            "tied.grad.lookup",
+        ),
+        (
+            "lm-train-v2-clip-warmup",
+            &[],
+            "step3.exp_avg_sq.backbone.ln_f.bias",
+        ),
+    ] {
+        let out = in_folder(name);
+        let ran = run(flag, &data(name), &out);
+        assert!(ran.status.success(), "{}", text(&ran.stderr));
+        let said = text(&ran.stdout);
+        let row = said.lines().find(|line| line.contains(written));
+        let deviation = row.and_then(|row| row.split_whitespace().last());
+        let deviation: f64 = deviation.expect(written).parse().expect("a number");
+        assert!(deviation < 1e-12, "{deviation}");
+        let file = SafeTensors::open(&out).expect("written");
+        assert!(file.get(written).is_some());
+        // What was written is a case that is run again, to the same bits.
+        let again = in_folder(&format!("{name}-again"));
+        let ran = run(flag, &out, &again);
+        assert!(ran.status.success(), "{}", text(&ran.stderr));
+        let again = SafeTensors::open(&again).expect("written");
+        let of = |file: &SafeTensors| file.tensor(written).expect("there").bytes.to_vec();
+        assert_eq!(of(&file), of(&again));
+    }
+}
+
+/// A model's gradients need targets, and the fast path has none: said of the file.
+#[test]
+fn gradients_that_cannot_be_had() {
+    for (name, words, fragment) in [
+        ("lm-tiny", &["--grad"][..], "tensor \"targets\""),
+        (
+            "lm-train-v2-clip-warmup",
+            &["--form", "fast"],
+            "runs layers",
+        ),
+    ] {
+        let out = in_folder(&format!("no-gradients-{name}"));
+        let ran = run(words, &data(name), &out);
+        let said = text(&ran.stderr);
+        assert!(!ran.status.success() && said.contains(fragment), "{said}");
+        assert!(said.contains(name), "{said}");
+        assert!(!out.exists());
+    }
+}

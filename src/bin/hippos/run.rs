@@ -22,6 +22,9 @@ Runs what a case file holds and writes every stage: of an H3 layer q, k, v, shif
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state (and chunk_states_k, chunk_states); of a
 language model block{i}.residual, block{i}.hidden, logits; of a dense model kernel, output, final_x;
 of SSD y, final_state; of a Mamba-2 layer zxbcdt, xBC_conv, dt, a, y, y_d, gated, normed, output, states;
+of training steps (a language model with batch{k}.input_ids and batch{k}.targets, k = 1, 2, ..., and an
+optimizer in its metadata) step{k}.loss, .grad_norm, .lr, and .grad.PARAMETER, .exp_avg.PARAMETER,
+.exp_avg_sq.PARAMETER, .param.PARAMETER;
 next to what the case is given, so that FILE is a case file itself. Where CASE already holds a stage,
 the deviation from it is printed, relative to the stage's largest magnitude.
 
@@ -40,7 +43,10 @@ the deviation from it is printed, relative to the stage's largest magnitude.
   --grad           also run a layer's form backwards: takes the cotangent of the output from tensor g
                    (as input: batch x seq_len x d_model) and writes grad.input and grad.PARAMETER
                    for every parameter, and grad.initial_state_k and grad.initial_state if CASE has
-                   an initial state
+                   an initial state; of a language model takes targets (as input_ids: batch x seq_len;
+                   -100 is not counted) and writes loss, the mean cross-entropy, grad.logits,
+                   grad.block{i}.hidden, grad.block{i}.residual, grad.PARAMETER, and tied.grad.head and
+                   tied.grad.lookup, the two parts of the embedding's; training steps need no --grad
 ",
     positional: &["CASE"],
     values: &[

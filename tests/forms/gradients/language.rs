@@ -86,7 +86,7 @@ fn problem(
 }
 
 fn problems() -> Vec<Problem> {
-    use Discretization::{Bilinear, Zoh};
+    use Discretization::{Bilinear, ZeroOrderHold as Zoh};
     let whole = || Documents::whole(2, LEN);
     let packed = Documents::packed(LEN, &[0, 1, 3, LEN]).expect("fits");
     let padded = Documents::padded(LEN, &[3, LEN], Padding::Left).expect("fits");
