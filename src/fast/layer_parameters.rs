@@ -98,21 +98,34 @@ impl DiagonalParameters {
     ///
     /// If `dt lambda = 2` and the discretization is bilinear: the pole of the map.
     pub fn from_official(parameters: &Parameters<f64>) -> Result<Self, Error> {
-        let config = parameters.config();
-        let n = config.n_modes();
-        let continuous = Continuous::new(parameters);
+        let [c, d] = [Name::C, Name::D].map(|name| parameters.get(name));
+        Self::sampled(
+            &Continuous::new(parameters),
+            parameters.config().n_modes(),
+            c,
+            d,
+        )
+    }
+
+    /// The continuous models, of `n` modes each, discretized, with the official `C` (H, n, 2) and `D` (H).
+    pub(super) fn sampled(
+        continuous: &Continuous,
+        n: usize,
+        c: &[f64],
+        d: &[f64],
+    ) -> Result<Self, Error> {
         let mut diagonal = Self {
             pairs: n,
-            a: Vec::new(),
-            b: Vec::new(),
-            c: complex(parameters.get(Name::C)),
-            d: parameters.get(Name::D).to_vec(),
+            a: Vec::with_capacity(c.len() / 2),
+            b: Vec::with_capacity(c.len() / 2),
+            c: complex(c),
+            d: d.to_vec(),
         };
         for (h, &dt) in continuous.dt.iter().enumerate() {
             for i in 0..n {
                 let at = continuous.index(h, i, n);
                 let z = continuous.lambda[at] * dt;
-                let mode = Sampled::new(config.disc, z).ok_or_else(|| {
+                let mode = Sampled::new(continuous.disc, z).ok_or_else(|| {
                     Error::value(
                         format!("head {h}"),
                         "bilinear discretization: dt * lambda = 2 is the pole of the map; a stable \
@@ -131,6 +144,9 @@ fn complex(parts: &[f64]) -> Vec<Complex<f64>> {
     let pairs = parts.chunks_exact(2);
     pairs.map(|z| Complex::new(z[0], z[1])).collect()
 }
+
+/// The parameters of the continuous models.
+pub(super) const CONTINUOUS: [Name; 4] = [Name::LogDt, Name::B, Name::InvAReal, Name::AImag];
 
 /// The continuous models, decoded.
 #[derive(Clone, Debug)]
@@ -153,9 +169,14 @@ pub(super) struct ContinuousGradient {
 
 impl Continuous {
     pub(super) fn new(parameters: &Parameters<f64>) -> Self {
-        let config = parameters.config();
-        let [real, imaginary, log_dt] =
-            [Name::InvAReal, Name::AImag, Name::LogDt].map(|name| parameters.get(name));
+        Self::decode(
+            parameters.config(),
+            CONTINUOUS.map(|name| parameters.get(name)),
+        )
+    }
+
+    /// The models of the parameters [`CONTINUOUS`].
+    pub(super) fn decode(config: &Config, [log_dt, b, real, imaginary]: [&[f64]; 4]) -> Self {
         let real_type = config.real_type;
         let lambda = real.iter().zip(imaginary);
         Self {
@@ -163,7 +184,7 @@ impl Continuous {
             lambda: lambda
                 .map(|(&re, &im)| Complex::new(decay(real_type, re), im))
                 .collect(),
-            b: complex(parameters.get(Name::B)),
+            b: complex(b),
             dt: log_dt.iter().map(|x| x.exp()).collect(),
             slope: real.iter().map(|&x| decay_slope(real_type, x)).collect(),
         }

@@ -29,6 +29,7 @@ mod share;
 mod shift;
 mod shift_adjoint;
 mod state_layout;
+mod training;
 mod transform;
 mod workspace;
 
@@ -41,6 +42,7 @@ pub use layer_state::{FastState, SavedStates};
 pub use level::Level;
 pub use model::{FastModel, FastModelState, ModelWorkspace};
 pub use rows::ModelElement;
+pub use training::{Dropout, Group, StepReport, Trainer};
 pub use workspace::Workspace;
 
 // The kernels one by one.

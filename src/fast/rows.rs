@@ -14,23 +14,44 @@ pub trait ModelElement: Element {
     /// `#[inline(always)]`.
     fn exponential<S: Isa>(x: Self) -> Self;
 
-    /// The tanh approximation of GELU. `#[inline(always)]`.
-    fn gelu<S: Isa>(x: Self) -> Self;
+    /// The tanh approximation of GELU, and its slope. `#[inline(always)]`.
+    fn gelu<S: Isa>(x: Self) -> [Self; 2];
+
+    /// `a / b`. `#[inline(always)]`.
+    fn quotient(a: Self, b: Self) -> Self;
+
+    /// The square root. `#[inline(always)]`.
+    fn root(x: Self) -> Self;
 }
 
 /// GELU as `x / (1 + e^{-2y})`, `y = sqrt(2/pi) (x + 0.044715 x^3)`: since `(1 + tanh y) / 2` is the logistic
-/// function of `2 y`, and this form does not cancel below zero.
+/// function of `2 y`, and this form does not cancel below zero. With `s` that logistic, whose slope is
+/// `s (1 - s)`, the slope of `x s` is `s + x s (1 - s) (2 y)'`.
 macro_rules! gelu {
     ($float:ident) => {
         #[inline(always)]
-        fn gelu<S: Isa>(x: $float) -> $float {
+        fn quotient(a: $float, b: $float) -> $float {
+            a / b
+        }
+
+        #[inline(always)]
+        fn root(x: $float) -> $float {
+            x.sqrt()
+        }
+
+        #[inline(always)]
+        fn gelu<S: Isa>(x: $float) -> [$float; 2] {
             // -2 sqrt(2 / pi)
             const LINEAR: $float = -1.595_769_121_605_730_7_f64 as $float;
             const CUBIC: $float = LINEAR * 0.044715;
             let z = x * (LINEAR + CUBIC * (x * x));
             // e^80 is as good as infinity here, and stays finite.
             let z = if z > 80.0 { 80.0 } else { z };
-            x / (1.0 + Self::exponential::<S>(z))
+            let e = Self::exponential::<S>(z);
+            let (y, s) = (x / (1.0 + e), 1.0 / (1.0 + e));
+            // 1 - s = e s; and e y is finite where both are.
+            let steepness = -(LINEAR + 3.0 * CUBIC * (x * x));
+            [y, s + y * (e * s) * steepness]
         }
     };
 }
@@ -86,12 +107,21 @@ impl<T: ModelElement> LaneMap<T, 1, 1> for Exponential {
     }
 }
 
-struct Gelu;
+/// GELU in every lane, and its slope where it is asked for.
+pub(super) struct Gelu;
 
 impl<T: ModelElement> LaneMap<T, 1, 1> for Gelu {
     #[inline(always)]
     fn map<S: Isa>(&self, [x]: [T; 1]) -> [T; 1] {
-        [T::gelu::<S>(x)]
+        let [y, _] = T::gelu::<S>(x);
+        [y]
+    }
+}
+
+impl<T: ModelElement> LaneMap<T, 1, 2> for Gelu {
+    #[inline(always)]
+    fn map<S: Isa>(&self, [x]: [T; 1]) -> [T; 2] {
+        T::gelu::<S>(x)
     }
 }
 

@@ -1,0 +1,21 @@
+//! Training in vectorized loops: a model forwards and backwards over whole sequences, and AdamW.
+//!
+//! A batch is cut into parts by its size alone. Each part runs forwards and backwards on one thread, so
+//! that what it keeps is bounded by the part; the gradients of the parts are added in their order.
+
+mod adamw;
+mod attention;
+mod convolve;
+mod dropout;
+mod kernels;
+mod loss;
+mod matrices;
+mod mixing;
+mod pass;
+mod rows;
+mod slots;
+mod trainer;
+
+pub use adamw::Group;
+pub use dropout::Dropout;
+pub use trainer::{StepReport, Trainer};
