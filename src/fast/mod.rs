@@ -42,7 +42,7 @@ pub use layer_state::{FastState, SavedStates};
 pub use level::Level;
 pub use model::{FastModel, FastModelState, ModelWorkspace};
 pub use rows::ModelElement;
-pub use training::{Dropout, Group, StepReport, Trainer};
+pub use training::{Dropout, StepReport, Trainer};
 pub use workspace::Workspace;
 
 // The kernels one by one.

@@ -92,7 +92,7 @@ pub fn official_groups(config: &ModelConfig, options: &OptimizerOptions) -> Vec<
 /// # Errors
 ///
 /// If a number is out of range, or a parameter is in no group or in more than one.
-pub(super) fn check_groups(config: &ModelConfig, groups: &[ParameterGroup]) -> Result<(), Error> {
+pub(crate) fn check_groups(config: &ModelConfig, groups: &[ParameterGroup]) -> Result<(), Error> {
     for (i, group) in groups.iter().enumerate() {
         let refuse = |what: &str, x: f64, expected: &str| {
             let why = format!("{what} {x}; expected {expected}");

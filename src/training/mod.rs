@@ -33,6 +33,7 @@ mod step;
 
 pub use adamw::{AdamW, TrainingState, Update};
 pub(crate) use adamw::{AsOfficial, check_clip};
+pub(crate) use groups::check_groups;
 pub use groups::{OptimizerOptions, ParameterGroup, official_groups};
 pub use schedule::Schedule;
 pub use step::TrainingStep;

@@ -38,7 +38,7 @@ const ORDER: [(&str, &str); 16] = [
     ("training", "algebra h3 model ssm"),
     ("cost", "algebra attention flashconv fourier h3 ssm"),
     // No more of them than `TYPES`.
-    ("fast", "algebra h3 model ssm"),
+    ("fast", "algebra h3 model ssm training"),
     (
         "oracle",
         "algebra attention flashconv fourier h3 mamba model safetensors ssm training",
@@ -54,7 +54,7 @@ const ORDER: [(&str, &str); 16] = [
 
 /// Where no more than some types may be imported: what the fast path shares with the reference are
 /// parameters and layouts.
-const TYPES: [(&str, &str, &str); 5] = [
+const TYPES: [(&str, &str, &str); 6] = [
     ("safetensors", "algebra", "FloatFormat"),
     ("fast", "algebra", "Real"),
     (
@@ -62,7 +62,9 @@ const TYPES: [(&str, &str, &str); 5] = [
         "h3",
         "Config HeadOrder LayerState Name Parameters RealType",
     ),
-    ("fast", "model", "BlockName ModelConfig ModelName"),
+    ("fast", "model", "BlockName ModelConfig ModelName ModelParameters"),
+    // And what both optimizers are given, with the refusals of it.
+    ("fast", "training", "ParameterGroup check_clip check_groups"),
     ("fast", "ssm", "Discretization Documents"),
 ];
 

@@ -3,22 +3,7 @@
 use crate::fast::lanes::{Arithmetic, Element, LaneMap, Vector};
 use crate::fast::level::{Isa, Kernel};
 use crate::fast::rows::ModelElement;
-use crate::model::ModelName;
-
-/// Parameters that are updated alike.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group {
-    /// Which parameters they are.
-    pub names: Vec<ModelName>,
-    /// The learning rate, before a schedule's factor.
-    pub rate: f64,
-    /// The decoupled weight decay, per unit of rate.
-    pub weight_decay: f64,
-    /// What a step leaves of the first and second moments.
-    pub betas: [f64; 2],
-    /// What is added to the root of the second moment.
-    pub epsilon: f64,
-}
+use crate::training::ParameterGroup;
 
 /// The numbers of one update of a group.
 #[derive(Clone, Copy)]
@@ -39,7 +24,7 @@ pub(super) struct Update<T> {
 
 impl<T: ModelElement> Update<T> {
     /// Update number `step`, from 1.
-    pub(super) fn new(group: &Group, factor: f64, clip: f64, step: u64) -> Self {
+    pub(super) fn new(group: &ParameterGroup, factor: f64, clip: f64, step: u64) -> Self {
         let rate = group.rate * factor;
         let [b1, b2] = group.betas;
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);

@@ -16,6 +16,5 @@ mod rows;
 mod slots;
 mod trainer;
 
-pub use adamw::Group;
 pub use dropout::Dropout;
 pub use trainer::{StepReport, Trainer};

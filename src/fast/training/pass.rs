@@ -426,10 +426,20 @@ impl<T: ModelElement> Network<T> {
                 self.attend_back(sequences, attended, of_inner, &mut of_qkv[0], head);
                 let g = (&*of_qkv[0], wide);
                 self.project_back(pair(i, QKV), normed, g, (of_normed, false), gradient);
+                self.clear_keys(&mut gradient[self.slots.range(pair(i, QKV)[1])]);
             }
             self.normalize_back(pair(i, NORM1), &block.norm1, of_normed, of_x, gradient);
         }
         self.embed_back(sequences, factors, of_x, gradient);
+    }
+
+    /// What the biases of keys receive is zero but for rounding, since a softmax does not see what all its
+    /// scores share; and AdamW would make of that noise as large a step as of anything.
+    fn clear_keys(&self, of_bias: &mut [T::Lanes]) {
+        let d = self.config.d_model();
+        for i in d..2 * d {
+            of_bias[i / T::Lanes::WIDTH].lanes_mut()[i % T::Lanes::WIDTH] = T::ZERO;
+        }
     }
 
     fn mixing<'a>(&self, kernels: &'a LayerKernels<T>, len: usize) -> Mixing<'a, T> {

@@ -1,6 +1,6 @@
 //! Training: steps of AdamW on a model held once.
 
-use super::adamw::{Group, Squares, SumRuns, Update, UpdateOf};
+use super::adamw::{Squares, SumRuns, Update, UpdateOf};
 use super::dropout::Dropout;
 use super::kernels::{KernelSizes, LayerOf};
 use super::matrices::Transpose;
@@ -11,6 +11,7 @@ use crate::fast::level::Level;
 use crate::fast::rows::ModelElement;
 use crate::fast::share::share;
 use crate::model::{ModelConfig, ModelParameters};
+use crate::training::{ParameterGroup, check_clip, check_groups};
 
 /// The most parts of a batch, each with a gradient of its own. A part is worked on by one thread, and the
 /// gradients are added in the order of the parts, whatever thread each came from.
@@ -26,7 +27,7 @@ const IGNORED: i64 = -100;
 #[derive(Clone, Debug)]
 pub struct Trainer<T: ModelElement> {
     network: Network<T>,
-    groups: Vec<Group>,
+    groups: Vec<ParameterGroup>,
     clip: Option<f64>,
     /// The group of every parameter, in their order.
     group_of: Vec<usize>,
@@ -72,18 +73,24 @@ impl<T: ModelElement> Trainer<T> {
     ///
     /// # Errors
     ///
-    /// If a parameter is in no group or in two, or a group names one the model does not have.
+    /// If a parameter is in no group or in more than one, or a number of a group or `clip` is out of range.
     pub fn new(
         level: Level,
         parameters: &ModelParameters<f64>,
-        groups: &[Group],
+        groups: &[ParameterGroup],
         clip: Option<f64>,
         threads: usize,
     ) -> Result<Self, Error> {
+        check_groups(parameters.config(), groups)?;
+        check_clip(clip)?;
         let network = Network::new(level, parameters.config());
+        let group_of = network.slots.iter().filter_map(|slot| {
+            let mut groups = groups.iter();
+            groups.position(|group| group.parameters.contains(&slot.name))
+        });
         let zeros = vec![T::Lanes::ZERO; network.slots.len];
         let mut trainer = Self {
-            group_of: groups_of(&network, groups)?,
+            group_of: group_of.collect(),
             network,
             groups: groups.to_vec(),
             clip,
@@ -517,30 +524,4 @@ fn layer<T: Element>(network: &Network<T>, block: usize) -> LayerOf<'_> {
         level: network.level,
         sizes: network.sizes,
     }
-}
-
-/// The group of every parameter.
-fn groups_of<T: Element>(network: &Network<T>, groups: &[Group]) -> Result<Vec<usize>, Error> {
-    let known = network.config.names();
-    for name in groups.iter().flat_map(|group| &group.names) {
-        if !known.contains(name) {
-            let why = format!("the model has no {}", name.official());
-            return Err(Error::value("parameter groups", why));
-        }
-    }
-    let of = |name| {
-        let mut with = groups.iter().enumerate().flat_map(|(i, group)| {
-            let same = group.names.iter().filter(move |other| **other == name);
-            same.map(move |_| i)
-        });
-        match (with.next(), with.next()) {
-            (Some(group), None) => Ok(group),
-            (found, _) => {
-                let times = if found.is_some() { "twice" } else { "in none" };
-                let why = format!("{} is {times}", name.official());
-                Err(Error::value("parameter groups", why))
-            }
-        }
-    };
-    network.slots.iter().map(|slot| of(slot.name)).collect()
 }
