@@ -62,7 +62,11 @@ const TYPES: [(&str, &str, &str); 6] = [
         "h3",
         "Config HeadOrder LayerState Name Parameters RealType",
     ),
-    ("fast", "model", "BlockName ModelConfig ModelName ModelParameters"),
+    (
+        "fast",
+        "model",
+        "BlockName ModelConfig ModelName ModelParameters",
+    ),
     // And what both optimizers are given, with the refusals of it.
     ("fast", "training", "ParameterGroup check_clip check_groups"),
     ("fast", "ssm", "Discretization Documents"),

@@ -16,3 +16,4 @@ mod projection;
 mod shift;
 mod small;
 mod support;
+mod training;

@@ -119,13 +119,9 @@ impl LayerOf<'_> {
         };
         let stored = CONTINUOUS.map(of);
         let continuous = Continuous::decode(config, stored.each_ref().map(Vec::as_slice));
-        let sampled = DiagonalParameters::sampled(
-            &continuous,
-            config.n_modes(),
-            &of(Name::C),
-            &of(Name::D),
-        )
-        .map_err(|e| Error::value(format!("block {}", self.block), e.to_string()))?;
+        let sampled =
+            DiagonalParameters::sampled(&continuous, config.n_modes(), &of(Name::C), &of(Name::D))
+                .map_err(|e| Error::value(format!("block {}", self.block), e.to_string()))?;
         let mut kernels = LayerKernels {
             lanes: vec![T::Lanes::ZERO; sizes.len()],
             modes: modes(&sampled),
@@ -139,8 +135,8 @@ impl LayerOf<'_> {
 
     /// `f_j = sum_n C_n B_{n-j}`, with `D` within `f_0`.
     fn shift_kernels<T: Element>(&self, parameters: &[T::Lanes], kernels: &mut [T::Lanes]) {
-        let [b, c, d] = [Name::ShiftB, Name::ShiftC, Name::ShiftD]
-            .map(|name| self.part(parameters, name));
+        let [b, c, d] =
+            [Name::ShiftB, Name::ShiftC, Name::ShiftD].map(|name| self.part(parameters, name));
         let vectors = self.sizes.channels();
         let (mut padded, mut column) = (Vec::new(), Vec::new());
         for vector in 0..vectors {
@@ -232,8 +228,7 @@ impl LayerOf<'_> {
             });
             let of_b = gradient[place(Name::ShiftB)].iter_mut();
             let of_b = of_b.skip(vector).step_by(vectors);
-            of_b.zip(sums.iter().rev())
-                .for_each(|(to, &sum)| *to = sum);
+            of_b.zip(sums.iter().rev()).for_each(|(to, &sum)| *to = sum);
             gradient[place(Name::ShiftD)][vector] = kernel[0];
         }
     }
@@ -314,7 +309,9 @@ fn modes(of: &DiagonalParameters) -> Vec<[Wide; 4]> {
         for n in 0..of.pairs {
             let at = h * of.pairs + n;
             let (a, w) = (of.a[at], of.b[at] * of.c[at]);
-            let parts = modes[group * each + n].iter_mut().zip([a.re, a.im, w.re, w.im]);
+            let parts = modes[group * each + n]
+                .iter_mut()
+                .zip([a.re, a.im, w.re, w.im]);
             parts.for_each(|(to, x)| to.lanes_mut()[lane] = x);
         }
     }

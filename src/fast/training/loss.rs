@@ -11,8 +11,8 @@ pub(super) struct CrossEntropy<'a, T: Element> {
     /// Ones where there are tokens of the vocabulary.
     pub(super) mask: &'a [T::Lanes],
     pub(super) logits: &'a mut [T::Lanes],
-    /// One a row; below zero for none.
-    pub(super) targets: &'a [i64],
+    /// One a row, where the row counts.
+    pub(super) targets: &'a [Option<usize>],
     pub(super) weight: f64,
 }
 
@@ -29,7 +29,7 @@ impl<T: ModelElement> Kernel for CrossEntropy<'_, T> {
         let mut loss = 0.0;
         let rows = self.logits.chunks_exact_mut(mask.len());
         for (row, &target) in rows.zip(self.targets) {
-            let Ok(target) = usize::try_from(target) else {
+            let Some(target) = target else {
                 row.fill(T::Lanes::ZERO);
                 continue;
             };

@@ -99,13 +99,7 @@ impl<T: Element> Kernel for Times<'_, T> {
 impl<T: Element> Times<'_, T> {
     /// All rows times the vectors `AT .. AT + V` of a panel of `STRIDE`, those `first ..` of `y`.
     #[inline(always)]
-    fn panel<
-        S: Isa,
-        const R: usize,
-        const V: usize,
-        const STRIDE: usize,
-        const AT: usize,
-    >(
+    fn panel<S: Isa, const R: usize, const V: usize, const STRIDE: usize, const AT: usize>(
         &mut self,
         weight: &[T::Lanes],
         first: usize,
@@ -215,13 +209,7 @@ impl<T: Element> Kernel for Sums<'_, T> {
 impl<T: Element> Sums<'_, T> {
     /// All outputs against the vectors `first .. first + V` of the inputs.
     #[inline(always)]
-    fn panel<
-        S: Isa,
-        const R: usize,
-        const V: usize,
-        const STRIDE: usize,
-        const AT: usize,
-    >(
+    fn panel<S: Isa, const R: usize, const V: usize, const STRIDE: usize, const AT: usize>(
         &mut self,
         at: Range<usize>,
         first: usize,

@@ -336,7 +336,12 @@ impl<T: ModelElement> Network<T> {
     }
 
     /// Logits and targets to their loss; the logits become the cotangents.
-    pub(super) fn loss(&self, targets: &[i64], weight: f64, logits: &mut [T::Lanes]) -> f64 {
+    pub(super) fn loss(
+        &self,
+        targets: &[Option<usize>],
+        weight: f64,
+        logits: &mut [T::Lanes],
+    ) -> f64 {
         self.level.run(CrossEntropy::<T> {
             mask: &self.vocabulary,
             logits,
@@ -489,7 +494,10 @@ impl<T: ModelElement> Network<T> {
         let d = self.channels();
         let Sequences { len, tokens, .. } = sequences;
         if !factors.is_empty() {
-            self.level.run(MultiplyBy::<T> { x: of_x, y: factors });
+            self.level.run(MultiplyBy::<T> {
+                x: of_x,
+                y: factors,
+            });
         }
         let table = &mut gradient[self.slots.range(ModelName::Embeddings)];
         let rows = table.len() / d;

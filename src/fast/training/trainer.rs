@@ -20,9 +20,6 @@ const PARTS: usize = 8;
 /// Vectors of parameters a thread takes at a time.
 const AT_ONCE: usize = 4096;
 
-/// The target that is not counted.
-const IGNORED: i64 = -100;
-
 /// A model, its moments, and the buffers of its training.
 #[derive(Clone, Debug)]
 pub struct Trainer<T: ModelElement> {
@@ -101,7 +98,10 @@ impl<T: ModelElement> Trainer<T> {
             threads: vec![Activations::default(); threads.max(1)],
             prepared: None,
         };
-        trainer.network.slots.read::<T>(parameters, &mut trainer.network.weights)?;
+        trainer
+            .network
+            .slots
+            .read::<T>(parameters, &mut trainer.network.weights)?;
         trainer.transpose();
         Ok(trainer)
     }
@@ -165,8 +165,8 @@ impl<T: ModelElement> Trainer<T> {
         Ok(())
     }
 
-    /// One step of AdamW on a batch: `tokens` and `targets` (batch, seq_len) row-major, a target of -100
-    /// not counted, and every rate multiplied by `rate_factor`.
+    /// One step of AdamW on a batch: `tokens` and `targets` (batch, seq_len) row-major, `None`
+    /// for a position that does not count, and every rate multiplied by `rate_factor`.
     ///
     /// The results are the same bits for any number of threads. The masks of dropout depend on its seed,
     /// on the number of steps taken, and on the place in the batch alone.
@@ -179,7 +179,7 @@ impl<T: ModelElement> Trainer<T> {
     pub fn step(
         &mut self,
         tokens: &[usize],
-        targets: &[i64],
+        targets: &[Option<usize>],
         (batch, seq_len): (usize, usize),
         rate_factor: f64,
         dropout: &Dropout,
@@ -207,7 +207,7 @@ impl<T: ModelElement> Trainer<T> {
     pub fn gradients(
         &mut self,
         tokens: &[usize],
-        targets: &[i64],
+        targets: &[Option<usize>],
         (batch, seq_len): (usize, usize),
         dropout: &Dropout,
     ) -> Result<(f64, ModelParameters<f64>), Error> {
@@ -224,7 +224,7 @@ impl<T: ModelElement> Trainer<T> {
     pub fn loss(
         &mut self,
         tokens: &[usize],
-        targets: &[i64],
+        targets: &[Option<usize>],
         (batch, seq_len): (usize, usize),
     ) -> Result<f64, Error> {
         let batch = self.batch(tokens, batch, seq_len)?;
@@ -300,12 +300,7 @@ impl<T: ModelElement> Trainer<T> {
     }
 
     /// A batch checked.
-    fn batch<'a>(
-        &self,
-        tokens: &'a [usize],
-        count: usize,
-        len: usize,
-    ) -> Result<Batch<'a>, Error> {
+    fn batch<'a>(&self, tokens: &'a [usize], count: usize, len: usize) -> Result<Batch<'a>, Error> {
         let size = count.checked_mul(len);
         let size = size.ok_or_else(|| Error::value("batch", "too large"))?;
         check_len("input_ids", tokens.len(), size)?;
@@ -317,27 +312,18 @@ impl<T: ModelElement> Trainer<T> {
     }
 
     /// The number of targets that count, all checked.
-    fn counted(&self, batch: Batch<'_>, targets: &[i64]) -> Result<usize, Error> {
+    fn counted(&self, batch: Batch<'_>, targets: &[Option<usize>]) -> Result<usize, Error> {
         check_len("targets", targets.len(), batch.tokens.len())?;
         let vocab = self.network.config.vocab_size;
-        let mut counted = 0;
-        for (at, &target) in targets.iter().enumerate() {
-            match usize::try_from(target) {
-                Ok(id) if id < vocab => counted += 1,
-                Err(_) if target == IGNORED => {}
-                _ => {
-                    return Err(Error::value(
-                        "targets",
-                        format!(
-                            "element {at} is {target}, neither in the vocabulary of {vocab} nor {IGNORED}"
-                        ),
-                    ));
-                }
-            }
+        let given = targets.iter().enumerate();
+        let given = given.filter_map(|(at, target)| Some((at, (*target)?)));
+        if let Some((at, id)) = given.clone().find(|(_, id)| *id >= vocab) {
+            let why = format!("element {at} is {id}, outside the vocabulary of {vocab}");
+            return Err(Error::value("targets", why));
         }
-        match counted {
+        match given.count() {
             0 => Err(Error::value("targets", "none counts")),
-            _ => Ok(counted),
+            counted => Ok(counted),
         }
     }
 
@@ -364,7 +350,7 @@ impl<T: ModelElement> Trainer<T> {
     fn differentiate(
         &mut self,
         batch: Batch<'_>,
-        targets: &[i64],
+        targets: &[Option<usize>],
         dropout: &Dropout,
     ) -> Result<f64, Error> {
         for (what, rate) in [
@@ -382,7 +368,8 @@ impl<T: ModelElement> Trainer<T> {
         let size = network.slots.len + network.sizes.len() * network.config.n_layer;
         let each = batch.each() * batch.len;
         let parts = batch.tokens.len().div_ceil(each);
-        self.gradients.resize_with(parts.max(self.gradients.len()), Vec::new);
+        self.gradients
+            .resize_with(parts.max(self.gradients.len()), Vec::new);
         let gradients = &mut self.gradients[..parts];
         let mut losses = vec![0.0; parts];
         let dropout = StepDropout {
@@ -503,7 +490,11 @@ impl<T: ModelElement> Trainer<T> {
 
 /// The threads worth waking for some passes over so many vectors.
 fn worth_sharing<S>(threads: &mut [S], vectors: usize) -> &mut [S] {
-    let count = if vectors < 4 * AT_ONCE { 1 } else { threads.len() };
+    let count = if vectors < 4 * AT_ONCE {
+        1
+    } else {
+        threads.len()
+    };
     &mut threads[..count]
 }
 
