@@ -18,23 +18,12 @@ pub(super) type Balls = BallN<2>;
 /// Balls with midpoints of four words, for what those leave open.
 pub(super) type LongerBalls = BallN<4>;
 
-/// What can be asked of a case without knowing its kind: as [`Subject`], whose documentation holds.
-pub(super) trait AnyCase: Send + Sync {
-    fn kind(&self) -> &'static str;
-    fn metadata(&self) -> Vec<(String, String)>;
+/// What a check asks of a case without knowing its kind: as [`Subject`], whose documentation holds.
+pub(super) trait CheckedCase: Send + Sync {
     fn given(&self) -> Vec<Given>;
     fn stages(&self) -> Vec<StageSpec>;
     fn seq_len(&self) -> usize;
     fn padding(&self) -> Vec<(usize, usize)>;
-    fn default_form(&self) -> Form;
-    fn describe(&self) -> String;
-    fn run_in_f64(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error>;
-    fn run_in_f32(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error>;
-    fn run_in_balls(&self, form: &Form, gradients: bool) -> Result<Named<Balls>, Error>;
-    fn run_in_longer_balls(&self, gradients: bool) -> Result<Named<LongerBalls>, Error>;
-    fn run_in_grids(&self, gradients: bool) -> Result<Named<Grid>, Error>;
-    fn scales(&self) -> Result<Vec<Scale>, Error>;
-    fn stored_scale(&self, x: f64) -> f64;
     fn judged_in(&self, format: Format) -> Format;
     fn underflow_growth(&self) -> f64;
     fn cost(&self, tokens: usize) -> usize;
@@ -47,6 +36,21 @@ pub(super) trait AnyCase: Send + Sync {
     ) -> Result<Named<f64>, Error>;
     fn local_scales(&self, upstream: &Upstream, format: Format)
     -> Result<Named<ErrorBound>, Error>;
+}
+
+/// What else can be asked of it: runs in every precision, and what a golden file of it is made of.
+pub(super) trait AnyCase: CheckedCase {
+    fn kind(&self) -> &'static str;
+    fn metadata(&self) -> Vec<(String, String)>;
+    fn default_form(&self) -> Form;
+    fn describe(&self) -> String;
+    fn run_in_f64(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error>;
+    fn run_in_f32(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error>;
+    fn run_in_balls(&self, form: &Form, gradients: bool) -> Result<Named<Balls>, Error>;
+    fn run_in_longer_balls(&self, gradients: bool) -> Result<Named<LongerBalls>, Error>;
+    fn run_in_grids(&self, gradients: bool) -> Result<Named<Grid>, Error>;
+    fn scales(&self) -> Result<Vec<Scale>, Error>;
+    fn stored_scale(&self, x: f64) -> f64;
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -63,22 +67,18 @@ where
 }
 
 /// The row of a mistake in its subject's catalogue.
-fn row_of<S: Subject>(mistake: &'static Mistake) -> Option<&'static Row<S::Hook>> {
-    let mut rows = [false, true]
-        .into_iter()
-        .flat_map(|backward| S::mistakes(backward).concat());
-    rows.find(|row| core::ptr::eq(&raw const row.mistake, mistake))
+fn row_of<S: Subject>(mistake: &'static Mistake) -> Result<&'static Row<S::Hook>, Error> {
+    for group in [S::mistakes(false), S::mistakes(true)] {
+        for row in group.concat() {
+            if core::ptr::eq(&raw const row.mistake, mistake) {
+                return Ok(row);
+            }
+        }
+    }
+    Err(Mistake::not_in_catalogue(mistake.id))
 }
 
-impl<S: Subject> AnyCase for S {
-    fn kind(&self) -> &'static str {
-        S::KIND
-    }
-
-    fn metadata(&self) -> Vec<(String, String)> {
-        Subject::metadata(self)
-    }
-
+impl<S: Subject> CheckedCase for S {
     fn given(&self) -> Vec<Given> {
         Subject::given(self)
     }
@@ -93,6 +93,57 @@ impl<S: Subject> AnyCase for S {
 
     fn padding(&self) -> Vec<(usize, usize)> {
         Subject::padding(self)
+    }
+
+    fn judged_in(&self, format: Format) -> Format {
+        S::judged_in(format)
+    }
+
+    fn underflow_growth(&self) -> f64 {
+        Subject::underflow_growth(self)
+    }
+
+    fn cost(&self, tokens: usize) -> usize {
+        Subject::cost(self, tokens)
+    }
+
+    fn mistakes(&self, backward: bool) -> Vec<&'static Mistake> {
+        let rows = S::mistakes(backward).concat();
+        rows.into_iter().map(|row| &row.mistake).collect()
+    }
+
+    fn needs_chunks(&self, mistake: &'static Mistake) -> bool {
+        row_of::<S>(mistake).is_ok_and(S::needs_chunks)
+    }
+
+    fn run_with(
+        &self,
+        mistakes: &[&'static Mistake],
+        setting: Setting<'_>,
+    ) -> Result<Named<f64>, Error> {
+        let mut rows = Vec::with_capacity(mistakes.len());
+        for mistake in mistakes {
+            rows.push(row_of::<S>(mistake)?);
+        }
+        Subject::run_with(self, &rows, setting)
+    }
+
+    fn local_scales(
+        &self,
+        upstream: &Upstream,
+        format: Format,
+    ) -> Result<Named<ErrorBound>, Error> {
+        Subject::local_scales(self, upstream, format)
+    }
+}
+
+impl<S: Subject> AnyCase for S {
+    fn kind(&self) -> &'static str {
+        S::KIND
+    }
+
+    fn metadata(&self) -> Vec<(String, String)> {
+        Subject::metadata(self)
     }
 
     fn default_form(&self) -> Form {
@@ -129,47 +180,6 @@ impl<S: Subject> AnyCase for S {
 
     fn stored_scale(&self, x: f64) -> f64 {
         S::stored_scale(x)
-    }
-
-    fn judged_in(&self, format: Format) -> Format {
-        S::judged_in(format)
-    }
-
-    fn underflow_growth(&self) -> f64 {
-        Subject::underflow_growth(self)
-    }
-
-    fn cost(&self, tokens: usize) -> usize {
-        Subject::cost(self, tokens)
-    }
-
-    fn mistakes(&self, backward: bool) -> Vec<&'static Mistake> {
-        let rows = S::mistakes(backward).concat();
-        rows.into_iter().map(|row| &row.mistake).collect()
-    }
-
-    fn needs_chunks(&self, mistake: &'static Mistake) -> bool {
-        row_of::<S>(mistake).is_some_and(S::needs_chunks)
-    }
-
-    fn run_with(
-        &self,
-        mistakes: &[&'static Mistake],
-        setting: Setting<'_>,
-    ) -> Result<Named<f64>, Error> {
-        let row = |mistake: &&'static Mistake| {
-            row_of::<S>(mistake).ok_or_else(|| Mistake::not_in_catalogue(mistake.id))
-        };
-        let rows = mistakes.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        Subject::run_with(self, &rows, setting)
-    }
-
-    fn local_scales(
-        &self,
-        upstream: &Upstream,
-        format: Format,
-    ) -> Result<Named<ErrorBound>, Error> {
-        Subject::local_scales(self, upstream, format)
     }
 
     fn as_any(&self) -> &dyn Any {

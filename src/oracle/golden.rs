@@ -1,6 +1,6 @@
 //! Golden files: certified stages, and what a port may be off by.
 
-use super::any::AnyCase;
+use super::any::{AnyCase, CheckedCase};
 use super::certified::{CaseRun, CertifiedStage, certify, counted};
 use super::exact::{EXACT, exact_formats, read_exact, spell};
 use super::format::Format;
@@ -101,7 +101,7 @@ impl GoldenStage {
 }
 
 /// The golden file of one case.
-pub(crate) struct GoldenCase {
+pub(super) struct GoldenCase {
     pub(super) case: Box<dyn AnyCase>,
     /// In the order of computation.
     pub(super) stages: Vec<GoldenStage>,
@@ -170,65 +170,9 @@ impl GoldenCase {
         Ok(Self { case, stages })
     }
 
-    /// The stages a golden file holds: every tensor with an error scale.
     fn read(case: Box<dyn AnyCase>, file: &dyn Tensors) -> Result<Self, Error> {
-        let specs = case.stages();
-        let known = |name: &str| specs.iter().any(|spec| spec.name == name);
-        let mut names = file.names();
-        // Parameters may have names that begin as those of scales do.
-        let given = case.given();
-        names.retain(|name| given.iter().all(|given| given.name != *name));
-        for prefix in SCALES {
-            let mut stages = names.iter().filter_map(|name| name.strip_prefix(prefix));
-            if let Some(name) = stages.find(|name| !known(name)) {
-                return Err(Error::value(
-                    format!("tensor \"{prefix}{name}\""),
-                    "is of no stage known here",
-                ));
-            }
-        }
-        let undecided = read_undecided(file, &specs)?;
-        let mut exact = read_exact(file.metadata(), &specs)?;
-        let mut stages = Vec::new();
-        for (spec, undecided) in specs.into_iter().zip(undecided) {
-            let shape = spec.shape();
-            let scale_of = |prefix: &str| -> Result<Option<Tensor<f64>>, Error> {
-                let name = format!("{prefix}{}", spec.name);
-                file.find(&name)
-                    .map(|_| read_scale(file, &name, &shape))
-                    .transpose()
-            };
-            if let Some(scale) = scale_of(SCALE)? {
-                stages.push(GoldenStage {
-                    values: read_tensor(file, &spec.name, &shape)?,
-                    scale,
-                    undecided,
-                    probable: scale_of(PROBABLE)?,
-                    projections: scale_of(PROJECTIONS)?,
-                    exact: take_formats(&mut exact, &spec.name),
-                    spec,
-                });
-            }
-        }
-        if stages.is_empty() {
-            return Err(Error::missing(
-                "every scale.STAGE tensor of the golden file",
-            ));
-        }
+        let stages = read_stages(&*case, file)?;
         Ok(Self { case, stages })
-    }
-
-    /// A golden file of the suite and its case, for unit tests.
-    #[cfg(test)]
-    pub(crate) fn stored<S: super::subject::Subject>(name: &str) -> (S, Self) {
-        let path = format!(
-            "{}/tests/golden/v2/{name}.safetensors",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        let file = crate::safetensors::SafeTensors::open(path.as_ref()).expect("a golden file");
-        let case = || S::read(&file).expect("a case");
-        let golden = Self::read(Box::new(case()), &file).expect("of this version");
-        (case(), golden)
     }
 
     /// What a file of version 1 does not hold, derived again; so are the scales of gradients and of
@@ -282,10 +226,79 @@ impl GoldenCase {
     }
 }
 
+/// The stages that a golden file of a case holds: every tensor with an error scale.
+fn read_stages(case: &dyn CheckedCase, file: &dyn Tensors) -> Result<Vec<GoldenStage>, Error> {
+    let specs = case.stages();
+    let known = |name: &str| specs.iter().any(|spec| spec.name == name);
+    let mut names = file.names();
+    // Parameters may have names that begin as those of scales do.
+    let given = case.given();
+    names.retain(|name| given.iter().all(|given| given.name != *name));
+    for prefix in SCALES {
+        let mut stages = names.iter().filter_map(|name| name.strip_prefix(prefix));
+        if let Some(name) = stages.find(|name| !known(name)) {
+            return Err(Error::value(
+                format!("tensor \"{prefix}{name}\""),
+                "is of no stage known here",
+            ));
+        }
+    }
+    let undecided = read_undecided(file, &specs)?;
+    let mut exact = read_exact(file.metadata(), &specs)?;
+    let mut stages = Vec::new();
+    for (spec, undecided) in specs.into_iter().zip(undecided) {
+        let shape = spec.shape();
+        let scale_of = |prefix: &str| -> Result<Option<Tensor<f64>>, Error> {
+            let name = format!("{prefix}{}", spec.name);
+            file.find(&name)
+                .map(|_| read_scale(file, &name, &shape))
+                .transpose()
+        };
+        if let Some(scale) = scale_of(SCALE)? {
+            stages.push(GoldenStage {
+                values: read_tensor(file, &spec.name, &shape)?,
+                scale,
+                undecided,
+                probable: scale_of(PROBABLE)?,
+                projections: scale_of(PROJECTIONS)?,
+                exact: take_formats(&mut exact, &spec.name),
+                spec,
+            });
+        }
+    }
+    if stages.is_empty() {
+        return Err(Error::missing(
+            "every scale.STAGE tensor of the golden file",
+        ));
+    }
+    Ok(stages)
+}
+
+/// The case and the stages of a golden file of the suite, for unit tests: they reach what a check does,
+/// and compile no ball arithmetic.
+#[cfg(test)]
+pub(crate) fn stored<S: super::subject::Subject>(name: &str) -> (S, Vec<GoldenStage>) {
+    let path = format!(
+        "{}/tests/golden/v2/{name}.safetensors",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let file = crate::safetensors::SafeTensors::open(path.as_ref()).expect("a golden file");
+    let case = S::read(&file).expect("a case");
+    let stages = read_stages(&case, &file).expect("of this version");
+    (case, stages)
+}
+
 /// The formats listed for a stage, taken off the list.
 fn take_formats(exact: &mut Vec<(String, Vec<FloatFormat>)>, stage: &str) -> Vec<FloatFormat> {
     let at = exact.iter().position(|(name, _)| name == stage);
     at.map_or_else(Vec::new, |at| exact.swap_remove(at).1)
+}
+
+/// A golden file as a check reads it.
+#[derive(Clone, Copy)]
+pub(super) struct Reference<'a> {
+    pub(super) case: &'a dyn CheckedCase,
+    pub(super) stages: &'a [GoldenStage],
 }
 
 /// A writer that holds what makes a case: metadata and what is given.

@@ -4,7 +4,7 @@ use super::candidate::{Candidate, PortNumber};
 use super::case::Case;
 use super::check::{Report, check};
 use super::format::Format;
-use super::golden::{GoldenCase, GoldenStage, undecided};
+use super::golden::{GoldenCase, GoldenStage, Reference, undecided};
 use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
 use crate::error::Error;
@@ -100,7 +100,11 @@ impl Golden {
     /// The report on a candidate that works in a format.
     #[must_use]
     pub fn check(&self, candidate: &Candidate, format: Format) -> Report {
-        check(&self.0, candidate, format)
+        let golden = Reference {
+            case: &*self.0.case,
+            stages: &self.0.stages,
+        };
+        check(golden, candidate, format)
     }
 }
 

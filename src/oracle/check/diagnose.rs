@@ -1,6 +1,6 @@
 //! What is wrong with a port that was refused: step by step, from the errors of each step alone.
 
-use super::super::golden::GoldenCase;
+use super::super::golden::Reference;
 use super::super::mistake::Mistake;
 use super::evidence::NEARLY_ALL;
 use super::judged::{Fit, Judged};
@@ -16,7 +16,7 @@ const PAIRED: usize = 6;
 
 /// One finding for every step that is wrong.
 pub(super) fn diagnose(
-    golden: &GoldenCase,
+    golden: Reference<'_>,
     stages: &[Judged<'_>],
     reports: &[StageReport],
     trials: &Trials<'_>,

@@ -1,9 +1,9 @@
 //! The stages of a port beside the golden ones: on the whole, and step by step from the port's own.
 
-use super::super::any::AnyCase;
+use super::super::any::CheckedCase;
 use super::super::candidate::{Candidate, CandidateStage};
 use super::super::format::Format;
-use super::super::golden::{GoldenCase, GoldenStage};
+use super::super::golden::{GoldenStage, Reference};
 use super::super::parallel;
 use super::super::subject::{GivenValues, Named, Setting, is_gradient_of_given};
 use super::super::upstream::{Upstream, UpstreamStage};
@@ -23,7 +23,7 @@ pub(super) struct Own {
 impl Own {
     /// Those that the candidate holds, as they are read. What is not finite cannot be gone on from.
     fn of(
-        golden: &GoldenCase,
+        golden: Reference<'_>,
         [candidate, read]: [&Candidate; 2],
         exact: impl Fn(&GoldenStage) -> bool,
     ) -> Self {
@@ -65,7 +65,7 @@ impl Own {
     }
 
     /// True if a stage is computed from one of these, directly or not.
-    fn lead_to(&self, golden: &GoldenCase, stage: &GoldenStage) -> bool {
+    fn lead_to(&self, golden: Reference<'_>, stage: &GoldenStage) -> bool {
         stage.spec.from.iter().any(|name| {
             let before = golden.stages.iter().find(|stage| stage.name() == name);
             self.all.get(name).is_some() || before.is_some_and(|stage| self.lead_to(golden, stage))
@@ -75,7 +75,7 @@ impl Own {
 
 impl Own {
     /// True if all of these that lead to a stage are the golden ones in every element.
-    fn is_golden_before(&self, golden: &GoldenCase, stage: &GoldenStage) -> bool {
+    fn is_golden_before(&self, golden: Reference<'_>, stage: &GoldenStage) -> bool {
         stage.spec.from.iter().all(|name| {
             let before = golden.stages.iter().find(|stage| stage.name() == name);
             let own = self.all.get(name);
@@ -95,12 +95,12 @@ pub(super) fn find<'s, T>(stages: &'s Named<T>, name: &str) -> Option<&'s Tensor
 
 /// Every stage that the candidate has, and its own from which others are computed, as they are read.
 pub(super) fn judge<'a>(
-    golden: &'a GoldenCase,
+    golden: Reference<'a>,
     [candidate, read]: [&'a Candidate; 2],
     format: Format,
     chunk_len: usize,
 ) -> (Vec<Judged<'a>>, Own) {
-    let case = &*golden.case;
+    let case = golden.case;
     let judged_in = case.judged_in(format);
     let (padding, given) = (case.padding(), case.given());
     let growth = case.underflow_growth();
@@ -167,7 +167,7 @@ pub(super) fn judge<'a>(
         found.is_some_and(|found| found.unit_roundoff > judged_in.projection_unit_roundoff())
     });
     let mut judged = Vec::new();
-    for stage in &golden.stages {
+    for stage in golden.stages {
         let Some(found) = candidate.stage(stage.name()) else {
             continue;
         };
@@ -270,7 +270,7 @@ const SEVERAL: f64 = 4.0;
 const LEAST_TYPICAL: f64 = 0.25;
 
 /// True if a port need not round what it is given before it begins.
-fn holds_parameters(case: &dyn AnyCase, format: Format) -> bool {
+fn holds_parameters(case: &dyn CheckedCase, format: Format) -> bool {
     case.given().iter().all(|given| match &given.values {
         GivenValues::Numbers(values) => values.iter().all(|&x| format.holds(x)),
         GivenValues::Integers(_) => true,

@@ -19,7 +19,7 @@ pub use report::{
 
 use super::candidate::{Candidate, exchanged};
 use super::format::Format;
-use super::golden::GoldenCase;
+use super::golden::Reference;
 use super::mistake::Mistake;
 use judged::{Fit, Judged, largest};
 pub use trials::default_chunk_len;
@@ -34,15 +34,15 @@ use trials::{Trial, Trials};
 /// what it is multiplied with on its way). *Local*: the same of the one step that computes the stage
 /// from the port's own upstream stages. *Evidence*: no known mistake and nothing generic explains
 /// more of that step's error than rounding ever looks like.
-pub(super) fn check(golden: &GoldenCase, candidate: &Candidate, format: Format) -> Report {
+pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format) -> Report {
     let padding = golden.case.padding();
     // A mistake may read what a port has at padding; if that is nothing, what the run itself has there.
     let known = |own: f64| own != 0.0 && own.is_finite();
     let read = |_, own| if known(own) { own } else { f64::NAN };
     let given = golden.case.given();
-    let read = &candidate.at_padding(&golden.stages, &given, &padding, read);
+    let read = &candidate.at_padding(golden.stages, &given, &padding, read);
     let right = |golden, _| golden;
-    let candidate = &candidate.at_padding(&golden.stages, &given, &padding, right);
+    let candidate = &candidate.at_padding(golden.stages, &given, &padding, right);
     let chunk_len = default_chunk_len(golden.case.seq_len());
     let (stages, own) = judge::judge(golden, [candidate, read], format, chunk_len);
     let trials = Trials::new(golden, &stages, &own, format);
@@ -170,7 +170,7 @@ fn report_of(
 }
 
 /// The stages that are exact in the format, and those of them that the candidate has in every element.
-fn equal(golden: &GoldenCase, stages: &[Judged<'_>], format: Format) -> Option<Equal> {
+fn equal(golden: Reference<'_>, stages: &[Judged<'_>], format: Format) -> Option<Equal> {
     let exact = stages.iter().filter(|stage| {
         let mut known = golden.stages.iter();
         let known = known.find(|known| known.name() == stage.spec.name);

@@ -1,7 +1,7 @@
 //! Every known mistake and every probe, tried on a port's stages.
 
 use super::super::format::Format;
-use super::super::golden::GoldenCase;
+use super::super::golden::Reference;
 use super::super::mistake::Mistake;
 use super::super::parallel;
 use super::super::subject::Named;
@@ -28,7 +28,7 @@ pub(super) struct ProbeTrial {
 
 /// The stages of a port, and the runs of the reference on which mistakes are tried.
 pub(super) struct Trials<'a> {
-    golden: &'a GoldenCase,
+    golden: Reference<'a>,
     stages: &'a [Judged<'a>],
     own: &'a Own,
     heads: Option<usize>,
@@ -38,7 +38,7 @@ pub(super) struct Trials<'a> {
 
 impl<'a> Trials<'a> {
     pub(super) fn new(
-        golden: &'a GoldenCase,
+        golden: Reference<'a>,
         stages: &'a [Judged<'a>],
         own: &'a Own,
         format: Format,

@@ -1,6 +1,6 @@
 use super::super::judge::judge;
 use super::*;
-use crate::oracle::golden::GoldenCase;
+use crate::oracle::golden::{GoldenStage, Reference, stored};
 use crate::oracle::subject::Named;
 use crate::oracle::subjects::layer::LayerCase;
 use crate::safetensors::{Dtype, SafeTensors, Writer};
@@ -8,13 +8,13 @@ use crate::safetensors::{Dtype, SafeTensors, Writer};
 const STAGES: [&str; 6] = ["q", "k", "v", "shift_k", "kv", "output"];
 
 /// A case whose numbers need all bits of f32.
-fn golden() -> GoldenCase {
-    GoldenCase::stored::<LayerCase>("44-fine").1
+fn golden() -> (LayerCase, Vec<GoldenStage>) {
+    stored("44-fine")
 }
 
 /// Some stages of a port that rounds every number of every stage to a format.
 fn rounded(to: FloatFormat) -> Named<f64> {
-    let stages = golden().stages.into_iter();
+    let stages = golden().1.into_iter();
     let stages = stages.filter(|stage| STAGES.contains(&stage.name()));
     stages
         .map(|stage| (stage.name().into(), stage.values.map(|x| to.round(x))))
@@ -23,7 +23,7 @@ fn rounded(to: FloatFormat) -> Named<f64> {
 
 /// What is said of the precision of stages stored in a type, by a port that says it works in a format.
 fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
-    let golden = golden();
+    let (case, golden_stages) = golden();
     let mut writer = Writer::new();
     for (name, stage) in stages {
         let added = writer.add(name, dtype, stage.shape(), stage.data());
@@ -31,14 +31,14 @@ fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
     }
     let bytes = writer.to_bytes().expect("small");
     let file = SafeTensors::from_bytes(bytes).expect("valid");
-    let candidate = Candidate::read(
-        &file,
-        &golden.stages,
-        &golden.case.given(),
-        &golden.case.padding(),
-    );
+    let golden = Reference {
+        case: &case,
+        stages: &golden_stages,
+    };
+    let (given, padding) = (golden.case.given(), golden.case.padding());
+    let candidate = Candidate::read(&file, golden.stages, &given, &padding);
     let candidate = candidate.expect("can be judged");
-    let (judged, _) = judge(&golden, [&candidate; 2], format, 7);
+    let (judged, _) = judge(golden, [&candidate; 2], format, 7);
     describe(&judged, format, &candidate, |_| false)
 }
 

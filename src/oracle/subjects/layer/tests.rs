@@ -6,7 +6,7 @@ use super::{LayerCase, forward_mistakes};
 use crate::algebra::Rng;
 use crate::h3::{Config, HeadOrder, Name, Parameters, RealType};
 use crate::oracle::format::Format;
-use crate::oracle::golden::GoldenCase;
+use crate::oracle::golden::stored;
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting, Subject};
 use crate::oracle::upstream::{Upstream, UpstreamStage};
@@ -66,7 +66,7 @@ fn mistakes_between_chunks_depend_on_the_chunk_length() {
 #[test]
 fn the_cost_of_a_run_is_counted() {
     // Six channels in heads of two.
-    let (case, _) = GoldenCase::stored::<LayerCase>("03-heads");
+    let (case, _) = stored::<LayerCase>("03-heads");
     let config = case.parameters().config();
     let (batch, len, d) = (case.input().shape()[0], 41, config.d_model);
     let pairs = config.head_dim * config.head_dim * config.n_heads();
@@ -131,7 +131,7 @@ fn is_upstream(case: &LayerCase, name: &str) -> bool {
 #[test]
 fn from_its_own_stages_a_run_is_itself() {
     for name in CASES {
-        let (case, _) = GoldenCase::stored::<LayerCase>(name);
+        let (case, _) = stored::<LayerCase>(name);
         let whole = run(&case, &[], 3, None);
         for all in [true, false] {
             let own = upstream(&whole, 0.0, |stage| {
@@ -148,7 +148,7 @@ fn from_its_own_stages_a_run_is_itself() {
 #[test]
 fn a_wrong_stage_moves_what_is_computed_from_it() {
     for name in CASES {
-        let (case, _) = GoldenCase::stored::<LayerCase>(name);
+        let (case, _) = stored::<LayerCase>(name);
         let whole = run(&case, &[], 3, None);
         for (wrong, _) in &whole {
             if !is_upstream(&case, wrong) {
@@ -174,7 +174,7 @@ fn a_wrong_stage_moves_what_is_computed_from_it() {
 /// A mistake shows in its own step, not in those that follow from it.
 #[test]
 fn a_mistake_shows_where_it_is_made() {
-    let (case, _) = GoldenCase::stored::<LayerCase>("03-heads");
+    let (case, _) = stored::<LayerCase>("03-heads");
     let whole = run(&case, &[], 3, None);
     let own = upstream(&whole, 0.0, |stage| is_upstream(&case, stage));
     for (mistake, shows) in [
@@ -193,7 +193,7 @@ fn a_mistake_shows_where_it_is_made() {
 /// may have stored in fewer bits than it works in.
 #[test]
 fn a_step_counts_the_rounding_of_what_it_is_computed_from() {
-    let (case, _) = GoldenCase::stored::<LayerCase>("01-basic");
+    let (case, _) = stored::<LayerCase>("01-basic");
     let whole = run(&case, &[], 3, None);
     let u = Format::F32.unit_roundoff();
     for (stored, each) in [(0.0, 1.0), (u, 1.0), (4.0 * u, 4.0)] {

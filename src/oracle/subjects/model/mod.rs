@@ -287,7 +287,7 @@ mod tests {
     use super::ModelCase;
     use crate::algebra::exact_gelu;
     use crate::model::{ModelParameters, ModelPreset, gelu};
-    use crate::oracle::golden::GoldenCase;
+    use crate::oracle::golden::stored;
     use crate::oracle::subject::{Named, Setting, Subject};
     use crate::oracle::upstream::{Upstream, UpstreamStage};
     use crate::tensor::Tensor;
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_wrong_stage_moves_what_is_computed_from_it() {
         for name in ["39-model-hybrid", "41-model-attention"] {
-            let (case, _) = GoldenCase::stored::<ModelCase>(name);
+            let (case, _) = stored::<ModelCase>(name);
             let whole = run_from(&case, None);
             assert!(run_from(&case, Some(&whole)) == whole, "{name}");
             for at in 0..whole.len() {

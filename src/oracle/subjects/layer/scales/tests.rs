@@ -3,7 +3,7 @@
 use super::*;
 use crate::algebra::{Ring, Rng};
 use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters, Plain, RealType};
-use crate::oracle::golden::GoldenCase;
+use crate::oracle::golden::stored;
 use crate::oracle::subjects::worst_response::fft_error;
 use crate::ssm::Discretization;
 use num_complex::Complex;
@@ -46,10 +46,10 @@ fn find<'a>(scales: &'a Named<ErrorBound>, name: &str) -> &'a Tensor<ErrorBound>
 /// A scale is rounded up to float32, and by no more than a place.
 #[test]
 fn scales_are_rounded_up() {
-    let (case, golden) = GoldenCase::stored::<LayerCase>(ONE_CHANNEL);
+    let (case, golden) = stored::<LayerCase>(ONE_CHANNEL);
     let exact = scales_at(&case, Format::F64);
     for (name, exact) in &exact {
-        let stage = golden.stages.iter().find(|stage| stage.name() == name);
+        let stage = golden.iter().find(|stage| stage.name() == name);
         let stage = stage.expect("a stage");
         let probable = stage.probable.as_ref().expect("derived").data();
         let exact = exact.data().iter();
@@ -70,7 +70,7 @@ fn scales_are_rounded_up() {
 #[test]
 fn golden_scales_bound_the_analysis_in_every_format() {
     for name in [ONE_CHANNEL, TWO_CHANNELS] {
-        let (case, golden) = GoldenCase::stored::<LayerCase>(name);
+        let (case, golden) = stored::<LayerCase>(name);
         assert_eq!(
             case.parameters().config().head_dim == 1,
             name == ONE_CHANNEL
@@ -81,7 +81,7 @@ fn golden_scales_bound_the_analysis_in_every_format() {
                 || format.projection_unit_roundoff() <= format.unit_roundoff();
             let mut above = 0.0f64;
             for (name, exact) in &exact {
-                let stage = golden.stages.iter().find(|stage| stage.name() == name);
+                let stage = golden.iter().find(|stage| stage.name() == name);
                 let stage = stage.expect("a stage");
                 for (&scale, exact) in stage.scale_at(format).iter().zip(exact.data()) {
                     let what = format!("{name}, {}: {scale:e}, {exact:?}", format.name());
