@@ -65,10 +65,15 @@ impl<T: Copy> Tensor<T> {
     }
 
     /// The array with every element replaced by its image.
-    pub fn map<U: Copy>(&self, f: impl FnMut(T) -> U) -> Tensor<U> {
+    pub fn map<U: Copy>(&self, mut f: impl FnMut(T) -> U) -> Tensor<U> {
+        self.map_by(&mut f)
+    }
+
+    /// [`map`](Self::map), compiled once for every pair of types and not for every function.
+    fn map_by<U: Copy>(&self, f: &mut dyn FnMut(T) -> U) -> Tensor<U> {
         Tensor {
             shape: self.shape.clone(),
-            data: self.data.iter().copied().map(f).collect(),
+            data: self.data.iter().map(|&x| f(x)).collect(),
         }
     }
 

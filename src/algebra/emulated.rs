@@ -32,7 +32,7 @@ pub struct Emulated<P> {
 
 impl<P: Precision> Emulated<P> {
     fn new(value: f64) -> Self {
-        Self::of(P::FORMAT.round(value))
+        Self::of(P::format().round(value))
     }
 
     /// A number of the format.

@@ -20,6 +20,11 @@ pub struct Matrix<T> {
 impl<T: Ring> Matrix<T> {
     /// The matrix whose entry in row `i`, column `j` (from 0) is `entry(i, j)`.
     pub fn from_fn(rows: usize, cols: usize, mut entry: impl FnMut(usize, usize) -> T) -> Self {
+        Self::by_entries(rows, cols, &mut entry)
+    }
+
+    /// [`from_fn`](Self::from_fn), compiled once for every ring and not for every function.
+    fn by_entries(rows: usize, cols: usize, entry: &mut dyn FnMut(usize, usize) -> T) -> Self {
         let mut entries = Vec::with_capacity(rows * cols);
         for i in 0..rows {
             for j in 0..cols {

@@ -39,6 +39,7 @@ pub use linear::Linear;
 pub use m61::M61;
 pub use matrix::Matrix;
 pub use precision::{Bf16, F16, F32, F64, Precision, Tf32};
+pub(crate) use precision::{Chosen, in_format};
 pub use real::Real;
 pub use ring::{Field, Ring};
 pub use roots::RootsOfUnity;

@@ -92,19 +92,19 @@ impl<P: Precision> Rounded<P> {
         if size.is_zero() {
             return Self::from_ball(exact);
         }
-        let error =
-            (size * Bound::of(P::FORMAT.unit_roundoff())).max(Bound::of(P::FORMAT.half_smallest()));
+        let error = (size * Bound::of(P::format().unit_roundoff()))
+            .max(Bound::of(P::format().half_smallest()));
         Self::checked(exact.widened(error * Bound::of(factor)))
     }
 
     /// One rounding of a sum, which cannot underflow.
     fn round_sum(exact: Ball) -> Self {
-        Self::checked(exact.widened(exact.magnitude() * Bound::of(P::FORMAT.unit_roundoff())))
+        Self::checked(exact.widened(exact.magnitude() * Bound::of(P::format().unit_roundoff())))
     }
 
     /// Nothing is claimed of a number that may overflow.
     fn checked(ball: Ball) -> Self {
-        Self::from_ball(if ball.upper_magnitude() <= P::FORMAT.largest() {
+        Self::from_ball(if ball.upper_magnitude() <= P::format().largest() {
             ball
         } else {
             Ball::UNKNOWN
@@ -140,7 +140,7 @@ impl<P: Precision> RoundedDisc<P> {
         let error = (size * Bound::of(relative)).charged(Bound::of(underflow));
         let disc = exact.widened(error);
         // A part is no larger than the modulus.
-        Self::from_disc(if disc.upper_modulus() <= P::FORMAT.largest() {
+        Self::from_disc(if disc.upper_modulus() <= P::format().largest() {
             disc
         } else {
             Disc::UNKNOWN
@@ -196,7 +196,7 @@ impl<P: Precision> Ring for Rounded<P> {
     fn from_i64(n: i64) -> Self {
         let ball = Ball::from_i64(n);
         match ball.rounded() {
-            Some(x) if ball.contains(x) && P::FORMAT.holds(x) => Self::from_ball(ball),
+            Some(x) if ball.contains(x) && P::format().holds(x) => Self::from_ball(ball),
             _ => Self::round(ball),
         }
     }
@@ -224,7 +224,7 @@ impl<P: Precision> Real for Rounded<P> {
     /// the error of having been rounded to the port's format.
     fn from_f64(x: f64) -> Self {
         let ball = Ball::from_f64(x);
-        if P::FORMAT.holds(x) {
+        if P::format().holds(x) {
             Self::from_ball(ball)
         } else {
             Self::round(ball)
@@ -274,7 +274,8 @@ impl<P: Precision> Real for Rounded<P> {
     /// careful port does not. Both are honest: the disc covers either. Where `z` may be zero the
     /// quotient is not available, and a careful port's error of `8 u` is assumed.
     fn phi1(z: RoundedDisc<P>) -> RoundedDisc<P> {
-        let careful = RoundedDisc::round(Ball::phi1(z.disc), 8.0 * P::FORMAT.unit_roundoff(), 0.0);
+        let careful =
+            RoundedDisc::round(Ball::phi1(z.disc), 8.0 * P::format().unit_roundoff(), 0.0);
         match (Self::exp_complex(z) - RoundedDisc::ONE).divide(z) {
             Some(official) => careful.join(official),
             None => careful,
@@ -285,7 +286,7 @@ impl<P: Precision> Real for Rounded<P> {
     /// an error of `8 u`.
     fn phi1_derivative(z: RoundedDisc<P>) -> RoundedDisc<P> {
         let exact = Ball::phi1_derivative(z.disc);
-        let careful = RoundedDisc::round(exact, 8.0 * P::FORMAT.unit_roundoff(), 0.0);
+        let careful = RoundedDisc::round(exact, 8.0 * P::format().unit_roundoff(), 0.0);
         match (Self::exp_complex(z) - Self::phi1(z)).divide(z) {
             Some(quotient) => careful.join(quotient),
             None => careful,
@@ -296,14 +297,14 @@ impl<P: Precision> Real for Rounded<P> {
 impl<P: Precision> Add for RoundedDisc<P> {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self::round(self.disc + other.disc, P::FORMAT.unit_roundoff(), 0.0)
+        Self::round(self.disc + other.disc, P::format().unit_roundoff(), 0.0)
     }
 }
 
 impl<P: Precision> Sub for RoundedDisc<P> {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self::round(self.disc - other.disc, P::FORMAT.unit_roundoff(), 0.0)
+        Self::round(self.disc - other.disc, P::format().unit_roundoff(), 0.0)
     }
 }
 
@@ -320,8 +321,8 @@ impl<P: Precision> Mul for RoundedDisc<P> {
         // A little above sqrt 5 and above 2 sqrt 2 (1 + 2^-8).
         Self::round(
             self.disc * other.disc,
-            2.236_068 * P::FORMAT.unit_roundoff(),
-            2.85 * P::FORMAT.half_smallest(),
+            2.236_068 * P::format().unit_roundoff(),
+            2.85 * P::format().half_smallest(),
         )
     }
 }
@@ -356,7 +357,10 @@ impl<P: Precision> Field for RoundedDisc<P> {
     fn inverse(self) -> Option<Self> {
         let exact = self.disc.inverse()?;
         let lower = self.disc.lower_modulus();
-        let (u, eta) = (P::FORMAT.unit_roundoff(), 2.0 * P::FORMAT.half_smallest());
+        let (u, eta) = (
+            P::format().unit_roundoff(),
+            2.0 * P::format().half_smallest(),
+        );
         // Upper bounds throughout: (1 + u)^2 - 1 <= 2.01 u and 1 + u <= 1.01.
         let underflow = Bound::of(1.01 * eta).over(mul_down(lower, lower));
         let rho = Bound::of(2.01 * u) + underflow;
@@ -369,7 +373,7 @@ impl<P: Precision> Field for RoundedDisc<P> {
         Some(Self::round(
             exact,
             relative.get(),
-            1.42 * P::FORMAT.half_smallest(),
+            1.42 * P::format().half_smallest(),
         ))
     }
 }
@@ -397,8 +401,8 @@ impl<P: Precision> ComplexScalar for RoundedDisc<P> {
     fn scale(self, factor: Rounded<P>) -> Self {
         Self::round(
             self.disc.scale(factor.ball),
-            P::FORMAT.unit_roundoff(),
-            1.42 * P::FORMAT.half_smallest(),
+            P::format().unit_roundoff(),
+            1.42 * P::format().half_smallest(),
         )
     }
 
@@ -418,8 +422,8 @@ impl<P: Precision> RootsOfUnity for RoundedDisc<P> {
             } else {
                 Self::round(
                     w,
-                    P::FORMAT.unit_roundoff(),
-                    1.42 * P::FORMAT.half_smallest(),
+                    P::format().unit_roundoff(),
+                    1.42 * P::format().half_smallest(),
                 )
             }
         });

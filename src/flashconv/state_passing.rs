@@ -56,7 +56,7 @@ pub(crate) trait Blocks<S: StateSpace> {
 /// If `x0` is not a state of this model, the chunking does not fit `u`, or a block fails.
 pub(crate) fn pass_states<S: StateSpace>(
     ssm: &S,
-    blocks: &impl Blocks<S>,
+    blocks: &dyn Blocks<S>,
     u: &[S::Scalar],
     x0: Option<&[S::Element]>,
     chunking: &Chunking,
@@ -89,7 +89,7 @@ pub(crate) fn pass_states<S: StateSpace>(
 /// fails.
 pub(crate) fn pass_states_packed<S: StateSpace>(
     ssm: &S,
-    blocks: &impl Blocks<S>,
+    blocks: &dyn Blocks<S>,
     u: &[S::Scalar],
     documents: &[Range<usize>],
     x0: &[&[S::Element]],

@@ -51,7 +51,7 @@ pub(crate) trait Evaluate<T: Scalar> {
         documents: &[Range<usize>],
         x0: &[&[T]],
     ) -> Result<PackedResponse<Shift<T>>, Error> {
-        each_document(ssm, u.len(), documents, x0, |tokens, x0| {
+        each_document(ssm, u.len(), documents, x0, &|tokens, x0| {
             let kernel = &kernel[..kernel.len().min(tokens.len())];
             self.shift(ssm, kernel, &u[tokens], x0)
         })
@@ -66,7 +66,7 @@ pub(crate) trait Evaluate<T: Scalar> {
         documents: &[Range<usize>],
         x0: &[&[T::Complex]],
     ) -> Result<PackedResponse<Diagonal<T>>, Error> {
-        each_document(ssm, u.len(), documents, x0, |tokens, x0| {
+        each_document(ssm, u.len(), documents, x0, &|tokens, x0| {
             let kernel = &kernel[..kernel.len().min(tokens.len())];
             self.diagonal(ssm, kernel, &u[tokens], x0)
         })

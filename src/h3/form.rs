@@ -57,7 +57,7 @@ where
     S: StateSpace,
     <S::Scalar as Scalar>::Complex: RootsOfUnity,
 {
-    each_document(ssm, u.len(), documents, x0, |tokens, x0| {
+    each_document(ssm, u.len(), documents, x0, &|tokens, x0| {
         let kernel = &kernel[..kernel.len().min(tokens.len())];
         by.respond_by_kernel(ssm, kernel, &u[tokens], Some(x0))
     })
@@ -240,7 +240,7 @@ impl ModelForm for Form {
             return each_alone(self, ssm, kernel, u, documents, x0);
         };
         let convolved = toeplitz.apply(u)?;
-        each_document(ssm, u.len(), documents, x0, |tokens, x0| {
+        each_document(ssm, u.len(), documents, x0, &|tokens, x0| {
             let convolved = convolved[tokens.clone()].to_vec();
             finish_convolution(ssm, convolved, &u[tokens], Some(x0))
         })

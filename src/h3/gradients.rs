@@ -50,7 +50,7 @@ pub(crate) trait Backward<T: Scalar> {
         window: usize,
     ) -> Result<PackedGradients<Shift<T>>, Error> {
         let states = [x0, g_states];
-        each_document_back(ssm, (u, g), documents, states, |tokens, [x0, g_state]| {
+        each_document_back(ssm, (u, g), documents, states, &|tokens, [x0, g_state]| {
             let window = window.min(tokens.len());
             let (u, g) = (&u[tokens.clone()], &g[tokens]);
             self.shift(ssm, u, Some(x0), g, Some(g_state), window)
@@ -67,7 +67,7 @@ pub(crate) trait Backward<T: Scalar> {
         window: usize,
     ) -> Result<PackedGradients<Diagonal<T>>, Error> {
         let states = [x0, g_states];
-        each_document_back(ssm, (u, g), documents, states, |tokens, [x0, g_state]| {
+        each_document_back(ssm, (u, g), documents, states, &|tokens, [x0, g_state]| {
             let window = window.min(tokens.len());
             let (u, g) = (&u[tokens.clone()], &g[tokens]);
             self.diagonal(ssm, u, Some(x0), g, Some(g_state), window)

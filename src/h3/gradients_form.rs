@@ -61,7 +61,7 @@ where
     <S::Scalar as Scalar>::Complex: RootsOfUnity,
 {
     let states = [x0, g_states];
-    each_document_back(ssm, (u, g), documents, states, |tokens, [x0, g_state]| {
+    each_document_back(ssm, (u, g), documents, states, &|tokens, [x0, g_state]| {
         let window = window.min(tokens.len());
         let (u, g) = (&u[tokens.clone()], &g[tokens]);
         by.gradients_within(ssm, u, Some(x0), g, Some(g_state), window)

@@ -7,6 +7,22 @@ use core::ops::Range;
 /// Arrays under their names in files.
 pub(crate) type Named<T> = Vec<(String, Tensor<T>)>;
 
+/// Things in the order of their names. The names are sorted apart from them, so that one sort is
+/// compiled and not one for every type.
+pub(crate) fn in_order_of_name<T>(things: Vec<T>, name: fn(&T) -> &str) -> Vec<T> {
+    let order = order_of(&things.iter().map(name).collect::<Vec<_>>());
+    let mut things: Vec<Option<T>> = things.into_iter().map(Some).collect();
+    let taken = order.into_iter().filter_map(|at| things[at].take());
+    taken.collect()
+}
+
+/// The places of these names, the first name's first.
+fn order_of(names: &[&str]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by_key(|&at| names[at]);
+    order
+}
+
 /// The meaning of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

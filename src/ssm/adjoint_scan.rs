@@ -60,7 +60,7 @@ pub(crate) fn scan_adjoint_packed<S: Adjoint>(
         };
         let nodes: Vec<_> = u.iter().enumerate().map(node).collect();
         let start = (Some(0), zero.clone());
-        prefixes(&nodes, &start.clone(), start, |later, earlier| {
+        prefixes(&nodes, &start.clone(), start, &|later, earlier| {
             let Some(k) = later.0 else {
                 return later.clone();
             };
@@ -83,7 +83,7 @@ pub(crate) fn scan_adjoint_packed<S: Adjoint>(
         let last = ending_at(documents, u.len());
         let last = last.map_or(zero.clone(), |document| g_states[document].to_vec());
         let nothing = (Some(0), zero.clone());
-        prefixes(&nodes, &nothing, (Some(0), last), |later, earlier| {
+        prefixes(&nodes, &nothing, (Some(0), last), &|later, earlier| {
             let Some(k) = later.0 else {
                 return later.clone();
             };

@@ -37,7 +37,7 @@ pub(crate) fn each_document<S: StateSpace>(
     len: usize,
     documents: &[Range<usize>],
     x0: &[&[S::Element]],
-    respond: impl Fn(Range<usize>, &[S::Element]) -> Result<Response<S>, Error>,
+    respond: &dyn Fn(Range<usize>, &[S::Element]) -> Result<Response<S>, Error>,
 ) -> Result<PackedResponse<S>, Error> {
     check_states(ssm, documents, x0)?;
     let mut output = vec![S::Scalar::ZERO; len];
@@ -61,7 +61,7 @@ pub(crate) fn each_document_back<S: Adjoint>(
     (u, g): (&[S::Scalar], &[S::Scalar]),
     documents: &[Range<usize>],
     [x0, g_states]: [&[&[S::Element]]; 2],
-    back: impl Fn(Range<usize>, [&[S::Element]; 2]) -> Result<Gradients<S>, Error>,
+    back: &dyn Fn(Range<usize>, [&[S::Element]; 2]) -> Result<Gradients<S>, Error>,
 ) -> Result<PackedGradients<S>, Error> {
     check_packed_cotangents(ssm, (u, g), documents, [x0, g_states])?;
     let mut sum = PackedGradients {

@@ -7,7 +7,7 @@ pub(super) fn prefixes<N: Clone>(
     nodes: &[N],
     identity: &N,
     start: N,
-    after: impl Fn(&N, &N) -> N,
+    after: &dyn Fn(&N, &N) -> N,
 ) -> Vec<N> {
     let size = nodes.len().next_power_of_two();
     let mut tree = nodes.to_vec();

@@ -131,7 +131,7 @@ where
         a: Some(identity),
         b: x0,
     };
-    let tree = prefixes(maps, &nothing, start, Affine::after);
+    let tree = prefixes(maps, &nothing, start, &Affine::after);
     let pairs = maps.iter().zip(&tree);
     pairs.map(|(map, before)| map.after(before).b).collect()
 }

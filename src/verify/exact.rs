@@ -2,7 +2,7 @@
 //! format that holds them.
 
 use crate::algebra::{
-    Bf16, Demand, Emulated, F16, FloatFormat, Grid, Real, Ring, Rng, RootsOfUnity, Scalar,
+    Chosen, Demand, Emulated, FloatFormat, Grid, Real, Ring, Rng, RootsOfUnity, Scalar, in_format,
 };
 use crate::error::Error;
 use crate::flashconv::{Blocks, Chunking, pass_states};
@@ -85,8 +85,7 @@ pub fn exact(seed: u64, trials: usize) -> Result<ExactReport, Error> {
             let outcome = match of_format.format {
                 FloatFormat::F64 => sample.compare::<f64>(rng)?,
                 FloatFormat::F32 => sample.compare::<f32>(rng)?,
-                FloatFormat::F16 => sample.compare::<Emulated<F16>>(rng)?,
-                _ => sample.compare::<Emulated<Bf16>>(rng)?,
+                narrow => in_format(narrow, || sample.compare::<Emulated<Chosen>>(rng))?,
             };
             of_format.compared += outcome.0;
             of_format.equal += outcome.1;

@@ -1,7 +1,7 @@
 //! Every form against every other: exactly over the prime field, within derived bounds in floats.
 
 use super::models::{Kind, Model, sample};
-use crate::algebra::{F32, F64, M61, Precision, Real, Rng, RootsOfUnity, Rounded, Scalar};
+use crate::algebra::{Chosen, FloatFormat, M61, Real, Rng, RootsOfUnity, Rounded, in_format};
 use crate::error::Error;
 use crate::flashconv::Chunking;
 use crate::h3::Form;
@@ -88,12 +88,16 @@ pub fn forms(seed: u64, trials: usize, progress: &mut dyn FnMut()) -> Result<For
                 continue;
             }
             let model = sample::<f64>(kind, LONGEST, rng)?;
-            for (pair, deviation) in comparison.float_trial::<f64, F64>(&model, 0, rng)? {
+            for (pair, deviation) in
+                in_format(FloatFormat::F64, || comparison.float_trial(&model, 0, rng))?
+            {
                 let worst = &mut comparison.pairs[pair].f64;
                 *worst = worst.max(deviation);
             }
             let model = sample::<f32>(kind, LONGEST, rng)?;
-            for (pair, deviation) in comparison.float_trial::<f32, F32>(&model, 1, rng)? {
+            for (pair, deviation) in
+                in_format(FloatFormat::F32, || comparison.float_trial(&model, 1, rng))?
+            {
                 let worst = &mut comparison.pairs[pair].f32;
                 *worst = worst.max(deviation);
             }
@@ -165,8 +169,8 @@ impl Comparison {
     }
 
     /// Runs every form in `T` and holds it to the bound that the same form yields on balls of
-    /// that precision. Returns the largest deviation of each pair by its place, relative to the largest result.
-    fn float_trial<T, P>(
+    /// its format, the chosen one. Returns the largest deviation of each pair by its place, relative to the largest result.
+    fn float_trial<T>(
         &mut self,
         model: &Model<T>,
         precision: usize,
@@ -175,12 +179,9 @@ impl Comparison {
     where
         T: Real,
         T::Complex: RootsOfUnity,
-        P: Precision,
-        Rounded<P>: Real,
-        <Rounded<P> as Scalar>::Complex: RootsOfUnity,
     {
         let forms = all_forms(model.len(), rng);
-        let balls = model.map(|x| Rounded::<P>::from_f64(x.to_f64()));
+        let balls = model.map(|x| Rounded::<Chosen>::from_f64(x.to_f64()));
         let mut results = Vec::new();
         for form in &forms {
             let result: Option<Vec<f64>> = model

@@ -1,7 +1,7 @@
 //! A computation as data: what is computed from what, and which of it is saved under which name.
 
 use super::inputs::Inputs;
-use crate::oracle::stage::{Axis, StageSpec};
+use crate::oracle::stage::{Axis, StageSpec, in_order_of_name};
 
 /// A number of a graph: the place of the node that computes it.
 pub(crate) type Id = usize;
@@ -253,9 +253,9 @@ impl Graph {
                 let axes: Vec<_> = axes.zip(input.values.shape().iter().copied()).collect();
                 Some(StageSpec::new(gradient_of(&input.name), &axes, &[]))
             });
-            let mut gradients: Vec<StageSpec> = gradients.collect();
-            gradients.sort_by(|a, b| a.name.cmp(&b.name));
-            specs.extend(gradients);
+            specs.extend(in_order_of_name(gradients.collect(), |spec: &StageSpec| {
+                &spec.name
+            }));
         }
         specs
     }

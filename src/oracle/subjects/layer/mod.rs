@@ -33,7 +33,7 @@ use crate::h3::{Config, Form, Name, Stage};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::sequence::Sequence as Served;
-use crate::oracle::stage::{Axis, StageSpec};
+use crate::oracle::stage::{Axis, StageSpec, in_order_of_name};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
@@ -263,8 +263,7 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
                 from,
             ));
         }
-        gradients.sort_by(|a, b| a.name.cmp(&b.name));
-        specs.extend(gradients);
+        specs.extend(in_order_of_name(gradients, |spec| &spec.name));
     }
     specs
 }

@@ -10,6 +10,7 @@ use crate::h3::{
     documents_of,
 };
 use crate::oracle::sequence::Schedule;
+use crate::oracle::stage::in_order_of_name;
 use crate::oracle::subject::Named;
 use crate::oracle::upstream::Upstream;
 use crate::ssm::Documents;
@@ -238,9 +239,8 @@ where
             named.push(("grad.initial_state".into(), diagonal));
         }
         // In the order of the stages.
-        named.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut gradients = back.computed();
-        gradients.extend(named);
+        gradients.extend(in_order_of_name(named, |(name, _)| name));
         Ok(gradients)
     }
 }

@@ -188,8 +188,8 @@ impl Backward<f64> for WrongBackward<'_> {
             self.shift(ssm, u, Some(x0), g, Some(g_state), window)
         };
         match self.leaks() {
-            true => leaking(ssm, u.len(), documents, states, back),
-            false => each_document_back(ssm, (u, g), documents, states, back),
+            true => leaking(ssm, u.len(), documents, states, &back),
+            false => each_document_back(ssm, (u, g), documents, states, &back),
         }
     }
 
@@ -207,8 +207,8 @@ impl Backward<f64> for WrongBackward<'_> {
             self.diagonal(ssm, u, Some(x0), g, Some(g_state), window)
         };
         match self.leaks() {
-            true => leaking(ssm, u.len(), documents, states, back),
-            false => each_document_back(ssm, (u, g), documents, states, back),
+            true => leaking(ssm, u.len(), documents, states, &back),
+            false => each_document_back(ssm, (u, g), documents, states, &back),
         }
     }
 

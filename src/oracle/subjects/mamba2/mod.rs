@@ -18,7 +18,7 @@ use crate::mamba::{Mamba2Name, by_recurrence};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::sequence::Sequence as Rows;
-use crate::oracle::stage::{Axis, StageSpec};
+use crate::oracle::stage::{Axis, StageSpec, in_order_of_name};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
@@ -241,8 +241,7 @@ fn specs(case: &Mamba2Case) -> Vec<StageSpec> {
                 ));
             }
         }
-        gradients.sort_by(|a, b| a.name.cmp(&b.name));
-        specs.extend(gradients);
+        specs.extend(in_order_of_name(gradients, |spec| &spec.name));
     }
     specs
 }

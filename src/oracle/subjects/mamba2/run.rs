@@ -8,6 +8,7 @@ use crate::mamba::{
     Mamba2Back, Mamba2Evaluate, Mamba2Name, Mamba2Parameters, Mamba2Pass, Mamba2Stages,
     Mamba2States, respond_in, tokens_of,
 };
+use crate::oracle::stage::in_order_of_name;
 use crate::oracle::subject::Named;
 use crate::ssm::{Documents, Varying, VaryingResponse, varying_recurrence};
 use crate::tensor::Tensor;
@@ -169,7 +170,6 @@ impl Mamba2Case {
             named.push(("grad.initial_conv_state".into(), of.states.conv));
             named.push(("grad.initial_ssm_state".into(), of.states.ssm));
         }
-        named.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(named)
+        Ok(in_order_of_name(named, |(name, _)| name))
     }
 }
