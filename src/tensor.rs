@@ -1,6 +1,7 @@
 //! A row-major array with a shape: what the layer takes and returns.
 
 use crate::error::{Error, check_len};
+use core::ops::Range;
 
 /// The largest product of the axes that are not zero, of an array that is empty.
 const MAX_EMPTY: usize = 1 << 20;
@@ -89,6 +90,35 @@ impl<T: Copy> Tensor<T> {
         &mut self.data[r * len..(r + 1) * len]
     }
 
+    /// Some tokens of every row of an array (batch, seq_len, ...).
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many.
+    pub(crate) fn tokens(&self, tokens: Range<usize>) -> Result<Self, Error> {
+        let (shape, each) = shape_of_tokens(&self.shape, &tokens)?;
+        let mut kept = Vec::with_capacity(shape.iter().product());
+        for b in 0..shape[0] {
+            let start = b * self.shape[1];
+            let tokens = start + tokens.start..start + tokens.end;
+            kept.extend_from_slice(&self.data[tokens.start * each..tokens.end * each]);
+        }
+        Ok(Self { shape, data: kept })
+    }
+
+    /// Some columns of every row along the last axis; of those that it has not, none.
+    pub(crate) fn columns(&self, columns: Range<usize>) -> Self {
+        let mut shape = self.shape.clone();
+        let len = shape.pop().unwrap_or(1);
+        let columns = columns.start.min(len)..columns.end.min(len);
+        shape.push(columns.len());
+        let mut kept = Vec::with_capacity(shape.iter().product());
+        for row in self.data.chunks_exact(len.max(1)) {
+            kept.extend_from_slice(&row[columns.clone()]);
+        }
+        Self { shape, data: kept }
+    }
+
     /// Refuses an array of another shape, naming it.
     ///
     /// # Errors
@@ -119,6 +149,21 @@ fn check_places(shape: &[usize], elements: usize) -> Result<(), Error> {
         return Err(Error::value("shape", format!("{shape:?} is too large")));
     }
     Ok(())
+}
+
+/// The shape of some tokens of every row, and how many numbers each has.
+fn shape_of_tokens(shape: &[usize], tokens: &Range<usize>) -> Result<(Vec<usize>, usize), Error> {
+    let [batch, len, rest @ ..] = shape else {
+        return Err(Error::shape("array", "two axes or more", shape.len()));
+    };
+    if tokens.start > tokens.end || tokens.end > *len {
+        return Err(Error::value(
+            "tokens",
+            format!("{tokens:?}; there are {len}"),
+        ));
+    }
+    let shape = [&[*batch, tokens.len()], rest].concat();
+    Ok((shape, rest.iter().product()))
 }
 
 fn other_shape(what: &str, expected: &[usize], found: &[usize]) -> Error {

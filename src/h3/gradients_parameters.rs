@@ -65,9 +65,12 @@ impl<T: Real> Parameters<T> {
 }
 
 /// What is read of every model, one after another.
-fn joined<S, T: Copy>(models: &[S], read: impl Fn(&S) -> Vec<T>) -> Vec<T> {
-    let read: Vec<Vec<T>> = models.iter().map(read).collect();
-    read.concat()
+fn joined<S, T: Copy>(models: &[S], read: fn(&S) -> Vec<T>) -> Vec<T> {
+    let mut all = Vec::new();
+    for model in models {
+        all.extend_from_slice(&read(model));
+    }
+    all
 }
 
 /// The slope of the real part of lambda in its stored parameter.

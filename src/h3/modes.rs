@@ -39,6 +39,26 @@ where
 /// The discrete poles and input vector of one head, or their cotangents.
 type Discrete<T> = (Vec<<T as Scalar>::Complex>, Vec<<T as Scalar>::Complex>);
 
+/// The discrete pole and input of one mode, given `lambda`, `B` and `dt`.
+type Map<'a, T> = &'a dyn Fn(
+    <T as Scalar>::Complex,
+    <T as Scalar>::Complex,
+    T,
+) -> Result<(<T as Scalar>::Complex, <T as Scalar>::Complex), Error>;
+
+/// The gradient of one mode, given those three and the cotangents of pole and input.
+type MapAdjoint<'a, T> = &'a dyn Fn(
+    <T as Scalar>::Complex,
+    <T as Scalar>::Complex,
+    T,
+    (<T as Scalar>::Complex, <T as Scalar>::Complex),
+) -> Result<ModeGradient<T>, Error>;
+
+/// The error of a head.
+fn in_head(h: usize, error: &Error) -> Error {
+    Error::value(format!("head {h}"), error.to_string())
+}
+
 impl<T: Scalar> Modes<T> {
     /// The discrete `(a, b)` of every head, bilinear.
     ///
@@ -46,7 +66,7 @@ impl<T: Scalar> Modes<T> {
     ///
     /// If the sizes disagree, or at the pole of the map ([`bilinear`]).
     pub fn bilinear(&self) -> Result<Vec<Discrete<T>>, Error> {
-        self.sample(bilinear)
+        self.sample(&bilinear)
     }
 
     /// The gradients of [`bilinear`](Self::bilinear), given the cotangents of every head's
@@ -56,37 +76,26 @@ impl<T: Scalar> Modes<T> {
     ///
     /// As [`bilinear`](Self::bilinear), or if there is not one cotangent for each `a` and `b`.
     pub fn bilinear_adjoint(&self, g: &[Discrete<T>]) -> Result<Self, Error> {
-        self.sample_adjoint(g, bilinear_adjoint)
+        self.sample_adjoint(g, &bilinear_adjoint)
     }
 
-    fn sample(
-        &self,
-        map: impl Fn(T::Complex, T::Complex, T) -> Result<(T::Complex, T::Complex), Error>,
-    ) -> Result<Vec<Discrete<T>>, Error> {
+    fn sample(&self, map: Map<'_, T>) -> Result<Vec<Discrete<T>>, Error> {
         let n = self.modes_each()?;
-        self.dt
-            .iter()
-            .enumerate()
-            .map(|(h, &dt)| {
-                let model = h % self.n_ssm;
-                (model * n..(model + 1) * n)
-                    .map(|i| map(self.lambda[i], self.b[i], dt))
-                    .collect::<Result<Discrete<T>, Error>>()
-                    .map_err(|e| Error::value(format!("head {h}"), e.to_string()))
-            })
-            .collect()
+        let mut heads = Vec::with_capacity(self.dt.len());
+        for (h, &dt) in self.dt.iter().enumerate() {
+            let model = h % self.n_ssm;
+            let (mut poles, mut inputs) = (Vec::with_capacity(n), Vec::with_capacity(n));
+            for i in model * n..(model + 1) * n {
+                let (a, b) = map(self.lambda[i], self.b[i], dt).map_err(|e| in_head(h, &e))?;
+                poles.push(a);
+                inputs.push(b);
+            }
+            heads.push((poles, inputs));
+        }
+        Ok(heads)
     }
 
-    fn sample_adjoint(
-        &self,
-        g: &[Discrete<T>],
-        adjoint: impl Fn(
-            T::Complex,
-            T::Complex,
-            T,
-            (T::Complex, T::Complex),
-        ) -> Result<ModeGradient<T>, Error>,
-    ) -> Result<Self, Error> {
+    fn sample_adjoint(&self, g: &[Discrete<T>], adjoint: MapAdjoint<'_, T>) -> Result<Self, Error> {
         let n = self.modes_each()?;
         check_len("cotangents of the heads", g.len(), self.dt.len())?;
         let zeros = || vec![T::Complex::ZERO; self.lambda.len()];
@@ -102,7 +111,7 @@ impl<T: Scalar> Modes<T> {
             let model = h % self.n_ssm;
             for (k, i) in (model * n..(model + 1) * n).enumerate() {
                 let mode = adjoint(self.lambda[i], self.b[i], self.dt[h], (g_a[k], g_b[k]))
-                    .map_err(|e| Error::value(format!("head {h}"), e.to_string()))?;
+                    .map_err(|e| in_head(h, &e))?;
                 sum.lambda[i] = sum.lambda[i] + mode.lambda;
                 sum.b[i] = sum.b[i] + mode.b;
                 sum.dt[h] = sum.dt[h] + mode.dt;
@@ -135,7 +144,7 @@ impl<T: Real> Modes<T> {
     ///
     /// As [`bilinear`](Self::bilinear).
     pub fn discretize(&self, disc: Discretization) -> Result<Vec<Discrete<T>>, Error> {
-        self.sample(|lambda, b, dt| disc.apply(lambda, b, dt))
+        self.sample(&|lambda, b, dt| disc.apply(lambda, b, dt))
     }
 
     /// The gradients of [`discretize`](Self::discretize).
@@ -148,7 +157,7 @@ impl<T: Real> Modes<T> {
         disc: Discretization,
         g: &[Discrete<T>],
     ) -> Result<Self, Error> {
-        self.sample_adjoint(g, |lambda, b, dt, g| disc.adjoint(lambda, b, dt, g))
+        self.sample_adjoint(g, &|lambda, b, dt, g| disc.adjoint(lambda, b, dt, g))
     }
 }
 

@@ -210,24 +210,18 @@ impl<T: Real> Parameters<T> {
         let config = &self.config;
         let (d, m, n) = (config.d_model, config.d_state, config.n_modes());
         let c = self.complex(Name::C);
-        let shift = (0..d)
-            .map(|channel| {
-                let taps = channel * m..(channel + 1) * m;
-                Shift::new(
-                    self.get(Name::ShiftB)[taps.clone()].to_vec(),
-                    self.get(Name::ShiftC)[taps].to_vec(),
-                    self.get(Name::ShiftD)[channel],
-                )
-            })
-            .collect::<Result<_, Error>>()?;
-        let diagonal = modes
-            .discretize(config.disc)?
-            .into_iter()
-            .enumerate()
-            .map(|(h, (a, b))| {
-                Diagonal::new(a, b, c[h * n..(h + 1) * n].to_vec(), self.get(Name::D)[h])
-            })
-            .collect::<Result<_, Error>>()?;
+        let mut shift = Vec::with_capacity(d);
+        for channel in 0..d {
+            let taps = channel * m..(channel + 1) * m;
+            let b = self.get(Name::ShiftB)[taps.clone()].to_vec();
+            let c = self.get(Name::ShiftC)[taps].to_vec();
+            shift.push(Shift::new(b, c, self.get(Name::ShiftD)[channel])?);
+        }
+        let mut diagonal = Vec::with_capacity(config.n_heads());
+        for (h, (a, b)) in modes.discretize(config.disc)?.into_iter().enumerate() {
+            let c = c[h * n..(h + 1) * n].to_vec();
+            diagonal.push(Diagonal::new(a, b, c, self.get(Name::D)[h])?);
+        }
         Layer::new(LayerParts {
             head_dim: config.head_dim,
             l_max: config.l_max,

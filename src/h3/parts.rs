@@ -46,9 +46,7 @@ where
         self.check_window(&state, sizes.len, lengths.len() > 1, "a run in parts")?;
         let (mut parts, mut states, mut at) = (Vec::new(), Vec::new(), 0);
         for &len in lengths {
-            let rows = (0..sizes.batch).flat_map(|b| b * sizes.len + at..b * sizes.len + at + len);
-            let tokens = rows.flat_map(|r| u.row(r)).copied().collect();
-            let tokens = Tensor::new([sizes.batch, len, sizes.d], tokens)?;
+            let tokens = u.tokens(at..at + len)?;
             let whole = (&tokens, &documents_of(&tokens));
             let stages = match len {
                 1 => self.forward_by(&Plain::Recurrence, whole, Some(&state))?,
@@ -87,7 +85,7 @@ where
 }
 
 /// Arrays that differ in the length of one axis, one after another along it.
-pub(crate) fn join<T: Ring>(parts: &[&Tensor<T>], axis: impl Fn(&[usize]) -> usize) -> Tensor<T> {
+pub(crate) fn join<T: Ring>(parts: &[&Tensor<T>], axis: fn(&[usize]) -> usize) -> Tensor<T> {
     let Some(first) = parts.first() else {
         return Tensor::filled([0], T::ZERO);
     };

@@ -1,7 +1,7 @@
 //! The gradients of a Mamba-2 layer.
 
 use super::functions::{clamp_back, silu, silu_slope, softplus, softplus_slope};
-use super::layer::{Mamba2Pass, Mamba2Stages, Mamba2States, inverse_root, part};
+use super::layer::{Mamba2Pass, Mamba2Stages, Mamba2States, inverse_root};
 use super::parameters::{Mamba2Name, Mamba2Parameters};
 use super::ssd::{Place, clear_padding, skip, skip_gradient};
 use crate::algebra::{Matrix, Real, dot};
@@ -95,8 +95,8 @@ impl<T: Real> Mamba2Pass<'_, T> {
         }
 
         // Norm and gate.
-        let of_inner = part(&of_joined, c.d_mlp..c.d_mlp + c.d_ssm());
-        let gates = part(&s.zxbcdt, z.clone());
+        let of_inner = of_joined.columns(c.d_mlp..c.d_mlp + c.d_ssm());
+        let gates = s.zxbcdt.columns(z.clone());
         let mut of_gate = |g: &Tensor<T>, x: &[T]| -> Tensor<T> {
             let mut of_x = g.clone();
             for (at, of_x) in of_x.data_mut().iter_mut().enumerate() {

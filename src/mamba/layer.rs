@@ -161,16 +161,6 @@ pub(crate) fn project<T: Real>(
     Tensor::new(shape, data)
 }
 
-/// Some columns of every row along the last axis.
-pub(crate) fn part<T: Real>(x: &Tensor<T>, columns: core::ops::Range<usize>) -> Tensor<T> {
-    let mut shape = x.shape().to_vec();
-    let width = shape.pop().unwrap_or(1).max(1);
-    shape.push(columns.len());
-    let rows = x.data().chunks_exact(width);
-    let data = rows.flat_map(|row| row[columns.clone()].iter().copied());
-    Tensor::known(shape, data.collect())
-}
-
 impl<T: Real> Mamba2Pass<'_, T> {
     fn sizes(&self) -> (usize, usize) {
         (self.documents.batch(), self.documents.seq_len())
@@ -237,7 +227,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
     /// The step before its activation: its projection and bias (batch, seq_len, heads).
     pub(crate) fn raw_dt(&self, zxbcdt: &Tensor<T>) -> Tensor<T> {
         let c = &self.layer.config;
-        let mut raw = part(zxbcdt, c.columns()[4].clone());
+        let mut raw = zxbcdt.columns(c.columns()[4].clone());
         let bias = self.layer.get(Mamba2Name::DtBias);
         for (at, x) in raw.data_mut().iter_mut().enumerate() {
             *x = *x + bias[at % c.heads];
@@ -257,7 +247,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
         let (batch, len) = self.sizes();
         let (d, of_groups) = (c.d_ssm(), c.groups * c.d_state);
         let shaped = |columns, shape: [usize; 2]| {
-            let part = part(&s.xbc_conv, columns);
+            let part = s.xbc_conv.columns(columns);
             Tensor::new([batch, len, shape[0], shape[1]], part.into_data())
         };
         Ok(Ssd {
@@ -279,7 +269,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
 
     /// `x silu(z)`, with z of the input projection.
     pub(crate) fn gate(&self, x: &Tensor<T>, zxbcdt: &Tensor<T>) -> Tensor<T> {
-        let z = part(zxbcdt, self.layer.config.columns()[2].clone());
+        let z = zxbcdt.columns(self.layer.config.columns()[2].clone());
         let pairs = x.data().iter().zip(z.data());
         let data = pairs.map(|(&x, &z)| x * silu(z)).collect();
         Tensor::known(z.shape(), data)

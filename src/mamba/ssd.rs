@@ -149,7 +149,7 @@ impl<T: Ring> Ssd<T> {
     ///
     /// If there are not as many.
     pub(crate) fn tokens(&self, tokens: Range<usize>) -> Result<Self, Error> {
-        let of = |x: &Tensor<T>| tokens_of(x, tokens.clone());
+        let of = |x: &Tensor<T>| x.tokens(tokens.clone());
         Ok(Self {
             x: of(&self.x)?,
             dt: self.dt.as_ref().map(of).transpose()?,
@@ -349,27 +349,6 @@ fn state_of<T: Ring>(x: &Tensor<T>, place: &Place, s: &Sizes) -> Result<Matrix<T
     let size = s.inputs * s.state;
     let at = (place.document * s.heads + place.head) * size;
     Matrix::new(s.inputs, s.state, x.data()[at..at + size].to_vec())
-}
-
-/// Some tokens of every row of an array (batch, seq_len, ...).
-///
-/// # Errors
-///
-/// If there are not as many.
-pub(crate) fn tokens_of<T: Copy>(x: &Tensor<T>, tokens: Range<usize>) -> Result<Tensor<T>, Error> {
-    let [batch, len, rest @ ..] = x.shape() else {
-        return Err(Error::shape("array", "two axes or more", x.shape().len()));
-    };
-    let each: usize = rest.iter().product();
-    let of = |b: usize| {
-        x.data()
-            .get((b * len + tokens.start) * each..(b * len + tokens.end) * each)
-    };
-    let kept: Option<Vec<&[T]>> = (0..*batch).map(of).collect();
-    let kept = kept
-        .filter(|_| tokens.end <= *len)
-        .ok_or_else(|| Error::value("tokens", format!("{tokens:?}; there are {len}")))?;
-    Tensor::new([&[*batch, tokens.len()], rest].concat(), kept.concat())
 }
 
 /// Sets to zero what stands at padding in an array (batch, seq_len, ...).

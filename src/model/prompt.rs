@@ -56,9 +56,7 @@ where
         }
         let (mut parts, mut at) = (Vec::<ModelStages<T>>::new(), 0);
         for &tokens in lengths {
-            let of = |b: usize| &ids.data()[b * len + at..][..tokens];
-            let part = (0..batch).flat_map(of).copied().collect();
-            let part = Tensor::new([batch, tokens], part)?;
+            let part = ids.tokens(at..at + tokens)?;
             let input = (&part, &documents_of_ids(&part)?);
             let state = parts.last().map(|part| &part.state);
             parts.push(match tokens {

@@ -41,20 +41,18 @@ pub fn convolution<S: StateSpace>(
 /// If `x0` is not a state of this model.
 pub(crate) fn finish_convolution<S: StateSpace>(
     ssm: &S,
-    convolved: Vec<S::Scalar>,
+    mut convolved: Vec<S::Scalar>,
     u: &[S::Scalar],
     x0: Option<&[S::Element]>,
 ) -> Result<Response<S>, Error> {
     let x0 = initial_state(ssm, x0)?;
     let from_state = ssm.state_to_output(&x0, u.len());
     let d = ssm.feedthrough();
+    for (i, y) in convolved.iter_mut().enumerate() {
+        *y = *y + from_state[i] + d * u[i];
+    }
     Ok(Response {
-        output: convolved
-            .iter()
-            .zip(from_state)
-            .zip(u)
-            .map(|((&y, s), &u)| y + s + d * u)
-            .collect(),
+        output: convolved,
         state: add_states(&ssm.advance(&x0, u.len()), &ssm.input_to_state(u)),
     })
 }

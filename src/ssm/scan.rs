@@ -55,7 +55,7 @@ pub fn scan<S: StateSpace>(
         a: Some(ssm.transition()),
         b: ssm.inject(u),
     };
-    let states = states(ssm, u, x0.clone(), node);
+    let states = states(ssm, u, x0.clone(), &node);
     Ok(Response {
         output: outputs(ssm, u, &states),
         state: states.into_iter().next_back().unwrap_or(x0),
@@ -86,7 +86,7 @@ pub(crate) fn scan_packed<S: StateSpace>(
         },
     };
     let zero = vec![S::Element::ZERO; ssm.state_dim()];
-    let states = states(ssm, u, zero, node);
+    let states = states(ssm, u, zero, &node);
     let mut output = vec![S::Scalar::ZERO; u.len()];
     for tokens in documents.iter().cloned() {
         let of_document = outputs(ssm, &u[tokens.clone()], &states[tokens.clone()]);
@@ -107,7 +107,7 @@ fn states<S: StateSpace>(
     ssm: &S,
     u: &[S::Scalar],
     x0: Vec<S::Element>,
-    node: impl Fn(usize, S::Scalar) -> Affine<S::Transition>,
+    node: &dyn Fn(usize, S::Scalar) -> Affine<S::Transition>,
 ) -> Vec<Vec<S::Element>> {
     let maps: Vec<_> = u.iter().enumerate().map(|(i, &u)| node(i, u)).collect();
     states_after(&maps, ssm.transition().identity(), x0)

@@ -115,39 +115,38 @@ impl Node {
                 kernels
             }
             Op::ModesFilter(modes) => {
-                let responses = self.responses(modes, values, by)?.into_iter();
-                responses.flat_map(|response| response.output).collect()
+                let responses = self.responses(modes, values, by)?;
+                let mut output = Vec::new();
+                for response in &responses {
+                    output.extend_from_slice(&response.output);
+                }
+                output
             }
             Op::ModesState(modes) => {
-                let responses = self.responses(modes, values, by)?.into_iter();
-                let parts = |z: T::Complex| match modes.complex {
-                    true => vec![z.re(), z.im()],
-                    false => vec![z.re()],
-                };
-                responses
-                    .flat_map(|response| response.state)
-                    .flat_map(parts)
-                    .collect()
+                let mut parts = Vec::new();
+                for response in self.responses(modes, values, by)? {
+                    for z in response.state {
+                        parts.push(z.re());
+                        if modes.complex {
+                            parts.push(z.im());
+                        }
+                    }
+                }
+                parts
             }
             Op::Sin => data(0).iter().map(|x| x.sin_cos().0).collect(),
             Op::Exp => data(0).iter().map(|x| x.exp()).collect(),
             Op::Window { shift, absolute } => {
                 let shift = (*shift != 0.0).then(|| T::from_f64(*shift));
-                let decays = data(1)
-                    .iter()
-                    .map(|&x| match *absolute && x.to_f64() < 0.0 {
-                        true => -x,
-                        false => x,
-                    });
-                let decays: Vec<T> = decays.collect();
-                let weight = |t: T, decay: T| {
-                    let fading = (-(t * decay)).exp();
-                    shift.map_or(fading, |shift| fading + shift)
-                };
-                let places = data(0).iter();
-                places
-                    .flat_map(|&t| decays.iter().map(move |&decay| weight(t, decay)))
-                    .collect()
+                let mut weights = Vec::with_capacity(data(0).len() * data(1).len());
+                for &t in data(0) {
+                    for &x in data(1) {
+                        let decay = if *absolute && x.to_f64() < 0.0 { -x } else { x };
+                        let fading = (-(t * decay)).exp();
+                        weights.push(shift.map_or(fading, |shift| fading + shift));
+                    }
+                }
+                weights
             }
             Op::Normalize => {
                 let x = operand(0);

@@ -70,7 +70,7 @@ impl LayerCase {
         };
         if self.chunk_len.is_some() {
             named.extend(self.states_between(&layer, state, |tokens, state| {
-                let tokens = tokens_of(&input, tokens)?;
+                let tokens = input.tokens(tokens)?;
                 let whole = documents_of(&tokens);
                 let stages =
                     layer.forward_by(&Plain::Recurrence, (&tokens, &whole), Some(state))?;
@@ -161,16 +161,6 @@ pub(super) fn at_marks<T: Real>(schedule: &Schedule, states: Vec<LayerState<T>>)
 /// The name in files of a state after so many tokens.
 pub(super) fn mark_name(tokens: usize, state: Stage) -> String {
     format!("state.{tokens}.{}", state.name())
-}
-
-/// Some tokens of every sequence of a (batch, seq_len, d) array.
-pub(super) fn tokens_of<T: Copy>(x: &Tensor<T>, tokens: Range<usize>) -> Result<Tensor<T>, Error> {
-    let &[batch, len, d] = x.shape() else {
-        return Err(Error::shape("input", "three axes", x.shape().len()));
-    };
-    let of = |b: usize| &x.data()[(b * len + tokens.start) * d..(b * len + tokens.end) * d];
-    let kept = (0..batch).flat_map(of).copied().collect();
-    Tensor::new([batch, tokens.len(), d], kept)
 }
 
 /// The stages of a forward pass under their names.

@@ -8,7 +8,7 @@
 use super::analysis::Analysis;
 use super::case::LayerCase;
 use super::cotangents;
-use super::run::{BackwardRun, owned, tokens_of};
+use super::run::{BackwardRun, owned};
 use super::upstream::{FromUpstream, local_stages};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
@@ -71,7 +71,7 @@ pub(super) fn error_scales(case: &LayerCase, format: Format) -> Result<Named<Err
     let state = state.as_ref();
     let mut scales = owned(layer.forward_by(&analysis, (&input, &case.documents()), state)?);
     scales.extend(case.states_between(&layer, state, |tokens, state| {
-        let tokens = tokens_of(&input, tokens)?;
+        let tokens = input.tokens(tokens)?;
         let whole = documents_of(&tokens);
         let stages = layer.forward_by(&analysis, (&tokens, &whole), Some(state))?;
         Ok([stages.state.clone(), stages.state])

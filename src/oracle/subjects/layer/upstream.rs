@@ -1,7 +1,7 @@
 //! A layer whose stages are each computed from a port's own.
 
 use super::case::LayerCase;
-use super::run::{owned, tokens_of};
+use super::run::owned;
 use crate::algebra::{Real, Scalar};
 use crate::error::Error;
 use crate::h3::{Evaluate, Layer, LayerState, Progress, Sizes, Stage, Stages};
@@ -112,7 +112,7 @@ pub(super) fn local_stages<T: Real>(
         };
         let so_far = Progress {
             layer,
-            input: &tokens_of(input, 0..tokens.end)?,
+            input: &input.tokens(0..tokens.end)?,
             documents: &Documents::whole(batch, tokens.end),
             initial: &initial,
             stages: beginning(&stages, tokens.end)?,
@@ -129,15 +129,15 @@ pub(super) fn local_stages<T: Real>(
             ..so_far.sizes
         };
         let part = Documents::whole(batch, tokens.len());
-        let last = |x: &Tensor<T>| columns(x, tokens.start, tokens.end);
-        let first = |x: &Tensor<T>| columns(x, 0, tokens.len());
+        let last = |x: &Tensor<T>| x.columns(tokens.clone());
+        let first = |x: &Tensor<T>| x.columns(0..tokens.len());
         let keys = by.model_input(Stage::ShiftK, &so_far);
-        let keys = last(keys.as_ref().unwrap_or(&so_far.stages.k))?;
-        let kernels = first(&so_far.stages.shift_kernel)?;
+        let keys = last(keys.as_ref().unwrap_or(&so_far.stages.k));
+        let kernels = first(&so_far.stages.shift_kernel);
         let (_, shift) = layer.shift_keys(by, &keys, &kernels, state, &part, sizes)?;
         let pairs = by.model_input(Stage::SsmOut, &so_far);
-        let pairs = last(pairs.as_ref().unwrap_or(&so_far.stages.kv))?;
-        let kernels = first(&so_far.stages.ssm_kernel)?;
+        let pairs = last(pairs.as_ref().unwrap_or(&so_far.stages.kv));
+        let kernels = first(&so_far.stages.ssm_kernel);
         let (_, diagonal) = layer.run_diagonal(by, &pairs, &kernels, state, &part, sizes)?;
         let position = state.position.saturating_add(tokens.len());
         let saved = LayerState {
@@ -159,28 +159,17 @@ pub(super) fn local_stages<T: Real>(
 
 /// The stages of the first tokens.
 fn beginning<T: Scalar>(stages: &Stages<T>, tokens: usize) -> Result<Stages<T>, Error> {
-    let first = |x: &Tensor<T>| columns(x, 0, tokens);
+    let first = |x: &Tensor<T>| x.columns(0..tokens);
     let mut cut = stages.clone();
-    cut.q = first(&stages.q)?;
-    cut.k = first(&stages.k)?;
-    cut.v = first(&stages.v)?;
-    cut.shift_kernel = first(&stages.shift_kernel)?;
-    cut.shift_k = first(&stages.shift_k)?;
-    cut.kv = first(&stages.kv)?;
-    cut.ssm_kernel = first(&stages.ssm_kernel)?;
-    cut.ssm_out = stages.ssm_out.as_ref().map(first).transpose()?;
-    cut.gated = tokens_of(&stages.gated, 0..tokens)?;
-    cut.output = tokens_of(&stages.output, 0..tokens)?;
+    cut.q = first(&stages.q);
+    cut.k = first(&stages.k);
+    cut.v = first(&stages.v);
+    cut.shift_kernel = first(&stages.shift_kernel);
+    cut.shift_k = first(&stages.shift_k);
+    cut.kv = first(&stages.kv);
+    cut.ssm_kernel = first(&stages.ssm_kernel);
+    cut.ssm_out = stages.ssm_out.as_ref().map(first);
+    cut.gated = stages.gated.tokens(0..tokens)?;
+    cut.output = stages.output.tokens(0..tokens)?;
     Ok(cut)
-}
-
-/// Some columns of every row.
-fn columns<T: Copy>(x: &Tensor<T>, from: usize, to: usize) -> Result<Tensor<T>, Error> {
-    let mut shape = x.shape().to_vec();
-    let len = shape.pop().unwrap_or(1);
-    let rows = x.data().chunks_exact(len.max(1));
-    let kept = rows.flat_map(|row| &row[from.min(len)..to.min(len)]);
-    let kept = kept.copied().collect();
-    shape.push(to.min(len) - from.min(len));
-    Tensor::new(shape, kept)
 }

@@ -3,7 +3,7 @@
 use super::super::wrong_model::{Boundaries, ModelHook, WrongModel};
 use super::case::LayerCase;
 use super::hooks::{Beginning, LayerHook};
-use super::run::{mark_name, owned, tokens_of};
+use super::run::{mark_name, owned};
 use super::stage_run::StageRun;
 use super::upstream::{FromUpstream, local_stages};
 use crate::error::Error;
@@ -112,7 +112,7 @@ impl WrongLayer {
     ) -> Result<Named<f64>, Error> {
         let mut named = Vec::new();
         for &tokens in &schedule.marks {
-            let input = tokens_of(case.input(), 0..tokens)?;
+            let input = case.input().tokens(0..tokens)?;
             let whole = documents_of(&input);
             let stages = self.layer.forward_by(self, (&input, &whole), state)?;
             let diagonal = stages.state.flat_diagonal();

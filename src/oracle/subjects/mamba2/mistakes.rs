@@ -5,8 +5,8 @@ use super::case::Mamba2Case;
 use super::hooks::Mamba2Hook::{self, Decoding, Gradients, HandOver, Prefill, Ssd, Stage};
 use crate::error::Error;
 use crate::mamba::{
-    Mamba2Name, Mamba2Pass, Mamba2Stage, Mamba2Stages, Mamba2States, clamp, group_of, part, silu,
-    skip, softplus,
+    Mamba2Name, Mamba2Pass, Mamba2Stage, Mamba2Stages, Mamba2States, clamp, group_of, silu, skip,
+    softplus,
 };
 use crate::oracle::mistake::{Row, rows};
 use crate::oracle::subject::Named;
@@ -51,14 +51,14 @@ fn norm_with_small_epsilon(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Resul
 
 /// Gated by z itself.
 fn gate_without_silu(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Result1 {
-    let z = part(&s.zxbcdt, pass.layer.config.columns()[2].clone());
+    let z = s.zxbcdt.columns(pass.layer.config.columns()[2].clone());
     let pairs = s.y_d.data().iter().zip(z.data());
     Tensor::new(z.shape(), pairs.map(|(y, z)| y * z).collect())
 }
 
 /// The steps again from the projection of dt and its bias.
 fn steps(pass: &Pass<'_>, s: &Stages, f: impl Fn(f64, f64) -> f64) -> Result1 {
-    let projected = part(&s.zxbcdt, pass.layer.config.columns()[4].clone());
+    let projected = s.zxbcdt.columns(pass.layer.config.columns()[4].clone());
     let bias = pass.layer.get(Mamba2Name::DtBias);
     let values = projected.data().iter().zip(bias.iter().cycle());
     let values = values.map(|(&x, &bias)| f(x, bias)).collect();
@@ -189,7 +189,7 @@ fn z_from_x(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Result1 {
 fn skip_unconvolved(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Result1 {
     let c = &pass.layer.config;
     let start = c.columns()[3].start;
-    let x = part(&s.zxbcdt, start..start + c.d_ssm());
+    let x = s.zxbcdt.columns(start..start + c.d_ssm());
     let x = Tensor::new(s.y.shape(), x.into_data())?;
     skip(&s.y, &x, pass.layer.get(Mamba2Name::D))
 }

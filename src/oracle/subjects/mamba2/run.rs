@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::h3::Form;
 use crate::mamba::{
     Mamba2Back, Mamba2Evaluate, Mamba2Name, Mamba2Parameters, Mamba2Pass, Mamba2Stages,
-    Mamba2States, respond_in, tokens_of,
+    Mamba2States, respond_in,
 };
 use crate::oracle::stage::in_order_of_name;
 use crate::oracle::subject::Named;
@@ -102,7 +102,7 @@ impl Mamba2Case {
                     } else {
                         &layers.decode
                     },
-                    input: &tokens_of(&input, at..at + len)?,
+                    input: &input.tokens(at..at + len)?,
                     documents: &Documents::whole(documents.batch(), len),
                     initial: &states,
                 };
