@@ -338,7 +338,9 @@ fn with_dropout_too_gradients_are_of_the_loss() {
         let mut moved = |by: f64| {
             let changed = ModelParameters::new(config.clone(), |other| {
                 let mut values = parameters.get(other).to_vec();
-                values[i] += if other == name { by } else { 0.0 };
+                if other == name {
+                    values[i] += by;
+                }
                 Ok(values)
             });
             at(&changed.expect("the same shapes")).0

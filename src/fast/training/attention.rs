@@ -43,38 +43,62 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The places of the part's numbers in a row: vector and lane.
-    fn places<T: Element>(self) -> impl Iterator<Item = (usize, usize)> {
-        let numbers = self.first..self.first + self.channels;
-        numbers.map(|i| (i / T::Lanes::WIDTH, i % T::Lanes::WIDTH))
+    /// The vectors of the part, if it has whole ones: the first.
+    fn whole<T: Element>(self) -> Option<usize> {
+        let width = T::Lanes::WIDTH;
+        let is_whole = self.first.is_multiple_of(width) && self.channels.is_multiple_of(width);
+        is_whole.then_some(self.first / width)
+    }
+
+    /// The places of vector `v` of the part in a row: vector and lane.
+    fn places<T: Element>(self, v: usize) -> impl Iterator<Item = (usize, usize)> {
+        let width = T::Lanes::WIDTH;
+        let numbers = self.first + v * width..self.first + self.channels.min((v + 1) * width);
+        numbers.map(move |i| (i / width, i % width))
+    }
+
+    /// Vector `v` of the part of a row, zeros beyond it.
+    fn take<T: Element>(self, row: &[T::Lanes], v: usize) -> T::Lanes {
+        if let Some(first) = self.whole::<T>() {
+            return row[first + v];
+        }
+        let mut taken = T::Lanes::ZERO;
+        let to = taken.lanes_mut().iter_mut();
+        for (to, (vector, lane)) in to.zip(self.places::<T>(v)) {
+            *to = row[vector].lanes()[lane];
+        }
+        taken
+    }
+
+    /// Puts vector `v` of the part back into a row.
+    fn put<T: Element>(self, lanes: T::Lanes, v: usize, row: &mut [T::Lanes]) {
+        if let Some(first) = self.whole::<T>() {
+            row[first + v] = lanes;
+            return;
+        }
+        for (x, (vector, lane)) in lanes.lanes().iter().zip(self.places::<T>(v)) {
+            row[vector].lanes_mut()[lane] = *x;
+        }
     }
 
     /// The part as rows of its own.
     fn rows<T: Element>(self, from: &[T::Lanes], to: &mut Vec<T::Lanes>) {
         let vectors = lane_groups::<T>(self.channels);
         to.clear();
-        to.resize(from.len() / self.row * vectors, T::Lanes::ZERO);
-        for (from, to) in from
-            .chunks_exact(self.row)
-            .zip(to.chunks_exact_mut(vectors))
-        {
-            for (c, (vector, lane)) in self.places::<T>().enumerate() {
-                to[c / T::Lanes::WIDTH].lanes_mut()[c % T::Lanes::WIDTH] =
-                    from[vector].lanes()[lane];
-            }
+        for row in from.chunks_exact(self.row) {
+            to.extend((0..vectors).map(|v| self.take::<T>(row, v)));
         }
     }
 
     /// The part as a matrix in panels, its rows filled up to whole vectors.
     fn matrix<T: Element>(self, from: &[T::Lanes], to: &mut Vec<T::Lanes>) {
-        let (width, vectors) = (T::Lanes::WIDTH, lane_groups::<T>(self.channels));
-        let rows = (from.len() / self.row).next_multiple_of(width);
+        let vectors = lane_groups::<T>(self.channels);
+        let rows = (from.len() / self.row).next_multiple_of(T::Lanes::WIDTH);
         to.clear();
         to.resize(rows * vectors, T::Lanes::ZERO);
-        for (r, from) in from.chunks_exact(self.row).enumerate() {
-            for (c, (vector, lane)) in self.places::<T>().enumerate() {
-                let to = &mut to[place(rows, vectors, r, c / width)];
-                to.lanes_mut()[c % width] = from[vector].lanes()[lane];
+        for (r, row) in from.chunks_exact(self.row).enumerate() {
+            for v in 0..vectors {
+                to[place(rows, vectors, r, v)] = self.take::<T>(row, v);
             }
         }
     }
@@ -85,10 +109,12 @@ impl Part {
         let (channels, vectors) = (self.channels.next_multiple_of(width), rows.div_ceil(width));
         to.clear();
         to.resize(channels * vectors, T::Lanes::ZERO);
-        for (r, from) in from.chunks_exact(self.row).enumerate() {
-            for (c, (vector, lane)) in self.places::<T>().enumerate() {
-                let to = &mut to[place(channels, vectors, c, r / width)];
-                to.lanes_mut()[r % width] = from[vector].lanes()[lane];
+        for (r, row) in from.chunks_exact(self.row).enumerate() {
+            for v in 0..channels / width {
+                for (lane, x) in self.take::<T>(row, v).lanes().iter().enumerate() {
+                    let at = place(channels, vectors, v * width + lane, r / width);
+                    to[at].lanes_mut()[r % width] = *x;
+                }
             }
         }
     }
@@ -96,25 +122,21 @@ impl Part {
     /// Puts rows of its own back.
     fn put_rows<T: Element>(self, from: &[T::Lanes], to: &mut [T::Lanes]) {
         let vectors = lane_groups::<T>(self.channels);
-        for (from, to) in from
-            .chunks_exact(vectors)
-            .zip(to.chunks_exact_mut(self.row))
-        {
-            for (c, (vector, lane)) in self.places::<T>().enumerate() {
-                to[vector].lanes_mut()[lane] =
-                    from[c / T::Lanes::WIDTH].lanes()[c % T::Lanes::WIDTH];
+        let rows = from.chunks_exact(vectors);
+        for (from, row) in rows.zip(to.chunks_exact_mut(self.row)) {
+            for (v, lanes) in from.iter().enumerate() {
+                self.put::<T>(*lanes, v, row);
             }
         }
     }
 
     /// Puts a matrix in panels back.
     fn put_matrix<T: Element>(self, from: &[T::Lanes], to: &mut [T::Lanes]) {
-        let (width, vectors) = (T::Lanes::WIDTH, lane_groups::<T>(self.channels));
-        let rows = (to.len() / self.row).next_multiple_of(width);
-        for (r, to) in to.chunks_exact_mut(self.row).enumerate() {
-            for (c, (vector, lane)) in self.places::<T>().enumerate() {
-                let from = &from[place(rows, vectors, r, c / width)];
-                to[vector].lanes_mut()[lane] = from.lanes()[c % width];
+        let vectors = lane_groups::<T>(self.channels);
+        let rows = (to.len() / self.row).next_multiple_of(T::Lanes::WIDTH);
+        for (r, row) in to.chunks_exact_mut(self.row).enumerate() {
+            for v in 0..vectors {
+                self.put::<T>(from[place(rows, vectors, r, v)], v, row);
             }
         }
     }
@@ -242,7 +264,9 @@ impl<T: ModelElement> Head<'_, T> {
         self.times(of_weights, tokens, matrix, channels, result);
         q.put_rows::<T>(result, of_qkv);
         q.rows::<T>(self.qkv, rows);
-        for (g, u, part) in [(&*of_weights, &*rows, k), (&applied.to_vec(), &*of_rows, v)] {
+        let products: [(&[T::Lanes], &[T::Lanes], Part); 2] =
+            [(of_weights, rows, k), (applied, of_rows, v)];
+        for (g, u, part) in products {
             result.clear();
             result.resize(tokens * T::Lanes::WIDTH * channels, T::Lanes::ZERO);
             self.level.run(Sums::<T> {
