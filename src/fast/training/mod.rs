@@ -4,6 +4,7 @@
 //! that what it keeps is bounded by the part; the gradients of the parts are added in their order.
 
 mod adamw;
+mod attended;
 mod attention;
 mod convolve;
 mod dropout;

@@ -1,6 +1,7 @@
 //! Some whole sequences forwards through the model, and backwards.
 
-use super::attention::{Head, HeadBuffers, HeadSizes, Part};
+use super::attended::{Attended, Attention};
+use super::attention::HeadBuffers;
 use super::dropout::{Dropout, Masks};
 use super::kernels::{KernelSizes, LayerKernels};
 use super::loss::CrossEntropy;
@@ -14,7 +15,6 @@ use crate::fast::panels::lane_groups;
 use crate::fast::rows::ModelElement;
 use crate::h3::Name;
 use crate::model::{BlockName, ModelConfig, ModelName};
-use core::ops::Range;
 
 /// All weights of a model, as the passes read them.
 #[derive(Clone, Debug)]
@@ -102,15 +102,6 @@ struct BlockActivations<T: Element> {
     slope: Vec<T::Lanes>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Attended<T: Element> {
-    qkv: Vec<T::Lanes>,
-    /// [sequence][head]
-    weights: Vec<T::Lanes>,
-    applied: Vec<T::Lanes>,
-    context: Vec<T::Lanes>,
-}
-
 /// The two parameters of a projection or LayerNorm.
 type Pair = [ModelName; 2];
 
@@ -165,11 +156,6 @@ impl<T: ModelElement> Network<T> {
 
     fn channels(&self) -> usize {
         self.mask.len()
-    }
-
-    /// Vectors of a row of an attention's queries, keys and values.
-    fn attended_channels(&self) -> usize {
-        lane_groups::<T>(3 * self.config.d_model())
     }
 
     fn inner(&self) -> usize {
@@ -306,10 +292,12 @@ impl<T: ModelElement> Network<T> {
                 self.mixing(kernels, sequences.len).forward(mixed, mix);
                 self.project(pair(i, OUTPUT), (&mixed.gated, width), (x, d), true);
             } else {
-                let (attended, wide) = (&mut block.attended, self.attended_channels());
+                let attention = self.attention(sequences.len);
+                let (attended, wide) = (&mut block.attended, attention.wide);
                 let qkv = &mut attended.qkv;
                 self.project(pair(i, QKV), (&block.norm1.y, d), (qkv, wide), false);
-                self.attend(sequences, dropout.attention(i), attended, head);
+                let masks = dropout.attention(i).map(|masks| (masks, sequences.first));
+                attention.forward(masks, attended, head);
                 self.project(pair(i, OUT), (&attended.context, d), (x, d), true);
             }
             self.normalize(pair(i, NORM2), x, &mut block.norm2);
@@ -424,27 +412,23 @@ impl<T: ModelElement> Network<T> {
                     self.project_back(names, normed, g, (of_normed, which > 0), gradient);
                 }
             } else {
-                let (attended, wide) = (&block.attended, self.attended_channels());
+                let attention = self.attention(sequences.len);
+                let (attended, wide) = (&block.attended, attention.wide);
                 let context = (&*attended.context, d);
                 let g = (&**of_x, d);
                 self.project_back(pair(i, OUT), context, g, (of_inner, false), gradient);
-                self.attend_back(sequences, attended, of_inner, &mut of_qkv[0], head);
+                attention.backward(attended, of_inner, &mut of_qkv[0], head);
                 let g = (&*of_qkv[0], wide);
                 self.project_back(pair(i, QKV), normed, g, (of_normed, false), gradient);
-                self.clear_keys(&mut gradient[self.slots.range(pair(i, QKV)[1])]);
+                attention.clear_keys::<T>(&mut gradient[self.slots.range(pair(i, QKV)[1])]);
             }
             self.normalize_back(pair(i, NORM1), &block.norm1, of_normed, of_x, gradient);
         }
         self.embed_back(sequences, factors, of_x, gradient);
     }
 
-    /// What the biases of keys receive is zero but for rounding, since a softmax does not see what all its
-    /// scores share; and AdamW would make of that noise as large a step as of anything.
-    fn clear_keys(&self, of_bias: &mut [T::Lanes]) {
-        let d = self.config.d_model();
-        for i in d..2 * d {
-            of_bias[i / T::Lanes::WIDTH].lanes_mut()[i % T::Lanes::WIDTH] = T::ZERO;
-        }
+    fn attention(&self, len: usize) -> Attention {
+        Attention::new::<T>(self.level, &self.config, len)
     }
 
     fn mixing<'a>(&self, kernels: &'a LayerKernels<T>, len: usize) -> Mixing<'a, T> {
@@ -515,107 +499,6 @@ impl<T: ModelElement> Network<T> {
                     to[v] = to[v].plus(of_x[v]);
                 }
             }
-        }
-    }
-
-    /// Every head of every sequence, in order: the head, where the sequence's queries, keys and values
-    /// stand, its rows of context, and its weights.
-    fn heads(
-        &self,
-        Sequences { len, tokens, .. }: Sequences<'_>,
-    ) -> impl Iterator<Item = (usize, [Range<usize>; 3])> + use<T> {
-        let (heads, d, wide) = (
-            self.config.num_heads,
-            self.channels(),
-            self.attended_channels(),
-        );
-        let weights = self.head_sizes(len).weights::<T>();
-        (0..tokens.len() / len * heads).map(move |i| {
-            let (sequence, head) = (i / heads, i % heads);
-            let part = |of: usize| sequence * len * of..(sequence + 1) * len * of;
-            let ranges = [part(wide), part(d), i * weights..(i + 1) * weights];
-            (head, ranges)
-        })
-    }
-
-    fn head_sizes(&self, len: usize) -> HeadSizes {
-        HeadSizes {
-            len,
-            head_dim: self.config.attention_head_dim(),
-        }
-    }
-
-    fn head<'a>(&self, head: usize, len: usize, qkv: &'a [T::Lanes]) -> Head<'a, T> {
-        let (d, channels) = (self.config.d_model(), self.config.attention_head_dim());
-        let part = |row: usize, first: usize| Part {
-            row,
-            first: first + head * channels,
-            channels,
-        };
-        let wide = self.attended_channels();
-        Head {
-            level: self.level,
-            sizes: self.head_sizes(len),
-            qkv,
-            parts: [0, 1, 2].map(|which| part(wide, which * d)),
-            context: part(self.channels(), 0),
-        }
-    }
-
-    fn attend(
-        &self,
-        sequences: Sequences<'_>,
-        masks: Option<Masks>,
-        attended: &mut Attended<T>,
-        buffers: &mut HeadBuffers<T>,
-    ) {
-        let Attended {
-            qkv,
-            weights,
-            applied,
-            context,
-        } = attended;
-        let Sequences { first, len, tokens } = sequences;
-        let heads = self.config.num_heads;
-        let size = tokens.len() / len * heads * self.head_sizes(len).weights::<T>();
-        weights.resize(size, T::Lanes::ZERO);
-        applied.resize(size, T::Lanes::ZERO);
-        context.clear();
-        context.resize(tokens.len() * self.channels(), T::Lanes::ZERO);
-        for (i, (head, [of_qkv, of_context, of_weights])) in self.heads(sequences).enumerate() {
-            let number = (first * heads + i) as u64 * (len * len) as u64;
-            self.head(head, len, &qkv[of_qkv]).forward(
-                masks.map(|masks| (masks, number)),
-                (&mut weights[of_weights.clone()], &mut applied[of_weights]),
-                &mut context[of_context],
-                buffers,
-            );
-        }
-    }
-
-    fn attend_back(
-        &self,
-        sequences: Sequences<'_>,
-        attended: &Attended<T>,
-        of_context: &[T::Lanes],
-        of_qkv: &mut Vec<T::Lanes>,
-        buffers: &mut HeadBuffers<T>,
-    ) {
-        let Attended {
-            qkv,
-            weights,
-            applied,
-            ..
-        } = attended;
-        of_qkv.clear();
-        of_qkv.resize(qkv.len(), T::Lanes::ZERO);
-        for (head, [at, context, of_weights]) in self.heads(sequences) {
-            self.head(head, sequences.len, &qkv[at.clone()]).backward(
-                (&weights[of_weights.clone()], &applied[of_weights]),
-                &of_context[context],
-                &mut of_qkv[at],
-                buffers,
-            );
         }
     }
 }
