@@ -10,9 +10,11 @@ mod peers;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
-    DiagonalParameters, DiagonalSsm, Element, Level, LongConvolution, Panels, Projection,
-    ShiftParameters, ShiftSsm, Workspace,
+    DiagonalParameters, DiagonalSsm, Dropout, Element, Level, LongConvolution, Panels, Projection,
+    ShiftParameters, ShiftSsm, Trainer, Workspace,
 };
+use hungry_hippos::model::{ModelParameters, ModelPreset, initial_values};
+use hungry_hippos::training::{OptimizerOptions, official_groups};
 use num_complex::Complex;
 use peers::RealFft;
 
@@ -165,5 +167,40 @@ fn product(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(kernels, convolution, models, shift, product);
+/// A training step of the recall task's model: 32 sequences of 22 tokens, 10 words, two H3 blocks of 32
+/// channels.
+fn training(criterion: &mut Criterion) {
+    let mut config = ModelPreset::Tiny.config();
+    (config.vocab_size, config.h3.d_state) = (10, 64);
+    config.attn_layer_idx.clear();
+    let parameters = ModelParameters::new(config.clone(), |name| {
+        let of = Rng::named(11, &name.official());
+        Ok(initial_values(&config, name, of).collect())
+    });
+    let parameters = parameters.expect("values for every parameter");
+    let groups = official_groups(&config, &OptimizerOptions::official(5e-4));
+    let mut rng = Rng::new(10);
+    let (batch, len) = (32, 22);
+    let ids: Vec<usize> = (0..batch * len).map(|_| rng.below(10)).collect();
+    let targets: Vec<Option<usize>> = ids.iter().copied().map(Some).collect();
+    let dropout = Dropout {
+        embedding: 0.1,
+        ..Dropout::default()
+    };
+    let mut group = criterion.benchmark_group("training f32");
+    group.throughput(Throughput::Elements((batch * len) as u64));
+    for threads in [1, 2] {
+        let trainer = Trainer::<f32>::new(Level::detect(), &parameters, &groups, None, threads);
+        let mut trainer = trainer.expect("a model");
+        group.bench_function(BenchmarkId::new("recall, threads", threads), |bencher| {
+            bencher.iter(|| {
+                let step = trainer.step(&ids, &targets, (batch, len), 1.0, &dropout);
+                step.expect("a step").loss
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(kernels, convolution, models, shift, product, training);
 criterion_main!(kernels);

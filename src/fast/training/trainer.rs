@@ -332,16 +332,18 @@ impl<T: ModelElement> Trainer<T> {
         if self.prepared == Some(len) {
             return Ok(());
         }
+        // Until they are formed there are none, of any length.
+        self.prepared = None;
         let network = &mut self.network;
         network.sizes = KernelSizes::new::<T>(&network.config.h3, len);
-        let mut kernels = vec![Ok(None); network.config.n_layer];
-        let (fixed, items) = (&*network, kernels.iter_mut().enumerate());
-        share(items, &mut self.threads, |_, (block, kernels)| {
-            if !fixed.config.is_attention(block) {
-                *kernels = layer(fixed, block).kernels::<T>(&fixed.weights).map(Some);
-            }
+        let network = &*network;
+        // Not worth a thread: no work here is done for every sequence.
+        let kernels = (0..network.config.n_layer).map(|block| {
+            let is_h3 = !network.config.is_attention(block);
+            let kernels = is_h3.then(|| layer(network, block).kernels::<T>(&network.weights));
+            kernels.transpose()
         });
-        network.kernels = kernels.into_iter().collect::<Result<_, Error>>()?;
+        self.network.kernels = kernels.collect::<Result<_, Error>>()?;
         self.prepared = Some(len);
         Ok(())
     }
