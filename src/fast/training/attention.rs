@@ -264,8 +264,7 @@ impl<T: ModelElement> Head<'_, T> {
         self.times(of_weights, tokens, matrix, channels, result);
         q.put_rows::<T>(result, of_qkv);
         q.rows::<T>(self.qkv, rows);
-        let products: [(&[T::Lanes], &[T::Lanes], Part); 2] =
-            [(of_weights, rows, k), (applied, of_rows, v)];
+        let products = [(&of_weights[..], &rows[..], k), (applied, &of_rows[..], v)];
         for (g, u, part) in products {
             result.clear();
             result.resize(tokens * T::Lanes::WIDTH * channels, T::Lanes::ZERO);
