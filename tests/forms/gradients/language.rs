@@ -4,7 +4,8 @@
 
 use crate::common::{close, largest};
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{Ball, Dual, Real, Ring, Rng, RootsOfUnity};
+use hungry_hippos::algebra::ball::BallN;
+use hungry_hippos::algebra::{Dual, Real, Ring, Rng, RootsOfUnity};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{self, Form, HeadOrder, Name, RealType};
 use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters, Targets};
@@ -237,25 +238,28 @@ fn every_number_has_the_derivative_of_dual_numbers() {
     }
 }
 
-/// The same over balls, along a direction: both enclose one number, closer than any float tells.
+/// The same over balls of four words, along a direction: both enclose one number, closer than any float
+/// tells.
 #[test]
 fn balls_certify_the_derivative() {
     let rng = &mut Rng::new(5);
     for problem in problems() {
-        let (_, gradient) = problem.gradient::<Ball>(&problem.form());
+        let (_, gradient) = problem.gradient::<BallN<4>>(&problem.form());
         let direction: Vec<f64> = gradient.iter().map(|_| rng.unit()).collect();
-        let dual = problem.loss(&along::<Ball>(&problem.parameters, &direction));
-        let product = |sum: Ball, (&g, &d): (&Ball, &f64)| sum + g * Ball::from_f64(d);
-        let found = gradient.iter().zip(&direction).fold(Ball::ZERO, product);
-        let difference = found - dual.derivative;
-        let size = dual.derivative.upper_magnitude();
+        let dual = problem.loss(&along::<BallN<4>>(&problem.parameters, &direction));
+        let product = |sum, (&g, &d): (&BallN<4>, &f64)| sum + g * BallN::from_f64(d);
+        let pairs = gradient.iter().zip(&direction);
+        let found = pairs.clone().fold(BallN::ZERO, product);
+        let apart = |found: BallN<4>| found - dual.derivative;
+        let (difference, size) = (apart(found), dual.derivative.upper_magnitude());
         let what = problem.what;
+        assert!(difference.contains_zero(), "{what}: {difference}");
+        assert!(difference.radius() < 1e-40 * size, "{what}: {difference}");
+        let wrong = pairs.skip(1).fold(BallN::ZERO, product);
         assert!(
-            difference.contains_zero(),
-            "{what}: {found} and {}",
-            dual.derivative
+            !apart(wrong).contains_zero(),
+            "{what}: one gradient left out"
         );
-        assert!(difference.radius() < 1e-22 * size, "{what}: {difference}");
     }
 }
 

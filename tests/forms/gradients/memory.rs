@@ -1,5 +1,5 @@
-//! Claim: the chunked adjoint stores the states passed between chunks and no others, and the
-//! layer's stores no stage larger than (batch, d, seq_len).
+//! Claim: the chunked adjoint stores the states passed between chunks and no others, the
+//! layer's stores no stage larger than (batch, d, seq_len), and a model's what its blocks return.
 //!
 //! Two measurements. The states a backward pass is given are counted: [`flashconv_adjoint_from`]
 //! gets one state a chunk and nothing else of the forward pass. And the memory the process really
@@ -69,16 +69,16 @@ fn growth<R>(work: impl FnOnce() -> R) -> usize {
     peak() - before
 }
 
+/// Runs a test of this module again, measuring, in a process of its own.
 #[cfg(target_os = "linux")]
-#[test]
-fn what_the_operating_system_saw() {
+fn alone(test: &str, measure: impl FnOnce()) {
     const ALONE: &str = "HIPPOS_MEASURED_ALONE";
     if std::env::var_os(ALONE).is_some() {
         measure();
         return;
     }
     let (_, module) = module_path!().split_once("::").expect("a module");
-    let name = format!("{module}::what_the_operating_system_saw");
+    let name = format!("{module}::{test}");
     let program = std::env::current_exe().expect("the program of this test");
     let output = std::process::Command::new(program)
         .args(["--exact", &name, "--nocapture"])
@@ -90,6 +90,78 @@ fn what_the_operating_system_saw() {
     print!("{printed}");
     assert!(output.status.success(), "{printed}{complaint}");
     assert!(printed.contains("1 passed"), "{printed}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_operating_system_saw() {
+    alone("what_the_operating_system_saw", measure);
+}
+
+/// Of a model four arrays (batch, seq_len, d) a block are kept, what it returns and their cotangents, and
+/// those of one block's turn; the stages of every H3 layer, which automatic differentiation keeps, are more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_keeps_what_its_blocks_return() {
+    alone("a_model_keeps_what_its_blocks_return", || {
+        use hungry_hippos::Tensor;
+        use hungry_hippos::h3::{self, Form, HeadOrder, RealType};
+        use hungry_hippos::model::{Mixer, ModelConfig, ModelParameters, initial_values};
+        use hungry_hippos::ssm::Discretization;
+
+        const SLACK: usize = 2 << 20;
+        let (n_layer, len, d) = (40, 256, 16);
+        let config = ModelConfig {
+            n_layer,
+            d_inner: 2 * d,
+            vocab_size: 8,
+            max_position_embeddings: 0,
+            attn_layer_idx: Vec::new(),
+            num_heads: 0,
+            layer_norm_epsilon: 1e-5,
+            h3: h3::Config {
+                d_model: d,
+                head_dim: 1,
+                d_state: 4,
+                n_ssm: d,
+                disc: Discretization::Bilinear,
+                real_type: RealType::Exp,
+                l_max: None,
+                head_order: HeadOrder::D2H,
+            },
+        };
+        let values = |name| Ok(initial_values(&config, name, Rng::new(1)).collect());
+        let parameters = ModelParameters::new(config.clone(), values).expect("a model");
+        let ids: Vec<usize> = (0..len).map(|i| i % 8).collect();
+        let targets = ids.iter().map(|&id| Some(id)).collect();
+        let ids = Tensor::new([1, len], ids).expect("fits");
+        let targets = Tensor::new([1, len], targets).expect("fits");
+        let form = Form::FlashConv(Chunking::Uniform(16));
+
+        let array = len * d * 8;
+        let allowed = (4 * n_layer + 30) * array + SLACK;
+        let took = growth(|| parameters.gradients(&form, &ids, &targets).expect("runs"));
+        println!("model: {took} of {allowed} bytes allowed");
+        assert!(took <= allowed);
+
+        let model = parameters.model().expect("a model");
+        let input = Tensor::new([1, len, d], vec![1.0; len * d]).expect("fits");
+        let stages = growth(|| {
+            let blocks = model.blocks().iter();
+            let of_block = |mixer: &Mixer<f64>| match mixer {
+                Mixer::H3(layer) => layer.forward(&form, &input, None).expect("runs"),
+                _ => unreachable!("no attention"),
+            };
+            blocks
+                .map(|block| of_block(&block.mixer))
+                .collect::<Vec<_>>()
+        });
+        println!("stages of every layer: {stages} bytes more");
+        assert!(
+            took + stages > allowed,
+            "the measurement can tell them apart"
+        );
+    });
 }
 
 #[cfg(target_os = "linux")]
