@@ -273,7 +273,7 @@ impl AdamW {
     /// [`update`](Self::update) through hooks.
     pub(crate) fn update_by<T: Real>(
         &self,
-        hooks: &impl OptimizerHooks<T>,
+        hooks: &dyn OptimizerHooks<T>,
         state: &mut TrainingState<T>,
         gradients: &ModelParameters<T>,
     ) -> Result<Update<T>, Error> {

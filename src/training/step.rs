@@ -74,7 +74,7 @@ impl<T: Real> TrainingState<T> {
     /// [`step`](Self::step) through hooks into the model and the optimizer.
     pub(crate) fn step_by(
         &self,
-        (model, update): (&impl ModelBackward<T>, &impl OptimizerHooks<T>),
+        (model, update): (&dyn ModelBackward<T>, &dyn OptimizerHooks<T>),
         optimizer: &AdamW,
         ids: &Tensor<usize>,
         targets: &Targets,

@@ -108,7 +108,7 @@ impl<T: Real> ModelParameters<T> {
     /// [`gradients_of_documents`](Self::gradients_of_documents) through hooks.
     pub(crate) fn gradients_by(
         &self,
-        hooks: &impl ModelBackward<T>,
+        hooks: &dyn ModelBackward<T>,
         rows: Rows<'_, usize>,
         targets: &Targets,
     ) -> Result<(ModelStages<T>, ModelGradients<T>), Error> {
@@ -127,17 +127,17 @@ impl<T: Real> ModelParameters<T> {
 }
 
 /// The way back through one model on one batch.
-struct Back<'a, T: Real, H> {
+struct Back<'a, T: Real> {
     parameters: &'a ModelParameters<T>,
     model: &'a Model<T>,
-    hooks: &'a H,
+    hooks: &'a dyn ModelBackward<T>,
     documents: &'a Documents,
 }
 
 /// The gradients of parameters found so far.
 type Found<T> = BTreeMap<ModelName, Vec<T>>;
 
-impl<T: Real, H: ModelBackward<T>> Back<'_, T, H> {
+impl<T: Real> Back<'_, T> {
     fn run(
         &self,
         ids: &Tensor<usize>,

@@ -240,7 +240,7 @@ impl ModelCase {
     }
 
     /// The stages, the loss and the gradients of the model in one way, in the scalars of a precision.
-    fn run_back<T>(&self, hooks: &impl ModelBackward<T>) -> Result<Named<T>, Error>
+    fn run_back<T>(&self, hooks: &dyn ModelBackward<T>) -> Result<Named<T>, Error>
     where
         T: Real,
         T::Complex: RootsOfUnity,

@@ -95,7 +95,7 @@ impl TrainingCase {
     }
 
     /// What every step computes and leaves, in the scalars of a precision.
-    pub(super) fn steps<T>(&self, hooks: &impl ModelBackward<T>) -> Result<Named<T>, Error>
+    pub(super) fn steps<T>(&self, hooks: &dyn ModelBackward<T>) -> Result<Named<T>, Error>
     where
         T: Real,
         T::Complex: RootsOfUnity,
