@@ -388,6 +388,38 @@ impl Real for ErrorScale {
         // At a distance below the error the port may take either branch; both are within it.
         Self::new(self.value.relu(), self.error)
     }
+
+    /// Where the port's number may be on the other side of zero, with an error of 1.
+    ///
+    /// How far off it is depends on its roundoff: by `error u`. So `error / |x|` units are 1 at least in
+    /// every format in which it may be there; and where it may be so in none, there is no error.
+    fn step(self) -> Self {
+        let size = self.value.abs();
+        let part = |error: f64| match size <= 2.0 * FloatFormat::BF16.unit_roundoff() * error {
+            // No more than makes up for 1 in the finest format.
+            true if error > 0.0 => (error / size).min(1.0 / f64::UNIT_ROUNDOFF),
+            _ => 0.0,
+        };
+        let (worst, probable) = (part(self.error.worst), part(self.error.probable));
+        let step = if self.value > 0.0 { 1.0 } else { 0.0 };
+        Self::new(step, ErrorBound { worst, probable })
+    }
+
+    /// With the error of a port that takes the other branch, where it may.
+    fn select(at: Self, above: impl FnOnce() -> Self, below: impl FnOnce() -> Self) -> Self {
+        let step = at.step();
+        let (is_above, undecided) = (step.value > 0.0, step.error);
+        if undecided.worst <= 0.0 {
+            return if is_above { above() } else { below() };
+        }
+        let (above, below) = (above(), below());
+        let (chosen, other) = match is_above {
+            true => (above, below),
+            false => (below, above),
+        };
+        let apart = (above.value - below.value).abs();
+        chosen.with_error(chosen.error.max(other.error + undecided * apart))
+    }
 }
 
 impl Ring for ComplexErrorScale {

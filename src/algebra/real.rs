@@ -48,6 +48,21 @@ pub trait Real: Scalar {
         }
     }
 
+    /// One of two numbers by the sign of `at`, which is above zero or not; their hull where a ball
+    /// straddles zero.
+    fn select(at: Self, above: impl FnOnce() -> Self, below: impl FnOnce() -> Self) -> Self {
+        let step = at.step();
+        let place = step.to_f64();
+        if place == 1.0 {
+            above()
+        } else if place == 0.0 {
+            below()
+        } else {
+            let below = below();
+            below + step * (above() - below)
+        }
+    }
+
     /// `e^z` for complex `z = x + i y`: `e^x (cos y + i sin y)`.
     fn exp_complex(z: Self::Complex) -> Self::Complex {
         let (sin, cos) = z.im().sin_cos();

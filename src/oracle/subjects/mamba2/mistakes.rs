@@ -113,6 +113,17 @@ fn a_log_for_a(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Result1 {
     decays(pass, s, |a_log| a_log)
 }
 
+/// D of one number per channel in the order (P, heads).
+fn skip_transposed(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Result1 {
+    let (c, d) = (&pass.layer.config, pass.layer.get(Mamba2Name::D));
+    let at = |h: usize, p: usize| d[p * c.heads + h];
+    let by_channel = (0..c.d_ssm()).map(|n| at(n / c.head_dim, n % c.head_dim));
+    match c.d_has_hdim {
+        true => skip(&s.y, &pass.operator(s)?.x, &by_channel.collect::<Vec<_>>()),
+        false => skip(&s.y, &pass.operator(s)?.x, d),
+    }
+}
+
 /// The columns of x in the convolution's.
 fn is_x(pass: &Pass<'_>, at: usize) -> bool {
     let c = &pass.layer.config;
@@ -333,6 +344,13 @@ mod forward {
             looks "what D adds is another signal"
             fix "D multiplies the operator's own x"
             by [Stage(Mamba2Stage::YD, skip_unconvolved)];
+        "S10" "skip_per_channel_transposed" at "y_d"
+            wrong "D of one number per channel read as (P, heads)"
+            right "as (heads, P)"
+            seen "spec S10: mamba_ssm's step raises with D_has_hdim; fla's copy of it is mended"
+            looks "right with one number per head"
+            fix "rearrange D as (h p) -> h p"
+            by [Stage(Mamba2Stage::YD, skip_transposed)];
         "S07" "gate_without_silu" at "gated"
             wrong "y_d z"
             right "y_d SiLU(z)"

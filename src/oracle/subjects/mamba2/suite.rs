@@ -9,6 +9,13 @@ use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::SuiteRow;
 use crate::tensor::Tensor;
 
+/// The layer with steps at the limits.
+const NEAR_LIMITS: &str = "85b-mamba2-near-limits";
+
+/// The steps of its heads before softplus, but for the last one, which depends on the token: just above
+/// the lower limit, just above the threshold, just below the upper limit.
+const STEPS: [f64; 3] = [-0.5, 20.0 + 1.0 / 1_048_576.0, 21.3];
+
 /// The Mamba-2 layers of the suite, in order.
 pub(crate) fn suite() -> Vec<SuiteRow<Mamba2Case>> {
     let norm = |groups, before_gate| {
@@ -31,10 +38,16 @@ pub(crate) fn suite() -> Vec<SuiteRow<Mamba2Case>> {
         d_has_hdim: false,
         bias: [false, true, false],
     };
+    // Within rounding in float32 of the step of head 0, which is softplus(-1/2), and of that of head 2.
+    let near_limits = Mamba2Config {
+        dt_limit: (0.474_076_98, 21.300_001),
+        d_has_hdim: true,
+        ..config(norm(2, false), 0)
+    };
     let whole = |_: usize| Sequence::Whole;
     let packed = |len: usize| Sequence::Packed(vec![0, 4, 5, len]);
     type Rows = fn(usize) -> Sequence;
-    let rows: [(&'static str, &'static str, Mamba2Config, usize, Rows); 2] = [
+    let rows: [(&'static str, &'static str, Mamba2Config, usize, Rows); 3] = [
         (
             "84-mamba2",
             "a Mamba-2 layer: two groups for four heads, dt_limit at both ends, steps after the sequence",
@@ -48,6 +61,13 @@ pub(crate) fn suite() -> Vec<SuiteRow<Mamba2Case>> {
             config(norm(2, true), 2),
             1,
             packed,
+        ),
+        (
+            NEAR_LIMITS,
+            "a Mamba-2 layer with D per channel, whose steps float32 cannot tell from dt_limit, or softplus from its identity",
+            near_limits,
+            2,
+            whole,
         ),
     ];
     rows.map(|(name, stresses, config, batch, rows)| {
@@ -72,7 +92,7 @@ fn build(
         (0..count).map(number).collect()
     };
     let (len, d) = (13, config.d_model);
-    let parameters = Mamba2Parameters::new(config.clone(), |name, shape| {
+    let mut parameters = Mamba2Parameters::new(config.clone(), |name, shape| {
         let (size, offset) = match name {
             Mamba2Name::InWeight => (1.0, 0.0),
             Mamba2Name::OutWeight | Mamba2Name::ConvWeight => (0.75, 0.0),
@@ -84,6 +104,12 @@ fn build(
         };
         Ok(draw(shape.iter().product(), size, offset))
     })?;
+    if name == NEAR_LIMITS {
+        let first = config.columns()[4].start * d;
+        let weight = parameters.get_mut(Mamba2Name::InWeight);
+        weight[first..first + STEPS.len() * d].fill(0.0);
+        parameters.get_mut(Mamba2Name::DtBias)[..STEPS.len()].copy_from_slice(&STEPS);
+    }
     let input = Tensor::new([batch, len, d], draw(batch * len * d, 1.0, 0.0))?;
     let sequence = rows(len);
     let is_whole = sequence == Sequence::Whole;

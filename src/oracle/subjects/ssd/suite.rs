@@ -6,6 +6,7 @@ use crate::algebra::Rng;
 use crate::error::Error;
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::SuiteRow;
+use crate::ssm::Padding;
 use crate::tensor::Tensor;
 
 /// The decays of a case.
@@ -25,6 +26,8 @@ struct SsdRow {
     stresses: &'static str,
     sizes: [usize; 6],
     decays: Decays,
+    /// The tokens of rows that have padding on the left.
+    lengths: Option<[usize; 2]>,
     /// Numbers such that nothing rounds in any format.
     exact: bool,
 }
@@ -37,6 +40,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<SsdCase>> {
             stresses: "SSD: two groups for four heads, D, an initial state, one decay near zero",
             sizes: [2, 19, 4, 3, 2, 5],
             decays: Decays::PerStep,
+            lengths: None,
             exact: false,
         },
         SsdRow {
@@ -44,6 +48,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<SsdCase>> {
             stresses: "gated linear attention, one decay per state channel: three documents in a row",
             sizes: [1, 17, 2, 3, 2, 4],
             decays: Decays::PerChannel,
+            lengths: None,
             exact: false,
         },
         SsdRow {
@@ -51,7 +56,16 @@ pub(crate) fn suite() -> Vec<SuiteRow<SsdCase>> {
             stresses: "linear attention on small integers: nothing rounds in any format",
             sizes: [1, 8, 4, 2, 2, 2],
             decays: Decays::One,
+            lengths: None,
             exact: true,
+        },
+        SsdRow {
+            name: "82b-ssd-padded",
+            stresses: "SSD on rows with padding on the left, from given states",
+            sizes: [2, 11, 4, 2, 2, 3],
+            decays: Decays::PerStep,
+            lengths: Some([7, 10]),
+            exact: false,
         },
     ]
     .map(|row| SuiteRow::new(row.name, row.stresses, move |seed| row.build(seed)))
@@ -102,8 +116,9 @@ impl SsdRow {
             initial: Some(initial),
             g: Some(g),
             g_state: Some(g_state),
-            sequence: match self.decays {
-                Decays::PerChannel => Sequence::Packed(vec![0, 5, 6, len]),
+            sequence: match (self.decays, self.lengths) {
+                (Decays::PerChannel, _) => Sequence::Packed(vec![0, 5, 6, len]),
+                (_, Some(lengths)) => Sequence::Padded(lengths.into(), Padding::Left),
                 _ => Sequence::Whole,
             },
             x,
