@@ -78,6 +78,12 @@ impl<T: Copy> Tensor<T> {
         }
     }
 
+    /// The number of rows along the last axis.
+    pub(crate) fn rows(&self) -> usize {
+        let outer = self.shape.len().saturating_sub(1);
+        self.shape[..outer].iter().product()
+    }
+
     /// Row `r` of the array seen as a matrix whose rows run along the last axis. Panics outside.
     pub(crate) fn row(&self, r: usize) -> &[T] {
         let len = self.shape.last().copied().unwrap_or(1);

@@ -17,5 +17,7 @@ pub use varying::pass_varying_states;
 
 pub(crate) use adjoint::flashconv_adjoint_packed;
 pub(crate) use fused::block_factors;
-pub(crate) use state_passing::{Blocks, delayed, early_rows, flashconv_packed, pass_states};
+pub(crate) use state_passing::{
+    Blocks, delayed, early_rows, flashconv_packed, pass_states, pass_states_packed,
+};
 pub(crate) use varying::{VaryingBlocks, pass_varying_states_by};

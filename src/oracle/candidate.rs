@@ -3,6 +3,7 @@
 use super::format::Format;
 use super::golden::{GoldenStage, SCALES};
 use super::read::check_finite;
+use super::spelling::{is_close, letters};
 use super::subject::{Given, GivenValues, is_gradient_of_given};
 use crate::algebra::FloatFormat;
 use crate::error::Error;
@@ -305,34 +306,6 @@ fn nearest<'a>(name: &str, stages: impl Iterator<Item = &'a str> + Clone) -> Opt
     first.or_else(|| stages.clone().find(|stage| is_close(name, stage)))
 }
 
-/// The letters and digits of a name, in lower case.
-fn letters(name: &str) -> Vec<char> {
-    let letters = name.chars().filter(|c| c.is_alphanumeric());
-    letters.flat_map(char::to_lowercase).collect()
-}
-
-/// True if a name is nearly a stage's: the same but for case and punctuation, or one letter wrong,
-/// missing, too many or exchanged with the next.
-fn is_close(name: &str, stage: &str) -> bool {
-    let (name, stage) = (letters(name), letters(stage));
-    if name == stage {
-        return true;
-    }
-    // Of names as short as q and k every other is one letter away, of gated a word of its own.
-    if stage.len() < 6 || name.len().abs_diff(stage.len()) > 1 {
-        return false;
-    }
-    let pairs = || name.iter().zip(&stage);
-    let same = pairs().take_while(|(a, b)| a == b).count();
-    let (name, stage) = (&name[same..], &stage[same..]);
-    let from = |x: &[char], at: usize| x.get(at..).unwrap_or_default().to_vec();
-    let exchanged = name.len() > 1
-        && stage.len() > 1
-        && (name[0], name[1]) == (stage[1], stage[0])
-        && name[2..] == stage[2..];
-    from(name, 1) == from(stage, 1) || from(name, 1) == stage || name == from(stage, 1) || exchanged
-}
-
 /// The names of golden stages, in one line.
 fn names(golden: &[GoldenStage]) -> String {
     let names: Vec<&str> = golden.iter().map(GoldenStage::name).collect();
@@ -353,12 +326,12 @@ fn same_given(file: &dyn Tensors, given: &Given, padding: &[(usize, usize)]) -> 
         return Ok(());
     };
     // What a port puts where no token stands is its own affair.
-    let at_padding = |at: usize| match shape {
-        &[_, len, ref each @ ..] if given.by_token => {
-            let token = at / each.iter().product::<usize>().max(1);
-            padding.contains(&(token / len.max(1), token % len.max(1)))
-        }
-        _ => false,
+    let at_padding = |at: usize| {
+        let Some(axis) = given.by_token.filter(|&axis| axis < shape.len()) else {
+            return false;
+        };
+        let each = |axis: usize| shape[axis + 1..].iter().product::<usize>().max(1);
+        padding.contains(&(at / each(0), at / each(axis) % shape[axis].max(1)))
     };
     let same = match &given.values {
         GivenValues::Integers(ours) => {

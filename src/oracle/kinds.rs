@@ -1,6 +1,7 @@
 //! The one place that tells the kinds of subjects apart.
 
 use super::any::AnyCase;
+use super::spelling::read_case;
 use super::subject::Subject;
 use super::subjects::convolution::ConvolutionCase;
 use super::subjects::dense::DenseCase;
@@ -31,7 +32,7 @@ const KINDS: [&str; 10] = [
 
 /// The case of one kind in a file.
 fn of<S: Subject>(file: &dyn Tensors) -> Result<Box<dyn AnyCase>, Error> {
-    Ok(Box::new(S::read(file)?))
+    Ok(Box::new(read_case::<S>(file)?))
 }
 
 /// The case in a file, of the kind that its metadata or else its tensors say.

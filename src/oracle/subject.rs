@@ -24,9 +24,9 @@ pub(crate) struct Given {
     pub(crate) shape: Vec<usize>,
     /// The values, row-major.
     pub(crate) values: GivenValues,
-    /// True if its first two axes are the rows of the input and their tokens, so that it may hold
+    /// The axis of tokens, where the first one is that of the input's rows, so that it may hold
     /// anything at padding.
-    pub(crate) by_token: bool,
+    pub(crate) by_token: Option<usize>,
 }
 
 /// The values of a given tensor.
@@ -45,7 +45,7 @@ impl Given {
             name: name.into(),
             shape: shape.to_vec(),
             values: GivenValues::Numbers(values.to_vec()),
-            by_token: false,
+            by_token: None,
         }
     }
 
@@ -56,7 +56,7 @@ impl Given {
             shape: vec![values.len()],
             // What was read from an i64 fits one.
             values: GivenValues::Integers(values.iter().map(|&x| x as i64).collect()),
-            by_token: false,
+            by_token: None,
         }
     }
 
@@ -65,10 +65,15 @@ impl Given {
         Self::numbers(name, tensor.shape(), tensor.data())
     }
 
-    /// The same, of which a part belongs to every token of every row.
+    /// The same, of which a part belongs to every token of every row: its second axis is theirs.
     pub(crate) fn by_token(self) -> Self {
+        self.by_token_of(1)
+    }
+
+    /// The same with this axis of tokens.
+    pub(crate) fn by_token_of(self, axis: usize) -> Self {
         Self {
-            by_token: true,
+            by_token: Some(axis),
             ..self
         }
     }
@@ -134,6 +139,8 @@ impl<S> SuiteRow<S> {
 pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// The metadata `kind` of its files.
     const KIND: &'static str;
+    /// The tensors that a file may hold or not.
+    const OPTIONAL: &'static [&'static str] = &[];
     /// Where in the reference a mistake can be made.
     type Hook: Copy + Send + Sync + 'static;
 

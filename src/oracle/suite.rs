@@ -2,6 +2,7 @@
 
 use super::case::Case;
 use super::subject::{Subject, SuiteRow};
+use super::subjects::graph::{GraphCase, Operator};
 use super::subjects::{
     convolution, dense, h3_operator, hyena, layer, mamba2, model, ssd, striped_hyena,
 };
@@ -68,4 +69,23 @@ pub fn suite() -> Vec<SuiteCase> {
     let mut cases: Vec<SuiteCase> = all.chain(striped).chain(ssd).chain(mamba2).collect();
     cases.sort_by_key(|case| case.name);
     cases
+}
+
+/// The operators of the suite whose computation is a graph.
+///
+/// # Errors
+///
+/// As [`SuiteCase::build`].
+pub(crate) fn operators_of_the_suite(seed: u64) -> Result<Vec<Operator>, Error> {
+    fn all<K: GraphCase>(rows: Vec<SuiteRow<K>>, seed: u64) -> Result<Vec<Operator>, Error> {
+        let operator = |row: SuiteRow<K>| Ok(Operator::of(&(row.build)(seed)?));
+        rows.into_iter().map(operator).collect()
+    }
+    let operators = [
+        all(convolution::suite(), seed)?,
+        all(h3_operator::suite(), seed)?,
+        all(hyena::suite(), seed)?,
+        all(striped_hyena::suite(), seed)?,
+    ];
+    Ok(operators.into_iter().flatten().collect())
 }

@@ -125,29 +125,11 @@ impl Documents {
     /// The documents with every boundary within a row moved to later tokens, or to earlier ones; none
     /// that would leave a document without tokens.
     pub(crate) fn moved(&self, by: isize) -> Self {
-        let mut moved = self.clone();
-        for row in &mut moved.rows {
-            let (starts, ends): (Vec<_>, Vec<_>) = row.iter().map(|of| (of.start, of.end)).unzip();
-            for (n, tokens) in row.iter_mut().enumerate() {
-                // The ends of the row itself stay where they are.
-                let move_to = |at: usize| match at == 0 || at == self.len {
-                    true => at,
-                    false => at.saturating_add_signed(by).min(self.len),
-                };
-                let to = move_to(starts[n])..move_to(ends[n]);
-                let before = n
-                    .checked_sub(1)
-                    .is_some_and(|n| move_to(starts[n]) >= to.start);
-                if !to.is_empty() && !before {
-                    *tokens = to;
-                }
-            }
-            // Where one could not move, those beside it meet it as before.
-            for n in 1..row.len() {
-                row[n].start = row[n].start.max(row[n - 1].end);
-            }
+        let rows = self.rows.iter().map(|row| moved(row, self.len, by));
+        Self {
+            len: self.len,
+            rows: rows.collect(),
         }
-        moved
     }
 
     /// True if every row is one document, without padding.
@@ -166,4 +148,29 @@ impl Documents {
             (0..self.len).filter(is_padding).map(move |i| (b, i))
         })
     }
+}
+
+/// The documents of a row of `len` tokens with every boundary within it moved; none that would leave a
+/// document without tokens.
+pub(crate) fn moved(row: &[Range<usize>], len: usize, by: isize) -> Vec<Range<usize>> {
+    // The ends of the row itself stay where they are.
+    let move_to = |at: usize| match at == 0 || at == len {
+        true => at,
+        false => at.saturating_add_signed(by).min(len),
+    };
+    let mut moved = row.to_vec();
+    for (n, tokens) in moved.iter_mut().enumerate() {
+        let to = move_to(row[n].start)..move_to(row[n].end);
+        let before = n
+            .checked_sub(1)
+            .is_some_and(|before| move_to(row[before].start) >= to.start);
+        if !to.is_empty() && !before {
+            *tokens = to;
+        }
+    }
+    // Where one could not move, those beside it meet it as before.
+    for n in 1..moved.len() {
+        moved[n].start = moved[n].start.max(moved[n - 1].end);
+    }
+    moved
 }

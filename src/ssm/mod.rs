@@ -50,6 +50,7 @@ internals!(adjoint_discretization::{ModeGradient, bilinear_adjoint, zero_order_h
 pub(crate) use adjoint::{check_cotangents, convolution_adjoint_with, recurrence_adjoint_with};
 pub(crate) use adjoint_scan::scan_adjoint_packed;
 pub(crate) use convolution::finish_convolution;
+pub(crate) use documents::moved;
 pub(crate) use packed::{check_packed_cotangents, check_states, each_document, each_document_back};
 pub(crate) use scan::scan_packed;
 pub(crate) use state_space::{add_states, initial_state};

@@ -1,6 +1,7 @@
 //! The claims of the crate, tried on random models: every form against every other, exactly over the prime field
 //! and within derived bounds in floats; forms that only add and multiply on layers on which nothing rounds, in every
-//! bit; documents, padded rows and schedules against each sequence alone; the fast path against certified
+//! bit; documents, padded rows and schedules against each sequence alone; operators of the Hyena family, exactly, in every
+//! form; the fast path against certified
 //! values; the four sets of FlashConv's matrices against the recurrence each is meant to compute.
 //!
 //! Each function returns counts and deviations as plain data; `hippos verify` prints them. The same seed gives
@@ -12,6 +13,7 @@ mod fast_path;
 mod forms;
 mod matrix_sets;
 mod models;
+mod operators;
 mod served;
 
 pub use exact::{ExactFormat, ExactReport, exact};
@@ -19,4 +21,5 @@ pub use fast_layer::fast_stages;
 pub use fast_path::{FastPathReport, LevelReport, TypeReport, fast_path};
 pub use forms::{FormPair, FormsReport, forms};
 pub use matrix_sets::{ChunkCount, MatrixSetReport, matrix_sets};
+pub use operators::{OperatorReport, operators};
 pub use served::{ServedReport, served};

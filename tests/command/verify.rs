@@ -3,7 +3,7 @@
 
 use hungry_hippos::fast::Level;
 use hungry_hippos::flashconv::MatrixSet;
-use hungry_hippos::verify::{exact, fast_path, forms, matrix_sets, served};
+use hungry_hippos::verify::{exact, fast_path, forms, matrix_sets, operators, served};
 
 #[test]
 fn every_pair_is_compared_and_failures_are_counted() {
@@ -45,6 +45,26 @@ fn served_sequences_are_equal_and_a_failure_is_counted() {
         assert_eq!((report.compared, report.failures()), (3 * 9, 0));
         report.equal -= 1;
         assert_eq!(report.failures(), 1);
+    }
+}
+
+/// In every form, and in chunks with the right sets of matrices; with the rows one step early they are not.
+#[test]
+fn operators_are_equal_in_every_form_and_a_failure_is_counted() {
+    let mut reports = operators(3, 1).expect("every form runs");
+    let kinds: Vec<_> = reports.iter().map(|of| of.kind).collect();
+    assert_eq!(
+        kinds,
+        ["convolution", "h3-operator", "hyena", "striped-hyena"]
+    );
+    for report in &mut reports {
+        // Nine forms and three sets of matrices.
+        assert!(report.compared >= 2 * 9 && report.chunked >= 2 * 3);
+        assert_eq!(report.compared * 3, report.chunked * 9);
+        assert_eq!(report.failures(), 0, "{report:?}");
+        report.equal -= 1;
+        report.as_expected -= 1;
+        assert_eq!(report.failures(), 2);
     }
 }
 

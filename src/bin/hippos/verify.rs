@@ -5,8 +5,8 @@ use crate::progress::Progress;
 use hungry_hippos::flashconv::Convention;
 use hungry_hippos::table::aligned;
 use hungry_hippos::verify::{
-    self, ChunkCount, ExactReport, FastPathReport, FormsReport, MatrixSetReport, ServedReport,
-    TypeReport,
+    self, ChunkCount, ExactReport, FastPathReport, FormsReport, MatrixSetReport, OperatorReport,
+    ServedReport, TypeReport,
 };
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -25,7 +25,9 @@ parameters, lengths, states and chunkings:
   on layers on which nothing rounds, in f64, f32, f16 and bf16, where the forms that only add and
   multiply must agree in every bit;
   over documents packed into a row, padded rows and parts of a schedule, exactly, where every
-  sequence must come out as if it were alone.
+  sequence must come out as if it were alone;
+  on operators of the Hyena family, exactly, backwards too, with filters that are state space
+  models or free taps.
 
 Then the fast path at every level the machine has, against certified values; and the M_xy table:
 which rows of M_xy are right under which convention.
@@ -68,6 +70,8 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     args::print(&exact_text(&exact))?;
     let served = verify::served(seed, trials.div_ceil(4))?;
     args::print(&served_text(&served, trials.div_ceil(4)))?;
+    let operators = verify::operators(seed, trials.div_ceil(16))?;
+    args::print(&operators_text(&operators))?;
     let fast_path = verify::fast_path(seed, trials)?;
     args::print(&fast_path_text(&fast_path))?;
     let sets = verify::matrix_sets(seed, trials)?;
@@ -76,6 +80,10 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let failures = forms.failures()
         + exact.failures()
         + served.iter().map(ServedReport::failures).sum::<usize>()
+        + operators
+            .iter()
+            .map(OperatorReport::failures)
+            .sum::<usize>()
         + fast_path.failures()
         + of_sets(MatrixSetReport::failures);
     if failures == 0 {
@@ -83,6 +91,10 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             "\nverified: {} exact comparisons, {} within derived bounds; nothing differs (seed {seed})\n",
             forms.exact_comparisons()
                 + served.iter().map(|of| of.compared).sum::<usize>()
+                + operators
+                    .iter()
+                    .map(OperatorReport::comparisons)
+                    .sum::<usize>()
                 + of_sets(MatrixSetReport::comparisons),
             forms.float_comparisons + fast_path.comparisons(),
         ))?;
@@ -168,6 +180,28 @@ fn served_text(reports: &[ServedReport], layers: usize) -> String {
          into a row, padded rows and parts of a schedule, in every form, are those of each sequence alone:\n\
          {}\n",
         sequences.join(", "),
+    )
+}
+
+fn operators_text(reports: &[OperatorReport]) -> String {
+    let of_kind = |of: &OperatorReport| {
+        let verdict = if of.failures() == 0 {
+            "equal"
+        } else {
+            "DIFFERENT"
+        };
+        format!("{} {verdict} {}/{}", of.kind, of.equal, of.compared)
+    };
+    let kinds: Vec<String> = reports.iter().map(of_kind).collect();
+    let sum = |of: fn(&OperatorReport) -> usize| reports.iter().map(of).sum::<usize>();
+    format!(
+        "operators of the Hyena family, over M61: every stage, state and gradient in every form is the\n\
+         recurrence's, filters being state space models or free taps:\n{}\n\
+         in chunks, equal with M_xy = [CA; ...; CA^T] and with the state passed on in advance, not with the\n\
+         rows C, ..., CA^(T-1) alone: {} of {} as they must be\n",
+        kinds.join(", "),
+        sum(|of| of.as_expected),
+        sum(|of| of.chunked),
     )
 }
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod convolution;
 pub(crate) mod dense;
-mod graph;
+pub(crate) mod graph;
 pub(crate) mod h3_operator;
 pub(crate) mod hyena;
 pub(crate) mod layer;

@@ -4,9 +4,11 @@ use super::{
     assert_named, assert_official, bound, is_met_with, judged, official_float32_passes, open,
 };
 use crate::common::{assert_close, close, golden_file};
+use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::{Case, Golden, Precision};
+use hungry_hippos::safetensors::{SafeTensors, Writer};
 
 const LIMITED: &str = "mamba2-v3-G2-limit-bias-L23";
 
@@ -74,7 +76,7 @@ fn the_official_float32_run_passes() {
 #[test]
 fn mistakes_are_refused_and_named() {
     let mut acted = Vec::new();
-    for name in ["84-mamba2", "85-mamba2-packed"] {
+    for name in ["84-mamba2", "85-mamba2-packed", "85b-mamba2-near-limits"] {
         let golden = Golden::open(&golden_file(name)).expect("committed");
         let case = Case::open(&golden_file(name)).expect("a case");
         let right = case.run(&Form::Scan, Precision::F32, true).expect("runs");
@@ -91,6 +93,70 @@ fn mistakes_are_refused_and_named() {
         .filter(|id| !acted.contains(id))
         .collect();
     assert_eq!(quiet, ["S05f", "S32"], "act nowhere");
+}
+
+/// A port whose steps rounding takes to the other side of a limit clamps what the reference does not, or
+/// the other way round: the gradient is not there, or is, and both ports are right. One that loses the
+/// gradient of another head is not.
+#[test]
+fn a_step_within_rounding_of_a_limit_may_be_clamped_or_not() {
+    let path = golden_file("85b-mamba2-near-limits");
+    let (golden, file) = (
+        Golden::open(&path).expect("committed"),
+        SafeTensors::open(&path).expect("a file"),
+    );
+    let run = |head: usize, off: f64| {
+        let mut writer = Case::open(&path)
+            .and_then(|case| case.writer())
+            .expect("a case");
+        let bytes = writer.to_bytes().expect("small");
+        let given = SafeTensors::from_bytes(bytes).expect("valid");
+        writer = Writer::new();
+        for (key, value) in given.metadata() {
+            writer.metadata(key, value).expect("new");
+        }
+        for tensor in given.tensors() {
+            let mut values = tensor.to_f64().expect("floats");
+            if tensor.name == "dt_bias" {
+                values[head] += off;
+            }
+            let added = writer.add(tensor.name, tensor.dtype, tensor.shape, &values);
+            added.expect("new");
+        }
+        let bytes = writer.to_bytes().expect("small");
+        let case = Case::read(&SafeTensors::from_bytes(bytes).expect("valid"));
+        let form = Form::Recurrence;
+        case.expect("a case")
+            .run(&form, Precision::F64, true)
+            .expect("runs")
+    };
+    let right = file
+        .tensor("grad.dt_bias")
+        .and_then(|t| t.to_f64())
+        .expect("saved");
+    for (head, off) in [(0, -3e-8), (1, -2e-6), (2, 3e-6)] {
+        let mut stages = run(head, off);
+        let (_, gradient) = stages
+            .iter()
+            .find(|(name, _)| name == "grad.dt_bias")
+            .expect("there");
+        // Past a limit there is none.
+        let lost = gradient.data()[head] == 0.0;
+        assert!(
+            lost == (head != 1) && right[head].abs() > 1e-3,
+            "{head}: {gradient:?}"
+        );
+        let report = judged(&golden, &stages);
+        assert!(report.pass(), "{head}: {report}");
+        let (_, gradient) = stages
+            .iter_mut()
+            .find(|(name, _)| name == "grad.dt_bias")
+            .expect("there");
+        let mut wrong = gradient.data().to_vec();
+        wrong[3] = 0.0;
+        *gradient = Tensor::new(gradient.shape(), wrong).expect("fits");
+        assert!(!judged(&golden, &stages).pass(), "{head}");
+    }
 }
 
 /// Documents packed into a row, or beside padding of large numbers, are what each is alone: outputs,

@@ -2,6 +2,7 @@
 //! pass, mistakes are refused and named.
 
 mod mamba2;
+mod served;
 mod ssd;
 
 use crate::common::{assert_close, close, data, largest};

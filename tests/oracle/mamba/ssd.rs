@@ -55,7 +55,7 @@ fn the_official_float32_run_passes() {
 #[test]
 fn mistakes_are_refused_and_named() {
     let mut acted = Vec::new();
-    for name in ["80-ssd", "81-ssd-packed"] {
+    for name in ["80-ssd", "81-ssd-packed", "82b-ssd-padded"] {
         let golden = Golden::open(&golden_file(name)).expect("committed");
         let case = Case::open(&golden_file(name)).expect("a case");
         let grads = case.run(&Form::Scan, Precision::F32, true).expect("runs");
@@ -67,4 +67,21 @@ fn mistakes_are_refused_and_named() {
     for mistake in case.mistakes() {
         assert!(acted.contains(&mistake.id), "{} acts nowhere", mistake.id);
     }
+}
+
+#[test]
+fn errors_name_what_is_wrong() {
+    let gla = "ssd-v4-gla-L19";
+    for (key, value, said) in [
+        ("operator", "retnet", "expected one of ssd"),
+        ("operator", "ssd", "metadata operator"),
+        ("decay", "one", "metadata decay"),
+        ("scale", "10", "metadata scale"),
+        ("scale", "0.5 (C is scaled)", "metadata scale"),
+        ("D", "present", "metadata D"),
+    ] {
+        let error = super::edited(gla, key, value).expect_err(key);
+        assert!(error.to_string().contains(said), "{key}: {error}");
+    }
+    assert!(super::edited(gla, "scale", "1.0 (as it stands)").is_ok());
 }

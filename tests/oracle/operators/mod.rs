@@ -5,6 +5,7 @@
 //! With `HIPPOS_EXHAUSTIVE` all of a folder of such cases are tried, which `HIPPOS_OPERATORS` names.
 
 mod mistakes;
+mod served;
 
 use crate::common::{assert_close, close, data, largest};
 use hungry_hippos::Tensor;
@@ -151,7 +152,9 @@ fn official_mistakes_are_reproduced() {
 #[test]
 fn errors_name_what_is_wrong() {
     use hungry_hippos::safetensors::Writer;
+    // A tensor dropped, or renamed after an arrow.
     let changed = |name: &str, drop: &str, metadata: &[(&str, &str)]| -> String {
+        let (drop, renamed) = drop.split_once("->").unwrap_or((drop, ""));
         let file = SafeTensors::open(&data(name)).expect("a file");
         let mut writer = Writer::new();
         let mut strings = file.metadata().clone();
@@ -162,9 +165,14 @@ fn errors_name_what_is_wrong() {
             writer.metadata(key, value).expect("new");
         }
         for tensor in file.tensors() {
-            if tensor.name != drop {
+            let name = if tensor.name == drop {
+                renamed
+            } else {
+                tensor.name
+            };
+            if !name.is_empty() {
                 let values = tensor.to_f64().expect("floats");
-                let added = writer.add(tensor.name, Dtype::F64, tensor.shape, &values);
+                let added = writer.add(name, Dtype::F64, tensor.shape, &values);
                 added.expect("new");
             }
         }
@@ -176,7 +184,23 @@ fn errors_name_what_is_wrong() {
     for (case, drop, metadata, said) in [
         (conv, "k", &[][..], "\"k\""),
         (conv, "D", &[], "metadata has_D"),
-        (conv, "", &[("sequence", "packed")], "sequence"),
+        (conv, "", &[("sequence", "packed")], "\"cu_seqlens\""),
+        (
+            conv,
+            "",
+            &[("sequence", "schedule"), ("schedule", "prompt=23")],
+            "has no states",
+        ),
+        (conv, "", &[("initial_state", "given")], "initial_state"),
+        (conv, "g->g.state", &[], "has no states"),
+        (
+            h3,
+            "D->Dd",
+            &[],
+            "tensor \"Dd\": is not read; is \"D\" meant",
+        ),
+        (sh1, "g->g.state.iii", &[], "expected one of"),
+        (sh1, "filter.D->filter_D", &[], "is \"filter.D\" meant"),
         (conv, "", &[("K", "40")], "metadata K"),
         (h3, "shift_kernel", &[], "shift_kernel"),
         (h3, "", &[("head_dim", "3")], "metadata head_dim"),
@@ -202,6 +226,24 @@ fn errors_name_what_is_wrong() {
             "",
             &[("num_attention_heads", "3")],
             "num_attention_heads",
+        ),
+        (
+            hcm,
+            "",
+            &[("num_attention_heads", "4")],
+            "expected a divisor of d_model = 6",
+        ),
+        (
+            sh1,
+            "",
+            &[("hyena_filter_groups", "6")],
+            "metadata hyena_filter_groups",
+        ),
+        (
+            hcm,
+            "",
+            &[("hyena_filter_groups", "2")],
+            "metadata hyena_filter_groups",
         ),
         (hcm, "", &[("operator", "hcs")], "128"),
         (

@@ -83,20 +83,43 @@ fn every_kind_has_its_cases() {
     assert_eq!(names("dense-ssm"), ["42-dense", "43-dense-resumed"]);
     assert_eq!(
         names("convolution"),
-        ["90-convolution", "91-exact-convolution"]
+        [
+            "90-convolution",
+            "90b-convolution-packed",
+            "91-exact-convolution"
+        ]
     );
     assert_eq!(
         names("h3-operator"),
-        ["92-h3-operator", "93-exact-h3-operator"]
+        [
+            "92-h3-operator",
+            "92b-h3-operator-padded",
+            "93-exact-h3-operator"
+        ]
     );
-    assert_eq!(names("hyena"), ["94-hyena", "95-hyena-order-3"]);
-    let striped = ["96-sh1", "97-hcl", "98-hcm", "99-hcs"];
+    let hyena = ["94-hyena", "95-hyena-order-3", "95b-hyena-packed"];
+    assert_eq!(names("hyena"), hyena);
+    let striped = [
+        "96-sh1",
+        "96b-sh1-packed",
+        "97-hcl",
+        "97b-hcl-padded",
+        "98-hcm",
+        "99-hcs",
+        "99b-hcs-schedule",
+    ];
     assert_eq!(names("striped-hyena"), striped);
     assert_eq!(
         names("ssd"),
-        ["80-ssd", "81-ssd-packed", "82-ssd-exact-bf16"]
+        [
+            "80-ssd",
+            "81-ssd-packed",
+            "82-ssd-exact-bf16",
+            "82b-ssd-padded"
+        ]
     );
-    assert_eq!(names("mamba2"), ["84-mamba2", "85-mamba2-packed"]);
+    let mamba2 = ["84-mamba2", "85-mamba2-packed", "85b-mamba2-near-limits"];
+    assert_eq!(names("mamba2"), mamba2);
 }
 
 #[test]

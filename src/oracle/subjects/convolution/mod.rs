@@ -19,6 +19,7 @@ use case::{SIGNAL, Skip};
 
 impl GraphCase for ConvolutionCase {
     const KIND: &'static str = "convolution";
+    const OPTIONAL: &'static [&'static str] = &["D", "pregate", "postgate", "g"];
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         let signal @ [batch, channels, len] = sizes(file, "u")?;
@@ -29,7 +30,8 @@ impl GraphCase for ConvolutionCase {
         inputs.read_optional(file, "D", &[channels], &[Axis::Channel])?;
         inputs.read_optional(file, "pregate", &signal, &SIGNAL)?;
         inputs.read_optional(file, "postgate", &signal, &SIGNAL)?;
-        inputs.read_cotangent(file, &signal)?;
+        inputs.read_cotangent(file, &signal, &SIGNAL)?;
+        inputs.read_sequence(file, "u", [batch, len])?;
         let strings = file.metadata();
         for (key, size) in [("B", batch), ("H", channels), ("L", len), ("K", taps)] {
             check_size(strings, key, size, false)?;
@@ -48,6 +50,10 @@ impl GraphCase for ConvolutionCase {
 
     fn inputs(&self) -> &Inputs {
         &self.inputs
+    }
+
+    fn inputs_mut(&mut self) -> &mut Inputs {
+        &mut self.inputs
     }
 
     fn build(&self, graph: &mut Graph) -> Option<()> {

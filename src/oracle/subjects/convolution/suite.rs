@@ -3,16 +3,20 @@
 use super::super::graph::{Inputs, Numbers};
 use super::case::{ConvolutionCase, SIGNAL};
 use crate::error::Error;
+use crate::oracle::sequence::Sequence;
 use crate::oracle::stage::Axis;
 use crate::oracle::subject::SuiteRow;
+
+/// The documents of a case, if its rows are not whole: tokens before the end of each.
+type Documents = Option<[usize; 5]>;
 
 fn sample(
     name: &str,
     exact: bool,
-    [taps, len]: [usize; 2],
+    ([taps, len], documents): ([usize; 2], Documents),
     seed: u64,
 ) -> Result<ConvolutionCase, Error> {
-    let (batch, channels) = (2, 3);
+    let (batch, channels) = (if documents.is_some() { 1 } else { 2 }, 3);
     let mut numbers = Numbers::named(seed, name, exact);
     let signal = [batch, channels, len];
     let kernel = [channels, taps];
@@ -22,7 +26,10 @@ fn sample(
     inputs.push("D", numbers.tensor(&[channels])?, &[Axis::Channel]);
     inputs.push("pregate", numbers.tensor(&signal)?, &SIGNAL);
     inputs.push("postgate", numbers.tensor(&signal)?, &SIGNAL);
-    inputs.push_fixed("g", numbers.tensor(&signal)?);
+    inputs.push_cotangent("g", numbers.tensor(&signal)?, &SIGNAL);
+    if let Some(ends) = documents {
+        inputs.set_sequence(Sequence::Packed(ends.into()), [batch, len])?;
+    }
     Ok(ConvolutionCase::new(inputs))
 }
 
@@ -33,17 +40,23 @@ pub(crate) fn suite() -> Vec<SuiteRow<ConvolutionCase>> {
             "90-convolution",
             "a gated convolution, its kernel longer than the sequence",
             false,
-            [37, 29],
+            ([37, 29], None),
+        ),
+        (
+            "90b-convolution-packed",
+            "a gated convolution over four documents in a row, one of a single token",
+            false,
+            ([11, 29], Some([0, 5, 6, 19, 29])),
         ),
         (
             "91-exact-convolution",
             "a gated convolution in which nothing rounds",
             true,
-            [13, 13],
+            ([13, 13], None),
         ),
     ]
-    .map(|(name, stresses, exact, lens)| {
-        SuiteRow::new(name, stresses, move |seed| sample(name, exact, lens, seed))
+    .map(|(name, stresses, exact, sizes)| {
+        SuiteRow::new(name, stresses, move |seed| sample(name, exact, sizes, seed))
     })
     .into()
 }

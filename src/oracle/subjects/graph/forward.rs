@@ -1,12 +1,12 @@
 //! A graph computed, in any scalars.
 
 use super::filters::Filters;
-use super::inputs::Inputs;
-use super::ops::{Convolve, Graph, Id, Modes, Node, Op};
-use crate::algebra::{ComplexScalar, Real, Ring, dot};
+use super::functions::Source;
+use super::ops::{Convolve, Graph, GraphStage, Id, Modes, Node, Op};
+use crate::algebra::{ComplexScalar, Ring, Scalar, dot};
 use crate::error::Error;
 use crate::oracle::subject::Named;
-use crate::ssm::{Diagonal, Response};
+use crate::ssm::{Diagonal, PackedResponse};
 use crate::tensor::Tensor;
 
 /// What stands in the place of a stage that was computed, given what was computed before it.
@@ -20,19 +20,30 @@ pub(crate) struct Computed<'a, T> {
     pub(crate) values: Vec<Tensor<T>>,
 }
 
-impl<T: Copy> Computed<'_, T> {
+impl<T: Ring> Computed<'_, T> {
     /// The stage of this name, if it was computed.
     pub(crate) fn stage(&self, name: &str) -> Option<&Tensor<T>> {
         let found = self.graph.stages.iter().find(|stage| stage.name == name)?;
         self.values.get(found.node)
     }
 
-    /// The stages under their names.
+    /// The stages under their names, zeros at padding.
     pub(crate) fn stages(&self) -> Named<T> {
-        let stages = self.graph.stages.iter();
-        stages
-            .map(|stage| (stage.name.clone(), self.values[stage.node].clone()))
-            .collect()
+        let of = |stage: &GraphStage| {
+            let mut values = self.values[stage.node].clone();
+            stage.clear_padding(&mut values);
+            (stage.name.clone(), values)
+        };
+        self.graph.stages.iter().map(of).collect()
+    }
+}
+
+impl GraphStage {
+    /// Sets to zero what stands at padding.
+    pub(super) fn clear_padding<T: Ring>(&self, values: &mut Tensor<T>) {
+        for &at in &self.padding {
+            values.data_mut()[at] = T::ZERO;
+        }
     }
 }
 
@@ -42,9 +53,9 @@ impl Graph {
     /// # Errors
     ///
     /// If a filter cannot be run by the form, or `on_stage` refuses.
-    pub(crate) fn forward<T: Real>(
+    pub(crate) fn forward<T: Scalar>(
         &self,
-        inputs: &Inputs,
+        source: &dyn Source<T>,
         by: &dyn Filters<T>,
         on_stage: OnStage<'_, T>,
     ) -> Result<Computed<'_, T>, Error> {
@@ -52,15 +63,13 @@ impl Graph {
             graph: self,
             values: Vec::with_capacity(self.nodes.len()),
         };
-        for node in &self.nodes {
-            let data = match &node.op {
-                Op::Given(at) => {
-                    let values = inputs.all()[*at].values.data().iter();
-                    values.map(|&x| T::from_f64(x)).collect()
-                }
-                _ => node.compute(&computed.values, by)?,
-            };
-            let mut value = Tensor::new(&node.shape[..], data)?;
+        let run = Run {
+            graph: self,
+            source,
+            by,
+        };
+        for (id, node) in self.nodes.iter().enumerate() {
+            let mut value = run.value(id, node, &computed.values)?;
             if let Some(stage) = node.stage {
                 value = on_stage(&self.stages[stage].name, value, &computed)?;
             }
@@ -70,12 +79,23 @@ impl Graph {
     }
 }
 
-impl Node {
-    fn compute<T: Real>(&self, values: &[Tensor<T>], by: &dyn Filters<T>) -> Result<Vec<T>, Error> {
-        let operand = |at: usize| &values[self.of[at]];
+/// A graph and how it is run.
+pub(super) struct Run<'a, T: Scalar> {
+    pub(super) graph: &'a Graph,
+    pub(super) source: &'a dyn Source<T>,
+    pub(super) by: &'a dyn Filters<T>,
+}
+
+impl<T: Scalar> Run<'_, T> {
+    fn value(&self, id: Id, node: &Node, values: &[Tensor<T>]) -> Result<Tensor<T>, Error> {
+        let operand = |at: usize| &values[node.of[at]];
         let data = |at: usize| operand(at).data();
-        Ok(match &self.op {
-            Op::Given(_) => Vec::new(),
+        let value = match &node.op {
+            Op::Given(at) => return Ok(self.source.given(*at)),
+            Op::Function(function) => {
+                let operands: Vec<&Tensor<T>> = node.of.iter().map(|&of| &values[of]).collect();
+                return self.source.function(id, function, &operands);
+            }
             Op::Gather(places) => places.iter().map(|&at| data(0)[at]).collect(),
             Op::Multiply => data(0).iter().zip(data(1)).map(|(&a, &b)| a * b).collect(),
             Op::Add => data(0).iter().zip(data(1)).map(|(&a, &b)| a + b).collect(),
@@ -91,12 +111,12 @@ impl Node {
             }
             Op::Linear => {
                 let (x, weight) = (operand(0), operand(1));
-                let (rows, outputs) = (rows(x), weight.shape()[0]);
+                let (rows, outputs) = (x.rows(), weight.shape()[0]);
                 let mut y = Vec::with_capacity(rows * outputs);
                 for row in 0..rows {
                     for i in 0..outputs {
                         let sum = dot(weight.row(i), x.row(row));
-                        y.push(match self.of.get(2) {
+                        y.push(match node.of.get(2) {
                             Some(&bias) => sum + values[bias].data()[i],
                             None => sum,
                         });
@@ -104,82 +124,66 @@ impl Node {
                 }
                 y
             }
-            Op::Convolve(parts) => self.convolve(parts, values, by)?,
+            Op::Convolve(parts) => self.convolve(parts, node, values)?,
             Op::ModesKernel(modes) => {
-                let (len, models) = (self.shape[1], self.shape[0]);
+                let (len, models) = (node.shape[1], node.shape[0]);
                 let mut kernels = Vec::with_capacity(models * len);
                 for model in 0..models {
-                    let ssm = modes.model(self, values, model, T::ZERO)?;
-                    kernels.extend(by.modes_kernel(&ssm, len));
+                    let ssm = modes.model(node, values, (model, T::ZERO), self.source)?;
+                    kernels.extend(self.by.modes_kernel(&ssm, len));
                 }
                 kernels
             }
             Op::ModesFilter(modes) => {
-                let responses = self.responses(modes, values, by)?;
-                let mut output = Vec::new();
-                for response in &responses {
-                    output.extend_from_slice(&response.output);
+                let mut outputs = Vec::with_capacity(node.shape.iter().product());
+                for row in 0..operand(3).rows() {
+                    outputs.extend(self.response(modes, node, values, row)?.output);
                 }
-                output
+                outputs
             }
             Op::ModesState(modes) => {
-                let mut parts = Vec::new();
-                for response in self.responses(modes, values, by)? {
-                    for z in response.state {
-                        parts.push(z.re());
-                        if modes.complex {
-                            parts.push(z.im());
-                        }
+                let each = modes.numbers();
+                let mut states = vec![T::ZERO; node.shape.iter().product()];
+                let rows = operand(3).rows();
+                for row in 0..rows {
+                    let found = self.response(modes, node, values, row)?.states;
+                    for (document, state) in found.iter().enumerate() {
+                        let first = self.graph.state_of(row, rows, document) * each;
+                        modes.store(state, &mut states[first..first + each]);
                     }
                 }
-                parts
+                states
             }
-            Op::Sin => data(0).iter().map(|x| x.sin_cos().0).collect(),
-            Op::Exp => data(0).iter().map(|x| x.exp()).collect(),
-            Op::Window { shift, absolute } => {
-                let shift = (*shift != 0.0).then(|| T::from_f64(*shift));
-                let mut weights = Vec::with_capacity(data(0).len() * data(1).len());
-                for &t in data(0) {
-                    for &x in data(1) {
-                        let decay = if *absolute && x.to_f64() < 0.0 { -x } else { x };
-                        let fading = (-(t * decay)).exp();
-                        weights.push(shift.map_or(fading, |shift| fading + shift));
-                    }
-                }
-                weights
+            Op::Last => {
+                let len = node.shape.last().copied().unwrap_or(0);
+                let mut last = vec![T::ZERO; node.shape.iter().product()];
+                self.graph.last_of(operand(0).shape(), len, |from, to| {
+                    last[to].copy_from_slice(&data(0)[from]);
+                });
+                last
             }
-            Op::Normalize => {
-                let x = operand(0);
-                let mut y = Vec::with_capacity(x.data().len());
-                for row in 0..rows(x) {
-                    let x = x.row(row);
-                    let size = absolute_sum(x);
-                    for &x in x {
-                        y.push(x.divide(size).ok_or_else(no_size)?);
-                    }
-                }
-                y
-            }
-        })
+        };
+        Tensor::new(&node.shape[..], value)
     }
 
-    fn convolve<T: Real>(
+    fn convolve(
         &self,
         parts: &Convolve,
+        node: &Node,
         values: &[Tensor<T>],
-        by: &dyn Filters<T>,
     ) -> Result<Vec<T>, Error> {
-        let (kernel, u) = (&values[self.of[0]], &values[self.of[1]]);
+        let (kernel, u) = (&values[node.of[0]], &values[node.of[1]]);
         let mut output = Vec::with_capacity(u.data().len());
-        for row in 0..rows(u) {
+        for row in 0..u.rows() {
+            let documents = self.graph.documents_of(row, u);
             let (within, u) = (row % parts.kernel.len(), u.row(row));
             let kernel = kernel.row(parts.kernel[within]);
-            let mut y = by.convolve(parts.at, kernel, u)?;
+            let mut y = self.by.convolve(parts.at, kernel, u, &documents)?;
             if let Some(places) = &parts.feedthrough {
-                let d = values[self.of[2]].data()[places[within]];
+                let d = values[node.of[2]].data()[places[within]];
                 y.iter_mut().zip(u).for_each(|(y, &u)| *y = *y + d * u);
             }
-            if let (Some(places), Some(&bias)) = (&parts.bias, self.of.last()) {
+            if let (Some(places), Some(&bias)) = (&parts.bias, node.of.last()) {
                 let bias = values[bias].data()[places[within]];
                 y.iter_mut().for_each(|y| *y = *y + bias);
             }
@@ -188,83 +192,80 @@ impl Node {
         Ok(output)
     }
 
-    /// The response of every row's model.
-    fn responses<T: Real>(
+    /// The response of a row's model.
+    fn response(
         &self,
         modes: &Modes,
+        node: &Node,
         values: &[Tensor<T>],
-        by: &dyn Filters<T>,
-    ) -> Result<Vec<Response<Diagonal<T>>>, Error> {
-        let (kernel, u) = (&values[self.of[2]], &values[self.of[3]]);
-        let response = |row: usize| {
-            let within = row % modes.models.len();
-            let ssm = modes.of_row(self, values, within)?;
-            by.modes(modes.at, &ssm, kernel.row(within), u.row(row))
-        };
-        (0..rows(u)).map(response).collect()
+        row: usize,
+    ) -> Result<PackedResponse<Diagonal<T>>, Error> {
+        let (kernel, u) = (&values[node.of[2]], &values[node.of[3]]);
+        let within = row % modes.models.len();
+        let ssm = modes.of_row(node, values, within, self.source)?;
+        let documents = self.graph.documents_of(row, u);
+        let (kernel, u) = (kernel.row(within), u.row(row));
+        self.by.modes(modes.at, &ssm, kernel, u, &documents)
     }
 }
 
 impl Modes {
     /// The model of a row of one sequence, with its feedthrough if the node has one.
-    pub(super) fn of_row<T: Real>(
+    pub(super) fn of_row<T: Scalar>(
         &self,
         node: &Node,
         values: &[Tensor<T>],
         within: usize,
+        source: &dyn Source<T>,
     ) -> Result<Diagonal<T>, Error> {
         let d = node
             .of
             .get(4)
             .map_or(T::ZERO, |&d: &Id| values[d].data()[within]);
-        self.model(node, values, self.models[within], d)
+        self.model(node, values, (self.models[within], d), source)
     }
 
     /// `y = Re sum_n R_n x_n + d u`, `x_n = p_n x_n + u`: the trace doubles, so residues are halved.
-    pub(super) fn model<T: Real>(
+    fn model<T: Scalar>(
         &self,
         node: &Node,
         values: &[Tensor<T>],
-        model: usize,
-        d: T,
+        (model, d): (usize, T),
+        source: &dyn Source<T>,
     ) -> Result<Diagonal<T>, Error> {
-        let of = |operand: usize| -> Vec<T::Complex> {
-            let data = values[node.of[operand]].data();
-            let modes = model * self.state..(model + 1) * self.state;
-            modes
-                .map(|n| match self.complex {
-                    true => T::Complex::from_parts(data[2 * n], data[2 * n + 1]),
-                    false => T::Complex::from_base(data[n]),
-                })
-                .collect()
+        let of = |operand: usize| {
+            let each = self.numbers();
+            self.load(&values[node.of[operand]].data()[model * each..(model + 1) * each])
         };
-        let half = self.half::<T>();
+        let half = source.halves(self.times);
         let residues = of(1).into_iter().map(|r| r.scale(half)).collect();
         Diagonal::new(of(0), vec![Ring::ONE; self.state], residues, d)
     }
 
-    /// What residues are multiplied with.
-    pub(super) fn half<T: Real>(&self) -> T {
-        T::from_f64(self.times as f64 / 2.0)
+    /// The numbers of a model's modes in arrays.
+    pub(super) fn numbers(&self) -> usize {
+        self.state * if self.complex { 2 } else { 1 }
     }
-}
 
-/// The number of rows along the last axis.
-pub(super) fn rows<T: Copy>(x: &Tensor<T>) -> usize {
-    let shape = x.shape();
-    shape[..shape.len().saturating_sub(1)].iter().product()
-}
+    /// Modes as they stand in arrays.
+    pub(super) fn load<T: Scalar>(&self, numbers: &[T]) -> Vec<T::Complex> {
+        let mut modes = Vec::with_capacity(self.state);
+        for n in 0..self.state {
+            modes.push(match self.complex {
+                true => T::Complex::from_parts(numbers[2 * n], numbers[2 * n + 1]),
+                false => T::Complex::from_base(numbers[n]),
+            });
+        }
+        modes
+    }
 
-/// `sum |x|`.
-pub(super) fn absolute_sum<T: Real>(x: &[T]) -> T {
-    x.iter()
-        .fold(T::ZERO, |sum, &x| sum + (x.relu() + (-x).relu()))
-}
-
-/// A filter that cannot be normalized.
-pub(super) fn no_size() -> Error {
-    Error::value(
-        "filter",
-        "is zero in every channel of a place, and cannot be normalized",
-    )
+    /// Modes put into an array; what is real has no imaginary part.
+    pub(super) fn store<T: Scalar>(&self, modes: &[T::Complex], numbers: &mut [T]) {
+        for (n, z) in modes.iter().enumerate() {
+            match self.complex {
+                true => (numbers[2 * n], numbers[2 * n + 1]) = (z.re(), z.im()),
+                false => numbers[n] = z.re(),
+            }
+        }
+    }
 }

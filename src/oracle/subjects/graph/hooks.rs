@@ -1,17 +1,22 @@
 //! The places in a graph where a mistake can be made, and the graph with mistakes.
 
-use super::filters::{ByForm, Filters};
+use super::filters::{ByForm, Filters, each_alone_back};
 use super::forward::Computed;
 use crate::error::Error;
 use crate::h3::Plain;
-use crate::ssm::{Diagonal, Gradients, Response};
+use crate::ssm::{Diagonal, PackedGradients, PackedResponse};
 use crate::tensor::Tensor;
+use core::ops::Range;
+use num_complex::Complex;
 
 /// A causal convolution, and what a wrong one makes of it: of the kernel, not cut, and the inputs.
 pub(crate) type WrongConvolution = fn(&[f64], &[f64]) -> Vec<f64>;
 
 /// An adjoint of `f * u`: of `f`, `u` and the cotangent of their convolution, those of `f` and `u`.
 type WrongAdjoint = fn(&[f64], &[f64], &[f64]) -> (Vec<f64>, Vec<f64>);
+
+/// The tokens that filters take for every document of a row of so many tokens.
+type WrongDocuments = fn(&[Range<usize>], usize) -> Vec<Range<usize>>;
 
 /// What a stage holds, given what the reference computed and what it is computed from.
 type EditStage<K> = fn(&mut Tensor<f64>, &Moment<'_, K>);
@@ -25,6 +30,11 @@ pub(crate) enum GraphHook<K: 'static> {
     Convolution(&'static str, WrongConvolution),
     /// Their adjoint.
     Adjoint(&'static str, WrongAdjoint),
+    /// Where documents lie for the filters on the way to a stage, or to the state of one. Ranges that
+    /// begin before their document leak into it.
+    Documents(&'static str, WrongDocuments),
+    /// The same for their adjoints.
+    AdjointDocuments(&'static str, WrongDocuments),
     /// A stage.
     Stage(&'static str, EditStage<K>),
     /// A stage, in a way that depends on the run's chunk length: that of a prompt.
@@ -49,6 +59,8 @@ pub(crate) struct Moment<'a, K> {
     pub(crate) so_far: &'a Computed<'a, f64>,
     /// The tokens of the prompt.
     pub(crate) prompt: usize,
+    /// Of a state at a mark of a schedule, the tokens before it.
+    pub(crate) mark: Option<usize>,
 }
 
 impl<K> Moment<'_, K> {
@@ -66,32 +78,48 @@ pub(super) struct WrongFilters<'a, K: 'static> {
 /// The right way.
 const RIGHT: ByForm<'static, Plain> = ByForm(&Plain::Convolution);
 
-impl<K> Filters<f64> for WrongFilters<'_, K> {
-    fn convolve(&self, at: &str, f: &[f64], u: &[f64]) -> Result<Vec<f64>, Error> {
-        let wrong = self.hooks.iter().find_map(|hook| match hook {
-            GraphHook::Convolution(stage, by) if *stage == at => Some(by),
+/// What the first hook of a kind at this stage holds.
+macro_rules! hook {
+    ($filters:expr, $kind:ident, $at:expr) => {
+        $filters.hooks.iter().find_map(|hook| match hook {
+            GraphHook::$kind(stage, by) if *stage == $at => Some(by),
             _ => None,
-        });
-        match wrong {
-            Some(by) => Ok(by(f, u)),
-            None => RIGHT.convolve(at, f, u),
+        })
+    };
+}
+
+impl<K> Filters<f64> for WrongFilters<'_, K> {
+    fn convolve(
+        &self,
+        at: &str,
+        f: &[f64],
+        u: &[f64],
+        documents: &[Range<usize>],
+    ) -> Result<Vec<f64>, Error> {
+        let seen = hook!(self, Documents, at).map(|of| of(documents, u.len()));
+        let documents = seen.as_deref().unwrap_or(documents);
+        let Some(by) = hook!(self, Convolution, at) else {
+            return RIGHT.convolve(at, f, u, documents);
+        };
+        let mut output = vec![0.0; u.len()];
+        for tokens in documents {
+            output[tokens.clone()].copy_from_slice(&by(f, &u[tokens.clone()]));
         }
+        Ok(output)
     }
 
     fn convolve_adjoint(
         &self,
         at: &str,
         f: &[f64],
-        u: &[f64],
-        g: &[f64],
+        of: (&[f64], &[f64]),
+        documents: &[Range<usize>],
     ) -> Result<(Vec<f64>, Vec<f64>), Error> {
-        let wrong = self.hooks.iter().find_map(|hook| match hook {
-            GraphHook::Adjoint(stage, by) if *stage == at => Some(by),
-            _ => None,
-        });
-        match wrong {
-            Some(by) => Ok(by(f, u, g)),
-            None => RIGHT.convolve_adjoint(at, f, u, g),
+        let seen = hook!(self, AdjointDocuments, at).map(|seen| seen(documents, of.0.len()));
+        let documents = seen.as_deref().unwrap_or(documents);
+        match hook!(self, Adjoint, at) {
+            Some(by) => each_alone_back(f, of, documents, |f, u, g| Ok(by(f, u, g))),
+            None => RIGHT.convolve_adjoint(at, f, of, documents),
         }
     }
 
@@ -105,17 +133,32 @@ impl<K> Filters<f64> for WrongFilters<'_, K> {
         ssm: &Diagonal<f64>,
         kernel: &[f64],
         u: &[f64],
-    ) -> Result<Response<Diagonal<f64>>, Error> {
-        RIGHT.modes(at, ssm, kernel, u)
+        documents: &[Range<usize>],
+    ) -> Result<PackedResponse<Diagonal<f64>>, Error> {
+        let seen = hook!(self, Documents, at).map(|of| of(documents, u.len()));
+        let documents = seen.as_deref().unwrap_or(documents);
+        // The kernel of the longest document may be shorter than what is taken for one.
+        let longest = documents.iter().map(Range::len).max().unwrap_or(0);
+        match longest > kernel.len() {
+            true => RIGHT.modes(at, ssm, &RIGHT.modes_kernel(ssm, longest), u, documents),
+            false => RIGHT.modes(at, ssm, kernel, u, documents),
+        }
     }
 
     fn modes_adjoint(
         &self,
         at: &str,
         ssm: &Diagonal<f64>,
-        u: &[f64],
-        g: &[f64],
-    ) -> Result<Gradients<Diagonal<f64>>, Error> {
-        RIGHT.modes_adjoint(at, ssm, u, g)
+        of: (&[f64], &[f64]),
+        documents: &[Range<usize>],
+        states: &[Vec<Complex<f64>>],
+    ) -> Result<PackedGradients<Diagonal<f64>>, Error> {
+        let seen = hook!(self, AdjointDocuments, at).map(|seen| seen(documents, of.0.len()));
+        let Some(seen) = seen else {
+            return RIGHT.modes_adjoint(at, ssm, of, documents, states);
+        };
+        // Of what is taken for one document the last state has the cotangent.
+        let states = &states[states.len().saturating_sub(seen.len())..];
+        RIGHT.modes_adjoint(at, ssm, of, &seen, states)
     }
 }

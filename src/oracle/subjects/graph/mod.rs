@@ -4,6 +4,7 @@
 mod backward;
 mod filters;
 mod forward;
+mod functions;
 mod hooks;
 mod inputs;
 mod numbers;
@@ -11,11 +12,14 @@ mod ops;
 mod subject;
 mod wrong;
 
+pub(crate) use filters::{ByForm, Filters, taps_model};
+pub(crate) use functions::Source;
 pub(crate) use hooks::{GraphHook, Moment};
 pub(crate) use inputs::{Inputs, sizes};
 pub(crate) use numbers::Numbers;
-pub(crate) use ops::{Convolve, Graph, Id, Modes, Op};
-pub(crate) use subject::GraphCase;
+pub(crate) use ops::{Convolve, Function, Graph, Id, Modes, Op};
+pub(crate) use subject::{GraphCase, Operator};
 pub(crate) use wrong::{
-    circular, circular_back, convolved_back, fill, late, reverse_rows, without_present, wrapped,
+    circular, circular_back, convolved_back, fill, from_the_beginning, late, one_document,
+    one_token_early, one_token_late, reverse_rows, to_the_end, without_present, wrapped,
 };

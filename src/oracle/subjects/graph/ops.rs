@@ -1,7 +1,10 @@
 //! A computation as data: what is computed from what, and which of it is saved under which name.
 
-use super::inputs::Inputs;
+use super::inputs::{COTANGENT, Inputs, cotangent_of};
 use crate::oracle::stage::{Axis, StageSpec, in_order_of_name};
+use crate::ssm::Documents;
+use crate::tensor::Tensor;
+use core::ops::Range;
 
 /// A number of a graph: the place of the node that computes it.
 pub(crate) type Id = usize;
@@ -32,9 +35,19 @@ pub(crate) enum Op {
     /// Every row of `u` through a diagonal model, plus a feedthrough; operands poles, residues, the
     /// kernels (one per row of a sequence), `u` and `D`.
     ModesFilter(Modes),
-    /// The states of the models after the last input, residues not applied; operands poles,
-    /// residues, kernels, `u`.
+    /// The states of the models after the last input of every document, residues not applied;
+    /// operands poles, residues, kernels, `u`.
     ModesState(Modes),
+    /// As many of the last entries of every document as the result has, oldest first, with zeros before
+    /// its first.
+    Last,
+    /// What is no sum of products.
+    Function(Function),
+}
+
+/// A function of real numbers, element by element but for the norm.
+#[derive(Clone, Debug)]
+pub(crate) enum Function {
     Sin,
     Exp,
     /// `e^{-|delta_c| t_l} + shift`, (l, c); operands `t`, `delta`, neither with a gradient.
@@ -47,8 +60,20 @@ pub(crate) enum Op {
     Normalize,
 }
 
-/// Convolutions row by row: row `r` of `u` with row `r mod kernels` of the kernels, cut to the length
-/// of `u`.
+impl Function {
+    /// The shape of its values, given its operands.
+    pub(crate) fn shape<T: Copy>(&self, operands: &[&Tensor<T>]) -> Vec<usize> {
+        match (self, operands) {
+            (Self::Window { .. }, [places, decays]) => {
+                vec![places.data().len(), decays.data().len()]
+            }
+            _ => operands[0].shape().to_vec(),
+        }
+    }
+}
+
+/// Convolutions row by row, each document alone: row `r` of `u` with row `r mod kernels` of the kernels,
+/// of which nothing longer than a document is read.
 #[derive(Clone, Debug)]
 pub(crate) struct Convolve {
     /// The stage that it is on the way to.
@@ -92,6 +117,8 @@ pub(crate) struct GraphStage {
     pub(crate) node: Id,
     axes: Vec<Axis>,
     kernel: bool,
+    /// Its elements at padding.
+    pub(super) padding: Vec<usize>,
 }
 
 /// A computation, in the order in which it is made.
@@ -101,9 +128,78 @@ pub(crate) struct Graph {
     pub(crate) stages: Vec<GraphStage>,
     /// The node whose cotangent is given.
     pub(crate) result: Id,
+    /// Where documents lie in the rows; `None` where every row is one, whatever its length.
+    pub(crate) documents: Option<Documents>,
 }
 
 impl Graph {
+    /// A graph of nothing yet, over the documents of its inputs.
+    pub(crate) fn of(inputs: &Inputs) -> Self {
+        Self {
+            documents: inputs.documents().cloned(),
+            ..Self::default()
+        }
+    }
+
+    /// The documents of a row of an array along its last axis.
+    pub(super) fn documents_of<T: Copy>(&self, row: usize, x: &Tensor<T>) -> Vec<Range<usize>> {
+        let len = x.shape().last().copied().unwrap_or(0);
+        self.documents_in(row, [x.rows(), len])
+    }
+
+    /// The documents of a row, of so many of so many tokens.
+    fn documents_in(&self, row: usize, [rows, len]: [usize; 2]) -> Vec<Range<usize>> {
+        match &self.documents {
+            None => vec![0..len; 1],
+            Some(documents) => documents.row(row * documents.batch() / rows).to_vec(),
+        }
+    }
+
+    /// Calls with every range of an array (batch, channels, seq_len) that [`Op::Last`] reads, and that it
+    /// is written to.
+    pub(super) fn last_of(
+        &self,
+        shape: &[usize],
+        len: usize,
+        mut copy: impl FnMut(Range<usize>, Range<usize>),
+    ) {
+        let tokens = shape.last().copied().unwrap_or(0);
+        let rows = shape.iter().product::<usize>() / tokens.max(1);
+        for row in 0..rows {
+            for (n, of) in self.documents_in(row, [rows, tokens]).iter().enumerate() {
+                let count = len.min(of.len());
+                let (from, to) = (
+                    row * tokens + of.end,
+                    (self.state_of(row, rows, n) + 1) * len,
+                );
+                copy(from - count..from, to - count..to);
+            }
+        }
+    }
+
+    /// The place of a row's document among all that channel has: the documents are the first axis of
+    /// states, and the channels the second.
+    pub(super) fn state_of(&self, row: usize, rows: usize, document: usize) -> usize {
+        let Some(documents) = &self.documents else {
+            return row;
+        };
+        let channels = rows / documents.batch();
+        let first = documents.numbers(row / channels).start;
+        (first + document) * channels + row % channels
+    }
+
+    /// The number of documents, where there are so many rows, and the longest, of rows of so many
+    /// tokens.
+    fn states(&self, [batch, len]: [usize; 2]) -> [usize; 2] {
+        let documents = self.documents.as_ref();
+        documents.map_or([batch, len], |all| [all.count(), all.longest()])
+    }
+
+    /// The tokens of the longest document of rows of `len`.
+    pub(crate) fn longest(&self, len: usize) -> usize {
+        self.states([1, len])[1]
+    }
+
     /// A step.
     pub(crate) fn node(&mut self, op: Op, of: &[Id], shape: &[usize]) -> Id {
         self.nodes.push(Node {
@@ -157,14 +253,26 @@ impl Graph {
         self.gather(x, &shape, |at| at / len * whole + at % len)
     }
 
-    /// The last `len` elements of every row.
+    /// The last entries of every document of (batch, channels, seq_len), oldest first: at most `len`, and
+    /// no more than the longest has.
     pub(crate) fn last(&mut self, x: Id, len: usize) -> Id {
-        let mut shape = self.shape(x).to_vec();
-        let Some(last) = shape.last_mut() else {
+        let &[batch, channels, tokens] = self.shape(x) else {
             return x;
         };
-        let whole = core::mem::replace(last, len);
-        self.gather(x, &shape, |at| at / len * whole + whole - len + at % len)
+        let [documents, longest] = self.states([batch, tokens]);
+        self.node(Op::Last, &[x], &[documents, channels, len.min(longest)])
+    }
+
+    /// The states of models after every document of (batch, channels, seq_len), of which the last
+    /// operand is their input.
+    pub(crate) fn modes_state(&mut self, modes: Modes, of: &[Id; 4]) -> Id {
+        let &[batch, channels, tokens] = self.shape(of[3]) else {
+            return of[3];
+        };
+        let [documents, _] = self.states([batch, tokens]);
+        let mut shape = vec![documents, channels, modes.state];
+        shape.extend(modes.complex.then_some(2));
+        self.node(Op::ModesState(modes), of, &shape)
     }
 
     /// Every row back to front.
@@ -234,20 +342,31 @@ impl Graph {
         self.save(name, node, axes, true);
     }
 
+    /// Saves a node as the state after so many tokens of a schedule.
+    pub(crate) fn stage_at_mark(&mut self, tokens: usize, name: &str, node: Id, axes: &[Axis]) {
+        self.stage(format!("state.{tokens}.{name}"), node, axes);
+    }
+
     fn save(&mut self, name: impl Into<String>, node: Id, axes: &[Axis], kernel: bool) {
         self.nodes[node].stage = Some(self.stages.len());
-        self.stages.push(GraphStage {
+        let mut stage = GraphStage {
             name: name.into(),
             node,
             axes: axes.to_vec(),
             kernel,
-        });
+            padding: Vec::new(),
+        };
+        if let Some(documents) = &self.documents {
+            let padding: Vec<_> = documents.padding().collect();
+            stage.padding = self.spec(&stage).at_padding(&padding);
+        }
+        self.stages.push(stage);
     }
 
     /// The stages as data; gradients last, by name, if there is a cotangent.
     pub(crate) fn specs(&self, inputs: &Inputs) -> Vec<StageSpec> {
         let mut specs: Vec<StageSpec> = self.stages.iter().map(|stage| self.spec(stage)).collect();
-        if inputs.cotangent().is_some() {
+        if inputs.has_cotangent() {
             let gradients = inputs.all().iter().filter_map(|input| {
                 let axes = input.axes.as_ref()?.iter().copied();
                 let axes: Vec<_> = axes.zip(input.values.shape().iter().copied()).collect();
@@ -260,7 +379,7 @@ impl Graph {
         specs
     }
 
-    fn spec(&self, stage: &GraphStage) -> StageSpec {
+    pub(super) fn spec(&self, stage: &GraphStage) -> StageSpec {
         let shape = self.shape(stage.node).iter().copied();
         let axes: Vec<_> = stage.axes.iter().copied().zip(shape).collect();
         let mut from = Vec::new();
@@ -275,6 +394,30 @@ impl Graph {
             true => spec.kernel(),
             false => spec,
         }
+    }
+
+    /// The names and shapes of states after the last tokens of documents.
+    pub(super) fn states_after_documents(&self) -> Vec<(String, Vec<usize>)> {
+        let stages = self.stages.iter();
+        let is_last = |stage: &&GraphStage| at_mark(&stage.name).0.is_none();
+        let states = stages.filter(is_last);
+        let states = states.filter(|stage| self.spec(stage).is_state());
+        let named = |stage: &GraphStage| (stage.name.clone(), self.shape(stage.node).to_vec());
+        states.map(named).collect()
+    }
+
+    /// The stages that gradients begin from, each with the place of its cotangent among the inputs.
+    pub(super) fn cotangents(&self, inputs: &Inputs) -> Vec<(&GraphStage, usize)> {
+        let stages = self.stages.iter();
+        let given = stages.filter_map(|stage| {
+            let of_result = stage.node == self.result;
+            let name = match of_result {
+                true => COTANGENT.to_string(),
+                false => cotangent_of(&stage.name),
+            };
+            Some((stage, inputs.index(&name)?))
+        });
+        given.collect()
     }
 
     /// The nearest stages on every way to a node.
@@ -307,6 +450,15 @@ impl Graph {
         });
         let whole = each.fold(0, usize::saturating_add);
         whole / of_tokens.max(1) * tokens
+    }
+}
+
+/// The mark of a state's name in files, `state.T.NAME`, and the name without it.
+pub(super) fn at_mark(name: &str) -> (Option<usize>, &str) {
+    let parts = name.strip_prefix("state.").and_then(|x| x.split_once('.'));
+    match parts.map(|(mark, name)| (mark.parse().ok(), name)) {
+        Some((Some(mark), name)) => (Some(mark), name),
+        _ => (None, name),
     }
 }
 

@@ -4,14 +4,13 @@ use super::super::layer::Analysis;
 use super::filters::{ByForm, Filters};
 use super::forward::Computed;
 use super::hooks::{GraphHook, Moment, WrongFilters};
-use super::inputs::Inputs;
-use super::ops::Graph;
+use super::inputs::{Inputs, cotangent_of};
+use super::ops::{Graph, at_mark};
 use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
-use crate::oracle::sequence::refuse;
 use crate::oracle::stage::StageSpec;
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::{Replaced, Upstream, replaced_or_stored};
@@ -22,6 +21,8 @@ use crate::tensor::Tensor;
 pub(crate) trait GraphCase: Clone + Send + Sync + 'static {
     /// The metadata `kind` of its files.
     const KIND: &'static str;
+    /// The tensors that a file may hold or not.
+    const OPTIONAL: &'static [&'static str];
 
     /// Reads what is given.
     ///
@@ -36,15 +37,35 @@ pub(crate) trait GraphCase: Clone + Send + Sync + 'static {
     /// The tensors that it is given.
     fn inputs(&self) -> &Inputs;
 
+    /// The same, to be added to.
+    fn inputs_mut(&mut self) -> &mut Inputs;
+
     /// Adds what is computed of them to a graph; `None` if one that it needs is not there.
     fn build(&self, graph: &mut Graph) -> Option<()>;
 
     /// What is computed of them.
     fn graph(&self) -> Graph {
-        let mut graph = Graph::default();
+        let mut graph = Graph::of(self.inputs());
         // Nothing is missing of a case that was read: it was built once there.
         let _ = self.build(&mut graph);
         graph
+    }
+
+    /// The same case with cotangents of the states that it leaves, made for their shapes.
+    ///
+    /// # Errors
+    ///
+    /// As `make`.
+    fn with_state_cotangents(
+        mut self,
+        mut make: impl FnMut(&[usize]) -> Result<Tensor<f64>, Error>,
+    ) -> Result<Self, Error> {
+        for (state, shape) in self.graph().states_after_documents() {
+            let values = make(&shape)?;
+            self.inputs_mut()
+                .push_cotangent(cotangent_of(&state), values, &[]);
+        }
+        Ok(self)
     }
 
     /// Inputs of every sequence.
@@ -62,17 +83,51 @@ pub(crate) trait GraphCase: Clone + Send + Sync + 'static {
     fn mistakes(backward: bool) -> &'static [Row<GraphHook<Self>>];
 }
 
+/// An operator as what is computed, whatever its kind.
+pub(crate) struct Operator {
+    pub(crate) kind: &'static str,
+    pub(crate) graph: Graph,
+    pub(crate) inputs: Inputs,
+    /// Tokens of a row.
+    len: usize,
+}
+
+impl Operator {
+    /// The operator of a case.
+    pub(crate) fn of<K: GraphCase>(case: &K) -> Self {
+        Self {
+            kind: <K as GraphCase>::KIND,
+            graph: case.graph(),
+            inputs: case.inputs().clone(),
+            len: GraphCase::seq_len(case),
+        }
+    }
+
+    /// The tokens of its longest document.
+    pub(crate) fn longest(&self) -> usize {
+        self.graph.longest(self.len)
+    }
+
+    /// The stage that is its result.
+    pub(crate) fn result<'a, T>(&self, stages: &'a Named<T>) -> Option<&'a Tensor<T>> {
+        let mut known = self.graph.stages.iter();
+        let result = known.find(|stage| stage.node == self.graph.result)?;
+        let found = stages.iter().find(|(name, _)| *name == result.name);
+        found.map(|(_, values)| values)
+    }
+}
+
 /// Every stage, and with `gradients` these too.
 fn stages<T: Real>(
     case: &impl GraphCase,
     by: &dyn Filters<T>,
     gradients: bool,
 ) -> Result<Named<T>, Error> {
-    let graph = case.graph();
-    let computed = graph.forward(case.inputs(), by, &|_, stage, _| Ok(stage))?;
+    let (graph, inputs) = (case.graph(), case.inputs());
+    let computed = graph.forward(inputs, by, &|_, stage, _| Ok(stage))?;
     let mut stages = computed.stages();
     if gradients {
-        stages.extend(graph.gradients(case.inputs(), &computed.values, by)?);
+        stages.extend(graph.gradients(inputs, inputs, &computed.values, by)?);
     }
     Ok(stages)
 }
@@ -84,20 +139,33 @@ fn errors(stages: Named<ErrorScale>) -> impl Iterator<Item = (String, Tensor<Err
 
 impl<K: GraphCase> Subject for K {
     const KIND: &'static str = <K as GraphCase>::KIND;
+    const OPTIONAL: &'static [&'static str] = <K as GraphCase>::OPTIONAL;
     type Hook = GraphHook<K>;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
-        refuse(file, <K as GraphCase>::KIND)?;
-        let case = <K as GraphCase>::read(file)?;
-        match case.build(&mut Graph::default()) {
-            Some(()) => Ok(case),
-            None => Err(Error::missing("a tensor that a case of this kind is given")),
+        let mut case = <K as GraphCase>::read(file)?;
+        let mut graph = Graph::of(case.inputs());
+        if case.build(&mut graph).is_none() {
+            let what = "a tensor that a case of this kind is given";
+            return Err(Error::missing(what));
         }
+        if let Some("given") = file.metadata().get("initial_state").map(String::as_str) {
+            let what = "metadata initial_state = given: not in a case of this kind";
+            return Err(Error::unsupported(what));
+        }
+        let states = graph.states_after_documents();
+        if states.is_empty() && case.inputs().schedule().is_some() {
+            let what = "metadata sequence = schedule: this kind has no states to be handed over";
+            return Err(Error::unsupported(what));
+        }
+        case.inputs_mut().read_state_cotangents(file, &states)?;
+        Ok(case)
     }
 
     fn metadata(&self) -> Vec<(String, String)> {
         let mut metadata = vec![("kind".into(), <K as GraphCase>::KIND.into())];
         metadata.extend(self.choices());
+        metadata.extend(self.inputs().metadata());
         metadata
     }
 
@@ -111,6 +179,11 @@ impl<K: GraphCase> Subject for K {
 
     fn seq_len(&self) -> usize {
         GraphCase::seq_len(self)
+    }
+
+    fn padding(&self) -> Vec<(usize, usize)> {
+        let documents = self.inputs().documents();
+        documents.map_or_else(Vec::new, |all| all.padding().collect())
     }
 
     fn default_form(&self) -> Form {
@@ -138,7 +211,7 @@ impl<K: GraphCase> Subject for K {
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
-        let gradients = self.inputs().cotangent().is_some();
+        let gradients = self.inputs().has_cotangent();
         let scale = |(name, uniform)| Scale {
             name,
             uniform,
@@ -193,15 +266,17 @@ impl<K: GraphCase> Subject for K {
         let filters = WrongFilters { hooks: &hooks };
         let replaced = replaced_or_stored(setting, K::is_projected);
         let on_stage = |name: &str, mut stage: Tensor<f64>, so_far: &Computed<'_, f64>| {
+            let (mark, name_of_state) = at_mark(name);
             let moment = Moment {
                 case: &case,
                 so_far,
                 prompt: setting.chunk_len,
+                mark,
             };
             for hook in &hooks {
                 match hook {
                     GraphHook::Stage(at, edit) | GraphHook::AfterPrompt(at, edit)
-                        if *at == name =>
+                        if *at == name_of_state =>
                     {
                         edit(&mut stage, &moment);
                     }
@@ -214,7 +289,8 @@ impl<K: GraphCase> Subject for K {
         if !setting.backward {
             return Ok(replaced.restore(computed.stages()));
         }
-        let mut gradients = graph.gradients(case.inputs(), &computed.values, &filters)?;
+        let inputs = case.inputs();
+        let mut gradients = graph.gradients(inputs, inputs, &computed.values, &filters)?;
         for hook in &hooks {
             if let GraphHook::Gradient(at, edit) = hook
                 && let Some((_, gradient)) = gradients.iter_mut().find(|(name, _)| name == at)

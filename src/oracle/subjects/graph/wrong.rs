@@ -1,7 +1,8 @@
 //! Wrong convolutions and adjoints, for any kind.
 
-use crate::ssm::causal_convolution;
+use crate::ssm::{causal_convolution, moved};
 use crate::tensor::Tensor;
+use core::ops::Range;
 
 /// The circular convolution of `n` points, cut to the length of `u`: taps and inputs beyond `n` are
 /// lost.
@@ -81,4 +82,34 @@ pub(crate) fn fill(x: Option<&mut Tensor<f64>>, value: f64) {
     if let Some(x) = x {
         x.data_mut().fill(value);
     }
+}
+
+/// Every document with all that stands before it in its row: what filters see that are not emptied at
+/// boundaries, or that take the padding before a document for tokens.
+pub(crate) fn from_the_beginning(documents: &[Range<usize>], _len: usize) -> Vec<Range<usize>> {
+    documents.iter().map(|tokens| 0..tokens.end).collect()
+}
+
+/// The row as one document.
+pub(crate) fn one_document(_documents: &[Range<usize>], len: usize) -> Vec<Range<usize>> {
+    vec![0..len; 1]
+}
+
+/// Documents that end one token late.
+pub(crate) fn one_token_late(documents: &[Range<usize>], len: usize) -> Vec<Range<usize>> {
+    moved(documents, len, 1)
+}
+
+/// Documents that end one token early.
+pub(crate) fn one_token_early(documents: &[Range<usize>], len: usize) -> Vec<Range<usize>> {
+    moved(documents, len, -1)
+}
+
+/// The last document of a row with what stands behind it.
+pub(crate) fn to_the_end(documents: &[Range<usize>], len: usize) -> Vec<Range<usize>> {
+    let mut documents = documents.to_vec();
+    if let Some(last) = documents.last_mut() {
+        last.end = len;
+    }
+    documents
 }

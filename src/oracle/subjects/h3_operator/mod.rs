@@ -20,6 +20,7 @@ use case::{Query, SIGNAL};
 
 impl GraphCase for H3OperatorCase {
     const KIND: &'static str = "h3-operator";
+    const OPTIONAL: &'static [&'static str] = &["D", "shift_kernel", "ssm_k_D", "g"];
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         use Axis::{Channel, Head, Tap};
@@ -49,7 +50,8 @@ impl GraphCase for H3OperatorCase {
                 "tensor \"shift_kernel\", to which \"ssm_k_D\" belongs",
             ));
         }
-        inputs.read_cotangent(file, &signal)?;
+        inputs.read_cotangent(file, &signal, &SIGNAL)?;
+        inputs.read_sequence(file, "k", [batch, len])?;
         let strings = file.metadata();
         for (key, size) in [
             ("B", batch),
@@ -80,6 +82,10 @@ impl GraphCase for H3OperatorCase {
 
     fn inputs(&self) -> &Inputs {
         &self.inputs
+    }
+
+    fn inputs_mut(&mut self) -> &mut Inputs {
+        &mut self.inputs
     }
 
     fn build(&self, graph: &mut Graph) -> Option<()> {

@@ -3,10 +3,17 @@
 use super::super::graph::{Inputs, Numbers};
 use super::case::{H3OperatorCase, SIGNAL};
 use crate::error::Error;
+use crate::oracle::sequence::Sequence;
 use crate::oracle::stage::Axis;
 use crate::oracle::subject::SuiteRow;
+use crate::ssm::Padding;
 
-fn sample(name: &str, exact: bool, len: usize, seed: u64) -> Result<H3OperatorCase, Error> {
+fn sample(
+    name: &str,
+    exact: bool,
+    (len, lengths): (usize, Option<[usize; 2]>),
+    seed: u64,
+) -> Result<H3OperatorCase, Error> {
     let (batch, heads, head_dim) = (2, 2, 2);
     let (d, taps, shift) = (heads * head_dim, len + 3, 4);
     let mut numbers = Numbers::named(seed, name, exact);
@@ -21,7 +28,11 @@ fn sample(name: &str, exact: bool, len: usize, seed: u64) -> Result<H3OperatorCa
     let kernel = numbers.tensor(&[d, shift])?;
     inputs.push("shift_kernel", kernel, &[Axis::Channel, Axis::Tap]);
     inputs.push("ssm_k_D", numbers.tensor(&[d])?, &[Axis::Channel]);
-    inputs.push_fixed("g", numbers.tensor(&signal)?);
+    inputs.push_cotangent("g", numbers.tensor(&signal)?, &SIGNAL);
+    if let Some(lengths) = lengths {
+        let sequence = Sequence::Padded(lengths.into(), Padding::Left);
+        inputs.set_sequence(sequence, [batch, len])?;
+    }
     Ok(H3OperatorCase::new(inputs))
 }
 
@@ -32,17 +43,23 @@ pub(crate) fn suite() -> Vec<SuiteRow<H3OperatorCase>> {
             "92-h3-operator",
             "an H3 operator from given kernels, two channels per head",
             false,
-            17,
+            (17, None),
+        ),
+        (
+            "92b-h3-operator-padded",
+            "an H3 operator on rows with padding on the left",
+            false,
+            (13, Some([6, 11])),
         ),
         (
             "93-exact-h3-operator",
             "an H3 operator in which nothing rounds",
             true,
-            7,
+            (7, None),
         ),
     ]
-    .map(|(name, stresses, exact, len)| {
-        SuiteRow::new(name, stresses, move |seed| sample(name, exact, len, seed))
+    .map(|(name, stresses, exact, lens)| {
+        SuiteRow::new(name, stresses, move |seed| sample(name, exact, lens, seed))
     })
     .into()
 }

@@ -11,6 +11,9 @@ use crate::spelled::spelled;
 /// `(o d)` (what follows a colon is not read), `shift`, and, where they are not the usual ones,
 /// `num_heads` (1), `modulate` (True), `normalized` (False), `use_bias` (True).
 ///
+/// Documents and padding as in every case; then no document may be longer than `l_max`, the output is as
+/// long as the row, and filters are as long as the longest document.
+///
 /// With `C = (order + 1) d` and `L' = min(seq_len, l_max)` the stages are `projected` (batch, C,
 /// seq_len), `short` (batch, C, L'), `filter` (order - 1, head_dim, L'), `v.0`, `product.n`, `v.n` (batch,
 /// d, L') for n = 1, ..., order - 1, `mixed` and `output` (batch, L', d).
@@ -64,6 +67,8 @@ pub(super) struct Wiring {
     pub(super) gated_bias: bool,
     /// Every sine has the one frequency.
     pub(super) one_frequency: bool,
+    /// Filters are as long as rows; else as the longest document.
+    pub(super) filters_of_rows: bool,
 }
 
 impl Wiring {
@@ -77,6 +82,7 @@ impl Wiring {
         last_gate: true,
         gated_bias: true,
         one_frequency: true,
+        filters_of_rows: false,
     };
 }
 
@@ -106,9 +112,22 @@ impl HyenaCase {
         }
     }
 
-    /// Tokens of the output.
+    /// Tokens of the output: documents are none of them longer than `l_max`, and their rows may be.
     pub(super) fn len(&self) -> usize {
         let [_, len, _, l_max] = self.sizes();
-        len.min(l_max)
+        match self.inputs.documents() {
+            None => len.min(l_max),
+            Some(_) => len,
+        }
+    }
+
+    /// Taps of the long filters.
+    pub(super) fn taps(&self) -> usize {
+        let [_, len, _, l_max] = self.sizes();
+        let documents = self.inputs.documents();
+        match documents.filter(|_| !self.wiring.filters_of_rows) {
+            None => len.min(l_max),
+            Some(documents) => documents.longest(),
+        }
     }
 }

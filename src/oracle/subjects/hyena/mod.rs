@@ -10,7 +10,7 @@ mod suite;
 pub(crate) use case::HyenaCase;
 pub(crate) use suite::suite;
 
-use super::graph::{Convolve, Graph, GraphCase, GraphHook, Id, Inputs, Op};
+use super::graph::{Convolve, Function, Graph, GraphCase, GraphHook, Id, Inputs, Op};
 use crate::error::Error;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::Axis;
@@ -48,7 +48,7 @@ impl HyenaCase {
 
     /// The filters (order - 1, head_dim, L').
     fn filters(&self, graph: &mut Graph) -> Option<Id> {
-        let ([_, _, d, _], len) = (self.sizes(), self.len());
+        let ([_, _, d, _], len) = (self.sizes(), self.taps());
         let head_dim = d / self.heads;
         let (rows, flat) = (self.order - 1, (self.order - 1) * head_dim);
         let given = |graph: &mut Graph, name: &str| graph.given(&self.inputs, name);
@@ -64,17 +64,17 @@ impl HyenaCase {
             let shape = graph.shape(x).to_vec();
             let frequency = graph.gather(frequency, &shape, |at| at % shape[1]);
             let turned = graph.multiply(frequency, x);
-            x = graph.node(Op::Sin, &[turned], &shape);
+            x = graph.node(Op::Function(Function::Sin), &[turned], &shape);
         }
         let weight = given(graph, &network(2 * self.sines, "weight"))?;
         let mut h = graph.linear(x, weight, None);
         if self.modulate {
             let places = given(graph, PLACES)?;
             let places = graph.gather(places, &[len], |at| at);
-            let window = Op::Window {
+            let window = Op::Function(Function::Window {
                 shift: self.shift,
                 absolute: self.wiring.absolute,
-            };
+            });
             let decays = given(graph, DECAYS)?;
             let window = graph.node(window, &[places, decays], &[len, flat]);
             h = graph.multiply(h, window);
@@ -87,7 +87,7 @@ impl HyenaCase {
                 h = exchange(graph, h, [len, flat]);
             }
             let shape = graph.shape(h).to_vec();
-            h = graph.node(Op::Normalize, &[h], &shape);
+            h = graph.node(Op::Function(Function::Normalize), &[h], &shape);
             if !self.wiring.over_channels {
                 h = exchange(graph, h, [flat, len]);
             }
@@ -101,6 +101,8 @@ impl HyenaCase {
 
 impl GraphCase for HyenaCase {
     const KIND: &'static str = "hyena";
+    const OPTIONAL: &'static [&'static str] =
+        &["in_proj.bias", SHORT_BIAS, BIAS, "out_proj.bias", "g"];
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         read::read(file)
@@ -122,6 +124,10 @@ impl GraphCase for HyenaCase {
 
     fn inputs(&self) -> &Inputs {
         &self.inputs
+    }
+
+    fn inputs_mut(&mut self) -> &mut Inputs {
+        &mut self.inputs
     }
 
     fn build(&self, graph: &mut Graph) -> Option<()> {
@@ -155,7 +161,12 @@ impl GraphCase for HyenaCase {
 
         let filter = self.filters(graph)?;
         let axes = [Axis::Step, Axis::Channel, Axis::Time];
-        graph.kernel_stage("filter", filter, &axes);
+        let longest = graph.longest(len);
+        let shown = match longest < self.taps() {
+            true => graph.cut(filter, longest),
+            false => filter,
+        };
+        graph.kernel_stage("filter", shown, &axes);
         let bias = given(graph, BIAS).filter(|_| self.use_bias);
         let signal = |graph: &mut Graph, n: usize| {
             graph.gather(short, &[batch, d, len], |at| {
@@ -179,8 +190,8 @@ impl GraphCase for HyenaCase {
                 feedthrough: Some((0..d).map(|c| self.flat(n - 1, c % head_dim)).collect()),
                 bias: None,
             };
-            let rows = graph.shape(filter).to_vec();
-            let kernels = graph.gather(filter, &[rows[0] * rows[1], len], |at| at);
+            let shape = graph.shape(filter).to_vec();
+            let kernels = graph.gather(filter, &[shape[0] * shape[1], shape[2]], |at| at);
             let direct = bias.filter(|_| self.wiring.gated_bias);
             let mut next = graph.convolve(parts, kernels, product, direct, None);
             if let Some(bias) = bias.filter(|_| !self.wiring.gated_bias) {

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::oracle::read::{Strings, check_size, flag, metadata, optional, read_tensor, required};
 use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
+use crate::ssm::Documents;
 
 /// What the operator is refused with.
 const UNSUPPORTED: [(&str, &str); 3] = [
@@ -50,12 +51,7 @@ pub(super) fn read(file: &dyn Tensors) -> Result<HyenaCase, Error> {
     inputs.read_optional(file, SHORT_BIAS, &[signals], &[Channel])?;
 
     let [_, l_max, emb_dim] = sizes(file, FEATURES)?;
-    inputs.read(
-        file,
-        FEATURES,
-        &[1, l_max, emb_dim],
-        &[Sequence, Time, Mode],
-    )?;
+    inputs.read(file, FEATURES, &[1, l_max, emb_dim], &[Row, Time, Mode])?;
     let (mut width, mut sines) = (emb_dim, 0);
     while file.find(&network(2 * sines + 1, "freq")).is_some() {
         let weight = network(2 * sines, "weight");
@@ -101,7 +97,17 @@ pub(super) fn read(file: &dyn Tensors) -> Result<HyenaCase, Error> {
     }
     inputs.read(file, "out_proj.weight", &[d, d], &[Row, Column])?;
     inputs.read_optional(file, "out_proj.bias", &[d], &[Channel])?;
-    inputs.read_cotangent(file, &[batch, len.min(l_max), d])?;
+    inputs.read_sequence(file, "input", [batch, len])?;
+    let output = match inputs.documents().map(Documents::longest) {
+        None => len.min(l_max),
+        Some(longest) if longest <= l_max => len,
+        Some(longest) => {
+            return Err(Error::unsupported(format!(
+                "a document of {longest} tokens: filters end at l_max = {l_max}, and so would it"
+            )));
+        }
+    };
+    inputs.read_cotangent(file, &[batch, output, d], &TOKENS)?;
 
     for (key, size) in [
         ("B", batch),

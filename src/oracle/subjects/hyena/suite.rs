@@ -6,6 +6,7 @@ use super::case::{
     network,
 };
 use crate::error::Error;
+use crate::oracle::sequence::Sequence as Rows;
 use crate::oracle::stage::Axis;
 use crate::oracle::subject::SuiteRow;
 
@@ -19,6 +20,8 @@ struct Choices {
     normalized: bool,
     len: usize,
     l_max: usize,
+    /// Where documents lie in a row, if it is not whole: tokens before the end of each.
+    documents: Option<[usize; 4]>,
 }
 
 fn sample(name: &str, choices: Choices, seed: u64) -> Result<HyenaCase, Error> {
@@ -30,7 +33,8 @@ fn sample(name: &str, choices: Choices, seed: u64) -> Result<HyenaCase, Error> {
         len,
         ..
     } = choices;
-    let (batch, d, emb_dim, width, sines) = (2, 4, 3, 4, 2);
+    let batch = if choices.documents.is_some() { 1 } else { 2 };
+    let (d, emb_dim, width, sines) = (4, 3, 4, 2);
     let (signals, flat) = ((order + 1) * d, (order - 1) * (d / heads));
     let mut numbers = Numbers::named(seed, name, false);
     let mut inputs = Inputs::default();
@@ -42,7 +46,7 @@ fn sample(name: &str, choices: Choices, seed: u64) -> Result<HyenaCase, Error> {
     inputs.push(SHORT, taps, &[Channel, Sequence, Tap]);
     inputs.push(SHORT_BIAS, numbers.tensor(&[signals])?, &[Channel]);
     let features = numbers.tensor(&[1, l_max, emb_dim])?;
-    inputs.push(FEATURES, features, &[Sequence, Time, Mode]);
+    inputs.push(FEATURES, features, &[Row, Time, Mode]);
     let frequency = numbers.scaled(&[1, width], 3.0)?;
     for layer in 0..sines {
         let from = if layer == 0 { emb_dim } else { width };
@@ -68,7 +72,15 @@ fn sample(name: &str, choices: Choices, seed: u64) -> Result<HyenaCase, Error> {
     let weight = numbers.tensor(&[d, d])?;
     inputs.push("out_proj.weight", weight, &[Row, Column]);
     inputs.push("out_proj.bias", numbers.tensor(&[d])?, &[Channel]);
-    inputs.push_fixed("g", numbers.tensor(&[batch, len.min(l_max), d])?);
+    let output = match choices.documents {
+        None => len.min(l_max),
+        Some(ends) => {
+            inputs.set_sequence(Rows::Packed(ends.into()), [batch, len])?;
+            len
+        }
+    };
+    let g = numbers.tensor(&[batch, output, d])?;
+    inputs.push_cotangent("g", g, &TOKENS);
     Ok(HyenaCase {
         inputs,
         order,
@@ -97,6 +109,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<HyenaCase>> {
                 normalized: true,
                 len: 21,
                 l_max: 19,
+                documents: None,
             },
         ),
         (
@@ -110,6 +123,21 @@ pub(crate) fn suite() -> Vec<SuiteRow<HyenaCase>> {
                 normalized: false,
                 len: 17,
                 l_max: 23,
+                documents: None,
+            },
+        ),
+        (
+            "95b-hyena-packed",
+            "Hyena of order 3 over three documents in a row longer than l_max",
+            Choices {
+                order: 3,
+                heads: 1,
+                layout: FilterLayout::FilterMajor,
+                shift: 0.0,
+                normalized: false,
+                len: 19,
+                l_max: 13,
+                documents: Some([0, 7, 8, 19]),
             },
         ),
     ]

@@ -26,6 +26,18 @@ use run::{InForm, Plainly, mark_names};
 
 impl Subject for Mamba2Case {
     const KIND: &'static str = "mamba2";
+    const OPTIONAL: &'static [&'static str] = &[
+        "in_proj.bias",
+        "conv1d.bias",
+        "out_proj.bias",
+        "norm.weight",
+        "step_input",
+        "initial_conv_state",
+        "initial_ssm_state",
+        "g",
+        "g.conv_state",
+        "g.ssm_state",
+    ];
     type Hook = Mamba2Hook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {

@@ -67,7 +67,7 @@ impl Subject for ModelCase {
             name: "input_ids".into(),
             shape: self.ids().shape().to_vec(),
             values: GivenValues::Integers(self.ids().data().iter().map(|&id| id as i64).collect()),
-            by_token: true,
+            by_token: Some(1),
         });
         given.extend(self.sequence.given());
         let targets = self.targets.as_ref();

@@ -55,7 +55,7 @@ pub(crate) fn stored_targets(name: impl Into<String>, targets: &Targets) -> Give
         name: name.into(),
         shape: targets.shape().to_vec(),
         values: GivenValues::Integers(targets.data().iter().map(stored).collect()),
-        by_token: false,
+        by_token: None,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::mamba::{
     Back, GroupOf, Place, Respond, Ssd, clear_padding, group_of, skip, skip_gradient,
 };
-use crate::oracle::read::{check_size, optional, read_tensor, shape_of};
+use crate::oracle::read::{Strings, check_size, read_tensor, shape_of};
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::{Given, Named};
 use crate::safetensors::Tensors;
@@ -36,6 +36,14 @@ pub(crate) struct SsdCase {
     pub(super) g_state: Option<Tensor<f64>>,
     pub(super) sequence: Sequence,
 }
+
+/// The decays that metadata may state, and the operators that have them.
+const DECAYS: [(&str, &str); 4] = [
+    ("per_head_and_step", "ssd"),
+    ("per_channel", "gated_linear_attention"),
+    ("constant", "retention"),
+    ("one", "linear_attention"),
+];
 
 /// The operands of a case in the scalars of a precision.
 pub(super) struct Operands<T> {
@@ -127,27 +135,33 @@ impl SsdCase {
             return Err(Error::value("metadata normalizer", why));
         }
         if let Some(scale) = strings.get("scale")
-            && !scale.starts_with('1')
+            // A word on it may follow.
+            && scale.split_whitespace().next().and_then(|x| x.parse().ok()) != Some(1.0)
         {
             let why = format!("{scale:?}; expected 1: C is used as it stands");
             return Err(Error::value("metadata scale", why));
         }
-        let stated: Option<String> = optional(strings, "decay")?;
-        let Some(stated) = stated else { return Ok(()) };
-        let holds = match stated.as_str() {
-            "per_channel" => self.log_a.shape().len() == 4,
-            "per_head_and_step" => self.log_a.shape().len() == 3,
-            "constant" => self.decay_is_constant(),
-            "one" => self.log_a.data().iter().all(|&x| x == 0.0),
-            other => {
-                let known = ["per_head_and_step", "per_channel", "constant", "one"];
-                return Err(Error::unknown("metadata decay", other, known));
-            }
+        self.check_decay(strings, "decay", DECAYS.map(|(decay, _)| decay))?;
+        self.check_decay(strings, "operator", DECAYS.map(|(_, operator)| operator))
+    }
+
+    /// Holds what one key says of the decays, in words for each of [`DECAYS`], against them.
+    fn check_decay(&self, strings: &Strings, key: &str, words: [&str; 4]) -> Result<(), Error> {
+        let Some(stated) = strings.get(key) else {
+            return Ok(());
+        };
+        let axes = self.log_a.shape().len();
+        let holds = match words.iter().position(|word| word == stated) {
+            Some(0) => axes == 3,
+            Some(1) => axes == 4,
+            Some(2) => self.decay_is_constant(),
+            Some(_) => self.log_a.data().iter().all(|&x| x == 0.0),
+            None => return Err(Error::unknown(format!("metadata {key}"), stated, words)),
         };
         match holds {
             true => Ok(()),
             false => Err(Error::value(
-                "metadata decay",
+                format!("metadata {key}"),
                 format!("says {stated:?}, and tensor \"log_a\" holds others"),
             )),
         }

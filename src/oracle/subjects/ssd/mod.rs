@@ -30,6 +30,7 @@ use case::mark_name;
 
 impl Subject for SsdCase {
     const KIND: &'static str = "ssd";
+    const OPTIONAL: &'static [&'static str] = &["dt", "D", "initial_state", "g", "g.final_state"];
     type Hook = SsdHook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {

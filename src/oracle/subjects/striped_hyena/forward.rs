@@ -1,7 +1,10 @@
 //! The known mistakes of StripedHyena's operators.
 
-use super::super::graph::GraphHook::{self, AfterPrompt, Case, Convolution, Stage};
-use super::super::graph::{circular, fill, late, reverse_rows, wrapped};
+use super::super::graph::GraphHook::{self, AfterPrompt, Case, Convolution, Documents, Stage};
+use super::super::graph::{
+    circular, fill, from_the_beginning, late, one_token_early, one_token_late, reverse_rows,
+    to_the_end, wrapped,
+};
 use super::case::{
     ChannelLayout, Gates, LOG_POLES, POLES, RESIDUES, SHORT_BIAS, SKIP, StripedHyenaCase, WEIGHT,
 };
@@ -280,5 +283,66 @@ rows! { GraphHook<StripedHyenaCase>:
         by [
             Stage("state.fir", |stage, _| reverse_rows(stage)),
             Stage("state.fir_inner", |stage, _| reverse_rows(stage)),
+        ];
+    "Y90" "documents_leak" at "filtered"
+        wrong "filters documents as if the row were one sequence: those before leak into it, and padding on the left does"
+        right "every document begins from zeros"
+        seen "THUDM/slime#1686, huggingface/transformers#46588 (packed rows without cu_seqlens)"
+        looks "the first document right, every later one wrong at its beginning"
+        fix "Pass cu_seqlens down to the filter, or convolve each document alone."
+        by [Documents("filtered", from_the_beginning), Documents("state.iir", from_the_beginning)];
+    "Y91" "short_filter_leaks" at "short"
+        wrong "the short filter's window is not emptied where a document begins, nor after padding on the left"
+        right "every document begins from zeros"
+        seen "fla-org/flash-linear-attention#1184, state-spaces/mamba#1027 (convolutions that see the document before)"
+        looks "the first document right, the first taps - 1 tokens of every later one wrong"
+        fix "Empty the window at every boundary of cu_seqlens."
+        by [Documents("short", from_the_beginning)];
+    "Y92a" "documents_end_late" at "short"
+        wrong "documents end one token late: the next one's first token belongs to them"
+        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
+        seen "plausible (cu_seqlens of targets, which are shifted by one)"
+        looks "wrong at the first tokens of documents"
+        fix "cu_seqlens counts the tokens before a document: it begins there."
+        by [Documents("short", one_token_late), Documents("filtered", one_token_late), Documents("state.iir", one_token_late)];
+    "Y92b" "documents_end_early" at "short"
+        wrong "documents end one token early"
+        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
+        seen "plausible (an end taken as inclusive)"
+        looks "wrong at the last tokens of documents"
+        fix "The end of a document is not part of it, and the token before it is."
+        by [Documents("short", one_token_early), Documents("filtered", one_token_early), Documents("state.iir", one_token_early)];
+    "Y93a" "states_after_padding" at "state.fir"
+        wrong "states after the row's last position, with projections and x1 v zero at padding"
+        right "states after each row's last token"
+        seen "huggingface/transformers#48256 (a cache taken at the padded end)"
+        looks "all outputs right; rows with padding have faded modes, and zeros as their windows' newest entries"
+        fix "Take the states at each row's own length."
+        by [
+            Stage("state.fir", wrong::window_after_padding),
+            Stage("state.iir", wrong::state_after_padding),
+            Stage("state.fir_inner", wrong::inner_window_after_padding),
+        ];
+    "Y93b" "states_of_padding" at "state.fir"
+        wrong "states after the row's last position, its padding taken for tokens"
+        right "states after each row's last token"
+        seen "huggingface/transformers#48256, vllm-project/vllm#34587 (padding that is stepped through)"
+        looks "all outputs right; rows with padding have states of something else"
+        fix "Take the states at each row's own length."
+        by [
+            Stage("state.fir", wrong::window_of_padding),
+            Documents("state.iir", to_the_end),
+            Stage("state.fir_inner", wrong::inner_window_of_padding),
+        ];
+    "Y94" "states_of_the_last_document" at "state.fir"
+        wrong "every document of a row has the state after the row's last token"
+        right "every document has the state after its own last token"
+        seen "plausible (a kernel that stores its state once a row)"
+        looks "all outputs right, the states of all documents but the last wrong"
+        fix "Store a state at every end in cu_seqlens."
+        by [
+            Stage("state.fir", wrong::of_the_last),
+            Stage("state.iir", wrong::of_the_last),
+            Stage("state.fir_inner", wrong::of_the_last),
         ];
 }

@@ -12,7 +12,7 @@ mod suite;
 pub(crate) use case::StripedHyenaCase;
 pub(crate) use suite::suite;
 
-use super::graph::{Convolve, Graph, GraphCase, GraphHook, Id, Inputs, Modes, Op};
+use super::graph::{Convolve, Function, Graph, GraphCase, GraphHook, Id, Inputs, Modes, Op};
 use crate::error::Error;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::Axis;
@@ -35,7 +35,7 @@ impl StripedHyenaCase {
             Operator::Hcl => {
                 let logarithms = given(graph, LOG_POLES)?;
                 let shape = graph.shape(logarithms).to_vec();
-                graph.node(Op::Exp, &[logarithms], &shape)
+                graph.node(Op::Function(Function::Exp), &[logarithms], &shape)
             }
             Operator::Hcm | Operator::Hcs => {
                 let taps = given(graph, TAPS)?;
@@ -50,6 +50,7 @@ impl StripedHyenaCase {
         let residues = given(graph, RESIDUES)?;
         let modes = self.modes("filter");
         let groups = self.groups();
+        let len = graph.longest(len);
         let kernels = graph.node(Op::ModesKernel(modes), &[poles, residues], &[groups, len]);
         let filter = graph.gather(kernels, &[d, len], |at| {
             self.group(at / len) * len + at % len
@@ -68,6 +69,34 @@ impl StripedHyenaCase {
             models: (0..d).map(|c| self.group(c)).collect(),
             times: self.wiring.times,
         }
+    }
+
+    /// What decoding goes on from: the last raw projections, and the modes or the last inputs of the inner
+    /// filter; with the axes of each.
+    fn states(
+        &self,
+        graph: &mut Graph,
+        ([raw, filter, p], short_taps): ([Id; 3], usize),
+        modes: Option<[Id; 2]>,
+    ) -> Option<[(&'static str, Id, Vec<Axis>); 2]> {
+        let of_documents = self.inputs.document_axis();
+        let window = vec![of_documents, Axis::Channel, Axis::Tap];
+        let fir = graph.last(raw, short_taps - 1);
+        let inner = match modes {
+            Some([poles, residues]) => {
+                let parts = self.modes("state.iir");
+                let mut axes = vec![of_documents, Axis::Channel, Axis::Mode];
+                axes.extend(parts.complex.then_some(Axis::RealImaginary));
+                let state = graph.modes_state(parts, &[poles, residues, filter, p]);
+                ("state.iir", state, axes)
+            }
+            None => {
+                let taps = *graph.shape(filter).last()?;
+                let state = graph.last(p, taps - 1);
+                ("state.fir_inner", state, window.clone())
+            }
+        };
+        Some([("state.fir", fir, window), inner])
     }
 
     /// `F(p)`, its feedthrough included.
@@ -118,6 +147,13 @@ impl StripedHyenaCase {
 
 impl GraphCase for StripedHyenaCase {
     const KIND: &'static str = "striped-hyena";
+    const OPTIONAL: &'static [&'static str] = &[
+        "projections.bias",
+        SHORT_BIAS,
+        SKIP,
+        "out_filter_dense.bias",
+        "g",
+    ];
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         read::read(file)
@@ -136,6 +172,10 @@ impl GraphCase for StripedHyenaCase {
 
     fn inputs(&self) -> &Inputs {
         &self.inputs
+    }
+
+    fn inputs_mut(&mut self) -> &mut Inputs {
+        &mut self.inputs
     }
 
     fn build(&self, graph: &mut Graph) -> Option<()> {
@@ -190,26 +230,14 @@ impl GraphCase for StripedHyenaCase {
         graph.result = graph.linear(gated, weight, bias);
         graph.stage("output", graph.result, &TOKENS);
 
-        let window = [Axis::Sequence, Axis::Channel, Axis::Tap];
-        let state = graph.last(raw, (count - 1).min(len));
-        graph.stage("state.fir", state, &window);
-        match modes {
-            Some([poles, residues]) => {
-                let parts = self.modes("state.iir");
-                let mut shape = vec![batch, d, parts.state];
-                let mut axes = vec![Axis::Sequence, Axis::Channel, Axis::Mode];
-                if parts.complex {
-                    shape.push(2);
-                    axes.push(Axis::RealImaginary);
-                }
-                let of = [poles, residues, filter, p];
-                let state = graph.node(Op::ModesState(parts), &of, &shape);
-                graph.stage("state.iir", state, &axes);
-            }
-            None => {
-                let taps = *graph.shape(filter).last()?;
-                let state = graph.last(p, (taps - 1).min(len));
-                graph.stage("state.fir_inner", state, &window);
+        for (name, node, axes) in self.states(graph, ([raw, filter, p], count), modes)? {
+            graph.stage(name, node, &axes);
+        }
+        let marks = self.inputs.schedule().map(|known| &known.marks[..]);
+        for &tokens in marks.unwrap_or_default() {
+            let signals = [graph.cut(raw, tokens), filter, graph.cut(p, tokens)];
+            for (name, node, axes) in self.states(graph, (signals, count), modes)? {
+                graph.stage_at_mark(tokens, name, node, &axes);
             }
         }
         Some(())

@@ -40,7 +40,7 @@ pub(super) fn read(file: &dyn Tensors) -> Result<StripedHyenaCase, Error> {
         }
         (_, heads) => heads.unwrap_or(1),
     };
-    if heads == 0 || layout == ChannelLayout::ColumnSplit && !d.is_multiple_of(heads) {
+    if heads == 0 || !d.is_multiple_of(heads) {
         return Err(Error::value(
             "metadata num_attention_heads",
             format!("{heads}; expected a divisor of d_model = {d}"),
@@ -68,7 +68,8 @@ pub(super) fn read(file: &dyn Tensors) -> Result<StripedHyenaCase, Error> {
     inputs.read_optional(file, SKIP, &[d], &[Channel])?;
     inputs.read(file, "out_filter_dense.weight", &[d, d], &[Row, Column])?;
     inputs.read_optional(file, "out_filter_dense.bias", &[d], &[Channel])?;
-    inputs.read_cotangent(file, &input)?;
+    inputs.read_cotangent(file, &input, &TOKENS)?;
+    inputs.read_sequence(file, "input", [batch, len])?;
 
     for (key, size) in [
         ("B", batch),
@@ -79,6 +80,7 @@ pub(super) fn read(file: &dyn Tensors) -> Result<StripedHyenaCase, Error> {
     ] {
         check_size(strings, key, size, false)?;
     }
+    check_groups(strings, operator, d, groups)?;
     check_filter(strings, operator, &inputs)?;
     Ok(StripedHyenaCase {
         inputs,
@@ -128,6 +130,34 @@ fn read_filter(
             inputs.read(file, TAPS, &[groups, 1, taps], &axes)?;
             Ok(groups)
         }
+    }
+}
+
+/// Holds `hyena_filter_groups` against the number of filters: it is that number, and in sh1 what divides
+/// the channels into them.
+fn check_groups(
+    strings: &Strings,
+    operator: Operator,
+    d: usize,
+    groups: usize,
+) -> Result<(), Error> {
+    let key = "hyena_filter_groups";
+    let Some(stated) = optional::<usize>(strings, key)? else {
+        return Ok(());
+    };
+    let filters = match operator {
+        Operator::Sh1 if stated == 0 || !d.is_multiple_of(stated) => None,
+        Operator::Sh1 => Some(d / stated),
+        _ => Some(stated),
+    };
+    match filters == Some(groups) {
+        true => Ok(()),
+        false => Err(Error::value(
+            format!("metadata {key}"),
+            format!(
+                "says {stated}, but the tensors hold {groups} filters of {d} channels ({operator})"
+            ),
+        )),
     }
 }
 

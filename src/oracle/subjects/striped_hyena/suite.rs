@@ -1,13 +1,15 @@
 //! The StripedHyena operators of the suite.
 
-use super::super::graph::{Inputs, Numbers};
+use super::super::graph::{GraphCase, Inputs, Numbers};
 use super::case::{
     ChannelLayout, LOG_POLES, Operator, POLES, RESIDUES, SHORT, SHORT_BIAS, SKIP, StripedHyenaCase,
     TAPS, TOKENS, WEIGHT, Wiring,
 };
 use crate::error::Error;
+use crate::oracle::sequence::{Schedule, Sequence};
 use crate::oracle::stage::Axis;
 use crate::oracle::subject::SuiteRow;
+use crate::ssm::Padding;
 
 /// What tells the cases apart.
 #[derive(Clone, Copy)]
@@ -19,6 +21,33 @@ struct Choices {
     /// Modes or taps.
     size: usize,
     len: usize,
+    rows: Rows,
+}
+
+/// How rows are made of sequences.
+#[derive(Clone, Copy)]
+enum Rows {
+    Whole,
+    /// Three documents in a row, with cotangents of their states.
+    Packed,
+    /// Padding on the right.
+    Padded,
+    /// A prompt, steps and a chunk.
+    Scheduled,
+}
+
+impl Rows {
+    fn sequence(self, len: usize) -> Result<Sequence, Error> {
+        Ok(match self {
+            Self::Whole => Sequence::Whole,
+            Self::Packed => Sequence::Packed(vec![0, 1, len / 2, len]),
+            Self::Padded => Sequence::Padded(vec![len / 2, len - 3], Padding::Right),
+            Self::Scheduled => {
+                let parts = format!("prompt=3,steps=2,chunk={}", len - 5);
+                Sequence::Scheduled(Schedule::parse(&parts, None, len)?)
+            }
+        })
+    }
 }
 
 fn sample(name: &str, choices: Choices, seed: u64) -> Result<StripedHyenaCase, Error> {
@@ -28,9 +57,11 @@ fn sample(name: &str, choices: Choices, seed: u64) -> Result<StripedHyenaCase, E
         groups,
         size,
         len,
+        rows,
         ..
     } = choices;
-    let (batch, d, heads) = (2, 6, 2);
+    let batch = if matches!(rows, Rows::Packed) { 1 } else { 2 };
+    let (d, heads) = (6, 2);
     let mut numbers = Numbers::named(seed, name, false);
     let mut inputs = Inputs::default();
     inputs.push("input", numbers.tensor(&[batch, len, d])?, &TOKENS);
@@ -68,15 +99,20 @@ fn sample(name: &str, choices: Choices, seed: u64) -> Result<StripedHyenaCase, E
     let weight = numbers.tensor(&[d, d])?;
     inputs.push("out_filter_dense.weight", weight, &[Row, Column]);
     inputs.push("out_filter_dense.bias", numbers.tensor(&[d])?, &[Channel]);
-    inputs.push_fixed("g", numbers.tensor(&[batch, len, d])?);
-    Ok(StripedHyenaCase {
+    inputs.push_cotangent("g", numbers.tensor(&[batch, len, d])?, &TOKENS);
+    inputs.set_sequence(rows.sequence(len)?, [batch, len])?;
+    let case = StripedHyenaCase {
         inputs,
         operator,
         layout: choices.layout,
         flip: choices.flip,
         heads,
         wiring: Wiring::RIGHT,
-    })
+    };
+    match rows {
+        Rows::Packed => case.with_state_cotangents(|shape| numbers.tensor(shape)),
+        _ => Ok(case),
+    }
 }
 
 /// The StripedHyena operators of the suite, in order.
@@ -88,6 +124,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<StripedHyenaCase>> {
         groups: 3,
         size: 3,
         len: 17,
+        rows: Rows::Whole,
     };
     let hcl = Choices {
         operator: Operator::Hcl,
@@ -111,9 +148,26 @@ pub(crate) fn suite() -> Vec<SuiteRow<StripedHyenaCase>> {
     [
         ("96-sh1", "StripedHyena 1: complex modes", sh1),
         (
+            "96b-sh1-packed",
+            "StripedHyena 1 over three documents in a row, with cotangents of their states",
+            Choices {
+                rows: Rows::Packed,
+                ..sh1
+            },
+        ),
+        (
             "97-hcl",
             "StripedHyena 2: real modes, some of them growing",
             hcl,
+        ),
+        (
+            "97b-hcl-padded",
+            "StripedHyena 2: real modes, rows with padding on the right",
+            Choices {
+                rows: Rows::Padded,
+                len: 13,
+                ..hcl
+            },
         ),
         (
             "98-hcm",
@@ -124,6 +178,15 @@ pub(crate) fn suite() -> Vec<SuiteRow<StripedHyenaCase>> {
             "99-hcs",
             "StripedHyena 2: 7 taps in the other order, gates exchanged",
             hcs,
+        ),
+        (
+            "99b-hcs-schedule",
+            "StripedHyena 2: 7 taps, a prompt shorter than them, steps and a chunk",
+            Choices {
+                rows: Rows::Scheduled,
+                len: 12,
+                ..hcs
+            },
         ),
     ]
     .map(|(name, stresses, choices)| {

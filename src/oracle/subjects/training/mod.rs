@@ -54,7 +54,7 @@ impl Subject for TrainingCase {
                 name: format!("batch{k}.input_ids"),
                 shape: batch.ids.shape().to_vec(),
                 values: GivenValues::Integers(ids.collect()),
-                by_token: false,
+                by_token: None,
             });
             given.push(stored_targets(format!("batch{k}.targets"), &batch.targets));
         }
