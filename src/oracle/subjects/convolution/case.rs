@@ -8,8 +8,8 @@ use crate::oracle::stage::Axis;
 ///
 /// Files hold `u` (batch, channels, seq_len), `k` (channels, any length), whose first tap meets the
 /// present input and of which nothing beyond the sequence is read; optionally `D` (channels),
-/// `pregate` and `postgate` (as `u`), the cotangent `g` (as `y`); and metadata `kind` =
-/// `convolution`.
+/// `pregate` and `postgate` (as `u`), the cotangent `g` (as `y`); metadata `kind` = `convolution`; and
+/// where documents or padding lie in the rows.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvolutionCase {
     pub(super) inputs: Inputs,

@@ -7,8 +7,8 @@ use crate::oracle::stage::Axis;
 /// The heart of an H3 layer, without its projections and without the models its kernels come from.
 ///
 /// Files hold `k`, `q`, `v` (batch, d, seq_len), `ssm_kernel` (heads, any length), `D` (heads) and, where
-/// keys are shifted, `shift_kernel` (d, any length) and `ssm_k_D` (d); the cotangent `g` of `gated`; and
-/// metadata `kind` = `h3-operator`. Of kernels nothing beyond the sequence is read. Channel
+/// keys are shifted, `shift_kernel` (d, any length) and `ssm_k_D` (d); the cotangent `g` of `gated`;
+/// metadata `kind` = `h3-operator`; and where documents or padding lie in the rows. Of kernels nothing beyond the sequence is read. Channel
 /// `h head_dim + i` of the four is that of head `h`; `head_order` = `d2h` lays `gated` out as channel
 /// `i heads + h`, as the layer's plain path does.
 ///
