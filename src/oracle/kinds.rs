@@ -1,19 +1,21 @@
 //! The one place that tells the kinds of subjects apart.
 
 use super::any::AnyCase;
+use super::official::Official;
 use super::spelling::read_case;
 use super::subject::Subject;
 use super::subjects::convolution::ConvolutionCase;
 use super::subjects::dense::DenseCase;
 use super::subjects::h3_operator::H3OperatorCase;
-use super::subjects::hyena::HyenaCase;
-use super::subjects::layer::LayerCase;
-use super::subjects::mamba2::Mamba2Case;
-use super::subjects::model::ModelCase;
+use super::subjects::hyena::{self, HyenaCase};
+use super::subjects::layer::{self, LayerCase};
+use super::subjects::mamba2::{self, Mamba2Case};
+use super::subjects::model::{self, ModelCase};
 use super::subjects::ssd::SsdCase;
-use super::subjects::striped_hyena::StripedHyenaCase;
+use super::subjects::striped_hyena::{self, StripedHyenaCase};
 use super::subjects::training::TrainingCase;
 use crate::error::Error;
+use crate::h3::Name;
 use crate::safetensors::Tensors;
 
 /// The kinds that are known.
@@ -29,6 +31,34 @@ const KINDS: [&str; 10] = [
     SsdCase::KIND,
     Mamba2Case::KIND,
 ];
+
+/// The kinds that checkpoints hold blocks of.
+static OFFICIAL: [(&str, Official); 5] = [
+    (LayerCase::KIND, layer::OFFICIAL),
+    (ModelCase::KIND, model::OFFICIAL),
+    (HyenaCase::KIND, hyena::OFFICIAL),
+    (StripedHyenaCase::KIND, striped_hyena::OFFICIAL),
+    (Mamba2Case::KIND, mamba2::OFFICIAL),
+];
+
+/// The names of those kinds.
+pub(super) fn checkpoint_kinds() -> impl Iterator<Item = &'static str> {
+    OFFICIAL.iter().map(|(kind, _)| *kind)
+}
+
+/// What checkpoints hold of a kind, if it is one of those.
+pub(super) fn official(kind: &str) -> Option<(&'static str, &'static Official)> {
+    let found = OFFICIAL.iter().find(|(known, _)| *known == kind);
+    found.map(|(kind, official)| (*kind, official))
+}
+
+/// True if a file without a kind can be meant for a layer: if it holds a tensor that only layers have.
+fn may_be_a_layer(file: &dyn Tensors) -> bool {
+    let names = Name::ALL.map(Name::official);
+    // Other kinds have a D too.
+    let mut own = names.into_iter().filter(|name| name.contains('.'));
+    own.any(|name| file.find(name).is_some())
+}
 
 /// The case of one kind in a file.
 fn of<S: Subject>(file: &dyn Tensors) -> Result<Box<dyn AnyCase>, Error> {
@@ -51,16 +81,14 @@ pub(super) fn read(file: &dyn Tensors) -> Result<Box<dyn AnyCase>, Error> {
         Some(kind) => Err(Error::unknown("metadata kind", kind, KINDS)),
         None if TrainingCase::is_in(file) => of::<TrainingCase>(file),
         None if ModelCase::is_in(file) => of::<ModelCase>(file),
-        None if ["input", "q_proj.weight"]
-            .iter()
-            .all(|name| file.find(name).is_none()) =>
-        {
-            Err(Error::value(
-                "the file",
-                "is no case and no golden file: it has no metadata kind, no tensor \"input\" and no \"q_proj.weight\"; a \
-             port's dump is checked as the second file, against a golden one",
-            ))
-        }
-        None => of::<LayerCase>(file),
+        None if may_be_a_layer(file) => of::<LayerCase>(file),
+        None => Err(Error::value(
+            "the file",
+            format!(
+                "has no metadata kind, and its tensors are those of no layer and no language model; expected \
+                 kind = {}, or, for a port's dump, that it is checked as the second file, against a golden one",
+                KINDS.join(", ")
+            ),
+        )),
     }
 }

@@ -10,8 +10,10 @@ mod exact;
 mod format;
 mod golden;
 mod golden_file;
+mod import;
 mod kinds;
 mod mistake;
+mod official;
 mod parallel;
 mod precision;
 mod read;
@@ -33,6 +35,7 @@ pub use check::{
 pub use format::Format;
 pub use golden::{GOLDEN, GoldenStage};
 pub use golden_file::{Golden, check_files};
+pub use import::Checkpoint;
 pub use mistake::Mistake;
 pub use precision::Precision;
 pub(crate) use stage::Named as Stages;

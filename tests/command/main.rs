@@ -6,6 +6,7 @@ mod check_page;
 mod common;
 mod fast;
 mod flags;
+mod import;
 mod init;
 mod lm;
 mod model;

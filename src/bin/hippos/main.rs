@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod fast_options;
 mod golden;
+mod import;
 mod init;
 mod lm;
 mod progress;
@@ -25,8 +26,9 @@ commands:
   verify    every form against every other: exactly over a prime field, then in f64 and f32;
             the fast path at every level; the M_xy table
   init      a layer with the official initialization, and an input, as a case file
-  run       the layer of a case file, every stage of it
-  golden    certified stages with their error scales: the golden suite, or for your own layer
+  import    a block of a checkpoint as a case file
+  run       what a case file holds, every stage of it
+  golden    certified stages with their error scales: the golden suite, or for your own case
   check     a port's stages against golden ones: pass, or what is wrong
   lm        language models: logits, generation, perplexity, cost
   show      what a safetensors file holds
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Some("init") => init::main(arguments),
         Some("run") => run::main(arguments),
         Some("golden") => golden::main(arguments),
+        Some("import") => import::main(arguments),
         Some("check") => check::main(arguments),
         Some("lm") => lm::main(arguments),
         Some("show") => show::main(arguments),
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, init, run, golden, check, lm or show \
+            "unknown command {command:?}; expected verify, init, import, run, golden, check, lm or show \
              (hippos --help)"
         ))),
     };

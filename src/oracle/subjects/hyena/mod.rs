@@ -4,10 +4,12 @@
 mod backward;
 mod case;
 mod forward;
+mod official;
 mod read;
 mod suite;
 
 pub(crate) use case::HyenaCase;
+pub(crate) use official::OFFICIAL;
 pub(crate) use suite::suite;
 
 use super::graph::{Convolve, Function, Graph, GraphCase, GraphHook, Id, Inputs, Op};

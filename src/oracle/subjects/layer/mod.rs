@@ -7,6 +7,7 @@ mod exact;
 mod exact_suite;
 mod hooks;
 mod mistakes;
+mod official;
 mod run;
 mod scales;
 mod stage_run;
@@ -24,6 +25,7 @@ pub use exact::ExactLayer;
 pub(crate) use exact_suite::exact_suite;
 pub(crate) use hooks::LayerHook;
 pub(crate) use mistakes::forward_mistakes;
+pub(crate) use official::{OFFICIAL, SHAPES, choices};
 pub(crate) use suite::{random_parameter, suite};
 pub(crate) use wrong::WrongLayer;
 

@@ -3,12 +3,14 @@
 mod case;
 mod hooks;
 mod mistakes;
+mod official;
 mod run;
 mod scales;
 mod suite;
 
 pub(crate) use case::Mamba2Case;
 pub(crate) use hooks::Mamba2Hook;
+pub(crate) use official::OFFICIAL;
 pub(crate) use suite::suite;
 
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};

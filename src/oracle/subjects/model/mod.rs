@@ -5,6 +5,7 @@ mod file;
 mod hooks;
 mod layout;
 mod mistakes;
+mod official;
 mod scales;
 mod suite;
 mod targets;
@@ -13,6 +14,7 @@ pub use case::ModelCase;
 pub use file::ModelFile;
 pub(crate) use layout::ModelLayout;
 pub use layout::model_metadata;
+pub(crate) use official::OFFICIAL;
 pub(crate) use suite::suite;
 pub(crate) use targets::{check_counted, read_targets, stored_targets};
 

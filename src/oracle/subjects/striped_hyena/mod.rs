@@ -6,10 +6,12 @@ mod backward;
 mod case;
 mod decoding;
 mod forward;
+mod official;
 mod read;
 mod suite;
 
 pub(crate) use case::StripedHyenaCase;
+pub(crate) use official::OFFICIAL;
 pub(crate) use suite::suite;
 
 use super::graph::{Convolve, Function, Graph, GraphCase, GraphHook, Id, Inputs, Modes, Op};

@@ -11,7 +11,7 @@ use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
 
 /// From so many taps on the official code takes a filter for one in convolution order.
-const CONVOLUTION_ORDER: usize = 128;
+pub(super) const CONVOLUTION_ORDER: usize = 128;
 
 /// The case in a file.
 pub(super) fn read(file: &dyn Tensors) -> Result<StripedHyenaCase, Error> {

@@ -1,0 +1,89 @@
+//! A language model in checkpoints.
+
+use super::super::layer;
+use crate::model::{BlockName, HEAD, ModelName, StoredNames, block_of};
+use crate::oracle::official::{Choices, Official, Parameter};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The shape of a block's parameter: d channels, Q of queries, keys and values, I of the MLP; of an H3
+/// layer as there.
+fn shape(name: BlockName) -> &'static str {
+    match name {
+        BlockName::H3(name) => {
+            let rows = layer::SHAPES.iter();
+            let mut shapes = rows.filter(|(known, _)| *known == name);
+            shapes.next().map_or("", |(_, shape)| shape)
+        }
+        BlockName::Norm1Weight
+        | BlockName::Norm1Bias
+        | BlockName::Norm2Weight
+        | BlockName::Norm2Bias
+        | BlockName::OutBias
+        | BlockName::Fc2Bias => "d",
+        BlockName::OutWeight => "dd",
+        BlockName::QkvWeight => "Qd",
+        BlockName::QkvBias => "Q",
+        BlockName::Fc1Weight => "Id",
+        BlockName::Fc1Bias => "I",
+        BlockName::Fc2Weight => "dI",
+    }
+}
+
+/// The name of the projection that blocks with attention have.
+fn attention(block: usize) -> String {
+    ModelName::Block(block, BlockName::QkvWeight).official()
+}
+
+fn parameters(names: &BTreeSet<&str>) -> Vec<Parameter> {
+    let mut rows = vec![
+        Parameter::needed(ModelName::Embeddings.official(), "Vd"),
+        Parameter::optional(ModelName::Positions.official(), "Pd"),
+    ];
+    let last = names.iter().filter_map(|name| block_of(name)).max();
+    for block in 0..last.map_or(1, |last| last + 1) {
+        for name in BlockName::all(names.contains(&attention(block)[..])) {
+            let official = ModelName::Block(block, name).official();
+            rows.push(Parameter {
+                // Whether it is there is a choice, `qkv_bias`.
+                needed: name != BlockName::QkvBias,
+                ..Parameter::needed(official, shape(name))
+            });
+        }
+    }
+    rows.push(Parameter::needed(ModelName::NormWeight.official(), "d"));
+    rows.push(Parameter::needed(ModelName::NormBias.official(), "d"));
+    rows.push(Parameter::optional(HEAD, "Vd"));
+    rows
+}
+
+/// HazyResearch/H3 `src/models/ssm_seq.py`, `SSMLMHeadModel`.
+pub(crate) const OFFICIAL: Official = Official {
+    stored: |names| {
+        let found = StoredNames::new(names.iter().copied())?;
+        let of = |name: &str| Some((name.to_string(), found.get(name)?.to_string()));
+        let mut stored: BTreeMap<String, String> = found.official().filter_map(of).collect();
+        // The others are no parameters; their names say so.
+        for name in names {
+            if !stored.values().any(|known| known == name) {
+                stored.insert(name.to_string(), name.to_string());
+            }
+        }
+        Ok(stored)
+    },
+    parameters,
+    beside: &[],
+    choices: |sizes| {
+        let mut asked = vec!["layer_norm_epsilon"];
+        if sizes.of('Q') > 0 {
+            asked.push("num_heads");
+        }
+        if sizes.of('H') > 0 {
+            asked.extend(layer::choices(sizes).asked);
+        }
+        Choices {
+            told: Vec::new(),
+            asked,
+            possible: &["qkv_bias", "vocab_size", "head_order"],
+        }
+    },
+};
