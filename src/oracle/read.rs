@@ -17,6 +17,22 @@ pub(crate) fn metadata<'a>(strings: &'a Strings, key: &str) -> Result<&'a str, E
         .ok_or_else(|| Error::missing(format!("metadata {key}")))
 }
 
+/// Refuses a file that lacks any of these metadata strings, naming all that it lacks.
+pub(crate) fn demand(strings: &Strings, keys: &[&str]) -> Result<(), Error> {
+    let lacking = keys
+        .iter()
+        .copied()
+        .filter(|key| !strings.contains_key(*key));
+    match lacking.collect::<Vec<&str>>()[..] {
+        [] => Ok(()),
+        [key] => Err(Error::missing(format!("metadata {key}"))),
+        ref several => Err(Error::value(
+            "metadata",
+            format!("{} are missing", several.join(", ")),
+        )),
+    }
+}
+
 /// A metadata string that must be there and be understood.
 pub(crate) fn required<V: FromStr>(strings: &Strings, key: &str) -> Result<V, Error>
 where

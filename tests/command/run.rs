@@ -2,7 +2,7 @@
 //! names the thing, exit status 2, and no output file.
 
 use super::support::{folder, hippos};
-use crate::common::data;
+use crate::common::{data, golden_file};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
@@ -132,6 +132,48 @@ fn refused(folder: &Path, args: &[&str], fragments: &[&str]) {
     assert_eq!(entries(folder), before, "no file is left behind");
 }
 
+/// An overflow is written as it came about, and said: with a status of its own, and where it is.
+#[test]
+fn what_is_not_finite_is_said() {
+    let folder = folder("not-finite");
+    let [from, to] = ["case", "out"].map(|name| folder.join(name).display().to_string());
+    let huge = |_: &mut Dtype, _: &mut Vec<usize>, values: &mut Vec<f64>| values[2] = 1e39;
+    let edit = Edit::of("layer-v5-hd4-L1").tensor("v_proj.bias", huge);
+    edit.write(Path::new(&from));
+    let output = hippos(&["run", &from, "--out", &to, "--precision", "f32"]);
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("not finite: v (") && stderr.contains("first element 2, inf"),
+        "{stderr}"
+    );
+    assert!(SafeTensors::open(Path::new(&to)).is_ok());
+    let output = hippos(&["run", &from, "--out", &to]);
+    assert!(output.status.success() && output.stderr.is_empty());
+}
+
+/// A file of another kind that does not say so is told which kinds there are, and `lm` says which it was given.
+#[test]
+fn kinds_are_named() {
+    let folder = folder("kinds");
+    let [from, to] = ["case", "out"].map(|name| folder.join(name).display().to_string());
+    let golden = SafeTensors::open(&golden_file("90-convolution")).expect("a golden file");
+    let mut writer = Writer::new();
+    for name in ["u", "k", "D"] {
+        let view = golden.get(name).expect("there");
+        let values = view.to_f64().expect("floats");
+        writer
+            .add(name, Dtype::F64, view.shape, &values)
+            .expect("added");
+    }
+    writer.write(Path::new(&from)).expect("written");
+    let kinds = ["no metadata kind", "layer, model", "convolution", "mamba2"];
+    refused(&folder, &["run", &from, "--out", &to], &kinds);
+    let path = golden_file("90-convolution").display().to_string();
+    let named = ["\"convolution\"", "a language model"];
+    refused(&folder, &["lm", "logits", &path, "--out", &to], &named);
+}
+
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder is there")
@@ -189,6 +231,10 @@ fn bad_cases_are_refused() {
             vec!["disc", "euler", "bilinear", "zoh"],
         ),
         (edit().set("disc", None), vec!["disc", "missing"]),
+        (
+            edit().set("disc", None).set("l_max", None),
+            vec!["disc, l_max are missing"],
+        ),
         (
             edit().set("real_type", Some("")),
             vec!["real_type", "softplus"],

@@ -20,6 +20,8 @@ def stored(name: str, array: Any, integers: bool = False) -> Stored:
 
     Raises ArrayError for types that cannot be judged, and for what is no array.
     """
+    if isinstance(array, Stored):
+        return array
     known = {**_FLOATS, **_INTEGERS} if integers else _FLOATS
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor):

@@ -66,6 +66,11 @@ class File:
 
     def read(self, name: str) -> np.ndarray:
         """A tensor; BF16 as float32, which holds it exactly."""
+        dtype, bits = self.stored(name)
+        return (bits.astype("<u4") << 16).view("<f4") if dtype == "BF16" else bits
+
+    def stored(self, name: str) -> Stored:
+        """A tensor bit for bit."""
         entry = self._entry(name)
         if entry["dtype"] not in NUMPY:
             raise HipposError(f"{self.path}: tensor {name!r} is {entry['dtype']}; expected one of {', '.join(NUMPY)}")
@@ -73,9 +78,7 @@ class File:
         with open(self.path, "rb") as file:
             file.seek(self._begin + begin)
             bits = np.frombuffer(file.read(end - begin), NUMPY[entry["dtype"]]).reshape(entry["shape"])
-        if entry["dtype"] == "BF16":
-            bits = (bits.astype("<u4") << 16).view("<f4")
-        return bits.copy()
+        return Stored(entry["dtype"], bits.copy())
 
     def _entry(self, name: str) -> dict:
         try:

@@ -20,6 +20,7 @@ _SCALES = ("scale.", "probable.", "projections.")
 _GIVEN = (
     *("input", "input_ids", "g", "initial_state", "initial_state_k", "initial_x"),
     *("cu_seqlens", "lengths", "marks", "g.final_state", "g.final_state_k"),
+    *("initial_conv_state", "initial_ssm_state", "g.conv_state", "g.ssm_state", "step_input"),
 )
 
 

@@ -35,6 +35,10 @@ from ._errors import HipposError, UnknownName
 Where = "str | tuple[str, Callable[[torch.Tensor], torch.Tensor]]"
 
 
+#: The stages of an H3 layer whose gradients are judged, step by step, where a port has them.
+COTANGENTS = ("q", "k", "v", "shift_k", "kv", "ssm_out", "gated")
+
+
 class CaptureError(HipposError):
     """A stage that was not found while the module ran, or found several times."""
 
@@ -54,6 +58,9 @@ class _Source:
         self.item = None if match[2] is None else int(match[2])
         self.place = None if match[3] is None else int(match[3])
         self.values: list[torch.Tensor] = []
+        #: What the backward pass brought to each value, by its number.
+        self.gradients: dict[int, torch.Tensor] = {}
+        self.handles: list[Any] | None = None
 
     def add(self, value: Any) -> None:
         """Keeps a value, as it is now: what is computed in place later does not change it."""
@@ -63,7 +70,15 @@ class _Source:
             if self.item is None and isinstance(value, (tuple, list)) and any(isinstance(x, torch.Tensor) for x in value):
                 raise CaptureError(f"stage {self.stage!r}: {self.where!r} is {len(value)} values; say which, as {self.path}[0]")
             return
+        if self.handles is not None and value.requires_grad:
+            number = len(self.values)
+            self.handles.append(value.register_hook(lambda g: self.gradients.__setitem__(number, g.detach().clone())))
         self.values.append(value.detach().clone())
+
+    def gradient(self) -> torch.Tensor | None:
+        """The gradient of the value that is meant, if it got one."""
+        found = self.gradients.get((self.place or 1) - 1)
+        return None if found is None else self.change(found)
 
     def taken(self) -> torch.Tensor:
         """The one that is meant."""
@@ -96,8 +111,10 @@ class capture(Mapping[str, torch.Tensor]):
     """The stages of a module while the block runs, by name; afterwards a mapping for ``check``.
 
     ``names``: for every stage where it is found, as above. ``grads``: also what the backward pass gave, which must
-    run within the block: ``grad.PARAMETER`` for every parameter, and ``grad.input`` if the module's input needs a
-    gradient. Gradients must be none when the block begins: what is accumulated to is no gradient of this run.
+    run within the block: ``grad.PARAMETER`` for every parameter, ``grad.input`` if the module's input needs a
+    gradient, and ``grad.STAGE`` for those stages of ``COTANGENTS`` that the table has and that a gradient came to (a
+    function that brings a stage into its layout does the same to its gradient). Gradients must be none when the block
+    begins: what is accumulated to is no gradient of this run.
 
     The module runs as it is, uncompiled (a compiled one has no local variables and calls no hooks). It must be called
     once in the block.
@@ -127,6 +144,9 @@ class capture(Mapping[str, torch.Tensor]):
                 self._modules.append((source, self._submodule(source, source.path), False))
         self._functions = _Functions(functions) if functions else None
         self._handles: list[Any] = []
+        for source in self._sources:
+            if grads and source.stage in COTANGENTS:
+                source.handles = self._handles
         self._input: Any = None
         self._calls = 0
 
@@ -178,6 +198,10 @@ class capture(Mapping[str, torch.Tensor]):
                 if parameter.grad is None:
                     raise CaptureError(f"{name} got no gradient: run the backward pass within the block")
                 yield f"grad.{name}", parameter.grad.detach().clone()
+        for source in self._sources:
+            gradient = source.gradient()
+            if gradient is not None:
+                yield f"grad.{source.stage}", gradient
         if isinstance(self._input, torch.Tensor) and self._input.requires_grad and self._input.grad is not None:
             yield "grad.input", self._input.grad.detach().clone()
 
@@ -234,5 +258,17 @@ OFFICIAL_H3: dict[str, Any] = {
     "ssm_kernel": "forward.ssm_kernel@2",
     "ssm_out": "forward.y@2",
     "gated": "output_linear.input",
+    "output": "output",
+}
+
+#: Where transformers' Mamba-2 layer (modeling_mamba2.py, Mamba2Mixer, on a CPU, without a cache) has its stages. It never
+#: computes the decays ``a`` by themselves, nor ``y`` before D is added; states are in its cache alone.
+TRANSFORMERS_MAMBA2: dict[str, Any] = {
+    "zxbcdt": "in_proj.output",
+    "xBC_conv": ("forward.hidden_states_B_C@3", lambda x: x.transpose(1, 2)),
+    "dt": "torch.clamp",
+    "y_d": "forward.scan_result",
+    "gated": "norm.forward.hidden_states@2",
+    "normed": "norm.output",
     "output": "output",
 }

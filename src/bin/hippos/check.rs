@@ -13,8 +13,10 @@ usage: hippos check GOLDEN CANDIDATE [--dtype F] [--json] [--report FILE.html]
 
 Compares the stages that CANDIDATE (a safetensors file with any of q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state, grad.*; of a language model block{i}.residual,
-block{i}.hidden, logits) holds with golden ones. GOLDEN is a golden file, or a plain case file, which
-is certified first.
+block{i}.hidden, logits; of operators, SSD and Mamba-2 layers those that `run --help` lists) holds with golden
+ones. GOLDEN is a golden file, or a plain case file, which is certified first. Where its rows hold documents
+there is one final state per document, and what stands at padding is not compared; after a schedule's parts
+the states are state.T.NAME.
 
   --dtype F          what the port works in: f64, f32, tf32, f16, bf16, or mixed-tf32, mixed-f16 and mixed-bf16
                      (projections in that format, the rest in f32). Default: the type the stages are stored in

@@ -34,7 +34,7 @@ commands:
   show      what a safetensors file holds
 
 `hippos COMMAND --help` says more of each.
-exit status: 0 done, 1 a mismatch was found, 2 the request could not be carried out,
+exit status: 0 done, 1 a mismatch was found or a result is not finite, 2 the request could not be carried out,
 or something could not be decided
 ";
 

@@ -10,6 +10,7 @@ use hungry_hippos::table::aligned;
 use hungry_hippos::verify::fast_stages;
 use hungry_hippos::{Error, Tensor};
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -21,12 +22,15 @@ usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T] [--grad
 Runs what a case file holds and writes every stage: of an H3 layer q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state (and chunk_states_k, chunk_states); of a
 language model block{i}.residual, block{i}.hidden, logits; of a dense model kernel, output, final_x;
-of SSD y, final_state; of a Mamba-2 layer zxbcdt, xBC_conv, dt, a, y, y_d, gated, normed, output, states;
-of training steps (a language model with batch{k}.input_ids and batch{k}.targets, k = 1, 2, ..., and an
-optimizer in its metadata) step{k}.loss, .grad_norm, .lr, and .grad.PARAMETER, .exp_avg.PARAMETER,
-.exp_avg_sq.PARAMETER, .param.PARAMETER;
-next to what the case is given, so that FILE is a case file itself. Where CASE already holds a stage,
-the deviation from it is printed, relative to the stage's largest magnitude.
+of a convolution y; of the H3 operator shift_k, kv, ssm_out, gated; of Hyena projected, short, filter, v.n,
+product.n, mixed, output; of StripedHyena's operators projected, short, x2, x1, v, filter, filtered, gated,
+output, states; of SSD y, final_state; of a Mamba-2 layer zxbcdt, xBC_conv, dt, a, y, y_d, gated, normed,
+output, states; of training steps (a language model with batch{k}.input_ids and batch{k}.targets, k = 1, 2,
+..., and an optimizer in its metadata) step{k}.loss, .grad_norm, .lr, and .grad.PARAMETER,
+.exp_avg.PARAMETER, .exp_avg_sq.PARAMETER, .param.PARAMETER;
+next to what the case is given, so that FILE is a case file itself. Rows may hold packed or
+padded documents, layers and models run as a schedule says (metadata sequence), from initial states. Where
+CASE already holds a stage, the deviation from it is printed, relative to the stage's largest magnitude.
 
   --out FILE       where to write; written whole or not at all
   --form F         recurrence, scan, toeplitz, convolution, fft, real-fft, block-fft, flashconv,
@@ -47,6 +51,8 @@ the deviation from it is printed, relative to the stage's largest magnitude.
                    -100 is not counted) and writes loss, the mean cross-entropy, grad.logits,
                    grad.block{i}.hidden, grad.block{i}.residual, grad.PARAMETER, and tied.grad.head and
                    tied.grad.lookup, the two parts of the embedding's; training steps need no --grad
+
+Exit status: 0 done; 1 written, but a stage holds NaN or an infinity; 2 not run.
 ",
     positional: &["CASE"],
     values: &[
@@ -87,6 +93,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         case.describe(),
         precision.name()
     );
+    let mut not_finite = Vec::new();
     if precision == Precision::Certified {
         let certified = case.certified(&form, grad).map_err(in_case)?;
         said += &add_certified(&mut writer, &file, &certified)?;
@@ -99,12 +106,34 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         for (name, values) in stages.map_err(in_case)? {
             writer.add(&name, precision.dtype(), values.shape(), values.data())?;
             rows.push(describe(&file, &name, &values));
+            not_finite.extend(first_not_finite(&name, &values));
         }
         said += &aligned(&rows, true);
     }
     writer.write(out)?;
     args::print_of_written(out, &said);
-    Ok(ExitCode::SUCCESS)
+    if not_finite.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let _ = writeln!(
+        std::io::stderr(),
+        "hippos: {} is written, but not finite: {}",
+        out.display(),
+        not_finite.join(", ")
+    );
+    Ok(ExitCode::from(1))
+}
+
+/// How many elements of a stage are not finite, and the first of them.
+fn first_not_finite(name: &str, stage: &Tensor<f64>) -> Option<String> {
+    let mut places = (0..stage.data().len()).filter(|&at| !stage.data()[at].is_finite());
+    let first = places.next()?;
+    Some(format!(
+        "{name} ({} of {}, first element {first}, {})",
+        1 + places.count(),
+        stage.data().len(),
+        stage.data()[first]
+    ))
 }
 
 /// Adds the certified stages and their radii to a file; returns what is said of them.

@@ -6,7 +6,9 @@ use super::case::{
     network,
 };
 use crate::error::Error;
-use crate::oracle::read::{Strings, check_size, flag, metadata, optional, read_tensor, required};
+use crate::oracle::read::{
+    Strings, check_size, demand, flag, metadata, optional, read_tensor, required,
+};
 use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
 use crate::ssm::Documents;
@@ -30,6 +32,7 @@ pub(super) fn read(file: &dyn Tensors) -> Result<HyenaCase, Error> {
             ));
         }
     }
+    demand(strings, &["order", "filter_layout"])?;
     let input @ [batch, len, d] = sizes(file, "input")?;
     let order: usize = required(strings, "order")?;
     let heads: usize = optional(strings, "num_heads")?.unwrap_or(1);

@@ -4,7 +4,7 @@ use crate::algebra::Real;
 use crate::error::Error;
 use crate::h3::{Config, Layer, LayerState, Name, Parameters};
 use crate::oracle::read::{
-    Strings, check_size, metadata, optional, read_tensor, required, shape_of,
+    Strings, check_size, demand, metadata, optional, read_tensor, required, shape_of,
 };
 use crate::oracle::sequence::{COTANGENTS, Sequence};
 use crate::oracle::subject::{Given, Subject};
@@ -388,6 +388,7 @@ fn read_config(file: &dyn Tensors) -> Result<Config, Error> {
         Ok::<_, Error>(shape_of(file, name.official(), rank)?[axis])
     };
     let strings = file.metadata();
+    demand(strings, &["head_dim", "disc", "real_type", "l_max"])?;
     let head_dim = required(strings, "head_dim")?;
     let config = read_choices(strings, axis(Name::QWeight, 2, 0)?, head_dim, axis)?;
     check_size(strings, "d_model", config.d_model, false)?;

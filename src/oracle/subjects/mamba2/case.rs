@@ -4,7 +4,8 @@ use crate::algebra::Real;
 use crate::error::Error;
 use crate::mamba::{GatedNorm, Mamba2Config, Mamba2Name, Mamba2Parameters, Mamba2States};
 use crate::oracle::read::{
-    Strings, check_choice, check_size, flag, metadata, optional, read_tensor, required, shape_of,
+    Strings, check_choice, check_size, demand, flag, metadata, optional, read_tensor, required,
+    shape_of,
 };
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::{Given, Subject};
@@ -58,6 +59,13 @@ fn read_config(file: &dyn Tensors) -> Result<Mamba2Config, Error> {
     let conv = shape_of(file, "conv1d.weight", 3)?;
     let is_there = |name: Mamba2Name| file.find(name.official()).is_some();
     let has_norm = is_there(Mamba2Name::NormWeight);
+    // The official functional forms and the module disagree on what norm_before_gate is by default.
+    let of_norm = if has_norm {
+        "norm_before_gate"
+    } else {
+        "headdim"
+    };
+    demand(strings, &["ngroups", of_norm])?;
     let d_ssm = match has_norm {
         true => shape_of(file, "norm.weight", 1)?[0],
         false => heads.saturating_mul(required(strings, "headdim")?),
@@ -94,9 +102,7 @@ fn read_config(file: &dyn Tensors) -> Result<Mamba2Config, Error> {
                 Some(_) => required(strings, "norm_groups")?,
             },
             eps: optional(strings, "norm_eps")?.unwrap_or(1e-5),
-            // The official functional forms and the module disagree on what it is by default.
-            before_gate: flag(strings, "norm_before_gate")?
-                .ok_or_else(|| Error::missing("metadata norm_before_gate"))?,
+            before_gate: flag(strings, "norm_before_gate")?.unwrap_or_default(),
         }),
     };
     if let Some(norm) = &norm

@@ -25,6 +25,12 @@ impl ModelFile {
     /// Naming the file and the tensor or metadata key at fault, and what was expected of it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = TensorFile::open(path)?;
+        if let Some(kind) = file.metadata().get("kind")
+            && !ModelCase::is_in(&file)
+        {
+            let why = format!("is {kind:?}; expected a file with a language model");
+            return Err(Error::value("metadata kind", why).in_file(path));
+        }
         let layout = ModelLayout::read(&file).map_err(|e| e.in_file(path))?;
         Ok(Self { file, layout })
     }

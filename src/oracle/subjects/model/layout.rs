@@ -7,7 +7,9 @@ use crate::h3::{self, Name, RealType};
 use crate::model::{
     BlockName, HEAD, ModelConfig, ModelName, ModelParameters, StoredNames, Text, block_of,
 };
-use crate::oracle::read::{check_finite, check_shape, check_size, optional, required, shape_of};
+use crate::oracle::read::{
+    check_finite, check_shape, check_size, demand, optional, required, shape_of,
+};
 use crate::oracle::sequence::Sequence;
 use crate::safetensors::{Dtype, Tensors};
 use crate::ssm::{Discretization, Documents};
@@ -322,9 +324,17 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
             format!("says {stated:?}, but the blocks with a mixer.Wqkv are {attn_layer_idx:?}"),
         ));
     }
+    let mut needed = vec!["layer_norm_epsilon"];
+    // The official scripts call it nheads.
+    if !attn_layer_idx.is_empty() && !strings.contains_key("nheads") {
+        needed.push("num_heads");
+    }
+    if attn_layer_idx.len() < n_layer {
+        needed.extend(["disc", "real_type", "l_max"]);
+    }
+    demand(strings, &needed)?;
     let num_heads = match (attn_layer_idx.is_empty(), strings.contains_key("num_heads")) {
         (true, _) => 0,
-        // The official scripts call it nheads.
         (false, false) if strings.contains_key("nheads") => required(strings, "nheads")?,
         (false, _) => required(strings, "num_heads")?,
     };

@@ -6,7 +6,7 @@ use super::case::{
     TAPS, TOKENS, WEIGHT, Wiring,
 };
 use crate::error::Error;
-use crate::oracle::read::{Strings, check_size, flag, optional, required};
+use crate::oracle::read::{Strings, check_size, demand, flag, optional, required};
 use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
 
@@ -17,6 +17,7 @@ pub(super) const CONVOLUTION_ORDER: usize = 128;
 pub(super) fn read(file: &dyn Tensors) -> Result<StripedHyenaCase, Error> {
     use Axis::{Channel, Column, Row, Sequence, Tap};
     let strings = file.metadata();
+    demand(strings, &["operator", "layout"])?;
     let operator: Operator = required(strings, "operator")?;
     let input @ [batch, len, d] = sizes(file, "input")?;
     let layout: ChannelLayout = required(strings, "layout")?;
