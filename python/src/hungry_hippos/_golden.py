@@ -43,7 +43,7 @@ class Golden:
 
     @property
     def kind(self) -> str:
-        """``layer``, ``model`` or ``dense-ssm``."""
+        """``layer``, ``model``, ``hyena``, ``mamba2``, ..."""
         kind = self.metadata.get("kind")
         return kind or ("model" if "input_ids" in self._file.names() else "layer")
 
@@ -61,8 +61,9 @@ class Golden:
     @property
     def parameters(self) -> dict[str, np.ndarray]:
         """The parameters, by their official names."""
-        others = {*self.stages, *_GIVEN}
-        names = [name for name in self._file.names() if name not in others and not name.startswith(_SCALES)]
+        # Not all that begins with projections. is a scale: a parameter of StripedHyena is called projections.weight.
+        others = {*self.stages, *_GIVEN, *(begin + stage for begin in _SCALES for stage in self.stages)}
+        names = [name for name in self._file.names() if name not in others]
         return {name: self[name] for name in names}
 
     @property
@@ -135,8 +136,8 @@ def golden(parameters: Mapping[str, Any], input: Any, **choices: Any) -> Golden:
     """The golden file of a layer (or model) of one's own.
 
     ``parameters`` under their official names (a state dict), ``input`` (batch, seq_len, d_model), or tokens for a
-    model. ``choices`` say what shapes do not tell: ``head_dim``, ``disc``, ``real_type``, ``l_max`` (None for
-    none), ``head_order``; arrays among them are what else the case is given: ``g``, ``initial_state``,
+    model. ``choices`` say what shapes do not tell: ``kind`` if it is no H3 layer; ``head_dim``, ``disc``, ``real_type``,
+    ``l_max`` (None for none), ``head_order``, or those of the kind; arrays among them are what else the case is given: ``g``, ``initial_state``,
     ``initial_state_k``, ``cu_seqlens``, ... The file lives as long as the result; ``save`` keeps it.
 
     Raises HipposError with what the command says of a case that is incomplete or contradicts itself, and for
@@ -154,10 +155,10 @@ def golden(parameters: Mapping[str, Any], input: Any, **choices: Any) -> Golden:
             if name not in _GIVEN:
                 raise UnknownName(f"{name!r} is nothing a case is given; expected {', '.join(_GIVEN[2:])}")
             tensors[name] = stored(name, choice, integers=True)
-        elif isinstance(choice, (str, int)) or choice is None:
+        elif isinstance(choice, (str, int, float)) or choice is None:
             metadata[name] = "none" if choice is None else str(choice)
         else:
-            raise ArrayError(f"{name!r} is a {type(choice).__name__}; expected a string, a whole number, None or an array")
+            raise ArrayError(f"{name!r} is a {type(choice).__name__}; expected a string, a number, None or an array")
     write(case, tensors, metadata)
     run(["golden", "--from", case, "--out", out])
     made = Golden(out)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 import sys
 from types import FrameType
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
@@ -35,7 +35,7 @@ from ._errors import HipposError, UnknownName
 Where = "str | tuple[str, Callable[[torch.Tensor], torch.Tensor]]"
 
 
-#: The stages of an H3 layer whose gradients are judged, step by step, where a port has them.
+#: The stages of an H3 layer whose gradients are judged, step by step, where a port has them: ``grads=COTANGENTS``.
 COTANGENTS = ("q", "k", "v", "shift_k", "kv", "ssm_out", "gated")
 
 
@@ -75,10 +75,12 @@ class _Source:
             self.handles.append(value.register_hook(lambda g: self.gradients.__setitem__(number, g.detach().clone())))
         self.values.append(value.detach().clone())
 
-    def gradient(self) -> torch.Tensor | None:
-        """The gradient of the value that is meant, if it got one."""
+    def gradient(self) -> torch.Tensor:
+        """The gradient of the value that is meant."""
         found = self.gradients.get((self.place or 1) - 1)
-        return None if found is None else self.change(found)
+        if found is None:
+            raise CaptureError(f"stage {self.stage!r}: no gradient came to {self.where!r}; name the value that is used further on")
+        return self.change(found)
 
     def taken(self) -> torch.Tensor:
         """The one that is meant."""
@@ -111,20 +113,21 @@ class capture(Mapping[str, torch.Tensor]):
     """The stages of a module while the block runs, by name; afterwards a mapping for ``check``.
 
     ``names``: for every stage where it is found, as above. ``grads``: also what the backward pass gave, which must
-    run within the block: ``grad.PARAMETER`` for every parameter, ``grad.input`` if the module's input needs a
-    gradient, and ``grad.STAGE`` for those stages of ``COTANGENTS`` that the table has and that a gradient came to (a
-    function that brings a stage into its layout does the same to its gradient). Gradients must be none when the block
-    begins: what is accumulated to is no gradient of this run.
+    run within the block: ``grad.PARAMETER`` for every parameter, and ``grad.input`` if the module's input needs a
+    gradient. Names of stages in place of True, as ``COTANGENTS``, are those whose gradients are wanted too, as
+    ``grad.STAGE``; a function that brings a stage into its layout does the same to its gradient. Gradients must be none
+    when the block begins: what is accumulated to is no gradient of this run.
 
     The module runs as it is, uncompiled (a compiled one has no local variables and calls no hooks). It must be called
     once in the block.
 
-    Raises UnknownName for a submodule that the module has not, and CaptureError, when the block ends, for a stage
-    that was not seen.
+    Raises UnknownName for a submodule that the module has not, or a gradient of what is no stage of the table; and
+    CaptureError, when the block ends, for a stage that was not seen, or that no gradient came to.
     """
 
-    def __init__(self, module: torch.nn.Module, names: Mapping[str, Any], *, grads: bool = False) -> None:
-        self.module, self.grads = module, grads
+    def __init__(self, module: torch.nn.Module, names: Mapping[str, Any], *, grads: bool | Iterable[str] = False) -> None:
+        of_stages = () if isinstance(grads, bool) else tuple(grads)
+        self.module, self.grads = module, grads is True or bool(of_stages)
         self._sources = [_Source(stage, where) for stage, where in names.items()]
         self._stages: dict[str, torch.Tensor] = {}
         self._variables: dict[Any, list[tuple[_Source, str]]] = {}
@@ -144,8 +147,11 @@ class capture(Mapping[str, torch.Tensor]):
                 self._modules.append((source, self._submodule(source, source.path), False))
         self._functions = _Functions(functions) if functions else None
         self._handles: list[Any] = []
+        for stage in of_stages:
+            if stage not in names:
+                raise UnknownName(f"the gradient of {stage!r} is wanted, and the table has no such stage, but {', '.join(names)}")
         for source in self._sources:
-            if grads and source.stage in COTANGENTS:
+            if source.stage in of_stages:
                 source.handles = self._handles
         self._input: Any = None
         self._calls = 0
@@ -199,9 +205,8 @@ class capture(Mapping[str, torch.Tensor]):
                     raise CaptureError(f"{name} got no gradient: run the backward pass within the block")
                 yield f"grad.{name}", parameter.grad.detach().clone()
         for source in self._sources:
-            gradient = source.gradient()
-            if gradient is not None:
-                yield f"grad.{source.stage}", gradient
+            if source.handles is not None:
+                yield f"grad.{source.stage}", source.gradient()
         if isinstance(self._input, torch.Tensor) and self._input.requires_grad and self._input.grad is not None:
             yield "grad.input", self._input.grad.detach().clone()
 
