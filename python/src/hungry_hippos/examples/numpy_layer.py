@@ -6,7 +6,8 @@
     golden = suite()["03-heads"]
     print(check(golden, layer(golden.parameters, golden.input, golden.metadata)))
 
-It works in float32: kernels, and convolutions by FFT; states by recurrence.
+It works in float32: kernels, and convolutions by FFT; states by recurrence. ``served(golden)`` is the same of packed or padded
+documents, each alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from __future__ import annotations
 from typing import Mapping
 
 import numpy as np
+
+from .._golden import Golden
+from ._documents import documents_of
 
 Array = np.ndarray
 
@@ -106,3 +110,25 @@ def layer(p: Mapping[str, Array], u: Array, choices: Mapping[str, str], states: 
     s["gated"] = gated.reshape(batch, d, length).swapaxes(1, 2)
     s["output"] = s["gated"] @ p["output_linear.weight"].T + p["output_linear.bias"]
     return s
+
+
+def served(golden: Golden) -> dict[str, Array]:
+    """Every stage of a golden file with documents in its rows: those of each document alone, in its place; final states one
+    after another."""
+    u, d_h = golden.input, int(golden.metadata["head_dim"])
+    parts = documents_of(golden, u)
+    s: dict[str, Array] = {}
+    finals: dict[str, list[Array]] = {"final_state_k": [], "final_state": []}
+    for n, (row, begin, end) in enumerate(parts):
+        each = {"initial_state_k": 1, "initial_state": d_h * d_h}  # states per document
+        states = {name: golden[name][n * each[name] : (n + 1) * each[name]] for name in each if name in golden}
+        for name, x in layer(golden.parameters, u[row : row + 1, begin:end], golden.metadata, states).items():
+            if name in finals:
+                finals[name].append(x)
+            elif name.endswith("_kernel"):
+                s[name] = max(s.get(name, x), x, key=lambda kernel: kernel.shape[-1])  # of the longest document
+            elif name in ("gated", "output"):
+                s.setdefault(name, np.zeros(u.shape, x.dtype))[row, begin:end] = x[0]
+            else:
+                s.setdefault(name, np.zeros((len(u), *x.shape[1:-1], u.shape[1]), x.dtype))[row, ..., begin:end] = x[0]
+    return {**s, **{name: np.concatenate(states) for name, states in finals.items()}}

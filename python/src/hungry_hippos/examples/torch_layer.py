@@ -1,13 +1,13 @@
-"""The H3 layer as a PyTorch module with official parameter names, differentiable, from a state.
+"""The H3 layer as a PyTorch module with official parameter names, differentiable, from states, over documents in its rows.
 
     from hungry_hippos import check, suite
     from hungry_hippos.examples.torch_layer import Layer
-    from hungry_hippos.torch import capture
+    from hungry_hippos.torch import COTANGENTS, capture
 
     golden = suite()["03-heads"]
     layer, u = Layer.of(golden)
-    with capture(layer, Layer.STAGES, grads=True) as stages:
-        layer(u).backward(torch.from_numpy(golden["g"]).float())
+    with capture(layer, Layer.STAGES, grads=COTANGENTS) as stages:
+        layer.loss(golden, layer(u)).backward()
     print(check(golden, stages))
 """
 
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._golden import Golden
+from ._documents import Documents, documents_of, places
 
 
 def expm1(z: Tensor) -> Tensor:
@@ -131,6 +132,7 @@ class Layer(nn.Module):
 
     def __init__(self, p: Mapping[str, Tensor], choices: Mapping[str, str], states: Mapping[str, Tensor] = {}) -> None:
         super().__init__()
+        self.documents: Documents | None = None
         d = len(p["ssm_k_D"])
         for name in ("q_proj", "k_proj", "v_proj", "output_linear"):
             self.add_module(name, nn.Linear(d, d, dtype=p["D"].dtype))
@@ -147,32 +149,58 @@ class Layer(nn.Module):
         tensor = lambda x: torch.from_numpy(x).to(dtype).clone()
         p = {name: tensor(x) for name, x in golden.parameters.items()}
         states = {name: tensor(golden[name]).requires_grad_() for name in ("initial_state_k", "initial_state") if name in golden}
-        return cls(p, golden.metadata, states), tensor(golden.input).requires_grad_()
+        layer, u = cls(p, golden.metadata, states), tensor(golden.input).requires_grad_()
+        layer.documents = documents_of(golden, golden.input)
+        return layer, u
 
     def forward(self, u: Tensor) -> Tensor:
         (batch, length, d), d_h = u.shape, int(self.choices["head_dim"])
         heads, l_max = d // d_h, self.choices["l_max"]
-        window = length if l_max == "none" else min(length, int(l_max))
+        documents = self.documents or tuple((row, 0, length) for row in range(batch))
+        longest = max(end - begin for _, begin, end in documents)
+        window = longest if l_max == "none" else min(longest, int(l_max))
         by_head = lambda x: x.unflatten(1, (heads, d_h))
 
+        # What stands beside documents is anything, and must not reach a parameter's gradient.
+        u = torch.where(self.tokens(documents, batch, length), u, 0)
         q, k, v = (proj(u).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        shifted = convolve(k, self.ssm_k_kernel(window))
-        if self.initial_state_k is not None:
-            shifted = shifted + self.ssm_k_kernel.carried(self.initial_state_k, length)
+        shifted, final_state_k = self.each(documents, self.ssm_k_kernel, window, k, self.initial_state_k)
         shift_k = shifted + self.ssm_k_D[:, None] * k
-        final_state_k = self.ssm_k_kernel.state(k, self.initial_state_k)
 
         kv = torch.einsum("bhil,bhjl->bijhl", by_head(shift_k), by_head(v))
         x = None
         if self.initial_state is not None:
-            x = torch.view_as_complex(self.initial_state).reshape(batch, d_h, d_h, heads, -1)
-        remembered = convolve(kv, self.kernel(window))
-        if x is not None:
-            remembered = remembered + self.kernel.carried(x, length)
+            x = torch.view_as_complex(self.initial_state).reshape(len(documents), d_h, d_h, heads, -1)
+        remembered, final = self.each(documents, self.kernel, window, kv, x)
         ssm_out = remembered + self.D[:, None] * kv
-        final_state = self.kernel.state(kv, x).reshape(batch * d_h * d_h, heads, -1)
+        final_state = final.flatten(0, 2)
+        self.final = {"final_state_k": final_state_k, "final_state": torch.view_as_real(final_state)}
 
         gated = torch.einsum("bhil,bijhl->bjhl", by_head(q), ssm_out)
         if self.choices.get("head_order", "d2h") == "hd2":
             gated = gated.transpose(1, 2)
         return self.output_linear(gated.flatten(1, 2).transpose(1, 2))
+
+    @staticmethod
+    def tokens(documents: Documents, batch: int, length: int) -> Tensor:
+        """True where there is a token (B, L, 1)."""
+        return torch.from_numpy(places(documents, batch, length)[1] >= 0)[..., None]
+
+    def loss(self, golden: Golden, output: Tensor) -> Tensor:
+        """<g, output> over tokens, and the final states with their cotangents where there are some."""
+        made = {"g": output, **{f"g.{name}": x for name, x in self.final.items()}}
+        cotangents = {name: torch.from_numpy(golden[name]).to(output.dtype) for name in made if name in golden}
+        tokens = self.tokens(documents_of(golden, golden.input), *output.shape[:2])
+        cotangents["g"] = torch.where(tokens, cotangents.get("g", torch.zeros_like(output)), 0)
+        return sum((made[name] * g).sum() for name, g in cotangents.items())
+
+    @staticmethod
+    def each(documents: Documents, model: nn.Module, window: int, u: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A model over every document alone: its outputs in their places, and the states one after another."""
+        kernel, out, states = model(window), torch.zeros_like(u), []
+        for n, (row, begin, end) in enumerate(documents):
+            own, x = u[row : row + 1, ..., begin:end], None if initial is None else initial[n : n + 1]
+            y = convolve(own, kernel[..., : end - begin])
+            out[row, ..., begin:end] = (y if x is None else y + model.carried(x, end - begin))[0]
+            states.append(model.state(own, x))
+        return out, torch.cat(states)

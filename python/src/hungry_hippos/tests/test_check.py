@@ -11,7 +11,8 @@ import pytest
 from hungry_hippos import ArrayError, BinaryNotFound, HipposError, UnknownName, assert_right, check, golden, suite
 from hungry_hippos._binary import binary
 from hungry_hippos._files import File, Stored, write
-from hungry_hippos.examples.numpy_layer import layer
+from hungry_hippos.examples.numpy_layer import layer, served
+from hungry_hippos.examples.numpy_mamba2 import layer_of, ssd_of
 
 
 def stages_of(case, **changed):
@@ -38,6 +39,19 @@ def test_the_suite_travels_along():
 @pytest.mark.hippos
 def test_a_right_port_passes(hippos_golden):
     assert_right(hippos_golden, stages_of(hippos_golden))
+
+
+@pytest.mark.parametrize("name", ["72", "73", "74", "75", "76"])
+def test_documents(name):
+    report = assert_right(name, served(suite()[name]))
+    assert not [stage for stage in report.absent if not stage.startswith("grad.")]
+
+
+@pytest.mark.parametrize("name", ["80", "81", "82", "84", "85"])
+def test_ssd_and_mamba2(name):
+    case = suite()[name]
+    stages = ssd_of(case) if case.kind == "ssd" else layer_of(case)
+    assert not [stage for stage in assert_right(case, stages).absent if not stage.startswith("grad.")]
 
 
 def test_three_mistakes_are_named():

@@ -9,6 +9,7 @@ jax = pytest.importorskip("jax")
 
 from hungry_hippos import ArrayError, assert_right, check, suite
 from hungry_hippos._arrays import stored
+from hungry_hippos.examples import jax_mamba2
 from hungry_hippos.examples.jax_layer import layer, of
 from hungry_hippos.jax import TapError, tap, taps
 
@@ -26,6 +27,24 @@ def test_layers(hippos_golden):
         layer(*of(hippos_golden))
     report = assert_right(hippos_golden, stages)
     assert report["final_state"].verdict == "pass"
+
+
+@pytest.mark.parametrize("name", ["72", "73", "74", "75", "76"])
+def test_documents(name):
+    with taps() as stages:
+        layer(*of(suite()[name]))
+    assert {"kv", "final_state", "final_state_k"} <= {stage.name for stage in assert_right(name, stages).stages}
+
+
+@pytest.mark.parametrize("name", ["80", "81", "82", "84", "85"])
+def test_ssd_and_mamba2(name):
+    case = suite()[name]
+    with taps() as stages:
+        if case.kind == "ssd":
+            jax_mamba2.operator(*jax_mamba2.of_ssd(case))
+        else:
+            jax_mamba2.layer(*jax_mamba2.of(case))
+    assert not [stage for stage in assert_right(case, stages).absent if not stage.startswith(("grad.", "step"))]
 
 
 def test_taps_see_what_was_compiled_before():
