@@ -24,7 +24,7 @@ from pathlib import Path
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 #: What a block may need and a machine need not have.
-OPTIONAL = ("torch", "jax", "safetensors")
+OPTIONAL = ("torch", "jax", "safetensors", "transformers")
 
 
 def sections(page: str) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -49,7 +49,7 @@ def run_python(code: str, names: dict[str, object]) -> str:
 
 def lacking(code: str) -> str | None:
     """What a block of Python imports and is not installed."""
-    used = [name for name in OPTIONAL if re.search(rf"^(import|from) (hungry_hippos\.|hungry_hippos\.examples\.)?{name}(_layer)?\b", code, re.M)]
+    used = [name for name in OPTIONAL if re.search(rf"^(import|from) (hungry_hippos\.|hungry_hippos\.examples\.)?{name}(_layer|_mamba2)?\b", code, re.M)]
     return next((name for name in used if importlib.util.find_spec(name) is None), None)
 
 
