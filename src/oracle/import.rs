@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::kinds::{checkpoint_kinds, official};
-use super::official::{Choices, Sizes};
+use super::official::{Choices, Sizes, StoredAs};
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::safetensors::{Dtype, SafeTensors, Tensors, Writer};
@@ -31,7 +31,7 @@ pub struct Checkpoint<'a> {
     file: &'a dyn Tensors,
     kind: &'static str,
     /// The name in the file of every parameter, by its official one.
-    stored: BTreeMap<String, String>,
+    stored: StoredAs,
     choices: Choices,
     left_out: Vec<String>,
     absent: Vec<String>,

@@ -3,11 +3,14 @@
 use crate::error::Error;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The names of tensors in a checkpoint, by their official ones.
+pub(crate) type StoredAs = BTreeMap<String, String>;
+
 /// The tensors of one kind of block in checkpoints, as official code saves them.
 pub(crate) struct Official {
     /// The official name of every tensor of a block, with the name it has there (older checkpoints call
     /// them otherwise).
-    pub(crate) stored: fn(&[&str]) -> Result<BTreeMap<String, String>, Error>,
+    pub(crate) stored: fn(&[&str]) -> Result<StoredAs, Error>,
     /// The parameters that a block with tensors of these official names is made of; those that decide on
     /// the length of an axis first.
     pub(crate) parameters: fn(&BTreeSet<&str>) -> Vec<Parameter>,
@@ -113,7 +116,7 @@ impl<'a> Sizes<'a> {
 /// # Errors
 ///
 /// Never.
-pub(crate) fn as_they_are(names: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+pub(crate) fn as_they_are(names: &[&str]) -> Result<StoredAs, Error> {
     let same = |name: &&str| (name.to_string(), name.to_string());
     Ok(names.iter().map(same).collect())
 }

@@ -2,8 +2,8 @@
 
 use super::super::layer;
 use crate::model::{BlockName, HEAD, ModelName, StoredNames, block_of};
-use crate::oracle::official::{Choices, Official, Parameter};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::oracle::official::{Choices, Official, Parameter, StoredAs};
+use std::collections::BTreeSet;
 
 /// The shape of a block's parameter: d channels, Q of queries, keys and values, I of the MLP; of an H3
 /// layer as there.
@@ -61,7 +61,7 @@ pub(crate) const OFFICIAL: Official = Official {
     stored: |names| {
         let found = StoredNames::new(names.iter().copied())?;
         let of = |name: &str| Some((name.to_string(), found.get(name)?.to_string()));
-        let mut stored: BTreeMap<String, String> = found.official().filter_map(of).collect();
+        let mut stored: StoredAs = found.official().filter_map(of).collect();
         // The others are no parameters; their names say so.
         for name in names {
             if !stored.values().any(|known| known == name) {
