@@ -33,6 +33,28 @@ def test_a_wrong_port_and_its_pages(pytester):
     assert [b"M34" in page.read_bytes().split(b"What the verdict excludes")[0] for page in pages] == [False, True, False]
 
 
+FIVE_LINES = """
+from hungry_hippos import assert_right, suite
+def test_port():
+    golden = suite()["03-heads"]
+    assert_right(golden, my_layer(golden.parameters, golden.input, golden.metadata))
+"""
+
+
+def test_three_mistakes_in_five_lines(pytester):
+    """A port without two skips and with its heads laid out in the other order: all three are in the failure."""
+    wrong = """
+from hungry_hippos.examples.numpy_layer import layer
+def my_layer(p, u, choices):
+    return layer({**p, "D": 0 * p["D"], "ssm_k_D": 0 * p["ssm_k_D"]}, u, {**choices, "head_order": "hd2"})
+"""
+    pytester.makepyfile(wrong + FIVE_LINES)
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    named = [f"*{name}*" for name in ("M18 no_shift_d", "M34 no_d", "M24 head_out_perm")]
+    result.stdout.fnmatch_lines_random(named)
+
+
 def test_a_marker_of_no_case(pytester):
     pytester.makepyfile(PORT.replace("0[1-3]-*", "no-such-case"))
     result = pytester.runpytest_subprocess()
