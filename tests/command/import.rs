@@ -230,12 +230,19 @@ fn what_is_wrong_with_a_block_is_listed_at_once() {
         ("--layout split", "is no choice of this layer"),
         ("--ignore E", "is to be ignored"),
         ("--batch 0", "expected from 1"),
+        ("--batch one", "--batch \"one\": expected a whole number"),
+        ("--seq-len 99999999999", "expected from 1 to 2^27"),
         ("--parameters", "--disc does not go with --parameters"),
         ("--input extra --seed 1", "--seed goes with"),
     ] {
         let text = said(&path, &format!("{choices} {flags}"));
         assert!(text.contains(part), "{flags}: {text}");
     }
+    let text = said(&path, &choices.replace("bilinear", "euler"));
+    assert!(
+        text.contains("--disc: \"euler\" is not understood"),
+        "{text}"
+    );
     let extra = folder.join("extra");
     let text = said(&path, &format!("{choices} --input {}", extra.display()));
     assert!(text.contains("\"extra\" of the input's file"), "{text}");

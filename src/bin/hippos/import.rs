@@ -164,7 +164,13 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             )));
         }
         let given = input(&args, &block)?;
-        let case = block.case(&choices, &given).map_err(in_file)?;
+        let case = block.case(&choices, &given).map_err(|e| {
+            // What a case says in its metadata is a flag here.
+            let text = e.in_file(path).to_string();
+            Failure(choices.keys().fold(text, |text, key| {
+                text.replace(&format!("metadata {key}: "), &format!("{}: ", flag(key)))
+            }))
+        })?;
         said += &format!("{} into {}\n", case.describe(), out.display());
         case.writer()?
     };
