@@ -114,14 +114,16 @@ def test_dumps_of_transformers_debugger(tmp_path):
         return folder
 
     swap = lambda x: x.swapaxes(1, 2)
-    names = {"q": ("q_proj.output", swap), "gated": "output_linear.input", "output": "output", "ssm_kernel": "kernel.output"}
+    names = {"q": ("q_proj.output", swap), "gated": "output_linear.input", "output": "output"}
     folder = dumped(use_repr=False)
-    assert len(assert_right(case, read(folder, names)).stages) == 4
+    assert len(assert_right(case, read(folder, names)).stages) == 3
     # v in place of k: told apart.
     assert not check(case, read(folder, {"k": ("v_proj.output", swap)})).passed
     for where, error, said in [
         ("conv.output", UnknownName, "Layer ran no submodule 'conv', but q_proj"),
         ("q_proj.output[1]", UnknownName, "was not saved as Layer.q_proj_outputs_1.safetensors"),
+        # Only what modules without submodules return is kept.
+        ("kernel.output", UnknownName, "was not saved as Layer.kernel_outputs.safetensors; of it there is nothing"),
         ("forward.q", HipposError, "'forward.q' is no place"),
     ]:
         with pytest.raises(error, match=re.escape(said)):
