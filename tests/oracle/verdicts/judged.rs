@@ -463,3 +463,21 @@ fn the_format_follows_the_stored_type() {
         assert!(judge(&golden, &file, format).pass(), "{name}");
     }
 }
+
+/// A stage of zeros alone is decided by its bound: what it comes to by the port's own stages before it is their
+/// rounding, and an error as large as that is none.
+#[test]
+fn zeros_alone_are_decided_by_the_bound() {
+    let golden = golden("61-exact-pole-i");
+    assert_eq!(stage(&golden, "grad.k_proj.bias").data(), [0.0]);
+    let verdict = |error: f64| {
+        let mut keys = stage(&golden, "grad.k").into_data();
+        keys[0] += 1e-6;
+        let keys = Tensor::new([1, 1, 20], keys).expect("fits");
+        let bias = Tensor::new([1], vec![error]).expect("fits");
+        let stages = [("grad.k", &keys), ("grad.k_proj.bias", &bias)];
+        judge(&golden, &dumped(&stages, Dtype::F32), Format::F32).verdict()
+    };
+    assert_eq!(verdict(-3.8e-6), Verdict::Pass);
+    assert_eq!(verdict(-0.1), Verdict::Refused);
+}
