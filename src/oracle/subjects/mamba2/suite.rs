@@ -109,6 +109,8 @@ fn build(
         let weight = parameters.get_mut(Mamba2Name::InWeight);
         weight[first..first + STEPS.len() * d].fill(0.0);
         parameters.get_mut(Mamba2Name::DtBias)[..STEPS.len()].copy_from_slice(&STEPS);
+        // Else of states as they were a step of 20 ago nothing is left.
+        parameters.get_mut(Mamba2Name::ALog)[1..STEPS.len()].fill(-6.0);
     }
     let input = Tensor::new([batch, len, d], draw(batch * len * d, 1.0, 0.0))?;
     let sequence = rows(len);
