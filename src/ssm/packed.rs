@@ -26,6 +26,14 @@ pub struct PackedGradients<S: StateSpace> {
     pub model: S,
 }
 
+/// The response to one document, given its tokens and its state.
+type Respond<'a, S> =
+    &'a dyn Fn(Range<usize>, &[<S as StateSpace>::Element]) -> Result<Response<S>, Error>;
+
+/// The gradients of one, given the cotangent of its final state too.
+type Back<'a, S> =
+    &'a dyn Fn(Range<usize>, [&[<S as StateSpace>::Element]; 2]) -> Result<Gradients<S>, Error>;
+
 /// A model over a row of `len` tokens of documents, each of which begins from a state of its own: each
 /// alone, given its tokens and its state.
 ///
@@ -37,7 +45,7 @@ pub(crate) fn each_document<S: StateSpace>(
     len: usize,
     documents: &[Range<usize>],
     x0: &[&[S::Element]],
-    respond: &dyn Fn(Range<usize>, &[S::Element]) -> Result<Response<S>, Error>,
+    respond: Respond<'_, S>,
 ) -> Result<PackedResponse<S>, Error> {
     check_states(ssm, documents, x0)?;
     let mut output = vec![S::Scalar::ZERO; len];
@@ -61,7 +69,7 @@ pub(crate) fn each_document_back<S: Adjoint>(
     (u, g): (&[S::Scalar], &[S::Scalar]),
     documents: &[Range<usize>],
     [x0, g_states]: [&[&[S::Element]]; 2],
-    back: &dyn Fn(Range<usize>, [&[S::Element]; 2]) -> Result<Gradients<S>, Error>,
+    back: Back<'_, S>,
 ) -> Result<PackedGradients<S>, Error> {
     check_packed_cotangents(ssm, (u, g), documents, [x0, g_states])?;
     let mut sum = PackedGradients {

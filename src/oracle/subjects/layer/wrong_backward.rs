@@ -188,7 +188,7 @@ impl Backward<f64> for WrongBackward<'_> {
             self.shift(ssm, u, Some(x0), g, Some(g_state), window)
         };
         match self.leaks() {
-            true => leaking(ssm, u.len(), documents, states, &back),
+            true => leaking(ssm, u.len(), documents, states, back),
             false => each_document_back(ssm, (u, g), documents, states, &back),
         }
     }
@@ -207,7 +207,7 @@ impl Backward<f64> for WrongBackward<'_> {
             self.diagonal(ssm, u, Some(x0), g, Some(g_state), window)
         };
         match self.leaks() {
-            true => leaking(ssm, u.len(), documents, states, &back),
+            true => leaking(ssm, u.len(), documents, states, back),
             false => each_document_back(ssm, (u, g), documents, states, &back),
         }
     }
