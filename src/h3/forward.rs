@@ -133,7 +133,7 @@ impl<T: Scalar> Layer<T> {
                 *place = by.at_projection(y, true);
             }
         }
-        clear_tokens(&mut output, documents);
+        documents.clear_padding(&mut output);
         so_far.stages.output = by.stage(Stage::Output, output, &so_far)?;
         so_far.stages.state = LayerState {
             shift: by.stage(Stage::FinalStateK, shift_state, &so_far)?,
@@ -370,13 +370,6 @@ pub(crate) fn documents_of<T: Copy>(u: &Tensor<T>) -> Documents {
     match u.shape() {
         &[batch, len, _] => Documents::whole(batch, len),
         _ => Documents::whole(0, 0),
-    }
-}
-
-/// A (batch, seq_len, d) stage with zeros at padding.
-pub(super) fn clear_tokens<T: Ring>(x: &mut Tensor<T>, documents: &Documents) {
-    for (b, i) in documents.padding() {
-        x.row_mut(b * documents.seq_len() + i).fill(T::ZERO);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::evaluate::Evaluate;
 use super::form::Form;
-use super::forward::{clear_tokens, documents_of, project};
+use super::forward::{documents_of, project};
 use super::gradients_form::AdjointForm;
 use super::layer::{Layer, LayerState, stack};
 use super::stages::{Sizes, Stage};
@@ -264,7 +264,7 @@ impl<T: Scalar> Layer<T> {
             projected(&parts.v),
         );
         let mut g = g.clone();
-        clear_tokens(&mut g, documents);
+        documents.clear_padding(&mut g);
         let window = self.window(documents.longest());
         let kernels = stack(&parts.shift, window, |ssm, len| {
             forward.shift_kernel(ssm, len)

@@ -3,7 +3,7 @@
 use super::functions::{clamp_back, silu, silu_slope, softplus, softplus_slope};
 use super::layer::{Mamba2Pass, Mamba2Stages, Mamba2States, inverse_root};
 use super::parameters::{Mamba2Name, Mamba2Parameters};
-use super::ssd::{Place, clear_padding, skip, skip_gradient};
+use super::ssd::{Place, skip, skip_gradient};
 use crate::algebra::{Matrix, Real, dot};
 use crate::error::Error;
 use crate::ssm::{Varying, VaryingGradients};
@@ -70,7 +70,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
         let (layer, c) = (self.layer, &self.layer.config);
         let mut sum = layer.map(|_| T::ZERO);
         let mut g = g.clone();
-        clear_padding(&mut g, self.documents);
+        self.documents.clear_padding(&mut g);
         let mut of_zxbcdt = s.zxbcdt.map(|_| T::ZERO);
         let [z0, x0, z, xbc, dt] = c.columns();
         let tokens = s.dt.data().len() / c.heads.max(1);
@@ -175,7 +175,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
             &g_states.conv,
             &mut sum,
         );
-        clear_padding(&mut of_zxbcdt, self.documents);
+        self.documents.clear_padding(&mut of_zxbcdt);
 
         let mut bias = sum.get(InBias).to_vec();
         let weight = layer.get(InWeight);

@@ -3,7 +3,7 @@
 
 use super::functions::{clamp, silu, softplus};
 use super::parameters::{Mamba2Config, Mamba2Name, Mamba2Parameters};
-use super::ssd::{GroupOf, Place, Ssd, clear_padding, group_of, skip};
+use super::ssd::{GroupOf, Place, Ssd, group_of, skip};
 use crate::algebra::{Matrix, Real, dot};
 use crate::error::Error;
 use crate::ssm::{Documents, Varying, VaryingResponse};
@@ -333,9 +333,9 @@ impl<T: Real> Mamba2Pass<'_, T> {
             states: self.initial.clone(),
         };
         let stage = |stage, mut computed: Tensor<T>, s: &Mamba2Stages<T>| {
-            clear_padding(&mut computed, self.documents);
+            self.documents.clear_padding(&mut computed);
             let mut of = by.stage(self, stage, computed, s)?;
-            clear_padding(&mut of, self.documents);
+            self.documents.clear_padding(&mut of);
             Ok::<_, Error>(of)
         };
         let (weight, bias) = (

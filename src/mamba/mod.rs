@@ -13,5 +13,5 @@ pub(crate) use functions::{clamp, silu, softplus};
 pub(crate) use layer::{Mamba2Evaluate, Mamba2Pass, Mamba2Stage, Mamba2Stages, Mamba2States};
 pub(crate) use parameters::{GatedNorm, Mamba2Config, Mamba2Name, Mamba2Parameters};
 pub(crate) use ssd::{
-    Back, GroupOf, Place, Respond, Ssd, by_recurrence, clear_padding, group_of, skip, skip_gradient,
+    Back, GroupOf, Place, Respond, Ssd, by_recurrence, group_of, skip, skip_gradient,
 };

@@ -351,15 +351,6 @@ fn state_of<T: Ring>(x: &Tensor<T>, place: &Place, s: &Sizes) -> Result<Matrix<T
     Matrix::new(s.inputs, s.state, x.data()[at..at + size].to_vec())
 }
 
-/// Sets to zero what stands at padding in an array (batch, seq_len, ...).
-pub(crate) fn clear_padding<T: Ring>(x: &mut Tensor<T>, documents: &Documents) {
-    let each = x.data().len() / (documents.batch() * documents.seq_len()).max(1);
-    for (row, token) in documents.padding() {
-        let at = (row * documents.seq_len() + token) * each;
-        x.data_mut()[at..at + each].fill(T::ZERO);
-    }
-}
-
 /// `y + D x`: D of one number per head, or one per head and input channel.
 ///
 /// # Errors

@@ -134,6 +134,27 @@ pub(crate) fn read_tensor(
     Tensor::new(shape, data)
 }
 
+/// The same, if the file holds the tensor.
+pub(crate) fn read_optional(
+    file: &dyn Tensors,
+    name: &str,
+    shape: &[usize],
+) -> Result<Option<Tensor<f64>>, Error> {
+    let found = file.find(name);
+    found.map(|_| read_tensor(file, name, shape)).transpose()
+}
+
+/// A float tensor of this many axes, none of them empty.
+pub(crate) fn read_axes(file: &dyn Tensors, name: &str, axes: usize) -> Result<Tensor<f64>, Error> {
+    let shape = shape_of(file, name, axes)?;
+    if shape.contains(&0) {
+        let expected = format_args!("{axes} axes, none of them empty");
+        let got = format_args!("shape {shape:?}");
+        return Err(Error::shape(format!("tensor {name:?}"), expected, got));
+    }
+    read_tensor(file, name, shape)
+}
+
 /// Refuses a shape that is not the one expected.
 pub(crate) fn check_shape(name: &str, got: &[usize], expected: &[usize]) -> Result<(), Error> {
     if got == expected {

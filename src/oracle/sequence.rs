@@ -146,6 +146,11 @@ impl Sequence {
         }
     }
 
+    /// The numbers of tokens after which states are stages.
+    pub(crate) fn marks(&self) -> &[usize] {
+        self.schedule().map_or(&[], |schedule| &schedule.marks)
+    }
+
     /// The strings that say so; `cotangents` of final states are one way in which a case may be given.
     pub(crate) fn metadata(&self, cotangents: bool) -> Vec<(String, String)> {
         let mut strings = Vec::new();
@@ -187,6 +192,11 @@ impl Sequence {
     }
 }
 
+/// The name in files of a state after so many tokens.
+pub(crate) fn mark_name(tokens: usize, state: &str) -> String {
+    format!("state.{tokens}.{state}")
+}
+
 /// Refuses a file with sequences that its subject does not take.
 ///
 /// # Errors
@@ -207,6 +217,29 @@ pub(crate) fn refuse(file: &dyn Tensors, kind: &str) -> Result<(), Error> {
     match tensors.iter().find(|name| file.find(name).is_some()) {
         Some(name) => refused(format!("tensor {name:?}")),
         None => Ok(()),
+    }
+}
+
+/// Holds what the metadata says of initial states (`initial_state`) against whether the file holds one,
+/// such as a tensor of this name.
+///
+/// # Errors
+///
+/// If it says otherwise.
+pub(crate) fn check_initial_state(
+    strings: &Strings,
+    tensor: &str,
+    given: bool,
+) -> Result<(), Error> {
+    let key = "metadata initial_state";
+    match strings.get("initial_state").map(String::as_str) {
+        Some("given") if !given => Err(Error::missing(format!("tensor {tensor:?}"))),
+        Some("zero") if given => {
+            let why = format!("says \"zero\", and the file holds one, as tensor {tensor:?}");
+            Err(Error::value(key, why))
+        }
+        None | Some("given" | "zero") => Ok(()),
+        Some(other) => Err(Error::unknown(key, other, ["given", "zero"])),
     }
 }
 

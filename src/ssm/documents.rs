@@ -1,6 +1,8 @@
 //! Where documents lie in the rows of a batch.
 
+use crate::algebra::Ring;
 use crate::error::Error;
+use crate::tensor::Tensor;
 use core::ops::Range;
 
 /// On which side of a row its padding stands.
@@ -147,6 +149,15 @@ impl Documents {
             let is_padding = |i: &usize| !row.iter().any(|tokens| tokens.contains(i));
             (0..self.len).filter(is_padding).map(move |i| (b, i))
         })
+    }
+
+    /// Sets to zero what stands at padding in an array (batch, seq_len, ...).
+    pub(crate) fn clear_padding<T: Ring>(&self, x: &mut Tensor<T>) {
+        let each = x.data().len() / (self.batch() * self.len).max(1);
+        for (row, token) in self.padding() {
+            let at = (row * self.len + token) * each;
+            x.data_mut()[at..at + each].fill(T::ZERO);
+        }
     }
 }
 

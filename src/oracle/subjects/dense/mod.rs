@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::h3::Form;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
-use crate::oracle::read::{read_tensor, shape_of};
+use crate::oracle::read::{read_axes, read_optional, read_tensor};
 use crate::oracle::sequence;
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, largest_given};
@@ -27,26 +27,15 @@ impl Subject for DenseCase {
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         sequence::refuse(file, Self::KIND)?;
-        let of = |name: &str, axes: usize| -> Result<Tensor<f64>, Error> {
-            let shape = shape_of(file, name, axes)?;
-            if shape.contains(&0) {
-                let expected = format_args!("{axes} axes, none of them empty");
-                let got = format_args!("shape {shape:?}");
-                return Err(Error::shape(format!("tensor {name:?}"), expected, got));
-            }
-            read_tensor(file, name, shape)
-        };
+        let of = |name: &str, axes: usize| read_axes(file, name, axes);
         let (a, b, c) = (of("ssm.A", 2)?, of("ssm.B", 1)?, of("ssm.C", 1)?);
         let d = read_tensor(file, "ssm.D", &[1])?.data()[0];
         let a = Matrix::new(a.shape()[0], a.shape()[1], a.into_data())?;
         let ssm = Dense::new(a, b.into_data(), c.into_data(), d)?;
         let input = of("input", 2)?;
         let states = [input.shape()[0], ssm.state_dim()];
-        let initial = file.find("initial_x");
         Ok(Self {
-            initial: initial
-                .map(|_| read_tensor(file, "initial_x", &states))
-                .transpose()?,
+            initial: read_optional(file, "initial_x", &states)?,
             ssm,
             input,
         })

@@ -6,7 +6,7 @@ use crate::h3::{Config, Layer, LayerState, Name, Parameters};
 use crate::oracle::read::{
     Strings, check_size, demand, metadata, optional, read_tensor, required, shape_of,
 };
-use crate::oracle::sequence::{COTANGENTS, Sequence};
+use crate::oracle::sequence::{COTANGENTS, Sequence, check_initial_state};
 use crate::oracle::subject::{Given, Subject};
 use crate::safetensors::{TensorFile, Tensors};
 use crate::ssm::Documents;
@@ -61,7 +61,7 @@ impl LayerCase {
             .documents(input.shape()[0], input.shape()[1])?
             .count();
         let state = read_state(file, &config, documents, INITIAL)?;
-        check_stated(file, state.is_some())?;
+        check_initial_state(file.metadata(), INITIAL[0], state.is_some())?;
         Self {
             state,
             state_cotangent: read_state(file, &config, documents, COTANGENTS)?,
@@ -463,23 +463,6 @@ fn read_input(file: &dyn Tensors, config: &Config) -> Result<Tensor<f64>, Error>
 
 /// The states before the first inputs in files.
 const INITIAL: [&str; 2] = ["initial_state_k", "initial_state"];
-
-/// Holds what the metadata says of initial states against what there is.
-fn check_stated(file: &dyn Tensors, given: bool) -> Result<(), Error> {
-    match file.metadata().get("initial_state").map(String::as_str) {
-        Some("given") if !given => Err(Error::missing("tensor \"initial_state_k\"")),
-        Some("zero") if given => Err(Error::value(
-            "metadata initial_state",
-            "says \"zero\", and the file holds initial_state_k and initial_state",
-        )),
-        None | Some("given" | "zero") => Ok(()),
-        Some(other) => Err(Error::unknown(
-            "metadata initial_state",
-            other,
-            ["given", "zero"],
-        )),
-    }
-}
 
 /// A state of every document, if the file holds one.
 fn read_state(

@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::h3::{Config, Form, Name, Stage};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
-use crate::oracle::sequence::Sequence as Served;
+use crate::oracle::sequence::{Sequence as Served, mark_name};
 use crate::oracle::stage::{Axis, StageSpec, in_order_of_name};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::Upstream;
@@ -216,12 +216,8 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
         specs.push(StageSpec::new("chunk_states_k", &between(&keys), &["k"]));
         specs.push(StageSpec::new("chunk_states", &between(&modes), &["kv"]).merged(1..4));
     }
-    for tokens in case
-        .sequence
-        .schedule()
-        .map_or(&[][..], |known| &known.marks)
-    {
-        let name = |state| run::mark_name(*tokens, state);
+    for &tokens in case.sequence.marks() {
+        let name = |state: Stage| mark_name(tokens, state.name());
         specs.push(StageSpec::new(name(Stage::FinalStateK), &keys, &["k"]));
         specs.push(StageSpec::new(name(Stage::FinalState), &modes, &["kv"]).merged(0..3));
     }

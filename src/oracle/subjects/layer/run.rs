@@ -9,7 +9,7 @@ use crate::h3::{
     Backward, Evaluate, Form, Layer, LayerState, Name, Parameters, Plain, Stage, Stages,
     documents_of,
 };
-use crate::oracle::sequence::Schedule;
+use crate::oracle::sequence::{Schedule, mark_name};
 use crate::oracle::stage::in_order_of_name;
 use crate::oracle::subject::Named;
 use crate::oracle::upstream::Upstream;
@@ -151,16 +151,11 @@ pub(super) fn at_marks<T: Real>(schedule: &Schedule, states: Vec<LayerState<T>>)
         at += len;
         if schedule.marks.contains(&at) {
             let diagonal = state.flat_diagonal();
-            named.push((mark_name(at, Stage::FinalStateK), state.shift));
-            named.push((mark_name(at, Stage::FinalState), diagonal));
+            named.push((mark_name(at, Stage::FinalStateK.name()), state.shift));
+            named.push((mark_name(at, Stage::FinalState.name()), diagonal));
         }
     }
     named
-}
-
-/// The name in files of a state after so many tokens.
-pub(super) fn mark_name(tokens: usize, state: Stage) -> String {
-    format!("state.{tokens}.{}", state.name())
 }
 
 /// The stages of a forward pass under their names.

@@ -3,13 +3,13 @@
 use super::super::wrong_model::{Boundaries, ModelHook, WrongModel};
 use super::case::LayerCase;
 use super::hooks::{Beginning, LayerHook};
-use super::run::{mark_name, owned};
+use super::run::owned;
 use super::stage_run::StageRun;
 use super::upstream::{FromUpstream, local_stages};
 use crate::error::Error;
 use crate::h3::{Config, Evaluate, Layer, LayerState, Parameters, Progress, Stage, documents_of};
 use crate::oracle::mistake::Row;
-use crate::oracle::sequence::Schedule;
+use crate::oracle::sequence::{Schedule, mark_name};
 use crate::oracle::subject::{Named, Setting};
 use crate::oracle::upstream::replaced_or_stored;
 use crate::ssm::{Diagonal, Documents, Response, Shift, StateSpace};
@@ -116,8 +116,11 @@ impl WrongLayer {
             let whole = documents_of(&input);
             let stages = self.layer.forward_by(self, (&input, &whole), state)?;
             let diagonal = stages.state.flat_diagonal();
-            named.push((mark_name(tokens, Stage::FinalStateK), stages.state.shift));
-            named.push((mark_name(tokens, Stage::FinalState), diagonal));
+            named.push((
+                mark_name(tokens, Stage::FinalStateK.name()),
+                stages.state.shift,
+            ));
+            named.push((mark_name(tokens, Stage::FinalState.name()), diagonal));
         }
         Ok(named)
     }

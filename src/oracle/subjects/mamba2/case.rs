@@ -4,10 +4,10 @@ use crate::algebra::Real;
 use crate::error::Error;
 use crate::mamba::{GatedNorm, Mamba2Config, Mamba2Name, Mamba2Parameters, Mamba2States};
 use crate::oracle::read::{
-    Strings, check_choice, check_size, demand, flag, metadata, optional, read_tensor, required,
-    shape_of,
+    Strings, check_choice, check_size, demand, flag, metadata, optional, read_optional,
+    read_tensor, required, shape_of,
 };
-use crate::oracle::sequence::Sequence;
+use crate::oracle::sequence::{Sequence, check_initial_state};
 use crate::oracle::subject::{Given, Subject};
 use crate::safetensors::Tensors;
 use crate::ssm::Documents;
@@ -186,10 +186,6 @@ impl Mamba2Case {
         let parameters = Mamba2Parameters::new(config.clone(), |name, shape| {
             read_tensor(file, name.official(), shape).map(Tensor::into_data)
         })?;
-        let optional_of = |name: &str, shape: &[usize]| {
-            let found = file.find(name);
-            found.map(|_| read_tensor(file, name, shape)).transpose()
-        };
         let shape = shape_of(file, "input", 3)?;
         let (batch, len) = (shape[0], shape[1]);
         if batch == 0 || len == 0 {
@@ -207,8 +203,8 @@ impl Mamba2Case {
         let shapes = [like.conv.shape(), like.ssm.shape()];
         let states = |names: [&str; 2]| -> Result<[Option<Tensor<f64>>; 2], Error> {
             Ok([
-                optional_of(names[0], shapes[0])?,
-                optional_of(names[1], shapes[1])?,
+                read_optional(file, names[0], shapes[0])?,
+                read_optional(file, names[1], shapes[1])?,
             ])
         };
         let initial = match states(INITIAL)? {
@@ -218,20 +214,7 @@ impl Mamba2Case {
                 ssm: ssm.unwrap_or(like.ssm.clone()),
             }),
         };
-        match strings.get("initial_state").map(String::as_str) {
-            Some("given") if initial.is_none() => {
-                return Err(Error::missing(format!("tensor {:?}", INITIAL[1])));
-            }
-            Some("zero") if initial.is_some() => {
-                let why = "says \"zero\", and the file holds one";
-                return Err(Error::value("metadata initial_state", why));
-            }
-            None | Some("given" | "zero") => {}
-            Some(other) => {
-                let known = ["given", "zero"];
-                return Err(Error::unknown("metadata initial_state", other, known));
-            }
-        }
+        check_initial_state(strings, INITIAL[1], initial.is_some())?;
         let steps = match file.find("step_input") {
             None => None,
             Some(_) => {
@@ -249,7 +232,7 @@ impl Mamba2Case {
         let count = steps.as_ref().map_or(0, |steps| steps.shape()[1]);
         check_size(strings, "steps", count, false)?;
         Ok(Self {
-            g: optional_of("g", input.shape())?,
+            g: read_optional(file, "g", input.shape())?,
             g_states: states(COTANGENTS)?,
             parameters,
             input,

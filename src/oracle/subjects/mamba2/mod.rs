@@ -19,12 +19,12 @@ use crate::h3::Form;
 use crate::mamba::{Mamba2Name, by_recurrence};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
-use crate::oracle::sequence::Sequence as Rows;
+use crate::oracle::sequence::{Sequence as Rows, mark_name};
 use crate::oracle::stage::{Axis, StageSpec, in_order_of_name};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
-use run::{InForm, Plainly, mark_names};
+use run::{InForm, Plainly, STATES};
 
 impl Subject for Mamba2Case {
     const KIND: &'static str = "mamba2";
@@ -215,12 +215,8 @@ fn specs(case: &Mamba2Case) -> Vec<StageSpec> {
     specs.push(StageSpec::new("output", &outer, from));
     specs.push(StageSpec::new("conv_state", &conv, &["zxbcdt"]));
     specs.push(StageSpec::new("ssm_state", &ssm, &["xBC_conv", "dt", "a"]));
-    for &tokens in case
-        .sequence
-        .schedule()
-        .map_or(&[][..], |known| &known.marks)
-    {
-        let [of_conv, of_ssm] = mark_names(tokens);
+    for &tokens in case.sequence.marks() {
+        let [of_conv, of_ssm] = STATES.map(|state| mark_name(tokens, state));
         specs.push(StageSpec::new(of_conv, &conv, &[]));
         specs.push(StageSpec::new(of_ssm, &ssm, &[]));
     }

@@ -8,6 +8,7 @@ use crate::mamba::{
     Mamba2Back, Mamba2Evaluate, Mamba2Name, Mamba2Parameters, Mamba2Pass, Mamba2Stages,
     Mamba2States, respond_in,
 };
+use crate::oracle::sequence::mark_name;
 use crate::oracle::stage::in_order_of_name;
 use crate::oracle::subject::Named;
 use crate::ssm::{Documents, Varying, VaryingResponse, varying_recurrence};
@@ -43,13 +44,8 @@ impl<T: Real> Mamba2Evaluate<T> for Plainly {
     }
 }
 
-/// The names of the states after so many tokens.
-pub(super) fn mark_names(tokens: usize) -> [String; 2] {
-    [
-        format!("state.{tokens}.conv_state"),
-        format!("state.{tokens}.ssm_state"),
-    ]
-}
+/// The states after the last token, as stages.
+pub(super) const STATES: [&str; 2] = ["conv_state", "ssm_state"];
 
 /// What a case is computed with: its layer, and the layer that decodes steps.
 pub(super) struct Layers<T> {
@@ -109,7 +105,7 @@ impl Mamba2Case {
                 states = part.forward(decoding)?.states;
                 at += len;
                 if schedule.marks.contains(&at) {
-                    let [conv, ssm] = mark_names(at);
+                    let [conv, ssm] = STATES.map(|state| mark_name(at, state));
                     named.push((conv, states.conv.clone()));
                     named.push((ssm, states.ssm.clone()));
                 }

@@ -2,11 +2,9 @@
 
 use crate::algebra::{Matrix, Real};
 use crate::error::Error;
-use crate::mamba::{
-    Back, GroupOf, Place, Respond, Ssd, clear_padding, group_of, skip, skip_gradient,
-};
-use crate::oracle::read::{Strings, check_size, read_tensor, shape_of};
-use crate::oracle::sequence::Sequence;
+use crate::mamba::{Back, GroupOf, Place, Respond, Ssd, group_of, skip, skip_gradient};
+use crate::oracle::read::{Strings, check_size, read_axes, read_optional};
+use crate::oracle::sequence::{Sequence, check_initial_state, mark_name};
 use crate::oracle::subject::{Given, Named};
 use crate::safetensors::Tensors;
 use crate::ssm::Documents;
@@ -54,26 +52,10 @@ pub(super) struct Operands<T> {
     pub(super) documents: Documents,
 }
 
-/// The stage of the state after so many tokens of a schedule.
-pub(super) fn mark_name(tokens: usize) -> String {
-    format!("state.{tokens}.final_state")
-}
-
 impl SsdCase {
     pub(super) fn read(file: &dyn Tensors) -> Result<Self, Error> {
-        let of = |name: &str, axes: usize| -> Result<Tensor<f64>, Error> {
-            let shape = shape_of(file, name, axes)?;
-            if shape.contains(&0) {
-                let expected = format_args!("{axes} axes, none of them empty");
-                let got = format_args!("shape {shape:?}");
-                return Err(Error::shape(format!("tensor {name:?}"), expected, got));
-            }
-            read_tensor(file, name, shape)
-        };
-        let optional_of = |name: &str, shape: &[usize]| {
-            let found = file.find(name);
-            found.map(|_| read_tensor(file, name, shape)).transpose()
-        };
+        let of = |name: &str, axes: usize| read_axes(file, name, axes);
+        let optional_of = |name: &str, shape: &[usize]| read_optional(file, name, shape);
         let (x, b, c) = (of("x", 4)?, of("B", 4)?, of("C", 4)?);
         let decays = file.find("log_a").map_or(3, |(_, shape)| shape.len());
         let log_a = of("log_a", decays.clamp(3, 4))?;
@@ -112,22 +94,17 @@ impl SsdCase {
         ] {
             check_size(strings, key, size, false)?;
         }
-        let is_there = |key: &str, words: [&str; 2], there: bool| {
-            let Some(stated) = strings.get(key) else {
-                return Ok(());
-            };
-            match (stated == words[0], stated == words[1]) {
-                (true, _) if there => Ok(()),
-                (_, true) if !there => Ok(()),
-                (false, false) => Err(Error::unknown(format!("metadata {key}"), stated, words)),
-                _ => Err(Error::value(
-                    format!("metadata {key}"),
-                    format!("says {stated:?}, and the tensors say otherwise"),
-                )),
+        match (strings.get("D").map(String::as_str), self.d.is_some()) {
+            (None, _) | (Some("present"), true) | (Some("none"), false) => {}
+            (Some(stated @ ("present" | "none")), _) => {
+                let why = format!("says {stated:?}, and the tensors say otherwise");
+                return Err(Error::value("metadata D", why));
             }
-        };
-        is_there("D", ["present", "none"], self.d.is_some())?;
-        is_there("initial_state", ["given", "zero"], self.initial.is_some())?;
+            (Some(other), _) => {
+                return Err(Error::unknown("metadata D", other, ["present", "none"]));
+            }
+        }
+        check_initial_state(strings, "initial_state", self.initial.is_some())?;
         if let Some(stated) = strings.get("normalizer")
             && stated != "none"
         {
@@ -247,14 +224,14 @@ impl SsdCase {
         if let Some(d) = &of.d {
             y = skip(&y, skipped.as_ref().unwrap_or(&of.ssd.x), d)?;
         }
-        clear_padding(&mut y, &self.documents());
+        self.documents().clear_padding(&mut y);
         let mut stages = vec![("y".into(), y), ("final_state".into(), state)];
         if let Some(schedule) = self.sequence.schedule() {
             for &tokens in &schedule.marks {
                 let part = of.ssd.tokens(0..tokens)?;
                 let whole = Documents::whole(self.x.shape()[0], tokens);
                 let (_, state) = part.respond(&whole, &of.initial, group_of, respond)?;
-                stages.push((mark_name(tokens), state));
+                stages.push((mark_name(tokens, "final_state"), state));
             }
         }
         Ok(stages)
@@ -276,7 +253,7 @@ impl SsdCase {
             None => like.map(|_| T::ZERO),
         };
         let mut g = cotangent(&self.g, &of.ssd.x);
-        clear_padding(&mut g, &self.documents());
+        self.documents().clear_padding(&mut g);
         let mut g_state = cotangent(&self.g_state, &of.initial);
         if g_state.shape() != of.initial.shape() {
             g_state = of.initial.map(|_| T::ZERO);

@@ -19,14 +19,13 @@ use crate::h3::Form;
 use crate::mamba::{Place, by_recurrence, respond_in};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
-use crate::oracle::sequence::Sequence as Rows;
+use crate::oracle::sequence::{Sequence as Rows, mark_name};
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use crate::ssm::varying_recurrence;
 use crate::tensor::Tensor;
-use case::mark_name;
 
 impl Subject for SsdCase {
     const KIND: &'static str = "ssd";
@@ -78,12 +77,12 @@ impl Subject for SsdCase {
             StageSpec::new("y", &outputs, &[]),
             StageSpec::new("final_state", &states, &[]),
         ];
-        for &tokens in self
-            .sequence
-            .schedule()
-            .map_or(&[][..], |known| &known.marks)
-        {
-            specs.push(StageSpec::new(mark_name(tokens), &states, &[]));
+        for &tokens in self.sequence.marks() {
+            specs.push(StageSpec::new(
+                mark_name(tokens, "final_state"),
+                &states,
+                &[],
+            ));
         }
         if self.has_cotangent() {
             let groups = [batch, time, (Group, b[2]), modes];
