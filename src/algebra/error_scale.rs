@@ -57,6 +57,15 @@ impl ErrorBound {
         }
     }
 
+    /// The same with the larger of two worst cases.
+    #[must_use]
+    pub(crate) fn with_worst_of(self, other: Self) -> Self {
+        Self {
+            worst: self.worst.max(other.worst),
+            ..self
+        }
+    }
+
     /// The larger of two, each under its own assumption.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
@@ -129,7 +138,7 @@ const LIBRARY: f64 = super::rounded::LIBRARY_FACTOR;
 
 /// The error of a complex product by four multiplications and two additions, in units of `u |zw|`:
 /// sqrt(5), rounded up (Brent, Percival and Zimmermann 2007).
-const COMPLEX_PRODUCT: f64 = 2.2361;
+pub(crate) const COMPLEX_PRODUCT: f64 = 2.2361;
 
 /// The error of a complex inverse `conj(z) / |z|^2` in units of `u / |z|`: the squared norm has
 /// relative error 2u, the two divisions u each.
@@ -249,6 +258,17 @@ error_scale!(ErrorScale, f64, f64::abs, 1.0);
 error_scale!(ComplexErrorScale, Complex<f64>, modulus, COMPLEX_PRODUCT);
 
 impl ErrorScale {
+    /// The sum of so many terms of this summed magnitude, in any order: `error` is that of the terms
+    /// themselves, all together.
+    pub(crate) fn of_sum(value: f64, error: ErrorBound, magnitude: f64, terms: f64) -> Self {
+        Self {
+            value,
+            error: error + ErrorBound::of_sum(terms, magnitude),
+            magnitude,
+            terms,
+        }
+    }
+
     /// A function of slope `slope`, evaluated with an error of `units` roundings.
     fn function(self, value: f64, slope: f64, units: f64) -> Self {
         Self::rounded(value, self.error * slope.abs(), units)

@@ -50,6 +50,6 @@ pub use scalar::{ComplexScalar, Scalar};
 
 internals!(hermitian::hermitian_eigen);
 
-pub(crate) use error_scale::modulus;
+pub(crate) use error_scale::{COMPLEX_PRODUCT, modulus};
 pub(crate) use real::{complex_exp, pi};
 pub(crate) use ring::{dot, one_half};

@@ -2,9 +2,9 @@
 
 use super::form::ModelForm;
 use super::stages::{Progress, Stage};
-use crate::algebra::{RootsOfUnity, Scalar};
+use crate::algebra::{Linear, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
-use crate::ssm::{Diagonal, PackedResponse, Response, Shift, StateSpace, each_document};
+use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift, StateSpace, each_document};
 use crate::tensor::Tensor;
 use core::ops::Range;
 
@@ -70,6 +70,12 @@ pub(crate) trait Evaluate<T: Scalar> {
             let kernel = &kernel[..kernel.len().min(tokens.len())];
             self.diagonal(ssm, kernel, &u[tokens], x0)
         })
+    }
+
+    /// A projection `W x + b` of every token of `x` (batch, seq_len, d); zero at padding, where `x` is not
+    /// read.
+    fn project(&self, linear: &Linear<T>, x: &Tensor<T>, documents: &Documents) -> Tensor<T> {
+        project(linear, x, documents)
     }
 
     /// Hook applied to every value that crosses between the projections and the models (`inward`:
@@ -152,4 +158,21 @@ where
     ) -> Result<Response<Diagonal<T>>, Error> {
         self.respond_by_kernel(ssm, kernel, u, Some(x0))
     }
+}
+
+/// `W x + b` of every token of `x` (batch, seq_len, d); zero at padding, where `x` is not read.
+pub(super) fn project<T: Ring>(
+    linear: &Linear<T>,
+    x: &Tensor<T>,
+    documents: &Documents,
+) -> Tensor<T> {
+    let mut projected = Tensor::filled(x.shape(), T::ZERO);
+    for (b, tokens) in documents.iter() {
+        for i in tokens {
+            let token = b * documents.seq_len() + i;
+            let y = linear.apply(x.row(token));
+            projected.row_mut(token).copy_from_slice(&y);
+        }
+    }
+    projected
 }

@@ -4,7 +4,7 @@ use super::evaluate::Evaluate;
 use super::form::Form;
 use super::layer::{Layer, LayerState, stack};
 use super::stages::{Progress, Sizes, Stage, Stages};
-use crate::algebra::{Linear, Matrix, Ring, RootsOfUnity, Scalar};
+use crate::algebra::{Matrix, Ring, RootsOfUnity, Scalar};
 use crate::attention::masked_attention;
 use crate::error::Error;
 use crate::ssm::{Documents, StateSpace, toeplitz_of_documents};
@@ -91,8 +91,10 @@ impl<T: Scalar> Layer<T> {
             stages: Stages::from_state(state),
             sizes,
         };
-        let projected =
-            |linear| project(linear, u, documents, sizes).map(|x| by.at_projection(x, true));
+        let projected = |linear| {
+            let projected = by.project(linear, u, documents);
+            by_channel(&projected, sizes).map(|x| by.at_projection(x, true))
+        };
         so_far.stages.q = by.stage(Stage::Q, projected(&parts.q), &so_far)?;
         so_far.stages.k = by.stage(Stage::K, projected(&parts.k), &so_far)?;
         so_far.stages.v = by.stage(Stage::V, projected(&parts.v), &so_far)?;
@@ -124,15 +126,9 @@ impl<T: Scalar> Layer<T> {
             after
         };
 
-        let mut output = Tensor::filled(u.shape(), T::ZERO);
-        for r in 0..sizes.batch * sizes.len {
-            let gated = so_far.stages.gated.row(r).iter();
-            let row: Vec<T> = gated.map(|&x| by.at_projection(x, false)).collect();
-            let row = parts.output.apply(&row);
-            for (place, y) in output.row_mut(r).iter_mut().zip(row) {
-                *place = by.at_projection(y, true);
-            }
-        }
+        let gated = so_far.stages.gated.map(|x| by.at_projection(x, false));
+        let mut output = by.project(&parts.output, &gated, documents);
+        output = output.map(|y| by.at_projection(y, true));
         documents.clear_padding(&mut output);
         so_far.stages.output = by.stage(Stage::Output, output, &so_far)?;
         so_far.stages.state = LayerState {
@@ -373,23 +369,16 @@ pub(crate) fn documents_of<T: Copy>(u: &Tensor<T>) -> Documents {
     }
 }
 
-/// `W u + b` of every token, (batch, d, seq_len); 0 at padding.
-pub(super) fn project<T: Ring>(
-    linear: &Linear<T>,
-    u: &Tensor<T>,
-    documents: &Documents,
-    sizes: Sizes,
-) -> Tensor<T> {
-    let mut projected = Tensor::filled([sizes.batch, sizes.d, sizes.len], T::ZERO);
-    for (b, tokens) in documents.iter() {
-        for i in tokens {
-            let column = linear.apply(u.row(b * sizes.len + i));
-            for (channel, value) in column.into_iter().enumerate() {
-                projected.row_mut(sizes.channel(b, channel))[i] = value;
-            }
+/// An array (batch, seq_len, d) as (batch, d, seq_len).
+pub(super) fn by_channel<T: Ring>(x: &Tensor<T>, sizes: Sizes) -> Tensor<T> {
+    let mut channels = Tensor::filled([sizes.batch, sizes.d, sizes.len], T::ZERO);
+    for (token, x) in x.data().chunks_exact(sizes.d.max(1)).enumerate() {
+        let (b, i) = (token / sizes.len, token % sizes.len);
+        for (channel, &x) in x.iter().enumerate() {
+            channels.row_mut(sizes.channel(b, channel))[i] = x;
         }
     }
-    projected
+    channels
 }
 
 /// `kv[d1, d2, h] = shift_k[h d_h + d1] v[h d_h + d2]`.

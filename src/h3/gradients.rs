@@ -3,7 +3,7 @@
 
 use super::evaluate::Evaluate;
 use super::form::Form;
-use super::forward::{documents_of, project};
+use super::forward::{by_channel, documents_of};
 use super::gradients_form::AdjointForm;
 use super::layer::{Layer, LayerState, stack};
 use super::stages::{Sizes, Stage};
@@ -257,7 +257,7 @@ impl<T: Scalar> Layer<T> {
             None => self.zero_state(documents.count()),
         };
         let parts = self.parts();
-        let projected = |linear| project(linear, u, documents, sizes);
+        let projected = |linear| by_channel(&forward.project(linear, u, documents), sizes);
         let (q, k, v) = (
             projected(&parts.q),
             projected(&parts.k),

@@ -36,6 +36,7 @@ pub(super) trait CheckedCase: Send + Sync {
     ) -> Result<Named<f64>, Error>;
     fn local_scales(&self, upstream: &Upstream, format: Format)
     -> Result<Named<ErrorBound>, Error>;
+    fn further_scales(&self, format: Format) -> Result<Named<ErrorBound>, Error>;
 }
 
 /// What else can be asked of it: runs in every precision, and what a golden file of it is made of.
@@ -134,6 +135,10 @@ impl<S: Subject> CheckedCase for S {
         format: Format,
     ) -> Result<Named<ErrorBound>, Error> {
         Subject::local_scales(self, upstream, format)
+    }
+
+    fn further_scales(&self, format: Format) -> Result<Named<ErrorBound>, Error> {
+        Subject::further_scales(self, format)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::any::AnyCase;
 use super::certified::{CaseRun, Certified, certify};
 use super::check::default_chunk_len;
+use super::format::Format;
 use super::golden::writer_of;
 use super::kinds::read;
 use super::mistake::Mistake;
@@ -133,6 +134,29 @@ impl Case {
         mistakes: &[&str],
         chunk_len: Option<usize>,
     ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
+        self.run_and_store(mistakes, chunk_len, None)
+    }
+
+    /// The same by a port that stores every stage of a layer or a model in a format before anything is
+    /// computed from it: what several mistakes make of a port in 16 bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_with`](Self::run_with).
+    pub fn run_stored(
+        &self,
+        mistakes: &[&str],
+        format: Format,
+    ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
+        self.run_and_store(mistakes, None, Some(format))
+    }
+
+    fn run_and_store(
+        &self,
+        mistakes: &[&str],
+        chunk_len: Option<usize>,
+        stored: Option<Format>,
+    ) -> Result<Vec<(String, Tensor<f64>)>, Error> {
         let known = self.mistakes();
         let find = |name: &&str| {
             let found = known
@@ -149,7 +173,8 @@ impl Case {
             chunk_len: chunk_len.unwrap_or_else(|| default_chunk_len(self.0.seq_len())),
             backward: !found.iter().all(is_forward),
             upstream: None,
-            stored: None,
+            stored,
+            memo: None,
         };
         self.0.run_with(&found, setting)
     }

@@ -3,7 +3,7 @@
 use crate::algebra::FloatFormat;
 
 /// The floating-point formats a port works in: one for the projections, one for the models between
-/// them.
+/// them, and one for the transforms by which these may be run.
 ///
 /// TF32 is a format of factors: a product rounds them to it, and is summed and stored in binary32. A
 /// port that does so errs by no more than one in which every operation is rounded to TF32: each factor
@@ -13,6 +13,8 @@ pub struct Format {
     name: &'static str,
     projections: FloatFormat,
     models: FloatFormat,
+    /// `None` for transforms as fine as the models or, where these are in 16 bits, in binary32.
+    transforms: Option<FloatFormat>,
 }
 
 impl Format {
@@ -52,6 +54,7 @@ impl Format {
             name: format.name(),
             projections: format,
             models: format,
+            transforms: None,
         }
     }
 
@@ -60,6 +63,7 @@ impl Format {
             name,
             projections,
             models: FloatFormat::F32,
+            transforms: None,
         }
     }
 
@@ -67,6 +71,23 @@ impl Format {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name == name)
+    }
+
+    /// The same with transforms that run in its 16-bit format themselves, as products with rounded DFT
+    /// matrices do. `None` if it has no such format.
+    #[must_use]
+    pub fn with_transforms_in_16_bits(self) -> Option<Self> {
+        let is_16 = [FloatFormat::F16, FloatFormat::BF16].contains(&self.projections);
+        is_16.then_some(Self {
+            transforms: Some(self.projections),
+            ..self
+        })
+    }
+
+    /// The format of transforms, if they are said to run in 16 bits.
+    #[must_use]
+    pub fn transforms(&self) -> Option<FloatFormat> {
+        self.transforms
     }
 
     /// The name, as on the command line.
@@ -108,6 +129,12 @@ impl Format {
     #[must_use]
     pub fn projection_unit_roundoff(&self) -> f64 {
         self.projections.unit_roundoff()
+    }
+
+    /// The unit roundoff of transforms, as error scales have them: no finer than that of the models.
+    pub(crate) fn transform_unit_roundoff(&self) -> f64 {
+        let own = self.transforms.map_or(0.0, |own| own.unit_roundoff());
+        own.max(self.unit_roundoff())
     }
 
     /// The most that one operation between the projections may lose to underflow: the smallest

@@ -94,7 +94,11 @@ impl Golden {
     /// made from another case.
     pub fn candidate(&self, file: &dyn Tensors) -> Result<Candidate, Error> {
         let case = &self.0.case;
-        Candidate::read(file, self.stages(), &case.given(), &case.padding())
+        let mut said = case.metadata();
+        if said.iter().all(|(key, _)| key != "kind") {
+            said.push(("kind".into(), case.kind().into()));
+        }
+        Candidate::read(file, self.stages(), &case.given(), &case.padding(), &said)
     }
 
     /// The report on a candidate that works in a format.

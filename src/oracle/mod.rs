@@ -12,6 +12,7 @@ mod golden;
 mod golden_file;
 mod import;
 mod kinds;
+mod memo;
 mod mistake;
 mod official;
 mod parallel;

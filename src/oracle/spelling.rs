@@ -18,10 +18,15 @@ pub(super) fn is_close(name: &str, stage: &str) -> bool {
         return true;
     }
     // Of names as short as q and k every other is one letter away, of gated a word of its own.
-    if stage.len() < 6 || name.len().abs_diff(stage.len()) > 1 {
+    stage.len() >= 6 && is_a_letter_off(&name, &stage)
+}
+
+/// True if a name has one letter that is wrong, missing, too many or exchanged with the next.
+fn is_a_letter_off(name: &[char], stage: &[char]) -> bool {
+    if name.len().abs_diff(stage.len()) > 1 {
         return false;
     }
-    let pairs = || name.iter().zip(&stage);
+    let pairs = || name.iter().zip(stage);
     let same = pairs().take_while(|(a, b)| a == b).count();
     let (name, stage) = (&name[same..], &stage[same..]);
     let from = |x: &[char], at: usize| x.get(at..).unwrap_or_default().to_vec();
@@ -30,6 +35,32 @@ pub(super) fn is_close(name: &str, stage: &str) -> bool {
         && (name[0], name[1]) == (stage[1], stage[0])
         && name[2..] == stage[2..];
     from(name, 1) == from(stage, 1) || from(name, 1) == stage || name == from(stage, 1) || exchanged
+}
+
+/// The stage that a name is nearly, the same letters before others.
+pub(super) fn nearest<'a>(
+    name: &str,
+    stages: impl Iterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    let same = |stage: &&str| letters(stage) == letters(name);
+    let first = stages.clone().find(same);
+    first.or_else(|| stages.clone().find(|stage| is_close(name, stage)))
+}
+
+/// True if a name may stand for a stage that is not there and has as many numbers: one of the two begins
+/// or ends as the other (`out`, `yy`, `query`, `h3.output`), or they are a letter apart.
+pub(super) fn may_stand_for(name: &str, stage: &str) -> bool {
+    let (name, stage) = (letters(name), letters(stage));
+    let (short, long) = match name.len() <= stage.len() {
+        true => (&name[..], &stage[..]),
+        false => (&stage[..], &name[..]),
+    };
+    if short.is_empty() {
+        return false;
+    }
+    long.starts_with(short)
+        || long.ends_with(short)
+        || (short.len() >= 3 && is_a_letter_off(&name, &stage))
 }
 
 /// True if a name is nearly that of a tensor, however short: also the same with one letter more.
@@ -64,5 +95,23 @@ pub(super) fn read_case<S: Subject>(file: &dyn Tensors) -> Result<S, Error> {
             format!("tensor {name:?}"),
             format!("is not read; is {meant:?} meant, which may be absent and is?"),
         )),
+    }
+
+    #[test]
+    fn short_names_stand_for_stages_of_as_many_numbers() {
+        for (name, stage) in [
+            ("yy", "y"),
+            ("out", "output"),
+            ("query", "q"),
+            ("h3.output", "output"),
+            ("gate", "gated"),
+            ("state", "final_state"),
+            ("kw", "k"),
+        ] {
+            assert!(may_stand_for(name, stage), "{name}, {stage}");
+        }
+        for (name, stage) in [("x", "q"), ("", "q"), ("hidden", "gated"), ("kw", "kv")] {
+            assert!(!may_stand_for(name, stage), "{name}, {stage}");
+        }
     }
 }

@@ -204,6 +204,17 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// As [`run`](Self::run).
     fn scales(&self) -> Result<Vec<Scale>, Error>;
 
+    /// The error scale of every stage in one format, in units of its unit roundoff, where that of golden
+    /// files is not enough: it is of first order, and hundreds of roundings in 16 bits multiply; and it is for
+    /// transforms as fine as the rest. Nothing where it is enough.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    fn further_scales(&self, _format: Format) -> Result<Named<ErrorBound>, Error> {
+        Ok(Vec::new())
+    }
+
     /// A scale as golden files store it: not below `x`.
     fn stored_scale(x: f64) -> f64 {
         up_to_f32(x)

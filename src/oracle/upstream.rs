@@ -1,6 +1,7 @@
 //! Stages of a port that stand in the place of the reference's, for what is computed from them.
 
 use super::format::Format;
+use super::memo::Memo;
 use super::stage::Named;
 use crate::tensor::Tensor;
 use std::cell::RefCell;
@@ -16,6 +17,8 @@ pub(crate) struct Setting<'a> {
     /// The format in which every stage is stored before anything is computed from it, if it is not
     /// f64.
     pub(crate) stored: Option<Format>,
+    /// Answers of runs without mistakes in settings that differ from this one in nothing but mistakes.
+    pub(crate) memo: Option<&'a Memo>,
     /// True for the gradients, by the whole pass forwards and back; else the stages of the forward
     /// pass.
     pub(crate) backward: bool,

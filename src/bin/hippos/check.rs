@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 const SPEC: Spec = Spec {
     help: "\
-usage: hippos check GOLDEN CANDIDATE [--dtype F] [--json] [--report FILE.html]
+usage: hippos check GOLDEN CANDIDATE [--dtype F] [--transform 16] [--json] [--report FILE.html]
                     [--ignore NAMES] [--allow-undecided]
 
 Compares the stages that CANDIDATE (a safetensors file with any of q, k, v, shift_kernel, shift_k, kv,
@@ -20,6 +20,8 @@ the states are state.T.NAME.
 
   --dtype F          what the port works in: f64, f32, tf32, f16, bf16, or mixed-tf32, mixed-f16 and mixed-bf16
                      (projections in that format, the rest in f32). Default: the type the stages are stored in
+  --transform 16     the transforms (FFTs) run in the 16-bit format of --dtype too, as products with
+                     rounded DFT matrices do; without it they are taken to run in f32
   --json             the report for programs
   --report FILE.html write the report as a page too, for a browser: the graph of stages, errors in units of
                      the tolerance as histograms and over time and channels, what the verdict excludes;
@@ -36,7 +38,7 @@ error than rounding does in any right port (explained: the share, and the share 
 Exit status: 0 pass; 1 refused, with what is wrong step by step; 2 not judged, or undecided.
 ",
     positional: &["GOLDEN", "CANDIDATE"],
-    values: &["--dtype", "--report", "--ignore"],
+    values: &["--dtype", "--transform", "--report", "--ignore"],
     switches: &["--json", "--allow-undecided"],
 };
 
@@ -51,6 +53,24 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             Some(known.ok_or_else(|| {
                 let names = Format::ALL.map(|format| format.name()).join(", ");
                 Failure(format!("--dtype {name:?}: expected one of {names}"))
+            })?)
+        }
+    };
+    let format = match (args.value("--transform"), format) {
+        (None, format) => format,
+        (Some(bits), _) if bits != "16" => {
+            return Err(Failure(format!("--transform {bits:?}: expected 16")));
+        }
+        (Some(_), format) => {
+            let narrow = format.and_then(Format::with_transforms_in_16_bits);
+            Some(narrow.ok_or_else(|| {
+                let names = Format::ALL.into_iter();
+                let names = names.filter(|format| format.with_transforms_in_16_bits().is_some());
+                let names: Vec<&str> = names.map(|format| format.name()).collect();
+                let names = names.join(", ");
+                Failure(format!(
+                    "--transform 16: expected one of {names} as --dtype"
+                ))
             })?)
         }
     };

@@ -4,6 +4,7 @@ use super::super::any::CheckedCase;
 use super::super::candidate::{Candidate, CandidateStage};
 use super::super::format::Format;
 use super::super::golden::{GoldenStage, Reference};
+use super::super::memo::Memo;
 use super::super::parallel;
 use super::super::subject::{GivenValues, Named, Setting, is_gradient_of_given};
 use super::super::upstream::{Upstream, UpstreamStage};
@@ -18,6 +19,8 @@ pub(super) struct Own {
     all: Upstream,
     /// All but the kernels, if the port has those: it need not compute from them.
     without_kernels: Option<Upstream>,
+    /// What the runs without mistakes computed.
+    memo: Memo,
 }
 
 impl Own {
@@ -47,6 +50,7 @@ impl Own {
         let without = all.without(is_kernel);
         Self {
             without_kernels: (without.len() < all.len()).then_some(without),
+            memo: Memo::default(),
             all,
         }
     }
@@ -60,6 +64,7 @@ impl Own {
                 Source::WithoutKernels => self.without_kernels.as_ref(),
             },
             stored: None,
+            memo: Some(&self.memo),
             backward: source == Source::Backward,
         }
     }
@@ -114,7 +119,7 @@ pub(super) fn judge<'a>(
         true => growth * (format.underflow() + second_order),
         false => growth * format.underflow(),
     };
-    let exact = |stage: &GoldenStage| format.is_coarse() && stage.is_exact_in(judged_in);
+    let exact = |stage: &GoldenStage| format.is_coarse() && is_exact(stage, judged_in);
     let own = Own::of(golden, [candidate, read], exact);
     // Where nothing rounds in the port's own format, what is allowed for is what it may do in binary32
     // on the way: transforms and exponentials.
@@ -145,12 +150,14 @@ pub(super) fn judge<'a>(
         .stages
         .iter()
         .any(|stage| stage.spec.is_gradient() && candidate.stage(stage.name()).is_some());
-    let ((from_all, stored), (without, backward)) = parallel::both(
+    let ((from_all, stored), ((without, backward), further)) = parallel::both(
         || ((run(Source::Own), scales(&own.all)), stored()),
         || {
             let without = own.without_kernels.as_ref();
             let without = without.map(|own| (run(Source::WithoutKernels), scales(own)));
-            (without, goes_back.then(|| run(Source::Backward)))
+            let further = case.further_scales(judged_in);
+            let runs = (without, goes_back.then(|| run(Source::Backward)));
+            (runs, further.unwrap_or_default())
         },
     );
     let scales = Scales {
@@ -178,12 +185,14 @@ pub(super) fn judge<'a>(
         let tolerance = Tolerance {
             format: judged_in,
             found,
+            further: find(&further, stage.name()),
             padding: &at_padding,
             stored: true,
             underflow: underflow(stage),
         };
         let strict = Tolerance {
             format: Format::F32,
+            further: None,
             stored: false,
             ..tolerance
         };
@@ -217,6 +226,10 @@ pub(super) fn judge<'a>(
             bounds: whole.bounds.clone(),
             local: whole,
             scales,
+            unit: match stage.projections {
+                Some(_) => judged_in.unit_roundoff(),
+                None => judged_in.projection_unit_roundoff(),
+            },
             padding: at_padding.clone(),
         };
         this.scales.of_few = this.of_typical().is_some_and(|times| times > SEVERAL);
@@ -262,6 +275,14 @@ pub(super) fn judge<'a>(
     (judged, own)
 }
 
+/// True if nothing rounds in a stage: a transform in 16 bits does, so that all but the projections of what
+/// is given is off by it.
+pub(super) fn is_exact(stage: &GoldenStage, format: Format) -> bool {
+    let spec = &stage.spec;
+    let by_transforms = spec.is_kernel() || spec.is_gradient() || !spec.from.is_empty();
+    stage.is_exact_in(format) && !(by_transforms && format.transforms().is_some())
+}
+
 /// An error of so many times that of storing the stages is made within the models.
 const SEVERAL: f64 = 4.0;
 
@@ -285,6 +306,8 @@ type Step = (Named<f64>, Named<ErrorBound>);
 struct Tolerance<'a> {
     format: Format,
     found: &'a CandidateStage,
+    /// The error scale on the whole where that of the golden file is not enough.
+    further: Option<&'a Tensor<ErrorBound>>,
     /// The elements of the stage at padding, where the run may have what a port's stages make there.
     padding: &'a [usize],
     /// True if storing a right number may round it.
@@ -332,11 +355,19 @@ impl Tolerance<'_> {
     fn whole(&self, stage: &GoldenStage) -> Local {
         let values = stage.values.data();
         let probable = stage.probable_at(self.format);
-        let probable = probable.unwrap_or_else(|| stage.scale_at(self.format));
+        let mut scale = stage.scale_at(self.format);
+        let mut probable = probable.unwrap_or_else(|| scale.clone());
+        if let Some(further) = self.further {
+            let pairs = scale.iter_mut().zip(&mut probable).zip(further.data());
+            for ((scale, probable), further) in pairs {
+                *scale = scale.max(further.worst);
+                *probable = probable.max(further.probable);
+            }
+        }
         Local {
             reference: values.to_vec(),
             base: values.to_vec(),
-            bounds: self.bounds(&stage.scale_at(self.format), values),
+            bounds: self.bounds(&scale, values),
             weights: self.weights(probable.into_iter(), values),
             source: Source::Own,
         }

@@ -1,5 +1,6 @@
 //! A stage of a port beside the golden one, with everything a judgement needs.
 
+use super::super::mistake::Mistake;
 use super::super::stage::StageSpec;
 use super::evidence::{self, Evidence, Scales, Weights};
 use crate::algebra::FloatFormat;
@@ -19,6 +20,9 @@ pub(super) struct Judged<'a> {
     /// The same of the one step that computes the stage.
     pub(super) local: Local,
     pub(super) scales: Scales,
+    /// The unit roundoff that the stage is judged by: of two formats the coarser, where there is no analysis
+    /// of both.
+    pub(super) unit: f64,
     /// Elements at padding: nothing is said of them.
     pub(super) padding: Vec<usize>,
     /// In a format of 16 bits, the error that storing every stage in it makes of this one on the
@@ -65,6 +69,9 @@ pub(super) struct Fit {
 /// that it departs from.
 const FOCUS: f64 = 0.02;
 
+/// What departs by no more than this part of a stage's largest number departs by the order of sums in f64.
+const SAME: f64 = 1e-14;
+
 /// In formats of 16 bits, an error so many times that of storing every stage in the format leaves a
 /// stage undecided. (Right ports of the suite: 1.0 times where only projections are in 16 bits; chapter
 /// 13 has what they reach with everything in 16 bits.)
@@ -110,9 +117,19 @@ impl Judged<'_> {
         self.local.weights.rms(self.errors())
     }
 
-    /// True if the stage is stored as coarsely as a mistake rounds that does nothing else.
-    pub(super) fn hides(&self, rounding: Option<FloatFormat>) -> bool {
-        rounding.is_some_and(|coarse| coarse.unit_roundoff() <= 2.0 * self.stored)
+    /// True if a mistake that only rounds does nothing here that the port's format, or the type in which it
+    /// stores what the mistake rounds, would not do anyway.
+    pub(super) fn hides(&self, mistake: &Mistake) -> bool {
+        let as_coarse = |coarse: FloatFormat| coarse.unit_roundoff() <= 2.0 * self.unit;
+        mistake.rounding.is_some_and(as_coarse) || self.stores_as_coarsely(mistake)
+    }
+
+    /// True if what a mistake rounds that does nothing else is stored as coarsely.
+    pub(super) fn stores_as_coarsely(&self, mistake: &Mistake) -> bool {
+        let is_made_here = self.spec.name == mistake.first_stage || self.spec.is_state();
+        mistake
+            .rounding
+            .is_some_and(|coarse| is_made_here && coarse.unit_roundoff() <= 2.0 * self.stored)
     }
 
     /// True if the candidate is far closer to another reference than to the one it has.
@@ -182,9 +199,18 @@ impl Judged<'_> {
     }
 
     /// How well these values in the reference's place explain the candidate; nothing if they are the
-    /// reference's.
+    /// reference's, or the golden ones: what computes those is no mistake, however a port rounds before it.
     pub(super) fn fit(&self, predicted: &[f64]) -> Option<Fit> {
-        self.fit_from(&self.local.base, predicted)
+        let is_same = |known: &[f64]| {
+            let least = SAME * largest(known);
+            let mut pairs = predicted.iter().zip(known);
+            least > 0.0 && pairs.all(|(p, known)| (p - known).abs() <= least)
+        };
+        let base = &self.local.base;
+        match is_same(base) || is_same(self.golden.data()) {
+            true => None,
+            false => self.fit_from(base, predicted),
+        }
     }
 
     /// The same for values made of the reference's own.

@@ -21,6 +21,7 @@ use super::candidate::{Candidate, exchanged};
 use super::format::Format;
 use super::golden::Reference;
 use super::mistake::Mistake;
+use super::parallel;
 use judged::{Fit, Judged, largest};
 pub use trials::default_chunk_len;
 use trials::{Trial, Trials};
@@ -57,10 +58,10 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
             known.extend(trials.mistakes(&mistakes, &[chunk_len], backward));
         }
     }
-    let mut reports = Vec::new();
-    for (place, stage) in stages.iter().enumerate() {
-        reports.push(report_of(place, stage, candidate, &trials, &known));
-    }
+    let places: Vec<_> = stages.iter().enumerate().collect();
+    let reports = parallel::map(&places, |&(place, stage)| {
+        report_of(place, stage, candidate, &trials, &known)
+    });
     let refused = reports.iter().any(|stage| !stage.pass);
     let findings = match refused {
         true => diagnose::diagnose(golden, &stages, &reports, &trials, known.as_slice()),
@@ -79,7 +80,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
             reproduced.any(|found| found.stage == name || found.also_at.iter().any(|at| at == name))
         }),
         equal: equal(golden, &stages, format),
-        holdings: candidate.holdings(golden.stages.iter().map(|stage| stage.name())),
+        holdings: candidate.holdings(&golden.stages),
         findings,
         stages: reports,
     }
@@ -174,7 +175,7 @@ fn equal(golden: Reference<'_>, stages: &[Judged<'_>], format: Format) -> Option
     let exact = stages.iter().filter(|stage| {
         let mut known = golden.stages.iter();
         let known = known.find(|known| known.name() == stage.spec.name);
-        known.is_some_and(|known| known.is_exact_in(golden.case.judged_in(format)))
+        known.is_some_and(|known| judge::is_exact(known, golden.case.judged_in(format)))
     });
     let exact: Vec<_> = exact.collect();
     let is_equal = |stage: &&&Judged<'_>| stage.golden.data() == stage.candidate.data();
@@ -190,9 +191,8 @@ fn power(known: &[Trial], stages: &[Judged<'_>]) -> Power {
     for trial in known {
         let mut fits = trial.fits.iter().flatten().peekable();
         // What is stored as coarsely as a mistake rounds is not looked at for it.
-        let hidden = stages
-            .iter()
-            .any(|stage| stage.hides(trial.mistake.rounding));
+        let mut stored = stages.iter();
+        let hidden = stored.any(|stage| stage.stores_as_coarsely(trial.mistake));
         if fits.peek().is_none() && !hidden {
             continue;
         }

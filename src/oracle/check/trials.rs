@@ -113,7 +113,7 @@ impl<'a> Trials<'a> {
             for (fit, stage) in fits.iter_mut().zip(self.stages) {
                 if of(stage)
                     && stage.is_finite()
-                    && !mistakes.iter().any(|one| stage.hides(one.rounding))
+                    && !mistakes.iter().any(|one| stage.hides(one))
                     && let Some(predicted) = find(&found, &stage.spec.name)
                 {
                     *fit = stage.fit(predicted.data());

@@ -30,7 +30,11 @@ pub(super) fn percent(fraction: f64) -> String {
 }
 
 fn text(report: &Report) -> String {
-    let mut text = format!("tolerance for {}\n", report.format.name());
+    let transforms = match report.format.transforms() {
+        Some(_) => ", transforms in 16 bits",
+        None => "",
+    };
+    let mut text = format!("tolerance for {}{transforms}\n", report.format.name());
     text.push_str(&table(report));
     for stage in &report.stages {
         if let Some(note) = &stage.note {

@@ -4,7 +4,8 @@ use super::wrong_convolution::Convolution;
 use crate::algebra::Ring;
 use crate::error::Error;
 use crate::flashconv::{Blocks, Chunking, early_rows, pass_states};
-use crate::ssm::{Response, StateSpace, causal_convolution};
+use crate::oracle::memo::{Recall, Step};
+use crate::ssm::{Dense, Diagonal, Response, Shift, StateSpace, causal_convolution};
 
 /// Taps of a kernel, any number of them.
 pub(super) type Taps<'a> = &'a dyn Fn(usize) -> Vec<f64>;
@@ -122,13 +123,42 @@ impl<S: StateSpace> Copy for ModelHook<S> {}
 
 /// A model with mistakes: as a convolution within chunks and a state between them, in one chunk
 /// unless a mistake sits between chunks.
-pub(super) struct WrongModel<S: StateSpace + 'static> {
+pub(super) struct WrongModel<'m, S: StateSpace + 'static> {
     /// In the order of the catalogue.
     pub(super) hooks: Vec<&'static ModelHook<S>>,
     pub(super) l_max: Option<usize>,
     pub(super) boundaries: Boundaries,
     /// The number that some mistakes have, such as a kernel's length.
     pub(super) number: usize,
+    pub(super) recall: Recall<'m>,
+}
+
+/// A model whose steps' answers can be looked up.
+pub(super) trait Recalled:
+    StateSpace<Scalar = f64, Element: PartialEq + Send + Sync>
+{
+    /// All that its kernel and its states depend on, as numbers.
+    fn numbers(&self) -> Vec<f64>;
+}
+
+impl Recalled for Shift<f64> {
+    fn numbers(&self) -> Vec<f64> {
+        [self.b(), self.c()].concat()
+    }
+}
+
+impl Recalled for Diagonal<f64> {
+    fn numbers(&self) -> Vec<f64> {
+        let parts = [self.poles(), self.b(), self.c()];
+        let numbers = parts.into_iter().flatten();
+        numbers.flat_map(|z| [z.re, z.im]).collect()
+    }
+}
+
+impl Recalled for Dense<f64> {
+    fn numbers(&self) -> Vec<f64> {
+        [self.a.entries(), &self.b, &self.c].concat()
+    }
 }
 
 /// The last of the hooks of one kind, which is the one that counts.
@@ -141,10 +171,7 @@ macro_rules! last {
     };
 }
 
-impl<S: StateSpace<Scalar = f64> + 'static> WrongModel<S>
-where
-    S::Element: PartialEq,
-{
+impl<S: Recalled + 'static> WrongModel<'_, S> {
     /// The model without some of its hooks.
     pub(super) fn without(&self, left_out: impl Fn(&ModelHook<S>) -> bool) -> Self {
         let hooks = self.hooks.iter().copied();
@@ -157,7 +184,11 @@ where
 
     /// The first `len` taps of the kernel, not cut.
     pub(super) fn taps(&self, ssm: &S, len: usize) -> Vec<f64> {
-        edited_taps(&self.hooks, self.number, ssm, len)
+        let right = |len: usize| {
+            let asked = [&ssm.numbers()[..], &[len as f64]];
+            self.recall.answer(Step::Kernel, &asked, || ssm.kernel(len))
+        };
+        edited_taps(&self.hooks, self.number, ssm, &right, len)
     }
 
     /// The response to `u` from `x0`, given the kernel, which `l_max` may have cut.
@@ -194,28 +225,34 @@ where
 }
 
 /// The taps of the right kernel through the hooks, the first one innermost.
-fn edited_taps<S>(hooks: &[&ModelHook<S>], number: usize, ssm: &S, len: usize) -> Vec<f64>
+fn edited_taps<S>(
+    hooks: &[&ModelHook<S>],
+    number: usize,
+    ssm: &S,
+    right: Taps<'_>,
+    len: usize,
+) -> Vec<f64>
 where
     S: StateSpace<Scalar = f64>,
 {
     match hooks.split_last() {
-        None => ssm.kernel(len),
+        None => right(len),
         Some((ModelHook::Kernel(edit), inner)) => {
-            let taps: Taps<'_> = &|len| edited_taps(inner, number, ssm, len);
+            let taps: Taps<'_> = &|len| edited_taps(inner, number, ssm, right, len);
             edit(ssm, taps, len)
         }
         Some((ModelHook::Short, inner)) => {
-            let mut taps = edited_taps(inner, number, ssm, len.min(number));
+            let mut taps = edited_taps(inner, number, ssm, right, len.min(number));
             taps.resize(len, 0.0);
             taps
         }
-        Some((_, inner)) => edited_taps(inner, number, ssm, len),
+        Some((_, inner)) => edited_taps(inner, number, ssm, right, len),
     }
 }
 
 /// The blocks of a chunk with mistakes.
 struct WrongBlocks<'a, S: StateSpace + 'static> {
-    hooks: &'a WrongModel<S>,
+    hooks: &'a WrongModel<'a, S>,
     ssm: &'a S,
     kernel: &'a [f64],
     inputs: &'a [f64],
@@ -223,10 +260,7 @@ struct WrongBlocks<'a, S: StateSpace + 'static> {
     passes: bool,
 }
 
-impl<S: StateSpace<Scalar = f64> + 'static> Blocks<S> for WrongBlocks<'_, S>
-where
-    S::Element: PartialEq,
-{
+impl<S: Recalled + 'static> Blocks<S> for WrongBlocks<'_, S> {
     fn convolve(&self, ssm: &S, u: &[f64]) -> Result<Vec<f64>, Error> {
         let hooks = &self.hooks.hooks;
         let taps: Taps<'_> = &|len| self.hooks.taps(ssm, len);
@@ -242,7 +276,12 @@ where
         };
         let mut y = match last!(hooks, Convolution) {
             Some(by) => by(&convolution),
-            None => causal_convolution(convolution.kernel, u),
+            None => {
+                let kernel = convolution.kernel;
+                let convolve = || causal_convolution(kernel, u);
+                let recall = self.hooks.recall;
+                recall.answer(Step::Convolve, &[kernel, u], convolve)
+            }
         };
         for hook in hooks {
             if let ModelHook::Factor(factor) = hook {
@@ -312,7 +351,11 @@ where
         }
         match last!(hooks, Absorb) {
             Some(absorb) => absorb(ssm, &u),
-            None => ssm.input_to_state(&u),
+            None => {
+                let asked = [&ssm.numbers()[..], &u];
+                let absorb = || ssm.input_to_state(&u);
+                self.hooks.recall.answer(Step::Absorb, &asked, absorb)
+            }
         }
     }
 }

@@ -50,6 +50,43 @@ fn bad_candidates_cannot_be_judged() {
     );
 }
 
+/// What a candidate's metadata says of its case must be what the golden file says; where it handed over
+/// its states, and strings that are not about the case, are its own affair.
+#[test]
+fn a_candidate_that_says_otherwise_is_of_another_case() {
+    let with = |golden: &Golden, key: &str, value: &str| {
+        let mut writer = Writer::new();
+        let output = stage(golden, "output");
+        writer
+            .add("output", Dtype::F64, output.shape(), output.data())
+            .expect("fits");
+        writer.metadata(key, value).expect("a key");
+        SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid")
+    };
+    let (whole, packed) = (golden("03-heads"), golden("72-packed"));
+    for (golden, key, value) in [
+        (&whole, "kind", "model"),
+        (&whole, "sequence", "packed"),
+        (&whole, "initial_state", "given"),
+        (&whole, "disc", "zoh"),
+        (&whole, "head_dim", "1"),
+        (&packed, "sequence", "padded"),
+    ] {
+        let said = format!("metadata {key}: {value:?}, where the golden file says");
+        refused(golden, &with(golden, key, value), &said);
+    }
+    for (golden, key, value) in [
+        (&whole, "kind", "layer"),
+        (&whole, "sequence", "schedule"),
+        (&whole, "initial_state", "zero"),
+        (&whole, "disc", "bilinear"),
+        (&whole, "made_by", "a port"),
+        (&packed, "sequence", "packed"),
+    ] {
+        assert!(judge(golden, &with(golden, key, value), Format::F64).pass());
+    }
+}
+
 /// The tolerance is the one of chapter 13, and the report says where it is exceeded most, what stands
 /// there, and how many bits are right.
 #[test]

@@ -12,10 +12,12 @@ mod mutants;
 mod named;
 mod ports;
 mod served;
+mod sixteen_bits;
 mod stored;
 mod suite;
 mod tf32;
 mod thresholds;
+mod triples;
 
 use crate::common::{data, golden_file};
 use hungry_hippos::Tensor;

@@ -1,12 +1,14 @@
 //! Sequences as they are served: right ports pass in every form, and what ports get wrong there is
 //! refused and named.
 
-use super::{Mistaken, dumped, judge, layer, named, names, of_documents, served, told};
+use super::{
+    Mistaken, committed_one, dumped, judge, layer, named, names, of_documents, served, told,
+};
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::{Case, Format, Precision, Verdict};
-use hungry_hippos::safetensors::Dtype;
+use hungry_hippos::oracle::{Case, Format, GoldenStage, Precision, Verdict};
+use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::collections::BTreeSet;
 
 #[test]
@@ -213,4 +215,42 @@ fn mistakes_that_pass_in_bf16_are_called_so() {
     }
     println!("refused {refused}, undecided {undecided}, passed {passed:?}");
     assert!(refused > 10 * passed.len(), "{refused}: {passed:?}");
+}
+
+/// A port that rounds its projections for the dump and computes on from what they were: its states at the
+/// marks of a schedule are the golden ones, which no mistake explains.
+#[test]
+fn states_at_marks_from_unrounded_keys_pass() {
+    for name in ["77-schedule", "78-schedule-short"] {
+        let golden = committed_one(name);
+        let dump = |changed: &str, factor: f64| {
+            let mut writer = Writer::new();
+            let forward = |stage: &&GoldenStage| !stage.name().starts_with("grad.");
+            for stage in golden.stages().iter().filter(forward) {
+                let dtype = match ["q", "k", "v", "output"].contains(&stage.name()) {
+                    true => Dtype::BF16,
+                    false => Dtype::F32,
+                };
+                let by = if stage.name() == changed { factor } else { 1.0 };
+                let values: Vec<f64> = stage.values.data().iter().map(|x| by * x).collect();
+                writer
+                    .add(stage.name(), dtype, stage.values.shape(), &values)
+                    .expect("fits");
+            }
+            SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid")
+        };
+        let report = judge(&golden, &dump("", 1.0), Format::MIXED_BF16);
+        assert_eq!(report.verdict(), Verdict::Pass, "{name}: {report}");
+        let report = judge(
+            &golden,
+            &dump("state.4.final_state_k", 1.1),
+            Format::MIXED_BF16,
+        );
+        let is_there = golden
+            .stages()
+            .iter()
+            .any(|s| s.name() == "state.4.final_state_k");
+        let wrong = report.verdict() == Verdict::Refused;
+        assert_eq!(wrong, is_there, "{name}: {report}");
+    }
 }

@@ -36,7 +36,7 @@ fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
         stages: &golden_stages,
     };
     let (given, padding) = (golden.case.given(), golden.case.padding());
-    let candidate = Candidate::read(&file, golden.stages, &given, &padding);
+    let candidate = Candidate::read(&file, golden.stages, &given, &padding, &[]);
     let candidate = candidate.expect("can be judged");
     let (judged, _) = judge(golden, [&candidate; 2], format, 7);
     describe(&judged, format, &candidate, |_| false)

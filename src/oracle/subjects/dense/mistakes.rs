@@ -6,6 +6,7 @@ use super::super::wrong_model::{Boundaries, WrongModel};
 use super::case::DenseCase;
 use crate::error::Error;
 use crate::flashconv::delayed;
+use crate::oracle::memo::Recall;
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
 use crate::ssm::{Dense, recurrence};
@@ -82,6 +83,7 @@ pub(super) fn run_with(
             false => Boundaries::None,
         },
         number: setting.chunk_len,
+        recall: Recall::default(),
     };
     let kernel = wrong.taps(&ssm, case.input.shape()[1]);
     case.assemble(kernel.clone(), |u, x0| {

@@ -6,7 +6,7 @@ mod mistakes;
 pub(crate) use case::DenseCase;
 pub(crate) use mistakes::DenseHook;
 
-use super::worst_response::{WithError, larger_errors, worst_response};
+use super::worst_response::{Convolutions, WithError, larger_errors, worst_response};
 use crate::algebra::{ErrorBound, ErrorScale, Matrix, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
@@ -108,7 +108,7 @@ impl Subject for DenseCase {
         let bounds = majorant.kernel(len).into_iter().map(ErrorScale::error);
         let kernel = larger_errors(&ssm.kernel(len), bounds);
         let stages = self.assemble(kernel.clone(), |u, x0| {
-            worst_response(&ssm, &majorant, &kernel, u, x0)
+            worst_response(&ssm, &majorant, &kernel, u, x0, Convolutions::PLAIN)
         })?;
         let scale = |(name, stage): (String, Tensor<ErrorScale>)| Scale {
             name,

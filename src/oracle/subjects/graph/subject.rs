@@ -221,6 +221,21 @@ impl<K: GraphCase> Subject for K {
         Ok(errors(stages).map(scale).collect())
     }
 
+    fn further_scales(&self, format: Format) -> Result<Named<ErrorBound>, Error> {
+        if format.transforms().is_none() {
+            return Ok(Vec::new());
+        }
+        let (analysis, ratio) = coarser_throughout(format);
+        let scales = errors(stages(
+            self,
+            &analysis,
+            self.inputs().cotangent().is_some(),
+        )?);
+        Ok(scales
+            .map(|(name, scale)| (name, scale.map(|error| error * ratio)))
+            .collect())
+    }
+
     fn judged_in(format: Format) -> Format {
         match K::is_projected("output") {
             true => format,
@@ -314,12 +329,20 @@ impl<K: GraphCase> Subject for K {
         let graph = self.graph();
         let on_stage =
             |name: &str, stage, _: &Computed<'_, ErrorScale>| Ok(replaced.stage(name, stage));
-        let computed = graph.forward(self.inputs(), &Analysis::UNIFORM, &on_stage)?;
-        // A port in two formats is taken for one in the coarser throughout.
-        let ratio = u / format.unit_roundoff();
+        let (analysis, ratio) = coarser_throughout(format);
+        let computed = graph.forward(self.inputs(), &analysis, &on_stage)?;
         let scales = errors(replaced.restore(computed.stages()));
         Ok(scales
             .map(|(name, scale)| (name, scale.map(|error| error * ratio)))
             .collect())
     }
+}
+
+/// The analysis of a port in two formats, which is taken for one in the coarser throughout, and the
+/// coarser's unit roundoff over that of the models.
+fn coarser_throughout(format: Format) -> (Analysis, f64) {
+    let coarse = format.projection_unit_roundoff();
+    let transforms = format.transform_unit_roundoff() / coarse;
+    let analysis = Analysis::with_transforms(transforms.max(1.0));
+    (analysis, coarse / format.unit_roundoff())
 }

@@ -2,44 +2,90 @@
 //! error bound over all admissible algorithms.
 
 use super::super::worst_response::{
-    WithError, fft_error, larger_errors, magnitudes, norm, worst_correlations, worst_response,
+    Convolutions, WithError, fft_error, larger_errors, magnitudes, norm, worst_correlations,
+    worst_response,
 };
 use crate::algebra::{
-    Ball, ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale, LIBRARY_FACTOR, Real, Ring,
-    modulus,
+    Ball, COMPLEX_PRODUCT, ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale,
+    LIBRARY_FACTOR, Real, Ring, modulus,
 };
 use crate::error::Error;
 use crate::h3::{Backward, Evaluate};
 use crate::oracle::format::Format;
 use crate::ssm::{
-    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states, recurrence_adjoint,
+    Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states, recurrence,
+    recurrence_adjoint,
 };
 
 /// A layer's models, with the largest error bound over all admissible algorithms.
 pub(crate) struct Analysis {
     /// The projections' unit roundoff over the models'.
     ratio: f64,
+    convolutions: Convolutions,
+    /// The models' unit roundoff, if powers of poles are followed beyond the first order in it.
+    beyond: Option<f64>,
 }
 
 impl Analysis {
-    /// The analysis of a port that works in one format throughout.
-    pub(crate) const UNIFORM: Self = Self { ratio: 1.0 };
+    /// The analysis of a port that works in one format throughout, to first order.
+    pub(crate) const UNIFORM: Self = Self {
+        ratio: 1.0,
+        convolutions: Convolutions::PLAIN,
+        beyond: None,
+    };
 
-    /// The analysis of a port that works in this format.
+    /// The analysis of a port that works in this format, to first order.
     pub(super) fn in_format(format: Format) -> Self {
         Self {
             ratio: format.projection_unit_roundoff() / format.unit_roundoff(),
+            ..Self::with_transforms(format.transform_unit_roundoff() / format.unit_roundoff())
+        }
+    }
+
+    /// The analysis of a port that works in one format throughout, but for transforms whose unit roundoff is
+    /// so many times as large.
+    pub(crate) fn with_transforms(transforms: f64) -> Self {
+        Self {
+            convolutions: Convolutions {
+                transforms,
+                ..Convolutions::PLAIN
+            },
+            ..Self::UNIFORM
+        }
+    }
+
+    pub(crate) fn convolutions(&self) -> Convolutions {
+        self.convolutions
+    }
+
+    /// The analysis with convolutions by parts, for scales that are not stored.
+    pub(super) fn by_parts(self) -> Self {
+        Self {
+            convolutions: Convolutions {
+                by_parts: true,
+                ..self.convolutions
+            },
+            ..self
+        }
+    }
+
+    /// The analysis beyond the first order in powers of poles, whose roundings multiply: `(1 + u)^n` is far above `1 + n u` in
+    /// 16 bits after hundreds of steps.
+    pub(super) fn beyond_first_order(self, format: Format) -> Self {
+        Self {
+            beyond: Some(format.unit_roundoff()),
+            ..self
         }
     }
 }
 
 impl Evaluate<ErrorScale> for Analysis {
     fn shift_kernel(&self, ssm: &Shift<ErrorScale>, len: usize) -> Vec<ErrorScale> {
-        ssm.worst_kernel(len)
+        shift_kernel(ssm, len, self.convolutions.transforms)
     }
 
     fn ssm_kernel(&self, ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
-        ssm.worst_kernel(len)
+        diagonal_kernel(ssm, len, self.beyond)
     }
 
     fn shift(
@@ -49,11 +95,14 @@ impl Evaluate<ErrorScale> for Analysis {
         u: &[ErrorScale],
         x0: &[ErrorScale],
     ) -> Result<Response<Shift<ErrorScale>>, Error> {
-        let mut response = worst_response(ssm, &ssm.majorant()?, kernel, u, x0)?;
+        let mut response = worst_response(ssm, &ssm.majorant()?, kernel, u, x0, self.convolutions)?;
         // The official code takes the window from a product of spectra of length 2m, of B and of the last
         // m keys; what it had before is added afterwards.
         let m = ssm.state_dim();
-        let fft = fft_error(2 * m) * norm(ssm.b()) * norm(&u[u.len().saturating_sub(m)..]);
+        let fft = self.convolutions.transforms
+            * fft_error(2 * m)
+            * norm(ssm.b())
+            * norm(&u[u.len().saturating_sub(m)..]);
         for x in &mut response.state {
             *x = x.with_error(x.error() + fft);
         }
@@ -67,7 +116,19 @@ impl Evaluate<ErrorScale> for Analysis {
         u: &[ErrorScale],
         x0: &[ComplexErrorScale],
     ) -> Result<Response<Diagonal<ErrorScale>>, Error> {
-        worst_response(ssm, &ssm.majorant()?, kernel, u, x0)
+        let majorant = ssm.majorant()?;
+        let mut response = worst_response(ssm, &majorant, kernel, u, x0, self.convolutions)?;
+        if let Some(roundoff) = self.beyond {
+            let grown = grown(ssm, &majorant, roundoff)?;
+            let by_state = recurrence(&grown, &magnitudes(u), Some(&magnitudes(x0)))?;
+            for (y, other) in response.output.iter_mut().zip(by_state.output) {
+                *y = y.with_error(y.error().with_worst_of(other.error()));
+            }
+            for (x, other) in response.state.iter_mut().zip(by_state.state) {
+                *x = x.with_error(x.error().with_worst_of(other.error()));
+            }
+        }
+        Ok(response)
     }
 
     fn at_projection(&self, x: ErrorScale, inward: bool) -> ErrorScale {
@@ -95,7 +156,7 @@ impl Backward<ErrorScale> for Analysis {
         g_state: Option<&[ErrorScale]>,
         window: usize,
     ) -> Result<Gradients<Shift<ErrorScale>>, Error> {
-        worst_gradients(ssm, u, [x0, g_state], g, window)
+        worst_gradients(ssm, None, (u, g), [x0, g_state], window)
     }
 
     fn diagonal(
@@ -107,7 +168,14 @@ impl Backward<ErrorScale> for Analysis {
         g_state: Option<&[ComplexErrorScale]>,
         window: usize,
     ) -> Result<Gradients<Diagonal<ErrorScale>>, Error> {
-        worst_gradients(ssm, u, [x0, g_state], g, window)
+        let grown = self.beyond.map(|u| grown(ssm, &ssm.majorant()?, u));
+        worst_gradients(
+            ssm,
+            grown.transpose()?.as_ref(),
+            (u, g),
+            [x0, g_state],
+            window,
+        )
     }
 }
 
@@ -136,12 +204,13 @@ trait Analysed: Adjoint<Scalar = ErrorScale> {
 
 /// A model's gradients with the largest error bound over all admissible algorithms: the adjoint
 /// recurrence on absolute values, which bounds recurrences, scans and chunks in any order; and the
-/// adjoint of the convolution, direct or by FFT.
+/// adjoint of the convolution, direct or by FFT. `grown` is the majorant to be taken in its place, if
+/// first order is not enough.
 fn worst_gradients<S>(
     ssm: &S,
-    u: &[ErrorScale],
+    grown: Option<&S>,
+    (u, g): (&[ErrorScale], &[ErrorScale]),
     [x0, g_state]: [Option<&[S::Element]>; 2],
-    g: &[ErrorScale],
     window: usize,
 ) -> Result<Gradients<S>, Error>
 where
@@ -154,9 +223,12 @@ where
     if window < u.len() {
         return Ok(sum);
     }
-    let majorant = ssm.majorant()?;
+    let majorant = match grown {
+        Some(grown) => grown,
+        None => &ssm.majorant()?,
+    };
     let by_state = recurrence_adjoint(
-        &majorant,
+        majorant,
         &magnitudes(u),
         Some(&magnitudes(&x0)),
         &magnitudes(g),
@@ -185,7 +257,7 @@ where
     S::Element: WithError,
 {
     let kernel = ssm.worst_kernel(window.min(u.len()));
-    let (of_kernel, of_input) = worst_correlations(&kernel, u, g)?;
+    let (of_kernel, of_input) = worst_correlations(&kernel, u, g, Convolutions::PLAIN)?;
 
     let powers = ssm.with_error_of_powers()?;
     let times_power = |x: &[ErrorScale]| -> Vec<ErrorScale> {
@@ -221,16 +293,8 @@ impl Analysed for Shift<ErrorScale> {
         Self::new(magnitudes(self.b()), magnitudes(self.c()), d)
     }
 
-    /// By its sum or, as the official code does, by an FFT of length 2m.
     fn worst_kernel(&self, len: usize) -> Vec<ErrorScale> {
-        let m = self.state_dim();
-        let fft = fft_error(2 * m) * norm(self.b()) * norm(self.c());
-        self.kernel(len)
-            .into_iter()
-            .enumerate()
-            // Beyond the window the kernel is not computed but zero.
-            .map(|(j, f)| f.with_error(f.error() + if j < m { fft } else { 0.0 }))
-            .collect()
+        shift_kernel(self, len, 1.0)
     }
 
     fn with_error_of_powers(&self) -> Result<Self, Error> {
@@ -274,7 +338,7 @@ impl Analysed for Diagonal<ErrorScale> {
     }
 
     fn worst_kernel(&self, len: usize) -> Vec<ErrorScale> {
-        diagonal_kernel(self, len)
+        diagonal_kernel(self, len, None)
     }
 
     fn with_error_of_powers(&self) -> Result<Self, Error> {
@@ -309,27 +373,84 @@ fn covering<E: WithError>(x: &[E], majorant: &[E]) -> Vec<E> {
     pairs.map(|(x, &majorant)| x.covering(majorant)).collect()
 }
 
+/// The shift model's kernel, by its sum or, as the official code does, by an FFT of length 2m, whose unit
+/// roundoff is `transforms` times that of the sum.
+fn shift_kernel(ssm: &Shift<ErrorScale>, len: usize, transforms: f64) -> Vec<ErrorScale> {
+    let m = ssm.state_dim();
+    let fft = transforms * fft_error(2 * m) * norm(ssm.b()) * norm(ssm.c());
+    let kernel = ssm.kernel(len).into_iter().enumerate();
+    // Beyond the window the kernel is not computed but zero.
+    let kernel = kernel.map(|(j, f)| f.with_error(f.error() + if j < m { fft } else { 0.0 }));
+    kernel.collect()
+}
+
 /// The diagonal model's kernel, by running powers or, as the official code does, by
-/// `exp(l log a)`.
-fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
+/// `exp(l log a)`; `beyond` the first order in a unit roundoff, if there is one.
+fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize, beyond: Option<f64>) -> Vec<ErrorScale> {
     let weights: Vec<_> = ssm.c().iter().zip(ssm.b()).map(|(&c, &b)| c * b).collect();
     let running = ssm.kernel(len);
     let steps = logarithms(ssm);
-    let by_logarithm = (0..len).map(|l| {
-        let mut sum = ErrorScale::ZERO;
-        for ((&weight, a), &step) in weights.iter().zip(ssm.poles()).zip(&steps) {
-            let (value, size) = (a.value(), modulus(a.value()));
-            if size <= 0.0 {
-                continue;
+    // The error of the sum at every step, given the relative error of a pole's power there.
+    let sums = |relative: &dyn Fn(usize, usize) -> ErrorBound| -> Vec<ErrorBound> {
+        let sum = |l: usize| {
+            let mut sum = ErrorScale::ZERO;
+            for (n, (&weight, a)) in weights.iter().zip(ssm.poles()).enumerate() {
+                let value = a.value();
+                if modulus(value) <= 0.0 {
+                    continue;
+                }
+                let power = value.powu(u32::try_from(l).unwrap_or(u32::MAX));
+                let power = ComplexErrorScale::new(power, relative(n, l) * modulus(power));
+                sum = sum + (weight * power).trace();
             }
-            let relative = step * l as f64 + EXPONENTIAL;
-            let power = value.powu(u32::try_from(l).unwrap_or(u32::MAX));
-            let power = ComplexErrorScale::new(power, relative * modulus(power));
-            sum = sum + (weight * power).trace();
+            sum.error()
+        };
+        (0..len).map(sum).collect()
+    };
+    let by_logarithm = |n: usize, l: usize| steps[n] * l as f64 + EXPONENTIAL;
+    let mut kernel = larger_errors(&running, sums(&by_logarithm).into_iter());
+    if let Some(u) = beyond {
+        let growths: Vec<f64> = ssm.poles().iter().map(growth).collect();
+        let grown = |n: usize, l: usize| {
+            let first_order = by_logarithm(n, l).max(ErrorBound::both(growths[n] * l as f64));
+            first_order * (growths[n] * l as f64 * u).exp()
+        };
+        for (f, grown) in kernel.iter_mut().zip(sums(&grown)) {
+            *f = f.with_error(f.error().with_worst_of(grown));
         }
-        sum.error()
+    }
+    kernel
+}
+
+/// By how many roundings a pole may grow in every step that multiplies with it: its own relative error,
+/// and that of the product or, where powers are exponentials, of the real part of its logarithm.
+fn growth(a: &ComplexErrorScale) -> f64 {
+    let size = modulus(a.value());
+    if size <= 0.0 {
+        return 0.0;
+    }
+    let of_logarithm = (LIBRARY_FACTOR + 1.0) * size.ln().abs();
+    a.error().worst / size + of_logarithm.max(COMPLEX_PRODUCT)
+}
+
+/// The majorant of a model with poles as large as roundings may make them, all of one sign: the error
+/// of its powers, a first-order sum over the steps, is then that of products of all roundings.
+fn grown(
+    ssm: &Diagonal<ErrorScale>,
+    majorant: &Diagonal<ErrorScale>,
+    u: f64,
+) -> Result<Diagonal<ErrorScale>, Error> {
+    let poles = ssm.poles().iter().zip(majorant.poles());
+    let poles = poles.map(|(a, majorant)| {
+        let factor = 1.0 + growth(a) * u;
+        ComplexErrorScale::new(majorant.value() * factor, majorant.error() * factor)
     });
-    larger_errors(&running, by_logarithm)
+    Diagonal::new(
+        poles.collect(),
+        majorant.b().to_vec(),
+        majorant.c().to_vec(),
+        majorant.feedthrough(),
+    )
 }
 
 /// The relative error of `exp(z)`, which is `e^x (cos y + i sin y)`, besides that of its argument.

@@ -108,6 +108,10 @@ impl Subject for LayerCase {
         scales::scales(self)
     }
 
+    fn further_scales(&self, format: Format) -> Result<Named<ErrorBound>, Error> {
+        scales::further_scales(self, format)
+    }
+
     fn underflow_growth(&self) -> f64 {
         let config = self.parameters.config();
         let operations = self.seq_len() * (config.d_state + config.d_model);

@@ -66,14 +66,56 @@ pub(super) fn scales(case: &LayerCase) -> Result<Vec<Scale>, Error> {
 ///
 /// As [`Layer::forward`](crate::h3::Layer::forward).
 pub(super) fn error_scales(case: &LayerCase, format: Format) -> Result<Named<ErrorBound>, Error> {
+    scales_by(case, &Analysis::in_format(format))
+}
+
+/// From so many roundings on that multiply, in units of the last place, a first-order analysis says too
+/// little.
+const MANY: f64 = 1.0 / 8.0;
+
+/// True if roundings of a case in a format are to be followed beyond the first order.
+fn is_beyond(case: &LayerCase, format: Format) -> bool {
+    case.documents().longest() as f64 * format.unit_roundoff() >= MANY
+}
+
+/// An analysis of which nothing is stored, beyond the first order where it has to be.
+fn far_enough(case: &LayerCase, analysis: Analysis, format: Format) -> Analysis {
+    let analysis = analysis.by_parts();
+    match is_beyond(case, format) {
+        true => analysis.beyond_first_order(format),
+        false => analysis,
+    }
+}
+
+/// The error scale of every stage and gradient in a format, where that of golden files, of first order
+/// and for transforms as fine as the models, is not enough.
+///
+/// # Errors
+///
+/// As [`Layer::forward`](crate::h3::Layer::forward).
+pub(super) fn further_scales(case: &LayerCase, format: Format) -> Result<Named<ErrorBound>, Error> {
+    if !is_beyond(case, format) && format.transforms().is_none() {
+        return Ok(Vec::new());
+    }
+    let in_format = Analysis::in_format(format);
+    let mut scales = scales_by(case, &far_enough(case, in_format, format))?;
+    if case.has_cotangent() && is_beyond(case, format) {
+        let coarse = format.projection_unit_roundoff() / format.unit_roundoff();
+        let analysis = Analysis::UNIFORM.beyond_first_order(format);
+        let gradients = gradients_by(case, &analysis)?.into_iter();
+        scales.extend(gradients.map(|(name, x)| (name, x.map(|error| error * coarse))));
+    }
+    Ok(scales)
+}
+
+fn scales_by(case: &LayerCase, analysis: &Analysis) -> Result<Named<ErrorBound>, Error> {
     let (layer, input, state) = case.in_precision::<ErrorScale>()?;
-    let analysis = Analysis::in_format(format);
     let state = state.as_ref();
-    let mut scales = owned(layer.forward_by(&analysis, (&input, &case.documents()), state)?);
+    let mut scales = owned(layer.forward_by(analysis, (&input, &case.documents()), state)?);
     scales.extend(case.states_between(&layer, state, |tokens, state| {
         let tokens = input.tokens(tokens)?;
         let whole = documents_of(&tokens);
-        let stages = layer.forward_by(&analysis, (&tokens, &whole), Some(state))?;
+        let stages = layer.forward_by(analysis, (&tokens, &whole), Some(state))?;
         Ok([stages.state.clone(), stages.state])
     })?);
     Ok(errors(scales))
@@ -90,7 +132,7 @@ pub(super) fn local_scales(
     format: Format,
 ) -> Result<Named<ErrorBound>, Error> {
     let (layer, input, state) = case.in_precision::<ErrorScale>()?;
-    let analysis = Analysis::in_format(format);
+    let analysis = far_enough(case, Analysis::in_format(format), format);
     let u = format.unit_roundoff();
     // In units of the models' roundoff: never less than one rounding in it.
     let rounded = |x: f64, rounding: f64| {
@@ -120,7 +162,7 @@ pub(super) fn local_scales(
         let rounded = |x: f64, rounding: f64| {
             ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / coarse).max(1.0)))
         };
-        let by = &Analysis::UNIFORM;
+        let by = &far_enough(case, Analysis::UNIFORM, format);
         let gradients = errors(run.gradients_from(Some(upstream), &rounded, by, by)?).into_iter();
         scales.extend(gradients.map(|(name, x)| (name, x.map(|error| error * (coarse / u)))));
     }
@@ -140,6 +182,10 @@ fn errors(scales: Named<ErrorScale>) -> Named<ErrorBound> {
 ///
 /// As [`Layer::gradients`](crate::h3::Layer::gradients).
 pub(super) fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Error> {
+    gradients_by(case, &Analysis::UNIFORM)
+}
+
+fn gradients_by(case: &LayerCase, analysis: &Analysis) -> Result<Named<ErrorBound>, Error> {
     let parameters = case.parameters.map(ErrorScale::from_f64);
     let (layer, input, state) = case.in_precision::<ErrorScale>()?;
     let (g, g_state) = case.cotangents()?;
@@ -152,9 +198,7 @@ pub(super) fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Err
         g: &g,
         g_state: g_state.as_ref(),
     };
-    Ok(errors(
-        run.gradients(&Analysis::UNIFORM, &Analysis::UNIFORM)?,
-    ))
+    Ok(errors(run.gradients(analysis, analysis)?))
 }
 
 #[cfg(test)]

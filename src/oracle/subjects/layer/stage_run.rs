@@ -14,7 +14,7 @@ pub(crate) struct StageRun<'a> {
     pub(super) so_far: &'a Progress<'a, f64>,
     pub(super) parameters: &'a Parameters<f64>,
     /// The diagonal models as this run computes them.
-    pub(super) diagonal: WrongModel<Diagonal<f64>>,
+    pub(super) diagonal: WrongModel<'a, Diagonal<f64>>,
     /// The run itself, for steps of it to be taken again.
     pub(super) by: &'a dyn Evaluate<f64>,
     pub(super) boundaries: Boundaries,
@@ -116,7 +116,7 @@ impl StageRun<'_> {
                 let kernel = &kernel[..kernel.len().min(tokens.len())];
                 let u = &kv.row(row)[tokens.clone()];
                 let x0 = self.so_far.initial.diagonal.row(sizes.pair(n, d1, d2, h));
-                let by = |hooks: &WrongModel<_>| hooks.respond(ssm, kernel, u, x0);
+                let by = |hooks: &WrongModel<'_, _>| hooks.respond(ssm, kernel, u, x0);
                 // Never refused: the run itself has asked for as much.
                 if let (Ok(whole), Ok(apart)) = (by(&whole), by(&self.diagonal)) {
                     let pairs = whole.output.iter().zip(&apart.output);

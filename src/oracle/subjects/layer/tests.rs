@@ -45,6 +45,7 @@ fn run(
 ) -> Named<f64> {
     let setting = Setting {
         stored: None,
+        memo: None,
         chunk_len,
         upstream: from,
         backward: false,

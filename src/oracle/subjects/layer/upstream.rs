@@ -2,11 +2,11 @@
 
 use super::case::LayerCase;
 use super::run::owned;
-use crate::algebra::{Real, Scalar};
+use crate::algebra::{Linear, Real, Scalar};
 use crate::error::Error;
 use crate::h3::{Evaluate, Layer, LayerState, Progress, Sizes, Stage, Stages};
 use crate::oracle::subject::Named;
-use crate::oracle::upstream::Replaced;
+use crate::oracle::upstream::{Replaced, Upstream, UpstreamStage};
 use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift};
 use crate::tensor::Tensor;
 use core::ops::Range;
@@ -66,6 +66,10 @@ impl<T: Scalar> Evaluate<T> for FromUpstream<'_, T> {
         x0: &[&[T::Complex]],
     ) -> Result<PackedResponse<Diagonal<T>>, Error> {
         self.by.diagonal_row(ssm, kernel, u, documents, x0)
+    }
+
+    fn project(&self, linear: &Linear<T>, x: &Tensor<T>, documents: &Documents) -> Tensor<T> {
+        self.by.project(linear, x, documents)
     }
 
     fn at_projection(&self, x: T, inward: bool) -> T {
@@ -172,4 +176,25 @@ fn beginning<T: Scalar>(stages: &Stages<T>, tokens: usize) -> Result<Stages<T>, 
     cut.gated = stages.gated.tokens(0..tokens)?;
     cut.output = stages.output.tokens(0..tokens)?;
     Ok(cut)
+}
+
+/// The first tokens of a port's stages of which states are made; kernels as long as that.
+pub(super) fn first_tokens(own: &Upstream, tokens: usize) -> Upstream {
+    let of_states = [
+        Stage::K,
+        Stage::V,
+        Stage::ShiftKernel,
+        Stage::ShiftK,
+        Stage::Kv,
+        Stage::SsmKernel,
+    ];
+    let found = of_states
+        .into_iter()
+        .filter_map(|stage| own.get(stage.name()));
+    let cut = found.map(|stage| UpstreamStage {
+        name: stage.name.clone(),
+        values: stage.values.columns(0..tokens),
+        rounding: stage.rounding,
+    });
+    Upstream::new(cut.collect())
 }

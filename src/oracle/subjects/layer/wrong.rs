@@ -5,9 +5,13 @@ use super::case::LayerCase;
 use super::hooks::{Beginning, LayerHook};
 use super::run::owned;
 use super::stage_run::StageRun;
-use super::upstream::{FromUpstream, local_stages};
+use super::upstream::{FromUpstream, first_tokens, local_stages};
+use crate::algebra::Linear;
 use crate::error::Error;
-use crate::h3::{Config, Evaluate, Layer, LayerState, Parameters, Progress, Stage, documents_of};
+use crate::h3::{
+    Config, Evaluate, Layer, LayerState, Parameters, Plain, Progress, Stage, documents_of,
+};
+use crate::oracle::memo::{Recall, Step};
 use crate::oracle::mistake::Row;
 use crate::oracle::sequence::{Schedule, mark_name};
 use crate::oracle::subject::{Named, Setting};
@@ -18,7 +22,7 @@ use num_complex::Complex;
 
 /// The reference layer with mistakes: its models as convolutions within chunks and states between
 /// them, in one chunk unless a mistake sits between chunks.
-pub(crate) struct WrongLayer {
+pub(crate) struct WrongLayer<'m> {
     pub(crate) layer: Layer<f64>,
     pub(super) parameters: Parameters<f64>,
     /// In the order of the catalogue.
@@ -26,11 +30,12 @@ pub(crate) struct WrongLayer {
     boundaries: Boundaries,
     /// The chunk length, and the number of a mistake that has one.
     pub(super) number: usize,
+    recall: Recall<'m>,
 }
 
-impl WrongLayer {
-    /// The layer of these parameters with these mistakes, run in chunks of this length where one
-    /// of them sits between chunks.
+impl<'m> WrongLayer<'m> {
+    /// The layer of these parameters with these mistakes, run in chunks of the setting's length where
+    /// one of them sits between chunks.
     ///
     /// # Errors
     ///
@@ -38,7 +43,7 @@ impl WrongLayer {
     pub(crate) fn new(
         parameters: &Parameters<f64>,
         mistakes: &[&'static Row<LayerHook>],
-        chunk_len: usize,
+        setting: Setting<'m>,
     ) -> Result<Self, Error> {
         let mut rows = mistakes.to_vec();
         rows.sort_by_key(|row| row.mistake.place());
@@ -61,7 +66,7 @@ impl WrongLayer {
                 edit(&mut parts, &modes, parameters.config());
             }
         }
-        let number = chunk_len.max(1);
+        let number = setting.chunk_len.max(1);
         let has = |asked: fn(&LayerHook) -> bool| hooks.iter().any(|hook| asked(hook));
         let boundaries = if has(|hook| matches!(hook, LayerHook::InChunks)) {
             Boundaries::Every(number)
@@ -73,6 +78,7 @@ impl WrongLayer {
         Ok(Self {
             layer: Layer::new(parts)?,
             parameters,
+            recall: Recall::new(setting.memo, hooks.is_empty()),
             hooks,
             boundaries,
             number,
@@ -103,18 +109,29 @@ impl WrongLayer {
             })
     }
 
-    /// The states that it leaves at the marks of a schedule, run up to each.
+    /// The states that it leaves at the marks of a schedule, run up to each; from the first tokens of a
+    /// port's own stages, if there are some.
     fn at_marks(
         &self,
         case: &LayerCase,
         schedule: &Schedule,
         state: Option<&LayerState<f64>>,
+        setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
         let mut named = Vec::new();
         for &tokens in &schedule.marks {
             let input = case.input().tokens(0..tokens)?;
             let whole = documents_of(&input);
-            let stages = self.layer.forward_by(self, (&input, &whole), state)?;
+            let own = setting.upstream.map(|own| first_tokens(own, tokens));
+            let setting = Setting {
+                upstream: own.as_ref(),
+                ..setting
+            };
+            let by = FromUpstream {
+                by: self,
+                replaced: replaced_or_stored(setting, is_projected),
+            };
+            let stages = self.layer.forward_by(&by, (&input, &whole), state)?;
             let diagonal = stages.state.flat_diagonal();
             named.push((
                 mark_name(tokens, Stage::FinalStateK.name()),
@@ -167,7 +184,7 @@ impl WrongLayer {
         }
     }
 
-    fn shift_hooks(&self) -> WrongModel<Shift<f64>> {
+    fn shift_hooks(&self) -> WrongModel<'m, Shift<f64>> {
         let of = |hook: &&'static LayerHook| match hook {
             LayerHook::Shift(hook) => Some(hook),
             _ => None,
@@ -175,7 +192,7 @@ impl WrongLayer {
         self.model_hooks(self.hooks.iter().filter_map(of).collect())
     }
 
-    fn diagonal_hooks(&self) -> WrongModel<Diagonal<f64>> {
+    fn diagonal_hooks(&self) -> WrongModel<'m, Diagonal<f64>> {
         let of = |hook: &&'static LayerHook| match hook {
             LayerHook::Diagonal(hook) => Some(hook),
             _ => None,
@@ -183,17 +200,18 @@ impl WrongLayer {
         self.model_hooks(self.hooks.iter().filter_map(of).collect())
     }
 
-    fn model_hooks<S: StateSpace>(&self, hooks: Vec<&'static ModelHook<S>>) -> WrongModel<S> {
+    fn model_hooks<S: StateSpace>(&self, hooks: Vec<&'static ModelHook<S>>) -> WrongModel<'m, S> {
         WrongModel {
             hooks,
             l_max: self.config().l_max,
             boundaries: self.boundaries.clone(),
             number: self.number,
+            recall: self.recall,
         }
     }
 }
 
-impl Evaluate<f64> for WrongLayer {
+impl Evaluate<f64> for WrongLayer<'_> {
     fn shift_kernel(&self, ssm: &Shift<f64>, len: usize) -> Vec<f64> {
         self.shift_hooks().taps(ssm, len)
     }
@@ -230,6 +248,17 @@ impl Evaluate<f64> for WrongLayer {
         let mut without = ssm.clone();
         without.set_feedthrough(0.0);
         hooks.respond(&without, kernel, u, x0)
+    }
+
+    fn project(&self, linear: &Linear<f64>, x: &Tensor<f64>, documents: &Documents) -> Tensor<f64> {
+        // Documents lie where the tokens of padding are not read, and nowhere else matter here.
+        let is_read = documents.padding().next().is_none();
+        let project = || Plain::Convolution.project(linear, x, documents);
+        if !is_read {
+            return project();
+        }
+        let asked = [linear.weight().entries(), linear.bias(), x.data()];
+        self.recall.answer(Step::Project, &asked, project)
     }
 
     fn model_input(&self, stage: Stage, so_far: &Progress<'_, f64>) -> Option<Tensor<f64>> {
@@ -276,7 +305,7 @@ pub(super) fn run_with(
     mistakes: &[&'static Row<LayerHook>],
     setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
-    let wrong = WrongLayer::new(case.parameters(), mistakes, setting.chunk_len)?;
+    let wrong = WrongLayer::new(case.parameters(), mistakes, setting)?;
     let wrong = wrong.at_parts(case.sequence.schedule());
     let documents = wrong.documents(case.documents());
     let state = wrong.initial(case.state(), (case.input(), &documents));
@@ -293,7 +322,7 @@ pub(super) fn run_with(
             let input = (case.input(), &documents);
             let mut named = owned(wrong.layer.forward_by(&by, input, state.as_ref())?);
             if let Some(schedule) = case.sequence.schedule() {
-                named.extend(wrong.at_marks(case, schedule, state.as_ref())?);
+                named.extend(wrong.at_marks(case, schedule, state.as_ref(), setting)?);
             }
             named
         }

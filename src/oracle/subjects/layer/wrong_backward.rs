@@ -23,7 +23,7 @@ pub(super) fn gradients_with(
     mistakes: &[&'static Row<LayerHook>],
     setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
-    let wrong = WrongLayer::new(case.parameters(), mistakes, setting.chunk_len)?;
+    let wrong = WrongLayer::new(case.parameters(), mistakes, setting)?;
     let documents = case.documents();
     let state = wrong.initial(case.state(), (case.input(), &documents));
     let form = wrong.parameters.config().default_form(documents.longest());

@@ -98,12 +98,12 @@ fn stages_with(
             _ => None,
         })
         .collect();
-    let wrong_layer = |block: usize| -> Result<Option<WrongLayer>, Error> {
+    let wrong_layer = |block: usize| -> Result<Option<WrongLayer<'_>>, Error> {
         if in_layers.is_empty() || config.is_attention(block) {
             return Ok(None);
         }
         let parameters: Parameters<f64> = parameters.h3(block)?;
-        let wrong = WrongLayer::new(&parameters, &in_layers, setting.chunk_len)?;
+        let wrong = WrongLayer::new(&parameters, &in_layers, setting)?;
         Ok(Some(wrong.at_parts(case.sequence.schedule())))
     };
     let wrong = WrongModel {
@@ -192,7 +192,7 @@ struct WrongModel<'a> {
     replaced: Replaced<'a, f64>,
     form: Form,
     /// The layer of every block, where it has a mistake.
-    layers: Vec<Option<WrongLayer>>,
+    layers: Vec<Option<WrongLayer<'a>>>,
     /// Where documents truly lie.
     documents: &'a Documents,
 }

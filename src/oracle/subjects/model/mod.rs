@@ -365,6 +365,7 @@ mod tests {
         });
         let setting = Setting {
             stored: None,
+            memo: None,
             chunk_len: 3,
             upstream: own.as_ref(),
             backward: false,

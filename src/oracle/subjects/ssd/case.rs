@@ -57,6 +57,11 @@ impl SsdCase {
         let of = |name: &str, axes: usize| read_axes(file, name, axes);
         let optional_of = |name: &str, shape: &[usize]| read_optional(file, name, shape);
         let (x, b, c) = (of("x", 4)?, of("B", 4)?, of("C", 4)?);
+        // Both have the states' axis. Where they differ, nothing is to be measured by either.
+        if b.shape() != c.shape() {
+            let got = format_args!("{:?} and {:?}", b.shape(), c.shape());
+            return Err(Error::shape("tensors \"B\" and \"C\"", "one shape", got));
+        }
         let decays = file.find("log_a").map_or(3, |(_, shape)| shape.len());
         let log_a = of("log_a", decays.clamp(3, 4))?;
         let (batch, len, heads, inputs) = (x.shape()[0], x.shape()[1], x.shape()[2], x.shape()[3]);

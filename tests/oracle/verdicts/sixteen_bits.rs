@@ -1,0 +1,129 @@
+//! Ports in 16 bits where a first-order tolerance in one format is not enough: transforms in 16 bits, and
+//! roundings that multiply over a thousand steps.
+
+use super::{LONG, Stages, committed_one, dumped, is_exhaustive, judge, layer, named, stage};
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::{Bf16, Emulated, FloatFormat, Real};
+use hungry_hippos::fourier::convolution::via_real_fft;
+use hungry_hippos::h3::{Form, Name};
+use hungry_hippos::oracle::{Format, Golden, Verdict};
+use hungry_hippos::safetensors::{Dtype, SafeTensors};
+
+type Narrow = Emulated<Bf16>;
+
+/// The stages up to `ssm_out`, whose convolutions are products of spectra in bfloat16; all others are the
+/// golden ones. `late` kernels come one step late.
+fn by_narrow_spectra(golden: &Golden, late: bool) -> Stages {
+    let of = |name: &str| stage(golden, name).values.clone();
+    let (kernels, kv) = (of("ssm_kernel"), of("kv"));
+    let &[.., heads, len] = kv.shape() else {
+        panic!("kv has five axes")
+    };
+    let skips = layer(golden).parameters().get(Name::D).to_vec();
+    let window = kernels.shape()[1];
+    let narrow = |x: &f64| Narrow::from_f64(*x);
+    let mut ssm_out = Vec::new();
+    for (series, u) in kv.data().chunks(len).enumerate() {
+        let h = series % heads;
+        let mut f: Vec<Narrow> = kernels.data()[h * window..][..window]
+            .iter()
+            .map(narrow)
+            .collect();
+        if late {
+            f.rotate_right(1);
+            f[0] = Narrow::from_f64(0.0);
+        }
+        let v: Vec<Narrow> = u.iter().map(narrow).collect();
+        let y = via_real_fft(&f, &v).expect("lengths fit");
+        let sums = y.iter().zip(u).map(|(y, u)| y.to_f64() + skips[h] * u);
+        ssm_out.extend(sums);
+    }
+    let before = ["q", "k", "v", "shift_kernel", "shift_k", "kv", "ssm_kernel"];
+    let mut stages: Stages = before.map(|name| (name.to_string(), of(name))).into();
+    let ssm_out = Tensor::new(kv.shape(), ssm_out).expect("fits");
+    stages.push(("ssm_out".into(), ssm_out));
+    stages
+}
+
+/// A convolution by spectra in bfloat16 is off by far more than a binary32 one, normwise, in every element:
+/// the port that says so is right, and the one that does not is refused where it does it.
+#[test]
+fn transforms_in_16_bits_are_right_where_they_are_said() {
+    let said = |format: Format| format.with_transforms_in_16_bits().expect("has 16 bits");
+    let verdict = |golden: &Golden, file: &SafeTensors, format| {
+        let report = judge(golden, file, format);
+        let at = report.findings.first().map(|found| found.stage.clone());
+        (report.verdict(), at, report.to_string())
+    };
+    for (name, format, dtype) in [
+        ("03-heads", Format::MIXED_BF16, Dtype::F32),
+        ("50-exact-basic", Format::BF16, Dtype::F32),
+    ] {
+        let golden = committed_one(name);
+        let right = by_narrow_spectra(&golden, false);
+        let right = dumped(&named(&right), dtype);
+        let (silent, at, text) = verdict(&golden, &right, format);
+        assert_eq!(silent, Verdict::Refused, "{name}: {text}");
+        assert_eq!(at.as_deref(), Some("ssm_out"), "{name}: {text}");
+        let (spoken, _, text) = verdict(&golden, &right, said(format));
+        assert_eq!(spoken, Verdict::Pass, "{name}: {text}");
+        assert!(text.starts_with(&format!("tolerance for {}, transforms", format.name())));
+
+        let late = by_narrow_spectra(&golden, true);
+        let late = dumped(&named(&late), dtype);
+        let (verdict, at, text) = verdict(&golden, &late, said(format));
+        assert_eq!(verdict, Verdict::Refused, "{name}: {text}");
+        assert_eq!(at.as_deref(), Some("ssm_out"), "{name}: {text}");
+    }
+    // Formats that have no 16 bits have no such transforms.
+    for format in Format::ALL {
+        let narrow = [FloatFormat::BF16, FloatFormat::F16];
+        let has = narrow
+            .iter()
+            .any(|narrow| format.name().ends_with(narrow.name()));
+        assert_eq!(format.with_transforms_in_16_bits().is_some(), has);
+    }
+}
+
+/// Powers of poles over 1024 steps, every operation in bfloat16: (1 + u)^1024 is no longer near 1 + 1024 u.
+/// Nothing of the right port is refused; of one that leaves a sign out, the kernel is.
+#[test]
+fn a_thousand_steps_in_bfloat16_pass() {
+    let golden = committed_one(LONG);
+    let case = layer(&golden);
+    let forms = [Form::Convolution, Form::Recurrence, Form::Scan];
+    let forms = if is_exhaustive() {
+        &forms[..]
+    } else {
+        &forms[..1]
+    };
+    for form in forms {
+        let (port, input, state) = case.in_precision::<Narrow>().expect("runs");
+        let stages = port
+            .forward(form, &input, state.as_ref())
+            .expect("runs")
+            .named();
+        let stages = stages.into_iter();
+        let mut stages: Stages = stages
+            .map(|(name, stage)| (name.to_string(), stage.map(Real::to_f64)))
+            .collect();
+        let report = judge(&golden, &dumped(&named(&stages), Dtype::BF16), Format::BF16);
+        assert_ne!(report.verdict(), Verdict::Refused, "{form}: {report}");
+        let kernel = report
+            .stages
+            .iter()
+            .find(|stage| stage.name == "ssm_kernel");
+        assert!(
+            kernel.expect("dumped").worst > 0.01,
+            "the tolerance is not void"
+        );
+
+        let (_, kernel) = stages
+            .iter_mut()
+            .find(|(name, _)| name == "ssm_kernel")
+            .expect("there");
+        *kernel = kernel.map(|x| -x);
+        let report = judge(&golden, &dumped(&named(&stages), Dtype::BF16), Format::BF16);
+        assert_eq!(report.verdict(), Verdict::Refused, "{form}: {report}");
+    }
+}
