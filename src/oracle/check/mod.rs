@@ -80,7 +80,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
             reproduced.any(|found| found.stage == name || found.also_at.iter().any(|at| at == name))
         }),
         equal: equal(golden, &stages, format),
-        holdings: candidate.holdings(&golden.stages),
+        holdings: candidate.holdings(golden.stages),
         findings,
         stages: reports,
     }
