@@ -1,6 +1,7 @@
 //! Long convolution with arbitrary kernels.
 
-use super::lanes::{Element, Vector};
+use super::elementwise::multiply;
+use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
 use super::scratch::Scratch;
@@ -68,6 +69,24 @@ impl<T: Element> LongConvolution<T> {
         kernels: &Panels<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
+        self.set_kernels_and_feedthrough(kernels, None, workspace)
+    }
+
+    /// As [`set_kernels`](Self::set_kernels), with `D` of every channel, which is added to the first taps:
+    /// `y = f * u + D u`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and if there is not one `D` a channel.
+    pub fn set_kernels_and_feedthrough(
+        &mut self,
+        kernels: &Panels<T>,
+        feedthrough: Option<&[T]>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        if let Some(d) = feedthrough {
+            check_len("D", d.len(), self.channels)?;
+        }
         kernels.check("kernels", 1, self.channels, kernels.seq_len())?;
         let taps = kernels.seq_len().min(self.seq_len);
         if taps > self.taps {
@@ -79,21 +98,37 @@ impl<T: Element> LongConvolution<T> {
                 ),
             ));
         }
-        if taps == 0 {
-            self.spectra.fill([T::Lanes::ZERO; 2]);
-            return Ok(());
-        }
-        let (level, transform) = (self.level, &self.transform);
-        let spectra = self.spectra.chunks_exact_mut(transform.len());
-        let items = kernels.streams().zip(spectra);
-        share(items, &mut workspace.threads, |_, (kernel, spectrum)| {
-            level.run(Spectrum {
-                transform,
-                kernel: &kernel[..taps],
-                spectrum,
-            });
-        });
+        self.set_streams(taps, |i| kernels.stream(i), feedthrough, workspace);
         Ok(())
+    }
+
+    /// The spectra of the first `taps` taps of `kernel(group)`, `feedthrough` added to the first.
+    pub(super) fn set_streams<'a>(
+        &mut self,
+        taps: usize,
+        kernel: impl Fn(usize) -> &'a [T::Lanes] + Sync,
+        feedthrough: Option<&[T]>,
+        workspace: &mut Workspace<T>,
+    ) {
+        let (level, transform) = (self.level, &self.transform);
+        let scale = T::Lanes::splat(T::from_f64(1.0 / transform.len() as f64));
+        let spectra = self.spectra.chunks_exact_mut(transform.len()).enumerate();
+        share(spectra, &mut workspace.threads, |_, (i, spectrum)| {
+            match taps {
+                0 => spectrum.fill([T::Lanes::ZERO; 2]),
+                _ => level.run(Spectrum {
+                    transform,
+                    kernel: &kernel(i)[..taps],
+                    spectrum,
+                }),
+            }
+            let Some(d) = feedthrough else { return };
+            // A constant is itself at every point.
+            let d = T::Lanes::load(&d[i * T::Lanes::WIDTH..]).times(scale);
+            for [re, _] in spectrum {
+                *re = re.plus(d);
+            }
+        });
     }
 
     /// `y = f * u` for `u` and `y` (batch, seq_len, channels), `seq_len` at most the one prepared
@@ -108,27 +143,68 @@ impl<T: Element> LongConvolution<T> {
         y: &mut Panels<T>,
         workspace: &mut Workspace<T>,
     ) -> Result<(), Error> {
-        u.check("input", u.batch(), self.channels, u.seq_len())?;
-        y.check("output", u.batch(), self.channels, u.seq_len())?;
-        if u.seq_len() > self.seq_len {
+        self.run_gated(u, [None, None], y, workspace)
+    }
+
+    /// `y = post (f * (pre u))` for the gates `[pre, post]`, each in the shape of `u`; one that is `None` is
+    /// ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_gated(
+        &self,
+        u: &Panels<T>,
+        gates: [Option<&Panels<T>>; 2],
+        y: &mut Panels<T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), Error> {
+        let len = u.seq_len();
+        u.check("input", u.batch(), self.channels, len)?;
+        y.check("output", u.batch(), self.channels, len)?;
+        for (gate, what) in gates.iter().zip(["gate of the input", "gate of the output"]) {
+            if let Some(gate) = gate {
+                gate.check(what, u.batch(), self.channels, len)?;
+            }
+        }
+        if len > self.seq_len {
             return Err(Error::value(
                 "input",
                 format!(
-                    "{} steps; this convolution was prepared for at most {}",
-                    u.seq_len(),
+                    "{len} steps; this convolution was prepared for at most {}",
                     self.seq_len
                 ),
             ));
         }
-        if u.seq_len() == 0 || self.channels == 0 {
+        if len == 0 || self.channels == 0 {
             return Ok(());
         }
         let groups = self.spectra.len() / self.transform.len();
         check_len("spectra", groups, lane_groups::<T>(self.channels))?;
-        let items = u.streams().zip(y.streams_mut()).enumerate();
-        share(items, &mut workspace.threads, |scratch, (i, (u, y))| {
-            let Scratch { points, window, .. } = scratch;
-            self.run_group(i % groups, u, y, points, window);
+        let [before, after] = gates;
+        let items = y.streams_mut().enumerate();
+        share(items, &mut workspace.threads, |scratch, (i, y)| {
+            let Scratch {
+                points,
+                window,
+                signals,
+                ..
+            } = scratch;
+            let [gated, convolved] = gates.map(|gate| if gate.is_some() { len } else { 0 });
+            signals.resize(gated + convolved, T::Lanes::ZERO);
+            let (gated, convolved) = signals.split_at_mut(gated);
+            let mut u = u.stream(i);
+            if let Some(gate) = before {
+                multiply::<T>(self.level, gate.stream(i), u, false, gated);
+                u = gated;
+            }
+            match after {
+                None => self.run_group(i % groups, u, y, points, window),
+                Some(gate) => {
+                    self.run_group(i % groups, u, convolved, points, window);
+                    multiply::<T>(self.level, gate.stream(i), convolved, false, y);
+                }
+            }
         });
         Ok(())
     }

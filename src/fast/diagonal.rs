@@ -282,13 +282,10 @@ impl<T: Element> DiagonalSsm<T> {
     ) -> Result<(), Error> {
         u.check("input", u.batch(), self.models, u.seq_len())?;
         y.check("output", u.batch(), self.models, u.seq_len())?;
-        self.check_state(state, u.batch())?;
-        let (len, each) = (u.seq_len(), self.padded);
-        if len == 0 || self.groups.is_empty() {
+        let states = self.states_mut(state, u.batch())?;
+        if u.seq_len() == 0 || self.groups.is_empty() {
             return Ok(());
         }
-        // With no pairs there are no states to share out; an item then has an empty part.
-        let states = split_parts(&mut state.lanes, each, u.batch() * self.groups.len());
         let items = u
             .streams()
             .zip(y.streams_mut())
@@ -348,13 +345,18 @@ impl<T: Element> DiagonalSsm<T> {
         }
     }
 
-    fn check_state(&self, state: &DiagonalState<T>, streams: usize) -> Result<(), Error> {
+    /// The state of every group of every stream, of which a batch has so many; empty ones where there are
+    /// no pairs.
+    pub(super) fn states_mut<'a>(
+        &self,
+        state: &'a mut DiagonalState<T>,
+        streams: usize,
+    ) -> Result<impl Iterator<Item = &'a mut [[T::Lanes; 2]]> + use<'a, T>, Error> {
         check_len("streams of the state", state.streams, streams)?;
-        check_len(
-            "state of the diagonal models",
-            state.lanes.len(),
-            streams * self.groups.len() * self.padded,
-        )
+        let count = streams * self.groups.len();
+        let size = count * self.padded;
+        check_len("state of the diagonal models", state.lanes.len(), size)?;
+        Ok(split_parts(&mut state.lanes, self.padded, count))
     }
 
     /// One group of lanes over one signal each.

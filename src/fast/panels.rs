@@ -2,6 +2,7 @@
 
 use super::lanes::{Element, Vector};
 use crate::error::{Error, check_len};
+use core::ops::Range;
 
 /// The number of groups of lanes that hold so many channels.
 pub(crate) fn lane_groups<T: Element>(channels: usize) -> usize {
@@ -72,6 +73,77 @@ impl<T: Element> Panels<T> {
             }
         }
         Ok(())
+    }
+
+    /// Takes over the signals of a row-major array (sequences, seq_len, `parts` times channels), such as
+    /// heads, or the thirds of a projection: sequence `s parts + p` of the panels is part `p` of sequence
+    /// `s`, whose channel `c` the array has at `place(p, c)`.
+    ///
+    /// # Errors
+    ///
+    /// If the array has another number of elements, or `parts` does not divide the batch.
+    pub fn read_parts(
+        &mut self,
+        parts: usize,
+        place: impl Fn(usize, usize) -> usize,
+        rows: &[T],
+    ) -> Result<(), Error> {
+        self.check_parts(parts, rows.len())?;
+        let places = Places::new(self, parts, place);
+        for (i, stream) in self.streams_mut().enumerate() {
+            let (first, at, run) = places.of_stream(i);
+            for (t, lanes) in stream.iter_mut().enumerate() {
+                let row = &rows[first + t * places.width..][..places.width];
+                if let Some(run) = run.clone() {
+                    *lanes = T::Lanes::load(&row[run]);
+                    continue;
+                }
+                for (lane, &at) in lanes.lanes_mut().iter_mut().zip(at) {
+                    *lane = row[at];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the signals to such an array.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_parts`](Self::read_parts).
+    pub fn write_parts(
+        &self,
+        parts: usize,
+        place: impl Fn(usize, usize) -> usize,
+        rows: &mut [T],
+    ) -> Result<(), Error> {
+        self.check_parts(parts, rows.len())?;
+        let places = Places::new(self, parts, place);
+        for (i, stream) in self.streams().enumerate() {
+            let (first, at, run) = places.of_stream(i);
+            for (t, lanes) in stream.iter().enumerate() {
+                let row = &mut rows[first + t * places.width..][..places.width];
+                if let Some(run) = run.clone() {
+                    lanes.store(&mut row[run]);
+                    continue;
+                }
+                for (&lane, &at) in lanes.lanes().iter().zip(at) {
+                    row[at] = lane;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_parts(&self, parts: usize, rows: usize) -> Result<(), Error> {
+        if parts == 0 || !self.batch.is_multiple_of(parts) {
+            return Err(Error::shape(
+                "panels",
+                format_args!("a batch of whole sequences of {parts} parts"),
+                format_args!("a batch of {}", self.batch),
+            ));
+        }
+        check_len("rows", rows, self.batch * self.seq_len * self.channels)
     }
 
     /// Writes the signals to a row-major array (batch, seq_len, channels).
@@ -149,9 +221,71 @@ impl<T: Element> Panels<T> {
         self.lanes.chunks_exact(self.seq_len.max(1))
     }
 
+    /// One of the [`streams`](Self::streams).
+    pub(super) fn stream(&self, i: usize) -> &[T::Lanes] {
+        &self.lanes[i * self.seq_len..][..self.seq_len]
+    }
+
+    /// The groups of one sequence, one after another.
+    pub(super) fn sequence(&self, i: usize) -> &[T::Lanes] {
+        let each = self.seq_len * lane_groups::<T>(self.channels);
+        &self.lanes[i * each..][..each]
+    }
+
+    /// Every [`sequence`](Self::sequence), to be written; none if it is empty.
+    pub(super) fn sequences_mut(&mut self) -> impl Iterator<Item = &mut [T::Lanes]> {
+        let each = self.seq_len * lane_groups::<T>(self.channels);
+        self.lanes.chunks_exact_mut(each.max(1))
+    }
+
     /// As [`streams`](Self::streams), to be written.
     pub(crate) fn streams_mut(&mut self) -> impl Iterator<Item = &mut [T::Lanes]> {
         self.lanes.chunks_exact_mut(self.seq_len.max(1))
+    }
+}
+
+/// The places of the parts' channels in a row.
+struct Places {
+    parts: usize,
+    groups: usize,
+    seq_len: usize,
+    /// Numbers per row: all parts' channels.
+    width: usize,
+    /// [part][group][lane]
+    of_lanes: Vec<Vec<usize>>,
+}
+
+impl Places {
+    fn new<T: Element>(
+        panels: &Panels<T>,
+        parts: usize,
+        place: impl Fn(usize, usize) -> usize,
+    ) -> Self {
+        let (channels, lanes) = (panels.channels, T::Lanes::WIDTH);
+        let groups = lane_groups::<T>(channels);
+        let of_group = |i: usize| {
+            let (part, first) = (i / groups, i % groups * lanes);
+            let group = first..channels.min(first + lanes);
+            let places: Vec<usize> = group.map(|c| place(part, c)).collect();
+            places
+        };
+        Self {
+            parts,
+            groups,
+            seq_len: panels.seq_len,
+            width: parts * channels,
+            of_lanes: (0..parts * groups).map(of_group).collect(),
+        }
+    }
+
+    /// Where a stream's first row begins, the places of its lanes in every row, and those as a range if
+    /// they follow one another.
+    fn of_stream(&self, i: usize) -> (usize, &[usize], Option<Range<usize>>) {
+        let sequence = i / self.groups / self.parts;
+        let at = &self.of_lanes[i % self.of_lanes.len()][..];
+        let run = at.first().map(|&first| first..first + at.len());
+        let run = run.filter(|run| run.clone().eq(at.iter().copied()));
+        (sequence * self.seq_len * self.width, at, run)
     }
 }
 

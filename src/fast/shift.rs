@@ -6,6 +6,7 @@ use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups, split_parts};
 use super::share::share;
+use super::transform::Pair;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
@@ -237,35 +238,54 @@ impl<T: Element> ShiftSsm<T> {
     ) -> Result<(), Error> {
         u.check("input", u.batch(), self.models, u.seq_len())?;
         y.check("output", u.batch(), self.models, u.seq_len())?;
-        check_len("streams of the state", state.streams, u.batch())?;
-        let size = u.batch() * self.groups.len() * self.taps;
-        check_len("state of the shift models", state.lanes.len(), size)?;
+        let states = self.states_mut(state, u.batch())?;
         if u.seq_len() == 0 || self.groups.is_empty() {
             return Ok(());
         }
-        let count = u.batch() * self.groups.len();
-        let items = u
-            .streams()
-            .zip(y.streams_mut())
-            .zip(split_parts(&mut state.lanes, self.taps, count))
-            .enumerate();
+        let items = u.streams().zip(y.streams_mut()).zip(states).enumerate();
         share(items, &mut workspace.threads, |scratch, (i, item)| {
             let ((u, y), x) = item;
-            let group = i % self.groups.len();
-            let long = self.long.as_ref().filter(|_| u.len() >= self.taps);
-            if let Some(long) = long {
-                long.run_group(group, u, y, &mut scratch.points, &mut scratch.window);
-            }
-            self.level.run(Filter {
-                taps: &self.groups[group],
-                convolved: long.is_some(),
-                u,
-                x,
-                y,
-                window: &mut scratch.window,
-            });
+            let (points, window) = (&mut scratch.points, &mut scratch.window);
+            self.respond(i % self.groups.len(), u, x, y, points, window);
         });
         Ok(())
+    }
+
+    /// The state of every group of every stream, of which a batch has so many.
+    pub(super) fn states_mut<'a>(
+        &self,
+        state: &'a mut ShiftState<T>,
+        streams: usize,
+    ) -> Result<impl Iterator<Item = &'a mut [T::Lanes]> + use<'a, T>, Error> {
+        check_len("streams of the state", state.streams, streams)?;
+        let count = streams * self.groups.len();
+        let size = count * self.taps;
+        check_len("state of the shift models", state.lanes.len(), size)?;
+        Ok(split_parts(&mut state.lanes, self.taps, count))
+    }
+
+    /// One group of lanes over one signal each, by transforms where the window is long enough.
+    pub(super) fn respond(
+        &self,
+        group: usize,
+        u: &[T::Lanes],
+        x: &mut [T::Lanes],
+        y: &mut [T::Lanes],
+        points: &mut Vec<Pair<T::Lanes>>,
+        window: &mut Vec<T::Lanes>,
+    ) {
+        let long = self.long.as_ref().filter(|_| u.len() >= self.taps);
+        if let Some(long) = long {
+            long.run_group(group, u, y, points, window);
+        }
+        self.level.run(Filter {
+            taps: &self.groups[group],
+            convolved: long.is_some(),
+            u,
+            x,
+            y,
+            window,
+        });
     }
 
     /// One group of lanes over one signal each, tap by tap: a layer's window is 64 officially, below
