@@ -15,5 +15,6 @@ mod models;
 mod projection;
 mod shift;
 mod small;
+mod ssd;
 mod support;
 mod training;
