@@ -1,16 +1,21 @@
 """The Python peers of the benchmarks, as a server: one request a line on standard input, the
 seconds one run of it took on standard output. The Rust program asks peers and crate in turn.
 
-    python peers.py [OFFICIAL_CHECKOUT]
+    python peers.py [h3=CHECKOUT] [vortex=CHECKOUT] [mamba=CHECKOUT]
 
-Requests: NAME THREADS SIZES...; see HANDLERS. Inputs are made once for every request and kept.
+Requests: NAME THREADS SIZES...; see HANDLERS. Inputs are made once for every request and kept. Official
+code is run as it stands in checkouts of HazyResearch/H3, Zymrael/vortex and state-spaces/mamba; of packages
+that only other parts of it need, such as GPU kernels, empty ones take the place.
 """
 
 import functools
+import logging
 import os
 import resource
 import sys
 import time
+import types
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +25,7 @@ try:
 except ImportError:
     scipy_fft = None
 
-OFFICIAL = sys.argv[1] if len(sys.argv) > 1 else None
+CHECKOUTS = dict(argument.split("=", 1) for argument in sys.argv[1:])
 torch.manual_seed(0)
 
 
@@ -68,8 +73,7 @@ def linear(rows, d):
 
 @functools.lru_cache(maxsize=1)
 def official_layer(d, length, grad):
-    sys.path.insert(0, OFFICIAL)
-    import logging
+    sys.path.insert(0, CHECKOUTS["h3"])
     logging.disable(logging.CRITICAL)
     from src.models.ssm.h3 import H3
     torch.manual_seed(0)
@@ -127,9 +131,83 @@ def torch_best(d, length):
     return run
 
 
+def stand_in(name, **members):
+    """An empty module in the place of one that is not needed here."""
+    sys.modules[name] = types.ModuleType(name)
+    vars(sys.modules[name]).update(members)
+
+
+@functools.lru_cache(maxsize=1)
+def hyena_cascade():
+    sys.path.insert(0, CHECKOUTS["vortex"])
+    stand_in("rich")
+    stand_in("rich.logging", RichHandler=lambda *_, **__: logging.NullHandler())
+    stand_in("vortex.model.attention", MHA=None)
+    stand_in("vortex.model.positional_embeddings", swap_mha_rope=None)
+    from vortex.model.model import HyenaCascade
+    return HyenaCascade
+
+
+class Choices(dict):
+    __getattr__ = dict.__getitem__
+
+
+def cascade(d, length, taps, groups):
+    """vortex's operator between its projections, in the layout of Evo 2: (1, L, 3 d) to (1, L, d)."""
+    config = Choices(
+        hidden_size=d, num_filters=d, state_size=16, num_attention_heads=8, short_filter_length=3,
+        short_filter_bias=False, column_split_hyena=False, interleave=True)
+    torch.manual_seed(0)
+    layer = hyena_cascade()(config, 0, hyena_filter_groups=groups, fir_inner_filter_length=taps)
+    if taps is None:
+        # Decays, as trained ones are.
+        layer.log_poles.data.abs_().neg_()
+    u = torch.randn(1, length, 3 * d)
+    def run():
+        with torch.no_grad():
+            return layer(u)[0]
+    return run
+
+
+def vortex_hcl(d, length):
+    return cascade(d, length, None, d)
+
+
+def vortex_hcm(d, length):
+    return cascade(d, length, 128, 128)
+
+
+def vortex_hcs(d, length):
+    return cascade(d, length, 7, 128)
+
+
+@functools.lru_cache(maxsize=1)
+def ssd_minimal():
+    """The official function, from its file: the package around it needs a GPU."""
+    stand_in("mamba_ssm")
+    for name in ("ops", "ops.triton", "ops.triton.ssd_combined"):
+        stand_in("mamba_ssm." + name, mamba_chunk_scan_combined=None)
+    names = {}
+    path = Path(CHECKOUTS["mamba"]) / "mamba_ssm/modules/ssd_minimal.py"
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    return names["ssd_minimal_discrete"]
+
+
+def mamba_ssd(heads, inputs, state, length, chunk):
+    """Of one group; X is dt x and A is log_a, made within the time as in the file's own test."""
+    run_ssd = ssd_minimal()
+    x, b, c = torch.randn(1, length, heads, inputs), *torch.randn(2, 1, length, 1, state)
+    dt = torch.nn.functional.softplus(torch.randn(1, length, heads) - 4)
+    a = -torch.exp(torch.rand(heads))
+    def run():
+        with torch.no_grad():
+            return run_ssd(x * dt.unsqueeze(-1), a * dt, b, c, chunk)
+    return run
+
+
 HANDLERS = {f.__name__: f for f in (
     torch_conv, torch_conv_known, scipy_conv, linear, official, official_backward, official_step,
-    torch_best)}
+    torch_best, vortex_hcl, vortex_hcm, vortex_hcs, mamba_ssd)}
 
 
 @functools.lru_cache(maxsize=8)
@@ -138,8 +216,10 @@ def prepared(name, sizes):
 
 
 def main():
+    needs = {"official": "h3", "vortex": "vortex", "mamba": "mamba"}
     have = [n for n in HANDLERS
-            if (OFFICIAL or not n.startswith("official")) and (scipy_fft or n != "scipy_conv")]
+            if needs.get(n.split("_")[0]) in (None, *CHECKOUTS)
+            and (scipy_fft or n != "scipy_conv")]
     print("ready", torch.__version__, *have, flush=True)
     for line in sys.stdin:
         words = line.split()

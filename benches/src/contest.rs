@@ -77,11 +77,11 @@ pub struct Python {
 }
 
 impl Python {
-    pub fn start(python: &str, official: Option<&str>) -> Option<Self> {
+    pub fn start(python: &str, checkouts: &[String]) -> Option<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/peers.py");
         let mut child = Command::new(python)
             .arg(script)
-            .args(official)
+            .args(checkouts)
             // Threads that wait by spinning would take the cores of whoever comes next.
             .envs([
                 ("OMP_WAIT_POLICY", "PASSIVE"),

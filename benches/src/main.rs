@@ -1,8 +1,10 @@
 //! The fast path and its peers, in turn within one run.
 //!
-//! cargo run --release [-- [--python PYTHON] [--official CHECKOUT] [SECTION...]]
+//! cargo run --release [-- [--python PYTHON] [--official CHECKOUT] [--vortex CHECKOUT] [--mamba CHECKOUT]
+//! [SECTION...]]
 
 mod contest;
+mod operators;
 mod packed;
 mod peak;
 mod peers;
@@ -12,16 +14,22 @@ use contest::Python;
 
 fn main() {
     let mut python = "python3".to_string();
-    let (mut official, mut wanted) = (None, Vec::new());
+    let (mut checkouts, mut wanted) = (Vec::new(), Vec::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--python" => python = arguments.next().unwrap_or(python),
-            "--official" => official = arguments.next(),
+            "--official" | "--vortex" | "--mamba" => {
+                let name = match &argument[..] {
+                    "--official" => "h3",
+                    name => &name[2..],
+                };
+                checkouts.extend(arguments.next().map(|path| format!("{name}={path}")));
+            }
             _ => wanted.push(argument),
         }
     }
-    let mut python = Python::start(&python, official.as_deref());
+    let mut python = Python::start(&python, &checkouts);
     if python.is_none() {
         println!("no Python with torch: pass --python; the Python peers are left out");
     }

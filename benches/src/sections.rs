@@ -1,6 +1,7 @@
 //! What is measured.
 
 use crate::contest::{Contestant, Python, contest, seconds};
+use crate::operators;
 use crate::packed::packed;
 use crate::peak::measured_peak;
 use crate::peers::RealFft;
@@ -16,7 +17,7 @@ use std::cell::RefCell;
 
 type Section = fn(&mut Option<Python>);
 
-pub const ALL: [(&str, Section); 11] = [
+pub const ALL: [(&str, Section); 15] = [
     ("peak", peak),
     ("product", product),
     ("diagonal", diagonal),
@@ -28,6 +29,10 @@ pub const ALL: [(&str, Section); 11] = [
     ("backward", backward),
     ("packed", |_| packed()),
     ("step", step),
+    ("gated", operators::gated),
+    ("h3", operators::h3),
+    ("striped", operators::striped),
+    ("ssd", operators::ssd),
 ];
 
 pub const D: usize = 768;
@@ -38,7 +43,7 @@ pub fn random(len: usize, seed: u64) -> Vec<f32> {
 }
 
 /// A Python contestant, if Python has it.
-fn ask<'a>(
+pub fn ask<'a>(
     python: &'a RefCell<&mut Option<Python>>,
     name: &str,
     threads: usize,

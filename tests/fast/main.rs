@@ -12,6 +12,7 @@ mod layer;
 mod model;
 #[path = "../oracle/model/support.rs"]
 mod models;
+mod operators;
 mod projection;
 mod shift;
 mod small;
