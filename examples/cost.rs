@@ -8,10 +8,12 @@ use hungry_hippos::Error;
 use hungry_hippos::algebra::{Counted, Matrix, OperationCount, Rng, RootsOfUnity, Sample, Scalar};
 use hungry_hippos::attention::{self, hyena};
 use hungry_hippos::cost::{self, AttentionShape, Convolution, Structure};
-use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::flashconv::{Chunking, pass_varying_states};
 use hungry_hippos::fourier::convolution as fourier;
 use hungry_hippos::h3::{Form, HeadOrder, Layer, LayerShape};
-use hungry_hippos::ssm::{Dense, Diagonal, Shift, StateSpace};
+use hungry_hippos::ssm::{
+    Dense, Diagonal, Shift, StateSpace, Varying, varying_quadratic, varying_recurrence, varying_scan,
+};
 use std::fmt::Write as _;
 
 /// One line of the table.
@@ -175,6 +177,109 @@ pub(crate) fn layers(
     rows.collect()
 }
 
+/// One head of SSD in every form there is.
+pub(crate) fn ssd(shape: cost::SsdShape, chunk: usize) -> Result<Vec<Row>, Error> {
+    let rng = &mut Rng::new(6);
+    let mut of = |cols| Matrix::from_fn(shape.seq_len, cols, |_, _| Counted::sample(rng));
+    let (a, b, c) = (of(1), of(shape.state), of(shape.state));
+    let u = of(shape.inputs);
+    let ssm = Varying::new(a, b, c)?;
+    let rows = [
+        Form::Recurrence,
+        Form::Scan,
+        Form::Attention,
+        Form::FlashConv(Chunking::Uniform(chunk)),
+    ];
+    let rows = rows.into_iter().map(|form| {
+        row(form.to_string(), cost::ssd(&form, shape)?, || {
+            let done = match &form {
+                Form::Recurrence => varying_recurrence(&ssm, &u, None),
+                Form::Scan => varying_scan(&ssm, &u, None),
+                Form::FlashConv(chunks) => pass_varying_states(&ssm, &u, None, chunks),
+                _ => varying_quadratic(&ssm, &u, None),
+            };
+            done.map(drop)
+        })
+    });
+    rows.collect()
+}
+
+fn products(a: &[Counted], b: &[Counted]) -> Vec<Counted> {
+    a.iter().zip(b).map(|(&a, &b)| a * b).collect()
+}
+
+/// Operators: a gated convolution, H3's with heads of two channels, StripedHyena's of one channel with eight
+/// modes and with sixteen taps.
+pub(crate) fn operators(n: usize, chunk: usize) -> Result<Vec<Row>, Error> {
+    let rng = &mut Rng::new(7);
+    let mut of = || signal(n, rng);
+    let (u, pre, kernel, gate) = (of(), of(), of(), of());
+    let step = |gate: &[Counted]| hyena::Step {
+        filter: hyena::Filter {
+            kernel: kernel.clone(),
+            feedthrough: Counted::new(0.5),
+        },
+        gate: gate.to_vec(),
+    };
+    let by_fft = fourier::via_real_fft;
+    let mut rows = vec![
+        row(
+            "gated convolution",
+            cost::gated_convolution(Convolution::RealFft, n)?,
+            || hyena::recursive_with(&[step(&gate)], &products(&pre, &u), by_fft).map(drop),
+        )?,
+        row(
+            "h3, 3 heads of 2",
+            cost::h3_operator(Convolution::RealFft, [3, 2], n)?,
+            || {
+                for _ in 0..3 * 2 {
+                    let shifted = by_fft(&kernel, &u)?;
+                    for (y, &u) in shifted.iter().zip(&u) {
+                        let _ = *y + Counted::new(0.5) * u;
+                    }
+                    for _ in 0..2 {
+                        let kv = products(&u, &pre);
+                        for y in hyena::recursive_with(&[step(&gate)], &kv, by_fft)? {
+                            let _ = y + y;
+                        }
+                    }
+                }
+                Ok(())
+            },
+        )?,
+    ];
+    let short = Shift::<Counted>::sample(3, rng);
+    let (modes, taps) = (Diagonal::sample(8, rng), Shift::sample(16, rng));
+    for form in forms(chunk) {
+        let formula = |inner| cost::striped(&form, 3, inner, n);
+        rows.push(row(
+            format!("hcl, {form}"),
+            formula(Structure::Diagonal(8))?,
+            || striped(&form, &short, &modes, &u),
+        )?);
+        rows.push(row(
+            format!("hcm, {form}"),
+            formula(Structure::Shift(16))?,
+            || striped(&form, &short, &taps, &u),
+        )?);
+    }
+    Ok(rows)
+}
+
+/// One channel between its projections, the three of them being the same.
+fn striped<S: StateSpace<Scalar = Counted>>(
+    form: &Form,
+    short: &Shift<Counted>,
+    inner: &S,
+    u: &[Counted],
+) -> Result<(), Error> {
+    let filtered = || Ok::<_, Error>(form.respond(short, u, None)?.output);
+    let (x2, x1, v) = (filtered()?, filtered()?, filtered()?);
+    let y = form.respond(inner, &products(&x1, &v), None)?.output;
+    let _ = products(&x2, &y);
+    Ok(())
+}
+
 fn print(title: &str, rows: &[Row], table: &mut String) {
     let _ = writeln!(table, "{title}");
     let _ = writeln!(
@@ -229,6 +334,21 @@ pub(crate) fn report() -> Result<String, Error> {
     print(
         "an H3 layer, N = 256, d = 4, d_h = 1, m = 16, chunks of 32",
         &layers,
+        &mut table,
+    );
+    let shape = cost::SsdShape {
+        seq_len: n,
+        inputs: 16,
+        state: 16,
+    };
+    print(
+        "one head of SSD, L = 256, P = 16, N = 16, chunks of 32",
+        &ssd(shape, chunk)?,
+        &mut table,
+    );
+    print(
+        "operators, L = 256: of 8 modes (hcl) or 16 taps (hcm) one channel, chunks of 32",
+        &operators(n, chunk)?,
         &mut table,
     );
     Ok(table)

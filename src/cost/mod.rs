@@ -6,7 +6,9 @@ mod attention;
 mod convolution;
 mod layer;
 mod model;
+mod operators;
 mod structure;
+mod varying;
 
 pub use attention::{
     AttentionShape, hyena, hyena_matrix, linear_attention_quadratic, linear_attention_recurrent,
@@ -15,7 +17,9 @@ pub use attention::{
 pub use convolution::Convolution;
 pub use layer::h3_layer;
 pub use model::model;
+pub use operators::{gated_convolution, h3_operator, striped};
 pub use structure::Structure;
+pub use varying::{SsdShape, ssd};
 
 use crate::algebra::OperationCount;
 

@@ -98,37 +98,20 @@ impl<T: Element> LongConvolution<T> {
                 ),
             ));
         }
-        self.set_streams(taps, |i| kernels.stream(i), feedthrough, workspace);
-        Ok(())
-    }
-
-    /// The spectra of the first `taps` taps of `kernel(group)`, `feedthrough` added to the first.
-    pub(super) fn set_streams<'a>(
-        &mut self,
-        taps: usize,
-        kernel: impl Fn(usize) -> &'a [T::Lanes] + Sync,
-        feedthrough: Option<&[T]>,
-        workspace: &mut Workspace<T>,
-    ) {
         let (level, transform) = (self.level, &self.transform);
-        let scale = T::Lanes::splat(T::from_f64(1.0 / transform.len() as f64));
         let spectra = self.spectra.chunks_exact_mut(transform.len()).enumerate();
         share(spectra, &mut workspace.threads, |_, (i, spectrum)| {
-            match taps {
-                0 => spectrum.fill([T::Lanes::ZERO; 2]),
-                _ => level.run(Spectrum {
-                    transform,
-                    kernel: &kernel(i)[..taps],
-                    spectrum,
-                }),
-            }
-            let Some(d) = feedthrough else { return };
-            // A constant is itself at every point.
-            let d = T::Lanes::load(&d[i * T::Lanes::WIDTH..]).times(scale);
-            for [re, _] in spectrum {
-                *re = re.plus(d);
-            }
+            level.run(Spectrum {
+                transform,
+                kernel: kernels.stream(i).get(..taps).unwrap_or_default(),
+                feedthrough: match feedthrough {
+                    Some(d) => T::Lanes::load(&d[i * T::Lanes::WIDTH..]),
+                    None => T::Lanes::ZERO,
+                },
+                spectrum,
+            });
         });
+        Ok(())
     }
 
     /// `y = f * u` for `u` and `y` (batch, seq_len, channels), `seq_len` at most the one prepared
@@ -240,6 +223,7 @@ impl<T: Element> LongConvolution<T> {
 struct Spectrum<'a, T: Element> {
     transform: &'a Transform<T>,
     kernel: &'a [T::Lanes],
+    feedthrough: T::Lanes,
     spectrum: &'a mut [Pair<T::Lanes>],
 }
 
@@ -250,7 +234,7 @@ impl<T: Element> Kernel for Spectrum<'_, T> {
     fn run<S: Isa>(self) {
         let scale = T::from_f64(1.0 / self.transform.len() as f64);
         self.transform
-            .spectrum::<S>(self.kernel, scale, self.spectrum);
+            .spectrum::<S>(self.kernel, self.feedthrough, scale, self.spectrum);
     }
 }
 

@@ -202,10 +202,17 @@ impl<T: Element> Transform<T> {
         &self.within[block * each..][..each]
     }
 
-    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`, in `n` points `x`.
+    /// The spectrum of the real signal `u` of at most `n` steps, times `scale`, in `n` points `x`; `more` is
+    /// added to its first step.
     #[inline(always)]
-    pub(super) fn spectrum<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
-        self.begin::<S>(u, scale, x);
+    pub(super) fn spectrum<S: Isa>(
+        &self,
+        u: &[T::Lanes],
+        more: T::Lanes,
+        scale: T,
+        x: &mut [Pair<T::Lanes>],
+    ) {
+        self.begin::<S>(u, more, scale, x);
         for (i, x) in x.chunks_exact_mut(self.block).enumerate() {
             split::<T, S>(self.nodes(i), x);
         }
@@ -226,7 +233,7 @@ impl<T: Element> Transform<T> {
         y: &mut [T::Lanes],
         tail: &mut [T::Lanes],
     ) {
-        self.begin::<S>(u, T::ONE, x);
+        self.begin::<S>(u, T::Lanes::ZERO, T::ONE, x);
         let blocks = x.chunks_exact_mut(self.block);
         for (i, (x, f)) in blocks.zip(spectrum.chunks_exact(self.block)).enumerate() {
             split::<T, S>(self.nodes(i), x);
@@ -246,7 +253,13 @@ impl<T: Element> Transform<T> {
 
     /// The levels above the blocks.
     #[inline(always)]
-    fn begin<S: Isa>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
+    fn begin<S: Isa>(
+        &self,
+        u: &[T::Lanes],
+        more: T::Lanes,
+        scale: T,
+        x: &mut [Pair<T::Lanes>],
+    ) {
         match self.radix {
             3 => self.first::<S, 3>(u, scale, x),
             4 => self.first::<S, 4>(u, scale, x),
@@ -254,6 +267,10 @@ impl<T: Element> Transform<T> {
             6 => self.first::<S, 6>(u, scale, x),
             7 => self.first::<S, 7>(u, scale, x),
             _ => self.first::<S, 8>(u, scale, x),
+        }
+        // The first step has the factor 1 in every part.
+        for part in x.chunks_exact_mut(self.n / self.radix) {
+            part[0][0] = part[0][0].plus(more.times(T::Lanes::splat(scale)));
         }
         split::<T, S>(&self.above, x);
     }
