@@ -12,7 +12,8 @@ use hungry_hippos::flashconv::{Chunking, pass_varying_states};
 use hungry_hippos::fourier::convolution as fourier;
 use hungry_hippos::h3::{Form, HeadOrder, Layer, LayerShape};
 use hungry_hippos::ssm::{
-    Dense, Diagonal, Shift, StateSpace, Varying, varying_quadratic, varying_recurrence, varying_scan,
+    Dense, Diagonal, Shift, StateSpace, Varying, varying_quadratic, varying_recurrence,
+    varying_scan,
 };
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 //! The fast path and its peers, in turn within one run.
 //!
 //! cargo run --release [-- [--python PYTHON] [--official CHECKOUT] [--vortex CHECKOUT] [--mamba CHECKOUT]
-//! [SECTION...]]
+//! [--processor] [SECTION...]]
 
 mod contest;
 mod operators;
@@ -11,6 +11,7 @@ mod peers;
 mod sections;
 
 use contest::Python;
+use std::sync::atomic::Ordering;
 
 fn main() {
     let mut python = "python3".to_string();
@@ -26,6 +27,7 @@ fn main() {
                 };
                 checkouts.extend(arguments.next().map(|path| format!("{name}={path}")));
             }
+            "--processor" => contest::PROCESSOR_TIME.store(true, Ordering::Relaxed),
             _ => wanted.push(argument),
         }
     }

@@ -5,8 +5,9 @@
 
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
-    DiagonalParameters, DiagonalSsm, Element, FastAdjoint, FastLayer, Level, LongConvolution,
-    Panels, Projection, SavedStates, ShiftParameters, ShiftSsm, Workspace,
+    DiagonalParameters, DiagonalSsm, Element, FastAdjoint, FastLayer, H3Kernels, H3Operator, Level,
+    LongConvolution, Panels, Projection, SavedStates, ShiftParameters, ShiftSsm, Ssd, SsdInputs,
+    StripedFilter, StripedOperator, StripedParameters, Workspace,
 };
 use hungry_hippos::h3::{Config, HeadOrder, Name, Parameters, RealType};
 use hungry_hippos::ssm::Discretization;
@@ -190,6 +191,74 @@ fn nothing_is_allocated<T: Element>(level: Level) {
             }),
         ));
     }
+    let mut convolution = LongConvolution::<T>::new(level, channels, len);
+    convolution.set_kernels(&kernels, workspace).expect("fits");
+    found.push((
+        "gated convolution",
+        allocations(|| {
+            let gates = [Some(&u), Some(&u)];
+            convolution
+                .run_gated(&u, gates, &mut y, workspace)
+                .expect("runs");
+        }),
+    ));
+    let kernels = H3Kernels {
+        heads: channels,
+        head_dim: 2,
+        ssm: signal(channels * len, rng),
+        d: signal(channels, rng),
+        shift: signal(2 * channels * 9, rng),
+        shift_d: signal(2 * channels, rng),
+    };
+    let operator = H3Operator::<T>::new(level, &kernels, len).expect("fits");
+    found.push((
+        "H3 operator",
+        allocations(|| operator.run([&u; 3], &mut y, workspace).expect("runs")),
+    ));
+    let z = Panels::zeros(6, len, channels);
+    for (what, filter) in [
+        (
+            "hcl",
+            StripedFilter::Hcl {
+                log_poles: vec![-0.1; 3 * channels],
+                residues: signal(3 * channels, rng),
+            },
+        ),
+        ("hcm", StripedFilter::Hcm(signal(128 * channels, rng))),
+    ] {
+        let parameters = StripedParameters {
+            channels,
+            short: signal(9 * channels, rng),
+            short_bias: Vec::new(),
+            groups: channels,
+            filter,
+            d: Vec::new(),
+        };
+        let operator = StripedOperator::<T>::new(level, &parameters).expect("fits");
+        let mut state = operator.zero_state(2);
+        found.push((
+            what,
+            allocations(|| {
+                operator
+                    .run(&z, &mut state, &mut y, workspace)
+                    .expect("runs");
+            }),
+        ));
+    }
+    let ssd = Ssd::new(level, [2, channels], [1, 7]).expect("fits");
+    let mut state = ssd.zero_state(1);
+    let (of_heads, of_groups) = (signal::<T>(2 * len, rng), signal::<T>(7 * len, rng));
+    let inputs = SsdInputs {
+        x: &u,
+        dt: None,
+        log_a: &of_heads,
+        b: &of_groups,
+        c: &of_groups,
+    };
+    found.push((
+        "SSD",
+        allocations(|| ssd.run(&inputs, &mut state, &mut y, workspace).expect("runs")),
+    ));
     let weight = signal::<T>(d * d, rng);
     let projection = Projection::new(level, d, &weight, &weight[..d]).expect("fits");
     let (u, mut out) = (signal::<T>(len * d, rng), vec![weight[0]; len * d]);

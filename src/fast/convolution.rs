@@ -1,12 +1,11 @@
 //! Long convolution with arbitrary kernels.
 
-use super::elementwise::multiply;
-use super::lanes::{Arithmetic, Element, Vector};
+use super::lanes::{Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups};
 use super::scratch::Scratch;
 use super::share::share;
-use super::transform::{Pair, Size, Transform};
+use super::transform::{Gated, Pair, Size, Transform};
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
@@ -145,7 +144,10 @@ impl<T: Element> LongConvolution<T> {
         let len = u.seq_len();
         u.check("input", u.batch(), self.channels, len)?;
         y.check("output", u.batch(), self.channels, len)?;
-        for (gate, what) in gates.iter().zip(["gate of the input", "gate of the output"]) {
+        for (gate, what) in gates
+            .iter()
+            .zip(["gate of the input", "gate of the output"])
+        {
             if let Some(gate) = gate {
                 gate.check(what, u.batch(), self.channels, len)?;
             }
@@ -167,37 +169,24 @@ impl<T: Element> LongConvolution<T> {
         let [before, after] = gates;
         let items = y.streams_mut().enumerate();
         share(items, &mut workspace.threads, |scratch, (i, y)| {
-            let Scratch {
-                points,
-                window,
-                signals,
-                ..
-            } = scratch;
-            let [gated, convolved] = gates.map(|gate| if gate.is_some() { len } else { 0 });
-            signals.resize(gated + convolved, T::Lanes::ZERO);
-            let (gated, convolved) = signals.split_at_mut(gated);
-            let mut u = u.stream(i);
-            if let Some(gate) = before {
-                multiply::<T>(self.level, gate.stream(i), u, false, gated);
-                u = gated;
-            }
-            match after {
-                None => self.run_group(i % groups, u, y, points, window),
-                Some(gate) => {
-                    self.run_group(i % groups, u, convolved, points, window);
-                    multiply::<T>(self.level, gate.stream(i), convolved, false, y);
-                }
-            }
+            let Scratch { points, window, .. } = scratch;
+            let u = Gated {
+                signal: u.stream(i),
+                gate: before.map(|gate| gate.stream(i)),
+            };
+            let y = (y, after.map(|gate| gate.stream(i)));
+            self.run_group(i % groups, u, y, points, window);
         });
         Ok(())
     }
 
-    /// One group of lanes over one signal each, of any length.
+    /// One group of lanes over one signal each, of any length: outputs and what is multiplied with them, if
+    /// anything.
     pub(super) fn run_group(
         &self,
         group: usize,
-        u: &[T::Lanes],
-        y: &mut [T::Lanes],
+        u: Gated<'_, T::Lanes>,
+        y: (&mut [T::Lanes], Option<&[T::Lanes]>),
         points: &mut Vec<Pair<T::Lanes>>,
         tail: &mut Vec<T::Lanes>,
     ) {
@@ -205,7 +194,7 @@ impl<T: Element> LongConvolution<T> {
         points.resize(n, [T::Lanes::ZERO; 2]);
         // What a part adds to the next, if there is one.
         tail.clear();
-        if u.len() > n {
+        if u.signal.len() > n {
             tail.resize(self.taps.saturating_sub(1), T::Lanes::ZERO);
         }
         self.level.run(Convolve {
@@ -242,18 +231,25 @@ struct Convolve<'a, T: Element> {
     transform: &'a Transform<T>,
     spectrum: &'a [Pair<T::Lanes>],
     points: &'a mut [Pair<T::Lanes>],
-    u: &'a [T::Lanes],
-    y: &'a mut [T::Lanes],
+    u: Gated<'a, T::Lanes>,
+    y: (&'a mut [T::Lanes], Option<&'a [T::Lanes]>),
     tail: &'a mut [T::Lanes],
 }
 
-impl<T: Element> Kernel for Convolve<'_, T> {
+impl<'a, T: Element> Kernel for Convolve<'a, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Isa>(self) {
         let n = self.transform.len();
-        for (u, y) in self.u.chunks(n).zip(self.y.chunks_mut(n)) {
+        let (y, gate) = self.y;
+        for (i, (u, y)) in self.u.signal.chunks(n).zip(y.chunks_mut(n)).enumerate() {
+            let of_part = |gate: &'a [T::Lanes]| &gate[i * n..][..u.len()];
+            let u = Gated {
+                signal: u,
+                gate: self.u.gate.map(of_part),
+            };
+            let y = (y, gate.map(of_part));
             self.transform
                 .convolve::<S>(u, self.spectrum, self.points, y, self.tail);
         }

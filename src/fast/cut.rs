@@ -5,7 +5,7 @@ use super::diagonal::DiagonalSsm;
 use super::lanes::{Element, Vector};
 use super::level::Level;
 use super::shift::ShiftSsm;
-use super::transform::Pair;
+use super::transform::{Gated, Pair};
 use super::workspace::Workspace;
 use crate::error::Error;
 
@@ -61,6 +61,7 @@ impl<T: Element> Cut<T> {
         y: &mut [T::Lanes],
         (points, tail): (&mut Vec<Pair<T::Lanes>>, &mut Vec<T::Lanes>),
     ) {
-        self.diagonal.run_group(group, u, y, points, tail);
+        let u = Gated { signal: u, gate: None };
+        self.diagonal.run_group(group, u, (y, None), points, tail);
     }
 }

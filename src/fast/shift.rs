@@ -6,7 +6,7 @@ use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups, split_parts};
 use super::share::share;
-use super::transform::Pair;
+use super::transform::{Gated, Pair};
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
@@ -276,7 +276,8 @@ impl<T: Element> ShiftSsm<T> {
     ) {
         let long = self.long.as_ref().filter(|_| u.len() >= self.taps);
         if let Some(long) = long {
-            long.run_group(group, u, y, points, window);
+            let u = Gated { signal: u, gate: None };
+            long.run_group(group, u, (&mut *y, None), points, window);
         }
         self.level.run(Filter {
             taps: &self.groups[group],

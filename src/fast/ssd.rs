@@ -298,7 +298,7 @@ impl Ssd {
             shared.fill(T::ZERO);
             let (c, rest) = shared.split_at_mut(CHUNK * n);
             let (b, scores) = rest.split_at_mut(CHUNK * self.padded_state());
-            let tiles = (CHUNK / T::Lanes::WIDTH).next_multiple_of(vectors) / vectors;
+            let tiles = (CHUNK / T::Lanes::WIDTH).div_ceil(vectors);
             let (columns, keys) = (&mut scratch.heads, &mut scratch.packed);
             columns.clear();
             columns.resize(tiles * n * vectors, T::Lanes::ZERO);

@@ -18,6 +18,14 @@ use core::f64::consts::TAU;
 /// A complex number in every lane: [re, im].
 pub(super) type Pair<L> = [L; 2];
 
+/// A real signal and what is multiplied with it, if anything.
+#[derive(Clone, Copy)]
+pub(super) struct Gated<'a, L> {
+    pub(super) signal: &'a [L],
+    /// As long as the signal.
+    pub(super) gate: Option<&'a [L]>,
+}
+
 /// One node of the tree: where it begins, a quarter of its size, and its constants.
 #[derive(Clone, Copy, Debug)]
 struct Node<T> {
@@ -212,6 +220,7 @@ impl<T: Element> Transform<T> {
         scale: T,
         x: &mut [Pair<T::Lanes>],
     ) {
+        let u = Gated { signal: u, gate: None };
         self.begin::<S>(u, more, scale, x);
         for (i, x) in x.chunks_exact_mut(self.block).enumerate() {
             split::<T, S>(self.nodes(i), x);
@@ -220,17 +229,18 @@ impl<T: Element> Transform<T> {
 
     /// The convolution of the signal `u` of at most `n` steps with the kernel of this spectrum over `n`:
     /// as many steps as `y` has room for. The next part of a longer signal needs what reaches beyond the
-    /// first `n` steps: `tail`, as long as that is, is added to `y` and replaced by it.
+    /// first `n` steps: `tail`, as long as that is, is added to `y` and replaced by it. The signal's gate is
+    /// multiplied with it as it is read, `gate` with `y` as it is written.
     ///
     /// A block is taken to its spectrum and back before the next one is begun. So of a transform that
     /// leaves the cache, only the few levels above the blocks bring every point from memory.
     #[inline(always)]
     pub(super) fn convolve<S: Isa>(
         &self,
-        u: &[T::Lanes],
+        u: Gated<'_, T::Lanes>,
         spectrum: &[Pair<T::Lanes>],
         x: &mut [Pair<T::Lanes>],
-        y: &mut [T::Lanes],
+        (y, gate): (&mut [T::Lanes], Option<&[T::Lanes]>),
         tail: &mut [T::Lanes],
     ) {
         self.begin::<S>(u, T::Lanes::ZERO, T::ONE, x);
@@ -242,12 +252,12 @@ impl<T: Element> Transform<T> {
         }
         join::<T, S>(&self.above, x);
         match self.radix {
-            3 => self.last::<S, 3>(x, y, tail),
-            4 => self.last::<S, 4>(x, y, tail),
-            5 => self.last::<S, 5>(x, y, tail),
-            6 => self.last::<S, 6>(x, y, tail),
-            7 => self.last::<S, 7>(x, y, tail),
-            _ => self.last::<S, 8>(x, y, tail),
+            3 => self.last::<S, 3>(x, y, gate, tail),
+            4 => self.last::<S, 4>(x, y, gate, tail),
+            5 => self.last::<S, 5>(x, y, gate, tail),
+            6 => self.last::<S, 6>(x, y, gate, tail),
+            7 => self.last::<S, 7>(x, y, gate, tail),
+            _ => self.last::<S, 8>(x, y, gate, tail),
         }
     }
 
@@ -255,7 +265,7 @@ impl<T: Element> Transform<T> {
     #[inline(always)]
     fn begin<S: Isa>(
         &self,
-        u: &[T::Lanes],
+        u: Gated<'_, T::Lanes>,
         more: T::Lanes,
         scale: T,
         x: &mut [Pair<T::Lanes>],
@@ -275,21 +285,32 @@ impl<T: Element> Transform<T> {
         split::<T, S>(&self.above, x);
     }
 
-    /// The first step, from a real signal: output `k` is `sum_j t[k][j] u_j`.
+    /// The first step, from a real signal: output `k` is `sum_j t[k][j] u_j`, of the signal times its gate
+    /// or, without one, times `scale`.
     #[inline(always)]
-    fn first<S: Isa, const R: usize>(&self, u: &[T::Lanes], scale: T, x: &mut [Pair<T::Lanes>]) {
+    fn first<S: Isa, const R: usize>(
+        &self,
+        u: Gated<'_, T::Lanes>,
+        scale: T,
+        x: &mut [Pair<T::Lanes>],
+    ) {
         let part = self.n / R;
         let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
             return;
         };
         let (cos, sin) = (Sums::<T, R>::new(roots, 0), Sums::<T, R>::new(roots, 1));
+        let gate = u.gate.unwrap_or_default();
         let mut i = 0;
         loop {
             // Most signals reach into every part; the end of the last one is zeros.
             let mut a = [T::Lanes::ZERO; R];
             for j in 0..R {
-                if let Some(&u) = u.get(j * part + i) {
-                    a[j] = u.times(T::Lanes::splat(scale));
+                let at = j * part + i;
+                if let Some(&u) = u.signal.get(at) {
+                    a[j] = u.times(match gate.get(at) {
+                        Some(&gate) => gate,
+                        None => T::Lanes::splat(scale),
+                    });
                 }
             }
             let re = T::Lanes::lanewise::<S, R, R>(a, &cos);
@@ -311,8 +332,10 @@ impl<T: Element> Transform<T> {
         &self,
         x: &[Pair<T::Lanes>],
         y: &mut [T::Lanes],
+        gate: Option<&[T::Lanes]>,
         tail: &mut [T::Lanes],
     ) {
+        let gate = gate.unwrap_or_default();
         let part = self.n / R;
         let Some(roots) = self.roots.as_chunks::<R>().0.first_chunk::<R>() else {
             return;
@@ -327,22 +350,27 @@ impl<T: Element> Transform<T> {
             }
             let from_re = T::Lanes::lanewise::<S, R, R>(re, &cos);
             let from_im = T::Lanes::lanewise::<S, R, R>(im, &sin);
+            let mut sums = [T::Lanes::ZERO; R];
             for j in 0..R {
-                if let Some(y) = y.get_mut(j * part + i) {
-                    *y = from_re[j].plus(from_im[j]);
-                }
+                sums[j] = from_re[j].plus(from_im[j]);
             }
             if i < tail.len() {
                 let from_re = T::Lanes::lanewise::<S, R, R>(re, &sin);
                 let from_im = T::Lanes::lanewise::<S, R, R>(im, &cos);
                 for j in 0..R {
-                    let at = j * part + i;
-                    if let Some(tail) = tail.get_mut(at) {
-                        if let Some(y) = y.get_mut(at) {
-                            *y = y.plus(*tail);
-                        }
+                    if let Some(tail) = tail.get_mut(j * part + i) {
+                        sums[j] = sums[j].plus(*tail);
                         *tail = from_im[j].minus(from_re[j]);
                     }
+                }
+            }
+            for j in 0..R {
+                let at = j * part + i;
+                if let Some(y) = y.get_mut(at) {
+                    *y = match gate.get(at) {
+                        Some(&gate) => gate.times(sums[j]),
+                        None => sums[j],
+                    };
                 }
             }
             i = next(i, part);

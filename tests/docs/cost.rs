@@ -120,8 +120,14 @@ fn other_sizes_cost_otherwise() {
         state,
     };
     let chunks = Form::FlashConv(Chunking::Uniform(4));
-    assert_ne!(cost::ssd(&chunks, head(3)).ok(), cost::ssd(&chunks, head(4)).ok());
-    assert!(cost::ssd(&Form::Fft, head(3)).is_err(), "there is no kernel");
+    assert_ne!(
+        cost::ssd(&chunks, head(3)).ok(),
+        cost::ssd(&chunks, head(4)).ok()
+    );
+    assert!(
+        cost::ssd(&Form::Fft, head(3)).is_err(),
+        "there is no kernel"
+    );
     let cut = LayerShape {
         n_heads: 1,
         head_dim: 1,

@@ -78,7 +78,9 @@ impl Bounded {
         };
         Self {
             values: causal_convolution(&f, &self.values),
-            bounds: (0..size.len()).map(|t| 1.01 * carried[t] + bound(t)).collect(),
+            bounds: (0..size.len())
+                .map(|t| 1.01 * carried[t] + bound(t))
+                .collect(),
         }
     }
 
@@ -225,9 +227,7 @@ fn h3<T: Element>(level: Level, shape: [usize; 6], seed: u64) -> f64 {
     for b in 0..batch {
         for c in 0..d {
             let (h, d2) = (c / d_h, c % d_h);
-            let of = |x: &[T], i: usize| {
-                Bounded::exact(channel(x, [len, d], [b, h * d_h + i]))
-            };
+            let of = |x: &[T], i: usize| Bounded::exact(channel(x, [len, d], [b, h * d_h + i]));
             let mut sum: Option<Bounded> = None;
             for d1 in 0..d_h {
                 let row = h * d_h + d1;
@@ -282,7 +282,8 @@ fn rows_of((shape, x): &(Vec<usize>, Vec<f64>)) -> Vec<f64> {
     let [batch, channels, len] = shape[..] else {
         panic!("three axes")
     };
-    let at = |i: usize| x[(i / channels / len * channels + i % channels) * len + i / channels % len];
+    let at =
+        |i: usize| x[(i / channels / len * channels + i % channels) * len + i / channels % len];
     (0..batch * channels * len).map(at).collect()
 }
 
@@ -297,7 +298,10 @@ fn official_numbers_are_met() {
     let panels = |name: &str| Panels::from_rows(2, 23, 3, &of(name)).unwrap();
     let mut convolution = LongConvolution::<f64>::new(level, 3, 23);
     let workspace = &mut Workspace::new(1);
-    let (kernels, d) = (Panels::from_rows(1, 41, 3, &k).unwrap(), tensor(&file, "D").1);
+    let (kernels, d) = (
+        Panels::from_rows(1, 41, 3, &k).unwrap(),
+        tensor(&file, "D").1,
+    );
     let set = convolution.set_kernels_and_feedthrough(&kernels, Some(&d), workspace);
     set.unwrap();
     let (pre, post, mut y) = (panels("pregate"), panels("postgate"), panels("u"));
@@ -404,7 +408,10 @@ impl Striped {
     /// Where the projections hold channel `c` of x2, x1 or v.
     fn place(&self, part: usize, c: usize) -> usize {
         let (layout, flip, heads) = &self.layout;
-        let (part, d) = (if *flip { [1, 0, 2][part] } else { part }, self.parameters.channels);
+        let (part, d) = (
+            if *flip { [1, 0, 2][part] } else { part },
+            self.parameters.channels,
+        );
         match &layout[..] {
             "split" => part * d + c,
             "interleave" => 3 * c + part,
@@ -466,7 +473,11 @@ fn striped_hyena_is_met() {
             let newest_first = case.file.get("state.iir").is_none();
             let each = shape[2];
             let got = (0..batch * d * each).flat_map(|i| {
-                let n = if newest_first { each - 1 - i % each } else { i % each };
+                let n = if newest_first {
+                    each - 1 - i % each
+                } else {
+                    i % each
+                };
                 let part = operator.inner_part(&state, [i / each / d, i / each % d], n);
                 let part = part.unwrap();
                 let parts = [part.re.to_f64(), part.im.to_f64()];
@@ -495,7 +506,10 @@ fn striped<T: Element>(level: Level, filter: &str, [channels, len]: [usize; 2], 
         _ => 7,
     };
     let given = of(channels * taps);
-    let logs: Vec<f64> = of(channels * taps).iter().map(|x| 0.05 * x - 0.06).collect();
+    let logs: Vec<f64> = of(channels * taps)
+        .iter()
+        .map(|x| 0.05 * x - 0.06)
+        .collect();
     let row = |x: &[f64], c: usize| x[c * taps..(c + 1) * taps].to_vec();
     let parameters = StripedParameters {
         channels,
@@ -529,11 +543,19 @@ fn striped<T: Element>(level: Level, filter: &str, [channels, len]: [usize; 2], 
     for c in channels.saturating_sub(2)..channels {
         let short = |p: usize| {
             let at = p * channels + c;
-            let taps: Vec<f64> = parameters.short[3 * at..][..3].iter().rev().copied().collect();
+            let taps: Vec<f64> = parameters.short[3 * at..][..3]
+                .iter()
+                .rev()
+                .copied()
+                .collect();
             let bias = Bounded::exact((0..len).map(|_| T::from_f64(parameters.short_bias[at])));
             let z = Bounded::exact(channel(&z, [len, 3 * channels], [0, at]));
             let rounded = Bounded {
-                bounds: bias.values.iter().map(|b| b.abs() * T::UNIT_ROUNDOFF).collect(),
+                bounds: bias
+                    .values
+                    .iter()
+                    .map(|b| b.abs() * T::UNIT_ROUNDOFF)
+                    .collect(),
                 values: vec![parameters.short_bias[at]; len],
             };
             z.convolved::<T>(&taps, 0.0, None).plus::<T>(&rounded)
@@ -626,7 +648,11 @@ fn wrong_shapes_are_refused() {
             .run([&x, &x, &x], &mut zeros(2, 8, 2), workspace)
             .is_ok()
     );
-    for [q, y] in [[(2, 8, 3), (2, 8, 2)], [(2, 9, 2), (2, 9, 2)], [(2, 8, 2), (3, 8, 2)]] {
+    for [q, y] in [
+        [(2, 8, 3), (2, 8, 2)],
+        [(2, 9, 2), (2, 9, 2)],
+        [(2, 8, 2), (3, 8, 2)],
+    ] {
         let [q, mut y] = [q, y].map(|(batch, len, heads)| zeros(batch, len, heads));
         assert!(operator.run([&q, &q, &q], &mut y, workspace).is_err());
     }

@@ -235,7 +235,8 @@ fn a_golden_file_is_met() {
             c: of("C"),
             state: of("initial_state"),
         };
-        let [&[batch, len, heads, inputs], &[_, _, groups, state]] = [get("x").shape, get("B").shape]
+        let [&[batch, len, heads, inputs], &[_, _, groups, state]] =
+            [get("x").shape, get("B").shape]
         else {
             panic!("shapes");
         };

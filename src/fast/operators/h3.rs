@@ -7,6 +7,7 @@ use super::super::level::Level;
 use super::super::panels::{Panels, lane_groups};
 use super::super::scratch::Scratch;
 use super::super::share::share;
+use super::super::transform::Gated;
 use super::super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
@@ -60,7 +61,9 @@ fn convolution<T: Element>(
     let taps = kernels.len().checked_div(channels).unwrap_or(0);
     let reach = taps.min(seq_len);
     let tap = |at: usize| kernels[at % channels * taps + at / channels];
-    let rows: Vec<T> = (0..reach * channels).map(|at| T::from_f64(tap(at))).collect();
+    let rows: Vec<T> = (0..reach * channels)
+        .map(|at| T::from_f64(tap(at)))
+        .collect();
     let kernels = Panels::from_rows(1, reach, channels, &rows)?;
     let d: Vec<T> = d.iter().map(|&d| T::from_f64(d)).collect();
     let d = (!d.is_empty()).then_some(&d[..]);
@@ -149,7 +152,11 @@ impl<T: Element> H3Operator<T> {
             share(items, &mut workspace.threads, |scratch, (i, key)| {
                 let Scratch { points, window, .. } = scratch;
                 let shift = &self.shift[i / groups % d_h];
-                shift.run_group(i % groups, k.stream(i), key, points, window);
+                let k = Gated {
+                    signal: k.stream(i),
+                    gate: None,
+                };
+                shift.run_group(i % groups, k, (key, None), points, window);
             });
         }
         let key = |i: usize| match self.shift.is_empty() {
@@ -164,14 +171,22 @@ impl<T: Element> H3Operator<T> {
                 signals,
                 ..
             } = scratch;
-            signals.resize(2 * len, T::Lanes::ZERO);
-            let (kv, out) = signals.split_at_mut(len);
+            signals.resize(len, T::Lanes::ZERO);
             let (sequence, group) = (i / groups / d_h, i % groups);
             for d1 in 0..d_h {
                 let at = (sequence * d_h + d1) * groups + group;
-                multiply::<T>(self.level, key(at), v.stream(i), false, kv);
-                self.ssm.run_group(group, kv, out, points, window);
-                multiply::<T>(self.level, q.stream(at), out, d1 > 0, y);
+                let kv = Gated {
+                    signal: key(at),
+                    gate: Some(v.stream(i)),
+                };
+                let q = q.stream(at);
+                // The first is written gated, the others are added.
+                if d1 == 0 {
+                    self.ssm.run_group(group, kv, (&mut *y, Some(q)), points, window);
+                } else {
+                    self.ssm.run_group(group, kv, (&mut *signals, None), points, window);
+                    multiply::<T>(self.level, q, signals, true, y);
+                }
             }
         });
         workspace.panels = keys;
