@@ -61,7 +61,10 @@ impl<T: Element> Cut<T> {
         y: &mut [T::Lanes],
         (points, tail): (&mut Vec<Pair<T::Lanes>>, &mut Vec<T::Lanes>),
     ) {
-        let u = Gated { signal: u, gate: None };
+        let u = Gated {
+            signal: u,
+            gate: None,
+        };
         self.diagonal.run_group(group, u, (y, None), points, tail);
     }
 }

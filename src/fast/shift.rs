@@ -276,7 +276,10 @@ impl<T: Element> ShiftSsm<T> {
     ) {
         let long = self.long.as_ref().filter(|_| u.len() >= self.taps);
         if let Some(long) = long {
-            let u = Gated { signal: u, gate: None };
+            let u = Gated {
+                signal: u,
+                gate: None,
+            };
             long.run_group(group, u, (&mut *y, None), points, window);
         }
         self.level.run(Filter {

@@ -220,7 +220,10 @@ impl<T: Element> Transform<T> {
         scale: T,
         x: &mut [Pair<T::Lanes>],
     ) {
-        let u = Gated { signal: u, gate: None };
+        let u = Gated {
+            signal: u,
+            gate: None,
+        };
         self.begin::<S>(u, more, scale, x);
         for (i, x) in x.chunks_exact_mut(self.block).enumerate() {
             split::<T, S>(self.nodes(i), x);

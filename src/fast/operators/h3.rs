@@ -182,9 +182,11 @@ impl<T: Element> H3Operator<T> {
                 let q = q.stream(at);
                 // The first is written gated, the others are added.
                 if d1 == 0 {
-                    self.ssm.run_group(group, kv, (&mut *y, Some(q)), points, window);
+                    self.ssm
+                        .run_group(group, kv, (&mut *y, Some(q)), points, window);
                 } else {
-                    self.ssm.run_group(group, kv, (&mut *signals, None), points, window);
+                    self.ssm
+                        .run_group(group, kv, (&mut *signals, None), points, window);
                     multiply::<T>(self.level, q, signals, true, y);
                 }
             }
