@@ -2,7 +2,6 @@
 
 use super::lanes::{Element, Vector};
 use crate::error::{Error, check_len};
-use core::ops::Range;
 
 /// The number of groups of lanes that hold so many channels.
 pub(crate) fn lane_groups<T: Element>(channels: usize) -> usize {
@@ -90,19 +89,17 @@ impl<T: Element> Panels<T> {
     ) -> Result<(), Error> {
         self.check_parts(parts, rows.len())?;
         let places = Places::new(self, parts, place);
-        for (i, stream) in self.streams_mut().enumerate() {
-            let (first, at, run) = places.of_stream(i);
-            for (t, lanes) in stream.iter_mut().enumerate() {
-                let row = &rows[first + t * places.width..][..places.width];
-                if let Some(run) = run.clone() {
-                    *lanes = T::Lanes::load(&row[run]);
-                    continue;
-                }
-                for (lane, &at) in lanes.lanes_mut().iter_mut().zip(at) {
-                    *lane = row[at];
+        places.for_each(self.seq_len, |at, row, places| {
+            let (row, lanes) = (&rows[row..][..places.width], &mut self.lanes[at]);
+            match places.run {
+                Some(first) => *lanes = T::Lanes::load(&row[first..][..places.lanes.len()]),
+                None => {
+                    for (lane, &at) in lanes.lanes_mut().iter_mut().zip(places.lanes) {
+                        *lane = row[at];
+                    }
                 }
             }
-        }
+        });
         Ok(())
     }
 
@@ -119,19 +116,17 @@ impl<T: Element> Panels<T> {
     ) -> Result<(), Error> {
         self.check_parts(parts, rows.len())?;
         let places = Places::new(self, parts, place);
-        for (i, stream) in self.streams().enumerate() {
-            let (first, at, run) = places.of_stream(i);
-            for (t, lanes) in stream.iter().enumerate() {
-                let row = &mut rows[first + t * places.width..][..places.width];
-                if let Some(run) = run.clone() {
-                    lanes.store(&mut row[run]);
-                    continue;
-                }
-                for (&lane, &at) in lanes.lanes().iter().zip(at) {
-                    row[at] = lane;
+        places.for_each(self.seq_len, |at, row, places| {
+            let (row, lanes) = (&mut rows[row..][..places.width], &self.lanes[at]);
+            match places.run {
+                Some(first) => lanes.store(&mut row[first..][..places.lanes.len()]),
+                None => {
+                    for (&lane, &at) in lanes.lanes().iter().zip(places.lanes) {
+                        row[at] = lane;
+                    }
                 }
             }
-        }
+        });
         Ok(())
     }
 
@@ -244,15 +239,23 @@ impl<T: Element> Panels<T> {
     }
 }
 
+/// Rows whose parts are moved before the next are: they stay in the second-level cache meanwhile.
+const ROWS_AT_ONCE: usize = 32;
+
 /// The places of the parts' channels in a row.
 struct Places {
-    parts: usize,
-    groups: usize,
-    seq_len: usize,
+    sequences: usize,
     /// Numbers per row: all parts' channels.
     width: usize,
     /// [part][group][lane]
     of_lanes: Vec<Vec<usize>>,
+}
+
+/// The places of one group's lanes in a row of `width` numbers, and the first if they follow one another.
+struct GroupPlaces<'a> {
+    width: usize,
+    lanes: &'a [usize],
+    run: Option<usize>,
 }
 
 impl Places {
@@ -270,22 +273,32 @@ impl Places {
             places
         };
         Self {
-            parts,
-            groups,
-            seq_len: panels.seq_len,
+            sequences: panels.batch / parts,
             width: parts * channels,
             of_lanes: (0..parts * groups).map(of_group).collect(),
         }
     }
 
-    /// Where a stream's first row begins, the places of its lanes in every row, and those as a range if
-    /// they follow one another.
-    fn of_stream(&self, i: usize) -> (usize, &[usize], Option<Range<usize>>) {
-        let sequence = i / self.groups / self.parts;
-        let at = &self.of_lanes[i % self.of_lanes.len()][..];
-        let run = at.first().map(|&first| first..first + at.len());
-        let run = run.filter(|run| run.clone().eq(at.iter().copied()));
-        (sequence * self.seq_len * self.width, at, run)
+    /// Goes over all vectors of panels: the vector, where its row begins, and its places there.
+    fn for_each(&self, seq_len: usize, mut each: impl FnMut(usize, usize, &GroupPlaces<'_>)) {
+        for sequence in 0..self.sequences {
+            for first in (0..seq_len).step_by(ROWS_AT_ONCE) {
+                for (i, lanes) in self.of_lanes.iter().enumerate() {
+                    let follow =
+                        |&first: &usize| lanes.iter().copied().eq(first..first + lanes.len());
+                    let places = GroupPlaces {
+                        width: self.width,
+                        lanes,
+                        run: lanes.first().filter(|first| follow(first)).copied(),
+                    };
+                    let stream = (sequence * self.of_lanes.len() + i) * seq_len;
+                    for t in first..seq_len.min(first + ROWS_AT_ONCE) {
+                        let row = (sequence * seq_len + t) * self.width;
+                        each(stream + t, row, &places);
+                    }
+                }
+            }
+        }
     }
 }
 
