@@ -1,4 +1,5 @@
-"""The operators of the Hyena family, every stage by its name: one text for NumPy, PyTorch and JAX, which is given as ``xp``.
+"""The operators of the Hyena family, every stage by its name: one text for NumPy, PyTorch and JAX, which is given as ``xp``; over
+whole sequences.
 
     import numpy as np
     from hungry_hippos import check, suite
