@@ -96,6 +96,11 @@ pub(super) fn read_case<S: Subject>(file: &dyn Tensors) -> Result<S, Error> {
             format!("is not read; is {meant:?} meant, which may be absent and is?"),
         )),
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_stand_for;
 
     #[test]
     fn short_names_stand_for_stages_of_as_many_numbers() {
