@@ -525,10 +525,15 @@ static BACKWARD: LazyLock<Vec<Row<Mamba2Hook>>> =
 
 /// The mistakes of the forward pass, in the order of the catalogue.
 pub(super) fn forward_mistakes() -> Vec<&'static Row<Mamba2Hook>> {
+    ORDERED.clone()
+}
+
+/// The same, put in order once: every run with a mistake asks for them.
+static ORDERED: LazyLock<Vec<&'static Row<Mamba2Hook>>> = LazyLock::new(|| {
     let mut rows: Vec<_> = FORWARD.iter().chain(forward::ROWS).collect();
     rows.sort_by_key(|row| row.mistake.id);
     rows
-}
+});
 
 /// The mistakes on the way back.
 pub(super) fn backward_mistakes() -> Vec<&'static Row<Mamba2Hook>> {

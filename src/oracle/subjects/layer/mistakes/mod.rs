@@ -17,9 +17,15 @@ use crate::algebra::FloatFormat;
 use crate::oracle::mistake::Row;
 use crate::ssm::{StateSpace, add_states};
 use crate::tensor::Tensor;
+use std::sync::LazyLock;
 
 /// The mistakes of the forward pass, in the order of the catalogue.
 pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
+    FORWARD.clone()
+}
+
+/// The same, put in order once: every run with a mistake asks for them.
+static FORWARD: LazyLock<Vec<&'static Row<LayerHook>>> = LazyLock::new(|| {
     let groups = [
         fft::ROWS,
         shift::ROWS,
@@ -35,7 +41,7 @@ pub(crate) fn forward_mistakes() -> Vec<&'static Row<LayerHook>> {
     let mut rows: Vec<_> = groups.into_iter().flatten().collect();
     rows.sort_by_key(|row| row.mistake.place());
     rows
-}
+});
 
 /// The mistakes on the way back, in the order of the catalogue.
 pub(super) fn backward_mistakes() -> Vec<&'static Row<LayerHook>> {
