@@ -20,10 +20,10 @@ use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
 /// Steps per chunk. A step and head costs `2 N P` multiply-adds for the state and `(T + R) P / 2` for the
-/// triangle, and the state passes the cache once a chunk.
+/// triangle, and the state is read and written once per chunk.
 const CHUNK: usize = 48;
 
-/// The rows of every register tile divide it.
+/// State channels are padded to a multiple of it, which the rows of every register tile divide.
 const ROWS: usize = 6;
 
 /// Rows and vectors of a register tile. Never as many rows as lanes (see `projection`).
@@ -52,7 +52,7 @@ pub struct Ssd {
     state: usize,
 }
 
-/// What an [`Ssd`] is applied to.
+/// The operands of an [`Ssd`].
 #[derive(Clone, Copy, Debug)]
 pub struct SsdInputs<'a, T: Element> {
     /// Panels (batch heads, seq_len, P), the heads of a sequence one after another.
@@ -74,7 +74,7 @@ pub struct SsdState<T: Element> {
     lanes: Vec<T::Lanes>,
 }
 
-/// The parts of what the heads of a group share in a chunk.
+/// The operands that the heads of a group share in a chunk.
 struct Shared<'a, T> {
     /// `C`: [tile of steps][n][step].
     c: &'a [T],
@@ -116,7 +116,8 @@ impl Ssd {
 
     /// State channels with those that only fill the last tile.
     fn padded_state(&self) -> usize {
-        self.state.next_multiple_of(ROWS)
+        // One tile even of no state, so that outputs are written.
+        self.state.max(1).next_multiple_of(ROWS)
     }
 
     /// Vectors of a head's inputs, likewise.
@@ -265,7 +266,7 @@ impl Ssd {
         Ok(())
     }
 
-    /// Numbers that the heads of a group share in a chunk.
+    /// The length of the [`Shared`] numbers of a chunk and group.
     fn shared_len(&self) -> usize {
         CHUNK * (self.state + self.padded_state() + CHUNK)
     }

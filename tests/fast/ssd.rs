@@ -183,8 +183,9 @@ fn check<T: Element>(level: Level, s: Sizes, seed: u64) -> f64 {
 fn every_size_at_every_level() {
     for level in Level::all() {
         for sizes in [
-            // One of everything; no step at all.
+            // One of everything; no state; no step at all.
             [1, 1, 1, 1, 1, 1],
+            [1, 1, 3, 1, 0, 50],
             [1, 2, 3, 1, 4, 0],
             // A step less than a chunk, a chunk, one more; lanes not full, full, one more.
             [1, 2, 15, 1, 7, 47],

@@ -19,7 +19,7 @@ const STEPS_AT_ONCE: usize = 1024;
 /// the taps, and a small part of a long piece.
 const STEPS_OF_TRANSFORMS: usize = 8192;
 
-/// `F`, one filter a group of neighbouring channels: official parameters, in double precision.
+/// `F`, one filter per group of neighbouring channels: official parameters, in double precision.
 #[derive(Clone, Debug)]
 pub enum StripedFilter {
     /// Complex modes (groups, modes): `h_t = sum_n re(R_n p_n^t)`.
@@ -49,7 +49,7 @@ pub struct StripedParameters {
     pub channels: usize,
     /// Short filters of x2, x1 and v, the last tap on the present input: (3, d, taps).
     pub short: Vec<f64>,
-    /// What is added to them (3, d), or nothing.
+    /// Their bias (3, d), or nothing.
     pub short_bias: Vec<f64>,
     /// The number of filters; channel `c` meets filter `c / (d / groups)`.
     pub groups: usize,
@@ -80,7 +80,7 @@ enum Inner<T: Element> {
     Taps(ShiftSsm<T>),
 }
 
-/// What an operator remembers of a batch: the windows of the short filters, and the inner filter's state.
+/// The state of an operator over a batch: the windows of the short filters, and the inner filter's state.
 #[derive(Clone, Debug)]
 pub struct StripedState<T: Element> {
     short: [ShiftState<T>; 3],
@@ -112,7 +112,7 @@ pub(super) fn taps_of(taps: Vec<f64>, channels: usize, d: Vec<f64>) -> ShiftPara
 }
 
 impl StripedParameters {
-    /// What every channel has of an array with a row a group.
+    /// The rows (channels, ..) of an array with one row per group.
     fn of_channels<V: Copy>(&self, what: &str, of_groups: &[V]) -> Result<Vec<V>, Error> {
         let each = of_groups.len().checked_div(self.groups).unwrap_or(0);
         check_len(what, of_groups.len(), each * self.groups)?;
