@@ -21,6 +21,7 @@
 //! | [`oracle`] | cases, certified stages, golden files with tolerances, the golden suite, known mistakes, the check |
 //! | [`verify`] | the forms compared with one another on random models, the fast path with certified values |
 //! | [`lm`] | a language model of a case file: stages, perplexity, generation, seconds per token |
+//! | [`learning`] | training runs: synthetic tasks and the bytes of a file |
 //! | [`table`] | rows of text in aligned columns, as the command prints them |
 //! | [`book`] | the chapters that belong to no one module: mistakes and their catalogue, golden outputs, recall by hand, the review answered, sequences as they are served, operators, masks that depend on the token |
 
@@ -44,6 +45,7 @@ pub mod flashconv;
 pub mod fourier;
 pub mod h3;
 mod internals;
+pub mod learning;
 pub mod lm;
 mod mamba;
 pub mod model;

@@ -149,6 +149,7 @@ impl<T: ModelElement> FastModel<T> {
         mut value_of: impl FnMut(ModelName) -> Result<Vec<f64>, Error>,
     ) -> Result<Self, Error> {
         config.check()?;
+        config.check_computed()?;
         let mut checked = |name: ModelName| {
             let value = value_of(name)?;
             let size = name.shape(config).iter().product();

@@ -228,7 +228,7 @@ fn ln(x: f64) -> Ball {
 }
 
 /// A standard normal number, by Marsaglia's polar method.
-fn normal(rng: &mut Rng) -> f64 {
+pub(crate) fn normal(rng: &mut Rng) -> f64 {
     loop {
         if let Some(x) = polar(rng.unit(), rng.unit()) {
             return x;

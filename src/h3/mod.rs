@@ -28,6 +28,7 @@ pub(crate) use forward::{documents_of, multiply};
 pub(crate) use gradients::Backward;
 pub use gradients::LayerGradients;
 pub use init::Initialization;
+pub(crate) use init::normal;
 pub use layer::{Layer, LayerParts, LayerState};
 pub use modes::Modes;
 pub(crate) use parameters::sigmoid;

@@ -3,6 +3,19 @@
 use crate::error::Error;
 use crate::h3;
 
+/// What mixes tokens in the blocks without attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SsmMixer {
+    /// H3 layers.
+    #[default]
+    H3,
+    /// S4D layers, as H3's paper compares itself with them (safari `src/models/sequence/ssm/s4d.py`): a
+    /// diagonal model per channel, the exact GELU, a projection. They are trained on the fast path
+    /// ([`Trainer`](crate::fast::Trainer)) and computed by nothing else.
+    S4d,
+}
+
 /// The sizes and choices of a hybrid H3-attention language model (official `SSMLMHeadModel`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
@@ -20,7 +33,9 @@ pub struct ModelConfig {
     pub num_heads: usize,
     /// What every LayerNorm adds to the variance.
     pub layer_norm_epsilon: f64,
-    /// The H3 layers, all of one kind; its `d_model` is the model's.
+    /// The mixers of the blocks without attention.
+    pub ssm: SsmMixer,
+    /// The H3 layers, all of one kind; its `d_model` is the model's. S4D layers have its diagonal models.
     pub h3: h3::Config,
 }
 
@@ -35,6 +50,17 @@ impl ModelConfig {
     #[must_use]
     pub fn is_attention(&self, block: usize) -> bool {
         self.attn_layer_idx.contains(&block)
+    }
+
+    /// Refuses S4D layers, which are trained on the fast path and computed by nothing else.
+    pub(crate) fn check_computed(&self) -> Result<(), Error> {
+        let has_ssm = self.attn_layer_idx.len() < self.n_layer;
+        match self.ssm {
+            SsmMixer::S4d if has_ssm => Err(Error::unsupported(
+                "a model with S4D layers: the fast path trains and scores it, and nothing else computes it",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Channels of an attention head; 0 if there is no attention.

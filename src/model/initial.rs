@@ -1,6 +1,6 @@
 //! Random weights of a model's shape.
 
-use super::config::ModelConfig;
+use super::config::{ModelConfig, SsmMixer};
 use super::names::{BlockName, ModelName};
 use crate::algebra::Rng;
 use crate::h3::{self, HeadOrder, Name, RealType};
@@ -43,6 +43,7 @@ impl ModelPreset {
             attn_layer_idx: attention,
             num_heads: heads,
             layer_norm_epsilon: 1e-5,
+            ssm: SsmMixer::H3,
             h3: h3::Config {
                 d_model: d,
                 head_dim: 1,

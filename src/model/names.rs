@@ -1,5 +1,6 @@
 //! The official names of the parameters, and what older checkpoints call them.
 
+use super::config::SsmMixer;
 use crate::error::Error;
 use crate::h3::Name;
 use std::collections::BTreeMap;
@@ -14,6 +15,9 @@ pub enum BlockName {
     Norm1Bias,
     /// `mixer.*`: of the H3 layer.
     H3(Name),
+    /// `mixer.*`: of an S4D layer, by the name of what corresponds to it in an H3 layer, one of
+    /// [`S4D_NAMES`](Self::S4D_NAMES).
+    S4d(Name),
     /// `mixer.Wqkv.weight` (3 d, d): of the attention; queries, keys and values one after another,
     /// each head by head.
     QkvWeight,
@@ -38,16 +42,30 @@ pub enum BlockName {
 }
 
 impl BlockName {
-    /// The parameters of a block whose mixer is attention, or an H3 layer.
-    pub fn all(attention: bool) -> impl Iterator<Item = Self> {
-        let mixer = match attention {
-            true => vec![
+    /// What an S4D layer has of an H3 layer's parameters, in the official order: `D` (1, d),
+    /// `kernel.kernel.C` (1, d, m/2, 2), `log_dt` (d), `log_w_real` (n_ssm, m/2), `w_imag` (n_ssm, m/2),
+    /// `output_linear`. `B` is 1.
+    pub const S4D_NAMES: [Name; 7] = [
+        Name::D,
+        Name::C,
+        Name::LogDt,
+        Name::InvAReal,
+        Name::AImag,
+        Name::OutputWeight,
+        Name::OutputBias,
+    ];
+
+    /// The parameters of a block whose mixer is attention (`None`), or of this kind.
+    pub(crate) fn all(ssm: Option<SsmMixer>) -> impl Iterator<Item = Self> {
+        let mixer = match ssm {
+            None => vec![
                 Self::QkvWeight,
                 Self::QkvBias,
                 Self::OutWeight,
                 Self::OutBias,
             ],
-            false => Name::ALL.map(Self::H3).to_vec(),
+            Some(SsmMixer::H3) => Name::ALL.map(Self::H3).to_vec(),
+            Some(SsmMixer::S4d) => Self::S4D_NAMES.map(Self::S4d).to_vec(),
         };
         [Self::Norm1Weight, Self::Norm1Bias]
             .into_iter()
@@ -72,6 +90,9 @@ impl BlockName {
             Self::Norm1Weight => "norm1.weight".into(),
             Self::Norm1Bias => "norm1.bias".into(),
             Self::H3(name) => format!("mixer.{}", name.official()),
+            Self::S4d(Name::InvAReal) => "mixer.kernel.kernel.log_w_real".into(),
+            Self::S4d(Name::AImag) => "mixer.kernel.kernel.w_imag".into(),
+            Self::S4d(name) => format!("mixer.{}", name.official()),
             Self::QkvWeight => "mixer.Wqkv.weight".into(),
             Self::QkvBias => "mixer.Wqkv.bias".into(),
             Self::OutWeight => "mixer.out_proj.weight".into(),

@@ -124,6 +124,7 @@ impl<S: Copy> ModelParameters<S> {
     /// The model of these numbers' images.
     fn build_by<T: Real>(&self, convert: impl Fn(S) -> T) -> Result<Model<T>, Error> {
         let config = &self.config;
+        config.check_computed()?;
         let d = config.d_model();
         let values =
             |name: ModelName| -> Vec<T> { self.get(name).iter().map(|&x| convert(x)).collect() };

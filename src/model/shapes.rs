@@ -1,7 +1,8 @@
 //! The parameters of a model of given sizes, and their shapes.
 
-use super::config::ModelConfig;
+use super::config::{ModelConfig, SsmMixer};
 use super::names::{BlockName, ModelName};
+use crate::h3::Name;
 
 impl ModelConfig {
     /// The names of all parameters, in the order in which they are used.
@@ -12,11 +13,22 @@ impl ModelConfig {
             names.push(ModelName::Positions);
         }
         for block in 0..self.n_layer {
-            let of_block = BlockName::all(self.is_attention(block));
+            let ssm = (!self.is_attention(block)).then_some(self.ssm);
+            let of_block = BlockName::all(ssm);
             names.extend(of_block.map(|name| ModelName::Block(block, name)));
         }
         names.extend([ModelName::NormWeight, ModelName::NormBias]);
         names
+    }
+
+    /// The parameter of a block's mixer that is what an H3 layer calls so. An S4D layer has no
+    /// counterpart of most.
+    pub(crate) fn mixer_name(&self, block: usize, name: Name) -> ModelName {
+        let of_mixer = match self.ssm {
+            SsmMixer::H3 => BlockName::H3(name),
+            SsmMixer::S4d => BlockName::S4d(name),
+        };
+        ModelName::Block(block, of_mixer)
     }
 
     /// The number of scalar parameters.
@@ -48,6 +60,9 @@ impl BlockName {
         let (d, inner) = (config.d_model(), config.d_inner);
         match self {
             Self::H3(name) => name.shape(&config.h3),
+            // Officially of one channel each.
+            Self::S4d(Name::D) => vec![1, d],
+            Self::S4d(name) => name.shape(&config.h3),
             Self::QkvWeight => vec![3 * d, d],
             Self::QkvBias => vec![3 * d],
             Self::OutWeight => vec![d, d],

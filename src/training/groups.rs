@@ -52,10 +52,11 @@ impl OptimizerOptions {
 
 /// True if the official modules mark a parameter as the SSM's own (`_optim`, set by `register` in
 /// `src/models/ssm/ss_kernel_diag.py` and `ss_kernel_shift.py`): `log_dt`, `B`, `inv_A_real` and `A_imag`
-/// of the diagonal model and `B` of the shift model. `C` of both, `D` and `ssm_k_D` are not marked.
+/// of the diagonal model and `B` of the shift model. `C` of both, `D` and `ssm_k_D` are not marked. Of an
+/// S4D layer: `log_dt`, `log_w_real` and `w_imag`.
 pub(crate) fn is_marked(name: ModelName) -> bool {
     use Name::{AImag, B, InvAReal, LogDt, ShiftB};
-    let ModelName::Block(_, BlockName::H3(name)) = name else {
+    let ModelName::Block(_, BlockName::H3(name) | BlockName::S4d(name)) = name else {
         return false;
     };
     matches!(name, LogDt | B | InvAReal | AImag | ShiftB)

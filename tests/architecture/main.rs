@@ -24,7 +24,7 @@ const LEAVES: [&str; 6] = [
 
 /// The other modules of the library, each with those it may import. The command may import everything,
 /// and nothing may import the command. A new module gets a row.
-const ORDER: [(&str, &str); 16] = [
+const ORDER: [(&str, &str); 17] = [
     // A leaf but for the type in `TYPES`.
     ("safetensors", "algebra"),
     ("algebra", ""),
@@ -46,6 +46,10 @@ const ORDER: [(&str, &str); 16] = [
     // What the command computes: here the fast path meets the reference.
     ("lm", "algebra fast h3 model oracle safetensors ssm"),
     (
+        "learning",
+        "algebra fast h3 model oracle safetensors ssm training",
+    ),
+    (
         "verify",
         "algebra attention fast flashconv fourier h3 model oracle ssm",
     ),
@@ -65,7 +69,7 @@ const TYPES: [(&str, &str, &str); 6] = [
     (
         "fast",
         "model",
-        "BlockName ModelConfig ModelName ModelParameters",
+        "BlockName ModelConfig ModelName ModelParameters SsmMixer",
     ),
     // And what both optimizers are given, with the refusals of it.
     ("fast", "training", "ParameterGroup check_clip check_groups"),

@@ -1,4 +1,4 @@
-//! The kernels of an H3 layer from its parameters, and the way back.
+//! The kernels of an H3 or S4D layer from its parameters, and the way back.
 //!
 //! They depend on no sequence, so they are formed once for a step, and what they received from all
 //! sequences goes back to the parameters once.
@@ -11,8 +11,8 @@ use crate::fast::lanes::{Arithmetic, Element, Vector};
 use crate::fast::layer_parameters::{CONTINUOUS, Continuous};
 use crate::fast::level::{Isa, Kernel, Level};
 use crate::fast::panels::lane_groups;
-use crate::h3::{Config, Name};
-use crate::model::{BlockName, ModelName};
+use crate::h3::Name;
+use crate::model::{ModelConfig, SsmMixer};
 use core::ops::Range;
 use num_complex::Complex;
 
@@ -28,19 +28,23 @@ pub(super) struct KernelSizes {
     pub(super) head_dim: usize,
     /// Vectors that hold the heads.
     pub(super) heads: usize,
-    /// Taps of the shift models.
+    /// Taps of the shift models; none in an S4D layer.
     pub(super) shift: usize,
     /// Taps of the diagonal models.
     pub(super) diagonal: usize,
 }
 
 impl KernelSizes {
-    pub(super) fn new<T: Element>(config: &Config, seq_len: usize) -> Self {
+    pub(super) fn new<T: Element>(config: &ModelConfig, seq_len: usize) -> Self {
+        let (ssm, config) = (config.ssm, &config.h3);
         let diagonal = config.l_max.unwrap_or(seq_len).min(seq_len);
         Self {
             head_dim: config.head_dim,
             heads: lane_groups::<T>(config.n_heads()),
-            shift: config.d_state.min(diagonal),
+            shift: match ssm {
+                SsmMixer::H3 => config.d_state.min(diagonal),
+                SsmMixer::S4d => 0,
+            },
             diagonal,
         }
     }
@@ -77,11 +81,6 @@ pub(super) struct LayerKernels<T: Element> {
     modes: Vec<[Wide; 4]>,
 }
 
-/// A parameter of one block's layer among all of a model.
-fn name_in(block: usize, name: Name) -> ModelName {
-    ModelName::Block(block, BlockName::H3(name))
-}
-
 /// A parameter in the official order, in double precision.
 fn official<T: Element>(lanes: &[T::Lanes], len: usize) -> Vec<f64> {
     let numbers = lanes.iter().flat_map(|lanes| lanes.lanes());
@@ -91,7 +90,7 @@ fn official<T: Element>(lanes: &[T::Lanes], len: usize) -> Vec<f64> {
 /// The layer whose kernels are meant.
 #[derive(Clone, Copy)]
 pub(super) struct LayerOf<'a> {
-    pub(super) config: &'a Config,
+    pub(super) config: &'a ModelConfig,
     pub(super) slots: &'a Slots,
     pub(super) block: usize,
     pub(super) level: Level,
@@ -100,7 +99,12 @@ pub(super) struct LayerOf<'a> {
 
 impl LayerOf<'_> {
     fn part<'p, L>(&self, all: &'p [L], name: Name) -> &'p [L] {
-        &all[self.slots.range(name_in(self.block, name))]
+        &all[self.place(name)]
+    }
+
+    /// The place of a parameter among all of the model; empty for one that the layer does not have.
+    fn place(&self, name: Name) -> Range<usize> {
+        self.slots.range(self.config.mixer_name(self.block, name))
     }
 
     /// The kernels, from all parameters of the model.
@@ -112,10 +116,14 @@ impl LayerOf<'_> {
         &self,
         parameters: &[T::Lanes],
     ) -> Result<LayerKernels<T>, Error> {
-        let (config, sizes) = (self.config, self.sizes);
+        let (config, sizes) = (&self.config.h3, self.sizes);
         let of = |name: Name| {
-            let len = name.shape(config).iter().product();
-            official::<T>(self.part(parameters, name), len)
+            let len: usize = name.shape(config).iter().product();
+            match self.part(parameters, name) {
+                // An S4D layer has no `B`, which is 1.
+                [] if name == Name::B => [1.0, 0.0].repeat(len / 2),
+                lanes => official::<T>(lanes, len),
+            }
         };
         let stored = CONTINUOUS.map(of);
         let continuous = Continuous::decode(config, stored.each_ref().map(Vec::as_slice));
@@ -202,7 +210,9 @@ impl LayerOf<'_> {
         received: &[T::Lanes],
         gradient: &mut [T::Lanes],
     ) {
-        let place = |name| self.slots.range(name_in(self.block, name));
+        if self.sizes.shift == 0 {
+            return;
+        }
         let [b, c] = [Name::ShiftB, Name::ShiftC].map(|name| self.part(parameters, name));
         let vectors = self.sizes.channels();
         let (mut padded, mut sums) = (Vec::new(), Vec::new());
@@ -217,7 +227,7 @@ impl LayerOf<'_> {
                 u: &padded,
                 y: &mut sums,
             });
-            let of_c = gradient[place(Name::ShiftC)].iter_mut();
+            let of_c = gradient[self.place(Name::ShiftC)].iter_mut();
             let of_c = of_c.skip(vector).step_by(vectors);
             of_c.zip(&sums).for_each(|(to, &sum)| *to = sum);
             pad(&mut padded, T::Lanes::ZERO, rows(c).into_iter().rev());
@@ -226,10 +236,10 @@ impl LayerOf<'_> {
                 u: &padded,
                 y: &mut sums,
             });
-            let of_b = gradient[place(Name::ShiftB)].iter_mut();
+            let of_b = gradient[self.place(Name::ShiftB)].iter_mut();
             let of_b = of_b.skip(vector).step_by(vectors);
             of_b.zip(sums.iter().rev()).for_each(|(to, &sum)| *to = sum);
-            gradient[place(Name::ShiftD)][vector] = kernel[0];
+            gradient[self.place(Name::ShiftD)][vector] = kernel[0];
         }
     }
 
@@ -241,7 +251,7 @@ impl LayerOf<'_> {
         received: &[T::Lanes],
         gradient: &mut [T::Lanes],
     ) {
-        let (sampled, n) = (&kernels.sampled, self.config.n_modes());
+        let (sampled, n) = (&kernels.sampled, self.config.h3.n_modes());
         let heads = sampled.d.len();
         let groups = heads.div_ceil(Wide::WIDTH).max(1);
         let mut taps = vec![Wide::ZERO; self.sizes.diagonal];
@@ -292,7 +302,7 @@ impl LayerOf<'_> {
             (Name::C, of_c),
             (Name::D, of_d),
         ] {
-            let to = &mut gradient[self.slots.range(name_in(self.block, name))];
+            let to = &mut gradient[self.place(name)];
             let to = to.iter_mut().flat_map(|lanes| lanes.lanes_mut());
             to.zip(values).for_each(|(to, x)| *to = T::from_f64(x));
         }

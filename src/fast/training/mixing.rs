@@ -14,9 +14,9 @@ use crate::fast::level::{Isa, Kernel, Level};
 /// Signals of one vector of channels over one sequence.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MixBuffers<T: Element> {
-    padded: Vec<T::Lanes>,
-    result: Vec<T::Lanes>,
-    columns: [Vec<T::Lanes>; 4],
+    pub(super) padded: Vec<T::Lanes>,
+    pub(super) result: Vec<T::Lanes>,
+    pub(super) columns: [Vec<T::Lanes>; 4],
 }
 
 /// What the layer computes of some sequences of `len` steps: (rows, channels) each, as vectors.
@@ -40,12 +40,16 @@ pub(super) struct Mixing<'a, T: Element> {
 }
 
 /// A column of rows of vectors.
-fn column<L>(rows: &[L], width: usize, at: usize) -> impl DoubleEndedIterator<Item = &L> {
+pub(super) fn column<L>(
+    rows: &[L],
+    width: usize,
+    at: usize,
+) -> impl DoubleEndedIterator<Item = &L> {
     rows.iter().skip(at).step_by(width)
 }
 
 impl<T: Element> Mixing<'_, T> {
-    fn convolve(&self, kernel: &[T::Lanes], padded: &[T::Lanes], y: &mut Vec<T::Lanes>) {
+    pub(super) fn convolve(&self, kernel: &[T::Lanes], padded: &[T::Lanes], y: &mut Vec<T::Lanes>) {
         self.level.run(Convolve::<T> {
             kernel,
             u: padded,
@@ -219,7 +223,7 @@ impl<T: Element> Mixing<'_, T> {
 
     /// One convolution backwards: from the input `u` and the cotangents `g` of its output to those of the
     /// input, and what the kernel receives.
-    fn back(
+    pub(super) fn back(
         &self,
         (kernel, received): (core::ops::Range<usize>, &mut [T::Lanes]),
         (u, g): (&[T::Lanes], &[T::Lanes]),

@@ -14,6 +14,7 @@ mod matrices;
 mod mixing;
 mod pass;
 mod rows;
+mod s4d;
 mod slots;
 mod trainer;
 

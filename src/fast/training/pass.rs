@@ -8,13 +8,14 @@ use super::loss::CrossEntropy;
 use super::matrices::{Sums, Times, place};
 use super::mixing::{MixBuffers, Mixed, Mixing};
 use super::rows::{Activate, MultiplyBy, NormOf, Normalize, NormalizeBack, SumRows, mask};
+use super::s4d::Filtered;
 use super::slots::Slots;
 use crate::fast::lanes::{Arithmetic, Element, Vector};
 use crate::fast::level::Level;
 use crate::fast::panels::lane_groups;
 use crate::fast::rows::ModelElement;
 use crate::h3::Name;
-use crate::model::{BlockName, ModelConfig, ModelName};
+use crate::model::{BlockName, ModelConfig, ModelName, SsmMixer};
 
 /// All weights of a model, as the passes read them.
 #[derive(Clone, Debug)]
@@ -96,6 +97,7 @@ struct Normed<T: Element> {
 struct BlockActivations<T: Element> {
     norm1: Normed<T>,
     mixed: Mixed<T>,
+    filtered: Filtered<T>,
     attended: Attended<T>,
     norm2: Normed<T>,
     hidden: Vec<T::Lanes>,
@@ -125,6 +127,10 @@ const OUTPUT: [BlockName; 2] = [
     BlockName::H3(Name::OutputWeight),
     BlockName::H3(Name::OutputBias),
 ];
+const S4D_OUTPUT: [BlockName; 2] = [
+    BlockName::S4d(Name::OutputWeight),
+    BlockName::S4d(Name::OutputBias),
+];
 const NORM1: [BlockName; 2] = [BlockName::Norm1Weight, BlockName::Norm1Bias];
 const NORM2: [BlockName; 2] = [BlockName::Norm2Weight, BlockName::Norm2Bias];
 const FC1: [BlockName; 2] = [BlockName::Fc1Weight, BlockName::Fc1Bias];
@@ -142,7 +148,7 @@ impl<T: ModelElement> Network<T> {
             weights: zeros.clone(),
             transposed: zeros,
             kernels: Vec::new(),
-            sizes: KernelSizes::new::<T>(&config.h3, 0),
+            sizes: KernelSizes::new::<T>(config, 0),
             mask: mask::<T>(config.d_model()),
             vocabulary: mask::<T>(config.vocab_size),
             slots,
@@ -284,7 +290,14 @@ impl<T: ModelElement> Network<T> {
         blocks.resize_with(self.config.n_layer, BlockActivations::default);
         for (i, block) in blocks.iter_mut().enumerate() {
             self.normalize(pair(i, NORM1), x, &mut block.norm1);
-            if let Some(kernels) = &self.kernels[i] {
+            if let Some(kernels) = &self.kernels[i]
+                && self.config.ssm == SsmMixer::S4d
+            {
+                let filtered = &mut block.filtered;
+                let mixing = self.mixing(kernels, sequences.len);
+                mixing.filter(&block.norm1.y, filtered, mix);
+                self.project(pair(i, S4D_OUTPUT), (&filtered.y, d), (x, d), true);
+            } else if let Some(kernels) = &self.kernels[i] {
                 let (mixed, width) = (&mut block.mixed, self.sizes.channels());
                 for (names, y) in projections(i).into_iter().zip(&mut mixed.qkv) {
                     self.project(names, (&block.norm1.y, d), (y, width), false);
@@ -398,7 +411,19 @@ impl<T: ModelElement> Network<T> {
             self.project_back(pair(i, FC1), normed, g, (of_normed, false), gradient);
             self.normalize_back(pair(i, NORM2), &block.norm2, of_normed, of_x, gradient);
             let normed = (&*block.norm1.y, d);
-            if let Some(kernels) = &self.kernels[i] {
+            if let Some(kernels) = &self.kernels[i]
+                && self.config.ssm == SsmMixer::S4d
+            {
+                let filtered = (&*block.filtered.y, d);
+                let g = (&**of_x, d);
+                let output = pair(i, S4D_OUTPUT);
+                self.project_back(output, filtered, g, (of_inner, false), gradient);
+                let received = &mut *received[i];
+                received.fill(T::Lanes::ZERO);
+                let mixing = self.mixing(kernels, sequences.len);
+                let from = (normed.0, &block.filtered);
+                mixing.filter_back(from, of_inner, of_normed, received, mix);
+            } else if let Some(kernels) = &self.kernels[i] {
                 let (mixed, width) = (&block.mixed, self.sizes.channels());
                 let gated = (&*mixed.gated, width);
                 let g = (&**of_x, d);

@@ -218,6 +218,11 @@ fn form(config: &ModelConfig, name: ModelName, shape: &[usize], len: usize) -> F
     let model = Axis::plain(h3.d_model);
     let name = match name {
         ModelName::Block(_, BlockName::H3(name)) => name,
+        ModelName::Block(_, BlockName::S4d(name)) if name != Name::OutputWeight => {
+            return Form::Rows {
+                columns: Axis::plain(len),
+            };
+        }
         ModelName::Positions => return Form::Rows { columns: model },
         _ => {
             return match *shape {

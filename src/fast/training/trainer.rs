@@ -335,12 +335,12 @@ impl<T: ModelElement> Trainer<T> {
         // Until they are formed there are none, of any length.
         self.prepared = None;
         let network = &mut self.network;
-        network.sizes = KernelSizes::new::<T>(&network.config.h3, len);
+        network.sizes = KernelSizes::new::<T>(&network.config, len);
         let network = &*network;
         // Not worth a thread: no work here is done for every sequence.
         let kernels = (0..network.config.n_layer).map(|block| {
-            let is_h3 = !network.config.is_attention(block);
-            let kernels = is_h3.then(|| layer(network, block).kernels::<T>(&network.weights));
+            let has_ssm = !network.config.is_attention(block);
+            let kernels = has_ssm.then(|| layer(network, block).kernels::<T>(&network.weights));
             kernels.transpose()
         });
         self.network.kernels = kernels.collect::<Result<_, Error>>()?;
@@ -511,7 +511,7 @@ fn of_part<'a>(batch: Batch<'_>, part: usize, tokens: &'a [usize]) -> Sequences<
 
 fn layer<T: Element>(network: &Network<T>, block: usize) -> LayerOf<'_> {
     LayerOf {
-        config: &network.config.h3,
+        config: &network.config,
         slots: &network.slots,
         block,
         level: network.level,

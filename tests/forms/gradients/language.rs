@@ -8,7 +8,7 @@ use hungry_hippos::algebra::ball::BallN;
 use hungry_hippos::algebra::{Dual, Real, Ring, Rng, RootsOfUnity};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{self, Form, HeadOrder, Name, RealType};
-use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters, Targets};
+use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer, Targets};
 use hungry_hippos::ssm::{Discretization, Documents, Padding};
 
 /// A model and what its loss is taken of.
@@ -39,6 +39,7 @@ fn problem(
         attn_layer_idx: attention.to_vec(),
         num_heads: 2,
         layer_norm_epsilon: 1e-3,
+        ssm: SsmMixer::H3,
         h3: h3::Config {
             d_model: 4,
             head_dim: 2,

@@ -106,7 +106,7 @@ fn a_model_keeps_what_its_blocks_return() {
     alone("a_model_keeps_what_its_blocks_return", || {
         use hungry_hippos::Tensor;
         use hungry_hippos::h3::{self, Form, HeadOrder, RealType};
-        use hungry_hippos::model::{Mixer, ModelConfig, ModelParameters, initial_values};
+        use hungry_hippos::model::{Mixer, ModelConfig, ModelParameters, SsmMixer, initial_values};
         use hungry_hippos::ssm::Discretization;
 
         const SLACK: usize = 2 << 20;
@@ -119,6 +119,7 @@ fn a_model_keeps_what_its_blocks_return() {
             attn_layer_idx: Vec::new(),
             num_heads: 0,
             layer_norm_epsilon: 1e-5,
+            ssm: SsmMixer::H3,
             h3: h3::Config {
                 d_model: d,
                 head_dim: 1,

@@ -4,7 +4,7 @@ use crate::common::data;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{self, HeadOrder, Name, RealType};
-use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters};
+use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer};
 use hungry_hippos::oracle::{Format, Golden, ModelCase, ModelFile, Report};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
@@ -64,6 +64,7 @@ pub(crate) fn config(
         attn_layer_idx: attention.to_vec(),
         num_heads,
         layer_norm_epsilon: 1e-3,
+        ssm: SsmMixer::H3,
         h3: h3::Config {
             d_model: d,
             head_dim: 1,

@@ -5,7 +5,7 @@ use super::super::layer::{config_metadata, read_choices};
 use crate::error::Error;
 use crate::h3::{self, Name, RealType};
 use crate::model::{
-    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, StoredNames, Text, block_of,
+    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, SsmMixer, StoredNames, Text, block_of,
 };
 use crate::oracle::read::{
     check_finite, check_shape, check_size, demand, optional, required, shape_of,
@@ -360,6 +360,7 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
         attn_layer_idx,
         num_heads,
         layer_norm_epsilon: required(strings, "layer_norm_epsilon")?,
+        ssm: SsmMixer::H3,
         h3,
     };
     for (key, size) in [

@@ -1,7 +1,7 @@
 //! A language model in checkpoints.
 
 use super::super::layer;
-use crate::model::{BlockName, HEAD, ModelName, StoredNames, block_of};
+use crate::model::{BlockName, HEAD, ModelName, SsmMixer, StoredNames, block_of};
 use crate::oracle::official::{Choices, Official, Parameter, StoredAs};
 use std::collections::BTreeSet;
 
@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 /// layer as there.
 fn shape(name: BlockName) -> &'static str {
     match name {
-        BlockName::H3(name) => {
+        // No case holds an S4D layer, and so no checkpoint is asked for one.
+        BlockName::H3(name) | BlockName::S4d(name) => {
             let rows = layer::SHAPES.iter();
             let mut shapes = rows.filter(|(known, _)| *known == name);
             shapes.next().map_or("", |(_, shape)| shape)
@@ -41,7 +42,9 @@ fn parameters(names: &BTreeSet<&str>) -> Vec<Parameter> {
     ];
     let last = names.iter().filter_map(|name| block_of(name)).max();
     for block in 0..last.map_or(1, |last| last + 1) {
-        for name in BlockName::all(names.contains(&attention(block)[..])) {
+        let is_attention = names.contains(&attention(block)[..]);
+        let ssm = (!is_attention).then_some(SsmMixer::H3);
+        for name in BlockName::all(ssm) {
             let official = ModelName::Block(block, name).official();
             rows.push(Parameter {
                 // Whether it is there is a choice, `qkv_bias`.

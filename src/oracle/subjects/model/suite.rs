@@ -7,7 +7,7 @@ use super::layout::h3_of_nothing;
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
-use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, Text};
+use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer, Text};
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::SuiteRow;
 use crate::ssm::{Discretization, Padding};
@@ -49,6 +49,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
                 attn_layer_idx: vec![1],
                 num_heads: 2,
                 layer_norm_epsilon: 1e-5,
+                ssm: SsmMixer::H3,
                 h3: h3(8, 1, Discretization::Bilinear),
             },
             unpadded: 21,
@@ -67,6 +68,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
                 attn_layer_idx: Vec::new(),
                 num_heads: 0,
                 layer_norm_epsilon: 0.001,
+                ssm: SsmMixer::H3,
                 h3: h3(6, 2, Discretization::ZeroOrderHold),
             },
             unpadded: 17,
@@ -85,6 +87,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
                 attn_layer_idx: vec![0, 1],
                 num_heads: 2,
                 layer_norm_epsilon: 1e-5,
+                ssm: SsmMixer::H3,
                 h3: h3_of_nothing(4),
             },
             unpadded: 13,
@@ -104,6 +107,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
                 attn_layer_idx: vec![1],
                 num_heads: 2,
                 layer_norm_epsilon: 1e-5,
+                ssm: SsmMixer::H3,
                 h3: h3(4, 1, Discretization::Bilinear),
             },
             unpadded: 19,
@@ -123,6 +127,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
                 attn_layer_idx: vec![0],
                 num_heads: 2,
                 layer_norm_epsilon: 1e-5,
+                ssm: SsmMixer::H3,
                 h3: h3(4, 2, Discretization::ZeroOrderHold),
             },
             unpadded: 16,

@@ -4,7 +4,7 @@
 use super::*;
 use crate::algebra::{Dual, Rng};
 use crate::h3::{self, HeadOrder, Name, Plain, RealType, documents_of};
-use crate::model::{BlockName, ModelConfig, ModelName, Text};
+use crate::model::{BlockName, ModelConfig, ModelName, SsmMixer, Text};
 use crate::ssm::Discretization;
 
 /// A small hybrid whose tokens deviate by some `size`, and two sequences. (Of two channels, LayerNorm would leave
@@ -23,6 +23,7 @@ fn model_of(sizes: [f64; 4]) -> (ModelParameters<f64>, Tensor<usize>) {
         attn_layer_idx: vec![1],
         num_heads: 3,
         layer_norm_epsilon: 0.125 * sizes[0] * sizes[0],
+        ssm: SsmMixer::H3,
         h3: h3::Config {
             d_model: 3,
             head_dim: 1,
