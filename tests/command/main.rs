@@ -12,4 +12,5 @@ mod lm;
 mod model;
 mod run;
 mod support;
+mod train;
 mod verify;

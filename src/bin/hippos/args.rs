@@ -172,3 +172,20 @@ pub(crate) fn not_the_same_file(flag: &str, read: &Path, out: &Path) -> Result<(
         _ => Ok(()),
     }
 }
+
+/// Refuses a file that cannot be written, where its name or folder says so already: asked before long work
+/// is begun.
+pub(crate) fn can_be_written(flag: &str, out: &Path) -> Result<(), Failure> {
+    let refused = |why: String| Err(Failure(format!("{flag} {}: {why}", out.display())));
+    match std::fs::metadata(out) {
+        Ok(found) if found.is_dir() => refused("is a folder".into()),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => refused(e.to_string()),
+        Err(_) => match out.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+                refused(format!("there is no folder {}", folder.display()))
+            }
+            _ => Ok(()),
+        },
+    }
+}

@@ -83,16 +83,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
             args::not_the_same_file("--report", read, page)?;
         }
         // Before the check, which may take a while.
-        if let Some(folder) = page
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            && !folder.is_dir()
-        {
-            let (page, folder) = (page.display(), folder.display());
-            return Err(Failure(format!(
-                "--report {page}: there is no folder {folder}"
-            )));
-        }
+        args::can_be_written("--report", page)?;
     }
     let report = check_files(golden, candidate, format, &ignored)?;
     if let Some(page) = page {

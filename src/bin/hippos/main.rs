@@ -10,6 +10,7 @@ mod lm;
 mod progress;
 mod run;
 mod show;
+mod train;
 mod verify;
 
 use args::Failure;
@@ -31,6 +32,7 @@ commands:
   golden    certified stages with their error scales: the golden suite, or for your own case
   check     a port's stages against golden ones: pass, or what is wrong
   lm        language models: logits, generation, perplexity, cost
+  train     a small model on the paper's synthetic tasks, or on the bytes of a file
   show      what a safetensors file holds
 
 `hippos COMMAND --help` says more of each.
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Some("import") => import::main(arguments),
         Some("check") => check::main(arguments),
         Some("lm") => lm::main(arguments),
+        Some("train") => train::main(arguments),
         Some("show") => show::main(arguments),
         Some("help" | "--help" | "-h") => args::print(HELP).map(|()| ExitCode::SUCCESS),
         Some("--version" | "-V") => {
@@ -60,8 +63,8 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure(format!(
-            "unknown command {command:?}; expected verify, init, import, run, golden, check, lm or show \
-             (hippos --help)"
+            "unknown command {command:?}; expected verify, init, import, run, golden, check, lm, \
+             train or show (hippos --help)"
         ))),
     };
     outcome.unwrap_or_else(|Failure(message)| {
