@@ -138,7 +138,16 @@ fn convolution_by_parts(kernel: &[ErrorScale], u: &[ErrorScale]) -> Vec<ErrorSca
         causal_convolution(&f, &u)
     };
     let (values, magnitudes) = (convolved(value, value), convolved(size, size));
-    let terms = convolved(is_there, is_there);
+    // Two of which neither has a value make a product without an error, to first order.
+    let has_value: fn(&ErrorScale) -> f64 = |x| f64::from(u8::from(x.value() != 0.0));
+    let either = convolved(has_value, is_there)
+        .into_iter()
+        .zip(convolved(is_there, has_value));
+    let both = convolved(has_value, has_value);
+    let terms: Vec<f64> = either
+        .zip(both)
+        .map(|((a, b), both)| a + b - both)
+        .collect();
     // A product has what its factors are off by, and is rounded once.
     let errors = |part| {
         let (of_u, of_kernel) = (convolved(size, part), convolved(part, size));
