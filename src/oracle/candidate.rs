@@ -341,6 +341,20 @@ fn storage(dtype: Dtype) -> (f64, f64) {
     }
 }
 
+/// The choices that a candidate can contradict: key, and every value of it. What another program wrote under
+/// such a key in words of its own says nothing.
+const CHOICES: [(&str, &[&str]); 6] = [
+    (
+        "sequence",
+        &["whole", "packed", "padded", "schedule", "cotangent"],
+    ),
+    ("padding", &["none", "left", "right"]),
+    ("initial_state", &["none", "zero", "given"]),
+    ("disc", &["bilinear", "zoh"]),
+    ("real_type", &["exp", "none", "relu", "sigmoid", "softplus"]),
+    ("head_order", &["d2h", "hd2"]),
+];
+
 /// Refuses a candidate whose metadata says something else of its case than the golden file's. Where it
 /// handed its states over is the port's own affair.
 fn same_choices(file: &dyn Tensors, said: &[(String, String)]) -> Result<(), Error> {
@@ -351,27 +365,39 @@ fn same_choices(file: &dyn Tensors, said: &[(String, String)]) -> Result<(), Err
         ("padding", ["none", "none"]),
     ];
     let own = |key: &str| file.metadata().get(key).map(|value| value.trim());
-    let said = said
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()));
-    let said: Vec<(&str, &str)> = said
-        .filter(|(key, _)| !["format", "schedule", "marks"].contains(key))
-        .collect();
-    for &(key, value) in &said {
-        let is_handed_over = key == "sequence" && own(key) == Some("schedule");
-        match own(key) {
-            Some(own) if own != value && !is_handed_over => {
-                return Err(other_choice(key, own, &format!("{value:?}")));
+    let golden = |key: &str| said.iter().find(|(known, _)| known == key);
+    for (key, values) in CHOICES {
+        let Some(own) = own(key).filter(|own| values.contains(own)) else {
+            continue;
+        };
+        match golden(key) {
+            Some((_, value)) => {
+                let is_handed_over = key == "sequence" && own == "schedule";
+                if own != value && !is_handed_over {
+                    return Err(other_choice(key, own, &format!("{value:?}")));
+                }
             }
-            _ => {}
+            None => {
+                let mut unsaid = unsaid.iter().filter(|(known, _)| *known == key);
+                if unsaid.any(|(_, means_nothing)| !means_nothing.contains(&own)) {
+                    return Err(other_choice(key, own, "nothing of it"));
+                }
+            }
         }
     }
-    for (key, means_nothing) in unsaid {
-        if let Some(own) = own(key)
-            && said.iter().all(|(known, _)| *known != key)
-            && !means_nothing.contains(&own)
+    if let (Some(own), Some((_, value))) = (own("kind"), golden("kind"))
+        && own != value
+        && !own.contains(' ')
+    {
+        return Err(other_choice("kind", own, &format!("{value:?}")));
+    }
+    let number = |value: &str| value.trim().parse::<usize>().ok();
+    for key in ["head_dim", "l_max"] {
+        if let (Some(own), Some((_, value))) = (own(key), golden(key))
+            && let (Some(a), Some(b)) = (number(own), number(value))
+            && a != b
         {
-            return Err(other_choice(key, own, "nothing of it"));
+            return Err(other_choice(key, own, &format!("{value:?}")));
         }
     }
     Ok(())

@@ -448,12 +448,7 @@ fn golden_files_of_a_dense_model_are_held_to_their_words() {
             &[("kind", "dense")],
             "metadata kind",
         ),
-        (
-            "no-kind",
-            |_, _, _| true,
-            &[("kind", "")],
-            "metadata head_dim",
-        ),
+        ("no-kind", |_, _, _| true, &[("kind", "")], "metadata kind"),
         (
             "version",
             |_, _, _| true,
