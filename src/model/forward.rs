@@ -113,6 +113,11 @@ pub(crate) trait ModelHooks<T: Real> {
         gelu(x)
     }
 
+    /// Hook applied to the embedded tokens (batch, seq_len, d) once they are computed.
+    fn embedded(&self, computed: Tensor<T>) -> Tensor<T> {
+        computed
+    }
+
     /// Hook applied to every value of the residual stream before it is read. It is read more than once,
     /// and so is one number, not a sum whose terms may still be added in another order.
     fn on_residual(&self, x: T) -> T {
@@ -280,7 +285,7 @@ impl<T: Real> Model<T> {
             self.check_state(state, documents.count())?;
         }
         let counted = hooks.documents(Part::Positions, documents);
-        let embedded = self.embed((ids, documents), &counted, state)?;
+        let embedded = hooks.embedded(self.embed((ids, documents), &counted, state)?);
         self.run(hooks, documents, state, 0, embedded)
     }
 

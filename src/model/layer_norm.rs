@@ -37,6 +37,11 @@ impl<T: Real> LayerNorm<T> {
         self.scaled(x, center, variance)
     }
 
+    /// The factor of every channel.
+    pub(crate) fn weight(&self) -> &[T] {
+        &self.weight
+    }
+
     /// What is added to the variance.
     pub(crate) fn epsilon(&self) -> T {
         self.epsilon
@@ -56,7 +61,7 @@ impl<T: Real> LayerNorm<T> {
     }
 
     /// `sqrt(variance + epsilon)`.
-    pub(super) fn deviation(&self, variance: T) -> T {
+    pub(crate) fn deviation(&self, variance: T) -> T {
         (variance + self.epsilon).sqrt()
     }
 

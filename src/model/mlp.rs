@@ -8,7 +8,7 @@ use crate::h3::Linear;
 pub(crate) const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
 /// The coefficient of the cube in [`gelu`].
-pub(super) const GELU_CUBE: f64 = 0.044715;
+pub(crate) const GELU_CUBE: f64 = 0.044715;
 
 /// The tanh approximation of the Gaussian error linear unit (Hendrycks and Gimpel 2016),
 /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`: `F.gelu(x, approximate='tanh')`.

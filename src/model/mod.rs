@@ -22,7 +22,9 @@ mod streaming;
 mod text;
 
 pub use attention::{KeyValueCache, MultiHeadAttention};
-pub(crate) use backward::ModelBackward;
+pub(crate) use backward::{
+    Cotangent, ModelBackward, NormGradient, cross_entropy, gelu_slope, weights_of_counted,
+};
 pub use backward::{ModelGradients, Targets};
 pub use block::{Block, Mixer, MixerState};
 pub use config::{ModelConfig, SsmMixer};
@@ -31,7 +33,7 @@ pub use forward::{Model, ModelStages, ModelState};
 pub use initial::{ModelPreset, initial_values};
 pub use initialization::initial_parameters;
 pub use layer_norm::LayerNorm;
-pub(crate) use mlp::SQRT_2_OVER_PI;
+pub(crate) use mlp::{GELU_CUBE, SQRT_2_OVER_PI};
 pub use mlp::{Mlp, gelu};
 pub use names::{BlockName, ModelName, StoredNames};
 pub(crate) use names::{HEAD, block_of};

@@ -85,6 +85,11 @@ impl BlockName {
         self.within().starts_with("mixer.")
     }
 
+    /// Whether it is of the block's second LayerNorm or its MLP, which come after the mixer.
+    pub(crate) fn is_after_mixer(self) -> bool {
+        !self.is_mixer() && !matches!(self, Self::Norm1Weight | Self::Norm1Bias)
+    }
+
     fn within(self) -> String {
         match self {
             Self::Norm1Weight => "norm1.weight".into(),

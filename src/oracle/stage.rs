@@ -168,8 +168,9 @@ impl StageSpec {
             && (has(Axis::Tap) || has(Axis::Mode))
     }
 
-    /// Whether it is a gradient.
+    /// Whether it is a gradient, a part of one, or the loss: what is computed on the way back alone.
     pub(crate) fn is_gradient(&self) -> bool {
-        self.name.starts_with("grad.")
+        let starts = |with: &str| self.name.starts_with(with);
+        starts("grad.") || starts("tied.grad.") || self.name == "loss"
     }
 }

@@ -4,7 +4,7 @@ use super::case::Case;
 use super::subject::{Subject, SuiteRow};
 use super::subjects::graph::{GraphCase, Operator};
 use super::subjects::{
-    convolution, dense, h3_operator, hyena, layer, mamba2, model, ssd, striped_hyena,
+    convolution, dense, h3_operator, hyena, layer, mamba2, model, ssd, striped_hyena, training,
 };
 use crate::error::Error;
 use core::fmt;
@@ -56,6 +56,7 @@ impl fmt::Debug for SuiteCase {
 pub fn suite() -> Vec<SuiteCase> {
     let layers = layer::suite().into_iter().map(SuiteCase::from);
     let models = model::suite().into_iter().map(SuiteCase::from);
+    let training = training::suite().into_iter().map(SuiteCase::from);
     let dense = dense::suite().into_iter().map(SuiteCase::from);
     let exact = layer::exact_suite().into_iter().map(SuiteCase::from);
     let convolutions = convolution::suite().into_iter().map(SuiteCase::from);
@@ -64,7 +65,11 @@ pub fn suite() -> Vec<SuiteCase> {
     let striped = striped_hyena::suite().into_iter().map(SuiteCase::from);
     let ssd = ssd::suite().into_iter().map(SuiteCase::from);
     let mamba2 = mamba2::suite().into_iter().map(SuiteCase::from);
-    let all = layers.chain(models).chain(dense).chain(exact);
+    let all = layers
+        .chain(models)
+        .chain(training)
+        .chain(dense)
+        .chain(exact);
     let all = all.chain(convolutions).chain(h3_operators).chain(hyenas);
     let mut cases: Vec<SuiteCase> = all.chain(striped).chain(ssd).chain(mamba2).collect();
     cases.sort_by_key(|case| case.name);

@@ -109,9 +109,47 @@ fn correction<T: Real>(c: T, n: u64) -> T {
     }
 }
 
-/// What of an update can be computed in another way: with a known mistake. The defaults are the
-/// reference. (Mistakes of groups are edits of the groups.)
+/// What a step computes of a model, up to which it is one computation and after which another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Computed {
+    /// `grad.PARAMETER`
+    Gradient(ModelName),
+    /// `grad_norm`
+    Norm,
+    /// `lr`
+    Rates,
+    /// `exp_avg.PARAMETER`
+    Mean(ModelName),
+    /// `exp_avg_sq.PARAMETER`
+    Square(ModelName),
+    /// `param.PARAMETER`
+    Value(ModelName),
+}
+
+impl Computed {
+    /// The name in files, of step `step` from 1.
+    pub(crate) fn name(self, step: u64) -> String {
+        let of = |kind: &str, name: ModelName| format!("step{step}.{kind}.{}", name.official());
+        match self {
+            Self::Gradient(name) => of("grad", name),
+            Self::Norm => format!("step{step}.grad_norm"),
+            Self::Rates => format!("step{step}.lr"),
+            Self::Mean(name) => of("exp_avg", name),
+            Self::Square(name) => of("exp_avg_sq", name),
+            Self::Value(name) => of("param", name),
+        }
+    }
+}
+
+/// What of an update can be computed in another way: with a known mistake, or as an error analysis. The
+/// defaults are the reference. (Mistakes of groups are edits of the groups.)
 pub(crate) trait OptimizerHooks<T: Real> {
+    /// Hook applied to what step `step`, from 1, computes, once it is complete. What it returns stands in
+    /// its place, also for what is computed from it; it is as long.
+    fn computed(&self, _step: u64, _of: Computed, computed: Vec<T>) -> Vec<T> {
+        computed
+    }
+
     /// The rate of a group at a step, from 0.
     fn rate(&self, schedule: &Schedule, base: f64, step: u64) -> Result<T, Error> {
         schedule.rate(base, step)
@@ -133,9 +171,14 @@ pub(crate) trait OptimizerHooks<T: Real> {
         Ok(gradients.map(|g| g * factor))
     }
 
-    /// One number after a step with the gradient `g`.
-    fn element(&self, numbers: &StepNumbers<T>, before: Element<T>, g: T) -> Element<T> {
-        adamw_element(numbers, before, g)
+    /// The moments of one number after a step with the gradient `g`: of the gradient, and of its square.
+    fn moments(&self, numbers: &StepNumbers<T>, before: Element<T>, g: T) -> [T; 2] {
+        adamw_moments(numbers, before, g)
+    }
+
+    /// One number after a step, from its moments.
+    fn value(&self, numbers: &StepNumbers<T>, before: T, moments: [T; 2]) -> T {
+        adamw_value(numbers, before, moments)
     }
 }
 
@@ -168,34 +211,36 @@ pub(crate) fn clip_factor<T: Real>(norm: T, limit: f64) -> Result<T, Error> {
     Ok(is_below * factor + (T::ONE - is_below))
 }
 
-/// One number after a step: decay, moments, and the step along their quotient.
+/// The moments of one number after a step with the gradient `g`.
+pub(crate) fn adamw_moments<T: Real>(numbers: &StepNumbers<T>, before: Element<T>, g: T) -> [T; 2] {
+    let (betas, complements) = (numbers.betas, numbers.complements);
+    [
+        betas[0] * before.exp_avg + complements[0] * g,
+        betas[1] * before.exp_avg_sq + complements[1] * (g * g),
+    ]
+}
+
+/// One number after a step: decay, and the step along the quotient of its moments.
 ///
 /// The denominator is at least epsilon, and the quotient exists. It is not known, and NaN, where an enclosure
 /// is so wide that it does not tell.
-pub(crate) fn adamw_element<T: Real>(
+pub(crate) fn adamw_value<T: Real>(
     numbers: &StepNumbers<T>,
-    before: Element<T>,
-    g: T,
-) -> Element<T> {
+    before: T,
+    [exp_avg, exp_avg_sq]: [T; 2],
+) -> T {
     let StepNumbers {
         rate,
         weight_decay,
         epsilon,
-        betas,
-        complements,
         corrections,
+        ..
     } = *numbers;
     let quotient = |a: T, b: T| a.divide(b).unwrap_or_else(|| T::from_f64(f64::NAN));
-    let decayed = before.value * (T::ONE - rate * weight_decay);
-    let exp_avg = betas[0] * before.exp_avg + complements[0] * g;
-    let exp_avg_sq = betas[1] * before.exp_avg_sq + complements[1] * (g * g);
+    let decayed = before * (T::ONE - rate * weight_decay);
     let mean = quotient(exp_avg, corrections[0]);
     let deviation = quotient(exp_avg_sq, corrections[1]).sqrt();
-    Element {
-        value: decayed - rate * quotient(mean, deviation + epsilon),
-        exp_avg,
-        exp_avg_sq,
-    }
+    decayed - rate * quotient(mean, deviation + epsilon)
 }
 
 /// Refuses a limit of the gradients' norm that is none.
@@ -274,7 +319,10 @@ impl AdamW {
         state: &mut TrainingState<T>,
         gradients: &ModelParameters<T>,
     ) -> Result<Update<T>, Error> {
+        let step = state.steps + 1;
         let grad_norm = hooks.norm(gradients);
+        let grad_norm = hooks.computed(step, Computed::Norm, vec![grad_norm]);
+        let grad_norm = one(Computed::Norm, step, &grad_norm)?;
         let clipped = self
             .clip
             .map(|limit| hooks.clip(gradients, grad_norm, limit));
@@ -286,15 +334,14 @@ impl AdamW {
             .iter()
             .map(rate)
             .collect::<Result<Vec<T>, Error>>()?;
+        let rates = hooks.computed(step, Computed::Rates, rates);
+        check_len(&Computed::Rates.name(step), rates.len(), self.groups.len())?;
         let mut after = state.clone();
-        after.steps += 1;
+        after.steps = step;
         for (group, &rate) in self.groups.iter().zip(&rates) {
-            let numbers = StepNumbers::new(group, rate, after.steps);
+            let numbers = StepNumbers::new(group, rate, step);
             for &name in &group.parameters {
-                let gradient = gradients.get(name);
-                after.update_parameter(name, gradient, |before, g| {
-                    hooks.element(&numbers, before, g)
-                })?;
+                after.update_parameter(hooks, &numbers, name, gradients.get(name))?;
             }
         }
         *state = after;
@@ -302,31 +349,50 @@ impl AdamW {
     }
 }
 
+/// The one number of what is one.
+fn one<T: Copy>(of: Computed, step: u64, values: &[T]) -> Result<T, Error> {
+    check_len(&of.name(step), values.len(), 1)?;
+    Ok(values[0])
+}
+
 impl<T: Real> TrainingState<T> {
     fn update_parameter(
         &mut self,
+        hooks: &dyn OptimizerHooks<T>,
+        numbers: &StepNumbers<T>,
         name: ModelName,
         gradient: &[T],
-        element: impl Fn(Element<T>, T) -> Element<T>,
     ) -> Result<(), Error> {
-        let values = self.parameters.get_mut(name);
-        check_len(
-            &format!("gradient of {}", name.official()),
-            gradient.len(),
-            values.len(),
-        )?;
-        let means = self.exp_avg.get_mut(name).iter_mut();
-        let squares = self.exp_avg_sq.get_mut(name).iter_mut();
-        let numbers = values.iter_mut().zip(means).zip(squares).zip(gradient);
-        for (((value, exp_avg), exp_avg_sq), &g) in numbers {
+        let step = self.steps;
+        let values = self.parameters.get(name).to_vec();
+        let what = format!("gradient of {}", name.official());
+        check_len(&what, gradient.len(), values.len())?;
+        let (means, squares) = (self.exp_avg.get(name), self.exp_avg_sq.get(name));
+        let before = values.iter().zip(means).zip(squares);
+        let moments = before.zip(gradient);
+        let moments = moments.map(|(((&value, &exp_avg), &exp_avg_sq), &g)| {
             let before = Element {
-                value: *value,
-                exp_avg: *exp_avg,
-                exp_avg_sq: *exp_avg_sq,
+                value,
+                exp_avg,
+                exp_avg_sq,
             };
-            let after = element(before, g);
-            (*value, *exp_avg, *exp_avg_sq) = (after.value, after.exp_avg, after.exp_avg_sq);
-        }
+            hooks.moments(numbers, before, g)
+        });
+        let moments: Vec<[T; 2]> = moments.collect();
+        let [means, squares] = [0, 1].map(|which| moments.iter().map(|m| m[which]).collect());
+        let stands = |of: Computed, computed: Vec<T>| {
+            let stands = hooks.computed(step, of, computed);
+            check_len(&of.name(step), stands.len(), values.len())?;
+            Ok::<_, Error>(stands)
+        };
+        let means = stands(Computed::Mean(name), means)?;
+        let squares = stands(Computed::Square(name), squares)?;
+        let after = values.iter().zip(means.iter().zip(&squares));
+        let after = after.map(|(&value, (&m, &v))| hooks.value(numbers, value, [m, v]));
+        let after = stands(Computed::Value(name), after.collect())?;
+        self.parameters.get_mut(name).copy_from_slice(&after);
+        self.exp_avg.get_mut(name).copy_from_slice(&means);
+        self.exp_avg_sq.get_mut(name).copy_from_slice(&squares);
         Ok(())
     }
 }

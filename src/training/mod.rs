@@ -32,8 +32,11 @@ mod schedule;
 mod step;
 
 pub use adamw::{AdamW, TrainingState, Update};
-pub(crate) use adamw::{AsOfficial, check_clip};
-pub(crate) use groups::check_groups;
+pub(crate) use adamw::{
+    AsOfficial, Computed, Element, OptimizerHooks, StepNumbers, adamw_moments, adamw_value,
+    check_clip, clip_factor, global_norm,
+};
 pub use groups::{OptimizerOptions, ParameterGroup, official_groups};
+pub(crate) use groups::{check_groups, is_marked};
 pub use schedule::Schedule;
 pub use step::TrainingStep;

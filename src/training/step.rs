@@ -1,8 +1,8 @@
 //! One training step, from tokens and targets to new weights.
 
-use super::adamw::{AdamW, AsOfficial, OptimizerHooks, TrainingState};
+use super::adamw::{AdamW, AsOfficial, Computed, OptimizerHooks, TrainingState};
 use crate::algebra::{Real, RootsOfUnity};
-use crate::error::Error;
+use crate::error::{Error, check_len};
 use crate::h3::Form;
 use crate::model::{ModelBackward, ModelParameters, Targets};
 use crate::ssm::Documents;
@@ -85,11 +85,28 @@ impl<T: Real> TrainingState<T> {
         };
         let rows = (ids, &documents);
         let (_, gradients) = self.parameters.gradients_by(model, rows, targets)?;
+        self.step_from(update, optimizer, (gradients.loss, gradients.parameters))
+    }
+
+    /// [`step_by`](Self::step_by) once the loss and the gradients are computed.
+    pub(crate) fn step_from(
+        &self,
+        update: &dyn OptimizerHooks<T>,
+        optimizer: &AdamW,
+        (loss, mut gradients): (T, ModelParameters<T>),
+    ) -> Result<TrainingStep<T>, Error> {
+        let step = self.steps + 1;
+        for name in gradients.config().names() {
+            let of = Computed::Gradient(name);
+            let stands = update.computed(step, of, gradients.get(name).to_vec());
+            check_len(&of.name(step), stands.len(), gradients.get(name).len())?;
+            gradients.get_mut(name).copy_from_slice(&stands);
+        }
         let mut state = self.clone();
-        let done = optimizer.update_by(update, &mut state, &gradients.parameters)?;
+        let done = optimizer.update_by(update, &mut state, &gradients)?;
         Ok(TrainingStep {
-            loss: gradients.loss,
-            gradients: gradients.parameters,
+            loss,
+            gradients,
             grad_norm: done.grad_norm,
             rates: done.rates,
             state,

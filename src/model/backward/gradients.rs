@@ -146,7 +146,8 @@ impl<T: Real> Back<'_, T> {
     ) -> Result<ModelGradients<T>, Error> {
         let weights = self.hooks.weights(targets)?;
         let of_token = |logits: &[T], target| self.hooks.token_loss(logits, target);
-        let (loss, of_logits) = weighted_loss(&stages.logits, targets, &weights, of_token)?;
+        let logits = self.hooks.logits(stages.logits.clone());
+        let (loss, of_logits) = weighted_loss(&logits, targets, &weights, of_token)?;
         let of_logits = self.hooks.cotangent(Cotangent::Logits, of_logits);
 
         let mut found = Found::new();
@@ -155,7 +156,7 @@ impl<T: Real> Back<'_, T> {
         // What enters block i, and after the last block the last LayerNorm.
         let entering = |i: usize| -> Result<Tensor<T>, Error> {
             let sum = match i.checked_sub(1) {
-                None => embedded()?,
+                None => self.hooks.embedded(embedded()?),
                 Some(before) => {
                     let [hidden, residual] = &stages.blocks[before];
                     Tensor::known(hidden.shape(), add(hidden.data(), residual.data()))

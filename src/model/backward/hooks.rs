@@ -77,6 +77,11 @@ pub(crate) trait ModelBackward<T: Real>: ModelHooks<T> {
         gelu_slope(x)
     }
 
+    /// Hook applied to the logits before the loss is taken of them.
+    fn logits(&self, computed: Tensor<T>) -> Tensor<T> {
+        computed
+    }
+
     /// The weight of every place in the loss (batch, seq_len).
     fn weights(&self, targets: &Targets) -> Result<Tensor<T>, Error> {
         weights_of_counted(targets)

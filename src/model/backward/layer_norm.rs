@@ -27,8 +27,18 @@ impl<T: Real> LayerNorm<T> {
     ///
     /// As [`apply`](Self::apply), and if `g` has another length.
     pub(crate) fn adjoint(&self, x: &[T], g: &[T]) -> Result<NormGradient<T>, Error> {
-        check_len("cotangent of a token", g.len(), x.len())?;
         let (center, variance) = self.moments(x)?;
+        self.adjoint_of(x, (center, variance), g)
+    }
+
+    /// [`adjoint`](Self::adjoint) at a token of this mean and variance.
+    pub(crate) fn adjoint_of(
+        &self,
+        x: &[T],
+        (center, variance): (T, T),
+        g: &[T],
+    ) -> Result<NormGradient<T>, Error> {
+        check_len("cotangent of a token", g.len(), x.len())?;
         let deviation = self.deviation(variance);
         let d = T::from_i64(x.len() as i64);
         let normed = x.iter().map(|&x| divide(x - center, deviation));

@@ -5,10 +5,11 @@ use super::case::ModelCase;
 use crate::algebra::Matrix;
 use crate::attention::softmax_attention;
 use crate::error::Error;
-use crate::h3::{Form, Layer, LayerState, Parameters};
+use crate::h3::{Form, Layer, LayerGradients, LayerState, Parameters};
 use crate::model::{
-    BlockStage, LayerNorm, Mixed, Model, ModelConfig, ModelHooks, ModelName, ModelParameters,
-    ModelStages, Part, Rows, gelu,
+    BlockStage, Cotangent, LayerNorm, Mixed, Model, ModelBackward, ModelConfig, ModelGradients,
+    ModelHooks, ModelName, ModelParameters, ModelStages, NormGradient, Part, Rows, Targets, gelu,
+    gelu_slope, weights_of_counted,
 };
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
@@ -18,6 +19,9 @@ use crate::tensor::Tensor;
 
 /// A LayerNorm of one token; `true` for the one before the head.
 type Norm = fn(&LayerNorm<f64>, bool, &[f64]) -> Result<Vec<f64>, Error>;
+
+/// The adjoint of a LayerNorm at one token, given the cotangent of its image.
+type NormBack = fn(&LayerNorm<f64>, &[f64], &[f64]) -> Result<NormGradient<f64>, Error>;
 
 /// Attention of one head: queries, keys, values, scale.
 type Attend = fn(&Matrix<f64>, &Matrix<f64>, &Matrix<f64>, f64) -> Result<Matrix<f64>, Error>;
@@ -47,6 +51,18 @@ pub(crate) enum ModelHook {
     TakesRows(Part),
     /// A layer's mistake, made in every H3 layer.
     Layers(&'static Row<LayerHook>),
+    /// The adjoint of every LayerNorm.
+    NormBack(NormBack),
+    /// The slope of the MLPs' activation.
+    Slope(fn(f64) -> f64),
+    /// The weight of every place in the loss.
+    LossWeights(fn(&Targets) -> Result<Tensor<f64>, Error>),
+    /// The gradient of the embedding, of those of its uses: head and lookup.
+    Tied(fn(&Matrix<f64>, &Matrix<f64>) -> Result<Matrix<f64>, Error>),
+    /// The gradient of a parameter, once it is complete.
+    Gradient(fn(ModelName, &mut [f64])),
+    /// The embedded tokens.
+    Embedded(fn(f64) -> f64),
 }
 
 /// The stages of a model with mistakes.
@@ -155,6 +171,44 @@ fn stages_with(
     })
 }
 
+/// The stages of a model with mistakes, with its loss and gradients.
+pub(super) fn run_back_with(
+    case: &ModelCase,
+    mistakes: &[&'static Row<ModelHook>],
+    setting: Setting<'_>,
+) -> Result<Named<f64>, Error> {
+    let targets = case
+        .targets
+        .as_ref()
+        .ok_or_else(|| Error::missing("tensor \"targets\""))?;
+    let wrong =
+        WrongModel::on_the_way_back(case.parameters(), case.text.rows().1, mistakes, setting);
+    let (stages, gradients) = wrong.gradients(case.parameters(), case.text.rows(), targets)?;
+    let named = [stages.named(), gradients.named()].concat();
+    Ok(wrong.replaced.restore(named))
+}
+
+/// The loss and the gradients of a model with mistakes.
+///
+/// # Errors
+///
+/// As [`ModelParameters::gradients`].
+pub(crate) fn wrong_gradients(
+    parameters: &ModelParameters<f64>,
+    rows: Rows<'_, usize>,
+    targets: &Targets,
+    mistakes: &[&'static Row<ModelHook>],
+) -> Result<ModelGradients<f64>, Error> {
+    let setting = Setting {
+        chunk_len: 1,
+        upstream: None,
+        stored: None,
+        backward: true,
+    };
+    let wrong = WrongModel::on_the_way_back(parameters, rows.1, mistakes, setting);
+    Ok(wrong.gradients(parameters, rows, targets)?.1)
+}
+
 /// The parameters and choices of a port with these mistakes.
 fn edited(
     parameters: &ModelParameters<f64>,
@@ -205,6 +259,96 @@ macro_rules! first {
             _ => None,
         })
     };
+}
+
+impl<'a> WrongModel<'a> {
+    /// With mistakes of the way back, none of which is in a layer.
+    fn on_the_way_back(
+        parameters: &ModelParameters<f64>,
+        documents: &'a Documents,
+        mistakes: &[&'static Row<ModelHook>],
+        setting: Setting<'a>,
+    ) -> Self {
+        let hooks = mistakes.iter().flat_map(|row| row.hooks.iter().copied());
+        Self {
+            hooks: hooks.collect(),
+            replaced: replaced_or_stored(setting, |_| true),
+            form: parameters.config().h3.default_form(documents.longest()),
+            layers: Vec::new(),
+            documents,
+        }
+    }
+
+    fn gradients(
+        &self,
+        parameters: &ModelParameters<f64>,
+        rows: Rows<'_, usize>,
+        targets: &Targets,
+    ) -> Result<(ModelStages<f64>, ModelGradients<f64>), Error> {
+        let (stages, mut gradients) = parameters.gradients_by(self, rows, targets)?;
+        for hook in &self.hooks {
+            if let ModelHook::Gradient(edit) = hook {
+                for name in parameters.config().names() {
+                    edit(name, gradients.parameters.get_mut(name));
+                }
+            }
+        }
+        Ok((stages, gradients))
+    }
+}
+
+impl ModelBackward<f64> for WrongModel<'_> {
+    fn h3_back(
+        &self,
+        block: usize,
+        layer: &Layer<f64>,
+        u: Rows<'_, f64>,
+        g: &Tensor<f64>,
+    ) -> Result<LayerGradients<f64>, Error> {
+        self.form.h3_back(block, layer, u, g)
+    }
+
+    fn norm_back(
+        &self,
+        norm: &LayerNorm<f64>,
+        _last: bool,
+        x: &[f64],
+        g: &[f64],
+    ) -> Result<NormGradient<f64>, Error> {
+        match first!(self.hooks, NormBack) {
+            Some(by) => by(norm, x, g),
+            None => norm.adjoint(x, g),
+        }
+    }
+
+    fn slope(&self, x: f64) -> f64 {
+        match first!(self.hooks, Slope) {
+            Some(slope) => slope(x),
+            None => gelu_slope(x),
+        }
+    }
+
+    fn logits(&self, computed: Tensor<f64>) -> Tensor<f64> {
+        self.replaced.stage("logits", computed)
+    }
+
+    fn weights(&self, targets: &Targets) -> Result<Tensor<f64>, Error> {
+        match first!(self.hooks, LossWeights) {
+            Some(weights) => weights(targets),
+            None => weights_of_counted(targets),
+        }
+    }
+
+    fn tied(&self, head: &Matrix<f64>, lookup: &Matrix<f64>) -> Result<Matrix<f64>, Error> {
+        match first!(self.hooks, Tied) {
+            Some(tied) => tied(head, lookup),
+            None => head.plus(lookup),
+        }
+    }
+
+    fn cotangent(&self, of: Cotangent, computed: Tensor<f64>) -> Tensor<f64> {
+        self.replaced.stage(&of.name(), computed)
+    }
 }
 
 impl ModelHooks<f64> for WrongModel<'_> {
@@ -260,6 +404,13 @@ impl ModelHooks<f64> for WrongModel<'_> {
         match first!(self.hooks, Activation) {
             Some(activation) => activation(x),
             None => gelu(x),
+        }
+    }
+
+    fn embedded(&self, computed: Tensor<f64>) -> Tensor<f64> {
+        match first!(self.hooks, Embedded) {
+            Some(edit) => computed.map(edit),
+            None => computed,
         }
     }
 

@@ -1,9 +1,13 @@
 //! Language models as a subject (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
 
+mod backward_analysis;
+mod backward_mistakes;
 mod case;
 mod file;
+mod gradient_scales;
 mod hooks;
 mod layout;
+mod local_scales;
 mod mistakes;
 mod official;
 mod scales;
@@ -12,14 +16,20 @@ mod targets;
 
 pub use case::ModelCase;
 pub use file::ModelFile;
+pub(crate) use gradient_scales::{followed_gradients, gradient_errors};
+pub(crate) use hooks::{ModelHook, wrong_gradients};
+/// The known mistakes of losses and gradients.
+pub(crate) fn backward_mistakes() -> &'static [Row<ModelHook>] {
+    backward_mistakes::ROWS
+}
 pub(crate) use layout::ModelLayout;
 pub use layout::model_metadata;
 pub(crate) use official::OFFICIAL;
-pub(crate) use suite::suite;
+pub(crate) use suite::{random_ids, random_model, random_targets, suite};
 pub(crate) use targets::{check_counted, read_targets, stored_targets};
 
 use super::layer::{LayerCase, parameter_axes as layer_axes};
-use crate::algebra::{ErrorBound, Real, RootsOfUnity};
+use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
 use crate::model::{BlockName, ModelBackward, ModelConfig, ModelHooks, ModelName};
@@ -32,7 +42,6 @@ use crate::oracle::subject::{
 };
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
-use hooks::ModelHook;
 
 impl Subject for ModelCase {
     const KIND: &'static str = layout::KIND;
@@ -77,7 +86,8 @@ impl Subject for ModelCase {
         given
     }
 
-    /// `block{i}.residual`, `block{i}.hidden`, and the next block; `logits` last.
+    /// `block{i}.residual`, `block{i}.hidden`, and the next block; `logits`; where there are targets `loss`,
+    /// and gradients in the order in which they are found.
     fn stages(&self) -> Vec<StageSpec> {
         let config = self.parameters.config();
         let tokens = [
@@ -97,6 +107,10 @@ impl Subject for ModelCase {
         }
         let from: Vec<&str> = before.iter().map(String::as_str).collect();
         stages.push(StageSpec::new("logits", &words, &from));
+        if self.targets.is_some() {
+            stages.push(StageSpec::new("loss", &[(Axis::Step, 1)], &["logits"]));
+            stages.extend(self.gradient_stages(&channels, &words));
+        }
         stages
     }
 
@@ -151,7 +165,14 @@ impl Subject for ModelCase {
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
-        let scales = scales::error_scales(&self.parameters, self.text.rows())?.into_iter();
+        let mut scales = scales::error_scales(&self.parameters, self.text.rows())?;
+        if let Some(targets) = &self.targets {
+            let parameters = self.parameters.map(ErrorScale::from_f64);
+            let gradients = gradient_errors(&parameters, self.text.rows(), targets)?.named();
+            let errors = gradients.into_iter();
+            scales.extend(errors.map(|(name, x)| (name, x.map(ErrorScale::error))));
+        }
+        let scales = scales.into_iter();
         Ok(scales
             .map(|(name, uniform)| Scale {
                 name,
@@ -178,7 +199,10 @@ impl Subject for ModelCase {
         (config.n_layer * of_block) as f64 * largest * largest / deviation
     }
 
-    fn mistakes(_backward: bool) -> Vec<Vec<&'static Row<ModelHook>>> {
+    fn mistakes(backward: bool) -> Vec<Vec<&'static Row<ModelHook>>> {
+        if backward {
+            return vec![backward_mistakes::ROWS.iter().collect()];
+        }
         vec![
             mistakes::ROWS.iter().collect(),
             mistakes::IN_LAYERS.iter().collect(),
@@ -213,7 +237,10 @@ impl Subject for ModelCase {
         mistakes: &[&'static Row<ModelHook>],
         setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
-        hooks::run_with(self, mistakes, setting)
+        match setting.backward {
+            true => hooks::run_back_with(self, mistakes, setting),
+            false => hooks::run_with(self, mistakes, setting),
+        }
     }
 
     fn local_scales(
@@ -221,7 +248,7 @@ impl Subject for ModelCase {
         upstream: &Upstream,
         format: Format,
     ) -> Result<Named<ErrorBound>, Error> {
-        scales::local_scales(self, upstream, format)
+        local_scales::local_scales(self, upstream, format)
     }
 }
 
@@ -239,6 +266,61 @@ impl ModelCase {
             unpadded: optional(file.metadata(), "vocab_size")?,
             ..case
         })
+    }
+
+    /// The gradients as stages, in the order in which they are found: of the logits, of what the blocks return
+    /// from the last to the first, of both uses of the embedding, of the parameters.
+    fn gradient_stages(
+        &self,
+        channels: &[(Axis, usize)],
+        words: &[(Axis, usize)],
+    ) -> Vec<StageSpec> {
+        let config = self.parameters.config();
+        let logits = "grad.logits".to_string();
+        let mut stages = vec![StageSpec::new(&logits, words, &["logits"])];
+        let block = |i: usize| [format!("block{i}.residual"), format!("block{i}.hidden")];
+        // The cotangent of what enters a block, and what it is computed of.
+        let mut after = vec![logits.clone()];
+        let spec = |name: &str, axes: &[(Axis, usize)], from: &[String]| {
+            let from: Vec<&str> = from.iter().map(String::as_str).collect();
+            StageSpec::new(name, axes, &from)
+        };
+        for i in (0..config.n_layer).rev() {
+            let [residual, hidden] = block(i).map(|name| format!("grad.{name}"));
+            let from = [&after[..], &block(i)].concat();
+            stages.push(spec(&hidden, channels, &from));
+            let from = [hidden.clone(), block(i)[0].clone()];
+            stages.push(spec(&residual, channels, &from));
+            after = vec![residual];
+        }
+        let table = parameter_axes(ModelName::Embeddings, config);
+        let last = match config.n_layer.checked_sub(1) {
+            Some(last) => block(last).to_vec(),
+            None => Vec::new(),
+        };
+        let head = [&[logits][..], &last].concat();
+        stages.push(spec("tied.grad.head", &table, &head));
+        stages.push(spec("tied.grad.lookup", &table, &after));
+        let of_block = |i: usize, name: BlockName| -> Vec<String> {
+            let before = i.checked_sub(1).map(block);
+            let before = before.iter().flatten().cloned();
+            let [residual, hidden] = block(i).map(|name| format!("grad.{name}"));
+            match name.is_after_mixer() {
+                true => vec![hidden, block(i)[0].clone()],
+                false => before.chain([residual]).collect(),
+            }
+        };
+        for name in config.names() {
+            let from = match name {
+                ModelName::Embeddings => [&head[..], &after].concat(),
+                ModelName::Positions => after.clone(),
+                ModelName::NormWeight | ModelName::NormBias => head.clone(),
+                ModelName::Block(i, within) => of_block(i, within),
+            };
+            let axes = parameter_axes(name, config);
+            stages.push(spec(&format!("grad.{}", name.official()), &axes, &from));
+        }
+        stages
     }
 
     /// The stages, the loss and the gradients of the model in one way, in the scalars of a precision.

@@ -19,22 +19,19 @@
 //! of 2^-16 of a token's deviation, good to some nine digits.
 
 use super::super::layer::Analysis;
-use super::case::ModelCase;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
 use crate::h3::{Form, Layer, LayerState};
 use crate::model::{
-    BlockStage, LayerNorm, Mixed, Model, ModelHooks, ModelParameters, Rows, SQRT_2_OVER_PI, gelu,
+    LayerNorm, Mixed, Model, ModelHooks, ModelParameters, Rows, SQRT_2_OVER_PI, gelu,
 };
-use crate::oracle::format::Format;
 use crate::oracle::parallel;
 use crate::oracle::subject::Named;
-use crate::oracle::upstream::{Replaced, Upstream};
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
 /// The step of a difference, in units of a token's deviation.
-const STEP: f64 = 1.0 / 65536.0;
+pub(super) const STEP: f64 = 1.0 / 65536.0;
 
 /// The error scale of every stage of a model run over rows of ids (batch, seq_len), in units of the
 /// port's unit roundoff, under the names of the stages: a port that works in one format throughout
@@ -77,45 +74,26 @@ pub(super) fn error_scales(
     Ok(scales)
 }
 
-/// The error scale of every stage of a model computed from a port's own stages. (Where some are not
-/// there, errors go through several blocks part by part, and the scale is wide.)
-///
-/// # Errors
-///
-/// As [`Model::forward`].
-pub(super) fn local_scales(
-    case: &ModelCase,
-    upstream: &Upstream,
-    format: Format,
-) -> Result<Named<ErrorBound>, Error> {
-    let u = format.unit_roundoff();
-    let by = LocalAnalysis {
-        // In units of the models' roundoff: never less than one rounding in it.
-        replaced: Replaced::new(Some(upstream), |x: f64, rounding: f64| {
-            ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
-        }),
-    };
-    let model = case.parameters().build::<ErrorScale>()?;
-    let stages = model.forward_by(&by, case.text.rows(), None)?.named();
-    let stages = by.replaced.restore(stages).into_iter();
-    Ok(stages
-        .map(|(name, stage)| (name, stage.map(ErrorScale::error)))
-        .collect())
-}
-
 /// The errors a port adds to every number by its own roundings.
-struct OwnErrors {
+pub(super) struct OwnErrors {
     /// The sums `x_k` (batch, seq_len, d).
-    sums: Vec<Tensor<f64>>,
+    pub(super) sums: Vec<Tensor<f64>>,
     /// Of each of them.
-    errors: Vec<Tensor<ErrorBound>>,
+    pub(super) errors: Vec<Tensor<ErrorBound>>,
     /// Of the stages under their names. (A residual's are those of a sum, and come in as such.)
     stages: Named<ErrorBound>,
 }
 
 impl OwnErrors {
     fn of(parameters: &ModelParameters<f64>, rows: Rows<'_, usize>) -> Result<Self, Error> {
-        let model = parameters.build::<ErrorScale>()?;
+        Self::of_model(&parameters.build()?, rows)
+    }
+
+    /// Of a model whose parameters may have errors of their own, which count as those of each part.
+    pub(super) fn of_model(
+        model: &Model<ErrorScale>,
+        rows: Rows<'_, usize>,
+    ) -> Result<Self, Error> {
         let stages = model.forward_by(&ModelAnalysis, rows, None)?;
         let mut sums = vec![model.embed(rows, rows.1, None)?];
         for [hidden, residual] in &stages.blocks {
@@ -178,7 +156,7 @@ fn column(
 }
 
 /// The distance of the channels of a token from their mean; some step to take if they are all the same.
-fn deviation(token: &[f64]) -> f64 {
+pub(super) fn deviation(token: &[f64]) -> f64 {
     let d = token.len() as f64;
     let mean = token.iter().sum::<f64>() / d;
     let variance = token.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / d;
@@ -189,7 +167,7 @@ fn deviation(token: &[f64]) -> f64 {
 }
 
 /// Every part as the worst of all right ways to compute it, from sums without error.
-struct ModelAnalysis;
+pub(super) struct ModelAnalysis;
 
 impl ModelHooks<ErrorScale> for ModelAnalysis {
     fn h3(
@@ -224,30 +202,8 @@ impl ModelHooks<ErrorScale> for ModelAnalysis {
         scale: ErrorScale,
     ) -> Result<Matrix<ErrorScale>, Error> {
         let mut output = Matrix::from_fn(q.rows(), v.cols(), |_, _| ErrorScale::ZERO);
-        for i in 0..q.rows() {
-            let scores: Vec<ErrorScale> = (0..=i)
-                .map(|j| {
-                    let products = q.row(i).iter().zip(k.row(j)).map(|(&q, &k)| q * k);
-                    let size: f64 = products.clone().map(|x| x.value().abs()).sum();
-                    let score = scale * products.fold(ErrorScale::ZERO, |sum, x| sum + x);
-                    score.with_error(score.error() + scale.value().abs() * size)
-                })
-                .collect();
-            let rises = Rises::of(&scores);
-            let top = ErrorScale::new(rises.top, ErrorBound::ZERO);
-            let powers: Vec<ErrorScale> = scores
-                .iter()
-                .map(|&s| {
-                    let base_two = 2.0 * (s.value().abs() + rises.top.abs());
-                    let power = (s.with_error(s.error() + base_two) - top).exp();
-                    power.with_error(power.error() + power.value() * rises.error())
-                })
-                .collect();
-            let sum = powers.iter().fold(ErrorScale::ZERO, |sum, &e| sum + e);
-            for (j, power) in powers.into_iter().enumerate() {
-                let weight = power.divide(sum).ok_or_else(|| {
-                    Error::value("softmax attention", "the normalizer has no value")
-                })?;
+        for (i, weights) in attention_weights(q, k, scale)?.into_iter().enumerate() {
+            for (j, weight) in weights.into_iter().enumerate() {
                 for (o, &v) in output.row_mut(i).iter_mut().zip(v.row(j)) {
                     *o = *o + weight * v;
                 }
@@ -266,20 +222,7 @@ impl ModelHooks<ErrorScale> for ModelAnalysis {
         _last: bool,
         x: &[ErrorScale],
     ) -> Result<Vec<ErrorScale>, Error> {
-        let (center, variance) = norm.moments(x)?;
-        let d = ErrorScale::from_i64(x.len() as i64);
-        let squares = x.iter().fold(ErrorScale::ZERO, |sum, &x| sum + x * x);
-        let one_pass = squares.divide(d).map(|mean| mean - center * center);
-        let variance = one_pass.map_or(variance, |one_pass| {
-            variance.with_error(variance.error().max(one_pass.error()))
-        });
-        let x: Vec<ErrorScale> = x
-            .iter()
-            .map(|x| {
-                let (x_size, c) = (x.value().abs(), center.value());
-                x.with_error(x.error() + (x_size + c.abs() + (x.value() - c).abs()))
-            })
-            .collect();
+        let (x, center, variance) = normed_from(norm, x)?;
         norm.scaled(&x, center, variance)
     }
 
@@ -303,57 +246,61 @@ impl ModelHooks<ErrorScale> for ModelAnalysis {
     }
 }
 
-/// The same analysis, with errors followed along the residual stream from a port's own stages.
-struct LocalAnalysis<'a> {
-    replaced: Replaced<'a, ErrorScale>,
+/// The weights of causal attention, row by row up to the diagonal, with the errors that
+/// [`ModelAnalysis::attend`](ModelHooks::attend) tells of.
+pub(super) fn attention_weights(
+    q: &Matrix<ErrorScale>,
+    k: &Matrix<ErrorScale>,
+    scale: ErrorScale,
+) -> Result<Vec<Vec<ErrorScale>>, Error> {
+    let row = |i: usize| {
+        let scores: Vec<ErrorScale> = (0..=i)
+            .map(|j| {
+                let products = q.row(i).iter().zip(k.row(j)).map(|(&q, &k)| q * k);
+                let size: f64 = products.clone().map(|x| x.value().abs()).sum();
+                let score = scale * products.fold(ErrorScale::ZERO, |sum, x| sum + x);
+                score.with_error(score.error() + scale.value().abs() * size)
+            })
+            .collect();
+        let rises = Rises::of(&scores);
+        let top = ErrorScale::new(rises.top, ErrorBound::ZERO);
+        let powers: Vec<ErrorScale> = scores
+            .iter()
+            .map(|&s| {
+                let base_two = 2.0 * (s.value().abs() + rises.top.abs());
+                let power = (s.with_error(s.error() + base_two) - top).exp();
+                power.with_error(power.error() + power.value() * rises.error())
+            })
+            .collect();
+        let sum = powers.iter().fold(ErrorScale::ZERO, |sum, &e| sum + e);
+        let weights = powers.into_iter().map(|power| {
+            power
+                .divide(sum)
+                .ok_or_else(|| Error::value("softmax attention", "the normalizer has no value"))
+        });
+        weights.collect()
+    };
+    (0..q.rows()).map(row).collect()
 }
 
-impl ModelHooks<ErrorScale> for LocalAnalysis<'_> {
-    fn h3(
-        &self,
-        block: usize,
-        layer: &Layer<ErrorScale>,
-        u: Rows<'_, ErrorScale>,
-        state: Option<&LayerState<ErrorScale>>,
-    ) -> Result<Mixed<ErrorScale>, Error> {
-        ModelAnalysis.h3(block, layer, u, state)
-    }
-
-    fn attend(
-        &self,
-        q: &Matrix<ErrorScale>,
-        k: &Matrix<ErrorScale>,
-        v: &Matrix<ErrorScale>,
-        scale: ErrorScale,
-    ) -> Result<Matrix<ErrorScale>, Error> {
-        ModelAnalysis.attend(q, k, v, scale)
-    }
-
-    fn norm(
-        &self,
-        norm: &LayerNorm<ErrorScale>,
-        last: bool,
-        x: &[ErrorScale],
-    ) -> Result<Vec<ErrorScale>, Error> {
-        ModelAnalysis.norm(norm, last, x)
-    }
-
-    fn activation(&self, x: ErrorScale) -> ErrorScale {
-        ModelAnalysis.activation(x)
-    }
-
-    fn on_residual(&self, x: ErrorScale) -> ErrorScale {
-        ErrorScale::new(x.value(), x.error())
-    }
-
-    fn stage(
-        &self,
-        block: usize,
-        which: BlockStage,
-        computed: Tensor<ErrorScale>,
-    ) -> Tensor<ErrorScale> {
-        self.replaced.stage(&which.name(block), computed)
-    }
+/// A token, its mean and its variance, with the errors of every way to norm it that
+/// [`ModelAnalysis::norm`](ModelHooks::norm) tells of.
+pub(super) fn normed_from(
+    norm: &LayerNorm<ErrorScale>,
+    x: &[ErrorScale],
+) -> Result<(Vec<ErrorScale>, ErrorScale, ErrorScale), Error> {
+    let (center, variance) = norm.moments(x)?;
+    let d = ErrorScale::from_i64(x.len() as i64);
+    let squares = x.iter().fold(ErrorScale::ZERO, |sum, &x| sum + x * x);
+    let one_pass = squares.divide(d).map(|mean| mean - center * center);
+    let variance = one_pass.map_or(variance, |one_pass| {
+        variance.with_error(variance.error().max(one_pass.error()))
+    });
+    let x = x.iter().map(|x| {
+        let (x_size, c) = (x.value().abs(), center.value());
+        x.with_error(x.error() + (x_size + c.abs() + (x.value() - c).abs()))
+    });
+    Ok((x.collect(), center, variance))
 }
 
 /// How the largest score so far rises, from the first token to the last.

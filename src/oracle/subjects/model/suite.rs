@@ -7,7 +7,9 @@ use super::layout::h3_of_nothing;
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
-use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer, Text};
+use crate::model::{
+    BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer, Targets, Text,
+};
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::SuiteRow;
 use crate::ssm::{Discretization, Padding};
@@ -23,6 +25,8 @@ struct ModelRow {
     batch: usize,
     seq_len: usize,
     sequence: Sequence,
+    /// Every so many positions one that is not counted, where a loss is taken.
+    ignored: Option<usize>,
 }
 
 /// The language models of the suite, in order.
@@ -56,6 +60,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             batch: 2,
             seq_len: 11,
             sequence: Sequence::Whole,
+            ignored: None,
         },
         ModelRow {
             name: "40-model-h3",
@@ -75,6 +80,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             batch: 1,
             seq_len: 14,
             sequence: Sequence::Whole,
+            ignored: None,
         },
         ModelRow {
             name: "41-model-attention",
@@ -94,6 +100,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             batch: 1,
             seq_len: 9,
             sequence: Sequence::Whole,
+            ignored: None,
         },
         ModelRow {
             name: "70-model-packed",
@@ -114,6 +121,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             batch: 1,
             seq_len: 14,
             sequence: Sequence::Packed(vec![0, 3, 4, 10, 14]),
+            ignored: None,
         },
         ModelRow {
             name: "71-model-padded",
@@ -134,6 +142,30 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             batch: 3,
             seq_len: 8,
             sequence: Sequence::Padded(vec![1, 5, 8], Padding::Left),
+            ignored: None,
+        },
+        ModelRow {
+            name: "86-model-loss",
+            stresses: "the loss of a language model and all its gradients: attention of 2 heads after an H3 block, learned \
+                       positions more than tokens, 2 rows of the vocabulary its padding, every third position not counted",
+            config: ModelConfig {
+                n_layer: 2,
+                d_inner: 12,
+                vocab_size: 12,
+                max_position_embeddings: 9,
+                attn_layer_idx: vec![1],
+                num_heads: 2,
+                layer_norm_epsilon: 1e-5,
+                h3: h3::Config {
+                    d_state: 4,
+                    ..h3(4, 1, Discretization::Bilinear)
+                },
+            },
+            unpadded: 10,
+            batch: 2,
+            seq_len: 8,
+            sequence: Sequence::Whole,
+            ignored: Some(3),
         },
     ]
     .map(|row| SuiteRow::new(row.name, row.stresses, move |seed| row.build(seed)))
@@ -147,24 +179,54 @@ impl ModelRow {
     /// rounding.
     fn build(&self, seed: u64) -> Result<ModelCase, Error> {
         let rng = &mut Rng::named(seed, self.name);
-        let parameters = ModelParameters::new(self.config.clone(), |name| {
-            let size = name.shape(&self.config).iter().product();
-            Ok((0..size).map(|_| self.parameter(name, rng)).collect())
-        })?;
-        let tokens = self.batch * self.seq_len;
-        let ids = (0..tokens).map(|_| (rng.next_u64() % self.unpadded as u64) as usize);
-        let ids = Tensor::new([self.batch, self.seq_len], ids.collect())?;
+        let parameters = random_model(&self.config, rng)?;
+        let shape = [self.batch, self.seq_len];
+        let ids = random_ids(shape, self.unpadded, rng)?;
         let documents = self.sequence.documents(self.batch, self.seq_len)?;
         let text = Text::of_documents(ids, documents)?;
         let case = ModelCase::of(parameters, text, self.sequence.clone())?;
-        Ok(case.with_unpadded(self.unpadded))
+        let case = case.with_unpadded(self.unpadded);
+        match self.ignored {
+            None => Ok(case),
+            Some(every) => Ok(case.with_targets(random_targets(shape, self.unpadded, every, rng)?)),
+        }
     }
+}
 
-    /// A random value of one parameter, in a range where every part of the model matters.
-    fn parameter(&self, name: ModelName, rng: &mut Rng) -> f64 {
-        let (d, inner) = (self.config.d_model() as f64, self.config.d_inner as f64);
+/// Random tokens of a vocabulary.
+pub(crate) fn random_ids(
+    shape: [usize; 2],
+    vocab_size: usize,
+    rng: &mut Rng,
+) -> Result<Tensor<usize>, Error> {
+    let tokens = shape[0] * shape[1];
+    let ids = (0..tokens).map(|_| (rng.next_u64() % vocab_size as u64) as usize);
+    Tensor::new(shape, ids.collect())
+}
+
+/// Random targets, one of so many positions not counted.
+pub(crate) fn random_targets(
+    shape: [usize; 2],
+    vocab_size: usize,
+    ignored: usize,
+    rng: &mut Rng,
+) -> Result<Targets, Error> {
+    let ids = random_ids(shape, vocab_size, rng)?;
+    let places = ids.data().iter().enumerate();
+    let targets = places.map(|(at, &id)| ((at + 1) % ignored != 0).then_some(id));
+    Tensor::new(shape, targets.collect())
+}
+
+/// The parameters of a random model, each a number that F16 and BF16 hold exactly, in a range where every
+/// part of the model matters.
+pub(crate) fn random_model(
+    config: &ModelConfig,
+    rng: &mut Rng,
+) -> Result<ModelParameters<f64>, Error> {
+    let parameter = |name: ModelName, rng: &mut Rng| {
+        let (d, inner) = (config.d_model() as f64, config.d_inner as f64);
         if let ModelName::Block(_, BlockName::H3(name)) = name {
-            let drawn = random_parameter(&self.config.h3, (0.05, 0.5), name, rng);
+            let drawn = random_parameter(&config.h3, (0.05, 0.5), name, rng);
             return round_to_16_bits(drawn);
         }
         let unit = rng.unit();
@@ -185,5 +247,9 @@ impl ModelRow {
             ModelName::Block(_, BlockName::Fc2Weight) => weight(inner),
             _ => 0.5 * unit,
         })
-    }
+    };
+    ModelParameters::new(config.clone(), |name| {
+        let size = name.shape(config).iter().product();
+        Ok((0..size).map(|_| parameter(name, rng)).collect())
+    })
 }

@@ -4,13 +4,14 @@ use super::super::model::{ModelLayout, check_counted, read_targets};
 use super::optimizer::read_optimizer;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::model::{ModelBackward, ModelParameters, Targets};
+use crate::model::{ModelBackward, ModelParameters, Rows, Targets};
 use crate::oracle::read::{check_size, optional};
 use crate::oracle::sequence;
 use crate::oracle::subject::{Named, Subject};
 use crate::safetensors::Tensors;
+use crate::ssm::Documents;
 use crate::tensor::Tensor;
-use crate::training::{AdamW, AsOfficial, TrainingState};
+use crate::training::{AdamW, AsOfficial, OptimizerHooks, TrainingState};
 
 /// The tokens of one step and what is to be foretold at each, (batch, seq_len).
 #[derive(Clone, Debug)]
@@ -100,11 +101,38 @@ impl TrainingCase {
         T: Real,
         T::Complex: RootsOfUnity,
     {
-        let mut state = TrainingState::new(self.parameters.map(T::from_f64));
+        let parameters = self.parameters.map(T::from_f64);
+        let gradients = |parameters: &ModelParameters<T>, rows: Rows<'_, usize>, targets: &_| {
+            let (_, found) = parameters.gradients_by(hooks, rows, targets)?;
+            Ok((found.loss, found.parameters))
+        };
+        self.steps_by(&self.optimizer, &AsOfficial, parameters, gradients)
+    }
+
+    /// What every step of an optimizer computes and leaves, by an update through hooks and a loss and
+    /// gradients computed in any way.
+    pub(super) fn steps_by<T: Real>(
+        &self,
+        optimizer: &AdamW,
+        update: &dyn OptimizerHooks<T>,
+        parameters: ModelParameters<T>,
+        gradients: impl Fn(
+            &ModelParameters<T>,
+            Rows<'_, usize>,
+            &Targets,
+        ) -> Result<(T, ModelParameters<T>), Error>,
+    ) -> Result<Named<T>, Error> {
+        let mut state = TrainingState::new(parameters);
         let mut named = Vec::new();
         for (Batch { ids, targets }, k) in self.batches.iter().zip(1..) {
-            let step = state.step_by((hooks, &AsOfficial), &self.optimizer, ids, targets);
-            let step = step.map_err(|e| Error::value(format!("step {k}"), e.to_string()))?;
+            let of_step = |e: Error| Error::value(format!("step {k}"), e.to_string());
+            let documents = match ids.shape() {
+                &[batch, len] => Documents::whole(batch, len),
+                _ => Documents::whole(0, 0),
+            };
+            let found = gradients(&state.parameters, (ids, &documents), targets);
+            let step = found.and_then(|found| state.step_from(update, optimizer, found));
+            let step = step.map_err(of_step)?;
             named.extend(step.named());
             state = step.state;
         }

@@ -5,25 +5,30 @@
 //! every step k = 1, 2, ..., and in its metadata what the optimizer is (see [`read_optimizer`]).
 
 mod case;
+mod hooks;
+mod mistakes;
 mod optimizer;
+mod scales;
+mod suite;
 
 pub(crate) use case::TrainingCase;
+pub(crate) use suite::suite;
 
-use super::model::{model_metadata, parameter_axes, stored_targets};
+use super::model::{ModelCase, model_metadata, parameter_axes, stored_targets};
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::{Axis, StageSpec};
-use crate::oracle::subject::{Given, GivenValues, Named, Scale, Setting, Subject};
+use crate::oracle::subject::{Given, GivenValues, Named, Scale, Setting, Subject, largest_given};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
+use hooks::TrainingHook;
 
 impl Subject for TrainingCase {
     const KIND: &'static str = "training";
-    /// None is known yet.
-    type Hook = core::convert::Infallible;
+    type Hook = TrainingHook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         Self::from_file(file)
@@ -158,15 +163,39 @@ impl Subject for TrainingCase {
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
-        Err(no_scales())
+        let errors = scales::error_scales(self)?.into_iter();
+        Ok(errors
+            .map(|(name, uniform)| Scale {
+                name,
+                uniform,
+                projections: None,
+            })
+            .collect())
     }
 
+    /// As of the model: the derivatives in a scale are differences.
+    fn stored_scale(x: f64) -> f64 {
+        ModelCase::stored_scale(x)
+    }
+
+    /// As of the model's gradients, and a square root and a quotient behind them.
     fn underflow_growth(&self) -> f64 {
-        1.0
+        let config = self.parameters.config();
+        let of_block = self.longest() * (config.h3.d_state + config.d_model()) + config.d_inner;
+        let largest = largest_given(&self.given());
+        let deviation = config.layer_norm_epsilon.sqrt().max(1e-6);
+        (config.n_layer * of_block) as f64 * largest * largest / deviation
     }
 
-    fn mistakes(_backward: bool) -> Vec<Vec<&'static Row<Self::Hook>>> {
-        Vec::new()
+    /// No stage is a gradient that is judged on a way back of its own: a step goes there and back.
+    fn mistakes(backward: bool) -> Vec<Vec<&'static Row<Self::Hook>>> {
+        match backward {
+            true => Vec::new(),
+            false => vec![
+                mistakes::ROWS.iter().collect(),
+                mistakes::IN_GRADIENTS.iter().collect(),
+            ],
+        }
     }
 
     fn needs_chunks(_row: &Row<Self::Hook>) -> bool {
@@ -187,25 +216,17 @@ impl Subject for TrainingCase {
 
     fn run_with(
         &self,
-        _mistakes: &[&'static Row<Self::Hook>],
-        _setting: Setting<'_>,
+        mistakes: &[&'static Row<Self::Hook>],
+        setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
-        self.steps(&Subject::default_form(self))
+        hooks::run_with(self, mistakes, setting)
     }
 
     fn local_scales(
         &self,
-        _upstream: &Upstream,
-        _format: Format,
+        upstream: &Upstream,
+        format: Format,
     ) -> Result<Named<ErrorBound>, Error> {
-        Err(no_scales())
+        scales::local_scales(self, upstream, format)
     }
-}
-
-/// What is refused until there are error scales of training steps.
-fn no_scales() -> Error {
-    Error::unsupported(
-        "training steps have no error scales yet, so that there are no golden files of them and nothing is \
-         checked; `hippos run` computes them",
-    )
 }

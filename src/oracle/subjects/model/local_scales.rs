@@ -1,0 +1,42 @@
+//! What a port of a language model may be off by in the one step that computes a stage from its own.
+
+use super::backward_analysis::{AlongPath, FromUpstream};
+use super::case::ModelCase;
+use crate::algebra::{ErrorBound, ErrorScale, Real};
+use crate::error::Error;
+use crate::oracle::format::Format;
+use crate::oracle::subject::Named;
+use crate::oracle::upstream::{Replaced, Upstream};
+
+/// The error scale of every stage of a model computed from a port's own stages. (Where some are not
+/// there, errors go through several blocks part by part, and the scale is wide.)
+///
+/// # Errors
+///
+/// As [`Model::forward`].
+pub(super) fn local_scales(
+    case: &ModelCase,
+    upstream: &Upstream,
+    format: Format,
+) -> Result<Named<ErrorBound>, Error> {
+    let u = format.unit_roundoff();
+    // In units of the models' roundoff: never less than one rounding in it.
+    let replaced = Replaced::new(Some(upstream), |x: f64, rounding: f64| {
+        ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
+    });
+    let by = AlongPath(FromUpstream(replaced));
+    let parameters = case.parameters.map(ErrorScale::from_f64);
+    let rows = case.text.rows();
+    let stages = match &case.targets {
+        None => parameters.model()?.forward_by(&by, rows, None)?.named(),
+        Some(targets) => {
+            let (stages, gradients) = parameters.gradients_by(&by, rows, targets)?;
+            [stages.named(), gradients.named()].concat()
+        }
+    };
+    let AlongPath(FromUpstream(replaced)) = by;
+    let stages = replaced.restore(stages).into_iter();
+    Ok(stages
+        .map(|(name, stage)| (name, stage.map(ErrorScale::error)))
+        .collect())
+}
