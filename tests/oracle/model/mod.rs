@@ -6,6 +6,7 @@ mod documents;
 mod golden;
 mod initial;
 mod learning;
+mod learning_checks;
 mod learning_refusals;
 mod likelihood;
 mod mistakes;

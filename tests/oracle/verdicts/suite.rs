@@ -77,9 +77,11 @@ fn every_kind_has_its_cases() {
             "40-model-h3",
             "41-model-attention",
             "70-model-packed",
-            "71-model-padded"
+            "71-model-padded",
+            "86-model-loss"
         ]
     );
+    assert_eq!(names("training"), ["87-training", "88-training-warmup"]);
     assert_eq!(names("dense-ssm"), ["42-dense", "43-dense-resumed"]);
     assert_eq!(
         names("convolution"),
