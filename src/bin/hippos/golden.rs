@@ -13,7 +13,7 @@ const SPEC: Spec = Spec {
 usage: hippos golden --out DIR [--seed S]
        hippos golden --from CASE --out FILE
 
-Writes golden files: case files whose stages (and gradients, if the case has a cotangent g) are
+Writes golden files: case files whose stages (and gradients, if the case has a cotangent g or targets) are
 correctly rounded to f64, with scale.STAGE (worst case) and probable.STAGE next to every stage. A port
 of unit roundoff u is within tolerance where |port - golden| <= u * scale. Elements whose rounding cannot
 be decided are counted (also in metadata undecided), and their scales cover what is not known of them.
