@@ -21,8 +21,8 @@ use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::h3::{Form, Layer, LayerGradients, LayerState};
 use crate::model::{
-    BlockStage, Cotangent, Mixed, ModelBackward, ModelGradients, ModelHooks, ModelParameters, Rows,
-    Targets,
+    BlockStage, Cotangent, Mixed, ModelBackward, ModelGradients, ModelHooks, ModelName,
+    ModelParameters, Rows, Targets,
 };
 use crate::oracle::parallel;
 use crate::tensor::Tensor;
@@ -71,7 +71,8 @@ pub(crate) fn gradient_errors(
             errors.add(&column?, (k, at), &own.errors[k], &gammas);
         }
     }
-    let (_, gradients) = parameters.gradients_by(&AlongPath(errors), rows, targets)?;
+    let (_, mut gradients) = parameters.gradients_by(&AlongPath(errors), rows, targets)?;
+    lookup_as_rest(&mut gradients);
     Ok(gradients)
 }
 
@@ -88,6 +89,18 @@ pub(crate) fn followed_gradients(
     Ok(parameters
         .gradients_by(&AlongPath(Followed), rows, targets)?
         .1)
+}
+
+/// The lookup's part of the embedding's gradient as a port has it that takes the head's off the whole.
+pub(super) fn lookup_as_rest(gradients: &mut ModelGradients<ErrorScale>) {
+    let whole = gradients.parameters.get(ModelName::Embeddings);
+    let parts = gradients.head.data().iter().zip(gradients.lookup.data());
+    let rest = whole.iter().zip(parts).map(|(&whole, (&head, &lookup))| {
+        let one = |x: ErrorScale| ErrorScale::new(x.value(), x.error() + x.value().abs());
+        let rest = one(whole) - one(head);
+        lookup.with_error(lookup.error().max(rest.error()))
+    });
+    gradients.lookup = Tensor::known(gradients.lookup.shape(), rest.collect());
 }
 
 /// The sum of which this is the cotangent.

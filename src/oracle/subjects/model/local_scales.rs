@@ -2,6 +2,7 @@
 
 use super::backward_analysis::{AlongPath, FromUpstream};
 use super::case::ModelCase;
+use super::gradient_scales::lookup_as_rest;
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::oracle::format::Format;
@@ -30,7 +31,8 @@ pub(super) fn local_scales(
     let stages = match &case.targets {
         None => parameters.model()?.forward_by(&by, rows, None)?.named(),
         Some(targets) => {
-            let (stages, gradients) = parameters.gradients_by(&by, rows, targets)?;
+            let (stages, mut gradients) = parameters.gradients_by(&by, rows, targets)?;
+            lookup_as_rest(&mut gradients);
             [stages.named(), gradients.named()].concat()
         }
     };

@@ -173,9 +173,10 @@ impl Subject for TrainingCase {
             .collect())
     }
 
-    /// As of the model: the derivatives in a scale are differences.
+    /// As of the model: the derivatives in a scale are differences. After some steps in which gradients are
+    /// near zero nothing may be known of a number any more; the largest f32 says so in every format.
     fn stored_scale(x: f64) -> f64 {
-        ModelCase::stored_scale(x)
+        ModelCase::stored_scale(x).min(f64::from(f32::MAX))
     }
 
     /// As of the model's gradients, and a square root and a quotient behind them.

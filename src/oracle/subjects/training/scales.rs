@@ -152,11 +152,12 @@ impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
 
     /// With `1 - b^k` as a difference in the port's format.
     ///
-    /// The root of the second moment is a norm of the gradients, which has no derivative at zero and an
-    /// error no larger than theirs; where it is zero so is the first moment, and what a port has in it is
-    /// divided by no less than epsilon. To first order the quotient's error is that of its parts, divided by
-    /// its denominator: twice that where the denominator is known to half of itself, and eight times that where
-    /// it is not, when both quotients may be anything that their Cauchy-Schwarz bound, about 1, allows.
+    /// The root of the second moment is a norm of the gradients, which has no derivative at zero: an error `e`
+    /// of the moment is one of `d` in the root with `d (2 root + d u) = e`, u being that of the coarsest format.
+    /// Where the root is zero so is the first moment, and what a port has in it is divided by no less than
+    /// epsilon. To first order the quotient's error is that of its parts, divided by its denominator: twice that
+    /// where the denominator is known to half of itself, and eight times that where it is not. And no quotient,
+    /// of whatever gradients, is above [`largest_quotient`].
     fn value(
         &self,
         numbers: &StepNumbers<ErrorScale>,
@@ -173,18 +174,45 @@ impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
         };
         let [to_mean, to_square] = numbers.corrections;
         let quotient = |a: ErrorScale, b: ErrorScale| a.divide(b).unwrap_or(ErrorScale::ZERO);
-        let deviation = match square.value() > 0.0 {
-            true => quotient(square, to_square).sqrt(),
-            false => ErrorScale::ZERO,
+        let coarsest = FloatFormat::BF16.unit_roundoff();
+        let corrected = quotient(square, to_square);
+        let root = corrected.value().sqrt();
+        let of_root = |error: f64| match error > 0.0 {
+            true => error / (root + (root * root + coarsest * error).sqrt()),
+            false => 0.0,
         };
+        let deviation = ErrorScale::new(
+            root,
+            ErrorBound {
+                worst: of_root(corrected.error().worst) + root,
+                probable: of_root(corrected.error().probable) + root,
+            },
+        );
         let denominator = one_number(deviation + numbers.epsilon);
         let quotient = quotient(quotient(mean, to_mean), denominator);
-        let coarsest = FloatFormat::BF16.unit_roundoff();
         let is_known = denominator.error().worst * coarsest <= 0.5 * denominator.value();
         let times = if is_known { 2.0 } else { 8.0 };
-        let quotient = quotient.with_error(quotient.error() * times);
+        let error = quotient.error() * times;
+        let most = (quotient.value().abs() + largest_quotient(&numbers)) / f64::UNIT_ROUNDOFF;
+        let quotient = quotient.with_error(ErrorBound {
+            worst: error.worst.min(most),
+            probable: error.probable.min(most),
+        });
         let after = adamw_value(&numbers, before, [ErrorScale::ZERO, ErrorScale::ONE]);
         one_number(after - numbers.rate * quotient)
+    }
+}
+
+/// What the quotient of the moments is at most, by the inequality of Cauchy and Schwarz: both are means of the
+/// gradients and of their squares, with shares `a b1^j` and `c b2^j`, so that its square is at most
+/// `sum_j (a b1^j)^2 / (c b2^j)`. (Where `b1^2 >= b2` it has no bound for all steps.)
+fn largest_quotient(numbers: &StepNumbers<ErrorScale>) -> f64 {
+    let share =
+        |which: usize| numbers.complements[which].value() / numbers.corrections[which].value();
+    let [b1, b2] = numbers.betas.map(Real::to_f64);
+    match b1 * b1 < b2 {
+        true => share(0) / (share(1) * (1.0 - b1 * b1 / b2)).sqrt(),
+        false => f64::INFINITY,
     }
 }
 
