@@ -149,7 +149,7 @@ fn the_page_has_the_table() {
         .collect();
     let others = [
         ('S', &["80-ssd", "84-mamba2"][..]),
-        ('T', &["86-model-loss", "88-training-warmup"]),
+        ('T', &["86-model-loss", "88-training"]),
     ];
     let others = others.map(|(letter, names)| {
         let rows = of(letter, names).into_iter().map(row);

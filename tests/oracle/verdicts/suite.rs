@@ -81,7 +81,7 @@ fn every_kind_has_its_cases() {
             "86-model-loss"
         ]
     );
-    assert_eq!(names("training"), ["87-training", "88-training-warmup"]);
+    assert_eq!(names("training"), ["87-training-warmup", "88-training"]);
     assert_eq!(names("dense-ssm"), ["42-dense", "43-dense-resumed"]);
     assert_eq!(
         names("convolution"),
