@@ -26,6 +26,9 @@ type NormBack = fn(&LayerNorm<f64>, &[f64], &[f64]) -> Result<NormGradient<f64>,
 /// Attention of one head: queries, keys, values, scale.
 type Attend = fn(&Matrix<f64>, &Matrix<f64>, &Matrix<f64>, f64) -> Result<Matrix<f64>, Error>;
 
+/// The gradient of the embedding, from those of the head and of the lookup.
+type Tied = fn(&Matrix<f64>, &Matrix<f64>) -> Result<Matrix<f64>, Error>;
+
 /// One edit of the reference model: of what it is given, or of what one of its parts computes.
 #[derive(Clone, Copy)]
 pub(crate) enum ModelHook {
@@ -58,7 +61,7 @@ pub(crate) enum ModelHook {
     /// The weight of every place in the loss.
     LossWeights(fn(&Targets) -> Result<Tensor<f64>, Error>),
     /// The gradient of the embedding, of those of its uses: head and lookup.
-    Tied(fn(&Matrix<f64>, &Matrix<f64>) -> Result<Matrix<f64>, Error>),
+    Tied(Tied),
     /// The gradient of a parameter, once it is complete.
     Gradient(fn(ModelName, &mut [f64])),
     /// The embedded tokens.
@@ -204,6 +207,7 @@ pub(crate) fn wrong_gradients(
         upstream: None,
         stored: None,
         backward: true,
+        memo: None,
     };
     let wrong = WrongModel::on_the_way_back(parameters, rows.1, mistakes, setting);
     Ok(wrong.gradients(parameters, rows, targets)?.1)

@@ -7,9 +7,7 @@ use super::layout::h3_of_nothing;
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
-use crate::model::{
-    BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer, Targets, Text,
-};
+use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer, Targets, Text};
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::SuiteRow;
 use crate::ssm::{Discretization, Padding};
@@ -156,6 +154,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
                 attn_layer_idx: vec![1],
                 num_heads: 2,
                 layer_norm_epsilon: 1e-5,
+                ssm: SsmMixer::H3,
                 h3: h3::Config {
                     d_state: 4,
                     ..h3(4, 1, Discretization::Bilinear)

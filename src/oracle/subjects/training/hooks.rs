@@ -13,11 +13,14 @@ use crate::training::{
     adamw_value, clip_factor, global_norm,
 };
 
+/// Groups of parameters, of which an edit may make more.
+pub(super) type Partition = Vec<ParameterGroup>;
+
 /// One edit of a training step.
 #[derive(Clone, Copy)]
 pub(crate) enum TrainingHook {
     /// The groups of parameters.
-    Groups(fn(&mut Vec<ParameterGroup>)),
+    Groups(fn(&mut Partition)),
     /// The rate of a group at a step, from 0.
     Rate(fn(&Schedule, f64, u64) -> Result<f64, Error>),
     /// The norm of all gradients.

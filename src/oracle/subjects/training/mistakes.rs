@@ -1,6 +1,7 @@
 //! Known mistakes of training steps: those of the optimizer, and those of losses and gradients.
 
 use super::super::model::{ModelHook, backward_mistakes};
+use super::hooks::Partition;
 use super::hooks::TrainingHook::{self, Clip, Gradients, Groups, Moments, Norm, Rate, Value};
 use crate::error::Error;
 use crate::model::{ModelName, ModelParameters};
@@ -30,24 +31,24 @@ fn largest(groups: &[ParameterGroup], of: fn(&ParameterGroup) -> f64) -> f64 {
     groups.iter().map(of).fold(0.0, f64::max)
 }
 
-fn decay_on_ssm(groups: &mut Vec<ParameterGroup>) {
+fn decay_on_ssm(groups: &mut Partition) {
     let decay = largest(groups, |group| group.weight_decay);
     let of_ssm = groups.iter_mut().filter(|group| is_of_ssm(group));
     of_ssm.for_each(|group| group.weight_decay = decay);
 }
 
-fn ssm_rate_not_capped(groups: &mut Vec<ParameterGroup>) {
+fn ssm_rate_not_capped(groups: &mut Partition) {
     let rate = largest(groups, |group| group.rate);
     let of_ssm = groups.iter_mut().filter(|group| is_of_ssm(group));
     of_ssm.for_each(|group| group.rate = rate);
 }
 
-fn no_decay(groups: &mut Vec<ParameterGroup>) {
+fn no_decay(groups: &mut Partition) {
     groups.iter_mut().for_each(|group| group.weight_decay = 0.0);
 }
 
 /// The unmarked vectors and the embeddings in a group without decay.
-fn no_decay_on_vectors(groups: &mut Vec<ParameterGroup>) {
+fn no_decay_on_vectors(groups: &mut Partition) {
     use crate::model::BlockName::{
         Fc1Bias, Fc2Bias, Norm1Bias, Norm1Weight, Norm2Bias, Norm2Weight, OutBias, QkvBias,
     };

@@ -5,7 +5,7 @@ use super::case::{Batch, TrainingCase};
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, SsmMixer};
 use crate::oracle::subject::SuiteRow;
 use crate::ssm::Discretization;
 use crate::training::{AdamW, OptimizerOptions, Schedule, official_groups};
@@ -49,6 +49,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<TrainingCase>> {
                 attn_layer_idx: vec![0],
                 num_heads: 2,
                 layer_norm_epsilon: 1e-5,
+                ssm: SsmMixer::H3,
                 h3: h3(4, 1, Discretization::Bilinear),
             },
             batches: 2,
@@ -73,6 +74,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<TrainingCase>> {
                 attn_layer_idx: vec![1],
                 num_heads: 2,
                 layer_norm_epsilon: 1e-5,
+                ssm: SsmMixer::H3,
                 h3: h3(4, 2, Discretization::ZeroOrderHold),
             },
             batches: 1,
