@@ -83,7 +83,15 @@ pub(super) fn run_with(
             Ok((found.loss, found.parameters))
         };
     let named = case.steps_by(&optimizer, &update, case.parameters.clone(), gradients)?;
-    Ok(update.replaced.restore(named))
+    let mut named = update.replaced.restore(named);
+    // A group that a mistake parts has one rate.
+    let known = case.optimizer.groups().len();
+    for (name, stage) in &mut named {
+        if name.ends_with(".lr") && stage.data().len() > known {
+            *stage = Tensor::known([known], stage.data()[..known].to_vec());
+        }
+    }
+    Ok(named)
 }
 
 /// An update with mistakes, in whose place a port's own stages may stand.

@@ -11,7 +11,8 @@ use crate::oracle::subject::Named;
 use crate::oracle::upstream::{Replaced, Upstream};
 use crate::tensor::Tensor;
 use crate::training::{
-    Computed, Element, OptimizerHooks, StepNumbers, adamw_moments, adamw_value, global_norm,
+    Computed, Element, OptimizerHooks, Schedule, StepNumbers, adamw_moments, adamw_value,
+    global_norm,
 };
 
 /// The error scale of every stage of the steps, in units of the port's unit roundoff.
@@ -113,6 +114,12 @@ impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
         };
         let computed = Tensor::known(shape, computed);
         replaced.stage(&of.name(step), computed).data().to_vec()
+    }
+
+    /// With the factor as a difference of numbers up to 1.
+    fn rate(&self, schedule: &Schedule, base: f64, step: u64) -> Result<ErrorScale, Error> {
+        let rate: ErrorScale = schedule.rate(base, step)?;
+        Ok(rate.with_error(rate.error() + base))
     }
 
     /// Of gradients that are all zero, it is what their errors make of it.
