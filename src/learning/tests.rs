@@ -5,9 +5,12 @@ use super::plot::plot;
 use super::report::{json, table};
 use super::run::Run;
 use super::settings::{Data, MixerChoice, Settings, Task};
+use crate::Tensor;
+use crate::algebra::Rng;
 use crate::fast::Level;
-use crate::h3::Name;
+use crate::h3::{Form, Name};
 use crate::model::{BlockName, ModelName, initial_parameters};
+use crate::training::{AdamW, Schedule, TrainingState, official_groups};
 use std::collections::BTreeSet;
 
 fn settings(task: Task, vocabulary: usize) -> Settings {
@@ -117,7 +120,7 @@ fn a_text_is_cut_into_windows() {
     assert_eq!(data.train.inputs(1), [4, 5, 6, 7]);
     assert_eq!(data.train.targets(21), [85, 86, 87, 88]);
     assert_eq!(data.held_out.inputs(0), [90, 91, 92, 93]);
-    let mut order = data.train.shuffled(&mut crate::algebra::Rng::new(3));
+    let mut order = data.train.shuffled(&mut Rng::new(3));
     assert_ne!(order, (0..22).collect::<Vec<_>>());
     order.sort_unstable();
     assert_eq!(order, (0..22).collect::<Vec<_>>());
@@ -240,6 +243,81 @@ fn a_short_run_learns() {
             .iter()
             .all(|epoch| (epoch.loss - 10f64.ln()).abs() < 0.1)
     );
+}
+
+/// The mean losses of epochs that the reference trains in f64, every rate that of a step so many later.
+fn losses_of_reference(settings: &Settings, data: &Data, epochs: usize, late: u64) -> Vec<f64> {
+    let (config, train) = (settings.config(), &data.train);
+    let steps = train.len().div_ceil(settings.batch);
+    let schedule = settings.schedule(steps);
+    let factor =
+        |t| Ok::<f64, crate::Error>(schedule.rate::<f64>(settings.rate, t)? / settings.rate);
+    let factors: Result<Vec<f64>, _> = (0..(epochs * steps) as u64)
+        .map(|t| factor(t + late))
+        .collect();
+    let schedule = Schedule::Factors(factors.expect("rates"));
+    let groups = official_groups(&config, &settings.optimizer());
+    let optimizer = AdamW::new(&config, groups, schedule, None).expect("an optimizer");
+    let parameters = initial_parameters(&config, settings.seed).expect("a model");
+    let mut state = TrainingState::<f64>::new(parameters);
+    let mut losses = Vec::with_capacity(epochs);
+    for epoch in 0..epochs {
+        let order = train.shuffled(&mut Rng::named(settings.seed, &format!("order {epoch}")));
+        let mut sum = 0.0;
+        for chosen in order.chunks(settings.batch) {
+            let shape = [chosen.len(), settings.seq_len];
+            let ids: Vec<usize> = chosen
+                .iter()
+                .flat_map(|&i| train.inputs(i))
+                .copied()
+                .collect();
+            let targets = chosen.iter().flat_map(|&i| train.targets(i));
+            let targets = targets.map(|&id| Some(id)).collect();
+            let ids = Tensor::new(shape, ids).expect("fits");
+            let targets = Tensor::new(shape, targets).expect("fits");
+            let step = state.step(&optimizer, &Form::Convolution, &ids, &targets);
+            let step = step.expect("runs");
+            sum += step.loss * chosen.len() as f64;
+            state = step.state;
+        }
+        losses.push(sum / order.len() as f64);
+    }
+    losses
+}
+
+/// A run's losses are those of the reference's steps: its batches, the rate of the step and not of the next, the
+/// SSMs' parameters in a group of their own.
+#[test]
+fn a_run_takes_the_reference_s_steps() {
+    let mut settings = settings(Task::Recall, 10);
+    (settings.d_model, settings.d_state) = (8, 4);
+    (settings.examples, settings.batch, settings.epochs) = (20, 8, 4);
+    (settings.rate, settings.dropout) = (2e-2, 0.0);
+    let data = data(&settings);
+    let mut run = Run::new(settings.clone(), &data, Level::detect(), 1).expect("a model");
+    for _ in 0..3 {
+        run.epoch(&mut || ()).expect("finite");
+    }
+    let found: Vec<f64> = run.curve().epochs.iter().map(|epoch| epoch.loss).collect();
+    let apart = |settings: &Settings, late| {
+        let right = losses_of_reference(settings, &data, 3, late);
+        let pairs = found.iter().zip(&right).map(|(x, y)| (x - y).abs());
+        pairs.fold(0.0, f64::max)
+    };
+    let mut undecayed = settings.clone();
+    undecayed.decay = 0.0;
+    println!(
+        "{:e} {:e} {:e}",
+        apart(&settings, 0),
+        apart(&settings, 1),
+        apart(&undecayed, 0)
+    );
+    // The run is in f32, and of gradients near zero AdamW makes steps of either sign.
+    let bound = 1e-4;
+    assert!(apart(&settings, 0) < bound, "{found:?}");
+    for (what, settings, late) in [("late", &settings, 1), ("no decay", &undecayed, 0)] {
+        assert!(apart(settings, late) > 3.0 * bound, "{what}");
+    }
 }
 
 /// The number of threads changes no bit; dropout and every seed do.

@@ -343,3 +343,6 @@ impl ModelBackward<f64> for Moved<'_> {
         self.form.h3_back(block, layer, u, g)
     }
 }
+
+#[cfg(test)]
+mod tests;

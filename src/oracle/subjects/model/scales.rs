@@ -335,4 +335,4 @@ impl Rises {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

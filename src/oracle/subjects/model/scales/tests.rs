@@ -9,7 +9,7 @@ use crate::ssm::Discretization;
 
 /// A small hybrid whose tokens deviate by some `size`, and two sequences. (Of two channels, LayerNorm would leave
 /// hardly more than a sign.)
-fn model(size: f64) -> (ModelParameters<f64>, Tensor<usize>) {
+pub(in super::super) fn model(size: f64) -> (ModelParameters<f64>, Tensor<usize>) {
     model_of([size; 4])
 }
 
@@ -51,7 +51,7 @@ fn model_of(sizes: [f64; 4]) -> (ModelParameters<f64>, Tensor<usize>) {
     (parameters.expect("a model"), ids)
 }
 
-fn text(ids: &Tensor<usize>) -> Text {
+pub(in super::super) fn text(ids: &Tensor<usize>) -> Text {
     Text::new(ids.clone()).expect("tokens")
 }
 
@@ -232,7 +232,12 @@ fn scale((value, error): Pair) -> ErrorScale {
     ErrorScale::new(value, ErrorBound::both(error))
 }
 
-fn assert_bound(what: &str, got: ErrorBound, expected: ErrorBound, relative: f64) {
+pub(in super::super) fn assert_bound(
+    what: &str,
+    got: ErrorBound,
+    expected: ErrorBound,
+    relative: f64,
+) {
     for (got, expected) in [
         (got.worst, expected.worst),
         (got.probable, expected.probable),
