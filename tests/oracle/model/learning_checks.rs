@@ -107,6 +107,49 @@ fn right_ports_are_accepted() {
     }
 }
 
+/// Chapter 24's figures: one gradient, all else right, off by a thousandth in float64 where it is judged through the
+/// whole model, by a hundredth in float32 where the cotangents are there.
+#[test]
+fn a_gradient_off_by_a_little_is_refused() {
+    for (name, kind, factor, precision, dtype, format) in [
+        (
+            "88-training",
+            "step1.grad.backbone.",
+            1.001,
+            Precision::F64,
+            Dtype::F64,
+            Format::F64,
+        ),
+        (
+            "86-model-loss",
+            "grad.backbone.",
+            1.01,
+            Precision::F32,
+            Dtype::F32,
+            Format::F32,
+        ),
+    ] {
+        let (golden, case) = open(name);
+        let right = case.run(&Form::Fft, precision, true).expect("runs");
+        let names = right.iter().map(|(name, _)| name);
+        let gradients = names.filter(|name| name.starts_with(kind));
+        let every = if is_exhaustive() { 1 } else { 16 };
+        for gradient in gradients.step_by(every) {
+            let mut stages = right.clone();
+            edited(&mut stages, gradient, |values| {
+                values.iter_mut().for_each(|x| *x *= factor);
+            });
+            let report = judge(&golden, &stages, dtype, format);
+            let mut judged = report.stages.iter();
+            let judged = judged.find(|stage| stage.name == *gradient);
+            assert!(
+                !judged.expect("judged").pass,
+                "{name}, {gradient}: {report}"
+            );
+        }
+    }
+}
+
 #[test]
 fn mistakes_are_refused_and_named() {
     let mut failed: Vec<String> = Vec::new();
