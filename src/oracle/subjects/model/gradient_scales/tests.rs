@@ -97,8 +97,7 @@ fn cotangents_are_off_by_all_errors() {
     let (parameters, ids) = model(1.0);
     let text = text(&ids);
     let rows = text.rows();
-    let targets = [Some(1), None, Some(3), Some(0), Some(2), Some(2)];
-    let targets = Tensor::new(ids.shape(), targets.to_vec()).expect("fits");
+    let targets = Tensor::new(ids.shape(), [1, 3, 3, 0, 2, 2].map(Some).to_vec()).expect("fits");
     let scales = parameters.map(ErrorScale::from_f64);
     let own = OwnErrors::of_model(&scales.model().expect("a model"), rows).expect("runs");
     let alone = AlongPath(Alone(RefCell::new(Vec::new())));
