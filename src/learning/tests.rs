@@ -291,29 +291,23 @@ fn losses_of_reference(settings: &Settings, data: &Data, epochs: usize, late: u6
 fn a_run_takes_the_reference_s_steps() {
     let mut settings = settings(Task::Recall, 10);
     (settings.d_model, settings.d_state) = (8, 4);
-    (settings.examples, settings.batch, settings.epochs) = (20, 8, 4);
+    (settings.examples, settings.batch, settings.epochs) = (6, 4, 4);
     (settings.rate, settings.dropout) = (2e-2, 0.0);
     let data = data(&settings);
     let mut run = Run::new(settings.clone(), &data, Level::detect(), 1).expect("a model");
-    for _ in 0..3 {
+    for _ in 0..2 {
         run.epoch(&mut || ()).expect("finite");
     }
     let found: Vec<f64> = run.curve().epochs.iter().map(|epoch| epoch.loss).collect();
     let apart = |settings: &Settings, late| {
-        let right = losses_of_reference(settings, &data, 3, late);
+        let right = losses_of_reference(settings, &data, 2, late);
         let pairs = found.iter().zip(&right).map(|(x, y)| (x - y).abs());
         pairs.fold(0.0, f64::max)
     };
     let mut undecayed = settings.clone();
     undecayed.decay = 0.0;
-    println!(
-        "{:e} {:e} {:e}",
-        apart(&settings, 0),
-        apart(&settings, 1),
-        apart(&undecayed, 0)
-    );
-    // The run is in f32, and of gradients near zero AdamW makes steps of either sign.
-    let bound = 1e-4;
+    // The run is in f32: some 1e-8 is what it is off by.
+    let bound = 1e-6;
     assert!(apart(&settings, 0) < bound, "{found:?}");
     for (what, settings, late) in [("late", &settings, 1), ("no decay", &undecayed, 0)] {
         assert!(apart(settings, late) > 3.0 * bound, "{what}");
