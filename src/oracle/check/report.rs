@@ -52,7 +52,7 @@ pub struct StageReport {
     pub name: String,
     /// The judgement.
     pub verdict: StageVerdict,
-    /// True if the stage is refused, or only follows from one that is.
+    /// False if the stage is refused, or only follows from one that is.
     pub pass: bool,
     /// The largest error as a fraction of the worst-case tolerance; infinite where the tolerance
     /// is zero and the error is not.
