@@ -2,6 +2,7 @@
 
 use super::format::Format;
 use super::golden::{GoldenStage, SCALES};
+use super::kinds::KINDS;
 use super::read::check_finite;
 use super::spelling::{may_stand_for, nearest};
 use super::subject::{Given, GivenValues, is_gradient_of_given};
@@ -95,7 +96,7 @@ impl Candidate {
         padding: &[(usize, usize)],
         said: &[(String, String)],
     ) -> Result<Self, Error> {
-        same_choices(file, said)?;
+        same_choices(file, said, given)?;
         for given in given {
             same_given(file, given, padding)?;
         }
@@ -343,7 +344,8 @@ fn storage(dtype: Dtype) -> (f64, f64) {
 
 /// The choices that a candidate can contradict: key, and every value of it. What another program wrote under
 /// such a key in words of its own says nothing.
-const CHOICES: [(&str, &[&str]); 6] = [
+const CHOICES: [(&str, &[&str]); 7] = [
+    ("kind", &KINDS),
     (
         "sequence",
         &["whole", "packed", "padded", "schedule", "cotangent"],
@@ -357,7 +359,11 @@ const CHOICES: [(&str, &[&str]); 6] = [
 
 /// Refuses a candidate whose metadata says something else of its case than the golden file's. Where it
 /// handed its states over is the port's own affair.
-fn same_choices(file: &dyn Tensors, said: &[(String, String)]) -> Result<(), Error> {
+fn same_choices(
+    file: &dyn Tensors,
+    said: &[(String, String)],
+    given: &[Given],
+) -> Result<(), Error> {
     // What is not said of a case, and what that means.
     let unsaid = [
         ("sequence", ["whole", "schedule"]),
@@ -385,14 +391,16 @@ fn same_choices(file: &dyn Tensors, said: &[(String, String)]) -> Result<(), Err
             }
         }
     }
-    if let (Some(own), Some((_, value))) = (own("kind"), golden("kind"))
-        && own != value
-        && !own.contains(' ')
-    {
-        return Err(other_choice("kind", own, &format!("{value:?}")));
-    }
-    let number = |value: &str| value.trim().parse::<usize>().ok();
-    for key in ["head_dim", "l_max"] {
+    let tokens = given
+        .iter()
+        .find_map(|given| Some(given.shape[given.by_token?]));
+    // Kernels are cut to the sequence too, so two larger lengths are one choice.
+    let cut = |len: usize| len.min(tokens.unwrap_or(usize::MAX));
+    for (key, as_computed) in [
+        ("head_dim", &(|dim| dim) as &dyn Fn(usize) -> usize),
+        ("l_max", &cut),
+    ] {
+        let number = |value: &str| value.trim().parse::<usize>().ok().map(as_computed);
         if let (Some(own), Some((_, value))) = (own(key), golden(key))
             && let (Some(a), Some(b)) = (number(own), number(value))
             && a != b

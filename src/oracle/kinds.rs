@@ -19,7 +19,7 @@ use crate::h3::Name;
 use crate::safetensors::Tensors;
 
 /// The kinds that are known.
-const KINDS: [&str; 10] = [
+pub(super) const KINDS: [&str; 10] = [
     LayerCase::KIND,
     ModelCase::KIND,
     TrainingCase::KIND,

@@ -64,6 +64,8 @@ fn a_candidate_that_says_otherwise_is_of_another_case() {
         SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid")
     };
     let (whole, packed) = (golden("03-heads"), golden("72-packed"));
+    // Kernels of 9 taps in sequences of 24, and of 64 in sequences of 18: the second are not cut.
+    let (cut, uncut) = (golden("08-cut"), golden("10-uncut"));
     for (golden, key, value) in [
         (&whole, "kind", "model"),
         (&whole, "sequence", "packed"),
@@ -71,12 +73,19 @@ fn a_candidate_that_says_otherwise_is_of_another_case() {
         (&whole, "disc", "zoh"),
         (&whole, "head_dim", "1"),
         (&packed, "sequence", "padded"),
+        (&cut, "l_max", "8"),
+        (&cut, "l_max", "1024"),
+        (&uncut, "l_max", "17"),
     ] {
         let said = format!("metadata {key}: {value:?}, where the golden file says");
         refused(golden, &with(golden, key, value), &said);
     }
     for (golden, key, value) in [
         (&whole, "kind", "layer"),
+        // What another program calls its own kinds says nothing.
+        (&whole, "kind", "h3"),
+        (&uncut, "l_max", "1024"),
+        (&uncut, "l_max", "18"),
         (&whole, "sequence", "schedule"),
         (&whole, "initial_state", "zero"),
         (&whole, "disc", "bilinear"),
