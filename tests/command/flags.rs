@@ -502,6 +502,19 @@ fn a_written_file_needs_no_standard_output() {
     }
 }
 
+/// `help COMMAND` is what `COMMAND --help` is, and of a command there is none it is an error.
+#[test]
+fn help_of_a_command_is_that_of_the_command() {
+    let folder = folder("help");
+    for command in ["check", "train", "lm"] {
+        let asked = hippos_in(&folder, &["help", command].map(OsStr::new));
+        let of_command = hippos_in(&folder, &[command, "--help"].map(OsStr::new));
+        assert!(asked.status.success() && !asked.stdout.is_empty());
+        assert_eq!(asked.stdout, of_command.stdout, "{command}");
+    }
+    refused(&folder, &["help", "chek"].map(OsString::from), "chek");
+}
+
 /// A reader of the output that has gone away is no error, and nothing to talk about.
 #[cfg(unix)]
 #[test]

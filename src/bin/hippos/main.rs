@@ -42,11 +42,16 @@ or something could not be decided
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let command = if arguments.is_empty() {
+    let mut command = if arguments.is_empty() {
         OsString::from("--help")
     } else {
         arguments.remove(0)
     };
+    // `hippos help COMMAND` is `hippos COMMAND --help`.
+    if command == "help" && !arguments.is_empty() {
+        command = arguments.remove(0);
+        arguments.insert(0, OsString::from("--help"));
+    }
     let outcome = match command.to_str() {
         Some("verify") => verify::main(arguments),
         Some("init") => init::main(arguments),
