@@ -76,6 +76,11 @@ impl Saved {
             })
         };
         let [first, second] = MOMENTS;
+        if !file.names().any(|name| name.starts_with(first)) {
+            return Err(Error::missing(
+                "every moment of AdamW, which a saved run goes on from (a case of trained weights holds none),",
+            ));
+        }
         let moments = [saved(first)?, saved(second)?];
         let curves = CURVES.map(|name| file.to_f64(name));
         let [losses, scores] = curves;

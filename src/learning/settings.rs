@@ -88,7 +88,7 @@ fn understood<V: core::str::FromStr>(
     let key = format!("{PREFIX}{field}");
     let value = strings.get(&key).ok_or_else(|| {
         Error::missing(format!(
-            "metadata {key}, which a run that is resumed has in its file"
+            "metadata {key}, which the files of saved runs hold,"
         ))
     })?;
     let wrong = |_| {

@@ -138,7 +138,10 @@ fn what_contradicts_itself_is_refused() {
     let folder = folder("train-bad");
     let path = |name: &str| folder.join(name).display().to_string();
     let (saved, out) = (path("saved"), path("out"));
-    done(&format!("recall {SMALL} --stop 1 --save {saved}"));
+    let trained = path("trained");
+    done(&format!(
+        "recall {SMALL} --stop 1 --save {saved} --out {trained}"
+    ));
     let case = crate::common::data("lm-tiny").display().to_string();
     for (flags, said) in [
         ("nothing".into(), "recall, induction, text"),
@@ -177,6 +180,21 @@ fn what_contradicts_itself_is_refused() {
         ),
         (format!("induction --resume {saved}"), "of train recall"),
         (format!("recall --resume {case}"), "train.task"),
+        (
+            format!("recall --resume {trained}"),
+            "every moment of AdamW",
+        ),
+        (
+            format!("recall {SMALL} --save {out} --out {out}"),
+            "is the file of --save too",
+        ),
+        (
+            format!(
+                "recall {SMALL} --out {out} --plot {}/./out",
+                folder.display()
+            ),
+            "is the file of --out too",
+        ),
         (
             format!("recall --seeds 2 --out {out}"),
             "--out goes with one run",

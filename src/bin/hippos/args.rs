@@ -165,12 +165,21 @@ pub(crate) fn print_of_written(file: &Path, text: &str) {
 
 /// Refuses to write over a file that is read, `flag` being the one that says where to write.
 pub(crate) fn not_the_same_file(flag: &str, read: &Path, out: &Path) -> Result<(), Failure> {
-    match (read.canonicalize(), out.canonicalize()) {
-        (Ok(a), Ok(b)) if a == b => Err(Failure(format!(
+    match read.exists() && is_one_file(read, out) {
+        true => Err(Failure(format!(
             "{flag} {out:?} is a file that is read; expected another name"
         ))),
-        _ => Ok(()),
+        false => Ok(()),
     }
+}
+
+/// True if two names are one file's, which need not be there yet.
+pub(crate) fn is_one_file(a: &Path, b: &Path) -> bool {
+    let full = |path: &Path| {
+        let found = path.canonicalize();
+        found.or_else(|_| std::path::absolute(path)).ok()
+    };
+    full(a).is_some_and(|a| full(b) == Some(a))
 }
 
 /// Refuses a file that cannot be written, where its name or folder says so already: asked before long work

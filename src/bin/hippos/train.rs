@@ -161,14 +161,20 @@ pub(crate) fn main(mut raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses outputs that have no folder or are files that are read, and files of one run where there are
-/// several.
+/// Refuses outputs that have no folder, are files that are read or the same file as another output, and
+/// files of one run where there are several.
 fn check_files(args: &Args, text: Option<&Path>) -> Result<(), Failure> {
     let resumed = args.value("--resume").map(Path::new);
-    for flag in ["--save", "--out", "--plot"] {
-        let Some(out) = args.value(flag).map(Path::new) else {
-            continue;
-        };
+    let outputs = ["--save", "--out", "--plot"];
+    let outputs = outputs.map(|flag| args.value(flag).map(|out| (flag, Path::new(out))));
+    let outputs: Vec<(&str, &Path)> = outputs.into_iter().flatten().collect();
+    for (at, &(flag, out)) in outputs.iter().enumerate() {
+        let mut before = outputs[..at].iter();
+        if let Some((other, _)) = before.find(|(_, other)| args::is_one_file(other, out)) {
+            return Err(Failure(format!(
+                "{flag} {out:?} is the file of {other} too; expected another name"
+            )));
+        }
         args::can_be_written(flag, out)?;
         // A run may be saved where it came from.
         let read = resumed.filter(|_| flag != "--save");
