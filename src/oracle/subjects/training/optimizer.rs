@@ -142,7 +142,9 @@ fn pair(key: &'static str, text: &str) -> Result<[f64; 2], Error> {
 }
 
 fn read_options(strings: &Strings) -> Result<OptimizerOptions, Error> {
-    let official = OptimizerOptions::official(required(strings, "lr")?);
+    let rate = optional(strings, "lr")?
+        .ok_or_else(|| Error::missing("metadata lr (or groups, which say it for each)"))?;
+    let official = OptimizerOptions::official(rate);
     let number = |key, default| Ok::<f64, Error>(optional(strings, key)?.unwrap_or(default));
     let betas = strings
         .get("betas")
