@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::h3::Name;
 use crate::model::{BlockName, ModelConfig, ModelName};
-use crate::oracle::read::{Strings, optional, required};
+use crate::oracle::read::{Strings, optional};
 use crate::safetensors::{Cursor, Malformed};
 use crate::training::{
     AdamW, OptimizerOptions, ParameterGroup, Schedule, check_clip, official_groups,
