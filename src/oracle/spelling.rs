@@ -70,6 +70,9 @@ fn is_meant(name: &str, tensor: &str) -> bool {
     is_close(name, tensor) || (0..more.len()).any(|at| without(at) == letters)
 }
 
+/// The tensors that say of any case how its rows hold documents.
+const OF_ROWS: [&str; 2] = ["cu_seqlens", "lengths"];
+
 /// The case in a file, in which no tensor that may be absent is there under a name that is nearly its
 /// own.
 ///
@@ -86,7 +89,7 @@ pub(super) fn read_case<S: Subject>(file: &dyn Tensors) -> Result<S, Error> {
     let mut unread = file.names().into_iter().filter(|name| !is_read(name));
     let absent = |name: &&&str| file.find(name).is_none();
     let misspelt = unread.find_map(|name| {
-        let mut absent = S::OPTIONAL.iter().filter(absent);
+        let mut absent = S::OPTIONAL.iter().chain(&OF_ROWS).filter(absent);
         Some((name, absent.find(|tensor| is_meant(name, tensor))?))
     });
     match misspelt {

@@ -99,6 +99,13 @@ impl Edit {
         self
     }
 
+    /// The same with a tensor under another name.
+    fn renamed(mut self, name: &str, to: &str) -> Self {
+        let found = self.tensors.iter_mut().find(|(n, ..)| n == name);
+        found.expect("the tensor is there").0 = to.into();
+        self
+    }
+
     fn write(self, path: &Path) {
         let mut writer = Writer::new();
         for (key, value) in &self.metadata {
@@ -302,6 +309,18 @@ fn bad_cases_are_refused() {
         (
             edit().set("sequence", Some("packed")),
             vec!["tensor \"cu_seqlens\"", "missing"],
+        ),
+        (
+            edit().renamed("g", "g_"),
+            vec!["tensor \"g_\"", "is \"g\" meant"],
+        ),
+        (
+            edit().renamed("final_state", "initial_stat"),
+            vec!["tensor \"initial_stat\"", "is \"initial_state\" meant"],
+        ),
+        (
+            edit().renamed("final_state", "cu_seqlen"),
+            vec!["tensor \"cu_seqlen\"", "is \"cu_seqlens\" meant"],
         ),
         (
             edit().set("sequence", Some("cotangent")),

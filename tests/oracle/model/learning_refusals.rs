@@ -65,6 +65,12 @@ fn losses() {
         parts.tensors.remove("targets");
         parts.metadata.remove("counted");
     });
+    let misspelt = renamed("targets", "target");
+    refused(
+        LOSS,
+        &["tensor \"target\"", "is \"targets\" meant"],
+        misspelt,
+    );
     let out = with_element("targets", 2, 13);
     refused(
         LOSS,

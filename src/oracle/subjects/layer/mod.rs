@@ -42,6 +42,7 @@ use crate::safetensors::Tensors;
 
 impl Subject for LayerCase {
     const KIND: &'static str = "layer";
+    const OPTIONAL: &'static [&'static str] = &["g", "initial_state_k", "initial_state"];
     type Hook = LayerHook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {

@@ -45,6 +45,7 @@ use crate::safetensors::Tensors;
 
 impl Subject for ModelCase {
     const KIND: &'static str = layout::KIND;
+    const OPTIONAL: &'static [&'static str] = &["targets"];
     type Hook = ModelHook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
