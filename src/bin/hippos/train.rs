@@ -53,7 +53,7 @@ Runs:
   --resume FILE    go on with what --save wrote; its settings are the file's
 
 Files, written whole or not at all:
-  --save FILE      after every epoch, all that --resume needs; a case file as --out writes it, too
+  --save FILE      after every epoch, all that --resume needs; but with s4d a case file as --out writes it, too
   --out FILE       the trained weights and some held-out sequences, a case that run, golden and lm read;
                    not with s4d, which none of them computes
   --plot FILE      the curves of loss and score, as SVG
