@@ -161,6 +161,12 @@ impl Recalled for Dense<f64> {
     }
 }
 
+/// The sizes of a step that a model is asked for. With that of the state its numbers can be taken for no
+/// other model's, of whichever kind.
+fn sizes_of<S: StateSpace>(ssm: &S, len: usize) -> [f64; 2] {
+    [ssm.state_dim() as f64, len as f64]
+}
+
 /// The last of the hooks of one kind, which is the one that counts.
 macro_rules! last {
     ($hooks:expr, $kind:ident) => {
@@ -185,7 +191,7 @@ impl<S: Recalled + 'static> WrongModel<'_, S> {
     /// The first `len` taps of the kernel, not cut.
     pub(super) fn taps(&self, ssm: &S, len: usize) -> Vec<f64> {
         let right = |len: usize| {
-            let asked = [&ssm.numbers()[..], &[len as f64]];
+            let asked = [&sizes_of(ssm, len)[..], &ssm.numbers()];
             self.recall.answer(Step::Kernel, &asked, || ssm.kernel(len))
         };
         edited_taps(&self.hooks, self.number, ssm, &right, len)
@@ -352,7 +358,7 @@ impl<S: Recalled + 'static> Blocks<S> for WrongBlocks<'_, S> {
         match last!(hooks, Absorb) {
             Some(absorb) => absorb(ssm, &u),
             None => {
-                let asked = [&ssm.numbers()[..], &u];
+                let asked = [&sizes_of(ssm, u.len())[..], &ssm.numbers(), &u];
                 let absorb = || ssm.input_to_state(&u);
                 self.hooks.recall.answer(Step::Absorb, &asked, absorb)
             }

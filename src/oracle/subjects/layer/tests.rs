@@ -1,16 +1,17 @@
 //! A layer's runs as the check asks for them: with mistakes, and from a port's own stages.
 
 use super::LayerHook;
-use super::suite::random_parameter;
+use super::suite::{random_parameter, suite};
 use super::{LayerCase, forward_mistakes};
 use crate::algebra::Rng;
 use crate::h3::{Config, HeadOrder, Name, Parameters, RealType};
 use crate::oracle::format::Format;
 use crate::oracle::golden::stored;
+use crate::oracle::memo::{Memo, Recall, Step};
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting, Subject};
 use crate::oracle::upstream::{Upstream, UpstreamStage};
-use crate::ssm::Discretization;
+use crate::ssm::{Discretization, causal_convolution};
 use crate::tensor::Tensor;
 
 /// A layer of two heads, sequences of 13 tokens, with this many taps.
@@ -43,14 +44,19 @@ fn run(
     chunk_len: usize,
     from: Option<&Upstream>,
 ) -> Named<f64> {
-    let setting = Setting {
+    let setting = setting(chunk_len, from);
+    Subject::run_with(case, mistakes, setting).expect("runs")
+}
+
+/// Forwards, and nothing remembered.
+fn setting(chunk_len: usize, from: Option<&Upstream>) -> Setting<'_> {
+    Setting {
         stored: None,
         memo: None,
         chunk_len,
         upstream: from,
         backward: false,
-    };
-    Subject::run_with(case, mistakes, setting).expect("runs")
+    }
 }
 
 /// A mistake that sits between chunks or has a number, and no other, depends on their length.
@@ -210,4 +216,112 @@ fn a_step_counts_the_rounding_of_what_it_is_computed_from() {
             );
         }
     }
+}
+
+/// Stages in chunks, resumed; packed with gradients and states; behind padding.
+const REMEMBERED: [&str; 3] = ["37-chunks-ragged", "74-packed-resumed", "76-padded-left"];
+
+/// The numbers of a run bit by bit; of one that has no value, none.
+fn bits(
+    case: &LayerCase,
+    mistakes: &[Known],
+    setting: Setting<'_>,
+) -> Vec<(String, Vec<usize>, Vec<u64>)> {
+    let stages = Subject::run_with(case, mistakes, setting).unwrap_or_default();
+    let stages = stages.into_iter().map(|(name, stage)| {
+        let numbers = stage.data().iter().map(|x| x.to_bits());
+        (name, stage.shape().to_vec(), numbers.collect())
+    });
+    stages.collect()
+}
+
+/// A mistake's numbers are the same to the last bit, whether what it leaves unchanged is remembered of runs
+/// without mistakes or computed: from the reference's own stages, from a port's that are wrong, with kernels
+/// and without, in chunks and backwards. With `HIPPOS_EXHAUSTIVE` set on every layer of the suite.
+#[test]
+fn mistakes_are_the_same_remembered_and_computed() {
+    let all = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
+    let names: Vec<&str> = match all {
+        true => suite().iter().map(|row| row.name).collect(),
+        false => REMEMBERED.to_vec(),
+    };
+    let directions = [false, true].map(|backward| (backward, LayerCase::mistakes(backward)));
+    for name in names {
+        let (case, _) = stored::<LayerCase>(name);
+        let whole = run(&case, &[], 3, None);
+        let port: Named<f64> = whole
+            .iter()
+            .map(|(name, stage)| (name.clone(), stage.map(|x| 1.25 * x + 0.5)))
+            .collect();
+        let is_kernel = |stage: &str| stage.ends_with("_kernel");
+        let sources = [
+            upstream(&whole, 0.0, |stage| is_upstream(&case, stage)),
+            upstream(&port, 0.0, |stage| is_upstream(&case, stage)),
+            upstream(&port, 0.0, |stage| {
+                is_upstream(&case, stage) && !is_kernel(stage)
+            }),
+        ];
+        let memo = Memo::default();
+        let remembered = |setting| Setting {
+            memo: Some(&memo),
+            ..setting
+        };
+        // As a check does, in one memo: first the runs without mistakes.
+        for source in &sources {
+            let setting = setting(3, Some(source));
+            let computed = bits(&case, &[], setting);
+            for _ in 0..2 {
+                assert_eq!(bits(&case, &[], remembered(setting)), computed, "{name}");
+            }
+        }
+        for (backward, mistakes) in &directions {
+            if *backward && !case.has_cotangent() {
+                continue;
+            }
+            for &mistake in mistakes.iter().flatten() {
+                let lens = match LayerCase::needs_chunks(mistake) {
+                    true => &[3, 4][..],
+                    false => &[3],
+                };
+                for (source, &len) in sources
+                    .iter()
+                    .flat_map(|s| lens.iter().map(move |l| (s, l)))
+                {
+                    let setting = Setting {
+                        backward: *backward,
+                        ..setting(len, Some(source))
+                    };
+                    let found = bits(&case, &[mistake], remembered(setting));
+                    let computed = bits(&case, &[mistake], setting);
+                    assert!(found == computed, "{name}: {}", mistake.mistake.id);
+                }
+            }
+        }
+    }
+}
+
+/// A memo that holds a wrong answer is believed, and the comparison above sees it.
+#[test]
+fn a_wrong_memory_is_seen() {
+    let (case, _) = stored::<LayerCase>("01-basic");
+    let whole = run(&case, &[], 3, None);
+    let stage = |name: &str| {
+        &whole
+            .iter()
+            .find(|(known, _)| known == name)
+            .expect("one")
+            .1
+    };
+    let (kernel, keys) = (stage("ssm_kernel").row(0), stage("kv").row(0));
+    let memo = Memo::default();
+    let _ = Recall::new(Some(&memo), true).answer(Step::Convolve, &[kernel, keys], || {
+        let right = causal_convolution(kernel, keys);
+        right.into_iter().map(|x| 2.0 * x).collect::<Vec<f64>>()
+    });
+    let setting = setting(3, None);
+    let remembered = Setting {
+        memo: Some(&memo),
+        ..setting
+    };
+    assert_ne!(bits(&case, &[], remembered), bits(&case, &[], setting));
 }

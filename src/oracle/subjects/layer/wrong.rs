@@ -257,7 +257,8 @@ impl Evaluate<f64> for WrongLayer<'_> {
         if !is_read {
             return project();
         }
-        let asked = [linear.weight().entries(), linear.bias(), x.data()];
+        let shape: Vec<f64> = x.shape().iter().map(|&size| size as f64).collect();
+        let asked = [&shape, linear.weight().entries(), linear.bias(), x.data()];
         self.recall.answer(Step::Project, &asked, project)
     }
 
