@@ -266,9 +266,16 @@ fn mistakes_are_the_same_remembered_and_computed() {
             memo: Some(&memo),
             ..setting
         };
-        // As a check does, in one memo: first the runs without mistakes.
-        for source in &sources {
-            let setting = setting(3, Some(source));
+        // As a check does, in one memo: first the runs without mistakes, those that store their stages too.
+        let stored = [None, Some(Format::BF16)];
+        for (source, stored) in sources
+            .iter()
+            .flat_map(|s| stored.map(|stored| (s, stored)))
+        {
+            let setting = Setting {
+                stored,
+                ..setting(3, Some(source))
+            };
             let computed = bits(&case, &[], setting);
             for _ in 0..2 {
                 assert_eq!(bits(&case, &[], remembered(setting)), computed, "{name}");
