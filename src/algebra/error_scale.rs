@@ -530,3 +530,47 @@ impl RootsOfUnity for ComplexErrorScale {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where rounding may take a number across zero, in any format, the other branch is within tolerance in
+    /// that format; in a format too fine for that it is refused, and so it is in all where the number is out
+    /// of reach of the coarsest.
+    #[test]
+    fn either_branch_is_allowed_where_rounding_may_take_it() {
+        let error = ErrorBound::both(3.0);
+        let chosen = |x: f64| {
+            let branch = |value| move || ErrorScale::new(value, ErrorBound::ZERO);
+            let chosen = ErrorScale::select(ErrorScale::new(x, error), branch(5.0), branch(1.0));
+            assert_eq!(chosen.value(), if x > 0.0 { 5.0 } else { 1.0 });
+            let step = ErrorScale::new(x, error).step();
+            assert_eq!(step.value(), if x > 0.0 { 1.0 } else { 0.0 });
+            assert!(
+                (step.error().worst * 4.0 - chosen.error().worst).abs()
+                    <= 1e-9 * step.error().worst
+            );
+            chosen.error().worst
+        };
+        let formats = [
+            FloatFormat::F64,
+            FloatFormat::F32,
+            FloatFormat::F16,
+            FloatFormat::BF16,
+        ];
+        let apart = 4.0;
+        for u in formats.map(FloatFormat::unit_roundoff) {
+            for part in [1.0, 0.5, 1e-3, 0.0, -0.5, -1.0] {
+                let allowed = u * chosen(part * 3.0 * u);
+                assert!(allowed >= apart * (1.0 - 1e-12), "{u:e}, {part}: {allowed}");
+            }
+        }
+        let coarsest = FloatFormat::BF16.unit_roundoff();
+        for sign in [1.0, -1.0] {
+            let at_its_reach = chosen(sign * 3.0 * coarsest);
+            assert!(FloatFormat::F32.unit_roundoff() * at_its_reach < 1e-4 * apart);
+            assert!(chosen(sign * 3.0 * 2.001 * coarsest) <= 0.0);
+        }
+    }
+}
