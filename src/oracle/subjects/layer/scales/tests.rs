@@ -1,11 +1,11 @@
 //! The scales of golden files against the analysis at one format.
 
 use super::*;
-use crate::algebra::{Ring, Rng};
-use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters, Plain, RealType};
+use crate::algebra::{COMPLEX_PRODUCT, ComplexErrorScale, Ring, Rng};
+use crate::h3::{Config, Evaluate, HeadOrder, LayerState, Name, Parameters, Plain, RealType};
 use crate::oracle::golden::stored;
 use crate::oracle::subjects::worst_response::fft_error;
-use crate::ssm::Discretization;
+use crate::ssm::{Diagonal, Discretization};
 use num_complex::Complex;
 
 /// Golden files of heads of one channel and of two.
@@ -206,6 +206,41 @@ fn projections_in_a_coarser_format() {
                     format.name()
                 );
             }
+        }
+    }
+}
+
+/// Powers of a pole that every step takes further off in the same direction, by its own error and by that
+/// of a product. Beyond the first order they are within the scale, to first order they are not; where
+/// roundings are small the two agree up to a product.
+#[test]
+fn roundings_that_multiply_are_bounded() {
+    let u = Format::BF16.unit_roundoff();
+    for (size, own) in [(1.0, 8.0), (0.99, 8.0), (0.97, 0.0)] {
+        let pole = ComplexErrorScale::new(size.into(), ErrorBound::both(own * size));
+        let one = vec![ComplexErrorScale::ONE];
+        let ssm = Diagonal::new(vec![pole], one.clone(), one, ErrorScale::ZERO).expect("one mode");
+        let kernel = |analysis: Analysis| -> Vec<ErrorBound> {
+            let kernel = Evaluate::ssm_kernel(&analysis, &ssm, 300).into_iter();
+            kernel.map(ErrorScale::error).collect()
+        };
+        let first = kernel(Analysis::UNIFORM);
+        let beyond = kernel(Analysis::UNIFORM.beyond_first_order(Format::BF16));
+        let fine = kernel(Analysis::UNIFORM.beyond_first_order(Format::F64));
+        let factor = 1.0 + (own + COMPLEX_PRODUCT) * u;
+        let mut missed = 0;
+        for (l, (first, beyond)) in (0..).zip(first.iter().zip(&beyond)) {
+            // A kernel's number is twice the real part.
+            let off = 2.0 * f64::powi(size, l) * (factor.powi(l) - 1.0);
+            assert!(off <= u * beyond.worst, "{size}, {l}: {off:e} {beyond:?}");
+            assert!(beyond.worst >= first.worst && beyond.probable == first.probable);
+            missed += u32::from(off > u * first.worst);
+        }
+        assert!(missed > 100, "{size}, {own}: {missed}");
+        for (l, (fine, first)) in (0..).zip(fine.iter().zip(&first)) {
+            // It allows for a product more than running powers have.
+            let product = 2.0 * COMPLEX_PRODUCT * f64::powi(size, l);
+            assert!(fine.worst <= (first.worst + product) * (1.0 + 1e-11));
         }
     }
 }
