@@ -257,6 +257,14 @@ macro_rules! error_scale {
 error_scale!(ErrorScale, f64, f64::abs, 1.0);
 error_scale!(ComplexErrorScale, Complex<f64>, modulus, COMPLEX_PRODUCT);
 
+/// The formats that ports work in, the finest first.
+const FORMATS: [FloatFormat; 4] = [
+    FloatFormat::F64,
+    FloatFormat::F32,
+    FloatFormat::TF32,
+    FloatFormat::BF16,
+];
+
 impl ErrorScale {
     /// The sum of so many terms of this summed magnitude, in any order: `error` is that of the terms
     /// themselves, all together.
@@ -412,13 +420,15 @@ impl Real for ErrorScale {
     /// Where the port's number may be on the other side of zero, with an error of 1.
     ///
     /// How far off it is depends on its roundoff: by `error u`. So `error / |x|` units are 1 at least in
-    /// every format in which it may be there; and where it may be so in none, there is no error.
+    /// every format in which it may be there, and no more are needed than are 1 in the finest of them; where
+    /// it may be so in none, there is no error.
     fn step(self) -> Self {
         let size = self.value.abs();
-        let part = |error: f64| match size <= 2.0 * FloatFormat::BF16.unit_roundoff() * error {
-            // No more than makes up for 1 in the finest format.
-            true if error > 0.0 => (error / size).min(1.0 / f64::UNIT_ROUNDOFF),
-            _ => 0.0,
+        let part = |error: f64| {
+            let roundoffs = FORMATS.iter().map(|format| format.unit_roundoff());
+            // Twice as far, for what first order leaves out.
+            let mut crossing = roundoffs.filter(|u| error > 0.0 && size <= 2.0 * u * error);
+            crossing.next().map_or(0.0, |u| (error / size).min(1.0 / u))
         };
         let (worst, probable) = (part(self.error.worst), part(self.error.probable));
         let step = if self.value > 0.0 { 1.0 } else { 0.0 };
@@ -553,17 +563,20 @@ mod tests {
             );
             chosen.error().worst
         };
-        let formats = [
-            FloatFormat::F64,
-            FloatFormat::F32,
-            FloatFormat::F16,
-            FloatFormat::BF16,
-        ];
         let apart = 4.0;
-        for u in formats.map(FloatFormat::unit_roundoff) {
+        for (n, u) in FORMATS
+            .map(FloatFormat::unit_roundoff)
+            .into_iter()
+            .enumerate()
+        {
             for part in [1.0, 0.5, 1e-3, 0.0, -0.5, -1.0] {
                 let allowed = u * chosen(part * 3.0 * u);
                 assert!(allowed >= apart * (1.0 - 1e-12), "{u:e}, {part}: {allowed}");
+                // And nothing beyond it, unless a finer format may confuse the two as well.
+                let finer = n.checked_sub(1).map(|n| FORMATS[n].unit_roundoff());
+                if finer.is_none_or(|finer| f64::abs(part) * u > 2.0 * finer) {
+                    assert!(allowed <= apart * (1.0 + 1e-12), "{u:e}, {part}: {allowed}");
+                }
             }
         }
         let coarsest = FloatFormat::BF16.unit_roundoff();

@@ -96,8 +96,8 @@ fn mistakes_are_refused_and_named() {
 }
 
 /// A port whose steps rounding takes to the other side of a limit clamps what the reference does not, or
-/// the other way round: the gradient is not there, or is, and both ports are right. One that loses the
-/// gradient of another head is not.
+/// the other way round: the gradient is not there, or is, and both ports are right. One whose gradient there is
+/// neither, or that loses the gradient of another head, is not.
 #[test]
 fn a_step_within_rounding_of_a_limit_may_be_clamped_or_not() {
     let path = golden_file("85b-mamba2-near-limits");
@@ -148,14 +148,22 @@ fn a_step_within_rounding_of_a_limit_may_be_clamped_or_not() {
         );
         let report = judged(&golden, &stages);
         assert!(report.pass(), "{head}: {report}");
-        let (_, gradient) = stages
-            .iter_mut()
-            .find(|(name, _)| name == "grad.dt_bias")
-            .expect("there");
-        let mut wrong = gradient.data().to_vec();
-        wrong[3] = 0.0;
-        *gradient = Tensor::new(gradient.shape(), wrong).expect("fits");
-        assert!(!judged(&golden, &stages).pass(), "{head}");
+        // Neither there nor absent; and that of another head lost.
+        for (at, factor) in [(head, -3.0), (head, 5.0), (3, 0.0)] {
+            let (_, gradient) = stages
+                .iter_mut()
+                .find(|(name, _)| name == "grad.dt_bias")
+                .expect("there");
+            let of_port = gradient.clone();
+            let mut wrong = of_port.data().to_vec();
+            wrong[at] = factor * right[at];
+            *gradient = Tensor::new(of_port.shape(), wrong).expect("fits");
+            assert!(!judged(&golden, &stages).pass(), "{head}: {at}, {factor}");
+            if let Some((_, gradient)) = stages.iter_mut().find(|(name, _)| name == "grad.dt_bias")
+            {
+                *gradient = of_port;
+            }
+        }
     }
 }
 
