@@ -3,6 +3,7 @@
 use super::format::Format;
 use super::memo::Memo;
 use super::stage::Named;
+use crate::algebra::{ErrorBound, ErrorScale};
 use crate::tensor::Tensor;
 use std::cell::RefCell;
 
@@ -132,6 +133,21 @@ impl<'a, T: Copy> Replaced<'a, T> {
             }
         }
         stages
+    }
+}
+
+impl<'a> Replaced<'a, ErrorScale> {
+    /// An analysis in units of a port's unit roundoff: its numbers are off by never less than one rounding.
+    pub(crate) fn within_roundings(upstream: &'a Upstream, unit_roundoff: f64) -> Self {
+        Self::new(Some(upstream), of_port(unit_roundoff))
+    }
+}
+
+/// A port's number with the error of its rounding, in units of this unit roundoff and never less than one.
+pub(crate) fn of_port(unit_roundoff: f64) -> impl Fn(f64, f64) -> ErrorScale {
+    move |x, rounding| {
+        let units = (rounding / unit_roundoff).max(1.0);
+        ErrorScale::new(x, ErrorBound::both(x.abs() * units))
     }
 }
 

@@ -321,11 +321,7 @@ impl<K: GraphCase> Subject for K {
         upstream: &Upstream,
         format: Format,
     ) -> Result<Named<ErrorBound>, Error> {
-        let u = format.projection_unit_roundoff();
-        let rounded = |x: f64, rounding: f64| {
-            ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
-        };
-        let replaced = Replaced::new(Some(upstream), rounded);
+        let replaced = Replaced::within_roundings(upstream, format.projection_unit_roundoff());
         let graph = self.graph();
         let on_stage =
             |name: &str, stage, _: &Computed<'_, ErrorScale>| Ok(replaced.stage(name, stage));

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::h3::documents_of;
 use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, Scale};
-use crate::oracle::upstream::{Replaced, Upstream};
+use crate::oracle::upstream::{Replaced, Upstream, of_port};
 use crate::tensor::Tensor;
 
 /// The error scale of every stage and gradient of a case.
@@ -134,13 +134,9 @@ pub(super) fn local_scales(
     let (layer, input, state) = case.in_precision::<ErrorScale>()?;
     let analysis = far_enough(case, Analysis::in_format(format), format);
     let u = format.unit_roundoff();
-    // In units of the models' roundoff: never less than one rounding in it.
-    let rounded = |x: f64, rounding: f64| {
-        ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
-    };
     let by = FromUpstream {
         by: &analysis,
-        replaced: Replaced::new(Some(upstream), rounded),
+        replaced: Replaced::within_roundings(upstream, u),
     };
     let documents = case.documents();
     let stages = local_stages(case, &layer, &by, (&input, &documents), state.clone())?;
@@ -159,11 +155,8 @@ pub(super) fn local_scales(
         };
         // As on the whole, by the coarser of two formats throughout.
         let coarse = format.projection_unit_roundoff();
-        let rounded = |x: f64, rounding: f64| {
-            ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / coarse).max(1.0)))
-        };
         let by = &far_enough(case, Analysis::UNIFORM, format);
-        let gradients = errors(run.gradients_from(Some(upstream), &rounded, by, by)?).into_iter();
+        let gradients = errors(run.gradients_from(Some(upstream), &of_port(coarse), by, by)?).into_iter();
         scales.extend(gradients.map(|(name, x)| (name, x.map(|error| error * (coarse / u)))));
     }
     Ok(scales)

@@ -80,9 +80,7 @@ pub(super) fn local_scales(
     let u = format.projection_unit_roundoff();
     let ratio = u / format.unit_roundoff();
     let by = FromUpstream {
-        replaced: Replaced::new(Some(upstream), |x: f64, rounding: f64| {
-            ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
-        }),
+        replaced: Replaced::within_roundings(upstream, u),
     };
     let stages = case.assemble(&case.layers(), (&by, &Worst), &|_| {}, None)?;
     let stages = by.replaced.restore(stages).into_iter();

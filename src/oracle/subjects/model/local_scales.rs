@@ -20,11 +20,7 @@ pub(super) fn local_scales(
     upstream: &Upstream,
     format: Format,
 ) -> Result<Named<ErrorBound>, Error> {
-    let u = format.unit_roundoff();
-    // In units of the models' roundoff: never less than one rounding in it.
-    let replaced = Replaced::new(Some(upstream), |x: f64, rounding: f64| {
-        ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
-    });
+    let replaced = Replaced::within_roundings(upstream, format.unit_roundoff());
     let by = AlongPath(FromUpstream(replaced));
     let parameters = case.parameters.map(ErrorScale::from_f64);
     let rows = case.text.rows();

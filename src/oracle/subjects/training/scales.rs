@@ -38,10 +38,7 @@ pub(super) fn local_scales(
     upstream: &Upstream,
     format: Format,
 ) -> Result<Named<ErrorBound>, Error> {
-    let u = format.unit_roundoff();
-    let replaced = Replaced::new(Some(upstream), |x: f64, rounding: f64| {
-        ErrorScale::new(x, ErrorBound::both(x.abs() * (rounding / u).max(1.0)))
-    });
+    let replaced = Replaced::within_roundings(upstream, format.unit_roundoff());
     scales_by(case, Some(&replaced), followed_gradients)
 }
 
