@@ -7,7 +7,7 @@ use super::read::check_finite;
 pub(crate) use super::stage::Named;
 use super::stage::StageSpec;
 use super::upstream::Upstream;
-use crate::algebra::{ErrorBound, Real, RootsOfUnity};
+use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
 use crate::safetensors::{Dtype, Tensors, Writer};
@@ -105,6 +105,35 @@ pub(crate) struct Scale {
     /// case (with both measured in the models'); `None` where a port in two formats is taken for
     /// one in the coarser throughout.
     pub(crate) projections: Option<Tensor<f64>>,
+}
+
+impl Scale {
+    /// The scales of stages for which a port in two formats is taken for one in the coarser throughout.
+    pub(crate) fn throughout(errors: Named<ErrorBound>) -> Vec<Self> {
+        let errors = errors.into_iter();
+        let scale = |(name, uniform)| Self {
+            name,
+            uniform,
+            projections: None,
+        };
+        errors.map(scale).collect()
+    }
+}
+
+/// The errors of analysed stages.
+pub(crate) fn errors(stages: Named<ErrorScale>) -> Named<ErrorBound> {
+    let stages = stages.into_iter();
+    stages
+        .map(|(name, stage)| (name, stage.map(ErrorScale::error)))
+        .collect()
+}
+
+/// Errors times a ratio of units.
+pub(crate) fn scaled(errors: Named<ErrorBound>, ratio: f64) -> Named<ErrorBound> {
+    let errors = errors.into_iter();
+    errors
+        .map(|(name, stage)| (name, stage.map(|error| error * ratio)))
+        .collect()
 }
 
 /// One case of a subject's golden suite.

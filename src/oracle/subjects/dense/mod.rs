@@ -15,7 +15,7 @@ use crate::oracle::mistake::Row;
 use crate::oracle::read::{read_axes, read_optional, read_tensor};
 use crate::oracle::sequence;
 use crate::oracle::stage::{Axis, StageSpec};
-use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, largest_given};
+use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, errors, largest_given};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use crate::ssm::{Dense, StateSpace, recurrence};
@@ -110,12 +110,7 @@ impl Subject for DenseCase {
         let stages = self.assemble(kernel.clone(), |u, x0| {
             worst_response(&ssm, &majorant, &kernel, u, x0, Convolutions::PLAIN)
         })?;
-        let scale = |(name, stage): (String, Tensor<ErrorScale>)| Scale {
-            name,
-            uniform: stage.map(ErrorScale::error),
-            projections: None,
-        };
-        Ok(stages.into_iter().map(scale).collect())
+        Ok(Scale::throughout(errors(stages)))
     }
 
     /// There are no projections: a mixed format is that of its models.

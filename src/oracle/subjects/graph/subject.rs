@@ -12,7 +12,7 @@ use crate::h3::{Form, Plain};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::StageSpec;
-use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
+use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, errors, largest_given, scaled};
 use crate::oracle::upstream::{Replaced, Upstream, replaced_or_stored};
 use crate::safetensors::Tensors;
 use crate::tensor::Tensor;
@@ -132,11 +132,6 @@ fn stages<T: Real>(
     Ok(stages)
 }
 
-fn errors(stages: Named<ErrorScale>) -> impl Iterator<Item = (String, Tensor<ErrorBound>)> {
-    let stages = stages.into_iter();
-    stages.map(|(name, stage)| (name, stage.map(ErrorScale::error)))
-}
-
 impl<K: GraphCase> Subject for K {
     const KIND: &'static str = <K as GraphCase>::KIND;
     const OPTIONAL: &'static [&'static str] = <K as GraphCase>::OPTIONAL;
@@ -212,13 +207,8 @@ impl<K: GraphCase> Subject for K {
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
         let gradients = self.inputs().has_cotangent();
-        let scale = |(name, uniform)| Scale {
-            name,
-            uniform,
-            projections: None,
-        };
         let stages = stages(self, &Analysis::UNIFORM, gradients)?;
-        Ok(errors(stages).map(scale).collect())
+        Ok(Scale::throughout(errors(stages)))
     }
 
     fn further_scales(&self, format: Format) -> Result<Named<ErrorBound>, Error> {
@@ -226,14 +216,8 @@ impl<K: GraphCase> Subject for K {
             return Ok(Vec::new());
         }
         let (analysis, ratio) = coarser_throughout(format);
-        let scales = errors(stages(
-            self,
-            &analysis,
-            self.inputs().cotangent().is_some(),
-        )?);
-        Ok(scales
-            .map(|(name, scale)| (name, scale.map(|error| error * ratio)))
-            .collect())
+        let gradients = self.inputs().cotangent().is_some();
+        Ok(scaled(errors(stages(self, &analysis, gradients)?), ratio))
     }
 
     fn judged_in(format: Format) -> Format {
@@ -328,9 +312,7 @@ impl<K: GraphCase> Subject for K {
         let (analysis, ratio) = coarser_throughout(format);
         let computed = graph.forward(self.inputs(), &analysis, &on_stage)?;
         let scales = errors(replaced.restore(computed.stages()));
-        Ok(scales
-            .map(|(name, scale)| (name, scale.map(|error| error * ratio)))
-            .collect())
+        Ok(scaled(scales, ratio))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::h3::documents_of;
 use crate::oracle::format::Format;
-use crate::oracle::subject::{Named, Scale};
+use crate::oracle::subject::{Named, Scale, errors, scaled};
 use crate::oracle::upstream::{Replaced, Upstream, of_port};
 use crate::tensor::Tensor;
 
@@ -45,15 +45,7 @@ pub(super) fn scales(case: &LayerCase) -> Result<Vec<Scale>, Error> {
         .collect();
     if case.has_cotangent() {
         // Gradients have no analysis in two formats; the coarser one throughout bounds it.
-        scales.extend(
-            gradient_scales(case)?
-                .into_iter()
-                .map(|(name, uniform)| Scale {
-                    name,
-                    uniform,
-                    projections: None,
-                }),
-        );
+        scales.extend(Scale::throughout(gradient_scales(case)?));
     }
     Ok(scales)
 }
@@ -156,17 +148,10 @@ pub(super) fn local_scales(
         // As on the whole, by the coarser of two formats throughout.
         let coarse = format.projection_unit_roundoff();
         let by = &far_enough(case, Analysis::UNIFORM, format);
-        let gradients = errors(run.gradients_from(Some(upstream), &of_port(coarse), by, by)?).into_iter();
-        scales.extend(gradients.map(|(name, x)| (name, x.map(|error| error * (coarse / u)))));
+        let gradients = run.gradients_from(Some(upstream), &of_port(coarse), by, by)?;
+        scales.extend(scaled(errors(gradients), coarse / u));
     }
     Ok(scales)
-}
-
-fn errors(scales: Named<ErrorScale>) -> Named<ErrorBound> {
-    let scales = scales.into_iter();
-    scales
-        .map(|(name, scale)| (name, scale.map(ErrorScale::error)))
-        .collect()
 }
 
 /// The error scale of every gradient of a case.

@@ -7,7 +7,7 @@ use crate::algebra::{ErrorBound, ErrorScale, Matrix};
 use crate::error::Error;
 use crate::mamba::{Mamba2Evaluate, Mamba2Pass, Mamba2Stage, Mamba2Stages};
 use crate::oracle::format::Format;
-use crate::oracle::subject::{Named, Scale};
+use crate::oracle::subject::{Named, Scale, errors, scaled};
 use crate::oracle::upstream::{Replaced, Upstream};
 use crate::ssm::{Varying, VaryingResponse};
 use crate::tensor::Tensor;
@@ -34,13 +34,7 @@ pub(super) fn scales(case: &Mamba2Case) -> Result<Vec<Scale>, Error> {
     };
     let back = case.has_cotangent().then_some(&back as _);
     let stages = case.assemble(&layers, (&Worst, &Worst), &|_| {}, back)?;
-    let stages = stages.into_iter();
-    let scale = |(name, stage): (String, Tensor<ErrorScale>)| Scale {
-        name,
-        uniform: stage.map(ErrorScale::error),
-        projections: None,
-    };
-    Ok(stages.map(scale).collect())
+    Ok(Scale::throughout(errors(stages)))
 }
 
 /// From a port's own stages.
@@ -83,8 +77,5 @@ pub(super) fn local_scales(
         replaced: Replaced::within_roundings(upstream, u),
     };
     let stages = case.assemble(&case.layers(), (&by, &Worst), &|_| {}, None)?;
-    let stages = by.replaced.restore(stages).into_iter();
-    Ok(stages
-        .map(|(name, stage)| (name, stage.map(|x| x.error() * ratio)))
-        .collect())
+    Ok(scaled(errors(by.replaced.restore(stages)), ratio))
 }

@@ -6,7 +6,7 @@ use super::gradient_scales::lookup_as_rest;
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::oracle::format::Format;
-use crate::oracle::subject::Named;
+use crate::oracle::subject::{Named, errors};
 use crate::oracle::upstream::{Replaced, Upstream};
 
 /// The error scale of every stage of a model computed from a port's own stages. (Where some are not
@@ -33,8 +33,5 @@ pub(super) fn local_scales(
         }
     };
     let AlongPath(FromUpstream(replaced)) = by;
-    let stages = replaced.restore(stages).into_iter();
-    Ok(stages
-        .map(|(name, stage)| (name, stage.map(ErrorScale::error)))
-        .collect())
+    Ok(errors(replaced.restore(stages)))
 }

@@ -38,7 +38,7 @@ use crate::oracle::mistake::Row;
 use crate::oracle::read::optional;
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{
-    Given, GivenValues, Named, Scale, Setting, Subject, largest_given, up_to_f32,
+    Given, GivenValues, Named, Scale, Setting, Subject, errors, largest_given, up_to_f32,
 };
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
@@ -169,18 +169,10 @@ impl Subject for ModelCase {
         let mut scales = scales::error_scales(&self.parameters, self.text.rows())?;
         if let Some(targets) = &self.targets {
             let parameters = self.parameters.map(ErrorScale::from_f64);
-            let gradients = gradient_errors(&parameters, self.text.rows(), targets)?.named();
-            let errors = gradients.into_iter();
-            scales.extend(errors.map(|(name, x)| (name, x.map(ErrorScale::error))));
+            let gradients = gradient_errors(&parameters, self.text.rows(), targets)?;
+            scales.extend(errors(gradients.named()));
         }
-        let scales = scales.into_iter();
-        Ok(scales
-            .map(|(name, uniform)| Scale {
-                name,
-                uniform,
-                projections: None,
-            })
-            .collect())
+        Ok(Scale::throughout(scales))
     }
 
     /// A number of 8 significant bits not below `x`, at most one of their last units above. The
@@ -193,11 +185,7 @@ impl Subject for ModelCase {
 
     /// A LayerNorm's inverse deviation magnifies too.
     fn underflow_growth(&self) -> f64 {
-        let config = self.parameters.config();
-        let of_block = self.seq_len() * (config.h3.d_state + config.d_model()) + config.d_inner;
-        let largest = largest_given(&self.given());
-        let deviation = config.layer_norm_epsilon.sqrt().max(1e-6);
-        (config.n_layer * of_block) as f64 * largest * largest / deviation
+        underflow_growth(self.parameters.config(), self.seq_len(), &self.given())
     }
 
     fn mistakes(backward: bool) -> Vec<Vec<&'static Row<ModelHook>>> {

@@ -21,7 +21,7 @@ use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::sequence::{Sequence as Rows, mark_name};
 use crate::oracle::stage::{Axis, StageSpec};
-use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, largest_given};
+use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, errors, largest_given};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use crate::ssm::varying_recurrence;
@@ -154,13 +154,7 @@ impl Subject for SsdCase {
             &|place, ssm, u, x0| worst_response_of_head(&log_a(place), ssm, u, x0),
             &|place, ssm, given| worst_gradients_of_head(&log_a(place), place, ssm, given),
         )?;
-        let stages = stages.into_iter();
-        let scale = |(name, stage): (String, Tensor<ErrorScale>)| Scale {
-            name,
-            uniform: stage.map(ErrorScale::error),
-            projections: None,
-        };
-        Ok(stages.map(scale).collect())
+        Ok(Scale::throughout(errors(stages)))
     }
 
     /// There are no projections: a mixed format is that of its models.

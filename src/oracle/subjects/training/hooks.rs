@@ -94,6 +94,24 @@ pub(super) fn run_with(
     Ok(named)
 }
 
+/// The stage of a port, or else what was computed, of step `step` from 1.
+pub(super) fn in_its_place<T: Copy>(
+    replaced: &Replaced<'_, T>,
+    config: &ModelConfig,
+    (step, of): (u64, Computed),
+    computed: Vec<T>,
+) -> Vec<T> {
+    let shape = match of {
+        Computed::Norm | Computed::Rates => vec![computed.len()],
+        Computed::Gradient(name)
+        | Computed::Mean(name)
+        | Computed::Square(name)
+        | Computed::Value(name) => name.shape(config),
+    };
+    let computed = Tensor::known(shape, computed);
+    replaced.stage(&of.name(step), computed).into_data()
+}
+
 /// An update with mistakes, in whose place a port's own stages may stand.
 struct WrongUpdate<'a> {
     config: &'a ModelConfig,
@@ -104,16 +122,7 @@ struct WrongUpdate<'a> {
 
 impl OptimizerHooks<f64> for WrongUpdate<'_> {
     fn computed(&self, step: u64, of: Computed, computed: Vec<f64>) -> Vec<f64> {
-        let shape = match of {
-            Computed::Norm | Computed::Rates => vec![computed.len()],
-            Computed::Gradient(name)
-            | Computed::Mean(name)
-            | Computed::Square(name)
-            | Computed::Value(name) => name.shape(self.config),
-        };
-        let computed = Tensor::known(shape, computed);
-        let stands = self.replaced.stage(&of.name(step), computed);
-        stands.data().to_vec()
+        in_its_place(&self.replaced, self.config, (step, of), computed)
     }
 
     fn rate(&self, schedule: &Schedule, base: f64, step: u64) -> Result<f64, Error> {

@@ -14,14 +14,14 @@ mod suite;
 pub(crate) use case::TrainingCase;
 pub(crate) use suite::suite;
 
-use super::model::{ModelCase, model_metadata, parameter_axes, stored_targets};
+use super::model::{ModelCase, model_metadata, parameter_axes, stored_targets, underflow_growth};
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::{Axis, StageSpec};
-use crate::oracle::subject::{Given, GivenValues, Named, Scale, Setting, Subject, largest_given};
+use crate::oracle::subject::{Given, GivenValues, Named, Scale, Setting, Subject};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use hooks::TrainingHook;
@@ -163,14 +163,7 @@ impl Subject for TrainingCase {
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
-        let errors = scales::error_scales(self)?.into_iter();
-        Ok(errors
-            .map(|(name, uniform)| Scale {
-                name,
-                uniform,
-                projections: None,
-            })
-            .collect())
+        Ok(Scale::throughout(scales::error_scales(self)?))
     }
 
     /// As of the model: the derivatives in a scale are differences. After some steps in which gradients are
@@ -181,11 +174,7 @@ impl Subject for TrainingCase {
 
     /// As of the model's gradients, and a square root and a quotient behind them.
     fn underflow_growth(&self) -> f64 {
-        let config = self.parameters.config();
-        let of_block = self.longest() * (config.h3.d_state + config.d_model()) + config.d_inner;
-        let largest = largest_given(&self.given());
-        let deviation = config.layer_norm_epsilon.sqrt().max(1e-6);
-        (config.n_layer * of_block) as f64 * largest * largest / deviation
+        underflow_growth(self.parameters.config(), self.longest(), &self.given())
     }
 
     /// No stage is a gradient that is judged on a way back of its own: a step goes there and back.

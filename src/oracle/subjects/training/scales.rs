@@ -3,11 +3,12 @@
 
 use super::super::model::{followed_gradients, gradient_errors};
 use super::case::TrainingCase;
+use super::hooks::in_its_place;
 use crate::algebra::{ErrorBound, ErrorScale, Field, FloatFormat, Real, Ring};
 use crate::error::Error;
 use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, Rows, Targets};
 use crate::oracle::format::Format;
-use crate::oracle::subject::Named;
+use crate::oracle::subject::{Named, errors};
 use crate::oracle::upstream::{Replaced, Upstream};
 use crate::tensor::Tensor;
 use crate::training::{
@@ -65,14 +66,10 @@ fn scales_by(
             Ok((found.loss, found.parameters))
         };
     let named = case.steps_by(&case.optimizer, &update, parameters, gradients)?;
-    let named = match replaced {
+    Ok(errors(match replaced {
         Some(replaced) => replaced.restore(named),
         None => named,
-    };
-    let named = named.into_iter();
-    Ok(named
-        .map(|(name, x)| (name, x.map(ErrorScale::error)))
-        .collect())
+    }))
 }
 
 /// The parameters with the biases of the keys known: no loss and no gradient sees them, and ports move them
@@ -99,18 +96,10 @@ struct UpdateAnalysis<'a> {
 impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
     fn computed(&self, step: u64, of: Computed, computed: Vec<ErrorScale>) -> Vec<ErrorScale> {
         let computed: Vec<ErrorScale> = computed.into_iter().map(one_number).collect();
-        let Some(replaced) = self.replaced else {
-            return computed;
-        };
-        let shape = match of {
-            Computed::Norm | Computed::Rates => vec![computed.len()],
-            Computed::Gradient(name)
-            | Computed::Mean(name)
-            | Computed::Square(name)
-            | Computed::Value(name) => name.shape(self.config),
-        };
-        let computed = Tensor::known(shape, computed);
-        replaced.stage(&of.name(step), computed).data().to_vec()
+        match self.replaced {
+            Some(replaced) => in_its_place(replaced, self.config, (step, of), computed),
+            None => computed,
+        }
     }
 
     /// With the factor as a difference of numbers up to 1.
