@@ -15,11 +15,12 @@ use crate::oracle::mistake::Row;
 use crate::oracle::read::{read_axes, read_optional, read_tensor};
 use crate::oracle::sequence;
 use crate::oracle::stage::{Axis, StageSpec};
-use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, SuiteRow, errors, largest_given};
+use crate::oracle::subject::{
+    Given, Named, Scale, Setting, Subject, SuiteRow, errors, largest_given,
+};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use crate::ssm::{Dense, StateSpace, recurrence};
-use crate::tensor::Tensor;
 
 impl Subject for DenseCase {
     const KIND: &'static str = "dense-ssm";

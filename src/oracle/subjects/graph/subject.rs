@@ -12,7 +12,9 @@ use crate::h3::{Form, Plain};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::StageSpec;
-use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, errors, largest_given, scaled};
+use crate::oracle::subject::{
+    Given, Named, Scale, Setting, Subject, errors, largest_given, scaled,
+};
 use crate::oracle::upstream::{Replaced, Upstream, replaced_or_stored};
 use crate::safetensors::Tensors;
 use crate::tensor::Tensor;

@@ -18,10 +18,6 @@ pub use case::ModelCase;
 pub use file::ModelFile;
 pub(crate) use gradient_scales::{followed_gradients, gradient_errors};
 pub(crate) use hooks::{ModelHook, wrong_gradients};
-/// The known mistakes of losses and gradients.
-pub(crate) fn backward_mistakes() -> &'static [Row<ModelHook>] {
-    backward_mistakes::ROWS
-}
 pub(crate) use layout::ModelLayout;
 pub use layout::model_metadata;
 pub(crate) use official::OFFICIAL;
@@ -32,7 +28,7 @@ use super::layer::{LayerCase, parameter_axes as layer_axes};
 use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
-use crate::model::{BlockName, ModelBackward, ModelConfig, ModelHooks, ModelName};
+use crate::model::{BlockName, ModelBackward, ModelConfig, ModelHooks, ModelName, ModelParameters};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::optional;
@@ -42,6 +38,7 @@ use crate::oracle::subject::{
 };
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
+use crate::tensor::Tensor;
 
 impl Subject for ModelCase {
     const KIND: &'static str = layout::KIND;
@@ -66,21 +63,8 @@ impl Subject for ModelCase {
     }
 
     fn given(&self) -> Vec<Given> {
-        let config = self.parameters.config();
-        let mut given: Vec<Given> = config
-            .names()
-            .into_iter()
-            .map(|name| {
-                let values = self.parameters.get(name);
-                Given::numbers(name.official(), &name.shape(config), values)
-            })
-            .collect();
-        given.push(Given {
-            name: "input_ids".into(),
-            shape: self.ids().shape().to_vec(),
-            values: GivenValues::Integers(self.ids().data().iter().map(|&id| id as i64).collect()),
-            by_token: Some(1),
-        });
+        let mut given = given_parameters(&self.parameters);
+        given.push(given_ids("input_ids", self.ids()).by_token());
         given.extend(self.sequence.given());
         let targets = self.targets.as_ref();
         given.extend(targets.map(|targets| stored_targets("targets", targets)));
@@ -183,7 +167,6 @@ impl Subject for ModelCase {
         f64::from(f32::from_bits(bits.saturating_add(0xFFFF) & !0xFFFF))
     }
 
-    /// A LayerNorm's inverse deviation magnifies too.
     fn underflow_growth(&self) -> f64 {
         underflow_growth(self.parameters.config(), self.seq_len(), &self.given())
     }
@@ -340,6 +323,40 @@ impl ModelCase {
         let model = self.parameters.build::<T>()?;
         Ok(model.forward_text(hooks, &self.text)?.named())
     }
+}
+
+/// The known mistakes of losses and gradients.
+pub(crate) fn backward_mistakes() -> &'static [Row<ModelHook>] {
+    backward_mistakes::ROWS
+}
+
+/// The parameters as a case is given them.
+pub(crate) fn given_parameters(parameters: &ModelParameters<f64>) -> Vec<Given> {
+    let config = parameters.config();
+    let given = |name: ModelName| {
+        let values = parameters.get(name);
+        Given::numbers(name.official(), &name.shape(config), values)
+    };
+    config.names().into_iter().map(given).collect()
+}
+
+/// Tokens (batch, seq_len) as a case is given them.
+pub(crate) fn given_ids(name: impl Into<String>, ids: &Tensor<usize>) -> Given {
+    Given {
+        name: name.into(),
+        shape: ids.shape().to_vec(),
+        values: GivenValues::Integers(ids.data().iter().map(|&id| id as i64).collect()),
+        by_token: None,
+    }
+}
+
+/// [`Subject::underflow_growth`] of a model over this many tokens. A LayerNorm's inverse deviation magnifies
+/// too.
+pub(crate) fn underflow_growth(config: &ModelConfig, tokens: usize, given: &[Given]) -> f64 {
+    let of_block = tokens * (config.h3.d_state + config.d_model()) + config.d_inner;
+    let largest = largest_given(given);
+    let deviation = config.layer_norm_epsilon.sqrt().max(1e-6);
+    (config.n_layer * of_block) as f64 * largest * largest / deviation
 }
 
 /// The meaning of the axes of a model's parameter.

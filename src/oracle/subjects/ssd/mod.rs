@@ -25,7 +25,6 @@ use crate::oracle::subject::{Given, Named, Scale, Setting, Subject, errors, larg
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use crate::ssm::varying_recurrence;
-use crate::tensor::Tensor;
 
 impl Subject for SsdCase {
     const KIND: &'static str = "ssd";

@@ -14,14 +14,18 @@ mod suite;
 pub(crate) use case::TrainingCase;
 pub(crate) use suite::suite;
 
-use super::model::{ModelCase, model_metadata, parameter_axes, stored_targets, underflow_growth};
+use super::model::{
+    ModelCase, given_ids, given_parameters, model_metadata, parameter_axes, stored_targets,
+    underflow_growth,
+};
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
+use crate::model::ModelName;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::{Axis, StageSpec};
-use crate::oracle::subject::{Given, GivenValues, Named, Scale, Setting, Subject};
+use crate::oracle::subject::{Given, Named, Scale, Setting, Subject};
 use crate::oracle::upstream::Upstream;
 use crate::safetensors::Tensors;
 use hooks::TrainingHook;
@@ -47,20 +51,9 @@ impl Subject for TrainingCase {
     }
 
     fn given(&self) -> Vec<Given> {
-        let config = self.parameters.config();
-        let parameters = config.names().into_iter().map(|name| {
-            let values = self.parameters.get(name);
-            Given::numbers(name.official(), &name.shape(config), values)
-        });
-        let mut given: Vec<Given> = parameters.collect();
+        let mut given = given_parameters(&self.parameters);
         for (batch, k) in self.batches.iter().zip(1..) {
-            let ids = batch.ids.data().iter().map(|&id| id as i64);
-            given.push(Given {
-                name: format!("batch{k}.input_ids"),
-                shape: batch.ids.shape().to_vec(),
-                values: GivenValues::Integers(ids.collect()),
-                by_token: None,
-            });
+            given.push(given_ids(format!("batch{k}.input_ids"), &batch.ids));
             given.push(stored_targets(format!("batch{k}.targets"), &batch.targets));
         }
         given
@@ -71,7 +64,7 @@ impl Subject for TrainingCase {
     fn stages(&self) -> Vec<StageSpec> {
         let config = self.parameters.config();
         let number = [(Axis::Step, 1)];
-        let names: Vec<_> = config.names();
+        let names = config.names();
         let mut stages = Vec::new();
         for k in 1..=self.batches.len() {
             let of = |what: &str| format!("step{k}.{what}");
@@ -90,8 +83,7 @@ impl Subject for TrainingCase {
                 .collect();
             stages.push(spec(of("loss"), &number, &chain(&weights)));
             let axes = |name| parameter_axes(name, config);
-            let gradient =
-                |name: &crate::model::ModelName| of(&format!("grad.{}", name.official()));
+            let gradient = |name: &ModelName| of(&format!("grad.{}", name.official()));
             for &name in &names {
                 stages.push(spec(gradient(&name), &axes(name), &chain(&weights)));
             }

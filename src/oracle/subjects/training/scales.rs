@@ -6,11 +6,12 @@ use super::case::TrainingCase;
 use super::hooks::in_its_place;
 use crate::algebra::{ErrorBound, ErrorScale, Field, FloatFormat, Real, Ring};
 use crate::error::Error;
-use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, Rows, Targets};
+use crate::model::{
+    BlockName, ModelConfig, ModelGradients, ModelName, ModelParameters, Rows, Targets,
+};
 use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, errors};
 use crate::oracle::upstream::{Replaced, Upstream};
-use crate::tensor::Tensor;
 use crate::training::{
     Computed, Element, OptimizerHooks, Schedule, StepNumbers, adamw_moments, adamw_value,
     global_norm,
@@ -48,7 +49,7 @@ type Gradients = fn(
     &ModelParameters<ErrorScale>,
     Rows<'_, usize>,
     &Targets,
-) -> Result<crate::model::ModelGradients<ErrorScale>, Error>;
+) -> Result<ModelGradients<ErrorScale>, Error>;
 
 fn scales_by(
     case: &TrainingCase,
