@@ -1,134 +1,17 @@
-//! The way back through a model as a rounding error analysis: every part with the largest error bound
-//! over all admissible algorithms, along a path on which sums and cotangents are what an analysis says.
+//! The adjoint of every part of a model as a rounding error analysis.
 
 use super::super::layer::Analysis;
-use super::scales::{ModelAnalysis, attention_weights, normed_from};
+use super::analysis::{ModelAnalysis, Path, attention_weights, normed_from};
 use crate::algebra::{ErrorScale, Field, LIBRARY_FACTOR, Matrix, Ring};
 use crate::error::Error;
-use crate::h3::{Layer, LayerGradients, LayerState};
+use crate::h3::{Layer, LayerGradients};
 use crate::model::{
-    BlockStage, Cotangent, GELU_CUBE, LayerNorm, Mixed, ModelBackward, ModelHooks, NormGradient,
-    Rows, SQRT_2_OVER_PI, cross_entropy, gelu_slope,
+    Cotangent, GELU_CUBE, LayerNorm, ModelBackward, ModelHooks, NormGradient, Rows, SQRT_2_OVER_PI,
+    cross_entropy, gelu_slope,
 };
-use crate::oracle::upstream::Replaced;
 use crate::tensor::Tensor;
 
-/// What stands on the path through a model, forwards and back, in the place of what was computed.
-pub(super) trait Path {
-    /// The embedded tokens.
-    fn embedded(&self, computed: Tensor<ErrorScale>) -> Tensor<ErrorScale> {
-        computed
-    }
-
-    /// What a block returns.
-    fn stage(
-        &self,
-        _block: usize,
-        _which: BlockStage,
-        computed: Tensor<ErrorScale>,
-    ) -> Tensor<ErrorScale> {
-        computed
-    }
-
-    /// The logits of which the loss is taken.
-    fn logits(&self, computed: Tensor<ErrorScale>) -> Tensor<ErrorScale> {
-        computed
-    }
-
-    /// A cotangent.
-    fn cotangent(&self, _of: Cotangent, computed: Tensor<ErrorScale>) -> Tensor<ErrorScale> {
-        computed
-    }
-
-    /// A number of the residual stream before it is read.
-    fn on_residual(&self, x: ErrorScale) -> ErrorScale {
-        ErrorScale::new(x.value(), x.error())
-    }
-}
-
-/// Errors are followed through the whole model, part by part.
-pub(super) struct Followed;
-
-impl Path for Followed {}
-
-/// A port's own stages.
-pub(super) struct FromUpstream<'a>(pub(super) Replaced<'a, ErrorScale>);
-
-impl Path for FromUpstream<'_> {
-    fn stage(
-        &self,
-        block: usize,
-        which: BlockStage,
-        computed: Tensor<ErrorScale>,
-    ) -> Tensor<ErrorScale> {
-        self.0.stage(&which.name(block), computed)
-    }
-
-    fn logits(&self, computed: Tensor<ErrorScale>) -> Tensor<ErrorScale> {
-        self.0.stage("logits", computed)
-    }
-
-    fn cotangent(&self, of: Cotangent, computed: Tensor<ErrorScale>) -> Tensor<ErrorScale> {
-        self.0.stage(&of.name(), computed)
-    }
-}
-
-/// Every part of a model as [`ModelAnalysis`] has it, and its adjoint, along a path.
-pub(super) struct AlongPath<P>(pub(super) P);
-
-impl<P: Path> ModelHooks<ErrorScale> for AlongPath<P> {
-    fn h3(
-        &self,
-        block: usize,
-        layer: &Layer<ErrorScale>,
-        u: Rows<'_, ErrorScale>,
-        state: Option<&LayerState<ErrorScale>>,
-    ) -> Result<Mixed<ErrorScale>, Error> {
-        ModelAnalysis.h3(block, layer, u, state)
-    }
-
-    fn attend(
-        &self,
-        q: &Matrix<ErrorScale>,
-        k: &Matrix<ErrorScale>,
-        v: &Matrix<ErrorScale>,
-        scale: ErrorScale,
-    ) -> Result<Matrix<ErrorScale>, Error> {
-        ModelAnalysis.attend(q, k, v, scale)
-    }
-
-    fn norm(
-        &self,
-        norm: &LayerNorm<ErrorScale>,
-        last: bool,
-        x: &[ErrorScale],
-    ) -> Result<Vec<ErrorScale>, Error> {
-        ModelAnalysis.norm(norm, last, x)
-    }
-
-    fn activation(&self, x: ErrorScale) -> ErrorScale {
-        ModelAnalysis.activation(x)
-    }
-
-    fn embedded(&self, computed: Tensor<ErrorScale>) -> Tensor<ErrorScale> {
-        self.0.embedded(computed)
-    }
-
-    fn on_residual(&self, x: ErrorScale) -> ErrorScale {
-        self.0.on_residual(x)
-    }
-
-    fn stage(
-        &self,
-        block: usize,
-        which: BlockStage,
-        computed: Tensor<ErrorScale>,
-    ) -> Tensor<ErrorScale> {
-        self.0.stage(block, which, computed)
-    }
-}
-
-impl<P: Path> ModelBackward<ErrorScale> for AlongPath<P> {
+impl<P: Path> ModelBackward<ErrorScale> for ModelAnalysis<P> {
     fn h3_back(
         &self,
         _block: usize,
@@ -150,7 +33,7 @@ impl<P: Path> ModelBackward<ErrorScale> for AlongPath<P> {
         g: &Matrix<ErrorScale>,
     ) -> Result<[Matrix<ErrorScale>; 3], Error> {
         let weights = attention_weights(q, k, scale)?;
-        let output = ModelAnalysis.attend(q, k, v, scale)?;
+        let output = self.attend(q, k, v, scale)?;
         let zeros = |of: &Matrix<ErrorScale>| of.map(|_| ErrorScale::ZERO);
         let (mut of_q, mut of_k, mut of_v) = (zeros(q), zeros(k), zeros(v));
         let sum = |terms: &mut dyn Iterator<Item = ErrorScale>| {

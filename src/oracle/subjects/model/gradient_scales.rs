@@ -1,4 +1,4 @@
-//! What a port of a language model may be off by in its loss and gradients.
+//! The error bound of the loss and the gradients of a port of a language model.
 //!
 //! As the way forward is a path of sums `x_0, x_1, ...`, the way back is one of cotangents `g_k`, the
 //! derivatives of the loss by them. What a port adds to the error of `g_k` by its own roundings, `gamma_k`,
@@ -15,8 +15,8 @@
 //! loss and the logits' cotangent are then the part's own run on [`ErrorScale`], from sums and cotangents with
 //! these errors.
 
-use super::backward_analysis::{AlongPath, Followed, Path};
-use super::scales::{OwnErrors, STEP, deviation};
+use super::analysis::{Followed, ModelAnalysis, Path};
+use super::scales::{OwnErrors, moved, steps_of};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::h3::{Form, Layer, LayerGradients, LayerState};
@@ -40,9 +40,9 @@ pub(crate) fn gradient_errors(
     targets: &Targets,
 ) -> Result<ModelGradients<ErrorScale>, Error> {
     let own = OwnErrors::of_model(&parameters.model()?, rows)?;
-    let alone = AlongPath(Alone(RefCell::new(Vec::new())));
-    parameters.gradients_by(&alone, rows, targets)?;
-    let AlongPath(Alone(found)) = alone;
+    let without_errors = ModelAnalysis(OwnCotangents(RefCell::new(Vec::new())));
+    parameters.gradients_by(&without_errors, rows, targets)?;
+    let ModelAnalysis(OwnCotangents(found)) = without_errors;
     let sums = own.sums.len();
     let mut gammas: Vec<Option<Tensor<ErrorBound>>> = vec![None; sums];
     for (of, error) in found.into_inner() {
@@ -71,7 +71,7 @@ pub(crate) fn gradient_errors(
             errors.add(&column?, (k, at), &own.errors[k], &gammas);
         }
     }
-    let (_, mut gradients) = parameters.gradients_by(&AlongPath(errors), rows, targets)?;
+    let (_, mut gradients) = parameters.gradients_by(&ModelAnalysis(errors), rows, targets)?;
     lookup_as_rest(&mut gradients);
     Ok(gradients)
 }
@@ -87,7 +87,7 @@ pub(crate) fn followed_gradients(
     targets: &Targets,
 ) -> Result<ModelGradients<ErrorScale>, Error> {
     Ok(parameters
-        .gradients_by(&AlongPath(Followed), rows, targets)?
+        .gradients_by(&ModelAnalysis(Followed), rows, targets)?
         .1)
 }
 
@@ -113,9 +113,9 @@ fn sum_of(cotangent: Cotangent) -> Option<usize> {
 }
 
 /// Sums and cotangents without error; what each part adds to a cotangent is kept.
-struct Alone(RefCell<Vec<(Cotangent, Tensor<ErrorBound>)>>);
+struct OwnCotangents(RefCell<Vec<(Cotangent, Tensor<ErrorBound>)>>);
 
-impl Path for Alone {
+impl Path for OwnCotangents {
     fn cotangent(&self, of: Cotangent, computed: Tensor<ErrorScale>) -> Tensor<ErrorScale> {
         if sum_of(of).is_none() {
             return computed;
@@ -244,14 +244,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn column(&self, k: usize, at: usize) -> Result<Column, Error> {
-        let (sum, d) = (&self.own.sums[k], self.parameters.config().d_model());
-        let of_sequence = sum.data().len() / sum.shape()[0];
-        let steps: Vec<f64> = sum
-            .data()
-            .chunks_exact(of_sequence)
-            .map(|sequence| STEP * deviation(&sequence[at / d * d..][..d]))
-            .collect();
-        let moved = |way: f64| -> Result<[Vec<Vec<f64>>; 2], Error> {
+        let steps = steps_of(&self.own.sums[k], at, self.parameters.config().d_model());
+        let step = |way: f64| -> Result<[Vec<Vec<f64>>; 2], Error> {
             let hooks = Moved {
                 form: self.form,
                 sum: k,
@@ -273,7 +267,7 @@ impl Run<'_> {
             }
             Ok([sums, cotangents])
         };
-        let ([up, up_back], [down, down_back]) = (moved(1.0)?, moved(-1.0)?);
+        let ([up, up_back], [down, down_back]) = (step(1.0)?, step(-1.0)?);
         let slope = |(up, down): (Vec<f64>, Vec<f64>)| -> Vec<f64> {
             let per = up.len() / steps.len();
             let pairs = up.iter().zip(&down).enumerate();
@@ -295,17 +289,6 @@ struct Moved<'a> {
     steps: Vec<f64>,
 }
 
-impl Moved<'_> {
-    fn moved(&self, mut computed: Tensor<f64>) -> Tensor<f64> {
-        let of_sequence = computed.data().len() / self.steps.len();
-        let sequences = computed.data_mut().chunks_exact_mut(of_sequence);
-        for (sequence, step) in sequences.zip(&self.steps) {
-            sequence[self.at] += step;
-        }
-        computed
-    }
-}
-
 impl ModelHooks<f64> for Moved<'_> {
     fn h3(
         &self,
@@ -319,14 +302,14 @@ impl ModelHooks<f64> for Moved<'_> {
 
     fn embedded(&self, computed: Tensor<f64>) -> Tensor<f64> {
         match self.sum {
-            0 => self.moved(computed),
+            0 => moved(computed, self.at, &self.steps),
             _ => computed,
         }
     }
 
     fn stage(&self, block: usize, which: BlockStage, computed: Tensor<f64>) -> Tensor<f64> {
         match sum_of(Cotangent::Block(block, which)) == Some(self.sum) {
-            true => self.moved(computed),
+            true => moved(computed, self.at, &self.steps),
             false => computed,
         }
     }

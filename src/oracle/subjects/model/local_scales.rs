@@ -1,6 +1,6 @@
-//! What a port of a language model may be off by in the one step that computes a stage from its own.
+//! The error bound of the one step in which a port of a language model computes a stage from its own.
 
-use super::backward_analysis::{AlongPath, FromUpstream};
+use super::analysis::{FromUpstream, ModelAnalysis};
 use super::case::ModelCase;
 use super::gradient_scales::lookup_as_rest;
 use crate::algebra::{ErrorBound, ErrorScale, Real};
@@ -21,7 +21,7 @@ pub(super) fn local_scales(
     format: Format,
 ) -> Result<Named<ErrorBound>, Error> {
     let replaced = Replaced::within_roundings(upstream, format.unit_roundoff());
-    let by = AlongPath(FromUpstream(replaced));
+    let by = ModelAnalysis(FromUpstream(replaced));
     let parameters = case.parameters.map(ErrorScale::from_f64);
     let rows = case.text.rows();
     let stages = match &case.targets {
@@ -32,6 +32,6 @@ pub(super) fn local_scales(
             [stages.named(), gradients.named()].concat()
         }
     };
-    let AlongPath(FromUpstream(replaced)) = by;
+    let ModelAnalysis(FromUpstream(replaced)) = by;
     Ok(errors(replaced.restore(stages)))
 }

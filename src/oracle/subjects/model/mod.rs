@@ -1,5 +1,6 @@
 //! Language models as a subject (official `src/models/ssm_seq.py`, `SSMLMHeadModel`).
 
+mod analysis;
 mod backward_analysis;
 mod backward_mistakes;
 mod case;

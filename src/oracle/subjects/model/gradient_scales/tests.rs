@@ -1,6 +1,7 @@
 //! The analysis of the way back by other means: its derivatives by dual numbers, its sums written out.
 
-use super::super::scales::tests::{assert_bound, model, text};
+use super::super::analysis::tests::assert_bound;
+use super::super::scales::tests::{model, text};
 use super::*;
 use crate::algebra::Dual;
 
