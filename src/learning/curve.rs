@@ -12,7 +12,7 @@ pub struct Epoch {
     pub score: f64,
 }
 
-/// How well a model does on the held-out set.
+/// The measure of a model on the held-out set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Measure {
@@ -41,7 +41,7 @@ impl Measure {
         }
     }
 
-    /// A score as it is printed: accuracies of 500 sequences with one decimal are exact.
+    /// A score in print: accuracies of 500 sequences with one decimal are exact.
     #[must_use]
     pub fn printed(self, score: f64) -> String {
         match self {
@@ -60,7 +60,7 @@ impl Measure {
     }
 }
 
-/// A run as it is reported.
+/// The report of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
     /// The settings of the run.

@@ -222,7 +222,7 @@ pub fn plot(curves: &[Curve]) -> String {
 ///
 /// # Errors
 ///
-/// What the operating system has against the file.
+/// If the file cannot be written, as the operating system says.
 pub fn write_plot(path: &Path, curves: &[Curve]) -> Result<(), Error> {
     replace_file(path, plot(curves).as_bytes())
 }

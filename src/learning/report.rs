@@ -1,4 +1,4 @@
-//! What several runs of one task come to: a table for people, JSON for programs.
+//! The results of several runs of one task: a table for people, JSON for programs.
 
 use super::curve::{Curve, Measure};
 use crate::table::aligned;
@@ -10,7 +10,7 @@ const MARKS: [f64; 2] = [97.0, 99.8];
 /// The version of the JSON's schema.
 const SCHEMA: &str = "hippos-train/1";
 
-/// A row for every run, and the mean, the least and the most of the last scores, the paper's beside them.
+/// A row for every run, and the mean, the least and the most of the last scores, with the paper's next to them.
 #[must_use]
 pub fn table(curves: &[Curve]) -> String {
     let Some(first) = curves.first() else {

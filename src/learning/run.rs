@@ -24,7 +24,7 @@ pub struct Run<'a> {
     curve: Curve,
 }
 
-/// What the names of AdamW's moments begin with in a file.
+/// The prefixes of the names of AdamW's moments in a file.
 const MOMENTS: [&str; 2] = ["exp_avg.", "exp_avg_sq."];
 
 /// Tokens of the held-out sequences that a case file has as its input.
@@ -37,7 +37,7 @@ const CURVES: [&str; 2] = ["train.loss", "train.score"];
 #[derive(Debug)]
 pub struct Saved {
     curve: Curve,
-    /// What tells the data from others.
+    /// The [`fingerprint`] of the data.
     fingerprint: String,
     parameters: ModelParameters<f64>,
     moments: [ModelParameters<f64>; 2],
@@ -109,7 +109,7 @@ impl Saved {
     }
 }
 
-/// What tells data from others: a hash of every token (Fowler, Noll and Vo, 64 bits, 1a).
+/// A hash of every token, which tells data from others (Fowler, Noll and Vo, 64 bits, 1a).
 fn fingerprint(data: &Data) -> String {
     let tokens = data.train.tokens().iter().chain(data.held_out.tokens());
     let hash = tokens.fold(0xcbf2_9ce4_8422_2325_u64, |hash, &token| {

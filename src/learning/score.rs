@@ -10,7 +10,7 @@ use crate::model::Perplexity;
 /// Sequences scored at once, which bounds the memory of their logits.
 const AT_ONCE: usize = 64;
 
-/// The score of the model as it is, without dropout.
+/// The score of the unchanged model, without dropout.
 pub(super) fn score(
     trainer: &mut Trainer<f32>,
     held_out: &Sequences,

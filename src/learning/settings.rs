@@ -11,7 +11,7 @@ use crate::ssm::Discretization;
 use crate::training::{OptimizerOptions, Schedule};
 use std::collections::BTreeMap;
 
-/// What is learned.
+/// The task of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Task {
@@ -29,7 +29,7 @@ spelled!(Task, "task",
     Text => "text",
 );
 
-/// What mixes tokens in the blocks.
+/// The mixer of the blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MixerChoice {
@@ -78,7 +78,7 @@ macro_rules! settings {
     };
 }
 
-/// What the metadata keys of settings begin with.
+/// The prefix of the metadata keys of settings.
 const PREFIX: &str = "train.";
 
 fn understood<V: core::str::FromStr>(
@@ -101,9 +101,9 @@ fn understood<V: core::str::FromStr>(
 }
 
 settings! {
-    /// What is learned.
+    /// The task.
     task: Task,
-    /// What mixes tokens.
+    /// The mixer of the blocks.
     mixer: MixerChoice,
     /// Tokens of the vocabulary.
     vocabulary: usize,
@@ -141,7 +141,7 @@ const HELD_OUT: usize = 500;
 /// The part of a text that is held out: its last tenth.
 const HELD_OUT_OF_TEXT: usize = 10;
 
-/// What a run learns from and is scored on.
+/// The sequences of a run: those it learns from, and those it is scored on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
     /// The training set.
@@ -236,7 +236,7 @@ impl Settings {
         }
     }
 
-    /// What is configured of AdamW.
+    /// The options of AdamW.
     pub(super) fn optimizer(&self) -> OptimizerOptions {
         OptimizerOptions {
             weight_decay: self.decay,

@@ -21,7 +21,7 @@ fn data(settings: &Settings) -> Data {
     settings.synthetic().expect("drawn")
 }
 
-/// What a sequence of recall is, its tokens read without the code that draws them; `None` if it is none.
+/// The answers of a sequence of recall, its tokens read without the code that draws them; `None` if it is none.
 fn answer_of_recall(inputs: &[usize], vocabulary: usize) -> Option<BTreeSet<usize>> {
     let half = (vocabulary - 2) / 2;
     let (keys, values) = (1..=half, half + 1..=2 * half);
@@ -206,7 +206,7 @@ fn a_plot_shows_every_run() {
     assert!(!plot(&[]).contains("NaN"));
 }
 
-/// What a short run of a small model comes to.
+/// The curve of a short run of a small model.
 fn short_run(epochs: usize, change: impl Fn(&mut Settings), threads: usize) -> Curve {
     let mut settings = settings(Task::Recall, 10);
     (settings.d_model, settings.d_state) = (8, 4);

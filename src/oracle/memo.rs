@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-/// What the steps of runs without mistakes were asked, and their answers: a run with a mistake asks most of
+/// The inputs of the steps of runs without mistakes, with their answers: a run with a mistake asks most of
 /// its steps the same. A step's answer depends on the numbers it is asked with and nothing else, so it
 /// is the same, bit for bit, whether it is remembered or computed.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl<'m> Recall<'m> {
     }
 }
 
-/// Where numbers are looked up: those that differ may meet there, and are told apart one by one.
+/// The place at which numbers are looked up: different ones may share it, and are told apart one by one.
 fn place(asked: &[&[f64]]) -> u64 {
     let numbers = asked.iter().flat_map(|part| part.iter());
     numbers.fold(0x9e37_79b9_7f4a_7c15, |place: u64, x| {
@@ -103,7 +103,7 @@ fn place(asked: &[&[f64]]) -> u64 {
 mod tests {
     use super::*;
 
-    /// What was asked before is not computed again; what differs in a number, a length or the step is.
+    /// Numbers asked before are not computed again; those that differ in a number, a length or the step are.
     #[test]
     fn only_the_same_numbers_are_remembered() {
         let memo = Memo::default();

@@ -1,4 +1,4 @@
-//! What a checkpoint calls the parameters of a block, and what a case of it needs besides.
+//! The names of the parameters of a block in checkpoints, and the choices that a case of it needs besides.
 
 use crate::error::Error;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ pub(crate) struct Official {
     /// The parameters that a block with tensors of these official names is made of; those that decide on
     /// the length of an axis first.
     pub(crate) parameters: fn(&BTreeSet<&str>) -> Vec<Parameter>,
-    /// What the names of tensors begin with that stand in the block and are none of its operator's.
+    /// The prefixes of tensors that stand in the block and are none of its operator's.
     pub(crate) beside: &'static [&'static str],
     /// The choices of a block of these sizes.
     pub(crate) choices: fn(&Sizes<'_>) -> Choices,
@@ -74,7 +74,7 @@ impl<'a> Sizes<'a> {
         }
     }
 
-    /// Whether the block has the tensor of this name.
+    /// True if the block has the tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
@@ -88,7 +88,7 @@ impl<'a> Sizes<'a> {
     ///
     /// # Errors
     ///
-    /// What was expected, if they contradict those taken before.
+    /// If they contradict those taken before: the shape that was expected.
     pub(crate) fn take(&mut self, letters: &str, shape: &[usize]) -> Result<(), String> {
         let known = |letter: char, lengths: &BTreeMap<char, usize>| {
             let digit = letter.to_digit(10).map(|digit| digit as usize);

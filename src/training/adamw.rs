@@ -6,7 +6,7 @@ use crate::algebra::Real;
 use crate::error::{Error, check_len};
 use crate::model::{ModelConfig, ModelName, ModelParameters};
 
-/// What the official clipping adds to the norm.
+/// The number that the official clipping adds to the norm.
 const CLIP_EPSILON: f64 = 1e-6;
 
 /// The optimizer: what does not change from step to step.
@@ -18,7 +18,7 @@ pub struct AdamW {
     clip: Option<f64>,
 }
 
-/// What training goes on from: the parameters, and what AdamW remembers of their gradients.
+/// The state from which training goes on: the parameters, and the moments of their gradients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingState<T> {
     /// The weights.
@@ -45,7 +45,7 @@ impl<T: Real> TrainingState<T> {
     }
 }
 
-/// What an update computed on its way.
+/// The numbers that an update computes on its way.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Update<T> {
@@ -63,7 +63,7 @@ pub(crate) struct Element<T> {
     pub(crate) exp_avg_sq: T,
 }
 
-/// What a group's numbers are at one step.
+/// The numbers of a group at one step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepNumbers<T> {
     /// The schedule's.
@@ -109,7 +109,7 @@ fn correction<T: Real>(c: T, n: u64) -> T {
     }
 }
 
-/// What a step computes of a model, up to which it is one computation and after which another.
+/// A stage of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Computed {
     /// `grad.PARAMETER`
@@ -141,11 +141,11 @@ impl Computed {
     }
 }
 
-/// What of an update can be computed in another way: with a known mistake, or as an error analysis. The
+/// The parts of an update that can be computed in another way: with a known mistake, or as an error analysis. The
 /// defaults are the reference. (Mistakes of groups are edits of the groups.)
 pub(crate) trait OptimizerHooks<T: Real> {
-    /// Hook applied to what step `step`, from 1, computes, once it is complete. What it returns stands in
-    /// its place, also for what is computed from it; it is as long.
+    /// Hook applied to a stage of step `step`, from 1, once it is complete. Its result, which is as long, stands
+    /// in the place of the stage, also for all that is computed from it.
     fn computed(&self, _step: u64, _of: Computed, computed: Vec<T>) -> Vec<T> {
         computed
     }

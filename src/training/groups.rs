@@ -1,4 +1,4 @@
-//! Which parameters share a rate and a weight decay.
+//! Groups of parameters that share a rate and a weight decay.
 
 use crate::error::Error;
 use crate::h3::Name;
@@ -9,17 +9,17 @@ use crate::model::{BlockName, ModelConfig, ModelName};
 pub struct ParameterGroup {
     /// The learning rate, before a schedule.
     pub rate: f64,
-    /// What decays per step and unit of rate.
+    /// The share of a weight that decays per step and unit of rate.
     pub weight_decay: f64,
     /// The shares of the moments that stay, of the gradient and of its square.
     pub betas: [f64; 2],
-    /// What is added to the denominator; above 0, since gradients may be 0.
+    /// The number added to the denominator; above 0, since gradients may be 0.
     pub epsilon: f64,
     /// The parameters.
     pub parameters: Vec<ModelName>,
 }
 
-/// What the official experiments configure of the optimizer.
+/// The options of the optimizer that the official experiments configure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerOptions {
     /// The learning rate.
@@ -28,14 +28,14 @@ pub struct OptimizerOptions {
     pub weight_decay: f64,
     /// The shares of the moments that stay.
     pub betas: [f64; 2],
-    /// What is added to the denominator.
+    /// The number added to the denominator.
     pub epsilon: f64,
     /// The rate of the SSMs' own parameters.
     pub ssm_rate: f64,
 }
 
 impl OptimizerOptions {
-    /// What H3's experiments have for a learning rate: weight decay 0.1, betas 0.9 and 0.999, epsilon 1e-8,
+    /// The options of H3's experiments at a learning rate: weight decay 0.1, betas 0.9 and 0.999, epsilon 1e-8,
     /// and at most 0.001 for the SSMs' own parameters (safari, `configs/experiment`,
     /// `configs/model/layer/h3.yaml`).
     #[must_use]

@@ -1,4 +1,4 @@
-//! How a learning rate moves from step to step.
+//! The learning rate from step to step.
 
 use crate::algebra::{Real, pi};
 use crate::error::Error;

@@ -8,7 +8,7 @@ use crate::model::{ModelBackward, ModelParameters, Targets};
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
-/// What a training step computed, and what it leaves.
+/// The stages of a training step, and the state that it leaves.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TrainingStep<T: Real> {
@@ -25,7 +25,7 @@ pub struct TrainingStep<T: Real> {
 }
 
 impl<T: Real> TrainingStep<T> {
-    /// What was computed under its names in files, of step k from 1: `step{k}.loss`, `.grad.PARAMETER`,
+    /// The stages under their names in files, of step k from 1: `step{k}.loss`, `.grad.PARAMETER`,
     /// `.grad_norm`, `.lr`, and `.exp_avg.PARAMETER`, `.exp_avg_sq.PARAMETER` and `.param.PARAMETER`, which
     /// it leaves.
     #[must_use]

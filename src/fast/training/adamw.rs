@@ -8,7 +8,7 @@ use crate::training::ParameterGroup;
 /// The numbers of one update of a group.
 #[derive(Clone, Copy)]
 pub(super) struct Update<T> {
-    /// What a weight is multiplied by first.
+    /// The factor of a weight that decays.
     kept: T,
     /// The step over the first moment's correction.
     rate: T,
@@ -18,7 +18,7 @@ pub(super) struct Update<T> {
     /// One minus each.
     rest: [T; 2],
     epsilon: T,
-    /// What the gradient is multiplied by: below one where its norm is clipped.
+    /// The factor of the gradient: below one where its norm is clipped.
     clip: T,
 }
 

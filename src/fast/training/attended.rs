@@ -9,7 +9,7 @@ use crate::fast::rows::ModelElement;
 use crate::model::ModelConfig;
 use core::ops::Range;
 
-/// What an attention computes of some sequences: (rows, channels) each, as vectors.
+/// The results of an attention over some sequences: (rows, channels) each, as vectors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attended<T: Element> {
     /// Queries, keys and values side by side.
@@ -144,8 +144,8 @@ impl Attention {
         }
     }
 
-    /// What the biases of keys receive is zero but for rounding, since a softmax does not see what all its
-    /// scores share; and AdamW would make of that noise as large a step as of anything.
+    /// Clears the gradient of the biases of keys. It is zero but for rounding, since a softmax does not see what
+    /// all its scores share, and AdamW makes as large a step of noise as of any gradient.
     pub(super) fn clear_keys<T: Element>(self, of_bias: &mut [T::Lanes]) {
         for i in self.d_model..2 * self.d_model {
             of_bias[i / T::Lanes::WIDTH].lanes_mut()[i % T::Lanes::WIDTH] = T::ZERO;

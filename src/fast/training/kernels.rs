@@ -22,7 +22,7 @@ type Wide = <f64 as Element>::Lanes;
 /// Modes worked on at once, so that one product need not wait for the last.
 const MODES: usize = 4;
 
-/// How the kernels of all layers are laid out for sequences of one length: [vector][tap] each.
+/// The layout of the kernels of all layers for sequences of one length: [vector][tap] each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KernelSizes {
     pub(super) head_dim: usize,

@@ -32,7 +32,7 @@ const fn tile_of_sums(accumulators: usize, width: usize) -> (usize, usize) {
     }
 }
 
-/// Where a vector stands in a matrix of so many rows and vectors of columns.
+/// The place of a vector in a matrix of so many rows and vectors of columns.
 pub(super) fn place(rows: usize, vectors: usize, row: usize, vector: usize) -> usize {
     let first = vector / PANEL * PANEL;
     let width = PANEL.min(vectors - first);

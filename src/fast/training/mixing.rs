@@ -19,7 +19,7 @@ pub(super) struct MixBuffers<T: Element> {
     pub(super) columns: [Vec<T::Lanes>; 4],
 }
 
-/// What the layer computes of some sequences of `len` steps: (rows, channels) each, as vectors.
+/// The results of the layer over some sequences of `len` steps: (rows, channels) each, as vectors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mixed<T: Element> {
     /// Queries, keys and values.

@@ -61,10 +61,10 @@ impl StepDropout {
     }
 }
 
-/// What a pass keeps of some sequences, and its buffers: (rows, channels) each, as vectors.
+/// The values that a pass keeps of some sequences, and its buffers: (rows, channels) each, as vectors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Activations<T: Element> {
-    /// What all parts add to.
+    /// The residual stream, to which all parts add.
     x: Vec<T::Lanes>,
     factors: Vec<T::Lanes>,
     blocks: Vec<BlockActivations<T>>,
@@ -80,12 +80,12 @@ struct BackBuffers<T: Element> {
     of_x: Vec<T::Lanes>,
     /// Of a LayerNorm's output.
     of_normed: Vec<T::Lanes>,
-    /// Of what lies between two projections.
+    /// Of the values between two projections.
     of_inner: Vec<T::Lanes>,
     of_qkv: [Vec<T::Lanes>; 3],
 }
 
-/// What a LayerNorm keeps.
+/// The values that a LayerNorm keeps for the way back.
 #[derive(Clone, Debug, Default)]
 struct Normed<T: Element> {
     scaled: Vec<T::Lanes>,

@@ -1,4 +1,4 @@
-//! What a block does to rows besides products, both ways: LayerNorm, the activation, sums over rows.
+//! The operations of a block on rows besides products, both ways: LayerNorm, the activation, sums over rows.
 
 use crate::fast::lanes::{Arithmetic, Element, Vector};
 use crate::fast::level::{Isa, Kernel};
@@ -27,7 +27,7 @@ pub(super) fn mask<T: Element>(channels: usize) -> Vec<T::Lanes> {
     within.collect()
 }
 
-/// What a LayerNorm needs to know of its rows.
+/// The weight of a LayerNorm and the channels of its rows.
 #[derive(Clone, Copy)]
 pub(super) struct NormOf<'a, T: Element> {
     pub(super) weight: &'a [T::Lanes],
@@ -35,7 +35,7 @@ pub(super) struct NormOf<'a, T: Element> {
     pub(super) channels: usize,
 }
 
-/// Rows normalized, and what the way back needs: the rows before weight and bias, and the factor of
+/// Rows normalized, with the values for the way back: the rows before weight and bias, and the factor of
 /// each.
 pub(super) struct Normalize<'a, T: Element> {
     pub(super) norm: NormOf<'a, T>,

@@ -5,7 +5,7 @@ use super::convolve::pad;
 use super::mixing::{MixBuffers, Mixing, column};
 use crate::fast::lanes::{Arithmetic, Element, Vector};
 
-/// What the layer computes of some sequences: (rows, channels) each, as vectors.
+/// The results of the layer over some sequences: (rows, channels) each, as vectors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filtered<T: Element> {
     pub(super) y: Vec<T::Lanes>,

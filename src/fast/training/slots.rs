@@ -1,4 +1,4 @@
-//! Where every parameter stands while it is trained.
+//! The places of the parameters while they are trained.
 //!
 //! All parameters are one run of vectors, so that gradients, moments and updates are too. Lanes beyond a
 //! parameter's own numbers are zero, and stay so.

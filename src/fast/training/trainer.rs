@@ -39,7 +39,7 @@ pub struct Trainer<T: ModelElement> {
     prepared: Option<usize>,
 }
 
-/// What a step reports.
+/// The report of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StepReport {

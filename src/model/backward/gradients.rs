@@ -36,7 +36,7 @@ pub struct ModelGradients<T: Real> {
 }
 
 impl<T: Real> ModelGradients<T> {
-    /// What was computed under its names in files: `loss`, `grad.logits`, from the last block to the first
+    /// The loss and the gradients under their names in files: `loss`, `grad.logits`, from the last block to the first
     /// `grad.block{i}.hidden` and `grad.block{i}.residual`, `tied.grad.head`, `tied.grad.lookup`,
     /// `grad.PARAMETER`.
     #[must_use]

@@ -1,5 +1,5 @@
-//! What of the way back can be computed in another way: by an adjoint of a form, or with a known
-//! mistake.
+//! The steps of the way back that can be computed in another way: by an adjoint of a form, or with a
+//! known mistake.
 
 use super::super::forward::{BlockStage, ModelHooks, Rows};
 use super::super::layer_norm::LayerNorm;

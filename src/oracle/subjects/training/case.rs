@@ -95,7 +95,7 @@ impl TrainingCase {
         lengths.max().unwrap_or(0)
     }
 
-    /// What every step computes and leaves, in the scalars of a precision.
+    /// The stages of every step, in the scalars of a precision.
     pub(super) fn steps<T>(&self, hooks: &dyn ModelBackward<T>) -> Result<Named<T>, Error>
     where
         T: Real,
@@ -109,7 +109,7 @@ impl TrainingCase {
         self.steps_by(&self.optimizer, &AsOfficial, parameters, gradients)
     }
 
-    /// What every step of an optimizer computes and leaves, by an update through hooks and a loss and
+    /// The stages of every step of an optimizer, by an update through hooks and a loss and
     /// gradients computed in any way.
     pub(super) fn steps_by<T: Real>(
         &self,

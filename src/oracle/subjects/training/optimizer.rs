@@ -21,7 +21,7 @@ use crate::training::{
 /// | `clip_global_norm` | absent or `none`: nothing is clipped |
 /// | `optimizer` | `torch.optim.AdamW`, `AdamW` or `adamw` if it is there |
 ///
-/// Where a key is there beside another that says the same, both must agree: `lr`, `weight_decay`, `betas`
+/// Two keys that say the same must agree: `lr`, `weight_decay`, `betas`
 /// and `eps` with the first group, `ssm_lr` with the groups that hold `log_dt`, a linear schedule with the
 /// factors. Other keys describe (`schedule`, `grouping`, `clip_rule`) and are not read, but where there are
 /// neither factors nor steps `schedule` must be `constant`.

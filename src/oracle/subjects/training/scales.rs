@@ -1,4 +1,4 @@
-//! What a port may be off by after training steps: gradients as [`gradient_errors`] has them, moments and
+//! The error bound of a port after training steps: gradients as [`gradient_errors`] has them, moments and
 //! weights as a first-order rounding error analysis of AdamW, carried from step to step.
 
 use super::super::model::{followed_gradients, gradient_errors};
@@ -197,7 +197,7 @@ impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
     }
 }
 
-/// What the quotient of the moments is at most, by the inequality of Cauchy and Schwarz: both are means of the
+/// The largest quotient of the moments, by the inequality of Cauchy and Schwarz: both are means of the
 /// gradients and of their squares, with shares `a b1^j` and `c b2^j`, so that its square is at most
 /// `sum_j (a b1^j)^2 / (c b2^j)`. (Where `b1^2 >= b2` it has no bound for all steps.)
 fn largest_quotient(numbers: &StepNumbers<ErrorScale>) -> f64 {
@@ -210,7 +210,7 @@ fn largest_quotient(numbers: &StepNumbers<ErrorScale>) -> f64 {
     }
 }
 
-/// What is rounded and stored: no more a sum whose terms may be added in another order.
+/// A number that is rounded and stored: no longer a sum whose terms may be added in another order.
 fn one_number(x: ErrorScale) -> ErrorScale {
     ErrorScale::new(x.value(), x.error())
 }
