@@ -15,6 +15,7 @@
 //! | [`flashconv`] | state passing, and the M_xy question |
 //! | [`h3`] | the layer: official parameters, every form, streaming, gradients |
 //! | [`model`] | language models of H3 and attention blocks, whole sequences and token by token |
+//! | [`training`] | training steps: AdamW, groups of parameters, schedules of the rate |
 //! | [`fast`] | the layer and the model in vectorized loops, checked against all of the above |
 //! | [`cost`] | the operations of each form, by formula |
 //! | [`safetensors`] | the file format |

@@ -187,6 +187,13 @@ macro_rules! error_scale {
                 Self { error, ..self }
             }
 
+            /// The same number once it is rounded and stored: no longer a sum whose terms may be added in another
+            /// order.
+            #[must_use]
+            pub(crate) fn as_one_number(self) -> Self {
+                Self::new(self.value, self.error)
+            }
+
             /// The same number as the sum of the terms of `majorant`, whose value bounds it, with the larger
             /// of their errors.
             #[must_use]

@@ -1,4 +1,4 @@
-//! What operators without a layer cost (chapter 22).
+//! The cost of operators without a layer (chapter 22).
 
 use super::attention::hyena;
 use super::convolution::Convolution;

@@ -1,4 +1,4 @@
-//! What a model costs whose decay is a number of its own in every step, by form.
+//! The cost of a model whose decay is a number of its own in every step, by form.
 
 use super::{ADD, MULTIPLY, TERM, triangle};
 use crate::algebra::OperationCount;

@@ -86,8 +86,8 @@ pub fn initial_parameters(config: &ModelConfig, seed: u64) -> Result<ModelParame
     })
 }
 
-/// What an S4D layer begins with (`s4d.py`, `random_dplr`, `S4DKernel` and `SSKernelDiag`), under the names of
-/// what corresponds in an H3 layer: `log_w_real` is `ln(1/2 + 1e-4)`, and `C` is multiplied by a normal `B` that
+/// The initial parameters of an S4D layer (`s4d.py`, `random_dplr`, `S4DKernel` and `SSKernelDiag`), under the
+/// names of their counterparts in an H3 layer: `log_w_real` is `ln(1/2 + 1e-4)`, and `C` is multiplied by a normal `B` that
 /// all channels share, scaled so that a constant input has a response of variance 1.
 fn s4d(layer: &Initialization, rng: &mut Rng) -> Result<Parameters<f64>, Error> {
     /// `ln(0.5001)`.

@@ -1,11 +1,11 @@
-//! Where documents lie in the rows of a batch.
+//! The places of documents in the rows of a batch.
 
 use crate::algebra::Ring;
 use crate::error::Error;
 use crate::tensor::Tensor;
 use core::ops::Range;
 
-/// On which side of a row its padding stands.
+/// The side of a row on which its padding stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
     /// After the document.
@@ -14,8 +14,8 @@ pub enum Padding {
     Left,
 }
 
-/// Where documents lie in the rows of a batch: token sequences that know nothing of each other. What
-/// no document covers is padding.
+/// The places of documents in the rows of a batch: token sequences that know nothing of each other. Tokens
+/// that no document covers are padding.
 ///
 /// Documents are counted row by row, in the order in which they stand; states have one entry for
 /// each.

@@ -109,9 +109,9 @@ fn correction<T: Real>(c: T, n: u64) -> T {
     }
 }
 
-/// A stage of a step.
+/// A stage of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Computed {
+pub(crate) enum UpdateStage {
     /// `grad.PARAMETER`
     Gradient(ModelName),
     /// `grad_norm`
@@ -126,7 +126,7 @@ pub(crate) enum Computed {
     Value(ModelName),
 }
 
-impl Computed {
+impl UpdateStage {
     /// The name in files, of step `step` from 1.
     pub(crate) fn name(self, step: u64) -> String {
         let of = |kind: &str, name: ModelName| format!("step{step}.{kind}.{}", name.official());
@@ -146,7 +146,7 @@ impl Computed {
 pub(crate) trait OptimizerHooks<T: Real> {
     /// Hook applied to a stage of step `step`, from 1, once it is complete. Its result, which is as long, stands
     /// in the place of the stage, also for all that is computed from it.
-    fn computed(&self, _step: u64, _of: Computed, computed: Vec<T>) -> Vec<T> {
+    fn stage(&self, _step: u64, _of: UpdateStage, computed: Vec<T>) -> Vec<T> {
         computed
     }
 
@@ -321,8 +321,8 @@ impl AdamW {
     ) -> Result<Update<T>, Error> {
         let step = state.steps + 1;
         let grad_norm = hooks.norm(gradients);
-        let grad_norm = hooks.computed(step, Computed::Norm, vec![grad_norm]);
-        let grad_norm = one(Computed::Norm, step, &grad_norm)?;
+        let grad_norm = hooks.stage(step, UpdateStage::Norm, vec![grad_norm]);
+        let grad_norm = one(UpdateStage::Norm, step, &grad_norm)?;
         let clipped = self
             .clip
             .map(|limit| hooks.clip(gradients, grad_norm, limit));
@@ -334,8 +334,12 @@ impl AdamW {
             .iter()
             .map(rate)
             .collect::<Result<Vec<T>, Error>>()?;
-        let rates = hooks.computed(step, Computed::Rates, rates);
-        check_len(&Computed::Rates.name(step), rates.len(), self.groups.len())?;
+        let rates = hooks.stage(step, UpdateStage::Rates, rates);
+        check_len(
+            &UpdateStage::Rates.name(step),
+            rates.len(),
+            self.groups.len(),
+        )?;
         let mut after = state.clone();
         after.steps = step;
         for (group, &rate) in self.groups.iter().zip(&rates) {
@@ -350,7 +354,7 @@ impl AdamW {
 }
 
 /// The one number of what is one.
-fn one<T: Copy>(of: Computed, step: u64, values: &[T]) -> Result<T, Error> {
+fn one<T: Copy>(of: UpdateStage, step: u64, values: &[T]) -> Result<T, Error> {
     check_len(&of.name(step), values.len(), 1)?;
     Ok(values[0])
 }
@@ -380,16 +384,16 @@ impl<T: Real> TrainingState<T> {
         });
         let moments: Vec<[T; 2]> = moments.collect();
         let [means, squares] = [0, 1].map(|which| moments.iter().map(|m| m[which]).collect());
-        let stands = |of: Computed, computed: Vec<T>| {
-            let stands = hooks.computed(step, of, computed);
+        let stands = |of: UpdateStage, computed: Vec<T>| {
+            let stands = hooks.stage(step, of, computed);
             check_len(&of.name(step), stands.len(), values.len())?;
             Ok::<_, Error>(stands)
         };
-        let means = stands(Computed::Mean(name), means)?;
-        let squares = stands(Computed::Square(name), squares)?;
+        let means = stands(UpdateStage::Mean(name), means)?;
+        let squares = stands(UpdateStage::Square(name), squares)?;
         let after = values.iter().zip(means.iter().zip(&squares));
         let after = after.map(|(&value, (&m, &v))| hooks.value(numbers, value, [m, v]));
-        let after = stands(Computed::Value(name), after.collect())?;
+        let after = stands(UpdateStage::Value(name), after.collect())?;
         self.parameters.get_mut(name).copy_from_slice(&after);
         self.exp_avg.get_mut(name).copy_from_slice(&means);
         self.exp_avg_sq.get_mut(name).copy_from_slice(&squares);

@@ -33,7 +33,7 @@ mod step;
 
 pub use adamw::{AdamW, TrainingState, Update};
 pub(crate) use adamw::{
-    AsOfficial, Computed, Element, OptimizerHooks, StepNumbers, adamw_moments, adamw_value,
+    AsOfficial, Element, OptimizerHooks, StepNumbers, UpdateStage, adamw_moments, adamw_value,
     check_clip, clip_factor, global_norm,
 };
 pub use groups::{OptimizerOptions, ParameterGroup, official_groups};

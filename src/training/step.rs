@@ -1,6 +1,6 @@
 //! One training step, from tokens and targets to new weights.
 
-use super::adamw::{AdamW, AsOfficial, Computed, OptimizerHooks, TrainingState};
+use super::adamw::{AdamW, AsOfficial, OptimizerHooks, TrainingState, UpdateStage};
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::{Error, check_len};
 use crate::h3::Form;
@@ -97,8 +97,8 @@ impl<T: Real> TrainingState<T> {
     ) -> Result<TrainingStep<T>, Error> {
         let step = self.steps + 1;
         for name in gradients.config().names() {
-            let of = Computed::Gradient(name);
-            let stands = update.computed(step, of, gradients.get(name).to_vec());
+            let of = UpdateStage::Gradient(name);
+            let stands = update.stage(step, of, gradients.get(name).to_vec());
             check_len(&of.name(step), stands.len(), gradients.get(name).len())?;
             gradients.get_mut(name).copy_from_slice(&stands);
         }

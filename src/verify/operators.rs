@@ -39,7 +39,7 @@ impl OperatorReport {
         self.compared - self.equal + self.chunked - self.as_expected
     }
 
-    /// How many results were compared.
+    /// The number of results compared.
     #[must_use]
     pub fn comparisons(&self) -> usize {
         self.compared + self.chunked
@@ -50,8 +50,8 @@ impl OperatorReport {
 /// lengths, in every form, forwards and backwards; and in chunks with consistent sets of FlashConv's
 /// matrices and with the inconsistent one.
 ///
-/// What the operators compute by sines, exponentials and norms (implicit filters, poles given by their
-/// logarithms) has no meaning there: those filters are free numbers, of which the rest is made.
+/// Sines, exponentials and norms (implicit filters, poles given by their logarithms) have no meaning there:
+/// those filters are free numbers, from which the rest is computed.
 ///
 /// # Errors
 ///

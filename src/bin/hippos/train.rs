@@ -292,7 +292,7 @@ fn count(args: &Args, flag: &str) -> Result<Option<usize>, Failure> {
     }
 }
 
-/// When a run ends before its schedule does.
+/// The limits at which a run ends before its schedule does.
 struct Limits {
     until: Option<f64>,
     stop: Option<usize>,
@@ -320,7 +320,7 @@ impl Limits {
     }
 }
 
-/// What is done with every run.
+/// The options that all runs share.
 struct Job<'a> {
     limits: Limits,
     save: Option<&'a Path>,

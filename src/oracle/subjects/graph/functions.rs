@@ -1,4 +1,4 @@
-//! What enters a graph that sums and products do not make: given numbers, and functions of real ones.
+//! The numbers of a graph that are not sums and products: given numbers, and functions of real ones.
 
 use super::inputs::Inputs;
 use super::ops::{Function, Id};
@@ -6,8 +6,8 @@ use crate::algebra::{Real, Scalar};
 use crate::error::Error;
 use crate::tensor::Tensor;
 
-/// Where a graph's numbers come from that it does not add or multiply up, in the scalars of a run. A
-/// graph between them is ring arithmetic, and runs over any scalars.
+/// The source of the numbers that a graph does not add or multiply up, in the scalars of a run. Between them
+/// a graph is ring arithmetic, and runs over any scalars.
 pub(crate) trait Source<T: Scalar> {
     /// The tensor given at a place.
     fn given(&self, at: usize) -> Tensor<T>;

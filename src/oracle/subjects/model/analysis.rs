@@ -40,7 +40,7 @@ pub(super) trait Path {
 
     /// A number of the residual stream before it is read.
     fn on_residual(&self, x: ErrorScale) -> ErrorScale {
-        ErrorScale::new(x.value(), x.error())
+        x.as_one_number()
     }
 }
 

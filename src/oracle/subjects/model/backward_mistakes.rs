@@ -7,8 +7,8 @@ use crate::model::{LayerNorm, ModelName, NormGradient, Targets};
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
 
-/// What is left of the embedded tokens by a dropout of a tenth is scaled by this.
-const KEPT: f64 = 1.0 / 0.9;
+/// The factor of the embedded tokens that a dropout of a tenth leaves.
+const DROPOUT_SCALE: f64 = 1.0 / 0.9;
 
 /// A weight for every counted place, given its row and its target.
 fn weights(targets: &Targets, weight: impl Fn(usize, usize) -> f64) -> Result<Tensor<f64>, Error> {
@@ -81,12 +81,12 @@ fn lookup_only(_head: &Matrix<f64>, lookup: &Matrix<f64>) -> Result<Matrix<f64>,
 }
 
 fn scaled_lookup(head: &Matrix<f64>, lookup: &Matrix<f64>) -> Result<Matrix<f64>, Error> {
-    head.plus(&lookup.map(|x| KEPT * x))
+    head.plus(&lookup.map(|x| DROPOUT_SCALE * x))
 }
 
 fn scaled_positions(name: ModelName, gradient: &mut [f64]) {
     if name == ModelName::Positions {
-        gradient.iter_mut().for_each(|x| *x *= KEPT);
+        gradient.iter_mut().for_each(|x| *x *= DROPOUT_SCALE);
     }
 }
 
@@ -166,7 +166,7 @@ rows! { ModelHook:
         seen "plausible (model.train() where model.eval() is compared)"
         looks "loss and all gradients off, differently at every run"
         fix "set every dropout to 0"
-        by [Embedded(|x| KEPT * x), Tied(scaled_lookup), Gradient(scaled_positions)];
+        by [Embedded(|x| DROPOUT_SCALE * x), Tied(scaled_lookup), Gradient(scaled_positions)];
     "T06" "no_position_gradient" at "grad.backbone.embeddings.position_embeddings.weight"
         wrong "learned positions without a gradient"
         right "each position receives the sum over the sequences"

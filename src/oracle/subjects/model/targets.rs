@@ -1,4 +1,4 @@
-//! What a loss is taken of: the targets in a file, and what its metadata says of them.
+//! The targets of a loss in a file, and the metadata that describes them.
 
 use crate::error::Error;
 use crate::model::{ModelConfig, Targets};
@@ -7,7 +7,7 @@ use crate::oracle::subject::{Given, GivenValues};
 use crate::safetensors::{Cursor, Tensors};
 use crate::tensor::Tensor;
 
-/// What stands in files where nothing is counted: PyTorch's default `ignore_index`.
+/// The target in files at a position that is not counted: PyTorch's default `ignore_index`.
 const NOT_COUNTED: i64 = -100;
 
 /// The loss that is taken, in the words of the official files (metadata `loss_of`).

@@ -9,8 +9,8 @@ use crate::oracle::subject::{Named, Setting};
 use crate::oracle::upstream::{Replaced, replaced_or_stored};
 use crate::tensor::Tensor;
 use crate::training::{
-    AdamW, Computed, Element, OptimizerHooks, ParameterGroup, Schedule, StepNumbers, adamw_moments,
-    adamw_value, clip_factor, global_norm,
+    AdamW, Element, OptimizerHooks, ParameterGroup, Schedule, StepNumbers, UpdateStage,
+    adamw_moments, adamw_value, clip_factor, global_norm,
 };
 
 /// Groups of parameters, of which an edit may make more.
@@ -98,15 +98,15 @@ pub(super) fn run_with(
 pub(super) fn in_its_place<T: Copy>(
     replaced: &Replaced<'_, T>,
     config: &ModelConfig,
-    (step, of): (u64, Computed),
+    (step, of): (u64, UpdateStage),
     computed: Vec<T>,
 ) -> Vec<T> {
     let shape = match of {
-        Computed::Norm | Computed::Rates => vec![computed.len()],
-        Computed::Gradient(name)
-        | Computed::Mean(name)
-        | Computed::Square(name)
-        | Computed::Value(name) => name.shape(config),
+        UpdateStage::Norm | UpdateStage::Rates => vec![computed.len()],
+        UpdateStage::Gradient(name)
+        | UpdateStage::Mean(name)
+        | UpdateStage::Square(name)
+        | UpdateStage::Value(name) => name.shape(config),
     };
     let computed = Tensor::known(shape, computed);
     replaced.stage(&of.name(step), computed).into_data()
@@ -121,7 +121,7 @@ struct WrongUpdate<'a> {
 }
 
 impl OptimizerHooks<f64> for WrongUpdate<'_> {
-    fn computed(&self, step: u64, of: Computed, computed: Vec<f64>) -> Vec<f64> {
+    fn stage(&self, step: u64, of: UpdateStage, computed: Vec<f64>) -> Vec<f64> {
         in_its_place(&self.replaced, self.config, (step, of), computed)
     }
 

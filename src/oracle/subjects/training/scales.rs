@@ -13,7 +13,7 @@ use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, errors};
 use crate::oracle::upstream::{Replaced, Upstream};
 use crate::training::{
-    Computed, Element, OptimizerHooks, Schedule, StepNumbers, adamw_moments, adamw_value,
+    Element, OptimizerHooks, Schedule, StepNumbers, UpdateStage, adamw_moments, adamw_value,
     global_norm,
 };
 
@@ -95,8 +95,11 @@ struct UpdateAnalysis<'a> {
 }
 
 impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
-    fn computed(&self, step: u64, of: Computed, computed: Vec<ErrorScale>) -> Vec<ErrorScale> {
-        let computed: Vec<ErrorScale> = computed.into_iter().map(one_number).collect();
+    fn stage(&self, step: u64, of: UpdateStage, computed: Vec<ErrorScale>) -> Vec<ErrorScale> {
+        let computed: Vec<ErrorScale> = computed
+            .into_iter()
+            .map(ErrorScale::as_one_number)
+            .collect();
         match self.replaced {
             Some(replaced) => in_its_place(replaced, self.config, (step, of), computed),
             None => computed,
@@ -129,7 +132,7 @@ impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
         before: Element<ErrorScale>,
         g: ErrorScale,
     ) -> [ErrorScale; 2] {
-        let [mean, square] = adamw_moments(numbers, before, one_number(g));
+        let [mean, square] = adamw_moments(numbers, before, g.as_one_number());
         let size = g.value().abs();
         let second = |error: f64| {
             numbers.complements[1].value() * error * error * FloatFormat::BF16.unit_roundoff()
@@ -182,7 +185,7 @@ impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
                 probable: of_root(corrected.error().probable) + root,
             },
         );
-        let denominator = one_number(deviation + numbers.epsilon);
+        let denominator = (deviation + numbers.epsilon).as_one_number();
         let quotient = quotient(quotient(mean, to_mean), denominator);
         let is_known = denominator.error().worst * coarsest <= 0.5 * denominator.value();
         let times = if is_known { 2.0 } else { 8.0 };
@@ -193,7 +196,7 @@ impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
             probable: error.probable.min(most),
         });
         let after = adamw_value(&numbers, before, [ErrorScale::ZERO, ErrorScale::ONE]);
-        one_number(after - numbers.rate * quotient)
+        (after - numbers.rate * quotient).as_one_number()
     }
 }
 
@@ -208,9 +211,4 @@ fn largest_quotient(numbers: &StepNumbers<ErrorScale>) -> f64 {
         true => share(0) / (share(1) * (1.0 - b1 * b1 / b2)).sqrt(),
         false => f64::INFINITY,
     }
-}
-
-/// A number that is rounded and stored: no longer a sum whose terms may be added in another order.
-fn one_number(x: ErrorScale) -> ErrorScale {
-    ErrorScale::new(x.value(), x.error())
 }
