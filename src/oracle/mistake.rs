@@ -57,7 +57,8 @@ pub(crate) struct Row<H: Copy + 'static> {
     pub(crate) hooks: Cow<'static, [H]>,
 }
 
-/// The rows of one group of mistakes, as a table: in words, and by which hooks.
+/// The rows of one group of mistakes, as a table: in words, and by which hooks. Those that other groups share
+/// come last, in the words of a function of the first stage.
 macro_rules! rows {
     ($hook:ty: $($id:literal $name:literal at $first:literal
         wrong $wrong:literal
@@ -66,9 +67,10 @@ macro_rules! rows {
         looks $looks:literal
         fix $fix:literal
         $(rounding $rounding:ident)?
-        by [$($by:expr),+ $(,)?];)+) => {
-        pub(super) static ROWS: &[$crate::oracle::mistake::Row<$hook>] =
-            &[$($crate::oracle::mistake::Row {
+        by [$($by:expr),+ $(,)?];)+
+        $(in the words of $words:ident at $known_first:literal by [$($known_by:expr),+ $(,)?];)*) => {
+        pub(super) static ROWS: &[$crate::oracle::mistake::Row<$hook>] = &[
+            $($crate::oracle::mistake::Row {
                 mistake: $crate::oracle::mistake::Mistake {
                     id: $id,
                     name: $name,
@@ -81,7 +83,12 @@ macro_rules! rows {
                     rounding: $crate::oracle::mistake::rounding!($($rounding)?),
                 },
                 hooks: std::borrow::Cow::Borrowed(&[$($by),+]),
-            }),+];
+            },)+
+            $($crate::oracle::mistake::Row {
+                mistake: $words($known_first),
+                hooks: std::borrow::Cow::Borrowed(&[$($known_by),+]),
+            }),*
+        ];
     };
 }
 pub(crate) use rows;

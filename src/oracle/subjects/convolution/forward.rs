@@ -2,8 +2,8 @@
 
 use super::super::graph::GraphHook::{self, Case, Convolution, Documents};
 use super::super::graph::{
-    circular, fill, from_the_beginning, late, one_token_early, one_token_late, reverse_rows,
-    without_present, wrapped,
+    circular, documents_end_early, documents_end_late, documents_leak, fill, from_the_beginning,
+    late, one_token_early, one_token_late, reverse_rows, without_present, wrapped,
 };
 use super::case::{ConvolutionCase, Skip};
 use crate::oracle::mistake::rows;
@@ -98,25 +98,10 @@ rows! { GraphHook<ConvolutionCase>:
         looks "off by k_0 times the present input, per channel"
         fix "Keep tap 0: D is added to it."
         by [Convolution("y", without_present)];
-    "Y90" "documents_leak" at "y"
-        wrong "convolves documents as if the row were one sequence: those before leak into it, and padding on the left does"
-        right "every document begins from zeros"
-        seen "THUDM/slime#1686, huggingface/transformers#46588 (packed rows without cu_seqlens)"
-        looks "the first document right, every later one wrong at its beginning"
-        fix "Pass cu_seqlens down to the filter, or convolve each document alone."
+    in the words of documents_leak at "y"
         by [Documents("y", from_the_beginning)];
-    "Y92a" "documents_end_late" at "y"
-        wrong "documents end one token late: the next one's first token belongs to them"
-        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
-        seen "plausible (cu_seqlens of targets, which are shifted by one)"
-        looks "wrong at the first tokens of documents"
-        fix "cu_seqlens counts the tokens before a document: it begins there."
+    in the words of documents_end_late at "y"
         by [Documents("y", one_token_late)];
-    "Y92b" "documents_end_early" at "y"
-        wrong "documents end one token early"
-        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
-        seen "plausible (an end taken as inclusive)"
-        looks "wrong at the last tokens of documents"
-        fix "The end of a document is not part of it, and the token before it is."
+    in the words of documents_end_early at "y"
         by [Documents("y", one_token_early)];
 }

@@ -2,6 +2,7 @@
 //! once, for every kind.
 
 mod backward;
+mod document_mistakes;
 mod filters;
 mod forward;
 mod functions;
@@ -12,6 +13,9 @@ mod ops;
 mod subject;
 mod wrong;
 
+pub(crate) use document_mistakes::{
+    documents_end_early, documents_end_late, documents_leak, short_filter_leaks,
+};
 pub(crate) use filters::{ByForm, Filters, taps_model};
 pub(crate) use functions::Source;
 pub(crate) use hooks::{GraphHook, Moment};

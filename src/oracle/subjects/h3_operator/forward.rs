@@ -2,7 +2,8 @@
 
 use super::super::graph::GraphHook::{self, Case, Convolution, Documents, Stage};
 use super::super::graph::{
-    circular, fill, from_the_beginning, one_token_early, one_token_late, reverse_rows, wrapped,
+    circular, documents_end_early, documents_end_late, documents_leak, fill, from_the_beginning,
+    one_token_early, one_token_late, reverse_rows, short_filter_leaks, wrapped,
 };
 use super::case::{H3OperatorCase, Query};
 use crate::h3::HeadOrder;
@@ -125,32 +126,12 @@ rows! { GraphHook<H3OperatorCase>:
         looks "right at head_dim 1"
         fix "Tile the kernels: the head varies fastest."
         by [Case(|case| case.heads_repeated = true)];
-    "Y90" "documents_leak" at "ssm_out"
-        wrong "convolves documents as if the row were one sequence: those before leak into it, and padding on the left does"
-        right "every document begins from zeros"
-        seen "THUDM/slime#1686, huggingface/transformers#46588 (packed rows without cu_seqlens)"
-        looks "the first document right, every later one wrong at its beginning"
-        fix "Pass cu_seqlens down to the filter, or convolve each document alone."
+    in the words of documents_leak at "ssm_out"
         by [Documents("ssm_out", from_the_beginning)];
-    "Y91" "short_filter_leaks" at "shift_k"
-        wrong "the short filter's window is not emptied where a document begins, nor after padding on the left"
-        right "every document begins from zeros"
-        seen "fla-org/flash-linear-attention#1184, state-spaces/mamba#1027 (convolutions that see the document before)"
-        looks "the first document right, the first taps - 1 tokens of every later one wrong"
-        fix "Empty the window at every boundary of cu_seqlens."
+    in the words of short_filter_leaks at "shift_k"
         by [Documents("shift_k", from_the_beginning)];
-    "Y92a" "documents_end_late" at "shift_k"
-        wrong "documents end one token late: the next one's first token belongs to them"
-        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
-        seen "plausible (cu_seqlens of targets, which are shifted by one)"
-        looks "wrong at the first tokens of documents"
-        fix "cu_seqlens counts the tokens before a document: it begins there."
+    in the words of documents_end_late at "shift_k"
         by [Documents("shift_k", one_token_late), Documents("ssm_out", one_token_late)];
-    "Y92b" "documents_end_early" at "shift_k"
-        wrong "documents end one token early"
-        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
-        seen "plausible (an end taken as inclusive)"
-        looks "wrong at the last tokens of documents"
-        fix "The end of a document is not part of it, and the token before it is."
+    in the words of documents_end_early at "shift_k"
         by [Documents("shift_k", one_token_early), Documents("ssm_out", one_token_early)];
 }

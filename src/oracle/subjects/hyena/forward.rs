@@ -2,7 +2,8 @@
 
 use super::super::graph::GraphHook::{self, Case, Convolution, Documents};
 use super::super::graph::{
-    circular, fill, from_the_beginning, late, one_token_early, one_token_late,
+    circular, documents_end_early, documents_end_late, documents_leak, fill, from_the_beginning,
+    late, one_token_early, one_token_late, short_filter_leaks,
 };
 use super::case::{BIAS, DECAYS, FEATURES, FilterLayout, HyenaCase, PLACES, SHORT_BIAS, network};
 use crate::attention::hyena::positional_features;
@@ -230,32 +231,12 @@ rows! { GraphHook<HyenaCase>:
         looks "the first half is right"
         fix "Convolve over the whole sequence: num_blocks = 1."
         by [Convolution("v.n", in_blocks)];
-    "Y90" "documents_leak" at "v.1"
-        wrong "convolves documents as if the row were one sequence: those before leak into it, and padding on the left does"
-        right "every document begins from zeros"
-        seen "THUDM/slime#1686, huggingface/transformers#46588 (packed rows without cu_seqlens)"
-        looks "the first document right, every later one wrong at its beginning"
-        fix "Pass cu_seqlens down to the filter, or convolve each document alone."
+    in the words of documents_leak at "v.1"
         by [Case(|case| case.wiring.filters_of_rows = true), Documents("v.n", from_the_beginning)];
-    "Y91" "short_filter_leaks" at "short"
-        wrong "the short filter's window is not emptied where a document begins, nor after padding on the left"
-        right "every document begins from zeros"
-        seen "fla-org/flash-linear-attention#1184, state-spaces/mamba#1027 (convolutions that see the document before)"
-        looks "the first document right, the first taps - 1 tokens of every later one wrong"
-        fix "Empty the window at every boundary of cu_seqlens."
+    in the words of short_filter_leaks at "short"
         by [Documents("short", from_the_beginning)];
-    "Y92a" "documents_end_late" at "short"
-        wrong "documents end one token late: the next one's first token belongs to them"
-        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
-        seen "plausible (cu_seqlens of targets, which are shifted by one)"
-        looks "wrong at the first tokens of documents"
-        fix "cu_seqlens counts the tokens before a document: it begins there."
+    in the words of documents_end_late at "short"
         by [Documents("short", one_token_late), Documents("v.n", one_token_late)];
-    "Y92b" "documents_end_early" at "short"
-        wrong "documents end one token early"
-        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
-        seen "plausible (an end taken as inclusive)"
-        looks "wrong at the last tokens of documents"
-        fix "The end of a document is not part of it, and the token before it is."
+    in the words of documents_end_early at "short"
         by [Documents("short", one_token_early), Documents("v.n", one_token_early)];
 }

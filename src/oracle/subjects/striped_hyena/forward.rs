@@ -2,8 +2,8 @@
 
 use super::super::graph::GraphHook::{self, AfterPrompt, Case, Convolution, Documents, Stage};
 use super::super::graph::{
-    circular, fill, from_the_beginning, late, one_token_early, one_token_late, reverse_rows,
-    to_the_end, wrapped,
+    circular, documents_end_early, documents_end_late, fill, from_the_beginning, late,
+    one_token_early, one_token_late, reverse_rows, short_filter_leaks, to_the_end, wrapped,
 };
 use super::case::{
     ChannelLayout, Gates, LOG_POLES, POLES, RESIDUES, SHORT_BIAS, SKIP, StripedHyenaCase, WEIGHT,
@@ -291,27 +291,6 @@ rows! { GraphHook<StripedHyenaCase>:
         looks "the first document right, every later one wrong at its beginning"
         fix "Pass cu_seqlens down to the filter, or convolve each document alone."
         by [Documents("filtered", from_the_beginning), Documents("state.iir", from_the_beginning)];
-    "Y91" "short_filter_leaks" at "short"
-        wrong "the short filter's window is not emptied where a document begins, nor after padding on the left"
-        right "every document begins from zeros"
-        seen "fla-org/flash-linear-attention#1184, state-spaces/mamba#1027 (convolutions that see the document before)"
-        looks "the first document right, the first taps - 1 tokens of every later one wrong"
-        fix "Empty the window at every boundary of cu_seqlens."
-        by [Documents("short", from_the_beginning)];
-    "Y92a" "documents_end_late" at "short"
-        wrong "documents end one token late: the next one's first token belongs to them"
-        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
-        seen "plausible (cu_seqlens of targets, which are shifted by one)"
-        looks "wrong at the first tokens of documents"
-        fix "cu_seqlens counts the tokens before a document: it begins there."
-        by [Documents("short", one_token_late), Documents("filtered", one_token_late), Documents("state.iir", one_token_late)];
-    "Y92b" "documents_end_early" at "short"
-        wrong "documents end one token early"
-        right "document n holds tokens cu_seqlens[n] to cu_seqlens[n + 1] - 1, row i lengths[i] of them"
-        seen "plausible (an end taken as inclusive)"
-        looks "wrong at the last tokens of documents"
-        fix "The end of a document is not part of it, and the token before it is."
-        by [Documents("short", one_token_early), Documents("filtered", one_token_early), Documents("state.iir", one_token_early)];
     "Y93a" "states_after_padding" at "state.fir"
         wrong "states after the row's last position, with projections and x1 v zero at padding"
         right "states after each row's last token"
@@ -345,4 +324,10 @@ rows! { GraphHook<StripedHyenaCase>:
             Stage("state.iir", wrong::of_the_last),
             Stage("state.fir_inner", wrong::of_the_last),
         ];
+    in the words of short_filter_leaks at "short"
+        by [Documents("short", from_the_beginning)];
+    in the words of documents_end_late at "short"
+        by [Documents("short", one_token_late), Documents("filtered", one_token_late), Documents("state.iir", one_token_late)];
+    in the words of documents_end_early at "short"
+        by [Documents("short", one_token_early), Documents("filtered", one_token_early), Documents("state.iir", one_token_early)];
 }
