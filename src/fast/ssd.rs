@@ -346,17 +346,13 @@ fn product<T: Element, S: Isa, const R: usize, const V: usize>(
     acc
 }
 
-/// `scores[j][i] = B_j . C_i` in a chunk, as a kernel.
-struct Scores<'a, T: Element> {
-    /// `B`: [n][step].
-    keys: &'a [T],
-    /// `C`: [tile of vectors of steps][n][vector of the tile].
-    columns: &'a [T::Lanes],
-    n: usize,
-    scores: &'a mut [T],
+/// A kernel in the register tiles of [`tile_of`].
+trait Tiled {
+    /// The computation in tiles of `R` rows and `V` vectors.
+    fn tiles<S: Isa, const R: usize, const V: usize>(self);
 }
 
-impl<T: Element> Kernel for Scores<'_, T> {
+impl<K: Tiled> Kernel for K {
     type Output = ();
 
     #[inline(always)]
@@ -369,7 +365,17 @@ impl<T: Element> Kernel for Scores<'_, T> {
     }
 }
 
-impl<T: Element> Scores<'_, T> {
+/// `scores[j][i] = B_j . C_i` in a chunk, as a kernel.
+struct Scores<'a, T: Element> {
+    /// `B`: [n][step].
+    keys: &'a [T],
+    /// `C`: [tile of vectors of steps][n][vector of the tile].
+    columns: &'a [T::Lanes],
+    n: usize,
+    scores: &'a mut [T],
+}
+
+impl<T: Element> Tiled for Scores<'_, T> {
     #[inline(always)]
     fn tiles<S: Isa, const R: usize, const V: usize>(self) {
         let columns = self.columns.as_chunks::<V>().0;
@@ -412,20 +418,7 @@ struct Chunk<'a, T: Element> {
     u: &'a mut Vec<T::Lanes>,
 }
 
-impl<T: Element> Kernel for Chunk<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Isa>(self) {
-        match tile_of(S::ACCUMULATORS) {
-            (6, 4) => self.tiles::<S, 6, 4>(),
-            (6, _) => self.tiles::<S, 6, 1>(),
-            _ => self.tiles::<S, 3, 1>(),
-        }
-    }
-}
-
-impl<T: Element> Chunk<'_, T> {
+impl<T: Element> Tiled for Chunk<'_, T> {
     #[inline(always)]
     fn tiles<S: Isa, const R: usize, const V: usize>(self) {
         let Self {
