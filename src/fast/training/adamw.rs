@@ -9,14 +9,14 @@ use crate::training::ParameterGroup;
 #[derive(Clone, Copy)]
 pub(super) struct Update<T> {
     /// The factor of a weight that decays.
-    kept: T,
+    decay: T,
     /// The step over the first moment's correction.
     rate: T,
     /// The inverse root of the second moment's correction.
     correction: T,
     betas: [T; 2],
     /// One minus each.
-    rest: [T; 2],
+    complements: [T; 2],
     epsilon: T,
     /// The factor of the gradient: below one where its norm is clipped.
     clip: T,
@@ -29,11 +29,11 @@ impl<T: ModelElement> Update<T> {
         let [b1, b2] = group.betas;
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
         Self {
-            kept: T::from_f64(1.0 - rate * group.weight_decay),
+            decay: T::from_f64(1.0 - rate * group.weight_decay),
             rate: T::from_f64(rate / correction(b1)),
             correction: T::from_f64(1.0 / correction(b2).sqrt()),
             betas: [b1, b2].map(T::from_f64),
-            rest: [1.0 - b1, 1.0 - b2].map(T::from_f64),
+            complements: [1.0 - b1, 1.0 - b2].map(T::from_f64),
             epsilon: T::from_f64(group.epsilon),
             clip: T::from_f64(clip),
         }
@@ -45,10 +45,10 @@ impl<T: ModelElement> LaneMap<T, 4, 3> for Update<T> {
     #[inline(always)]
     fn map<S: Isa>(&self, [p, m, v, g]: [T; 4]) -> [T; 3] {
         let g = g * self.clip;
-        let m = T::Lanes::fma_lane::<S>(self.betas[0], m, self.rest[0] * g);
-        let v = T::Lanes::fma_lane::<S>(self.betas[1], v, self.rest[1] * (g * g));
+        let m = T::Lanes::fma_lane::<S>(self.betas[0], m, self.complements[0] * g);
+        let v = T::Lanes::fma_lane::<S>(self.betas[1], v, self.complements[1] * (g * g));
         let scale = T::Lanes::fma_lane::<S>(T::root(v), self.correction, self.epsilon);
-        let p = p * self.kept - T::quotient(self.rate * m, scale);
+        let p = p * self.decay - T::quotient(self.rate * m, scale);
         [p, m, v]
     }
 }
