@@ -187,13 +187,6 @@ macro_rules! error_scale {
                 Self { error, ..self }
             }
 
-            /// The same number once it is rounded and stored: no longer a sum whose terms may be added in another
-            /// order.
-            #[must_use]
-            pub(crate) fn as_one_number(self) -> Self {
-                Self::new(self.value, self.error)
-            }
-
             /// The same number as the sum of the terms of `majorant`, whose value bounds it, with the larger
             /// of their errors.
             #[must_use]
@@ -273,6 +266,13 @@ const FORMATS: [FloatFormat; 4] = [
 ];
 
 impl ErrorScale {
+    /// The same number once it is rounded and stored: no longer a sum whose terms may be added in another
+    /// order.
+    #[must_use]
+    pub(crate) fn as_one_number(self) -> Self {
+        Self::new(self.value, self.error)
+    }
+
     /// The sum of so many terms of this summed magnitude, in any order: `error` is that of the terms
     /// themselves, all together.
     pub(crate) fn of_sum(value: f64, error: ErrorBound, magnitude: f64, terms: f64) -> Self {

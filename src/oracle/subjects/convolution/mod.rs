@@ -44,7 +44,7 @@ impl GraphCase for ConvolutionCase {
         Ok(Self::new(inputs))
     }
 
-    fn choices(&self) -> Vec<(String, String)> {
+    fn choices(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 

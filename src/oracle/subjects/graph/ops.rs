@@ -332,6 +332,31 @@ impl Graph {
         self.node(Op::Convolve(parts), &of.collect::<Vec<_>>(), &shape)
     }
 
+    /// The filters `short` of this many channels, with their bias where there is one; where they correlate,
+    /// the last tap meets the present input, else the first.
+    pub(crate) fn short_filters(
+        &mut self,
+        [taps, u]: [Id; 2],
+        bias: Option<Id>,
+        channels: usize,
+        correlates: bool,
+    ) -> Option<Id> {
+        let count = *self.shape(taps).last()?;
+        let taps = self.gather(taps, &[channels, count], |at| at);
+        let taps = match correlates {
+            true => self.reversed(taps),
+            false => taps,
+        };
+        let each: Vec<usize> = (0..channels).collect();
+        let parts = Convolve {
+            at: "short",
+            kernel: each.clone(),
+            feedthrough: None,
+            bias: Some(each),
+        };
+        Some(self.convolve(parts, taps, u, None, bias))
+    }
+
     /// Saves a node as a stage.
     pub(crate) fn stage(&mut self, name: impl Into<String>, node: Id, axes: &[Axis]) {
         self.save(name, node, axes, false);

@@ -33,8 +33,8 @@ pub(crate) trait GraphCase: Clone + Send + Sync + 'static {
     /// Naming the tensor or metadata key at fault, and what was expected of it.
     fn read(file: &dyn Tensors) -> Result<Self, Error>;
 
-    /// What tensors do not tell, as strings, besides the kind.
-    fn choices(&self) -> Vec<(String, String)>;
+    /// The choices that tensors do not tell, by their metadata keys, without the kind.
+    fn choices(&self) -> Vec<(&'static str, String)>;
 
     /// The tensors that it is given.
     fn inputs(&self) -> &Inputs;
@@ -161,7 +161,8 @@ impl<K: GraphCase> Subject for K {
 
     fn metadata(&self) -> Vec<(String, String)> {
         let mut metadata = vec![("kind".into(), <K as GraphCase>::KIND.into())];
-        metadata.extend(self.choices());
+        let choices = self.choices().into_iter();
+        metadata.extend(choices.map(|(key, value)| (key.to_string(), value)));
         metadata.extend(self.inputs().metadata());
         metadata
     }

@@ -76,8 +76,8 @@ impl GraphCase for H3OperatorCase {
         })
     }
 
-    fn choices(&self) -> Vec<(String, String)> {
-        vec![("head_order".into(), self.head_order.to_string())]
+    fn choices(&self) -> Vec<(&'static str, String)> {
+        vec![("head_order", self.head_order.to_string())]
     }
 
     fn inputs(&self) -> &Inputs {

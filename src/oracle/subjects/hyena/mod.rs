@@ -110,8 +110,8 @@ impl GraphCase for HyenaCase {
         read::read(file)
     }
 
-    fn choices(&self) -> Vec<(String, String)> {
-        [
+    fn choices(&self) -> Vec<(&'static str, String)> {
+        vec![
             ("order", self.order.to_string()),
             ("num_heads", self.heads.to_string()),
             ("filter_layout", self.layout.to_string()),
@@ -120,8 +120,6 @@ impl GraphCase for HyenaCase {
             ("normalized", self.normalized.to_string()),
             ("use_bias", self.use_bias.to_string()),
         ]
-        .map(|(key, value)| (key.to_string(), value))
-        .into()
     }
 
     fn inputs(&self) -> &Inputs {
@@ -142,22 +140,9 @@ impl GraphCase for HyenaCase {
         let projected = graph.transpose(projected);
         graph.stage("projected", projected, &SIGNAL);
 
-        let each: Vec<usize> = (0..signals).collect();
         let (taps, bias) = (given(graph, SHORT)?, given(graph, SHORT_BIAS));
-        let count = *graph.shape(taps).last()?;
-        let taps = graph.gather(taps, &[signals, count], |at| at);
-        // It correlates: the last tap meets the present input.
-        let taps = match self.wiring.short_correlates {
-            true => graph.reversed(taps),
-            false => taps,
-        };
-        let parts = Convolve {
-            at: "short",
-            kernel: each.clone(),
-            feedthrough: None,
-            bias: Some(each),
-        };
-        let short = graph.convolve(parts, taps, projected, None, bias);
+        let correlates = self.wiring.short_correlates;
+        let short = graph.short_filters([taps, projected], bias, signals, correlates)?;
         let short = graph.cut(short, len);
         graph.stage("short", short, &SIGNAL);
 

@@ -161,15 +161,13 @@ impl GraphCase for StripedHyenaCase {
         read::read(file)
     }
 
-    fn choices(&self) -> Vec<(String, String)> {
-        [
+    fn choices(&self) -> Vec<(&'static str, String)> {
+        vec![
             ("operator", self.operator.to_string()),
             ("layout", self.layout.to_string()),
             ("hyena_flip_x1x2", self.flip.to_string()),
             ("num_attention_heads", self.heads.to_string()),
         ]
-        .map(|(key, value)| (key.to_string(), value))
-        .into()
     }
 
     fn inputs(&self) -> &Inputs {
@@ -189,21 +187,10 @@ impl GraphCase for StripedHyenaCase {
         graph.stage("projected", projected, &TOKENS);
         let raw = graph.transpose(projected);
 
-        let each: Vec<usize> = (0..3 * d).collect();
         let (taps, bias) = (given(graph, SHORT)?, given(graph, SHORT_BIAS));
         let count = *graph.shape(taps).last()?;
-        let taps = graph.gather(taps, &[3 * d, count], |at| at);
-        let taps = match self.wiring.short_correlates {
-            true => graph.reversed(taps),
-            false => taps,
-        };
-        let parts = Convolve {
-            at: "short",
-            kernel: each.clone(),
-            feedthrough: None,
-            bias: Some(each),
-        };
-        let short = graph.convolve(parts, taps, raw, None, bias);
+        let correlates = self.wiring.short_correlates;
+        let short = graph.short_filters([taps, raw], bias, 3 * d, correlates)?;
         graph.stage("short", short, &SIGNAL);
         let [x2, x1, v] = [(0, "x2"), (1, "x1"), (2, "v")].map(|(which, name)| {
             let signal = graph.gather(short, &[batch, d, len], |at| {
