@@ -1,7 +1,9 @@
 //! The known mistakes of the way back.
 
 use super::super::graph::GraphHook::{self, Adjoint, AdjointDocuments, Gradient};
-use super::super::graph::{circular_back, convolved_back, one_document};
+use super::super::graph::{
+    circular_back, convolved_back, cotangents_leak_in_filters, one_document,
+};
 use super::case::ConvolutionCase;
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
@@ -44,11 +46,6 @@ rows! { GraphHook<ConvolutionCase>:
         looks "grad.D alone is wrong"
         fix "Reduce over every sequence of the batch."
         by [Gradient("grad.D", of_one_sequence_less)];
-    "Y46" "cotangents_leak_in_filters" at "grad.k"
-        wrong "correlations over the whole row: the cotangents of a document reach those before it"
-        right "cotangents end where a document begins"
-        seen "fla-org/flash-linear-attention#1184 (a backward pass without cu_seqlens)"
-        looks "outputs right; gradients of the last document right, of earlier ones wrong at their ends"
-        fix "Pass cu_seqlens down to the backward pass too."
+    in the words of cotangents_leak_in_filters at "grad.k"
         by [AdjointDocuments("y", one_document)];
 }

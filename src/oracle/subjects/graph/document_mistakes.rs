@@ -61,3 +61,18 @@ pub(crate) const fn documents_end_early(first_stage: &'static str) -> Mistake {
         rounding: None,
     }
 }
+
+/// `Y46`, by its first stage.
+pub(crate) const fn cotangents_leak_in_filters(first_stage: &'static str) -> Mistake {
+    Mistake {
+        id: "Y46",
+        name: "cotangents_leak_in_filters",
+        first_stage,
+        wrong: "correlations over the whole row: the cotangents of a document reach those before it",
+        right: "cotangents end where a document begins",
+        evidence: "fla-org/flash-linear-attention#1184 (a backward pass without cu_seqlens)",
+        looks: "outputs right; gradients of the last document right, of earlier ones wrong at their ends",
+        fix: "Pass cu_seqlens down to the backward pass too.",
+        rounding: None,
+    }
+}

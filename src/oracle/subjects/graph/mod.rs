@@ -14,7 +14,8 @@ mod subject;
 mod wrong;
 
 pub(crate) use document_mistakes::{
-    documents_end_early, documents_end_late, documents_leak, short_filter_leaks,
+    cotangents_leak_in_filters, documents_end_early, documents_end_late, documents_leak,
+    short_filter_leaks,
 };
 pub(crate) use filters::{ByForm, Filters, taps_model};
 pub(crate) use functions::Source;

@@ -1,7 +1,9 @@
 //! The known mistakes of the way back.
 
 use super::super::graph::GraphHook::{self, Adjoint, AdjointDocuments};
-use super::super::graph::{circular_back, convolved_back, one_document};
+use super::super::graph::{
+    circular_back, convolved_back, cotangents_leak_in_filters, one_document,
+};
 use super::case::H3OperatorCase;
 use crate::oracle::mistake::rows;
 
@@ -27,11 +29,6 @@ rows! { GraphHook<H3OperatorCase>:
         looks "gradients of the last tokens are wrong most"
         fix "Pad to 2 L in the backward pass as in the forward pass."
         by [Adjoint("ssm_out", circular_back)];
-    "Y46" "cotangents_leak_in_filters" at "grad.k"
-        wrong "correlations over the whole row: the cotangents of a document reach those before it"
-        right "cotangents end where a document begins"
-        seen "fla-org/flash-linear-attention#1184 (a backward pass without cu_seqlens)"
-        looks "outputs right; gradients of the last document right, of earlier ones wrong at their ends"
-        fix "Pass cu_seqlens down to the backward pass too."
+    in the words of cotangents_leak_in_filters at "grad.k"
         by [AdjointDocuments("shift_k", one_document), AdjointDocuments("ssm_out", one_document)];
 }

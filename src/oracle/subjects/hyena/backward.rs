@@ -1,7 +1,9 @@
 //! The known mistakes of the way back.
 
 use super::super::graph::GraphHook::{self, Adjoint, AdjointDocuments, Case, Gradient};
-use super::super::graph::{circular_back, convolved_back, one_document};
+use super::super::graph::{
+    circular_back, convolved_back, cotangents_leak_in_filters, one_document,
+};
 use super::case::HyenaCase;
 use crate::oracle::mistake::rows;
 
@@ -34,11 +36,6 @@ rows! { GraphHook<HyenaCase>:
         looks "zeros"
         fix "Register pos_emb.z as a parameter."
         by [Gradient("grad.filter_fn.pos_emb.z", |gradient, _| gradient.data_mut().fill(0.0))];
-    "Y46" "cotangents_leak_in_filters" at "grad.filter_fn.bias"
-        wrong "correlations over the whole row: the cotangents of a document reach those before it"
-        right "cotangents end where a document begins"
-        seen "fla-org/flash-linear-attention#1184 (a backward pass without cu_seqlens)"
-        looks "outputs right; gradients of the last document right, of earlier ones wrong at their ends"
-        fix "Pass cu_seqlens down to the backward pass too."
+    in the words of cotangents_leak_in_filters at "grad.filter_fn.bias"
         by [AdjointDocuments("short", one_document), AdjointDocuments("v.n", one_document)];
 }

@@ -1,7 +1,9 @@
 //! The known mistakes of the way back.
 
 use super::super::graph::GraphHook::{self, Adjoint, AdjointDocuments, Case, Gradient};
-use super::super::graph::{circular_back, convolved_back, fill, one_document};
+use super::super::graph::{
+    circular_back, convolved_back, cotangents_leak_in_filters, fill, one_document,
+};
 use super::case::StripedHyenaCase;
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
@@ -47,13 +49,6 @@ rows! { GraphHook<StripedHyenaCase>:
             Gradient("grad.filter.poles", conjugate),
             Gradient("grad.filter.residues", conjugate),
         ];
-    "Y46" "cotangents_leak_in_filters" at "grad.filter.D"
-        wrong "correlations over the whole row: the cotangents of a document reach those before it"
-        right "cotangents end where a document begins"
-        seen "fla-org/flash-linear-attention#1184 (a backward pass without cu_seqlens)"
-        looks "outputs right; gradients of the last document right, of earlier ones wrong at their ends"
-        fix "Pass cu_seqlens down to the backward pass too."
-        by [AdjointDocuments("short", one_document), AdjointDocuments("filtered", one_document), AdjointDocuments("state.iir", one_document)];
     "Y47a" "cotangents_of_states_dropped" at "grad.input"
         wrong "the cotangents of states are not read"
         right "states are results, whose cotangents add to those of the output"
@@ -90,4 +85,6 @@ rows! { GraphHook<StripedHyenaCase>:
                 negate_imaginary(g);
             }
         })];
+    in the words of cotangents_leak_in_filters at "grad.filter.D"
+        by [AdjointDocuments("short", one_document), AdjointDocuments("filtered", one_document), AdjointDocuments("state.iir", one_document)];
 }
