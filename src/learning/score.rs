@@ -47,10 +47,7 @@ pub(super) fn score(
     }
     Ok(match measure {
         Measure::Accuracy => 100.0 * right as f64 / held_out.len().max(1) as f64,
-        Measure::BitsPerByte => {
-            let nats = found.negative_log_likelihood / found.tokens.max(1) as f64;
-            nats / core::f64::consts::LN_2
-        }
+        Measure::BitsPerByte => found.mean() / core::f64::consts::LN_2,
     })
 }
 

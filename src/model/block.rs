@@ -67,7 +67,7 @@ pub(super) fn add<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
 }
 
 /// Rows of ids (batch, seq_len) that are whole.
-pub(super) fn documents_of_ids(ids: &Tensor<usize>) -> Result<Documents, Error> {
+pub(crate) fn documents_of_ids(ids: &Tensor<usize>) -> Result<Documents, Error> {
     match ids.shape() {
         &[batch, len] => Ok(Documents::whole(batch, len)),
         other => Err(Error::shape(

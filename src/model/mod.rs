@@ -26,6 +26,7 @@ pub(crate) use backward::{
     Cotangent, ModelBackward, NormGradient, cross_entropy, gelu_slope, weights_of_counted,
 };
 pub use backward::{ModelGradients, Targets};
+pub(crate) use block::documents_of_ids;
 pub use block::{Block, Mixer, MixerState};
 pub use config::{ModelConfig, SsmMixer};
 pub(crate) use forward::{BlockStage, Mixed, ModelHooks, Part, Rows};

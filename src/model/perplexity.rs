@@ -32,10 +32,16 @@ impl Perplexity {
         ))
     }
 
+    /// The mean of `-ln p`, in nats; 0 for no token.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        self.negative_log_likelihood / self.tokens.max(1) as f64
+    }
+
     /// `exp` of the mean of `-ln p`; 1 for no token.
     #[must_use]
     pub fn value(&self) -> f64 {
-        (self.negative_log_likelihood / self.tokens.max(1) as f64).exp()
+        self.mean().exp()
     }
 
     /// Counts one token: `-ln softmax(logits)[id]`, over the whole padded vocabulary, as a

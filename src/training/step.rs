@@ -4,8 +4,7 @@ use super::adamw::{AdamW, AsOfficial, OptimizerHooks, TrainingState, UpdateStage
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::{Error, check_len};
 use crate::h3::Form;
-use crate::model::{ModelBackward, ModelParameters, Targets};
-use crate::ssm::Documents;
+use crate::model::{ModelParameters, Targets};
 use crate::tensor::Tensor;
 
 /// The stages of a training step, and the state that it leaves.
@@ -68,27 +67,11 @@ impl<T: Real> TrainingState<T> {
     where
         T::Complex: RootsOfUnity,
     {
-        self.step_by((form, &AsOfficial), optimizer, ids, targets)
+        let (_, found) = self.parameters.gradients(form, ids, targets)?;
+        self.step_from(&AsOfficial, optimizer, (found.loss, found.parameters))
     }
 
-    /// [`step`](Self::step) through hooks into the model and the optimizer.
-    pub(crate) fn step_by(
-        &self,
-        (model, update): (&dyn ModelBackward<T>, &dyn OptimizerHooks<T>),
-        optimizer: &AdamW,
-        ids: &Tensor<usize>,
-        targets: &Targets,
-    ) -> Result<TrainingStep<T>, Error> {
-        let documents = match ids.shape() {
-            &[batch, len] => Documents::whole(batch, len),
-            _ => Documents::whole(0, 0),
-        };
-        let rows = (ids, &documents);
-        let (_, gradients) = self.parameters.gradients_by(model, rows, targets)?;
-        self.step_from(update, optimizer, (gradients.loss, gradients.parameters))
-    }
-
-    /// [`step_by`](Self::step_by) once the loss and the gradients are computed.
+    /// [`step`](Self::step) through hooks into the optimizer, from a loss and gradients.
     pub(crate) fn step_from(
         &self,
         update: &dyn OptimizerHooks<T>,

@@ -82,7 +82,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         _ => text,
     };
     let found = perplexity(&case, &text, backend, dtype).map_err(in_case)?;
-    let mean = found.negative_log_likelihood / found.tokens.max(1) as f64;
+    let mean = found.mean();
     args::print(&format!(
         "{} tokens foretold\nmean -ln p   {mean:.12}\nbits a token {:.12}\nperplexity   {:.12}\n",
         found.tokens,

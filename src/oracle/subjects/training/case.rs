@@ -4,12 +4,11 @@ use super::super::model::{ModelLayout, check_counted, read_targets};
 use super::optimizer::read_optimizer;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::model::{ModelBackward, ModelParameters, Rows, Targets};
+use crate::model::{ModelBackward, ModelParameters, Rows, Targets, documents_of_ids};
 use crate::oracle::read::{check_size, optional};
 use crate::oracle::sequence;
 use crate::oracle::subject::{Named, Subject};
 use crate::safetensors::Tensors;
-use crate::ssm::Documents;
 use crate::tensor::Tensor;
 use crate::training::{AdamW, AsOfficial, OptimizerHooks, TrainingState};
 
@@ -126,10 +125,7 @@ impl TrainingCase {
         let mut named = Vec::new();
         for (Batch { ids, targets }, k) in self.batches.iter().zip(1..) {
             let of_step = |e: Error| Error::value(format!("step {k}"), e.to_string());
-            let documents = match ids.shape() {
-                &[batch, len] => Documents::whole(batch, len),
-                _ => Documents::whole(0, 0),
-            };
+            let documents = documents_of_ids(ids).map_err(of_step)?;
             let found = gradients(&state.parameters, (ids, &documents), targets);
             let step = found.and_then(|found| state.step_from(update, optimizer, found));
             let step = step.map_err(of_step)?;
