@@ -57,21 +57,22 @@ pub(crate) struct Row<H: Copy + 'static> {
     pub(crate) hooks: Cow<'static, [H]>,
 }
 
-/// The rows of one group of mistakes, as a table: in words, and by which hooks. Those that other groups share
-/// come last, in the words of a function of the first stage.
+/// The rows of one group of mistakes, as a table: in words, or in the words that other groups share (a function
+/// of the first stage); and by which hooks.
 macro_rules! rows {
-    ($hook:ty: $($id:literal $name:literal at $first:literal
-        wrong $wrong:literal
-        right $right:literal
-        seen $evidence:literal
-        looks $looks:literal
-        fix $fix:literal
-        $(rounding $rounding:ident)?
-        by [$($by:expr),+ $(,)?];)+
-        $(in the words of $words:ident at $known_first:literal by [$($known_by:expr),+ $(,)?];)*) => {
-        pub(super) static ROWS: &[$crate::oracle::mistake::Row<$hook>] = &[
-            $($crate::oracle::mistake::Row {
-                mistake: $crate::oracle::mistake::Mistake {
+    ($hook:ty: $(
+        $($id:literal $name:literal at $first:literal
+            wrong $wrong:literal
+            right $right:literal
+            seen $evidence:literal
+            looks $looks:literal
+            fix $fix:literal
+            $(rounding $rounding:ident)?)?
+        $(in the words of $words:ident at $first_of_words:literal)?
+        by [$($by:expr),+ $(,)?];)+) => {
+        pub(super) static ROWS: &[$crate::oracle::mistake::Row<$hook>] =
+            &[$($crate::oracle::mistake::Row {
+                mistake: $($crate::oracle::mistake::Mistake {
                     id: $id,
                     name: $name,
                     first_stage: $first,
@@ -81,14 +82,9 @@ macro_rules! rows {
                     looks: $looks,
                     fix: $fix,
                     rounding: $crate::oracle::mistake::rounding!($($rounding)?),
-                },
+                })? $($words($first_of_words))?,
                 hooks: std::borrow::Cow::Borrowed(&[$($by),+]),
-            },)+
-            $($crate::oracle::mistake::Row {
-                mistake: $words($known_first),
-                hooks: std::borrow::Cow::Borrowed(&[$($known_by),+]),
-            }),*
-        ];
+            }),+];
     };
 }
 pub(crate) use rows;

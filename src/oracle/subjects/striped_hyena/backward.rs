@@ -49,6 +49,8 @@ rows! { GraphHook<StripedHyenaCase>:
             Gradient("grad.filter.poles", conjugate),
             Gradient("grad.filter.residues", conjugate),
         ];
+    in the words of cotangents_leak_in_filters at "grad.filter.D"
+        by [AdjointDocuments("short", one_document), AdjointDocuments("filtered", one_document), AdjointDocuments("state.iir", one_document)];
     "Y47a" "cotangents_of_states_dropped" at "grad.input"
         wrong "the cotangents of states are not read"
         right "states are results, whose cotangents add to those of the output"
@@ -85,6 +87,4 @@ rows! { GraphHook<StripedHyenaCase>:
                 negate_imaginary(g);
             }
         })];
-    in the words of cotangents_leak_in_filters at "grad.filter.D"
-        by [AdjointDocuments("short", one_document), AdjointDocuments("filtered", one_document), AdjointDocuments("state.iir", one_document)];
 }

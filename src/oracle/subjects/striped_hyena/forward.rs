@@ -291,6 +291,12 @@ rows! { GraphHook<StripedHyenaCase>:
         looks "the first document right, every later one wrong at its beginning"
         fix "Pass cu_seqlens down to the filter, or convolve each document alone."
         by [Documents("filtered", from_the_beginning), Documents("state.iir", from_the_beginning)];
+    in the words of short_filter_leaks at "short"
+        by [Documents("short", from_the_beginning)];
+    in the words of documents_end_late at "short"
+        by [Documents("short", one_token_late), Documents("filtered", one_token_late), Documents("state.iir", one_token_late)];
+    in the words of documents_end_early at "short"
+        by [Documents("short", one_token_early), Documents("filtered", one_token_early), Documents("state.iir", one_token_early)];
     "Y93a" "states_after_padding" at "state.fir"
         wrong "states after the row's last position, with projections and x1 v zero at padding"
         right "states after each row's last token"
@@ -324,10 +330,4 @@ rows! { GraphHook<StripedHyenaCase>:
             Stage("state.iir", wrong::of_the_last),
             Stage("state.fir_inner", wrong::of_the_last),
         ];
-    in the words of short_filter_leaks at "short"
-        by [Documents("short", from_the_beginning)];
-    in the words of documents_end_late at "short"
-        by [Documents("short", one_token_late), Documents("filtered", one_token_late), Documents("state.iir", one_token_late)];
-    in the words of documents_end_early at "short"
-        by [Documents("short", one_token_early), Documents("filtered", one_token_early), Documents("state.iir", one_token_early)];
 }
