@@ -101,11 +101,13 @@ fn cotangents_are_off_by_all_errors() {
     let targets = Tensor::new(ids.shape(), [1, 3, 3, 0, 2, 2].map(Some).to_vec()).expect("fits");
     let scales = parameters.map(ErrorScale::from_f64);
     let own = OwnErrors::of_model(&scales.model().expect("a model"), rows).expect("runs");
-    let alone = AlongPath(Alone(RefCell::new(Vec::new())));
-    scales.gradients_by(&alone, rows, &targets).expect("runs");
+    let without_errors = ModelAnalysis(OwnCotangents(RefCell::new(Vec::new())));
+    scales
+        .gradients_by(&without_errors, rows, &targets)
+        .expect("runs");
     let count = own.sums.len();
     let mut gammas = vec![Vec::new(); count];
-    for (of, error) in alone.0.0.into_inner() {
+    for (of, error) in without_errors.0.0.into_inner() {
         if let Some(k) = sum_of(of) {
             gammas[k] = error.data().to_vec();
         }
