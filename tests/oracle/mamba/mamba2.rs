@@ -96,8 +96,9 @@ fn mistakes_are_refused_and_named() {
 }
 
 /// A port whose steps rounding takes to the other side of a limit clamps what the reference does not, or
-/// the other way round: the gradient is not there, or is, and both ports are right. One whose gradient there is
-/// neither, or that loses the gradient of another head, is not.
+/// the other way round: the gradient is not there, or is, and both ports are right. (At some tokens, perhaps;
+/// the sizes of their gradients add up to eight times the gradient at most.) One whose gradient there is far
+/// from both, or that loses the gradient of another head, is not.
 #[test]
 fn a_step_within_rounding_of_a_limit_may_be_clamped_or_not() {
     let path = golden_file("85b-mamba2-near-limits");
@@ -135,7 +136,7 @@ fn a_step_within_rounding_of_a_limit_may_be_clamped_or_not() {
         .and_then(|t| t.to_f64())
         .expect("saved");
     for (head, off) in [(0, -3e-8), (1, -2e-6), (2, 3e-6)] {
-        let mut stages = run(head, off);
+        let stages = run(head, off);
         let (_, gradient) = stages
             .iter()
             .find(|(name, _)| name == "grad.dt_bias")
@@ -148,21 +149,14 @@ fn a_step_within_rounding_of_a_limit_may_be_clamped_or_not() {
         );
         let report = judged(&golden, &stages);
         assert!(report.pass(), "{head}: {report}");
-        // Neither there nor absent; and that of another head lost.
-        for (at, factor) in [(head, -3.0), (head, 5.0), (3, 0.0)] {
-            let (_, gradient) = stages
-                .iter_mut()
+        for (at, factor) in [(head, -8.0), (head, 10.0), (3, 0.0)] {
+            let mut changed = stages.clone();
+            let mut found = changed.iter_mut();
+            let (_, gradient) = found
                 .find(|(name, _)| name == "grad.dt_bias")
                 .expect("there");
-            let of_port = gradient.clone();
-            let mut wrong = of_port.data().to_vec();
-            wrong[at] = factor * right[at];
-            *gradient = Tensor::new(of_port.shape(), wrong).expect("fits");
-            assert!(!judged(&golden, &stages).pass(), "{head}: {at}, {factor}");
-            if let Some((_, gradient)) = stages.iter_mut().find(|(name, _)| name == "grad.dt_bias")
-            {
-                *gradient = of_port;
-            }
+            gradient.data_mut()[at] = factor * right[at];
+            assert!(!judged(&golden, &changed).pass(), "{head}: {at}, {factor}");
         }
     }
 }
