@@ -48,9 +48,10 @@ fn coarser(
     is_reproduced: impl Fn(&str) -> bool,
 ) -> Option<String> {
     let first = stages.iter().find(|stage| {
-        let rms = stage.rms();
-        let of_format = rms > TYPICAL * APART && rounds_only(stage);
-        stage.is_finite() && of_format && !is_reproduced(&stage.spec.name)
+        // Where it is stored in fewer bits, its tolerance has that rounding, and more are needed to leave it.
+        let rounded_again = stage.stored > 2.0 * stage.unit && stage.worst_local().0 > 1.0;
+        let is_coarse = rounded_again || stage.rms() > TYPICAL * APART;
+        stage.is_finite() && is_coarse && rounds_only(stage) && !is_reproduced(&stage.spec.name)
     })?;
     let (mut like, mut part) = by_size(seen(first, format))?;
     // What is stored in a format has its numbers, and may have larger errors.
@@ -93,12 +94,13 @@ fn coarsest_that_holds(stage: &Judged<'_>) -> Option<FloatFormat> {
     formats.find(holds).filter(|_| enough)
 }
 
-/// True if the errors are small beside the stage: what is simply wrong has no precision.
+/// True if the errors are small beside the stage, at most a hundredth of it or a few roundings of the type it
+/// is stored in: what is simply wrong has no precision.
 fn rounds_only(stage: &Judged<'_>) -> bool {
     let errors: Vec<f64> = stage.errors().collect();
     let size: f64 = stage.local.reference.iter().map(|x| x * x).sum();
     let error: f64 = errors.iter().map(|x| x * x).sum();
-    error < size / 10_000.0
+    error.sqrt() < (8.0 * stage.stored).max(0.01) * size.sqrt()
 }
 
 /// Every stage finer than the format that is said.

@@ -105,6 +105,27 @@ fn coarser_formats_are_seen() {
     assert_eq!(said(&stages, Dtype::F64, Format::F32), words);
 }
 
+/// Products in bf16 of a port in f32, as autocast makes them: off by more than the rounding that their type
+/// makes is allowed for.
+#[test]
+fn more_than_the_rounding_of_storage_is_seen() {
+    use FloatFormat as F;
+    let off_by = |roundings: f64| {
+        let mut off = 1.0;
+        let mut stages = rounded(F::F64);
+        for (_, stage) in &mut stages {
+            *stage = stage.map(|x| {
+                off = -off;
+                F::BF16.round(x * (1.0 + off * roundings * F::BF16.unit_roundoff()))
+            });
+        }
+        said(&stages, Dtype::BF16, Format::F32)
+    };
+    let seen = format!("from q {SEEN} bf16; try --dtype bf16");
+    assert_eq!(off_by(4.0)[0], seen);
+    assert!(!off_by(0.0).iter().any(|words| words.contains(SEEN)));
+}
+
 /// A port in the format it says is told nothing, in whatever its stages are stored.
 #[test]
 fn the_right_format_is_no_matter() {
