@@ -149,10 +149,11 @@ impl Format {
         }
     }
 
-    /// The format of the models alone.
-    pub(super) fn of_models(self) -> Self {
+    /// The format of a port without projections: its products of matrices are what a mixed format has in
+    /// fewer bits.
+    pub(super) fn without_projections(self) -> Self {
         Self {
-            projections: self.models,
+            models: self.projections,
             ..self
         }
     }
@@ -185,8 +186,10 @@ mod tests {
             assert_eq!(found, numbers, "{}", format.name());
             assert_eq!(Format::from_name(format.name()), Some(format));
 
-            let models = format.of_models();
-            assert_eq!(models.projection_unit_roundoff(), models.unit_roundoff());
+            let alone = format.without_projections();
+            let coarser = format.projection_unit_roundoff();
+            assert_eq!(alone.unit_roundoff(), coarser);
+            assert_eq!(alone.projection_unit_roundoff(), coarser);
         }
     }
 }

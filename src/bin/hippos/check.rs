@@ -19,7 +19,8 @@ there is one final state per document, and what stands at padding is not compare
 the states are state.T.NAME.
 
   --dtype F          what the port works in: f64, f32, tf32, f16, bf16, or mixed-tf32, mixed-f16 and mixed-bf16
-                     (projections in that format, the rest in f32). Default: the type the stages are stored in
+                     (projections in that format, the rest in f32; kinds without projections are judged
+                     in that format throughout). Default: the type the stages are stored in
   --transform 16     the transforms (FFTs) run in the 16-bit format of --dtype too, as products with
                      rounded DFT matrices do; without it they are taken to run in f32
   --json             the report for programs

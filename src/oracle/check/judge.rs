@@ -116,10 +116,10 @@ pub(super) fn judge<'a>(
         .min(Format::F32.unit_roundoff())
         .powi(2);
     let underflow = |stage: &GoldenStage| match stage.spec.is_gradient() {
-        true => growth * (format.underflow() + second_order),
-        false => growth * format.underflow(),
+        true => growth * (judged_in.underflow() + second_order),
+        false => growth * judged_in.underflow(),
     };
-    let exact = |stage: &GoldenStage| format.is_coarse() && is_exact(stage, judged_in);
+    let exact = |stage: &GoldenStage| judged_in.is_coarse() && is_exact(stage, judged_in);
     let own = Own::of(golden, [candidate, read], exact);
     // Where nothing rounds in the port's own format, what is allowed for is what it may do in binary32
     // on the way: transforms and exponentials.

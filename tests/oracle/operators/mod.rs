@@ -6,6 +6,7 @@
 
 mod mistakes;
 mod served;
+mod sixteen_bits;
 
 use crate::common::{assert_close, close, data, largest};
 use hungry_hippos::Tensor;

@@ -114,9 +114,8 @@ impl Subject for DenseCase {
         Ok(Scale::throughout(errors(stages)))
     }
 
-    /// There are no projections: a mixed format is that of its models.
     fn judged_in(format: Format) -> Format {
-        format.of_models()
+        format.without_projections()
     }
 
     fn underflow_growth(&self) -> f64 {

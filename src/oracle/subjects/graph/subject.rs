@@ -226,8 +226,7 @@ impl<K: GraphCase> Subject for K {
     fn judged_in(format: Format) -> Format {
         match K::is_projected("output") {
             true => format,
-            // There are no projections: a mixed format is that of its models.
-            false => format.of_models(),
+            false => format.without_projections(),
         }
     }
 
