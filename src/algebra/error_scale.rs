@@ -7,8 +7,11 @@ use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::{ComplexScalar, Scalar};
+use super::side_by_side;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 use num_complex::Complex;
+
+mod sums;
 
 /// What a port may be off by, in units of its unit roundoff `u`, under two assumptions on how the
 /// roundings of a sum of `n` terms add up.
@@ -273,17 +276,6 @@ impl ErrorScale {
         Self::new(self.value, self.error)
     }
 
-    /// The sum of so many terms of this summed magnitude, in any order: `error` is that of the terms
-    /// themselves, all together.
-    pub(crate) fn of_sum(value: f64, error: ErrorBound, magnitude: f64, terms: f64) -> Self {
-        Self {
-            value,
-            error: error + ErrorBound::of_sum(terms, magnitude),
-            magnitude,
-            terms,
-        }
-    }
-
     /// A function of slope `slope`, evaluated with an error of `units` roundings.
     fn function(self, value: f64, slope: f64, units: f64) -> Self {
         Self::rounded(value, self.error * slope.abs(), units)
@@ -306,6 +298,10 @@ impl Ring for ErrorScale {
 
     fn from_i64(n: i64) -> Self {
         Self::new(n as f64, ErrorBound::ZERO)
+    }
+
+    fn products(a: &[&[Self]], b: &[&[Self]]) -> Vec<Self> {
+        side_by_side::products(a, b)
     }
 }
 

@@ -52,6 +52,44 @@ impl<T: Ring> Linear<T> {
             .collect()
     }
 
+    /// `W u + b` of vectors known to fit, one after another.
+    pub(crate) fn apply_to_rows(&self, rows: &[&[T]]) -> Vec<T> {
+        let mut y = T::products(rows, &self.weight_rows());
+        for y in y.chunks_exact_mut(self.bias.len().max(1)) {
+            for (y, &b) in y.iter_mut().zip(&self.bias) {
+                *y = *y + b;
+            }
+        }
+        y
+    }
+
+    /// `W^T g` of cotangents known to fit, one after another.
+    pub(crate) fn transposed_to_rows(&self, g: &[&[T]]) -> Vec<T> {
+        let transposed = columns(&self.weight_rows(), self.weight.cols());
+        T::products(g, &slices(&transposed))
+    }
+
+    /// The gradient of `W u + b` over the vectors that it was applied to, given their cotangents: `g u^T`
+    /// and `g`, summed up in this order.
+    pub(crate) fn gradient_of_rows(&self, u: &[&[T]], g: &[&[T]]) -> Self {
+        let (u, g) = (
+            columns(u, self.weight.cols()),
+            columns(g, self.weight.rows()),
+        );
+        let products = T::products(&slices(&g), &slices(&u));
+        let sum = |g: &Vec<T>| g.iter().fold(T::ZERO, |sum, &g| sum + g);
+        Self {
+            weight: Matrix::known(g.len(), u.len(), products),
+            bias: g.iter().map(sum).collect(),
+        }
+    }
+
+    fn weight_rows(&self) -> Vec<&[T]> {
+        (0..self.weight.rows())
+            .map(|i| self.weight.row(i))
+            .collect()
+    }
+
     /// The zero projection of this many channels.
     pub(crate) fn zeros(outputs: usize, inputs: usize) -> Self {
         Self {
@@ -73,4 +111,14 @@ impl<T: Ring> Linear<T> {
         }
         of_input
     }
+}
+
+/// The columns of so many, of a matrix given by its rows.
+fn columns<T: Ring>(rows: &[&[T]], count: usize) -> Vec<Vec<T>> {
+    let column = |j: usize| rows.iter().map(|row| row[j]).collect();
+    (0..count).map(column).collect()
+}
+
+fn slices<T>(rows: &[Vec<T>]) -> Vec<&[T]> {
+    rows.iter().map(Vec::as_slice).collect()
 }

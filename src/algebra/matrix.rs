@@ -55,6 +55,16 @@ impl<T: Ring> Matrix<T> {
         })
     }
 
+    /// The matrix of entries known to fit, row by row.
+    pub(super) fn known(rows: usize, cols: usize, entries: Vec<T>) -> Self {
+        debug_assert_eq!(entries.len(), rows * cols);
+        Self {
+            rows,
+            cols,
+            entries,
+        }
+    }
+
     /// Refuses a square matrix too large to be written out.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod roots;
 mod rounded;
 mod sample;
 mod scalar;
+mod side_by_side;
 mod solve;
 
 use crate::internals::internals;

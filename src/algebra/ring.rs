@@ -49,6 +49,19 @@ pub trait Ring:
         }
         result
     }
+
+    /// The sums `sum_k a_k b_k` of every row of `a` with every row of `b`: a matrix product, the rows
+    /// of `a` outermost. All rows are equally long.
+    ///
+    /// Each sum is accumulated from the left, starting from zero.
+    #[must_use]
+    fn products(a: &[&[Self]], b: &[&[Self]]) -> Vec<Self> {
+        let mut products = Vec::with_capacity(a.len() * b.len());
+        for a in a {
+            products.extend(b.iter().map(|b| dot(a, b)));
+        }
+        products
+    }
 }
 
 /// A ring in which every element but zero has an inverse.

@@ -167,12 +167,11 @@ pub(super) fn project<T: Ring>(
     documents: &Documents,
 ) -> Tensor<T> {
     let mut projected = Tensor::filled(x.shape(), T::ZERO);
-    for (b, tokens) in documents.iter() {
-        for i in tokens {
-            let token = b * documents.seq_len() + i;
-            let y = linear.apply(x.row(token));
-            projected.row_mut(token).copy_from_slice(&y);
-        }
+    let tokens: Vec<usize> = documents.tokens().collect();
+    let rows: Vec<&[T]> = tokens.iter().map(|&token| x.row(token)).collect();
+    let y = linear.apply_to_rows(&rows);
+    for (token, y) in tokens.into_iter().zip(y.chunks_exact(linear.bias().len())) {
+        projected.row_mut(token).copy_from_slice(y);
     }
     projected
 }

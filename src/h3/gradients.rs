@@ -292,10 +292,9 @@ impl<T: Scalar> Layer<T> {
         };
         let head_gradients =
             self.heads_adjoint((forward, back), &heads, &state, &g_state, &mut sum, sizes)?;
-        for r in 0..sizes.batch * sizes.len {
-            let gated = head_gradients.gated.row(r);
-            parts.output.adjoint(gated, g.row(r), &mut sum.output);
-        }
+        sum.output = parts
+            .output
+            .gradient_of_rows(&all_rows(&head_gradients.gated), &all_rows(&g));
         let shift = (&k, &head_gradients.shift_k);
         let states = (&state, &g_state);
         let mut of_k = self.shift_adjoint(back, shift, documents, states, &mut sum, sizes)?;
@@ -313,14 +312,8 @@ impl<T: Scalar> Layer<T> {
 
     /// `W_o^T g`, the cotangent of `gated` (batch, seq_len, d).
     fn output_adjoint(&self, g: &Tensor<T>) -> Tensor<T> {
-        let transposed = self.parts().output.weight.transpose();
-        let mut of_gated = Tensor::filled(g.shape(), T::ZERO);
-        for r in 0..g.data().len() / self.d_model() {
-            for (i, place) in of_gated.row_mut(r).iter_mut().enumerate() {
-                *place = crate::algebra::dot(transposed.row(i), g.row(r));
-            }
-        }
-        of_gated
+        let of_gated = self.parts().output.transposed_to_rows(&all_rows(g));
+        Tensor::known(g.shape(), of_gated)
     }
 
     /// Every pair (d1, d2) of every head, forward and back at once: with `y` its `ssm_out`,
@@ -467,16 +460,28 @@ fn project_adjoint<T: Ring>(
     of_input: &mut Tensor<T>,
     sizes: Sizes,
 ) {
-    for (b, tokens) in documents.iter() {
-        for i in tokens {
-            let token = b * sizes.len + i;
-            let column: Vec<T> = (0..sizes.d)
-                .map(|channel| g.row(sizes.channel(b, channel))[i])
-                .collect();
-            let received = projection.adjoint(u.row(token), &column, gradient);
-            for (place, x) in of_input.row_mut(token).iter_mut().zip(received) {
-                *place = *place + x;
-            }
+    let tokens: Vec<usize> = documents.tokens().collect();
+    let column = |&token: &usize| -> Vec<T> {
+        let (b, i) = (token / sizes.len, token % sizes.len);
+        let channels = 0..sizes.d;
+        channels
+            .map(|channel| g.row(sizes.channel(b, channel))[i])
+            .collect()
+    };
+    let g: Vec<Vec<T>> = tokens.iter().map(column).collect();
+    let g: Vec<&[T]> = g.iter().map(Vec::as_slice).collect();
+    let u: Vec<&[T]> = tokens.iter().map(|&token| u.row(token)).collect();
+    *gradient = projection.gradient_of_rows(&u, &g);
+    let received = projection.transposed_to_rows(&g);
+    for (token, received) in tokens.into_iter().zip(received.chunks_exact(sizes.d)) {
+        for (place, &x) in of_input.row_mut(token).iter_mut().zip(received) {
+            *place = *place + x;
         }
     }
+}
+
+/// The rows of an array, one after another.
+fn all_rows<T: Copy>(x: &Tensor<T>) -> Vec<&[T]> {
+    let len = x.shape().last().copied().unwrap_or(1);
+    x.data().chunks_exact(len.max(1)).collect()
 }

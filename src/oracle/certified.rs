@@ -2,8 +2,8 @@
 
 use super::any::{AnyCase, Balls, LongerBalls};
 use super::subject::Named;
-use crate::algebra::Real;
 use crate::algebra::ball::BallN;
+use crate::algebra::{FloatFormat, Real};
 use crate::error::Error;
 use crate::h3::Form;
 use crate::tensor::Tensor;
@@ -182,6 +182,12 @@ impl CertifiedStage {
             retried: open.clone(),
             undecided: open,
         }
+    }
+
+    /// True if a format holds every value that is decided.
+    pub(super) fn is_held_by(&self, format: FloatFormat) -> bool {
+        let mut values = self.values.data().iter().enumerate();
+        values.all(|(at, &x)| format.holds(x) || self.undecided.binary_search(&at).is_ok())
     }
 
     /// Takes from longer expansions what is undecided.

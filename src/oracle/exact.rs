@@ -1,6 +1,7 @@
 //! Exact stages: those in which nothing rounds in a format, in whatever order sums are taken.
 
 use super::any::AnyCase;
+use super::certified::CertifiedStage;
 use super::read::Strings;
 use super::stage::StageSpec;
 use crate::algebra::{Demand, FloatFormat};
@@ -15,13 +16,23 @@ type Exact = Vec<(String, Vec<FloatFormat>)>;
 /// The formats in which the stages of a case are exact: everything each of them is computed from
 /// included, parameters and inputs as well. Nothing unless the whole forward pass is exact in f32:
 /// that a sum of short numbers is one too is true of the first stages of many cases, and makes no
-/// exact case of them.
+/// exact case of them. So a value of it that is no f32, as `certified`, settles it without a run.
 ///
 /// # Errors
 ///
 /// As [`Subject::run`](super::subject::Subject::run).
-pub(super) fn exact_formats(case: &dyn AnyCase) -> Result<Exact, Error> {
+pub(super) fn exact_formats(
+    case: &dyn AnyCase,
+    certified: &[CertifiedStage],
+) -> Result<Exact, Error> {
     let specs = case.stages();
+    let forward = specs.iter().filter(|spec| !spec.is_gradient());
+    for spec in forward {
+        let stage = certified.iter().find(|stage| stage.name == spec.name);
+        if stage.is_some_and(|stage| !stage.is_held_by(FloatFormat::F32)) {
+            return Ok(Vec::new());
+        }
+    }
     let gradients = specs.iter().any(StageSpec::is_gradient);
     let run = case.run_in_grids(gradients)?;
     let mut exact = Vec::new();

@@ -144,7 +144,7 @@ impl GoldenCase {
         };
         let (certified, scales) = parallel::both(|| certify(&run), || case.scales());
         let (mut certified, scales) = (certified?.stages, scales?);
-        let mut exact = exact_formats(&*case)?;
+        let mut exact = exact_formats(&*case, &certified)?;
         let mut stages = Vec::with_capacity(specs.len());
         for spec in specs {
             let at = certified.iter().position(|stage| stage.name == spec.name);

@@ -124,6 +124,13 @@ impl Documents {
         rows.flat_map(|(b, row)| row.iter().map(move |tokens| (b, tokens.clone())))
     }
 
+    /// The places of the documents' tokens among those of all rows.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = usize> {
+        let len = self.len;
+        self.iter()
+            .flat_map(move |(b, tokens)| b * len + tokens.start..b * len + tokens.end)
+    }
+
     /// The documents with every boundary within a row moved to later tokens, or to earlier ones; none
     /// that would leave a document without tokens.
     pub(crate) fn moved(&self, by: isize) -> Self {

@@ -34,21 +34,23 @@ pub(in crate::algebra) fn two_sum(a: f64, b: f64) -> (f64, f64) {
 /// stays below `2^27` and so `a` below `1 + 2^-25`, to a multiple of `2^-26` by `2^-27` at most. This
 /// rounding is all that parts `high` from `a`: so `high` is at most `2^26 + 2` of its units and
 /// `low` at most `2^26` of `2^-52`, and a product of two such numbers has 53 bits. Each difference of
-/// [`dekker`] is a multiple of the unit of the product it takes off, and below `2^53` of them.
+/// [`product_error`] is a multiple of the unit of the product it takes off, and below `2^53` of them.
 #[inline(always)]
-fn split(a: f64) -> (f64, f64) {
+pub(super) fn halves(a: f64) -> (f64, f64) {
     const SPLITTER: f64 = ((1u64 << 27) + 1) as f64;
     let t = SPLITTER * a;
     let high = t - (t - a);
     (high, a - high)
 }
 
-/// The rounding error of `p = fl(a * b)`, by Dekker (1971): the four partial products of the
-/// halves are exact, and so are the three differences in this order.
+/// The rounding error of `p = fl(a * b)`, given the [`halves`] of `a` and `b`, by Dekker (1971): the four
+/// partial products of the halves are exact, and so are the three differences in this order.
 #[inline(always)]
-fn dekker(a: f64, b: f64, p: f64) -> f64 {
-    let (a_high, a_low) = split(a);
-    let (b_high, b_low) = split(b);
+pub(super) fn product_error(
+    (a_high, a_low): (f64, f64),
+    (b_high, b_low): (f64, f64),
+    p: f64,
+) -> f64 {
     a_low * b_low - (((p - a_high * b_high) - a_low * b_high) - a_high * b_low)
 }
 
@@ -74,7 +76,7 @@ pub(in crate::algebra) fn product(a: f64, b: f64) -> Product {
     {
         Product {
             p,
-            e: dekker(a, b, p),
+            e: product_error(halves(a), halves(b), p),
             lost: 0.0,
         }
     } else {
@@ -84,7 +86,7 @@ pub(in crate::algebra) fn product(a: f64, b: f64) -> Product {
 
 /// Below the start of this range the error of a product is not surely representable.
 const SAFE_PRODUCT: Range<f64> = power_of_two(-960)..power_of_two(1000);
-/// Well within what [`split`] takes.
+/// Well within what [`halves`] takes.
 const SAFE_FACTOR: RangeTo<f64> = ..power_of_two(970);
 
 /// [`product`] for any operands: Dekker on the significands in `[1, 2)`, where nothing over- or
@@ -108,7 +110,7 @@ fn product_by_exponents(a: f64, b: f64) -> Product {
     }
     let ((fa, ea), (fb, eb)) = (significand(a), significand(b));
     let p = fa * fb;
-    let e = dekker(fa, fb, p);
+    let e = product_error(halves(fa), halves(fb), p);
     let (p, lost_p) = scale(p, ea + eb);
     let (e, lost_e) = scale(e, ea + eb);
     Product {

@@ -12,6 +12,7 @@ mod interval;
 mod logarithm;
 mod phi;
 mod reduction;
+mod sums;
 mod traits;
 mod trigonometric;
 

@@ -9,6 +9,7 @@ use crate::algebra::ring::{Field, Ring};
 use crate::algebra::roots::RootsOfUnity;
 use crate::algebra::sample::{Rng, Sample};
 use crate::algebra::scalar::{ComplexScalar, Scalar};
+use crate::algebra::side_by_side;
 
 impl<const W: usize> Ring for BallN<W> {
     const ZERO: Self = BallN::<W>::ZERO;
@@ -21,6 +22,11 @@ impl<const W: usize> Ring for BallN<W> {
         terms.push((n >> 32) as f64 * 4_294_967_296.0);
         terms.push((n & 0xffff_ffff) as f64);
         Self::from(terms.round())
+    }
+
+    /// Enclosures of the same numbers, with bounds of the radii of whole sums.
+    fn products(a: &[&[Self]], b: &[&[Self]]) -> Vec<Self> {
+        side_by_side::products(a, b)
     }
 }
 

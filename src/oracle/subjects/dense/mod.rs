@@ -6,7 +6,7 @@ mod mistakes;
 pub(crate) use case::DenseCase;
 pub(crate) use mistakes::DenseHook;
 
-use super::worst_response::{Convolutions, WithError, larger_errors, worst_response};
+use super::worst_response::{WithError, larger_errors, worst_response};
 use crate::algebra::{ErrorBound, ErrorScale, Matrix, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
@@ -109,7 +109,7 @@ impl Subject for DenseCase {
         let bounds = majorant.kernel(len).into_iter().map(ErrorScale::error);
         let kernel = larger_errors(&ssm.kernel(len), bounds);
         let stages = self.assemble(kernel.clone(), |u, x0| {
-            worst_response(&ssm, &majorant, &kernel, u, x0, Convolutions::PLAIN)
+            worst_response(&ssm, &majorant, &kernel, u, x0, 1.0)
         })?;
         Ok(Scale::throughout(errors(stages)))
     }

@@ -191,7 +191,7 @@ impl Filters<ErrorScale> for Analysis {
         let mut output = vec![ErrorScale::ZERO; u.len()];
         for tokens in documents {
             let u = &u[tokens.clone()];
-            let y = worst_convolution(cut(f, u), u, self.convolutions())?;
+            let y = worst_convolution(cut(f, u), u, self.transforms())?;
             output[tokens.clone()].copy_from_slice(&y);
         }
         Ok(output)
@@ -205,7 +205,7 @@ impl Filters<ErrorScale> for Analysis {
         documents: &[Range<usize>],
     ) -> Result<(Vec<ErrorScale>, Vec<ErrorScale>), Error> {
         each_alone_back(f, of, documents, |f, u, g| {
-            worst_correlations(cut(f, u), u, g, self.convolutions())
+            worst_correlations(cut(f, u), u, g, self.transforms())
         })
     }
 

@@ -2,8 +2,7 @@
 //! error bound over all admissible algorithms.
 
 use super::super::worst_response::{
-    Convolutions, WithError, fft_error, larger_errors, magnitudes, norm, worst_correlations,
-    worst_response,
+    WithError, fft_error, larger_errors, magnitudes, norm, worst_correlations, worst_response,
 };
 use crate::algebra::{
     Ball, COMPLEX_PRODUCT, ComplexErrorScale, ComplexScalar, ErrorBound, ErrorScale,
@@ -21,7 +20,8 @@ use crate::ssm::{
 pub(crate) struct Analysis {
     /// The projections' unit roundoff over the models'.
     ratio: f64,
-    convolutions: Convolutions,
+    /// The unit roundoff of transforms over the models'.
+    transforms: f64,
     /// The models' unit roundoff, if powers of poles are followed beyond the first order in it.
     beyond: Option<f64>,
 }
@@ -30,7 +30,7 @@ impl Analysis {
     /// The analysis of a port that works in one format throughout, to first order.
     pub(crate) const UNIFORM: Self = Self {
         ratio: 1.0,
-        convolutions: Convolutions::PLAIN,
+        transforms: 1.0,
         beyond: None,
     };
 
@@ -46,27 +46,14 @@ impl Analysis {
     /// so many times as large.
     pub(crate) fn with_transforms(transforms: f64) -> Self {
         Self {
-            convolutions: Convolutions {
-                transforms,
-                ..Convolutions::PLAIN
-            },
+            transforms,
             ..Self::UNIFORM
         }
     }
 
-    pub(crate) fn convolutions(&self) -> Convolutions {
-        self.convolutions
-    }
-
-    /// The analysis with convolutions by parts, for scales that are not stored.
-    pub(super) fn by_parts(self) -> Self {
-        Self {
-            convolutions: Convolutions {
-                by_parts: true,
-                ..self.convolutions
-            },
-            ..self
-        }
+    /// The unit roundoff of transforms over the models'.
+    pub(crate) fn transforms(&self) -> f64 {
+        self.transforms
     }
 
     /// The analysis beyond the first order in powers of poles, whose roundings multiply: `(1 + u)^n` is far above `1 + n u` in
@@ -81,7 +68,7 @@ impl Analysis {
 
 impl Evaluate<ErrorScale> for Analysis {
     fn shift_kernel(&self, ssm: &Shift<ErrorScale>, len: usize) -> Vec<ErrorScale> {
-        shift_kernel(ssm, len, self.convolutions.transforms)
+        shift_kernel(ssm, len, self.transforms)
     }
 
     fn ssm_kernel(&self, ssm: &Diagonal<ErrorScale>, len: usize) -> Vec<ErrorScale> {
@@ -95,11 +82,11 @@ impl Evaluate<ErrorScale> for Analysis {
         u: &[ErrorScale],
         x0: &[ErrorScale],
     ) -> Result<Response<Shift<ErrorScale>>, Error> {
-        let mut response = worst_response(ssm, &ssm.majorant()?, kernel, u, x0, self.convolutions)?;
+        let mut response = worst_response(ssm, &ssm.majorant()?, kernel, u, x0, self.transforms)?;
         // The official code takes the window from a product of spectra of length 2m, of B and of the last
         // m keys; what it had before is added afterwards.
         let m = ssm.state_dim();
-        let fft = self.convolutions.transforms
+        let fft = self.transforms
             * fft_error(2 * m)
             * norm(ssm.b())
             * norm(&u[u.len().saturating_sub(m)..]);
@@ -117,7 +104,7 @@ impl Evaluate<ErrorScale> for Analysis {
         x0: &[ComplexErrorScale],
     ) -> Result<Response<Diagonal<ErrorScale>>, Error> {
         let majorant = ssm.majorant()?;
-        let mut response = worst_response(ssm, &majorant, kernel, u, x0, self.convolutions)?;
+        let mut response = worst_response(ssm, &majorant, kernel, u, x0, self.transforms)?;
         if let Some(roundoff) = self.beyond {
             let grown = grown(ssm, &majorant, roundoff)?;
             let by_state = recurrence(&grown, &magnitudes(u), Some(&magnitudes(x0)))?;
@@ -257,7 +244,7 @@ where
     S::Element: WithError,
 {
     let kernel = ssm.worst_kernel(window.min(u.len()));
-    let (of_kernel, of_input) = worst_correlations(&kernel, u, g, Convolutions::PLAIN)?;
+    let (of_kernel, of_input) = worst_correlations(&kernel, u, g, 1.0)?;
 
     let powers = ssm.with_error_of_powers()?;
     let times_power = |x: &[ErrorScale]| -> Vec<ErrorScale> {

@@ -70,9 +70,8 @@ fn is_beyond(case: &LayerCase, format: Format) -> bool {
     case.documents().longest() as f64 * format.unit_roundoff() >= MANY
 }
 
-/// An analysis of which nothing is stored, beyond the first order where it has to be.
+/// An analysis beyond the first order where it has to be.
 fn far_enough(case: &LayerCase, analysis: Analysis, format: Format) -> Analysis {
-    let analysis = analysis.by_parts();
     match is_beyond(case, format) {
         true => analysis.beyond_first_order(format),
         false => analysis,
