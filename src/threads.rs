@@ -1,7 +1,14 @@
-//! Threads for work that is shared out, in one place that is compiled once.
+//! Threads for independent work that is shared out, in one place. Which core does a part changes nothing in its
+//! result; nor does a core that the system gives no thread for.
 
+use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::thread::{Builder, scope};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, available_parallelism, scope};
+
+/// No more threads than this: each holds the stages of a layer.
+const MOST_THREADS: usize = 8;
 
 /// Calls `work` on this thread and at once on up to `others` more; returns when every call has.
 ///
@@ -18,4 +25,48 @@ pub(crate) fn on_threads(others: usize, work: &(dyn Fn() + Sync)) {
             }
         }
     });
+}
+
+/// The results of two functions that run at once.
+pub(crate) fn both<A: Send, B: Send>(a: impl Fn() -> A + Sync, b: impl Fn() -> B + Sync) -> (A, B) {
+    let (first, second) = (Mutex::new(None), Mutex::new(None));
+    let next = AtomicUsize::new(0);
+    on_threads(1, &|| {
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                0 => set(&first, a()),
+                1 => set(&second, b()),
+                _ => return,
+            }
+        }
+    });
+    (taken(first), taken(second))
+}
+
+/// The result of a function for every item, in the order of the items.
+pub(crate) fn map<I: Sync, R: Send>(items: &[I], f: impl Fn(&I) -> R + Sync) -> Vec<R> {
+    let threads = available_parallelism().map_or(1, NonZero::get);
+    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    // An item taken late is one less for a thread that was held up.
+    let next = AtomicUsize::new(0);
+    let others = threads.min(MOST_THREADS).min(items.len()).saturating_sub(1);
+    on_threads(others, &|| {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(item), Some(result)) = (items.get(at), results.get(at)) else {
+                return;
+            };
+            set(result, f(item));
+        }
+    });
+    results.into_iter().map(taken).collect()
+}
+
+fn set<R>(slot: &Mutex<Option<R>>, result: R) {
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+}
+
+fn taken<R>(slot: Mutex<Option<R>>) -> R {
+    let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
+    result.expect("every item was worked on, or its panic passed on")
 }

@@ -170,15 +170,16 @@ impl Certified {
 
 impl CertifiedStage {
     fn of<const W: usize>(name: String, balls: &Tensor<BallN<W>>) -> Self {
-        let open = balls.data().iter().enumerate();
+        let known = balls.map(|ball| known(ball));
+        let open = known.data().iter().enumerate();
         let open: Vec<usize> = open
-            .filter(|(_, ball)| ball.rounded().is_none())
+            .filter(|(_, known)| !known.is_rounded)
             .map(|(at, _)| at)
             .collect();
         Self {
             name,
-            values: balls.map(|ball| known(ball).0),
-            radii: balls.map(|ball| known(ball).1),
+            values: known.map(|known| known.value),
+            radii: known.map(|known| known.radius),
             retried: open.clone(),
             undecided: open,
         }
@@ -194,12 +195,11 @@ impl CertifiedStage {
     fn decide<const W: usize>(&mut self, balls: &[BallN<W>]) {
         let (values, radii) = (self.values.data_mut(), self.radii.data_mut());
         self.undecided.retain(|&at| {
-            let (value, radius) = known(balls[at]);
-            let decided = balls[at].rounded().is_some();
-            if decided || radius < radii[at] {
-                (values[at], radii[at]) = (value, radius);
+            let known = known(balls[at]);
+            if known.is_rounded || known.radius < radii[at] {
+                (values[at], radii[at]) = (known.value, known.radius);
             }
-            !decided
+            !known.is_rounded
         });
     }
 }
@@ -213,12 +213,24 @@ pub(super) fn counted<'a>(counts: impl Iterator<Item = (&'a str, usize)>) -> Opt
     (!text.is_empty()).then(|| text.join(","))
 }
 
-/// What is written of an enclosure, and its radius: the correctly rounded number; or, if that is not
-/// decided, zero where the enclosure holds it and the nearest `f64` elsewhere, with a bound of the
-/// distance from there.
-fn known<const W: usize>(ball: BallN<W>) -> (f64, f64) {
-    if let Some(rounded) = ball.rounded() {
-        return (rounded, ball.radius());
+/// What is written of an enclosure.
+#[derive(Clone, Copy)]
+struct Known {
+    /// The correctly rounded number; or, if that is not decided, zero where the enclosure holds it and the
+    /// nearest `f64` elsewhere.
+    value: f64,
+    /// The enclosure's radius; of an undecided number, a bound of its distance from the value.
+    radius: f64,
+    is_rounded: bool,
+}
+
+fn known<const W: usize>(ball: BallN<W>) -> Known {
+    if let Some(value) = ball.rounded() {
+        return Known {
+            value,
+            radius: ball.radius(),
+            is_rounded: true,
+        };
     }
     let value = if ball.contains_zero() {
         0.0
@@ -226,7 +238,11 @@ fn known<const W: usize>(ball: BallN<W>) -> (f64, f64) {
         ball.to_f64()
     };
     let distance = ball - BallN::from_f64(value);
-    (value, distance.upper_magnitude())
+    Known {
+        value,
+        radius: distance.upper_magnitude(),
+        is_rounded: false,
+    }
 }
 
 #[cfg(test)]

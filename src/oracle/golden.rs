@@ -4,13 +4,13 @@ use super::any::{AnyCase, CheckedCase};
 use super::certified::{CaseRun, CertifiedStage, certify, counted};
 use super::exact::{EXACT, exact_formats, read_exact, spell};
 use super::format::Format;
-use super::parallel;
 use super::read::read_tensor;
 use super::stage::StageSpec;
 use crate::algebra::FloatFormat;
 use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
+use crate::threads;
 
 /// The `golden` metadata of the golden files this crate writes.
 pub const GOLDEN: &str = "hippos-golden/2";
@@ -142,7 +142,7 @@ impl GoldenCase {
             form: &form,
             gradients: specs.iter().any(StageSpec::is_gradient),
         };
-        let (certified, scales) = parallel::both(|| certify(&run), || case.scales());
+        let (certified, scales) = threads::both(|| certify(&run), || case.scales());
         let (mut certified, scales) = (certified?.stages, scales?);
         let mut exact = exact_formats(&*case, &certified)?;
         let mut stages = Vec::with_capacity(specs.len());

@@ -15,7 +15,6 @@ mod kinds;
 mod memo;
 mod mistake;
 mod official;
-mod parallel;
 mod precision;
 mod read;
 mod sequence;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::float_cmp, reason = "these decisions are exact")]
 
+use super::bound::{Bound, sum_of_magnitudes};
 use super::eft::two_sum;
 use core::cmp::Ordering;
 
@@ -151,6 +152,13 @@ fn rounds_to(words: &[f64], radius: f64, cell: &Cell) -> bool {
 }
 
 pub(super) fn rounded_f64(words: &[f64], radius: f64) -> Option<f64> {
+    // Nearly always the first word is it, and shows it: what may be added to it changes nothing.
+    if let Some((&first, rest)) = words.split_first() {
+        let reach = sum_of_magnitudes(rest) + Bound::of(radius);
+        if first + reach.get() == first && first - reach.get() == first && first.is_finite() {
+            return Some(first + 0.0);
+        }
+    }
     // Only zero itself is nearest to zero, and then without a sign.
     let x = nearest(words);
     (x.is_finite() && rounds_to(words, radius, &f64_cell(x))).then_some(x)

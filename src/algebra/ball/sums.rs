@@ -16,6 +16,9 @@ const SMALL: RangeInclusive<f64> = power_of_two(-500)..=power_of_two(480);
 /// The longest sum for which the bounds below are derived.
 const LONGEST: usize = 1 << 18;
 
+/// For the roundings of a sum of that many terms, each of them rounded five times.
+const UP: f64 = 1.0 + 1.0 / (1u64 << 30) as f64;
+
 /// `2^-53`.
 const U: f64 = f64::EPSILON / 2.0;
 
@@ -141,8 +144,6 @@ impl<const FLOATS: bool> Sums<FLOATS> {
             false => (len + 64) as f64 * U * U,
         };
         terms.lose(Bound::of(self.charged[lane]) * Bound::of(units));
-        // Of `LONGEST` terms at most, each rounded five times.
-        const UP: f64 = 1.0 + 1.0 / (1u64 << 30) as f64;
         terms.lose(Bound::of(self.spread[lane]) * Bound::of(UP));
         BallN::from(terms.round())
     }

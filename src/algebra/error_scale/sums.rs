@@ -35,8 +35,8 @@ impl SideBySide<4> for ErrorScale {
 
     fn sums(numbers: Numbers, x: &[[f64; 4]], y: &[[Lanes; 4]]) -> [Self; LANES] {
         match numbers {
-            Numbers::Plain => Sums::<true>::of(x.iter().zip(y.iter().copied())).numbers(),
-            _ => Sums::<false>::of(x.iter().zip(y.iter().copied())).numbers(),
+            Numbers::Plain => Sums::<true>::of(x, y, |k| k),
+            _ => Sums::<false>::of(x, y, |k| k),
         }
     }
 }
@@ -47,62 +47,67 @@ struct Sums<const PLAIN: bool> {
     worst: Lanes,
     probable: Lanes,
     magnitude: Lanes,
-    /// What a sum of these terms and this magnitude adds to the errors of its terms
+    /// What a sum of these terms and this magnitude adds to the errors of its terms, worst and probable
     /// ([`ErrorBound::of_sum`]).
-    grown: [Lanes; 2],
+    grown_worst: Lanes,
+    grown_probable: Lanes,
     terms: Lanes,
 }
 
 impl<const PLAIN: bool> Sums<PLAIN> {
-    fn of<'a>(products: impl Iterator<Item = (&'a [f64; 4], [Lanes; 4])>) -> Self {
+    const NOTHING: Self = {
         let zeros = [0.0; LANES];
-        let mut sums = Self {
+        Self {
             value: zeros,
             worst: zeros,
             probable: zeros,
             magnitude: zeros,
-            grown: [zeros; 2],
+            grown_worst: zeros,
+            grown_probable: zeros,
             terms: zeros,
-        };
-        // Roundings of a sum, worst and probable, of which every lane has as many.
-        let mut roundings = 0.0;
-        for (x, y) in products {
-            sums.add(x, &y, [roundings, probable(roundings)]);
-            roundings += 1.0;
         }
-        if PLAIN {
-            sums.terms = [roundings; LANES];
+    };
+
+    /// The sums of the products of `x` with the lanes at a place for each.
+    fn of(x: &[[f64; 4]], y: &[[Lanes; 4]], at: impl Fn(usize) -> usize) -> [ErrorScale; LANES] {
+        let mut sums = Self::NOTHING;
+        for (k, x) in x.iter().enumerate() {
+            sums.add(x, &y[at(k)], k);
         }
-        sums
+        sums.numbers(x.len())
     }
 
-    /// [`ErrorScale`]'s own product and sum, operation by operation.
+    /// [`ErrorScale`]'s own product and sum, operation by operation, after so many others.
     #[inline(always)]
-    fn add(&mut self, x: &[f64; 4], y: &[Lanes; 4], roundings: [f64; 2]) {
+    fn add(&mut self, x: &[f64; 4], y: &[Lanes; 4], others: usize) {
+        // What every lane rounds, if all have as many terms.
+        let roundings = others as f64;
+        let as_independent = probable(roundings);
         for l in 0..LANES {
             let value = x[VALUE] * y[VALUE][l];
             let size = value.abs();
             let worst = y[WORST][l] * x[SIZE] + x[WORST] * y[SIZE][l] + size;
-            let of_product = y[PROBABLE][l] * x[SIZE] + x[PROBABLE] * y[SIZE][l] + size;
+            let probably = y[PROBABLE][l] * x[SIZE] + x[PROBABLE] * y[SIZE][l] + size;
             self.value[l] += value;
             self.magnitude[l] += size;
-            let roundings = match PLAIN {
-                true => roundings,
-                false => {
-                    self.terms[l] += if worst > 0.0 { 1.0 } else { 0.0 };
-                    let worst = positive(self.terms[l] - 1.0);
-                    [worst, probable(worst)]
-                }
-            };
-            let grown = roundings.map(|roundings| roundings * self.magnitude[l]);
-            let added = [grown[0] - self.grown[0][l], grown[1] - self.grown[1][l]];
-            self.worst[l] = (self.worst[l] + worst) + positive(added[0]);
-            self.probable[l] = (self.probable[l] + of_product) + positive(added[1]);
-            (self.grown[0][l], self.grown[1][l]) = (grown[0], grown[1]);
+            let (mut grown_worst, mut grown_probable) = (roundings, as_independent);
+            if !PLAIN {
+                self.terms[l] += if worst > 0.0 { 1.0 } else { 0.0 };
+                grown_worst = positive(self.terms[l] - 1.0);
+                grown_probable = probable(grown_worst);
+            }
+            grown_worst *= self.magnitude[l];
+            grown_probable *= self.magnitude[l];
+            self.worst[l] = (self.worst[l] + worst) + positive(grown_worst - self.grown_worst[l]);
+            self.probable[l] =
+                (self.probable[l] + probably) + positive(grown_probable - self.grown_probable[l]);
+            self.grown_worst[l] = grown_worst;
+            self.grown_probable[l] = grown_probable;
         }
     }
 
-    fn numbers(&self) -> [ErrorScale; LANES] {
+    /// The sums, of so many products each.
+    fn numbers(&self, products: usize) -> [ErrorScale; LANES] {
         core::array::from_fn(|l| ErrorScale {
             value: self.value[l],
             error: ErrorBound {
@@ -110,7 +115,11 @@ impl<const PLAIN: bool> Sums<PLAIN> {
                 probable: self.probable[l],
             },
             magnitude: self.magnitude[l],
-            terms: self.terms[l],
+            terms: if PLAIN {
+                products as f64
+            } else {
+                self.terms[l]
+            },
         })
     }
 }
@@ -158,29 +167,20 @@ fn sliding(
     let parts: Vec<[f64; 4]> = x.iter().map(|x| x.parts()).collect();
     // Beyond the end are lanes that nobody reads.
     let beyond = [ErrorScale::ZERO; LANES];
-    let lanes: [Vec<f64>; 4] = core::array::from_fn(|part| {
-        let all = u.iter().chain(&beyond);
-        all.map(|u| u.parts()[part]).collect()
-    });
+    let lanes: Vec<[f64; 4]> = u.iter().chain(&beyond).map(|u| u.parts()).collect();
+    let lanes: Vec<[Lanes; 4]> = lanes.windows(LANES).map(transposed).collect();
     let mut y = Vec::with_capacity(len);
     for i in (0..len).step_by(LANES) {
-        let lanes_at = |k: usize| -> [Lanes; 4] {
-            let from = place(i, k);
-            core::array::from_fn(|part| {
-                let lanes = lanes[part][from..].first_chunk();
-                *lanes.unwrap_or(&[0.0; LANES])
-            })
-        };
         let outputs = i..len.min(i + LANES);
         let of = |i: usize| most(i).min(x.len());
         // As many terms as every lane has; the rest one by one.
-        let shared = outputs.clone().map(of).min().unwrap_or(0);
-        let products = parts[..shared].iter().enumerate();
-        let products = products.map(|(k, x)| (x, lanes_at(k)));
-        let (shared, sums) = match numbers {
-            Numbers::Plain => (shared, Sums::<true>::of(products).numbers()),
-            Numbers::InRange => (shared, Sums::<false>::of(products).numbers()),
-            Numbers::Any => (0, [ErrorScale::ZERO; LANES]),
+        let shared = match numbers {
+            Numbers::Any => 0,
+            _ => outputs.clone().map(of).min().unwrap_or(0),
+        };
+        let sums = match numbers {
+            Numbers::Plain => Sums::<true>::of(&parts[..shared], &lanes, |k| place(i, k)),
+            _ => Sums::<false>::of(&parts[..shared], &lanes, |k| place(i, k)),
         };
         y.extend(
             outputs
@@ -189,4 +189,84 @@ fn sliding(
         );
     }
     y
+}
+
+/// The floats of neighbouring numbers, by part.
+fn transposed(numbers: &[[f64; 4]]) -> [Lanes; 4] {
+    let mut parts = [[0.0; LANES]; 4];
+    for (lane, number) in numbers.iter().enumerate() {
+        for (part, &x) in parts.iter_mut().zip(number) {
+            part[lane] = x;
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algebra::Rng;
+    use crate::algebra::ring::dot;
+    use crate::ssm::{causal_convolution, causal_convolution_adjoint};
+
+    /// Numbers of one kind: none of them nothing, some, or some beyond the range of sums side by side.
+    fn numbers(kind: usize, len: usize, rng: &mut Rng) -> Vec<ErrorScale> {
+        let mut number = |_| {
+            let (value, error) = (rng.unit(), rng.unit().abs());
+            let (value, error) = match rng.below(6) {
+                0 if kind > 0 => (0.0, 0.0),
+                1 if kind > 0 => (0.0, error),
+                2 if kind > 0 => (value, 0.0),
+                3 if kind > 1 => (value * 1e-200, 0.0),
+                4 if kind > 1 => (value * 1e200, error),
+                _ => (value, error),
+            };
+            let (worst, probable) = (error, error / 2.0);
+            ErrorScale::new(value, ErrorBound { worst, probable })
+        };
+        (0..len).map(&mut number).collect()
+    }
+
+    fn bits(x: &[ErrorScale]) -> Vec<[u64; 5]> {
+        let of = |x: &ErrorScale| {
+            let ErrorBound { worst, probable } = x.error;
+            [x.value, worst, probable, x.magnitude, x.terms].map(f64::to_bits)
+        };
+        x.iter().map(of).collect()
+    }
+
+    /// Golden files hold the scales, so their bits may not depend on how sums are taken.
+    #[test]
+    fn sums_side_by_side_are_those_one_by_one() {
+        let mut rng = Rng::new(5);
+        for (kind, len) in (0..3).flat_map(|kind| [0, 1, 3, 4, 17, 40].map(|len| (kind, len))) {
+            let mut rows =
+                |count| -> Vec<_> { (0..count).map(|_| numbers(kind, len, &mut rng)).collect() };
+            let (a, b): (Vec<_>, Vec<_>) = (rows(2), rows(7));
+            let [a, b] = [&a, &b].map(|rows| rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let found = ErrorScale::products(&a, &b);
+            let dots: Vec<_> = a.iter().flat_map(|a| b.iter().map(|b| dot(a, b))).collect();
+            assert_eq!(bits(&found), bits(&dots), "{kind}, {len}");
+            for taps in [1, 2, 5, 17, 50] {
+                let mut kernel = numbers(kind, taps, &mut rng);
+                // A kernel may end long before its length.
+                kernel.resize(taps + len / 2, ErrorScale::ZERO);
+                let found = ErrorScale::convolution(&kernel, a[0]);
+                let expected = causal_convolution(&kernel, a[0]);
+                assert_eq!(bits(&found), bits(&expected), "{kind}, {taps}, {len}");
+                let (of_kernel, of_input) = causal_convolution_adjoint(&kernel, a[0], a[1]);
+                let found = ErrorScale::correlation(a[0], a[1], kernel.len());
+                assert_eq!(bits(&found), bits(&of_kernel), "{kind}, {taps}, {len}");
+                let found = ErrorScale::correlation(&kernel, a[1], len);
+                assert_eq!(bits(&found), bits(&of_input), "{kind}, {taps}, {len}");
+            }
+            // Taken in another order they are others.
+            if len > 4 && kind == 0 {
+                let [mut a, mut b] = [a[0], b[0]].map(<[_]>::to_vec);
+                a.reverse();
+                b.reverse();
+                assert_ne!(bits(&found[..1]), bits(&[dot(&a, &b)]));
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `hippos golden`: certified stages with their error scales.
 
 use crate::args::{self, Failure, Spec};
-use crate::progress::Progress;
+use crate::progress::{Progress, timed};
 use crate::run::undecided;
 use hungry_hippos::oracle::{Case, SUITE_SEED, suite};
 use std::ffi::OsString;
@@ -42,7 +42,8 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         }
         let from = Path::new(from);
         args::not_the_same_file("--out", from, out)?;
-        let golden = Case::open(from)?.certify();
+        let case = Case::open(from)?;
+        let golden = timed("certifying:", || case.certify());
         let golden = golden.map_err(|e| e.in_file(from))?;
         golden.writer()?.write(out)?;
         let open = golden.undecided();

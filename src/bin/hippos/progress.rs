@@ -1,6 +1,33 @@
 //! A progress line on stderr, where somebody sees it.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::{Builder, scope};
+use std::time::{Duration, Instant};
+
+/// The result of long work whose steps cannot be counted, with the seconds that it has taken so far;
+/// silent unless stderr is a terminal.
+pub(crate) fn timed<R>(what: &str, work: impl FnOnce() -> R) -> R {
+    if !std::io::stderr().is_terminal() {
+        return work();
+    }
+    let began = Instant::now();
+    let (done, is_done) = channel::<()>();
+    let tick = move || {
+        while is_done.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+            let seconds = began.elapsed().as_secs();
+            let _ = write!(std::io::stderr(), "\r{what} {seconds} s");
+        }
+        let _ = write!(std::io::stderr(), "\r{:40}\r", "");
+    };
+    scope(|scope| {
+        // Without the thread there is no progress to be seen, and no harm.
+        let _ = Builder::new().spawn_scoped(scope, tick);
+        let result = work();
+        drop(done);
+        result
+    })
+}
 
 /// Counts steps of long work; silent unless stderr is a terminal.
 pub(crate) struct Progress {

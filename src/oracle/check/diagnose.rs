@@ -236,7 +236,7 @@ impl Search<'_> {
                 .iter()
                 .filter(|(other, _)| other.mistake.id != one.mistake.id)
                 .collect();
-            let runs = super::super::parallel::map(&others, |(other, _)| {
+            let runs = crate::threads::map(&others, |(other, _)| {
                 let len = match one.needs_chunks {
                     true => one.chunk_len,
                     false => other.chunk_len,

@@ -5,13 +5,13 @@ use super::super::candidate::{Candidate, CandidateStage};
 use super::super::format::Format;
 use super::super::golden::{GoldenStage, Reference};
 use super::super::memo::Memo;
-use super::super::parallel;
 use super::super::subject::{GivenValues, Named, Setting, is_gradient_of_given};
 use super::super::upstream::{Upstream, UpstreamStage};
 use super::evidence::{Scales, Weights};
 use super::judged::{Judged, Local, Source, distance, rms};
 use crate::algebra::ErrorBound;
 use crate::tensor::Tensor;
+use crate::threads;
 
 /// The port's stages from which a run of the reference goes on.
 pub(super) struct Own {
@@ -150,7 +150,7 @@ pub(super) fn judge<'a>(
         .stages
         .iter()
         .any(|stage| stage.spec.is_gradient() && candidate.stage(stage.name()).is_some());
-    let ((from_all, stored), ((without, backward), further)) = parallel::both(
+    let ((from_all, stored), ((without, backward), further)) = threads::both(
         || ((run(Source::Own), scales(&own.all)), stored()),
         || {
             let without = own.without_kernels.as_ref();

@@ -21,7 +21,7 @@ use super::candidate::{Candidate, exchanged};
 use super::format::Format;
 use super::golden::Reference;
 use super::mistake::Mistake;
-use super::parallel;
+use crate::threads;
 use judged::{Fit, Judged, largest};
 pub use trials::default_chunk_len;
 use trials::{Trial, Trials};
@@ -59,7 +59,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
         }
     }
     let places: Vec<_> = stages.iter().enumerate().collect();
-    let reports = parallel::map(&places, |&(place, stage)| {
+    let reports = threads::map(&places, |&(place, stage)| {
         report_of(place, stage, candidate, &trials, &known)
     });
     let refused = reports.iter().any(|stage| !stage.pass);

@@ -3,11 +3,11 @@
 use super::super::format::Format;
 use super::super::golden::Reference;
 use super::super::mistake::Mistake;
-use super::super::parallel;
 use super::super::subject::Named;
 use super::judge::{Own, find};
 use super::judged::{Fit, Judged, Source};
 use super::probe::{Probe, probes};
+use crate::threads;
 
 /// A mistake, and how it fits every stage: nothing where it changes none of it.
 pub(super) struct Trial {
@@ -77,7 +77,7 @@ impl<'a> Trials<'a> {
                 fits: Vec::new(),
             }));
         }
-        let fits = parallel::map(&trials, |trial| {
+        let fits = threads::map(&trials, |trial| {
             self.fits(&[trial.mistake], trial.chunk_len, backward)
         });
         for (trial, fits) in trials.iter_mut().zip(fits) {

@@ -1,9 +1,10 @@
 //! Tests of what cannot be reached from outside: the exactness of the error-free transformations,
-//! upward rounding, every digit of the tables, the terms and tails of the series.
+//! upward rounding, sums of products, every digit of the tables, the terms and tails of the series.
 
 mod arithmetic;
 mod constants;
 mod series;
+mod sums;
 
 use super::common::exact::Dyadic;
 

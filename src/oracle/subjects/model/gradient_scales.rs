@@ -24,8 +24,8 @@ use crate::model::{
     BlockStage, Cotangent, Mixed, ModelBackward, ModelGradients, ModelHooks, ModelName,
     ModelParameters, Rows, Targets,
 };
-use crate::oracle::parallel;
 use crate::tensor::Tensor;
+use crate::threads;
 use std::cell::RefCell;
 
 /// The loss and every gradient with the error of a port, in units of its unit roundoff, given the
@@ -66,7 +66,7 @@ pub(crate) fn gradient_errors(
     let of_sequence = own.sums[0].data().len() / own.sums[0].shape()[0].max(1);
     for k in 0..sums {
         let channels: Vec<usize> = (0..of_sequence).collect();
-        let columns = parallel::map(&channels, |&at| run.column(k, at));
+        let columns = threads::map(&channels, |&at| run.column(k, at));
         for (at, column) in columns.into_iter().enumerate() {
             errors.add(&column?, (k, at), &own.errors[k], &gammas);
         }

@@ -22,10 +22,10 @@ use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::h3::Form;
 use crate::model::{Model, ModelHooks, ModelParameters, Rows};
-use crate::oracle::parallel;
 use crate::oracle::subject::Named;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
+use crate::threads;
 
 /// The step of a difference, in units of a token's deviation.
 const STEP: f64 = 1.0 / 65536.0;
@@ -50,7 +50,7 @@ pub(super) fn error_scales(
     let moves: Vec<(usize, usize)> = (0..own.sums.len())
         .flat_map(|k| (0..own.sums[k].data().len() / batch).map(move |at| (k, at)))
         .collect();
-    let columns = parallel::map(&moves, |&(k, at)| column(run, &own, (k, at)));
+    let columns = threads::map(&moves, |&(k, at)| column(run, &own, (k, at)));
     let mut scales = own.stages;
     for ((k, at), column) in moves.into_iter().zip(columns) {
         let error = &own.errors[k];
