@@ -58,6 +58,36 @@ impl Error {
         }
     }
 
+    /// A wrong shape, with the tensors whose own shapes the expected one was taken from: it may be one of
+    /// these that is wrong.
+    pub(crate) fn sized_by<'a>(
+        self,
+        sizes: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    ) -> Self {
+        let Self::Shape {
+            what,
+            expected,
+            got,
+        } = self
+        else {
+            return self;
+        };
+        let others = sizes.into_iter().filter_map(|(name, shape)| {
+            let other = format!("tensor {name:?}");
+            (other != what).then(|| format!("{other} {shape:?}"))
+        });
+        let others: Vec<String> = others.collect();
+        let expected = match others.is_empty() {
+            true => expected,
+            false => format!("{expected} (to go with {})", others.join(", ")),
+        };
+        Self::Shape {
+            what,
+            expected,
+            got,
+        }
+    }
+
     pub(crate) fn value(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Value {
             what: what.into(),

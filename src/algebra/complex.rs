@@ -54,6 +54,7 @@ where
         Complex::new(self.re, -self.im)
     }
 
+    #[inline]
     fn scale(self, factor: T) -> Self {
         Complex::new(self.re * factor, self.im * factor)
     }

@@ -78,6 +78,12 @@ pub(crate) trait Evaluate<T: Scalar> {
         project(linear, x, documents)
     }
 
+    /// A projection of the input ([`Stage::Q`], [`Stage::K`] or [`Stage::V`]) that stands without being
+    /// computed.
+    fn known(&self, _stage: Stage) -> Option<Tensor<T>> {
+        None
+    }
+
     /// Hook applied to every value that crosses between the projections and the models (`inward`:
     /// out of a projection); a port may change precision there.
     fn at_projection(&self, x: T, _inward: bool) -> T {

@@ -91,13 +91,17 @@ impl<T: Scalar> Layer<T> {
             stages: Stages::from_state(state),
             sizes,
         };
-        let projected = |linear| {
-            let projected = by.project(linear, u, documents);
-            by_channel(&projected, sizes).map(|x| by.at_projection(x, true))
+        let projected = |stage, linear, so_far: &Progress<'_, T>| match by.known(stage) {
+            Some(known) => Ok(known),
+            None => {
+                let projected = by.project(linear, u, documents);
+                let projected = by_channel(&projected, sizes).map(|x| by.at_projection(x, true));
+                by.stage(stage, projected, so_far)
+            }
         };
-        so_far.stages.q = by.stage(Stage::Q, projected(&parts.q), &so_far)?;
-        so_far.stages.k = by.stage(Stage::K, projected(&parts.k), &so_far)?;
-        so_far.stages.v = by.stage(Stage::V, projected(&parts.v), &so_far)?;
+        so_far.stages.q = projected(Stage::Q, &parts.q, &so_far)?;
+        so_far.stages.k = projected(Stage::K, &parts.k, &so_far)?;
+        so_far.stages.v = projected(Stage::V, &parts.v, &so_far)?;
 
         let kernels = stack(&parts.shift, window, |ssm, len| by.shift_kernel(ssm, len));
         so_far.stages.shift_kernel = by.stage(Stage::ShiftKernel, kernels, &so_far)?;

@@ -4,6 +4,7 @@ use super::format::Format;
 use super::golden::{GoldenStage, SCALES};
 use super::kinds::KINDS;
 use super::read::check_finite;
+use super::sequence::parts_of_port;
 use super::spelling::{may_stand_for, nearest};
 use super::subject::{Given, GivenValues, is_gradient_of_given};
 use crate::algebra::FloatFormat;
@@ -11,6 +12,7 @@ use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors};
 use crate::tensor::Tensor;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// One stage of a candidate, in the golden file's shape.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Candidate {
     dtypes: Vec<Dtype>,
     /// Tensors that are no stage and nothing that the case is given, and how many numbers each holds.
     unknown: Vec<(String, usize)>,
+    /// The lengths of the parts after which the port handed its states over, where it says so.
+    parts: Vec<usize>,
 }
 
 /// What a candidate holds beside the stages that were judged.
@@ -97,6 +101,7 @@ impl Candidate {
         said: &[(String, String)],
     ) -> Result<Self, Error> {
         same_choices(file, said, given)?;
+        let parts = same_parts(file, said, given)?;
         for given in given {
             same_given(file, given, padding)?;
         }
@@ -118,6 +123,7 @@ impl Candidate {
             stages: Vec::new(),
             dtypes: Vec::new(),
             unknown: unknown.into_iter().map(sized).collect(),
+            parts,
         };
         for stage in golden {
             let name = stage.name();
@@ -145,6 +151,7 @@ impl Candidate {
             stages: Vec::new(),
             dtypes: Vec::new(),
             unknown: Vec::new(),
+            parts: Vec::new(),
         };
         for (name, values) in stages {
             let stage = golden.iter().find(|stage| stage.name() == name);
@@ -299,6 +306,11 @@ impl Candidate {
         Ok(self)
     }
 
+    /// The lengths of the parts after which the port says it handed its states over.
+    pub(super) fn parts(&self) -> &[usize] {
+        &self.parts
+    }
+
     /// A stage by name.
     #[must_use]
     pub fn stage(&self, name: &str) -> Option<&CandidateStage> {
@@ -357,8 +369,7 @@ const CHOICES: [(&str, &[&str]); 7] = [
     ("head_order", &["d2h", "hd2"]),
 ];
 
-/// Refuses a candidate whose metadata says something else of its case than the golden file's. Where it
-/// handed its states over is the port's own affair.
+/// Refuses a candidate whose metadata says something else of its case than the golden file's.
 fn same_choices(
     file: &dyn Tensors,
     said: &[(String, String)],
@@ -391,9 +402,7 @@ fn same_choices(
             }
         }
     }
-    let tokens = given
-        .iter()
-        .find_map(|given| Some(given.shape[given.by_token?]));
+    let tokens = tokens(given);
     // Kernels are cut to the sequence too, so two larger lengths are one choice.
     let cut = |len: usize| len.min(tokens.unwrap_or(usize::MAX));
     for (key, as_computed) in [
@@ -409,6 +418,36 @@ fn same_choices(
         }
     }
     Ok(())
+}
+
+/// The tokens of every row of a case.
+fn tokens(given: &[Given]) -> Option<usize> {
+    let mut given = given.iter();
+    given.find_map(|given| Some(given.shape[given.by_token?]))
+}
+
+/// The parts in which a port says it ran its sequences: its own affair where the golden file has them
+/// whole, and refused where that was run in other parts.
+fn same_parts(
+    file: &dyn Tensors,
+    said: &[(String, String)],
+    given: &[Given],
+) -> Result<Vec<usize>, Error> {
+    let Some(tokens) = tokens(given) else {
+        return Ok(Vec::new());
+    };
+    let Some(own) = parts_of_port(file.metadata(), tokens)? else {
+        return Ok(Vec::new());
+    };
+    let golden = said.iter().find(|(key, _)| key == "schedule");
+    if let Some((key, golden)) = golden {
+        let strings = BTreeMap::from([(key.clone(), golden.clone())]);
+        if parts_of_port(&strings, tokens)?.is_some_and(|golden| golden != own) {
+            let own = &file.metadata()[key];
+            return Err(other_choice(key, own, &format!("{golden:?}")));
+        }
+    }
+    Ok(own)
 }
 
 fn other_choice(key: &str, own: &str, golden: &str) -> Error {

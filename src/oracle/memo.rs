@@ -2,15 +2,22 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-/// The inputs of the steps of runs without mistakes, with their answers: a run with a mistake asks most of
-/// its steps the same. A step's answer depends on the numbers it is asked with and nothing else, so it
+/// The inputs of the steps of runs, with their answers: a run with a mistake asks most of its steps as one
+/// without mistakes does, and the others as the same mistake with a port's kernels, or another mistake in
+/// the same chunks. A step's answer depends on the numbers it is asked with and nothing else, so it
 /// is the same, bit for bit, whether it is remembered or computed.
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
     answers: RwLock<HashMap<u64, Vec<Answered>>>,
+    /// How many numbers runs with mistakes have left.
+    left: AtomicUsize,
 }
+
+/// Runs with mistakes leave no more numbers than this: 64 MB.
+const ROOM: usize = 1 << 23;
 
 /// A step of the reference that costs more than to look its numbers up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +41,11 @@ struct Answered {
 
 impl Answered {
     fn is(&self, step: Step, asked: &[&[f64]]) -> bool {
+        // What is looked at here is nearly always the same, so it is gone through to the end.
         let same = |(a, b): (&Vec<f64>, &&[f64])| {
-            a.len() == b.len() && a.iter().zip(*b).all(|(a, b)| a.to_bits() == b.to_bits())
+            let pairs = a.iter().zip(*b);
+            let differ = pairs.fold(0, |bits, (a, b)| bits | (a.to_bits() ^ b.to_bits()));
+            a.len() == b.len() && differ == 0
         };
         self.step == step
             && self.asked.len() == asked.len()
@@ -47,14 +57,14 @@ impl Answered {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Recall<'m> {
     memo: Option<&'m Memo>,
-    /// True for a run without mistakes, whose answers are kept.
-    learns: bool,
+    /// True for a run without mistakes, whose answers are all kept.
+    is_right: bool,
 }
 
 impl<'m> Recall<'m> {
-    /// Of a run that `learns` if it makes no mistake.
-    pub(crate) fn new(memo: Option<&'m Memo>, learns: bool) -> Self {
-        Self { memo, learns }
+    /// Of a run that makes no mistake, or one.
+    pub(crate) fn new(memo: Option<&'m Memo>, is_right: bool) -> Self {
+        Self { memo, is_right }
     }
 
     /// A step's answer, remembered or computed.
@@ -77,7 +87,8 @@ impl<'m> Recall<'m> {
         }
         drop(known);
         let answer = compute();
-        if self.learns {
+        let numbers: usize = asked.iter().map(|part| part.len()).sum();
+        if self.is_right || memo.left.fetch_add(numbers, Ordering::Relaxed) < ROOM {
             let mut known = memo.answers.write().unwrap_or_else(PoisonError::into_inner);
             known.entry(place).or_default().push(Answered {
                 step,
@@ -91,12 +102,22 @@ impl<'m> Recall<'m> {
 
 /// The place at which numbers are looked up: different ones may share it, and are told apart one by one.
 fn place(asked: &[&[f64]]) -> u64 {
-    let numbers = asked.iter().flat_map(|part| part.iter());
-    numbers.fold(0x9e37_79b9_7f4a_7c15, |place: u64, x| {
-        (place ^ x.to_bits())
+    // Several at a time, since each waits for the one before it.
+    let mut lanes = [0x9e37_79b9_7f4a_7c15_u64; 4];
+    let take = |lane: &mut u64, bits: u64| {
+        *lane = (*lane ^ bits)
             .wrapping_mul(0xff51_afd7_ed55_8ccd)
-            .rotate_left(31)
-    })
+            .rotate_left(31);
+    };
+    for part in asked {
+        for numbers in part.chunks(lanes.len()) {
+            let pairs = lanes.iter_mut().zip(numbers);
+            pairs.for_each(|(lane, x)| take(lane, x.to_bits()));
+        }
+    }
+    let [mut place, others @ ..] = lanes;
+    others.into_iter().for_each(|lane| take(&mut place, lane));
+    place
 }
 
 #[cfg(test)]
@@ -107,11 +128,11 @@ mod tests {
     #[test]
     fn only_the_same_numbers_are_remembered() {
         let memo = Memo::default();
-        let (learning, reading) = (
-            Recall::new(Some(&memo), true),
-            Recall::new(Some(&memo), false),
-        );
+        let learning = Recall::new(Some(&memo), true);
         let (one, other) = ([1.0, 2.0], [2.0]);
+        // There is no room for what a run with a mistake leaves.
+        let reading = Recall::new(Some(&memo), false);
+        memo.left.store(ROOM, Ordering::Relaxed);
         let first = learning.answer(Step::Kernel, &[&one, &other], || vec![3.0]);
         assert_eq!(first, [3.0]);
         let again = reading.answer(Step::Kernel, &[&one, &other], || vec![4.0]);
@@ -119,7 +140,7 @@ mod tests {
 
         for asked in [[&one[..], &[-2.0]], [&one[..1], &[2.0, 2.0]]] {
             assert_eq!(reading.answer(Step::Kernel, &asked, || vec![4.0]), [4.0]);
-            // A run with a mistake leaves nothing behind.
+            // It has left nothing behind.
             assert_eq!(reading.answer(Step::Kernel, &asked, || vec![5.0]), [5.0]);
         }
         let step = reading.answer(Step::Absorb, &[&one, &other], || vec![4.0]);
@@ -135,5 +156,19 @@ mod tests {
             let known = reading.answer(Step::Project, &[&[x]], || 1);
             assert_eq!(known, x.to_bits());
         }
+    }
+
+    /// A run with a mistake leaves its answers as long as there is room.
+    #[test]
+    fn mistakes_leave_their_answers_where_there_is_room() {
+        let memo = Memo::default();
+        let mistaken = Recall::new(Some(&memo), false);
+        let asked = |x: f64, answer: f64| {
+            let numbers = vec![x; ROOM / 2];
+            mistaken.answer(Step::Convolve, &[&numbers], || answer)
+        };
+        assert_eq!([asked(1.0, 1.0), asked(1.0, 2.0)], [1.0, 1.0]);
+        assert_eq!([asked(2.0, 3.0), asked(2.0, 4.0)], [3.0, 3.0]);
+        assert_eq!([asked(3.0, 5.0), asked(3.0, 6.0)], [5.0, 6.0]);
     }
 }

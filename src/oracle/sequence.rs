@@ -288,6 +288,27 @@ fn counts(file: &dyn Tensors, name: &str, len: Option<usize>) -> Result<Vec<usiz
     file.integers(name)?.into_iter().map(count).collect()
 }
 
+/// The lengths of the parts in which a port says it ran its sequences of `len` tokens (metadata `schedule`);
+/// `None` where it does not say so: words of another kind under that key say nothing.
+///
+/// # Errors
+///
+/// If they do not add up to the sequence.
+pub(crate) fn parts_of_port(strings: &Strings, len: usize) -> Result<Option<Vec<usize>>, Error> {
+    let is_part = |part: &str| {
+        let name = part.split_once('=').map(|(name, _)| name.trim());
+        name.is_some_and(|name| PART_NAMES.contains(&name))
+    };
+    let text = strings.get("schedule");
+    let text = text.filter(|text| text.split(',').all(is_part));
+    let parsed = text.map(|text| Schedule::parse(text, None, len));
+    Ok(parsed.transpose()?.map(|schedule| schedule.lengths()))
+}
+
+/// What a part of a schedule is called; tokens of the last are taken one by one.
+const PART_NAMES: [&str; 3] = ["prompt", "chunk", STEPS];
+const STEPS: &str = "steps";
+
 impl Schedule {
     /// The schedule in a file's metadata, of a sequence of `len` tokens.
     fn read(strings: &Strings, len: usize) -> Result<Self, Error> {
@@ -312,15 +333,12 @@ impl Schedule {
         let (mut parts, mut ends, mut at) = (Vec::new(), Vec::new(), 0usize);
         for part in text.split(',') {
             let (name, count) = part.split_once('=').unwrap_or((part, ""));
-            let one_by_one = match name.trim() {
-                "prompt" | "chunk" => false,
-                "steps" => true,
-                _ => {
-                    return refused(format!(
-                        "{part:?} is no part; expected prompt=N, steps=N or chunk=N, with commas between"
-                    ));
-                }
-            };
+            if !PART_NAMES.contains(&name.trim()) {
+                return refused(format!(
+                    "{part:?} is no part; expected prompt=N, steps=N or chunk=N, with commas between"
+                ));
+            }
+            let one_by_one = name.trim() == STEPS;
             let count = match count.trim().parse::<usize>() {
                 Ok(count) if count > 0 => count,
                 _ => {

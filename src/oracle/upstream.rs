@@ -120,6 +120,14 @@ impl<'a, T: Copy> Replaced<'a, T> {
         }
     }
 
+    /// A port's stage, if it is whole and stands as it is.
+    pub(crate) fn whole(&self, name: &str) -> Option<Tensor<T>> {
+        let own = self.upstream.and_then(|upstream| upstream.get(name))?;
+        let is_whole = own.values.data().iter().all(|x| !x.is_nan());
+        let number = |x| (self.scalar)(x, own.rounding);
+        is_whole.then(|| own.values.map(number))
+    }
+
     /// What was computed where a port's stage took its place.
     pub(crate) fn computed(&self) -> Named<T> {
         self.computed.take()

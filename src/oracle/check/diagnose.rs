@@ -14,13 +14,18 @@ const MOST_UNEXPLAINED: f64 = 0.5;
 /// At one stage so many of the mistakes that explain most are tried with every other.
 const PAIRED: usize = 6;
 
-/// One finding for every step that is wrong.
+/// Two mistakes that together explain nearly all of an error depart along it, both added up, by two thirds
+/// of it and more; what one makes of the other may take some of that.
+const LEAST_OF_PAIR: f64 = 0.5;
+
+/// One finding for every step that is wrong; `parts` are those in which the port says it ran.
 pub(super) fn diagnose(
     golden: Reference<'_>,
     stages: &[Judged<'_>],
     reports: &[StageReport],
     trials: &Trials<'_>,
     known: &[Trial],
+    parts: &[usize],
 ) -> Vec<Finding> {
     let is = |verdict| move |&at: &usize| reports[at].verdict == verdict;
     let mut wrong: Vec<usize> = (0..stages.len()).filter(is(StageVerdict::Fail)).collect();
@@ -53,7 +58,11 @@ pub(super) fn diagnose(
         .filter(|trial| trial.needs_chunks && is_of_it(trial.mistake))
         .map(|trial| trial.mistake)
         .collect();
-    let mut lens = chunk_lens(golden.case.seq_len(), stages, &wrong);
+    let begins = wrong
+        .iter()
+        .filter_map(|&at| pattern::first_wrong_token(&stages[at]));
+    let likely = parts.iter().copied().chain(begins);
+    let mut lens = chunk_lens(golden.case.seq_len(), likely);
     let each = golden.case.cost(golden.case.seq_len()).max(1) * between.len().max(1);
     lens.truncate((LENGTHS_WORK / each).max(2));
     let more = trials.mistakes(&between, &lens, backward);
@@ -81,10 +90,10 @@ fn added_up(stage: &Judged<'_>) -> Finding {
 const LENGTHS_WORK: usize = 1_200_000_000;
 
 /// The chunk lengths at which a mistake between chunks may have happened, but for the first one,
-/// the likeliest first: the places at which a stage begins to be wrong, the few tokens by which a
-/// state can be old or padded, one chunk (a state that was given can be read early), and the usual
-/// ones.
-fn chunk_lens(seq_len: usize, stages: &[Judged<'_>], wrong: &[usize]) -> Vec<usize> {
+/// the likeliest first: the parts in which the port says it ran, the places at which a stage begins to be
+/// wrong, the few tokens by which a state can be old or padded, one chunk (a state that was given can be
+/// read early), and the usual ones.
+fn chunk_lens(seq_len: usize, likely: impl Iterator<Item = usize>) -> Vec<usize> {
     // A state saved one token early looks like a last chunk of one token.
     let parts = [
         seq_len.saturating_sub(1),
@@ -93,14 +102,11 @@ fn chunk_lens(seq_len: usize, stages: &[Judged<'_>], wrong: &[usize]) -> Vec<usi
         seq_len / 3,
         seq_len / 4,
     ];
-    let begins = wrong
-        .iter()
-        .filter_map(|&at| pattern::first_wrong_token(&stages[at]));
     let usual = [1, 2, 3, 4].into_iter().chain(parts);
     let usual = usual.chain([8, 16, 32, 64, 128]).chain(5..=32);
     let first = default_chunk_len(seq_len);
     let mut lens = Vec::new();
-    for len in begins.chain(usual) {
+    for len in likely.chain(usual) {
         if (1..=seq_len).contains(&len) && len != first && !lens.contains(&len) {
             lens.push(len);
         }
@@ -231,10 +237,12 @@ impl Search<'_> {
             .collect();
         acting.sort_by(|(_, a), (_, b)| b.evidence.share.total_cmp(&a.evidence.share));
         let mut found = Vec::new();
-        for (place, (one, _)) in acting.iter().enumerate().take(PAIRED) {
+        for (place, (one, of_one)) in acting.iter().enumerate().take(PAIRED) {
+            let along = |fit: &Fit| fit.evidence.along_error();
             let others: Vec<_> = acting[place + 1..]
                 .iter()
                 .filter(|(other, _)| other.mistake.id != one.mistake.id)
+                .filter(|(_, of_other)| along(of_one) + along(of_other) >= LEAST_OF_PAIR)
                 .collect();
             let runs = crate::threads::map(&others, |(other, _)| {
                 let len = match one.needs_chunks {

@@ -64,7 +64,10 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
     });
     let refused = reports.iter().any(|stage| !stage.pass);
     let findings = match refused {
-        true => diagnose::diagnose(golden, &stages, &reports, &trials, known.as_slice()),
+        true => {
+            let parts = candidate.parts();
+            diagnose::diagnose(golden, &stages, &reports, &trials, &known, parts)
+        }
         false => Vec::new(),
     };
     Report {

@@ -121,11 +121,12 @@ impl Axes<'_> {
 }
 
 /// The probes that make sense of a stage, with the values each predicts in place of the reference's;
-/// and how many numbers of each were fitted to the candidate; `u` is the port's unit roundoff.
+/// and how many numbers of each were fitted to the candidate; a factor is told from one if it is off by
+/// the first of `least_factors` and more, at one place of an axis by the second.
 pub(super) fn probes(
     spec: &StageSpec,
     heads: Option<usize>,
-    u: f64,
+    least_factors: [f64; 2],
     reference: &[f64],
     candidate: &[f64],
 ) -> Vec<(Probe, Vec<f64>, usize)> {
@@ -290,7 +291,8 @@ pub(super) fn probes(
     }
     found.retain(|(probe, values, _)| match probe {
         // A factor of a few roundings is one.
-        Probe::Factor(alpha) | Probe::FactorAt(.., alpha) => (alpha - 1.0).abs() > 16.0 * u,
+        Probe::Factor(alpha) => (alpha - 1.0).abs() > least_factors[0],
+        Probe::FactorAt(.., alpha) => (alpha - 1.0).abs() > least_factors[1],
         _ => values != reference,
     });
     found

@@ -32,8 +32,8 @@ pub(super) struct Trials<'a> {
     stages: &'a [Judged<'a>],
     own: &'a Own,
     heads: Option<usize>,
-    /// The larger unit roundoff of the port's format.
-    unit: f64,
+    /// From these on a factor is told from one: of a whole stage, and at one place of an axis.
+    least_factors: [f64; 2],
 }
 
 impl<'a> Trials<'a> {
@@ -46,12 +46,15 @@ impl<'a> Trials<'a> {
         use super::super::stage::Axis;
         let axes = golden.stages.iter().flat_map(|stage| &stage.spec.axes);
         let mut heads = axes.filter(|(axis, _)| *axis == Axis::Head);
+        let heads = heads.next().map(|&(_, len)| len);
+        let exact_parameters = stages.iter().all(|stage| stage.scales.exact_parameters);
         Self {
             golden,
             stages,
             own,
-            unit: format.projection_unit_roundoff(),
-            heads: heads.next().map(|&(_, len)| len),
+            least_factors: [heads.unwrap_or(1), 1]
+                .map(|heads| least_factor(format, heads, exact_parameters)),
+            heads,
         }
     }
 
@@ -136,7 +139,7 @@ impl<'a> Trials<'a> {
             return Vec::new();
         }
         let (reference, candidate) = (&stage.local.reference, stage.candidate.data());
-        let found = probes(stage.spec, self.heads, self.unit, reference, candidate).into_iter();
+        let found = probes(stage.spec, self.heads, self.least_factors, reference, candidate).into_iter();
         found
             .filter_map(|(probe, predicted, fitted)| {
                 Some(ProbeTrial {
@@ -147,6 +150,22 @@ impl<'a> Trials<'a> {
             })
             .collect()
     }
+}
+
+/// The least factor, less one, that no right port shows on a stage of so many heads. What every element of one shares are the roundings of
+/// its model on the way from its parameters: some 16, each anywhere within `u`, so `u sqrt(16/3)` in all;
+/// and where the format does not hold the parameters that of the step's logarithm, of magnitude 7 and less.
+/// Those of other heads are others. Four times that is taken, and never less than for one head whose
+/// parameters are held: steps of a recurrence in 16 bits round alike in all of them.
+fn least_factor(format: Format, heads: usize, exact_parameters: bool) -> f64 {
+    let one_head = 4.0 * (16.0_f64 / 3.0).sqrt();
+    let with_logarithm = 4.0 * ((16.0_f64 + 49.0) / 3.0).sqrt();
+    let independent = heads.max(1) as f64;
+    let roundings = match exact_parameters {
+        true => one_head,
+        false => one_head.max(with_logarithm / independent.sqrt()),
+    };
+    roundings * format.projection_unit_roundoff()
 }
 
 /// The chunk length at which mistakes between chunks are tried first: the largest up to 16 that

@@ -81,7 +81,8 @@ impl Convolution<'_> {
         }
         let mut padded = self.u.to_vec();
         padded.resize(n, 0.0);
-        resample(&modulo(self.kernel, &padded, n), len)
+        // It does not wrap around.
+        resample(&causal_convolution(self.kernel, &padded), len)
     }
 }
 
@@ -111,13 +112,26 @@ fn resample(y: &[f64], len: usize) -> Vec<f64> {
     let roots = |n| Complex::<f64>::roots_of_unity(n).unwrap_or_default();
     let (long_roots, short_roots) = (roots(n), roots(short));
     let mut resampled = vec![0.0; len];
+    // The roots k steps apart, over and over.
+    let every = |roots: &'_ [Complex<f64>], k: usize, at: &mut usize| {
+        let root = roots[*at];
+        *at += k;
+        if *at >= roots.len() {
+            *at -= roots.len();
+        }
+        root
+    };
     for k in 0..=short / 2 {
-        let terms = y.iter().enumerate();
-        let bin: Complex<f64> = terms.map(|(i, &y)| long_roots[i * k % n].conj() * y).sum();
+        let (mut bin, mut at) = (Complex::new(0.0, 0.0), 0);
+        for &y in y {
+            bin += every(&long_roots, k, &mut at).conj() * y;
+        }
         // Bins 0 and short/2 have no mirror image.
         let weight = if k == 0 || k == short / 2 { 1.0 } else { 2.0 };
-        for (i, y) in resampled.iter_mut().enumerate() {
-            *y += weight * (bin * short_roots[i * k % short]).re / short as f64;
+        let bin = bin * (weight / short as f64);
+        let mut at = 0;
+        for y in &mut resampled {
+            *y += (bin * every(&short_roots, k, &mut at)).re;
         }
     }
     resampled

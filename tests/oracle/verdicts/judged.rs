@@ -64,6 +64,7 @@ fn a_candidate_that_says_otherwise_is_of_another_case() {
         SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid")
     };
     let (whole, packed) = (golden("03-heads"), golden("72-packed"));
+    let scheduled = golden("77-schedule");
     // Kernels of 9 taps in sequences of 24, and of 64 in sequences of 18: the second are not cut.
     let (cut, uncut) = (golden("08-cut"), golden("10-uncut"));
     for (golden, key, value) in [
@@ -76,10 +77,13 @@ fn a_candidate_that_says_otherwise_is_of_another_case() {
         (&cut, "l_max", "8"),
         (&cut, "l_max", "1024"),
         (&uncut, "l_max", "17"),
+        (&scheduled, "schedule", "prompt=8,steps=2,chunk=4,steps=2"),
     ] {
         let said = format!("metadata {key}: {value:?}, where the golden file says");
         refused(golden, &with(golden, key, value), &said);
     }
+    let short = with(&whole, "schedule", "prompt=10,chunk=8");
+    refused(&whole, &short, "is of 18 tokens, and the sequence of 19");
     for (golden, key, value) in [
         (&whole, "kind", "layer"),
         // What another program calls its own kinds says nothing.
@@ -91,6 +95,10 @@ fn a_candidate_that_says_otherwise_is_of_another_case() {
         (&whole, "disc", "bilinear"),
         (&whole, "made_by", "a port"),
         (&packed, "sequence", "packed"),
+        // One part of one token is one step.
+        (&scheduled, "schedule", "chunk=7,steps=3,prompt=4,steps=1, chunk=1"),
+        (&whole, "schedule", "prompt=10,chunk=9"),
+        (&whole, "schedule", "cosine"),
     ] {
         assert!(judge(golden, &with(golden, key, value), Format::F64).pass());
     }

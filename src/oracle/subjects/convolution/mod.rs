@@ -9,7 +9,7 @@ mod suite;
 pub(crate) use case::ConvolutionCase;
 pub(crate) use suite::suite;
 
-use super::graph::{Convolve, Graph, GraphCase, GraphHook, Inputs, sizes};
+use super::graph::{Convolve, Graph, GraphCase, GraphHook, Inputs};
 use crate::error::Error;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::{check_choice, check_size};
@@ -22,9 +22,9 @@ impl GraphCase for ConvolutionCase {
     const OPTIONAL: &'static [&'static str] = &["D", "pregate", "postgate", "g"];
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
-        let signal @ [batch, channels, len] = sizes(file, "u")?;
-        let [_, taps] = sizes(file, "k")?;
         let mut inputs = Inputs::default();
+        let signal @ [batch, channels, len] = inputs.sizes(file, "u")?;
+        let [_, taps] = inputs.sizes(file, "k")?;
         inputs.read(file, "u", &signal, &SIGNAL)?;
         inputs.read(file, "k", &[channels, taps], &[Axis::Channel, Axis::Tap])?;
         inputs.read_optional(file, "D", &[channels], &[Axis::Channel])?;

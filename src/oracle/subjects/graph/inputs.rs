@@ -30,6 +30,8 @@ pub(crate) struct Inputs {
     sequence: Sequence,
     /// Where documents lie in the rows, if they are not whole.
     documents: Option<Documents>,
+    /// The tensors of a file whose shapes say what those of the others should be.
+    sized_by: Vec<(String, Vec<usize>)>,
 }
 
 impl Default for Inputs {
@@ -38,6 +40,7 @@ impl Default for Inputs {
             tensors: Vec::new(),
             sequence: Sequence::Whole,
             documents: None,
+            sized_by: Vec::new(),
         }
     }
 }
@@ -131,11 +134,51 @@ impl Inputs {
             .metadata(names.any(|name| name.starts_with(COTANGENTS)))
     }
 
+    /// The shape of a tensor of this many axes, none of them empty, by which those of others are known.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is missing, has another number of axes, or holds nothing.
+    pub(crate) fn sizes<const N: usize>(
+        &mut self,
+        file: &dyn Tensors,
+        name: &str,
+    ) -> Result<[usize; N], Error> {
+        let shape = shape_of(file, name, N)?;
+        let refused = || {
+            let expected = format_args!("{N} axes, none of them empty");
+            let got = format_args!("shape {shape:?}");
+            Error::shape(format!("tensor {name:?}"), expected, got)
+        };
+        let sizes: [usize; N] = shape.try_into().map_err(|_| refused())?;
+        if sizes.contains(&0) {
+            return Err(refused());
+        }
+        self.sized_by.push((name.into(), shape.into()));
+        Ok(sizes)
+    }
+
+    /// A tensor of a file, of this shape.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_tensor`], with the tensors that the shape is known by.
+    pub(crate) fn tensor(
+        &self,
+        file: &dyn Tensors,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Tensor<f64>, Error> {
+        let sizes = self.sized_by.iter();
+        let sizes = sizes.map(|(name, shape)| (&name[..], &shape[..]));
+        read_tensor(file, name, shape).map_err(|error| error.sized_by(sizes))
+    }
+
     /// Reads a tensor of this shape that has a gradient.
     ///
     /// # Errors
     ///
-    /// As [`read_tensor`].
+    /// As [`tensor`](Self::tensor).
     pub(crate) fn read(
         &mut self,
         file: &dyn Tensors,
@@ -143,7 +186,7 @@ impl Inputs {
         shape: &[usize],
         axes: &[Axis],
     ) -> Result<(), Error> {
-        self.push(name, read_tensor(file, name, shape)?, axes);
+        self.push(name, self.tensor(file, name, shape)?, axes);
         Ok(())
     }
 
@@ -151,7 +194,7 @@ impl Inputs {
     ///
     /// # Errors
     ///
-    /// As [`read_tensor`].
+    /// As [`tensor`](Self::tensor).
     pub(crate) fn read_optional(
         &mut self,
         file: &dyn Tensors,
@@ -169,7 +212,7 @@ impl Inputs {
     ///
     /// # Errors
     ///
-    /// As [`read_tensor`].
+    /// As [`tensor`](Self::tensor).
     pub(crate) fn read_cotangent(
         &mut self,
         file: &dyn Tensors,
@@ -177,7 +220,7 @@ impl Inputs {
         axes: &[Axis],
     ) -> Result<(), Error> {
         if file.find(COTANGENT).is_some() {
-            self.push_cotangent(COTANGENT, read_tensor(file, COTANGENT, shape)?, axes);
+            self.push_cotangent(COTANGENT, self.tensor(file, COTANGENT, shape)?, axes);
         }
         Ok(())
     }
@@ -186,7 +229,7 @@ impl Inputs {
     ///
     /// # Errors
     ///
-    /// As [`read_tensor`]; and if the file holds the cotangent of something else.
+    /// As [`tensor`](Self::tensor); and if the file holds the cotangent of something else.
     pub(crate) fn read_state_cotangents(
         &mut self,
         file: &dyn Tensors,
@@ -204,7 +247,7 @@ impl Inputs {
         }
         for (name, (_, shape)) in known.iter().zip(states) {
             if file.find(name).is_some() {
-                self.push_cotangent(&name[..], read_tensor(file, name, shape)?, &[]);
+                self.push_cotangent(&name[..], self.tensor(file, name, shape)?, &[]);
             }
         }
         Ok(())
@@ -272,23 +315,4 @@ const COTANGENTS: &str = "g.";
 /// The name of the cotangent of a state.
 pub(super) fn cotangent_of(state: &str) -> String {
     format!("{COTANGENTS}{state}")
-}
-
-/// The shape of a tensor of this many axes, none of them empty.
-///
-/// # Errors
-///
-/// If the tensor is missing, has another number of axes, or holds nothing.
-pub(crate) fn sizes<const N: usize>(file: &dyn Tensors, name: &str) -> Result<[usize; N], Error> {
-    let shape = shape_of(file, name, N)?;
-    let refused = || {
-        let expected = format_args!("{N} axes, none of them empty");
-        let got = format_args!("shape {shape:?}");
-        Error::shape(format!("tensor {name:?}"), expected, got)
-    };
-    let sizes: [usize; N] = shape.try_into().map_err(|_| refused())?;
-    match sizes.contains(&0) {
-        true => Err(refused()),
-        false => Ok(sizes),
-    }
 }

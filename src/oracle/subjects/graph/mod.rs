@@ -20,7 +20,7 @@ pub(crate) use document_mistakes::{
 pub(crate) use filters::{ByForm, Filters, taps_model};
 pub(crate) use functions::Source;
 pub(crate) use hooks::{GraphHook, Moment};
-pub(crate) use inputs::{Inputs, sizes};
+pub(crate) use inputs::Inputs;
 pub(crate) use numbers::Numbers;
 pub(crate) use ops::{Convolve, Function, Graph, Id, Modes, Op};
 pub(crate) use subject::{GraphCase, Operator};

@@ -9,7 +9,7 @@ mod suite;
 pub(crate) use case::H3OperatorCase;
 pub(crate) use suite::suite;
 
-use super::graph::{Convolve, Graph, GraphCase, GraphHook, Inputs, sizes};
+use super::graph::{Convolve, Graph, GraphCase, GraphHook, Inputs};
 use crate::error::Error;
 use crate::h3::HeadOrder;
 use crate::oracle::mistake::Row;
@@ -24,8 +24,9 @@ impl GraphCase for H3OperatorCase {
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         use Axis::{Channel, Head, Tap};
-        let signal @ [batch, d, len] = sizes(file, "k")?;
-        let [heads, taps] = sizes(file, "ssm_kernel")?;
+        let mut inputs = Inputs::default();
+        let signal @ [batch, d, len] = inputs.sizes(file, "k")?;
+        let [heads, taps] = inputs.sizes(file, "ssm_kernel")?;
         if !d.is_multiple_of(heads) {
             return Err(Error::shape(
                 "tensor \"ssm_kernel\"",
@@ -33,7 +34,6 @@ impl GraphCase for H3OperatorCase {
                 format_args!("{heads} kernels"),
             ));
         }
-        let mut inputs = Inputs::default();
         for name in ["k", "q", "v"] {
             inputs.read(file, name, &signal, &SIGNAL)?;
         }
@@ -41,7 +41,7 @@ impl GraphCase for H3OperatorCase {
         inputs.read_optional(file, "D", &[heads], &[Head])?;
         let mut shift_taps = None;
         if file.find("shift_kernel").is_some() {
-            let [_, taps] = sizes(file, "shift_kernel")?;
+            let [_, taps] = inputs.sizes(file, "shift_kernel")?;
             shift_taps = Some(taps);
             inputs.read(file, "shift_kernel", &[d, taps], &[Channel, Tap])?;
             inputs.read_optional(file, "ssm_k_D", &[d], &[Channel])?;

@@ -1,13 +1,13 @@
 //! A Hyena operator's file.
 
-use super::super::graph::{Inputs, sizes};
+use super::super::graph::Inputs;
 use super::case::{
     BIAS, DECAYS, FEATURES, FilterLayout, HyenaCase, PLACES, SHORT, SHORT_BIAS, TOKENS, Wiring,
     network,
 };
 use crate::error::Error;
 use crate::oracle::read::{
-    Strings, check_size, demand, flag, metadata, optional, read_tensor, required,
+    Strings, check_size, demand, flag, metadata, optional, required,
 };
 use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
@@ -33,7 +33,8 @@ pub(super) fn read(file: &dyn Tensors) -> Result<HyenaCase, Error> {
         }
     }
     demand(strings, &["order", "filter_layout"])?;
-    let input @ [batch, len, d] = sizes(file, "input")?;
+    let mut inputs = Inputs::default();
+    let input @ [batch, len, d] = inputs.sizes(file, "input")?;
     let order: usize = required(strings, "order")?;
     let heads: usize = optional(strings, "num_heads")?.unwrap_or(1);
     if order < 2 || heads == 0 || !d.is_multiple_of(heads) {
@@ -45,26 +46,25 @@ pub(super) fn read(file: &dyn Tensors) -> Result<HyenaCase, Error> {
         ));
     }
     let (signals, flat) = ((order + 1) * d, (order - 1) * (d / heads));
-    let mut inputs = Inputs::default();
     inputs.read(file, "input", &input, &TOKENS)?;
     inputs.read(file, "in_proj.weight", &[signals, d], &[Row, Column])?;
     inputs.read_optional(file, "in_proj.bias", &[signals], &[Channel])?;
-    let [_, _, taps] = sizes(file, SHORT)?;
+    let [_, _, taps] = inputs.sizes(file, SHORT)?;
     inputs.read(file, SHORT, &[signals, 1, taps], &[Channel, Sequence, Tap])?;
     inputs.read_optional(file, SHORT_BIAS, &[signals], &[Channel])?;
 
-    let [_, l_max, emb_dim] = sizes(file, FEATURES)?;
+    let [_, l_max, emb_dim] = inputs.sizes(file, FEATURES)?;
     inputs.read(file, FEATURES, &[1, l_max, emb_dim], &[Row, Time, Mode])?;
     let (mut width, mut sines) = (emb_dim, 0);
     while file.find(&network(2 * sines + 1, "freq")).is_some() {
         let weight = network(2 * sines, "weight");
-        let [outputs, _] = sizes(file, &weight)?;
+        let [outputs, _] = inputs.sizes(file, &weight)?;
         inputs.read(file, &weight, &[outputs, width], &[Row, Column])?;
         let bias = network(2 * sines, "bias");
         inputs.read_optional(file, &bias, &[outputs], &[Row])?;
         width = outputs;
         let frequency = network(2 * sines + 1, "freq");
-        let values = read_tensor(file, &frequency, &[1, width])?;
+        let values = inputs.tensor(file, &frequency, &[1, width])?;
         match inputs.get(&network(1, "freq")) {
             None => inputs.push(frequency, values, &[Sequence, Row]),
             Some(first) if *first == values => inputs.push_fixed(frequency, values),
@@ -90,8 +90,8 @@ pub(super) fn read(file: &dyn Tensors) -> Result<HyenaCase, Error> {
     }
     let modulate = flag(strings, "modulate")?.unwrap_or(true);
     if modulate || file.find(PLACES).is_some() {
-        inputs.push_fixed(PLACES, read_tensor(file, PLACES, &[1, l_max, 1])?);
-        inputs.push_fixed(DECAYS, read_tensor(file, DECAYS, &[1, 1, flat])?);
+        inputs.push_fixed(PLACES, inputs.tensor(file, PLACES, &[1, l_max, 1])?);
+        inputs.push_fixed(DECAYS, inputs.tensor(file, DECAYS, &[1, 1, flat])?);
     }
     let use_bias = flag(strings, "use_bias")?.unwrap_or(true);
     match use_bias {

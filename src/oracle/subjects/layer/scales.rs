@@ -12,7 +12,7 @@ use super::run::{BackwardRun, owned};
 use super::upstream::{FromUpstream, local_stages};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
-use crate::h3::documents_of;
+use crate::h3::{Stage, documents_of};
 use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, Scale, errors, scaled};
 use crate::oracle::upstream::{Replaced, Upstream, of_port};
@@ -128,10 +128,14 @@ pub(super) fn local_scales(
     let by = FromUpstream {
         by: &analysis,
         replaced: Replaced::within_roundings(upstream, u),
+        projections_known: true,
     };
     let documents = case.documents();
     let stages = local_stages(case, &layer, &by, (&input, &documents), state.clone())?;
     let mut scales = errors(by.replaced.restore(stages));
+    // They are computed from none of these.
+    let projections = [Stage::Q, Stage::K, Stage::V].map(Stage::name);
+    scales.retain(|(name, _)| !projections.contains(&&name[..]));
     let mut cotangents = cotangents::STAGES.into_iter().map(cotangents::name);
     if case.has_cotangent() && cotangents.any(|name| upstream.get(&name).is_some()) {
         let (g, g_state) = case.cotangents()?;

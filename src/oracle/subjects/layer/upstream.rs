@@ -15,6 +15,8 @@ use core::ops::Range;
 pub(super) struct FromUpstream<'a, T> {
     pub(super) by: &'a dyn Evaluate<T>,
     pub(super) replaced: Replaced<'a, T>,
+    /// True if the port's projections of the input stand and are not computed beside.
+    pub(super) projections_known: bool,
 }
 
 impl<T: Scalar> Evaluate<T> for FromUpstream<'_, T> {
@@ -70,6 +72,11 @@ impl<T: Scalar> Evaluate<T> for FromUpstream<'_, T> {
 
     fn project(&self, linear: &Linear<T>, x: &Tensor<T>, documents: &Documents) -> Tensor<T> {
         self.by.project(linear, x, documents)
+    }
+
+    fn known(&self, stage: Stage) -> Option<Tensor<T>> {
+        let known = || self.replaced.whole(stage.name());
+        self.projections_known.then(known).flatten()
     }
 
     fn at_projection(&self, x: T, inward: bool) -> T {

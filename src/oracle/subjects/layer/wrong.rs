@@ -130,6 +130,7 @@ impl<'m> WrongLayer<'m> {
             let by = FromUpstream {
                 by: self,
                 replaced: replaced_or_stored(setting, is_projected),
+                projections_known: false,
             };
             let stages = self.layer.forward_by(&by, (&input, &whole), state)?;
             let diagonal = stages.state.flat_diagonal();
@@ -313,6 +314,7 @@ pub(super) fn run_with(
     let by = FromUpstream {
         by: &wrong,
         replaced: replaced_or_stored(setting, is_projected),
+        projections_known: false,
     };
     // A layer that runs in chunks of its own hands on a wrong state, which its mistake speaks of.
     let stages = match wrong.boundaries {

@@ -49,6 +49,16 @@ fn read_limit(strings: &Strings) -> Result<(f64, f64), Error> {
     }
 }
 
+/// The tensors that say how large a layer is.
+const SIZED_BY: [&str; 6] = [
+    "in_proj.weight",
+    "conv1d.weight",
+    "dt_bias",
+    "norm.weight",
+    "D",
+    "out_proj.weight",
+];
+
 fn read_config(file: &dyn Tensors) -> Result<Mamba2Config, Error> {
     let strings = file.metadata();
     let heads = shape_of(file, "dt_bias", 1)?[0];
@@ -83,13 +93,14 @@ fn read_config(file: &dyn Tensors) -> Result<Mamba2Config, Error> {
     let of_groups = of_groups.filter(|of| of.is_multiple_of(2 * groups) && *of > 0);
     let Some(of_groups) = of_groups else {
         return refused(format!(
-            "{} channels of the convolution, {d_ssm} of them x; expected B and C of {groups} groups beside",
+            "{} channels of the convolution (conv1d.weight), {d_ssm} of them x (norm.weight, or heads times \
+             headdim); expected B and C of {groups} groups beside",
             conv[0]
         ));
     };
     let Some(d_mlp) = out_proj[1].checked_sub(d_ssm) else {
         return refused(format!(
-            "out_proj.weight reads {} channels; expected at least {d_ssm}",
+            "out_proj.weight reads {} channels; expected at least {d_ssm} (norm.weight, or heads times headdim)",
             out_proj[1]
         ));
     };
@@ -183,8 +194,13 @@ pub(super) const COTANGENTS: [&str; 2] = ["g.conv_state", "g.ssm_state"];
 impl Mamba2Case {
     pub(super) fn read(file: &dyn Tensors) -> Result<Self, Error> {
         let config = read_config(file)?;
+        let tensor = |name: &str, shape: &[usize]| {
+            let sizes = SIZED_BY.into_iter();
+            let sizes = sizes.filter_map(|name| Some((name, file.find(name)?.1)));
+            read_tensor(file, name, shape).map_err(|error| error.sized_by(sizes))
+        };
         let parameters = Mamba2Parameters::new(config.clone(), |name, shape| {
-            read_tensor(file, name.official(), shape).map(Tensor::into_data)
+            tensor(name.official(), shape).map(Tensor::into_data)
         })?;
         let shape = shape_of(file, "input", 3)?;
         let (batch, len) = (shape[0], shape[1]);
@@ -193,7 +209,7 @@ impl Mamba2Case {
             let got = format_args!("shape {shape:?}");
             return Err(Error::shape("tensor \"input\"", expected, got));
         }
-        let input = read_tensor(file, "input", &[batch, len, config.d_model])?;
+        let input = tensor("input", &[batch, len, config.d_model])?;
         let strings = file.metadata();
         check_size(strings, "B", batch, false)?;
         check_size(strings, "L", len, false)?;
@@ -225,8 +241,8 @@ impl Mamba2Case {
                     ));
                 }
                 let count = shape[1];
-                let tensor = read_tensor(file, "step_input", &[batch, count, config.d_model])?;
-                (count > 0).then_some(tensor)
+                let steps = tensor("step_input", &[batch, count, config.d_model])?;
+                (count > 0).then_some(steps)
             }
         };
         let count = steps.as_ref().map_or(0, |steps| steps.shape()[1]);

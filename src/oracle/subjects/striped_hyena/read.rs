@@ -1,6 +1,6 @@
 //! A StripedHyena operator's file.
 
-use super::super::graph::{Inputs, sizes};
+use super::super::graph::Inputs;
 use super::case::{
     ChannelLayout, LOG_POLES, Operator, POLES, RESIDUES, SHORT, SHORT_BIAS, SKIP, StripedHyenaCase,
     TAPS, TOKENS, WEIGHT, Wiring,
@@ -19,7 +19,8 @@ pub(super) fn read(file: &dyn Tensors) -> Result<StripedHyenaCase, Error> {
     let strings = file.metadata();
     demand(strings, &["operator", "layout"])?;
     let operator: Operator = required(strings, "operator")?;
-    let input @ [batch, len, d] = sizes(file, "input")?;
+    let mut inputs = Inputs::default();
+    let input @ [batch, len, d] = inputs.sizes(file, "input")?;
     let layout: ChannelLayout = required(strings, "layout")?;
     for (key, of) in [
         ("column_split_hyena", ChannelLayout::ColumnSplit),
@@ -48,11 +49,10 @@ pub(super) fn read(file: &dyn Tensors) -> Result<StripedHyenaCase, Error> {
         ));
     }
 
-    let mut inputs = Inputs::default();
     inputs.read(file, "input", &input, &TOKENS)?;
     inputs.read(file, WEIGHT, &[3 * d, d], &[Row, Column])?;
     inputs.read_optional(file, "projections.bias", &[3 * d], &[Channel])?;
-    let [_, _, taps] = sizes(file, SHORT)?;
+    let [_, _, taps] = inputs.sizes(file, SHORT)?;
     inputs.read(file, SHORT, &[3 * d, 1, taps], &[Channel, Sequence, Tap])?;
     inputs.read_optional(file, SHORT_BIAS, &[3 * d], &[Channel])?;
     let groups = read_filter(file, operator, &mut inputs)?;
@@ -102,7 +102,7 @@ fn read_filter(
     use Axis::{Channel, Mode, RealImaginary, Sequence, Tap};
     match operator {
         Operator::Sh1 => {
-            let [groups, state, _, _] = sizes(file, POLES)?;
+            let [groups, state, _, _] = inputs.sizes(file, POLES)?;
             let shape = [groups, state, 1, 2];
             let axes = [Channel, Mode, Sequence, RealImaginary];
             inputs.read(file, POLES, &shape, &axes)?;
@@ -110,14 +110,14 @@ fn read_filter(
             Ok(groups)
         }
         Operator::Hcl => {
-            let [groups, state, _] = sizes(file, LOG_POLES)?;
+            let [groups, state, _] = inputs.sizes(file, LOG_POLES)?;
             let axes = [Channel, Mode, Sequence];
             inputs.read(file, LOG_POLES, &[groups, state, 1], &axes)?;
             inputs.read(file, RESIDUES, &[groups, state], &axes[..2])?;
             Ok(groups)
         }
         Operator::Hcm | Operator::Hcs => {
-            let [groups, _, taps] = sizes(file, TAPS)?;
+            let [groups, _, taps] = inputs.sizes(file, TAPS)?;
             if (taps >= CONVOLUTION_ORDER) != (operator == Operator::Hcm) {
                 return Err(Error::value(
                     format!("tensor {TAPS:?}"),
