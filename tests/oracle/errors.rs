@@ -1,6 +1,7 @@
 //! Claim: no bad shape panics. Every public function that takes slices, matrices or states answers
 //! a wrong one with an error that names it.
 
+use crate::common::golden_file;
 use hungry_hippos::algebra::{M61, Matrix, Rng, Sample};
 use hungry_hippos::attention::{h3_on_k, h3_on_v, hyena_on_v};
 use hungry_hippos::flashconv::{
@@ -10,6 +11,8 @@ use hungry_hippos::h3::{
     Config, Form, HeadOrder, Layer, LayerParts, LayerShape, LayerStream, Linear, Name, Parameters,
     RealType,
 };
+use hungry_hippos::oracle::Case;
+use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::{
     Dense, Diagonal, Discretization, Shift, Stream, convolution, recurrence, scan, toeplitz,
 };
@@ -257,4 +260,66 @@ fn layers() {
     end.position = usize::MAX;
     let mut stream = LayerStream::resume(&layer, end).expect("a state");
     refused(stream.step(&vector(12)), "position");
+}
+
+/// A file with the last entry of one tensor's axis left out.
+fn cut(name: &str, tensor: &str, axis: usize) -> SafeTensors {
+    let file = SafeTensors::open(&golden_file(name)).expect("a golden file");
+    let mut writer = Writer::new();
+    for (key, value) in file.metadata() {
+        writer.metadata(key, value).expect("new");
+    }
+    for known in file
+        .tensors()
+        .filter(|known| !known.name.contains("scale."))
+    {
+        let mut shape = known.shape.to_vec();
+        let Ok(mut values) = known.to_f64() else {
+            continue;
+        };
+        if known.name == tensor {
+            let (len, stride) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+            let is_kept = |at: &usize| at / stride % len + 1 < len;
+            let kept = (0..values.len()).filter(is_kept);
+            values = kept.map(|at| values[at]).collect();
+            shape[axis] -= 1;
+        }
+        let dtype = Dtype::F64;
+        writer
+            .add(known.name, dtype, &shape, &values)
+            .expect("fits");
+    }
+    SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid")
+}
+
+/// Where the tensor is wrong by which the sizes of others are known, it is named with the first of those.
+#[test]
+fn the_tensor_that_sets_a_size_is_named() {
+    for (name, tensor, axis) in [
+        ("90-convolution", "u", 1),
+        ("90-convolution", "k", 0),
+        ("92-h3-operator", "k", 1),
+        ("92-h3-operator", "q", 2),
+        ("94-hyena", "input", 2),
+        ("94-hyena", "filter_fn.pos_emb.z", 1),
+        ("94-hyena", "filter_fn.pos_emb.z", 2),
+        ("84-mamba2", "dt_bias", 0),
+        ("84-mamba2", "in_proj.weight", 0),
+        ("84-mamba2", "in_proj.weight", 1),
+        ("84-mamba2", "conv1d.weight", 0),
+        ("84-mamba2", "out_proj.weight", 1),
+    ] {
+        assert!(Case::read(&cut(name, "none", 0)).is_ok(), "{name}");
+        let error = Case::read(&cut(name, tensor, axis)).expect_err("does not fit");
+        let said = error.to_string();
+        let names = [
+            format!("\"{tensor}\""),
+            format!("({tensor})"),
+            format!("{tensor} "),
+        ];
+        assert!(
+            names.iter().any(|name| said.contains(name)),
+            "{name} {tensor}: {said}"
+        );
+    }
 }

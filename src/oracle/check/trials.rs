@@ -139,7 +139,14 @@ impl<'a> Trials<'a> {
             return Vec::new();
         }
         let (reference, candidate) = (&stage.local.reference, stage.candidate.data());
-        let found = probes(stage.spec, self.heads, self.least_factors, reference, candidate).into_iter();
+        let found = probes(
+            stage.spec,
+            self.heads,
+            self.least_factors,
+            reference,
+            candidate,
+        )
+        .into_iter();
         found
             .filter_map(|(probe, predicted, fitted)| {
                 Some(ProbeTrial {

@@ -96,7 +96,11 @@ fn a_candidate_that_says_otherwise_is_of_another_case() {
         (&whole, "made_by", "a port"),
         (&packed, "sequence", "packed"),
         // One part of one token is one step.
-        (&scheduled, "schedule", "chunk=7,steps=3,prompt=4,steps=1, chunk=1"),
+        (
+            &scheduled,
+            "schedule",
+            "chunk=7,steps=3,prompt=4,steps=1, chunk=1",
+        ),
         (&whole, "schedule", "prompt=10,chunk=9"),
         (&whole, "schedule", "cosine"),
     ] {

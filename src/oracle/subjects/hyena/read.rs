@@ -6,9 +6,7 @@ use super::case::{
     network,
 };
 use crate::error::Error;
-use crate::oracle::read::{
-    Strings, check_size, demand, flag, metadata, optional, required,
-};
+use crate::oracle::read::{Strings, check_size, demand, flag, metadata, optional, required};
 use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
 use crate::ssm::Documents;
