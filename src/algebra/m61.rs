@@ -156,9 +156,14 @@ impl Ring for M61 {
 }
 
 impl Field for M61 {
-    /// Fermat: `x^{p-2} = 1/x`.
+    /// Fermat: `x^{p-2} = 1/x`. Of a power of two, by which transforms divide every number, another one
+    /// is: `2^61 = 1`.
     fn inverse(self) -> Option<Self> {
-        (self.0 != 0).then(|| self.power(Self::MODULUS - 2))
+        match self.0 {
+            0 => None,
+            x if x.is_power_of_two() => Some(Self::new(1 << (61 - x.trailing_zeros()))),
+            _ => Some(self.power(Self::MODULUS - 2)),
+        }
     }
 }
 
@@ -212,6 +217,17 @@ mod tests {
             assert!(orders.all(|&w| w != one), "order {n}");
         }
         assert!(Complex::<M61>::roots_of_unity(17).is_none());
+    }
+
+    #[test]
+    fn inverses_are_inverses() {
+        for x in (0..61).map(|k| 1 << k).chain([3, 5, M61::MODULUS - 1]) {
+            let x = M61::new(x);
+            let inverse = x.inverse().expect("not zero");
+            assert_eq!(x * inverse, M61::ONE, "{x}");
+            assert_eq!(inverse, x.power(M61::MODULUS - 2), "{x}");
+        }
+        assert!(M61::ZERO.inverse().is_none());
     }
 
     #[test]

@@ -132,11 +132,16 @@ impl<T: Ring> Matrix<T> {
     }
 
     /// The matrix with every entry replaced by its image.
-    pub fn map<U>(&self, f: impl FnMut(T) -> U) -> Matrix<U> {
+    pub fn map<U>(&self, mut f: impl FnMut(T) -> U) -> Matrix<U> {
+        self.map_by(&mut f)
+    }
+
+    /// [`map`](Self::map), compiled once for every pair of types and not for every function.
+    fn map_by<U>(&self, f: &mut dyn FnMut(T) -> U) -> Matrix<U> {
         Matrix {
             rows: self.rows,
             cols: self.cols,
-            entries: self.entries.iter().copied().map(f).collect(),
+            entries: self.entries.iter().map(|&x| f(x)).collect(),
         }
     }
 

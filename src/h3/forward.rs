@@ -103,7 +103,7 @@ impl<T: Scalar> Layer<T> {
         so_far.stages.k = projected(Stage::K, &parts.k, &so_far)?;
         so_far.stages.v = projected(Stage::V, &parts.v, &so_far)?;
 
-        let kernels = stack(&parts.shift, window, |ssm, len| by.shift_kernel(ssm, len));
+        let kernels = stack(&parts.shift, window, &|ssm, len| by.shift_kernel(ssm, len));
         so_far.stages.shift_kernel = by.stage(Stage::ShiftKernel, kernels, &so_far)?;
         let read = by.model_input(Stage::ShiftK, &so_far);
         let keys = read.as_ref().unwrap_or(&so_far.stages.k);
@@ -113,7 +113,7 @@ impl<T: Scalar> Layer<T> {
         let kv = multiply(&so_far.stages.shift_k, &so_far.stages.v, sizes);
         so_far.stages.kv = by.stage(Stage::Kv, kv, &so_far)?;
 
-        let kernels = stack(&parts.diagonal, window, |ssm, len| by.ssm_kernel(ssm, len));
+        let kernels = stack(&parts.diagonal, window, &|ssm, len| by.ssm_kernel(ssm, len));
         so_far.stages.ssm_kernel = by.stage(Stage::SsmKernel, kernels, &so_far)?;
         let diagonal_state = if attention {
             so_far.stages.gated = self.attend(&so_far.stages, state, documents, sizes)?;

@@ -266,7 +266,7 @@ impl<T: Scalar> Layer<T> {
         let mut g = g.clone();
         documents.clear_padding(&mut g);
         let window = self.window(documents.longest());
-        let kernels = stack(&parts.shift, window, |ssm, len| {
+        let kernels = stack(&parts.shift, window, &|ssm, len| {
             forward.shift_kernel(ssm, len)
         });
         let (shift_k, _) = self.shift_keys(forward, &k, &kernels, &state, documents, sizes)?;
@@ -340,7 +340,7 @@ impl<T: Scalar> Layer<T> {
         };
         let documents = heads.documents;
         let window = self.window(documents.longest());
-        let kernels = stack(&self.parts().diagonal, window, |ssm, len| {
+        let kernels = stack(&self.parts().diagonal, window, &|ssm, len| {
             forward.ssm_kernel(ssm, len)
         });
         for b in 0..sizes.batch {

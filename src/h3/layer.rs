@@ -147,13 +147,13 @@ impl<T: Scalar> Layer<T> {
     /// The shift models' kernels without `ssm_k_D`, (d, min(len, l_max)).
     #[must_use]
     pub fn shift_kernel(&self, len: usize) -> Tensor<T> {
-        stack(&self.parts.shift, self.window(len), StateSpace::kernel)
+        stack(&self.parts.shift, self.window(len), &StateSpace::kernel)
     }
 
     /// The diagonal models' kernels without `D`, (H, min(len, l_max)).
     #[must_use]
     pub fn ssm_kernel(&self, len: usize) -> Tensor<T> {
-        stack(&self.parts.diagonal, self.window(len), StateSpace::kernel)
+        stack(&self.parts.diagonal, self.window(len), &StateSpace::kernel)
     }
 
     /// The kernel length for an input of `len`.
@@ -204,7 +204,7 @@ impl<T: Scalar> Layer<T> {
 pub(super) fn stack<S: StateSpace>(
     models: &[S],
     len: usize,
-    kernel: impl Fn(&S, usize) -> Vec<S::Scalar>,
+    kernel: &dyn Fn(&S, usize) -> Vec<S::Scalar>,
 ) -> Tensor<S::Scalar> {
     let rows: Vec<_> = models.iter().map(|model| kernel(model, len)).collect();
     Tensor::known([models.len(), len], rows.concat())

@@ -130,6 +130,14 @@ impl<T: Copy> Parameters<T> {
         config: Config,
         mut value_of: impl FnMut(Name) -> Result<Vec<T>, Error>,
     ) -> Result<Self, Error> {
+        Self::new_by(config, &mut value_of)
+    }
+
+    /// [`new`](Self::new), compiled once and not for every function.
+    fn new_by(
+        config: Config,
+        value_of: &mut dyn FnMut(Name) -> Result<Vec<T>, Error>,
+    ) -> Result<Self, Error> {
         config.check()?;
         let values = Name::ALL
             .into_iter()
@@ -172,13 +180,15 @@ impl<T: Copy> Parameters<T> {
 
     /// The same parameters with every number replaced by its image.
     pub fn map<U: Copy>(&self, mut f: impl FnMut(T) -> U) -> Parameters<U> {
+        self.map_by(&mut f)
+    }
+
+    /// [`map`](Self::map), compiled once for every pair of types and not for every function.
+    fn map_by<U: Copy>(&self, f: &mut dyn FnMut(T) -> U) -> Parameters<U> {
+        let mut image = |value: &Vec<T>| value.iter().map(|&x| f(x)).collect();
         Parameters {
             config: self.config.clone(),
-            values: self
-                .values
-                .iter()
-                .map(|value| value.iter().copied().map(&mut f).collect())
-                .collect(),
+            values: self.values.iter().map(&mut image).collect(),
         }
     }
 }

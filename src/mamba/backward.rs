@@ -68,7 +68,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
     ) -> Result<Mamba2Gradients<T>, Error> {
         use Mamba2Name::{ALog, D, DtBias, InBias, InWeight, NormWeight, OutBias, OutWeight};
         let (layer, c) = (self.layer, &self.layer.config);
-        let mut sum = layer.map(|_| T::ZERO);
+        let mut sum = layer.map(&|_| T::ZERO);
         let mut g = g.clone();
         self.documents.clear_padding(&mut g);
         let mut of_zxbcdt = s.zxbcdt.map(|_| T::ZERO);

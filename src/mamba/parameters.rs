@@ -175,7 +175,7 @@ impl<T: Ring> Mamba2Parameters<T> {
         &mut self.values[name as usize]
     }
 
-    pub(crate) fn map<U: Ring>(&self, f: impl Fn(T) -> U) -> Mamba2Parameters<U> {
+    pub(crate) fn map<U: Ring>(&self, f: &dyn Fn(T) -> U) -> Mamba2Parameters<U> {
         let values = self.values.iter();
         Mamba2Parameters {
             config: self.config.clone(),

@@ -11,6 +11,7 @@ mod initial;
 mod initialization;
 mod layer_norm;
 mod mlp;
+mod named;
 mod names;
 mod operations;
 mod parameters;

@@ -6,19 +6,19 @@ use super::config::ModelConfig;
 use super::forward::Model;
 use super::layer_norm::LayerNorm;
 use super::mlp::Mlp;
+use super::named::Named;
 use super::names::{BlockName, ModelName};
 use crate::algebra::{Matrix, Real};
 use crate::error::{Error, check_len};
 use crate::h3::{Linear, Parameters};
 use crate::tensor::Tensor;
-use std::collections::BTreeMap;
 
 /// The official parameters of one model, of consistent shapes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelParameters<T> {
     config: ModelConfig,
     // One vector a name of the configuration, each as long as its shape says.
-    values: BTreeMap<ModelName, Vec<T>>,
+    values: Named<T>,
 }
 
 impl<T: Copy> ModelParameters<T> {
@@ -32,8 +32,16 @@ impl<T: Copy> ModelParameters<T> {
         config: ModelConfig,
         mut value_of: impl FnMut(ModelName) -> Result<Vec<T>, Error>,
     ) -> Result<Self, Error> {
+        Self::new_by(config, &mut value_of)
+    }
+
+    /// [`new`](Self::new), compiled once and not for every function.
+    fn new_by(
+        config: ModelConfig,
+        value_of: &mut dyn FnMut(ModelName) -> Result<Vec<T>, Error>,
+    ) -> Result<Self, Error> {
         config.check()?;
-        let mut values = BTreeMap::new();
+        let mut values = Named::new();
         for name in config.names() {
             let value = value_of(name)?;
             let size = name.shape(&config).iter().product();
@@ -52,7 +60,7 @@ impl<T: Copy> ModelParameters<T> {
     /// One parameter, row-major; empty for a name the configuration does not have.
     #[must_use]
     pub fn get(&self, name: ModelName) -> &[T] {
-        self.values.get(&name).map_or(&[], Vec::as_slice)
+        self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Every parameter as an array of its shape, in the order of [`ModelConfig::names`].
@@ -67,19 +75,15 @@ impl<T: Copy> ModelParameters<T> {
     /// One parameter, to be changed; empty for a name the configuration does not have.
     pub(crate) fn get_mut(&mut self, name: ModelName) -> &mut [T] {
         self.values
-            .get_mut(&name)
+            .get_mut(name)
             .map_or(&mut [], Vec::as_mut_slice)
     }
 
     /// The same parameters with every number replaced by its image.
     pub fn map<U: Copy>(&self, mut f: impl FnMut(T) -> U) -> ModelParameters<U> {
-        let values = self.values.iter().map(|(&name, value)| {
-            let image = value.iter().copied().map(&mut f).collect();
-            (name, image)
-        });
         ModelParameters {
             config: self.config.clone(),
-            values: values.collect(),
+            values: self.values.map(&mut f),
         }
     }
 
@@ -105,7 +109,7 @@ impl ModelParameters<f64> {
     ///
     /// If a discretization has no value.
     pub fn build<T: Real>(&self) -> Result<Model<T>, Error> {
-        self.build_by(T::from_f64)
+        self.build_by(&T::from_f64)
     }
 }
 
@@ -116,13 +120,13 @@ impl<T: Real> ModelParameters<T> {
     ///
     /// If a discretization has no value.
     pub fn model(&self) -> Result<Model<T>, Error> {
-        self.build_by(|x| x)
+        self.build_by(&|x| x)
     }
 }
 
 impl<S: Copy> ModelParameters<S> {
     /// The model of these numbers' images.
-    fn build_by<T: Real>(&self, convert: impl Fn(S) -> T) -> Result<Model<T>, Error> {
+    fn build_by<T: Real>(&self, convert: &dyn Fn(S) -> T) -> Result<Model<T>, Error> {
         let config = &self.config;
         config.check_computed()?;
         let d = config.d_model();
@@ -144,7 +148,7 @@ impl<S: Copy> ModelParameters<S> {
                     linear(BlockName::OutWeight, BlockName::OutBias, d, d)?,
                 )?)
             } else {
-                Mixer::H3(Box::new(self.h3(i)?.map(&convert).discretize()?))
+                Mixer::H3(Box::new(self.h3(i)?.map(convert).discretize()?))
             };
             let inner = config.d_inner;
             Ok(Block {

@@ -16,6 +16,8 @@ pub const SUITE_SEED: u64 = 0x4833;
 pub struct SuiteCase {
     /// The file's name without its ending.
     pub name: &'static str,
+    /// The kind of the case, as in its file.
+    pub kind: &'static str,
     /// Why the case is there.
     pub stresses: &'static str,
     build: Box<dyn Fn(u64) -> Result<Case, Error> + Send + Sync>,
@@ -25,6 +27,7 @@ impl<S: Subject> From<SuiteRow<S>> for SuiteCase {
     fn from(row: SuiteRow<S>) -> Self {
         Self {
             name: row.name,
+            kind: S::KIND,
             stresses: row.stresses,
             build: Box::new(move |seed| (row.build)(seed).map(Case::of)),
         }
@@ -46,6 +49,7 @@ impl fmt::Debug for SuiteCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SuiteCase")
             .field("name", &self.name)
+            .field("kind", &self.kind)
             .field("stresses", &self.stresses)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,7 @@
 //! Forms that only add and multiply, on layers on which nothing rounds: equal in every bit, in every
 //! format that holds them.
 
+use super::trials::outcomes;
 use crate::algebra::{
     Chosen, Demand, Emulated, FloatFormat, Grid, Real, Ring, Rng, RootsOfUnity, Scalar, in_format,
 };
@@ -74,21 +75,22 @@ pub fn exact(seed: u64, trials: usize) -> Result<ExactReport, Error> {
             })
             .into(),
     };
-    for trial in 0..report.layers {
+    let found = outcomes(report.layers, |trial| {
         let rng = &mut Rng::new(seed.wrapping_add((trial as u64) << 32));
         let narrowest = [FloatFormat::BF16, FloatFormat::F16][trial % 2];
         let sample = Sample::found(narrowest, rng)?;
-        for of_format in &mut report.formats {
-            if !sample.demand.is_met_by(of_format.format) {
-                continue;
-            }
-            let outcome = match of_format.format {
-                FloatFormat::F64 => sample.compare::<f64>(rng)?,
-                FloatFormat::F32 => sample.compare::<f32>(rng)?,
-                narrow => in_format(narrow, || sample.compare::<Emulated<Chosen>>(rng))?,
-            };
-            of_format.compared += outcome.0;
-            of_format.equal += outcome.1;
+        let outcome = |format| match format {
+            format if !sample.demand.is_met_by(format) => Ok((0, 0)),
+            FloatFormat::F64 => sample.compare::<f64>(rng),
+            FloatFormat::F32 => sample.compare::<f32>(rng),
+            narrow => in_format(narrow, || sample.compare::<Emulated<Chosen>>(rng)),
+        };
+        formats.into_iter().map(outcome).collect::<Result<Vec<_>, _>>()
+    })?;
+    for found in found {
+        for (of_format, (compared, equal)) in report.formats.iter_mut().zip(found) {
+            of_format.compared += compared;
+            of_format.equal += equal;
         }
     }
     Ok(report)

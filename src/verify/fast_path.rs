@@ -1,6 +1,7 @@
 //! The fast path at every level of the machine, held to certified values.
 
 use super::fast_layer::fast_stages;
+use super::trials::outcomes;
 use crate::algebra::{FloatFormat, Rng};
 use crate::error::Error;
 use crate::fast::Level;
@@ -23,6 +24,15 @@ pub struct TypeReport {
     pub used: f64,
     /// Layers whose bits changed with the number of threads.
     pub unstable: usize,
+}
+
+impl TypeReport {
+    fn add(&mut self, others: Self) {
+        self.compared += others.compared;
+        self.outside += others.outside;
+        self.used = self.used.max(others.used);
+        self.unstable += others.unstable;
+    }
 }
 
 /// The fast path at one level.
@@ -85,12 +95,21 @@ pub fn fast_path(seed: u64, trials: usize) -> Result<FastPathReport, Error> {
         levels: Level::all().into_iter().map(report).collect(),
         layers: trials.div_ceil(EVERY),
     };
-    for trial in 0..found.layers {
+    let fresh = found.levels.clone();
+    let of_layers = outcomes(found.layers, |trial| {
+        let mut levels = fresh.clone();
         let rng = &mut Rng::new(!seed ^ ((trial as u64) << 32));
         let sample = Sample::draw(rng)?;
-        for report in &mut found.levels {
+        for report in &mut levels {
             sample.compare(report.level, Precision::F64, &mut report.f64)?;
             sample.compare(report.level, Precision::F32, &mut report.f32)?;
+        }
+        Ok(levels)
+    })?;
+    for levels in of_layers {
+        for (report, of_layer) in found.levels.iter_mut().zip(levels) {
+            report.f64.add(of_layer.f64);
+            report.f32.add(of_layer.f32);
         }
     }
     Ok(found)

@@ -1,10 +1,12 @@
 //! Every form against every other: exactly over the prime field, within derived bounds in floats.
 
 use super::models::{Kind, Model, sample};
+use super::trials::outcomes;
 use crate::algebra::{Chosen, FloatFormat, M61, Real, Rng, RootsOfUnity, Rounded, in_format};
 use crate::error::Error;
 use crate::flashconv::Chunking;
 use crate::h3::Form;
+use std::sync::{Mutex, PoisonError};
 
 /// The longest sequence tried, on which the stated soundness bound rests.
 const LONGEST: usize = 200;
@@ -78,9 +80,14 @@ impl FormsReport {
 /// # Errors
 ///
 /// If a form refuses a model, which none should.
-pub fn forms(seed: u64, trials: usize, progress: &mut dyn FnMut()) -> Result<FormsReport, Error> {
-    let mut comparison = Comparison::new();
-    for trial in 0..trials {
+pub fn forms(
+    seed: u64,
+    trials: usize,
+    progress: &mut (dyn FnMut() + Send),
+) -> Result<FormsReport, Error> {
+    let progress = Mutex::new(progress);
+    let found = outcomes(trials, |trial| {
+        let mut comparison = Comparison::new();
         let rng = &mut Rng::new(seed.wrapping_add((trial as u64) << 32));
         for kind in Kind::ALL {
             comparison.exact_trial(&sample::<M61>(kind, LONGEST, rng)?, rng)?;
@@ -102,7 +109,13 @@ pub fn forms(seed: u64, trials: usize, progress: &mut dyn FnMut()) -> Result<For
                 *worst = worst.max(deviation);
             }
         }
-        progress();
+        let step = &mut *progress.lock().unwrap_or_else(PoisonError::into_inner);
+        step();
+        Ok(comparison)
+    })?;
+    let mut comparison = Comparison::new();
+    for found in found {
+        comparison.add(found);
     }
     let degree = LONGEST + EXTRA_DEGREE;
     Ok(FormsReport {
@@ -151,6 +164,20 @@ impl Comparison {
             float_comparisons: 0,
             outside_bound: 0,
             bound_used: [0.0; 2],
+        }
+    }
+
+    fn add(&mut self, others: Self) {
+        for (pair, other) in self.pairs.iter_mut().zip(others.pairs) {
+            pair.compared += other.compared;
+            pair.equal += other.equal;
+            pair.f64 = pair.f64.max(other.f64);
+            pair.f32 = pair.f32.max(other.f32);
+        }
+        self.float_comparisons += others.float_comparisons;
+        self.outside_bound += others.outside_bound;
+        for (used, other) in self.bound_used.iter_mut().zip(others.bound_used) {
+            *used = used.max(other);
         }
     }
 

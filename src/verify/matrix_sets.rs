@@ -1,5 +1,6 @@
 //! The M_xy question: each set of FlashConv's matrices against the recurrence it is meant to compute.
 
+use super::trials::outcomes;
 use crate::algebra::{M61, Rng, Sample};
 use crate::error::Error;
 use crate::flashconv::{Chunking, MatrixSet};
@@ -13,6 +14,13 @@ pub struct ChunkCount {
     pub compared: usize,
     /// Those that were equal to it.
     pub equal: usize,
+}
+
+impl ChunkCount {
+    fn add(&mut self, others: Self) {
+        self.compared += others.compared;
+        self.equal += others.equal;
+    }
 }
 
 /// A set of matrices, judged over the prime field.
@@ -58,7 +66,9 @@ pub fn matrix_sets(seed: u64, trials: usize) -> Result<Vec<MatrixSetReport>, Err
         later: ChunkCount::default(),
     };
     let mut reports: Vec<_> = MatrixSet::ALL.into_iter().map(report).collect();
-    for trial in 0..trials {
+    let fresh = reports.clone();
+    let found = outcomes(trials, |trial| {
+        let mut reports = fresh.clone();
         let rng = &mut Rng::new(seed ^ ((trial as u64 + 1) << 32));
         let (n, m) = (2 + rng.below(199), 1 + rng.below(16));
         let chunk = 1 + rng.below(n / 2);
@@ -66,6 +76,13 @@ pub fn matrix_sets(seed: u64, trials: usize) -> Result<Vec<MatrixSetReport>, Err
         compare(&mut reports, &Dense::sample(m, rng), &u, chunk)?;
         compare(&mut reports, &Diagonal::sample(m, rng), &u, chunk)?;
         compare(&mut reports, &Shift::sample(m, rng), &u, chunk)?;
+        Ok(reports)
+    })?;
+    for found in found {
+        for (report, found) in reports.iter_mut().zip(found) {
+            report.first.add(found.first);
+            report.later.add(found.later);
+        }
     }
     Ok(reports)
 }

@@ -15,6 +15,7 @@ mod matrix_sets;
 mod models;
 mod operators;
 mod served;
+mod trials;
 
 pub use exact::{ExactFormat, ExactReport, exact};
 pub use fast_layer::fast_stages;

@@ -1,6 +1,7 @@
 //! Operators of the Hyena family over the prime field: every stage and gradient in every form, and the
 //! M_xy question with their filters.
 
+use super::trials::outcomes;
 use crate::algebra::{Field, M61, Ring, Rng, Sample};
 use crate::error::Error;
 use crate::flashconv::{Chunking, MatrixSet, pass_states_packed};
@@ -57,28 +58,35 @@ impl OperatorReport {
 ///
 /// If a form refuses an operator, which none should.
 pub fn operators(seed: u64, trials: usize) -> Result<Vec<OperatorReport>, Error> {
+    let operators = operators_of_the_suite(SUITE_SEED)?;
+    let found = outcomes(operators.len() * trials, |trial| {
+        let rng = &mut Rng::new(seed ^ ((trial as u64 + 1) << 24));
+        compare(&operators[trial / trials], rng)
+    })?;
     let mut reports: Vec<OperatorReport> = Vec::new();
-    for (number, operator) in operators_of_the_suite(SUITE_SEED)?.iter().enumerate() {
-        let known = reports.iter().position(|of| of.kind == operator.kind);
-        let at = known.unwrap_or(reports.len());
-        if known.is_none() {
-            reports.push(OperatorReport {
-                kind: operator.kind,
-                compared: 0,
-                equal: 0,
-                chunked: 0,
-                as_expected: 0,
-            });
-        }
-        for trial in 0..trials {
-            let rng = &mut Rng::new(seed ^ (((number * trials + trial) as u64 + 1) << 24));
-            compare(&mut reports[at], operator, rng)?;
+    for found in found {
+        match reports.iter_mut().find(|of| of.kind == found.kind) {
+            None => reports.push(found),
+            Some(report) => {
+                report.compared += found.compared;
+                report.equal += found.equal;
+                report.chunked += found.chunked;
+                report.as_expected += found.as_expected;
+            }
         }
     }
     Ok(reports)
 }
 
-fn compare(report: &mut OperatorReport, operator: &Operator, rng: &mut Rng) -> Result<(), Error> {
+/// One operator, on numbers drawn for it.
+fn compare(operator: &Operator, rng: &mut Rng) -> Result<OperatorReport, Error> {
+    let mut report = OperatorReport {
+        kind: operator.kind,
+        compared: 0,
+        equal: 0,
+        chunked: 0,
+        as_expected: 0,
+    };
     let numbers = Drawn::of(&operator.inputs, rng);
     let len = operator.longest();
     let chunk = 1 + rng.below(len);
@@ -89,7 +97,7 @@ fn compare(report: &mut OperatorReport, operator: &Operator, rng: &mut Rng) -> R
         report.equal += usize::from(by(&form)? == expected);
     }
     if len < 2 {
-        return Ok(());
+        return Ok(report);
     }
     let chunk = 1 + rng.below(len - 1);
     for set in [
@@ -113,7 +121,7 @@ fn compare(report: &mut OperatorReport, operator: &Operator, rng: &mut Rng) -> R
         let is_wrong = set == MatrixSet::EarlyRows && is_passed;
         report.as_expected += usize::from(is_equal != is_wrong);
     }
-    Ok(())
+    Ok(report)
 }
 
 /// The stages of an operator, and its gradients.

@@ -1,6 +1,7 @@
 //! Sequences as they are served: documents in a row, rows with padding, parts of a schedule, each against
 //! every sequence alone, exactly over the prime field.
 
+use super::trials::outcomes;
 use crate::algebra::{M61, Rng};
 use crate::error::Error;
 use crate::flashconv::Chunking;
@@ -44,7 +45,7 @@ pub fn served(seed: u64, trials: usize) -> Result<Vec<ServedReport>, Error> {
         compared: 0,
         equal: 0,
     });
-    for trial in 0..trials {
+    let found = outcomes(trials, |trial| {
         let rng = &mut Rng::new(seed ^ ((trial as u64 + 1) << 24));
         let shape = LayerShape {
             n_heads: 1 + rng.below(2),
@@ -67,7 +68,8 @@ pub fn served(seed: u64, trials: usize) -> Result<Vec<ServedReport>, Error> {
             Documents::padded(LONGEST, &lengths, padding)?,
             Documents::whole(1, total),
         ];
-        for (report, documents) in reports.iter_mut().zip(documents) {
+        let mut equal = [const { Vec::new() }; 3];
+        for ((report, equal), documents) in reports.iter().zip(&mut equal).zip(documents) {
             let u = layer.sample_input(documents.batch(), documents.seq_len(), rng);
             let expected = alone(&layer, &u, &documents)?;
             for form in Form::all([Chunking::Uniform(1 + rng.below(LONGEST))]) {
@@ -75,9 +77,15 @@ pub fn served(seed: u64, trials: usize) -> Result<Vec<ServedReport>, Error> {
                     "schedule" => layer.forward_in_parts(&form, &u, None, &lengths)?.0,
                     _ => layer.forward_documents(&form, &u, &documents, None)?,
                 };
-                report.compared += 1;
-                report.equal += usize::from(results(stages) == expected);
+                equal.push(results(stages) == expected);
             }
+        }
+        Ok(equal)
+    })?;
+    for found in found {
+        for (report, equal) in reports.iter_mut().zip(found) {
+            report.compared += equal.len();
+            report.equal += equal.into_iter().filter(|&equal| equal).count();
         }
     }
     Ok(reports.into())

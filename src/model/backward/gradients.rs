@@ -3,6 +3,7 @@
 use super::super::block::{Block, Mixer, add, documents_of_ids, tokens};
 use super::super::forward::{BlockStage, Model, ModelStages, Part, Rows};
 use super::super::layer_norm::LayerNorm;
+use super::super::named::Named;
 use super::super::names::{BlockName, ModelName};
 use super::super::parameters::ModelParameters;
 use super::hooks::{Cotangent, ModelBackward};
@@ -12,7 +13,6 @@ use crate::error::Error;
 use crate::h3::{Form, Linear, Name};
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
-use std::collections::BTreeMap;
 
 /// The loss of a model on some tokens, and its derivative by everything.
 #[derive(Clone, Debug)]
@@ -134,9 +134,6 @@ struct Back<'a, T: Real> {
     documents: &'a Documents,
 }
 
-/// The gradients of parameters found so far.
-type Found<T> = BTreeMap<ModelName, Vec<T>>;
-
 impl<T: Real> Back<'_, T> {
     fn run(
         &self,
@@ -150,7 +147,7 @@ impl<T: Real> Back<'_, T> {
         let (loss, of_logits) = weighted_loss(&logits, targets, &weights, of_token)?;
         let of_logits = self.hooks.cotangent(Cotangent::Logits, of_logits);
 
-        let mut found = Found::new();
+        let mut found = Named::new();
         let counted = self.hooks.documents(Part::Positions, self.documents);
         let embedded = || self.model.embed((ids, self.documents), &counted, None);
         // What enters block i, and after the last block the last LayerNorm.
@@ -183,7 +180,7 @@ impl<T: Real> Back<'_, T> {
         let embeddings = self.hooks.tied(&head, &lookup)?;
         found.insert(ModelName::Embeddings, embeddings.entries().to_vec());
         let parameters = ModelParameters::new(self.parameters.config().clone(), |name| {
-            let gradient = found.remove(&name);
+            let gradient = found.remove(name);
             gradient.ok_or_else(|| Error::missing(format!("gradient of {}", name.official())))
         })?;
         let table = |of: Matrix<T>| Tensor::known([of.rows(), of.cols()], of.entries().to_vec());
@@ -214,7 +211,7 @@ impl<T: Real> Back<'_, T> {
         &self,
         x: &Tensor<T>,
         g: &Tensor<T>,
-        found: &mut Found<T>,
+        found: &mut Named<T>,
     ) -> Result<(Tensor<T>, Matrix<T>), Error> {
         let (vocab, d) = (self.model.embeddings.rows(), self.model.embeddings.cols());
         let words = Linear::new(self.model.embeddings.clone(), vec![T::ZERO; vocab])?;
@@ -238,7 +235,7 @@ impl<T: Real> Back<'_, T> {
         x: &Tensor<T>,
         g: &Tensor<T>,
         [weight, bias]: [ModelName; 2],
-        found: &mut Found<T>,
+        found: &mut Named<T>,
     ) -> Result<Tensor<T>, Error> {
         let d = self.parameters.config().d_model();
         let (mut of_weight, mut of_bias) = (vec![T::ZERO; d], vec![T::ZERO; d]);
@@ -266,7 +263,7 @@ impl<T: Real> Back<'_, T> {
         input: &Tensor<T>,
         residual: &Tensor<T>,
         g: Tensor<T>,
-        found: &mut Found<T>,
+        found: &mut Named<T>,
     ) -> Result<[Tensor<T>; 3], Error> {
         let d = self.parameters.config().d_model();
         let of = |name| ModelName::Block(i, name);
@@ -316,7 +313,7 @@ impl<T: Real> Back<'_, T> {
         (i, mixer): (usize, &Mixer<T>),
         u: &Tensor<T>,
         g: &Tensor<T>,
-        found: &mut Found<T>,
+        found: &mut Named<T>,
     ) -> Result<Tensor<T>, Error> {
         let of = |name| ModelName::Block(i, name);
         match mixer {
@@ -356,7 +353,7 @@ impl<T: Real> Back<'_, T> {
         ids: &Tensor<usize>,
         counted: &Documents,
         g: &Tensor<T>,
-        found: &mut Found<T>,
+        found: &mut Named<T>,
     ) -> Result<Matrix<T>, Error> {
         let zeros = |of: &Matrix<T>| of.map(|_| T::ZERO);
         let mut lookup = zeros(&self.model.embeddings);

@@ -55,7 +55,7 @@ pub(super) struct Layers<T> {
 
 impl Mamba2Case {
     pub(super) fn layers<T: Real>(&self) -> Layers<T> {
-        let layer = self.parameters.map(T::from_f64);
+        let layer = self.parameters.map(&T::from_f64);
         Layers {
             prefill: layer.clone(),
             decode: layer,
