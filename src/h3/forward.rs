@@ -66,11 +66,35 @@ impl<T: Scalar> Layer<T> {
         (u, documents): (&Tensor<T>, &Documents),
         state: Option<&LayerState<T>>,
     ) -> Result<Stages<T>, Error> {
+        self.checked_run(by, false, (u, documents), state)
+    }
+
+    /// The same with the diagonal models in the quadratic form of every head.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_by`](Self::forward_by).
+    pub(crate) fn attention_by(
+        &self,
+        by: &dyn Evaluate<T>,
+        (u, documents): (&Tensor<T>, &Documents),
+        state: Option<&LayerState<T>>,
+    ) -> Result<Stages<T>, Error> {
+        self.checked_run(by, true, (u, documents), state)
+    }
+
+    fn checked_run(
+        &self,
+        by: &dyn Evaluate<T>,
+        attention: bool,
+        (u, documents): (&Tensor<T>, &Documents),
+        state: Option<&LayerState<T>>,
+    ) -> Result<Stages<T>, Error> {
         let (sizes, state) = self.check_input(u, documents, state)?;
         let state = state
             .cloned()
             .unwrap_or_else(|| self.zero_state(documents.count()));
-        self.run(by, false, (u, documents), &state, sizes)
+        self.run(by, attention, (u, documents), &state, sizes)
     }
 
     fn run(

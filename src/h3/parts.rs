@@ -74,7 +74,9 @@ where
             shift_kernel: stack(&models.shift, window, &|ssm, len| by.shift_kernel(ssm, len)),
             shift_k: over_time(|stages| &stages.shift_k),
             kv: over_time(|stages| &stages.kv),
-            ssm_kernel: stack(&models.diagonal, window, &|ssm, len| by.ssm_kernel(ssm, len)),
+            ssm_kernel: stack(&models.diagonal, window, &|ssm, len| {
+                by.ssm_kernel(ssm, len)
+            }),
             ssm_out: pairs.map(|parts| join(&parts, |shape| shape.len() - 1)),
             gated: by_token(|stages| &stages.gated),
             output: by_token(|stages| &stages.output),

@@ -74,9 +74,7 @@ impl<T: Copy> ModelParameters<T> {
 
     /// One parameter, to be changed; empty for a name the configuration does not have.
     pub(crate) fn get_mut(&mut self, name: ModelName) -> &mut [T] {
-        self.values
-            .get_mut(name)
-            .map_or(&mut [], Vec::as_mut_slice)
+        self.values.get_mut(name).map_or(&mut [], Vec::as_mut_slice)
     }
 
     /// The same parameters with every number replaced by its image.

@@ -7,9 +7,12 @@ use crate::algebra::{
 };
 use crate::error::Error;
 use crate::flashconv::{Blocks, Chunking, pass_states};
-use crate::h3::{Config, Form, HeadOrder, ModelForm, Plain, RealType, Stages, documents_of};
+use crate::h3::{Config, HeadOrder, ModelForm, Plain, RealType, Stages, documents_of};
 use crate::oracle::{ExactLayer, LayerCase};
-use crate::ssm::{Discretization, Response, StateSpace, causal_convolution, finish_convolution};
+use crate::ssm::{
+    Discretization, Response, StateSpace, causal_convolution, finish_convolution, recurrence, scan,
+    toeplitz_matrix,
+};
 
 /// Sizes tried beyond the first: some have no layer that is exact in bfloat16.
 const MORE_SIZES: usize = 20;
@@ -85,7 +88,10 @@ pub fn exact(seed: u64, trials: usize) -> Result<ExactReport, Error> {
             FloatFormat::F32 => sample.compare::<f32>(rng),
             narrow => in_format(narrow, || sample.compare::<Emulated<Chosen>>(rng)),
         };
-        formats.into_iter().map(outcome).collect::<Result<Vec<_>, _>>()
+        formats
+            .into_iter()
+            .map(outcome)
+            .collect::<Result<Vec<_>, _>>()
     })?;
     for found in found {
         for (of_format, (compared, equal)) in report.formats.iter_mut().zip(found) {
@@ -155,20 +161,18 @@ impl Sample {
         T::Complex: RootsOfUnity,
     {
         let (layer, input, state) = self.case.in_precision::<T>()?;
-        let state = state.as_ref();
-        let mut runs = Vec::new();
-        for form in [
-            Form::Recurrence,
-            Form::Scan,
-            Form::Toeplitz,
-            Form::Convolution,
-            Form::Attention,
+        let documents = documents_of(&input);
+        let (rows, state) = ((&input, &documents), state.as_ref());
+        let mut runs = vec![layer.attention_by(&Sums::Toeplitz, rows, state)?];
+        for sums in [
+            Sums::Recurrence,
+            Sums::Scan,
+            Sums::Toeplitz,
+            Sums::Convolution,
+            Sums::Chunks(Chunking::Uniform(1 + rng.below(input.shape()[1]))),
+            Sums::Shuffled(rng.next_u64()),
         ] {
-            runs.push(layer.forward(&form, &input, state)?);
-        }
-        let chunks = Chunking::Uniform(1 + rng.below(input.shape()[1]));
-        for sums in [Sums::Chunks(chunks), Sums::Shuffled(rng.next_u64())] {
-            runs.push(layer.forward_by(&sums, (&input, &documents_of(&input)), state)?);
+            runs.push(layer.forward_by(&sums, rows, state)?);
         }
         Ok(runs.into_iter().fold((0, 0), |(compared, equal), stages| {
             let (more, right) = self.count(stages);
@@ -189,8 +193,17 @@ impl Sample {
     }
 }
 
-/// Ways to run a model by sums and products that are no [`Form`].
+/// Ways to run a model by sums and products alone, which are exact where nothing rounds: transforms are not, and
+/// the forms that need them are not compiled for emulated numbers.
 enum Sums {
+    /// One step at a time.
+    Recurrence,
+    /// By the associative scan.
+    Scan,
+    /// By the Toeplitz matrix of the kernel.
+    Toeplitz,
+    /// By the convolution sum.
+    Convolution,
     /// In chunks that hand on a state, by the convolution sum within each: FlashConv without its FFT.
     Chunks(Chunking),
     /// By the convolution sum, the terms of every output added in an order drawn from this seed.
@@ -209,8 +222,12 @@ impl ModelForm for Sums {
         S: StateSpace,
         <S::Scalar as Scalar>::Complex: RootsOfUnity,
     {
-        match self {
-            Self::Chunks(chunking) => pass_states(ssm, &SumBlocks, u, x0, chunking),
+        let convolved = match self {
+            Self::Recurrence => return recurrence(ssm, u, x0),
+            Self::Scan => return scan(ssm, u, x0),
+            Self::Chunks(chunking) => return pass_states(ssm, &SumBlocks, u, x0, chunking),
+            Self::Toeplitz => toeplitz_matrix(kernel, Ring::ZERO, u.len()).apply(u)?,
+            Self::Convolution => causal_convolution(kernel, u),
             Self::Shuffled(seed) => {
                 let rng = &mut Rng::new(*seed);
                 let output = |i: usize| {
@@ -222,10 +239,10 @@ impl ModelForm for Sums {
                     }
                     sum
                 };
-                let convolved = (0..u.len()).map(output).collect();
-                finish_convolution(ssm, convolved, u, x0)
+                (0..u.len()).map(output).collect()
             }
-        }
+        };
+        finish_convolution(ssm, convolved, u, x0)
     }
 }
 

@@ -97,11 +97,8 @@ fn a_mistake_changes_its_first_stage_and_what_comes_of_it() {
 #[test]
 fn mistakes_of_a_model_show_from_their_first_stage() {
     let mut seen = BTreeMap::new();
-    for row in suite() {
+    for row in suite().iter().filter(|row| row.kind == "model") {
         let case = row.build(SUITE_SEED).expect("a case");
-        if case.model().is_none() {
-            continue;
-        }
         let golden = row.build(SUITE_SEED).and_then(Case::certify);
         let specs = specs(&golden.expect("certified"));
         let place = |name: &str| specs.iter().position(|spec| spec.name == name);

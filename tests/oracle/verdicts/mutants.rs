@@ -24,9 +24,9 @@ fn is_hidden(golden: &Golden, name: &str, format: Format) -> bool {
     f32 && (underflow || name == "shift_kernel_f32")
 }
 
-/// The cases run by default, on which every mistake changes something at least once, and how many
-/// of them each mistake is run on. With `HIPPOS_EXHAUSTIVE` set, all of them are run (some minutes).
-const EACH: usize = 2;
+/// The cases run by default, on which every mistake changes something at least once. Each mistake is run on
+/// one of them: in f32 on the first that it changes, in f64 on the last. With `HIPPOS_EXHAUSTIVE` set, each is
+/// run on all cases there are (some minutes).
 const SUBSET: [&str; 14] = [
     "02-zoh",
     "04-heads-hd2",
@@ -50,14 +50,19 @@ fn refused_and_named(dtype: Dtype, format: Format) {
     let all = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
     let (mut runs, mut first, mut accepted, mut misnamed) = (0, 0, Vec::new(), Vec::new());
     let mut seen: Vec<&str> = Vec::new();
-    for (name, golden) in committed().iter().chain(&served()) {
+    let (layers, served) = (committed(), served());
+    let mut cases: Vec<_> = layers.iter().chain(&served).collect();
+    if format == Format::F64 {
+        cases.reverse();
+    }
+    for (name, golden) in cases {
         if !all && !SUBSET.contains(name) {
             continue;
         }
         let mistaken = Mistaken::new(golden);
         for mistake in forward_mistakes(&mistaken.case) {
-            let run_on = seen.iter().filter(|id| **id == mistake.id).count();
-            if is_hidden(golden, mistake.name, format) || !all && run_on == EACH {
+            let is_done = !all && seen.contains(&mistake.id);
+            if is_done || is_hidden(golden, mistake.name, format) {
                 continue;
             }
             let Some(stages) = mistaken.stages(&[mistake.id]) else {
@@ -86,7 +91,7 @@ fn refused_and_named(dtype: Dtype, format: Format) {
     }
     println!("{}: {runs} runs, named first {first}", format.name());
     println!("accepted: {accepted:#?}\nmisnamed: {misnamed:#?}");
-    let (_, golden) = &committed()[0];
+    let (_, golden) = &layers[0];
     let known = forward_mistakes(&Case::from(layer(golden).clone()));
     let always_hidden = |m: &&&Mistake| m.name == "shift_kernel_f32" && format == Format::F32;
     let unseen: Vec<_> = known
