@@ -85,7 +85,8 @@ mod tests {
         let twice = named.map(&mut |x| 2 * x);
         assert_eq!(twice.get(names[2]), Some(&vec![14]));
         assert_eq!(named.remove(names[1]), Some(vec![42]));
-        assert_eq!((named.get(names[1]), named.remove(names[1])), (None, None));
+        assert_eq!(named.get(names[1]), None);
+        assert_eq!(named.remove(names[1]), None);
         *named.get_mut(names[0]).expect("there") = vec![];
         let mut left = Named::new();
         left.extend([(names[2], vec![7]), (names[0], vec![])]);
