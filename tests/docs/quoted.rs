@@ -6,7 +6,7 @@ use hungry_hippos::safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 
 #[path = "../../examples/one_page.rs"]
 #[allow(dead_code, reason = "its main is not called")]
@@ -48,15 +48,13 @@ fn quotations(place: &str, page: &str) -> Vec<Quotation> {
     found
 }
 
-/// What a command prints. Each is run once, whichever test asks first, and one at a time: they
-/// share a scratch file.
+/// What a command prints. Each is run once, whichever test asks first, and beside others.
 fn printed(command: &str) -> String {
-    static PRINTED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
-    let mut known = PRINTED.lock().expect("every command runs");
-    known
-        .entry(command.to_string())
-        .or_insert_with(|| run(command))
-        .clone()
+    static PRINTED: Mutex<BTreeMap<String, Arc<OnceLock<String>>>> = Mutex::new(BTreeMap::new());
+    let mut known = PRINTED.lock().expect("nothing panics that holds it");
+    let text = Arc::clone(known.entry(command.to_string()).or_default());
+    drop(known);
+    text.get_or_init(|| run(command)).clone()
 }
 
 fn run(command: &str) -> String {
@@ -72,7 +70,12 @@ fn run(command: &str) -> String {
     }
     let mut words = command.split(' ');
     assert_eq!(words.next(), Some("hippos"), "{command}: not known here");
-    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quoted.safetensors");
+    // A file of its own.
+    let name: String = command
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name + ".safetensors");
     let output = Command::new(env!("CARGO_BIN_EXE_hippos"))
         .args(words.map(|word| match word {
             "{out}" => scratch.as_os_str(),
