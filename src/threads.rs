@@ -1,5 +1,12 @@
 //! Threads for independent work that is shared out, in one place. Which core does a part changes nothing in its
 //! result; nor does a core that the system gives no thread for.
+//!
+//! Work that borrows is given to threads that are started for it and end with it; for calls that are short and
+//! many there are threads that stay [`parked`].
+
+mod parked;
+
+pub(crate) use parked::{Parked, Task};
 
 use std::num::NonZero;
 use std::panic::resume_unwind;

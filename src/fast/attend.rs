@@ -4,11 +4,8 @@ use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::pieces::Piece;
 use super::rows::{Exponential, ModelElement};
-use super::scratch::Scratch;
 use super::share::share;
-
-/// Products of a query with fewer numbers of the cache than this are not worth a second thread.
-const WORTH_SHARING: usize = 1 << 18;
+use super::workspace::Workspace;
 
 /// The keys and values of one head of one sequence, laid out for [`Attend`].
 #[derive(Clone, Debug)]
@@ -52,7 +49,7 @@ impl<T: ModelElement> AttentionCache<T> {
         set: &[Piece],
         qkv: &[T],
         context: &mut [T],
-        threads: &mut [Scratch<T>],
+        workspace: &mut Workspace<T>,
     ) {
         let (d_h, heads) = (self.head_dim, self.num_heads);
         let d = d_h * heads;
@@ -63,11 +60,8 @@ impl<T: ModelElement> AttentionCache<T> {
             let before = self.heads[piece.sequence * heads].len(vectors);
             (before + piece.len) * piece.len
         });
-        let count = if d * seen.sum::<usize>() < WORTH_SHARING {
-            1
-        } else {
-            threads.len()
-        };
+        let operations = 2 * d * seen.sum::<usize>() / T::Lanes::WIDTH;
+        let threads = workspace.threads_for(operations);
         // Pieces are in the order of their sequences.
         let caches = self.heads.chunks_exact_mut(heads).enumerate();
         let with_pieces = caches.filter_map(|(sequence, caches)| {
@@ -83,7 +77,7 @@ impl<T: ModelElement> AttentionCache<T> {
         });
         share(
             items,
-            &mut threads[..count],
+            threads,
             |scratch, (piece, head, (cache, out))| {
                 let before = cache.len(vectors);
                 for (t, out) in out.chunks_exact_mut(d_h).enumerate() {

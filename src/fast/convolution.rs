@@ -27,6 +27,12 @@ pub struct LongConvolution<T: Element> {
 }
 
 impl<T: Element> LongConvolution<T> {
+    /// Vector operations per group of lanes over so many steps, about.
+    pub(super) fn operations(&self, len: usize) -> usize {
+        const PER_POINT: usize = 44;
+        len.next_multiple_of(self.transform.len()) * PER_POINT
+    }
+
     /// The convolution of `channels` signals of at most `seq_len` steps, with kernels of any
     /// length that are zero until [`set_kernels`](Self::set_kernels).
     #[must_use]
@@ -98,8 +104,9 @@ impl<T: Element> LongConvolution<T> {
             ));
         }
         let (level, transform) = (self.level, &self.transform);
+        let threads = workspace.threads_for(self.spectra.len() / transform.len() * self.operations(1));
         let spectra = self.spectra.chunks_exact_mut(transform.len()).enumerate();
-        share(spectra, &mut workspace.threads, |_, (i, spectrum)| {
+        share(spectra, threads, |_, (i, spectrum)| {
             level.run(Spectrum {
                 transform,
                 kernel: kernels.stream(i).get(..taps).unwrap_or_default(),
@@ -167,8 +174,9 @@ impl<T: Element> LongConvolution<T> {
         let groups = self.spectra.len() / self.transform.len();
         check_len("spectra", groups, lane_groups::<T>(self.channels))?;
         let [before, after] = gates;
+        let threads = workspace.threads_for(y.batch() * groups * self.operations(y.seq_len()));
         let items = y.streams_mut().enumerate();
-        share(items, &mut workspace.threads, |scratch, (i, y)| {
+        share(items, threads, |scratch, (i, y)| {
             let Scratch { points, window, .. } = scratch;
             let u = Gated {
                 signal: u.stream(i),

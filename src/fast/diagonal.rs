@@ -286,19 +286,17 @@ impl<T: Element> DiagonalSsm<T> {
         if u.seq_len() == 0 || self.groups.is_empty() {
             return Ok(());
         }
+        let steps = u.batch() * self.groups.len() * u.seq_len();
         let items = u
             .streams()
             .zip(y.streams_mut())
             .zip(states)
             .enumerate()
             .map(|(i, ((u, y), x))| (i % self.groups.len(), u, x, y));
-        share(
-            items,
-            &mut workspace.threads,
-            |scratch, (group, u, x, y)| {
-                self.run_group(group, u, x, y, &mut scratch.diagonal);
-            },
-        );
+        let threads = workspace.threads_for(steps * self.operations());
+        share(items, threads, |scratch, (group, u, x, y)| {
+            self.run_group(group, u, x, y, &mut scratch.diagonal);
+        });
         Ok(())
     }
 
@@ -323,6 +321,11 @@ impl<T: Element> DiagonalSsm<T> {
         let mut y = Panels::zeros(1, len, self.models);
         self.run(&u, &mut self.zero_state(1), &mut y, workspace)?;
         Ok(y)
+    }
+
+    /// Vector operations per step and group of lanes, about.
+    pub(super) fn operations(&self) -> usize {
+        4 * self.padded + BLOCK
     }
 
     /// The plan of a run over so many steps, and its cost.

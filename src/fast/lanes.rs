@@ -52,6 +52,14 @@ pub trait Vector<T>: Copy + Debug + Default + Send + Sync + 'static {
     fn store(&self, to: &mut [T]);
 }
 
+/// An array of the stored forms of lanes. Not re-exported: a sealed detail of [`Element`].
+pub trait Codes<C>: Copy + Debug + Default + AsMut<[C]> + AsRef<[C]> + Send + Sync + 'static {}
+
+impl Codes<u16> for [u16; 16] {}
+impl Codes<u16> for [u16; 8] {}
+impl Codes<i8> for [i8; 16] {}
+impl Codes<i8> for [i8; 8] {}
+
 /// The map that [`Arithmetic::lanewise`] applies to each lane. Not a closure, since a closure cannot be told
 /// to be inlined, and one that is not is compiled for the baseline.
 pub trait LaneMap<T, const I: usize, const O: usize> {
@@ -61,6 +69,17 @@ pub trait LaneMap<T, const I: usize, const O: usize> {
 
 /// The arithmetic, compiled per instruction set. Not re-exported: a sealed detail of [`Element`].
 pub trait Arithmetic<T>: Vector<T> {
+    /// As many numbers of 16 bits as there are lanes.
+    type Halves: Codes<u16>;
+    /// As many numbers of 8 bits as there are lanes.
+    type Bytes: Codes<i8>;
+
+    /// Lanes stored as the upper halves of f32.
+    fn from_bf16(halves: &Self::Halves) -> Self;
+    /// Lanes stored in IEEE 754 binary16, all finite.
+    fn from_f16(halves: &Self::Halves) -> Self;
+    /// Lanes stored as levels, times their scales, rounded to f32.
+    fn from_levels(levels: &Self::Bytes, scales: Self) -> Self;
     /// `self * b + c`, in one rounding where the level can.
     fn fma<S: Isa>(self, b: Self, c: Self) -> Self;
     /// `c - self * b`, likewise.
@@ -137,6 +156,40 @@ macro_rules! lanes {
         }
 
         impl Arithmetic<$float> for Lanes<$float, $width> {
+            type Halves = [u16; $width];
+            type Bytes = [i8; $width];
+
+            #[inline(always)]
+            fn from_bf16(halves: &[u16; $width]) -> Self {
+                let mut r = Self::ZERO;
+                for l in 0..$width {
+                    r.0[l] = f32::from_bits(u32::from(halves[l]) << 16) as $float;
+                }
+                r
+            }
+
+            /// The exponent goes to its place in an f32 and is off by 112 there, which a product with `2^112` makes
+            /// up for, exactly, subnormal numbers included. The sign is drawn along by the shifts.
+            #[inline(always)]
+            fn from_f16(halves: &[u16; $width]) -> Self {
+                const UP: f32 = f32::from_bits((127 + 112) << 23);
+                let mut r = Self::ZERO;
+                for l in 0..$width {
+                    let spread = (i32::from(halves[l] as i16) << 13) as u32;
+                    r.0[l] = (f32::from_bits(spread & 0x8fff_e000) * UP) as $float;
+                }
+                r
+            }
+
+            #[inline(always)]
+            fn from_levels(levels: &[i8; $width], scales: Self) -> Self {
+                let mut r = Self::ZERO;
+                for l in 0..$width {
+                    r.0[l] = (f32::from(levels[l]) * (scales.0[l] as f32)) as $float;
+                }
+                r
+            }
+
             #[inline(always)]
             fn fma<S: Isa>(self, b: Self, c: Self) -> Self {
                 let mut r = c;

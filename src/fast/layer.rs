@@ -11,10 +11,12 @@ use super::panels::{lane_groups, split_parts};
 use super::pieces::{
     Piece, Plan, ROWS_AT_ONCE, Span, check_documents, row_of, rows_of, runs, spans, whole,
 };
-use super::projection::Weights;
 use super::scratch::Scratch;
 use super::share::share;
 use super::shift::ShiftSsm;
+use super::few_rows::FEW_ROWS;
+use super::weight_format::{MATRICES, WeightFormat};
+use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{Config, LayerState, Name, Parameters};
@@ -64,6 +66,24 @@ impl<T: Element> FastLayer<T> {
     ///
     /// If a discretization has no value.
     pub fn new(level: Level, parameters: &Parameters<f64>) -> Result<Self, Error> {
+        Self::with_weights(level, None, parameters)
+    }
+
+    /// As [`new`](Self::new), the weights of the four projections stored in a format, or as `T` holds them.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), or if the format has no value for a weight.
+    pub fn with_weights(
+        level: Level,
+        format: Option<WeightFormat>,
+        parameters: &Parameters<f64>,
+    ) -> Result<Self, Error> {
+        if let Some(format) = format {
+            for name in MATRICES {
+                format.check(name.official(), parameters.get(name).iter().copied())?;
+            }
+        }
         let config = parameters.config().clone();
         let (d, width) = (config.d_model, T::Lanes::WIDTH);
         let layout = LaneLayout::new::<T>(&config);
@@ -71,13 +91,11 @@ impl<T: Element> FastLayer<T> {
             PROJECTIONS.map(|(weight, bias)| (parameters.get(weight), parameters.get(bias)));
         let projections = Weights::pack(
             level,
-            3 * layout.vectors(),
-            d,
+            format,
+            (3 * layout.vectors(), d),
             |vector, lane, input| {
                 let of = layout.channel(vector / 3, lane);
-                of.map_or(T::ZERO, |c| {
-                    T::from_f64(weights[vector % 3].0[c * d + input])
-                })
+                of.map_or(0.0, |c| weights[vector % 3].0[c * d + input])
             },
             |vector, lane| {
                 let of = layout.channel(vector / 3, lane);
@@ -90,14 +108,14 @@ impl<T: Element> FastLayer<T> {
         );
         let output = Weights::pack(
             level,
-            lane_groups::<T>(d),
-            layout.vectors() * width,
+            format,
+            (lane_groups::<T>(d), layout.vectors() * width),
             |vector, lane, input| {
                 let out = vector * width + lane;
                 let from = layout.gated(input / width, input % width);
                 match from.filter(|_| out < d) {
-                    Some(gated) => T::from_f64(weight[out * d + gated]),
-                    None => T::ZERO,
+                    Some(gated) => weight[out * d + gated],
+                    None => 0.0,
                 }
             },
             |vector, lane| {
@@ -364,9 +382,18 @@ impl<T: Element> FastLayer<T> {
         let (d, d_h, batch) = (self.config.d_model, self.config.head_dim, state.batch());
         let rows = rows_of(set);
         let row = |r: usize| &u[row_of(set, r) * d..][..d];
+        let few = rows <= FEW_ROWS;
         let mut packed = core::mem::take(&mut workspace.shared);
-        self.projections
-            .pack_rows_shared(rows, row, &mut packed, workspace);
+        let mut heads = core::mem::take(&mut workspace.panels);
+        if few {
+            heads.resize(3 * self.groups() * d_h * rows, T::Lanes::ZERO);
+            let pack = |packed: &mut [T]| self.projections.pack_rows(rows, row, packed);
+            let store = |vector: usize, r: usize, lanes| heads[vector * rows + r] = lanes;
+            self.projections.project_few(rows, pack, workspace, store);
+        } else {
+            self.projections
+                .pack_rows_shared(rows, row, &mut packed, workspace);
+        }
         let mut gated = core::mem::take(&mut workspace.gated);
         gated.resize(self.groups() * d_h * rows, T::Lanes::ZERO);
 
@@ -377,14 +404,31 @@ impl<T: Element> FastLayer<T> {
             .chunks_exact_mut(d_h * rows)
             .zip(shift.zip(diagonal))
             .enumerate();
-        share(items, workspace.threads_for(rows), |scratch, item| {
-            let (group, (gated, states)) = item;
-            scratch.heads.resize(3 * d_h * rows, T::Lanes::ZERO);
-            let first = 3 * group * d_h;
-            self.projections
-                .multiply_to_panels(&packed, rows, first, &mut scratch.heads);
-            self.mix(group, set, states, cut, gated, scratch);
-        });
+        let mixing = groups * d_h * rows * self.operations();
+        if few {
+            let items = items.zip(heads.chunks_exact_mut(3 * d_h * rows));
+            share(items, workspace.threads_for(mixing), |scratch, item| {
+                let ((group, (gated, states)), heads) = item;
+                self.mix((group, set), heads, states, cut, gated, scratch);
+            });
+        } else {
+            let operations = self.projections.operations(rows) + mixing;
+            share(items, workspace.threads_for(operations), |scratch, item| {
+                let (group, (gated, states)) = item;
+                let mut heads = core::mem::take(&mut scratch.heads);
+                heads.resize(3 * d_h * rows, T::Lanes::ZERO);
+                let first = 3 * group * d_h;
+                self.projections.multiply_to_panels(
+                    &packed,
+                    rows,
+                    first,
+                    &mut heads,
+                    &mut scratch.wide,
+                );
+                self.mix((group, set), &mut heads, states, cut, gated, scratch);
+                scratch.heads = heads;
+            });
+        }
 
         for (at, to) in runs(set) {
             let lanes = |vector: usize, t: usize| gated[vector * rows + at + t];
@@ -392,15 +436,21 @@ impl<T: Element> FastLayer<T> {
             self.output.project_panels(d, lanes, out, workspace);
         }
         workspace.shared = packed;
+        workspace.panels = heads;
         workspace.gated = gated;
     }
 
-    /// One group of heads: from queries, keys and values in `scratch.heads` to `gated`
-    /// [d2][row of the set].
+    /// Vector operations of the models per step and vector of channels, about.
+    pub(super) fn operations(&self) -> usize {
+        self.config.d_state + self.config.head_dim * self.diagonal.operations()
+    }
+
+    /// One group of heads: from queries, keys and values, of which `heads` has a panel [row of the set] each, to
+    /// `gated` [d2][row of the set].
     fn mix(
         &self,
-        group: usize,
-        set: &[Piece],
+        (group, set): (usize, &[Piece]),
+        heads: &mut [T::Lanes],
         (shift, diagonal): (&mut [T::Lanes], &mut [[T::Lanes; 2]]),
         cut: Option<&Cut<T>>,
         gated: &mut [T::Lanes],
@@ -413,7 +463,6 @@ impl<T: Element> FastLayer<T> {
         );
         let rows = gated.len() / d_h;
         let Scratch {
-            heads,
             signals,
             window,
             state,

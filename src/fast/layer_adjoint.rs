@@ -15,11 +15,11 @@ use super::layer_state::{FastState, SavedStates};
 use super::level::Level;
 use super::panels::{lane_groups, split_parts};
 use super::pieces::{Piece, Span, check_documents, row_of, rows_of, runs, spans, whole};
-use super::projection::Weights;
 use super::projection_adjoint::WeightSums;
 use super::scratch::AdjointBuffers;
 use super::share::share;
 use super::shift::ShiftParameters;
+use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{LayerState, Name, Parameters};
@@ -92,12 +92,12 @@ impl<T: Element> FastAdjoint<T> {
         let config = parameters.config();
         let (d, width) = (config.d_model, T::Lanes::WIDTH);
         let layout = LaneLayout::new::<T>(config);
-        let number = |at: Option<f64>| at.map_or(T::ZERO, T::from_f64);
+        let number = |at: Option<f64>| at.unwrap_or(0.0);
         let weights = PROJECTIONS.map(|(weight, _)| parameters.get(weight));
         let to_input = Weights::pack(
             level,
-            lane_groups::<T>(d),
-            3 * layout.vectors() * width,
+            None,
+            (lane_groups::<T>(d), 3 * layout.vectors() * width),
             |vector, lane, from| {
                 let (to, from, lane) = (vector * width + lane, from / width, from % width);
                 let channel = layout.channel(from / 3, lane).filter(|_| to < d);
@@ -108,8 +108,8 @@ impl<T: Element> FastAdjoint<T> {
         let output = parameters.get(Name::OutputWeight);
         let to_gated = Weights::pack(
             level,
-            layout.vectors(),
-            d,
+            None,
+            (layout.vectors(), d),
             |vector, lane, from| {
                 let gated = layout.gated(vector, lane);
                 number(gated.map(|gated| output[from * d + gated]))
@@ -420,16 +420,17 @@ impl<T: Element> FastAdjoint<T> {
             .pack_rows_shared(rows, u, &mut packed, workspace);
         self.to_gated
             .pack_rows_shared(rows, g, &mut packed_g, workspace);
-        let threads = workspace.threads_for(rows);
+        let vectors = self.layout.vectors();
+        let threads = workspace.threads_for(rows * vectors);
         inputs.pack(layer.level, rows, d, u, threads);
         cotangents.pack(layer.level, rows, d, g, threads);
         let each = self.to_gated.per_tile();
-        let vectors = self.layout.vectors();
         of_gated.resize(vectors.next_multiple_of(each) * rows, T::Lanes::ZERO);
         let items = of_gated.chunks_exact_mut(each * rows).enumerate();
-        share(items, threads, |_, (i, out)| {
+        let threads = workspace.threads_for(self.to_gated.operations(rows));
+        share(items, threads, |scratch, (i, out)| {
             self.to_gated
-                .multiply_to_panels(&packed_g, rows, i * each, out);
+                .multiply_to_panels(&packed_g, rows, i * each, out, &mut scratch.wide);
         });
 
         gated.resize(vectors * rows, T::Lanes::ZERO);
@@ -444,6 +445,9 @@ impl<T: Element> FastAdjoint<T> {
             .zip(split_parts(&mut cotangent.diagonal, l_diagonal, groups))
             .zip(&mut gradients.heads)
             .enumerate();
+        let products = layer.projections.operations(rows);
+        let mixing = vectors * rows * 3 * layer.operations();
+        let threads = workspace.threads_for(products + mixing);
         share(items, threads, |scratch, (group, item)| {
             let ((((gated, of_heads), l_shift), l_diagonal), sums) = item;
             scratch.heads.resize(3 * d_h * rows, T::Lanes::ZERO);
@@ -452,6 +456,7 @@ impl<T: Element> FastAdjoint<T> {
                 rows,
                 3 * group * d_h,
                 &mut scratch.heads,
+                &mut scratch.wide,
             );
             let part = GroupPart {
                 layer,
@@ -467,9 +472,11 @@ impl<T: Element> FastAdjoint<T> {
             part.run(gated, of_heads, (l_shift, l_diagonal), sums, scratches);
         });
 
+        let threads = workspace.threads_for(products);
         gradients
             .projections
             .receive(&of_heads, &inputs, rows, threads);
+        let threads = workspace.threads_for(self.to_gated.operations(rows));
         gradients.output.receive(&gated, &cotangents, rows, threads);
         for (at, to) in runs(set) {
             let lanes = |vector: usize, t: usize| of_heads[vector * rows + at + t];

@@ -11,6 +11,7 @@ mod diagonal;
 mod diagonal_adjoint;
 mod diagonal_outputs;
 mod elementwise;
+mod few_rows;
 mod heads_adjoint;
 mod lanes;
 mod layer;
@@ -33,6 +34,8 @@ mod ssd;
 mod state_layout;
 mod training;
 mod transform;
+mod weight_format;
+mod weights;
 mod workspace;
 
 use crate::internals::internals;
@@ -45,6 +48,7 @@ pub use level::Level;
 pub use model::{FastModel, FastModelState, ModelWorkspace};
 pub use rows::ModelElement;
 pub use training::{Dropout, StepReport, Trainer};
+pub use weight_format::WeightFormat;
 pub use workspace::Workspace;
 
 // The kernels one by one.

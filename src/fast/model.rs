@@ -7,8 +7,10 @@ use super::layer_state::FastState;
 use super::level::Level;
 use super::panels::lane_groups;
 use super::pieces::{Piece, Plan, Span, check_documents, rows_of, spans, whole};
-use super::projection::{Projection, Weights};
+use super::projection::Projection;
 use super::rows::{ModelElement, Norm, accumulate, gelu};
+use super::weight_format::{MATRICES, WeightFormat};
+use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::Parameters;
@@ -82,7 +84,7 @@ impl<T: Element> ModelWorkspace<T> {
     #[must_use]
     pub fn new(threads: usize) -> Self {
         Self {
-            layers: Workspace::new(threads).sharing_single_rows(),
+            layers: Workspace::new(threads),
             plan: Plan::default(),
             residual: Vec::new(),
             normed: Vec::new(),
@@ -146,6 +148,20 @@ impl<T: ModelElement> FastModel<T> {
     pub fn new(
         level: Level,
         config: &ModelConfig,
+        value_of: impl FnMut(ModelName) -> Result<Vec<f64>, Error>,
+    ) -> Result<Self, Error> {
+        Self::with_weights(level, None, config, value_of)
+    }
+
+    /// As [`new`](Self::new), the weights of matrices stored in a format, or as `T` holds them.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), or if the format has no value for a weight.
+    pub fn with_weights(
+        level: Level,
+        format: Option<WeightFormat>,
+        config: &ModelConfig,
         mut value_of: impl FnMut(ModelName) -> Result<Vec<f64>, Error>,
     ) -> Result<Self, Error> {
         config.check()?;
@@ -154,6 +170,9 @@ impl<T: ModelElement> FastModel<T> {
             let value = value_of(name)?;
             let size = name.shape(config).iter().product();
             check_len(&name.official(), value.len(), size)?;
+            if let Some(format) = format.filter(|_| is_matrix(name)) {
+                format.check(&name.official(), value.iter().copied())?;
+            }
             Ok::<_, Error>(value)
         };
         let (d, vocab) = (config.d_model(), config.vocab_size);
@@ -161,11 +180,11 @@ impl<T: ModelElement> FastModel<T> {
             let table = checked(ModelName::Embeddings)?;
             Weights::pack(
                 level,
-                lane_groups::<T>(vocab),
-                d,
+                format,
+                (lane_groups::<T>(vocab), d),
                 |vector, lane, input| match vector * T::Lanes::WIDTH + lane {
-                    id if id < vocab => T::from_f64(table[id * d + input]),
-                    _ => T::ZERO,
+                    id if id < vocab => table[id * d + input],
+                    _ => 0.0,
                 },
                 |_, _| T::ZERO,
             )
@@ -178,7 +197,7 @@ impl<T: ModelElement> FastModel<T> {
         };
         let blocks = (0..config.n_layer)
             .map(|i| {
-                let block = block(level, config, i, &mut checked);
+                let block = block((level, format), config, i, &mut checked);
                 block.map_err(|e| Error::value(format!("block {i}"), e.to_string()))
             })
             .collect::<Result<_, Error>>()?;
@@ -447,7 +466,7 @@ impl<T: ModelElement> FastModel<T> {
             (FastMixer::Attention { qkv, output }, FastMixerState::Attention(cache)) => {
                 wide.resize(3 * residual.len(), T::ZERO);
                 qkv.apply(normed, wide, layers)?;
-                cache.attend(self.level, set, wide, normed, &mut layers.threads);
+                cache.attend(self.level, set, wide, normed, layers);
                 output.apply(normed, mixed, layers)?;
             }
             _ => return Err(Error::value("state", "is of another kind of mixer")),
@@ -473,6 +492,17 @@ impl<T: ModelElement> FastModel<T> {
     }
 }
 
+/// True for the weights of matrices, which a format is for.
+fn is_matrix(name: ModelName) -> bool {
+    use BlockName::{Fc1Weight, Fc2Weight, H3, OutWeight, QkvWeight};
+    match name {
+        ModelName::Embeddings => true,
+        ModelName::Block(_, H3(name)) => MATRICES.contains(&name),
+        ModelName::Block(_, name) => [QkvWeight, OutWeight, Fc1Weight, Fc2Weight].contains(&name),
+        _ => false,
+    }
+}
+
 /// The two sizes of tokens (batch, tokens) for a state.
 fn sequences<T: ModelElement>(
     ids: &[usize],
@@ -488,31 +518,25 @@ fn sequences<T: ModelElement>(
 }
 
 fn block<T: ModelElement>(
-    level: Level,
+    (level, format): (Level, Option<WeightFormat>),
     config: &ModelConfig,
     i: usize,
     value_of: &mut impl FnMut(ModelName) -> Result<Vec<f64>, Error>,
 ) -> Result<FastBlock<T>, Error> {
     let (d, inner) = (config.d_model(), config.d_inner);
     let mut get = |name| value_of(ModelName::Block(i, name));
+    let projection = |inputs, weight: Vec<f64>, bias: Vec<f64>| {
+        let rounded = |x: &[f64]| -> Vec<T> { x.iter().map(|&x| T::from_f64(x)).collect() };
+        Projection::with_weights(level, format, inputs, &rounded(&weight), &rounded(&bias))
+    };
     let mixer = if config.is_attention(i) {
         FastMixer::Attention {
-            qkv: projection(
-                level,
-                d,
-                &get(BlockName::QkvWeight)?,
-                &get(BlockName::QkvBias)?,
-            )?,
-            output: projection(
-                level,
-                d,
-                &get(BlockName::OutWeight)?,
-                &get(BlockName::OutBias)?,
-            )?,
+            qkv: projection(d, get(BlockName::QkvWeight)?, get(BlockName::QkvBias)?)?,
+            output: projection(d, get(BlockName::OutWeight)?, get(BlockName::OutBias)?)?,
         }
     } else {
         let parameters = Parameters::new(config.h3.clone(), |name| get(BlockName::H3(name)))?;
-        FastMixer::H3(Box::new(FastLayer::new(level, &parameters)?))
+        FastMixer::H3(Box::new(FastLayer::with_weights(level, format, &parameters)?))
     };
     let epsilon = config.layer_norm_epsilon;
     let mut norm = |weight, bias| Ok::<_, Error>(Norm::new(&get(weight)?, &get(bias)?, epsilon));
@@ -520,27 +544,7 @@ fn block<T: ModelElement>(
         norm1: norm(BlockName::Norm1Weight, BlockName::Norm1Bias)?,
         mixer,
         norm2: norm(BlockName::Norm2Weight, BlockName::Norm2Bias)?,
-        fc1: projection(
-            level,
-            d,
-            &get(BlockName::Fc1Weight)?,
-            &get(BlockName::Fc1Bias)?,
-        )?,
-        fc2: projection(
-            level,
-            inner,
-            &get(BlockName::Fc2Weight)?,
-            &get(BlockName::Fc2Bias)?,
-        )?,
+        fc1: projection(d, get(BlockName::Fc1Weight)?, get(BlockName::Fc1Bias)?)?,
+        fc2: projection(inner, get(BlockName::Fc2Weight)?, get(BlockName::Fc2Bias)?)?,
     })
-}
-
-fn projection<T: ModelElement>(
-    level: Level,
-    inputs: usize,
-    weight: &[f64],
-    bias: &[f64],
-) -> Result<Projection<T>, Error> {
-    let rounded = |x: &[f64]| -> Vec<T> { x.iter().map(|&x| T::from_f64(x)).collect() };
-    Projection::new(level, inputs, &rounded(weight), &rounded(bias))
 }

@@ -1,9 +1,12 @@
 //! Matrix products: rows times a weight packed for lanes.
 
 use super::lanes::{Arithmetic, Element, Vector};
+use super::few_rows::FEW_ROWS;
 use super::level::{Isa, Kernel, Level};
 use super::panels::lane_groups;
 use super::share::share;
+use super::weight_format::WeightFormat;
+use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
@@ -16,7 +19,7 @@ const ROWS_AT_ONCE: usize = 64;
 /// Never as many rows as lanes: the compiler would then take neighbouring rows for the elements of a
 /// vector and gather the lanes one by one, 30 times slower. Three vectors are a head's query, key and
 /// value.
-const fn tile_of(accumulators: usize, width: usize) -> (usize, usize) {
+pub(super) const fn tile_of(accumulators: usize, width: usize) -> (usize, usize) {
     match accumulators {
         24.. if width == 8 => (6, 3),
         24.. => (8, 3),
@@ -26,7 +29,7 @@ const fn tile_of(accumulators: usize, width: usize) -> (usize, usize) {
 }
 
 /// The rows of the smallest register tile that holds `rows` of at most `most` rows.
-const fn height_of(rows: usize, most: usize) -> usize {
+pub(super) const fn height_of(rows: usize, most: usize) -> usize {
     match rows {
         0 | 1 => 1,
         2 => 2,
@@ -36,61 +39,9 @@ const fn height_of(rows: usize, most: usize) -> usize {
     }
 }
 
-/// A weight as the register tiles read it: outputs in lanes, `per_tile` vectors of them side by
-/// side, inputs running.
-#[derive(Clone, Debug)]
-pub(crate) struct Weights<T: Element> {
-    level: Level,
-    inputs: usize,
-    vectors: usize,
-    height: usize,
-    per_tile: usize,
-    /// [tile][input][vector of the tile]
-    entries: Vec<T::Lanes>,
-    /// [tile][vector of the tile]
-    bias: Vec<T::Lanes>,
-}
-
 impl<T: Element> Weights<T> {
-    /// Packs `vectors` vectors of outputs: `entry(vector, lane, input)` and `bias(vector, lane)`.
-    pub(crate) fn pack(
-        level: Level,
-        vectors: usize,
-        inputs: usize,
-        mut entry: impl FnMut(usize, usize, usize) -> T,
-        mut bias: impl FnMut(usize, usize) -> T,
-    ) -> Self {
-        let (height, per_tile) = tile_of(level.accumulators(), T::Lanes::WIDTH);
-        let padded = vectors.next_multiple_of(per_tile);
-        let mut packed = Self {
-            level,
-            inputs,
-            vectors,
-            height,
-            per_tile,
-            entries: vec![T::Lanes::ZERO; padded * inputs],
-            bias: vec![T::Lanes::ZERO; padded],
-        };
-        for vector in 0..vectors {
-            let (tile, within) = (vector / per_tile, vector % per_tile);
-            for lane in 0..T::Lanes::WIDTH {
-                packed.bias[vector].lanes_mut()[lane] = bias(vector, lane);
-                for input in 0..inputs {
-                    let at = (tile * inputs + input) * per_tile + within;
-                    packed.entries[at].lanes_mut()[lane] = entry(vector, lane, input);
-                }
-            }
-        }
-        packed
-    }
-
-    /// Vectors of outputs a tile.
-    pub(crate) fn per_tile(&self) -> usize {
-        self.per_tile
-    }
-
     /// Packs `rows` rows, `row(r)` each: tiles of rows, an input's row elements side by side.
-    fn pack_rows<'a>(&self, rows: usize, row: impl Fn(usize) -> &'a [T], packed: &mut [T]) {
+    pub(super) fn pack_rows<'a>(&self, rows: usize, row: impl Fn(usize) -> &'a [T], packed: &mut [T]) {
         self.pack_tiles(rows, packed, |tile, height, first, count| {
             for r in 0..count {
                 let row = row(first + r);
@@ -110,12 +61,10 @@ impl<T: Element> Weights<T> {
         workspace: &mut Workspace<T>,
     ) {
         packed.resize(self.packed_len(rows), T::ZERO);
-        if rows < ROWS_AT_ONCE {
-            return self.pack_rows(rows, row, packed);
-        }
         let each = ROWS_AT_ONCE.next_multiple_of(self.height);
         let items = packed.chunks_mut(each * self.inputs).enumerate();
-        share(items, &mut workspace.threads, |_, (i, packed)| {
+        let threads = workspace.threads_for(rows * self.inputs / T::Lanes::WIDTH);
+        share(items, threads, |_, (i, packed)| {
             let first = i * each;
             self.pack_rows(each.min(rows - first), |r| row(first + r), packed);
         });
@@ -162,7 +111,7 @@ impl<T: Element> Weights<T> {
     }
 
     /// The length of `rows` packed rows.
-    fn packed_len(&self, rows: usize) -> usize {
+    pub(super) fn packed_len(&self, rows: usize) -> usize {
         let rest = rows % self.height;
         let last = if rest > 0 {
             height_of(rest, self.height)
@@ -173,21 +122,23 @@ impl<T: Element> Weights<T> {
     }
 
     /// The packed rows times the vectors `first ..`, as panels: `out` is one run of `rows` vectors
-    /// after another, as many as `out` has. `first` and their number are multiples of three.
+    /// after another, as many as `out` has. `first` and their number are multiples of three. `wide` is for a tile
+    /// that is stored in another format.
     pub(crate) fn multiply_to_panels(
         &self,
         packed: &[T],
         rows: usize,
         first: usize,
         out: &mut [T::Lanes],
+        wide: &mut Vec<T::Lanes>,
     ) {
         if rows == 0 {
             return;
         }
-        let step = rows * self.per_tile;
+        let step = rows * self.per_tile();
         for (i, out) in out.chunks_exact_mut(step).enumerate() {
             self.level.run(ToPanels {
-                tile: self.tile(first / self.per_tile + i),
+                tile: self.tile(first / self.per_tile() + i, wide),
                 packed,
                 rows,
                 out,
@@ -196,36 +147,24 @@ impl<T: Element> Weights<T> {
     }
 
     /// The packed rows times the whole weight, as row-major rows of `width` outputs.
-    fn multiply_to_rows(&self, packed: &[T], rows: usize, width: usize, out: &mut [T]) {
-        let step = self.per_tile * T::Lanes::WIDTH;
+    fn multiply_to_rows(
+        &self,
+        packed: &[T],
+        rows: usize,
+        width: usize,
+        out: &mut [T],
+        wide: &mut Vec<T::Lanes>,
+    ) {
+        let step = self.per_tile() * T::Lanes::WIDTH;
         for (i, start) in (0..width).step_by(step).enumerate() {
             self.level.run(ToRows {
-                tile: self.tile(i),
+                tile: self.tile(i, wide),
                 packed,
                 rows,
                 width,
                 start,
                 out,
             });
-        }
-    }
-
-    /// The weights of one output, one an input, read out of the packed layout.
-    pub(crate) fn read_output(&self, output: usize, to: &mut [T]) {
-        let (vector, lane) = (output / T::Lanes::WIDTH, output % T::Lanes::WIDTH);
-        let tile = self.tile(vector / self.per_tile);
-        let inputs = tile.entries.chunks_exact(self.per_tile);
-        for (to, vectors) in to.iter_mut().zip(inputs) {
-            *to = vectors[vector % self.per_tile].lanes()[lane];
-        }
-    }
-
-    fn tile(&self, i: usize) -> Tile<'_, T> {
-        let size = self.inputs * self.per_tile;
-        Tile {
-            inputs: self.inputs,
-            entries: &self.entries[i * size..(i + 1) * size],
-            bias: &self.bias[i * self.per_tile..(i + 1) * self.per_tile],
         }
     }
 
@@ -267,67 +206,41 @@ impl<T: Element> Weights<T> {
             return;
         }
         let rows = out.len() / width;
-        // Every thread should have work, and every tile but the last be whole.
-        let each = rows
-            .div_ceil(workspace.threads())
-            .next_multiple_of(self.height)
-            .min(ROWS_AT_ONCE.next_multiple_of(self.height));
-        if rows < self.height {
-            return self.project_columns(width, rows, out, workspace, pack);
-        }
-        let items = out.chunks_mut(each * width).enumerate();
-        share(items, &mut workspace.threads, |scratch, (i, out)| {
-            let rows = out.len() / width;
-            scratch.packed.resize(self.packed_len(rows), T::ZERO);
-            pack(i * each, rows, &mut scratch.packed);
-            self.multiply_to_rows(&scratch.packed, rows, width, out);
-        });
-    }
-
-    /// A few rows: the time goes into reading the weight, so that is what is shared out.
-    fn project_columns(
-        &self,
-        width: usize,
-        rows: usize,
-        out: &mut [T],
-        workspace: &mut Workspace<T>,
-        pack: impl Fn(usize, usize, &mut [T]) + Sync,
-    ) {
-        let (mut few, mut panels) = (
-            core::mem::take(&mut workspace.few),
-            core::mem::take(&mut workspace.panels),
-        );
-        few.resize(self.packed_len(rows), T::ZERO);
-        pack(0, rows, &mut few);
-        let step = rows * self.per_tile;
-        panels.resize(step * self.vectors.div_ceil(self.per_tile), T::Lanes::ZERO);
-        let items = panels.chunks_exact_mut(step).enumerate();
-        share(items, workspace.threads_for(rows), |_, (i, out)| {
-            self.level.run(ToPanels {
-                tile: self.tile(i),
-                packed: &few,
-                rows,
-                out,
-            });
-        });
-        for (vector, panel) in panels.chunks_exact(rows).take(self.vectors).enumerate() {
-            for (row, lanes) in panel.iter().enumerate() {
+        if rows <= FEW_ROWS {
+            let pack = |packed: &mut [T]| pack(0, rows, packed);
+            return self.project_few(rows, pack, workspace, |vector, row, lanes| {
                 let out = &mut out[row * width..][..width];
                 if let Some(place) = out.get_mut(vector * T::Lanes::WIDTH..) {
                     lanes.store(place);
                 }
-            }
+            });
         }
-        workspace.few = few;
-        workspace.panels = panels;
+        let threads = workspace.threads_for(self.operations(rows));
+        // Every thread should have work, and every tile but the last be whole.
+        let each = rows
+            .div_ceil(threads.len())
+            .next_multiple_of(self.height)
+            .min(ROWS_AT_ONCE.next_multiple_of(self.height));
+        let items = out.chunks_mut(each * width).enumerate();
+        share(items, threads, |scratch, (i, out)| {
+            let rows = out.len() / width;
+            scratch.packed.resize(self.packed_len(rows), T::ZERO);
+            pack(i * each, rows, &mut scratch.packed);
+            self.multiply_to_rows(&scratch.packed, rows, width, out, &mut scratch.wide);
+        });
+    }
+
+    /// The vector operations of a product of `rows` rows.
+    pub(super) fn operations(&self, rows: usize) -> usize {
+        rows * self.inputs * self.vectors
     }
 }
 
 /// One tile of a weight.
-struct Tile<'a, T: Element> {
-    inputs: usize,
-    entries: &'a [T::Lanes],
-    bias: &'a [T::Lanes],
+pub(super) struct Tile<'a, T: Element> {
+    pub(super) inputs: usize,
+    pub(super) entries: &'a [T::Lanes],
+    pub(super) bias: &'a [T::Lanes],
 }
 
 /// `acc[r][v] = bias[v] + sum_k a[k][r] w[k][v]`.
@@ -407,11 +320,12 @@ impl<T: Element> Tile<'_, T> {
     }
 }
 
-struct ToPanels<'a, T: Element> {
-    tile: Tile<'a, T>,
-    packed: &'a [T],
-    rows: usize,
-    out: &'a mut [T::Lanes],
+/// Packed rows times a tile, as panels.
+pub(super) struct ToPanels<'a, T: Element> {
+    pub(super) tile: Tile<'a, T>,
+    pub(super) packed: &'a [T],
+    pub(super) rows: usize,
+    pub(super) out: &'a mut [T::Lanes],
 }
 
 impl<T: Element> Kernel for ToPanels<'_, T> {
@@ -465,19 +379,37 @@ impl<T: Element> Projection<T> {
     ///
     /// If the weight is not `bias.len()` rows of `inputs`.
     pub fn new(level: Level, inputs: usize, weight: &[T], bias: &[T]) -> Result<Self, Error> {
+        Self::with_weights(level, None, inputs, weight, bias)
+    }
+
+    /// As [`new`](Self::new), its weight stored in a format, or as `T` holds it.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), or if the format has no value for a weight.
+    pub fn with_weights(
+        level: Level,
+        format: Option<WeightFormat>,
+        inputs: usize,
+        weight: &[T],
+        bias: &[T],
+    ) -> Result<Self, Error> {
         let outputs = bias.len();
         let size = outputs
             .checked_mul(inputs)
             .ok_or_else(|| Error::value("weight", "too large"))?;
         check_len("weight", weight.len(), size)?;
+        if let Some(format) = format {
+            format.check("weight", weight.iter().map(|x| x.to_f64()))?;
+        }
         let of = |vector: usize, lane: usize| vector * T::Lanes::WIDTH + lane;
         let weights = Weights::pack(
             level,
-            lane_groups::<T>(outputs),
-            inputs,
+            format,
+            (lane_groups::<T>(outputs), inputs),
             |vector, lane, input| match of(vector, lane) {
-                output if output < outputs => weight[output * inputs + input],
-                _ => T::ZERO,
+                output if output < outputs => weight[output * inputs + input].to_f64(),
+                _ => 0.0,
             },
             |vector, lane| bias.get(of(vector, lane)).copied().unwrap_or(T::ZERO),
         );

@@ -5,8 +5,8 @@ use super::level::{Isa, Kernel, Level};
 use super::share::share;
 use super::workspace::Workspace;
 
-/// Fewer numbers than this are not worth a second thread.
-const WORTH_SHARING: usize = 1 << 16;
+/// Vector operations of the activation, about, its two divisions counted as what they take.
+const GELU_OPERATIONS: usize = 48;
 
 /// A float the fast model runs in, with the elementary functions it needs, one lane at a time.
 pub trait ModelElement: Element {
@@ -143,12 +143,10 @@ impl<T: ModelElement> Kernel for GeluOf<'_, T> {
 /// GELU of every number, in place, shared among threads.
 pub(super) fn gelu<T: ModelElement>(level: Level, x: &mut [T], workspace: &mut Workspace<T>) {
     let count = workspace.threads();
-    let each = x.len().div_ceil(count).next_multiple_of(T::Lanes::WIDTH);
-    let each = each.max(WORTH_SHARING);
+    let each = x.len().div_ceil(count).next_multiple_of(T::Lanes::WIDTH).max(T::Lanes::WIDTH);
+    let threads = workspace.threads_for(x.len() / T::Lanes::WIDTH * GELU_OPERATIONS);
     let items = x.chunks_mut(each);
-    share(items, &mut workspace.threads, |_, part| {
-        level.run(GeluOf(part))
-    });
+    share(items, threads, |_, part| level.run(GeluOf(part)));
 }
 
 /// `x += y`, element by element.

@@ -14,6 +14,8 @@ pub(crate) struct Scratch<T: Element> {
     pub(super) state: Vec<T::Lanes>,
     /// Queries, keys and values of a group of heads.
     pub(super) heads: Vec<T::Lanes>,
+    /// A tile of a weight that is stored in another format.
+    pub(super) wide: Vec<T::Lanes>,
     /// Points of a transform.
     pub(super) points: Vec<[T::Lanes; 2]>,
     /// Two signals: the input of a diagonal model and its output.

@@ -7,17 +7,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 ///
 /// An item is computed by one thread from its own data alone, so which thread takes it changes
 /// nothing: the results are the same bits for any number of threads. Items are taken one at a
-/// time, so a thread that is held up takes fewer, and one that the system does not start none.
+/// time, so a thread that is held up takes fewer, and one that the system does not start none. No more threads start
+/// than there are items.
 pub(super) fn share<I, S>(items: I, scratch: &mut [S], work: impl Fn(&mut S, I::Item) + Sync)
 where
     I: Iterator + Send,
     S: Send,
 {
-    if let [alone] = scratch {
+    let most = items.size_hint().1.unwrap_or(usize::MAX);
+    let count = scratch.len().min(most.max(1));
+    if let [alone] = &mut scratch[..count] {
         items.for_each(|item| work(alone, item));
         return;
     }
-    let others = scratch.len().saturating_sub(1);
+    let others = count.saturating_sub(1);
     let (items, scratch) = (Mutex::new(items), Mutex::new(scratch.iter_mut()));
     on_threads(others, &|| {
         let Some(own) = lock(&scratch).next() else {

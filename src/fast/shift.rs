@@ -242,8 +242,10 @@ impl<T: Element> ShiftSsm<T> {
         if u.seq_len() == 0 || self.groups.is_empty() {
             return Ok(());
         }
+        let steps = u.batch() * self.groups.len() * u.seq_len();
         let items = u.streams().zip(y.streams_mut()).zip(states).enumerate();
-        share(items, &mut workspace.threads, |scratch, (i, item)| {
+        let threads = workspace.threads_for(steps * self.taps());
+        share(items, threads, |scratch, (i, item)| {
             let ((u, y), x) = item;
             let (points, window) = (&mut scratch.points, &mut scratch.window);
             self.respond(i % self.groups.len(), u, x, y, points, window);

@@ -231,7 +231,9 @@ impl Ssd {
             batch * heads,
         );
         let items = y.sequences_mut().zip(states).enumerate();
-        share(items, &mut workspace.threads, |scratch, (i, (y, state))| {
+        let operations = steps * heads * self.padded_vectors::<T>() * 2 * self.state;
+        let threads = workspace.threads_for(operations);
+        share(items, threads, |scratch, (i, (y, state))| {
             let (sequence, head) = (i / heads, i % heads);
             let group = sequence * self.groups + head / (heads / self.groups);
             for chunk in 0..chunks {
@@ -290,7 +292,9 @@ impl Ssd {
         let batch = inputs.x.batch() / self.heads;
         shared.resize(batch * self.groups * chunks * each, T::ZERO);
         let items = shared.chunks_exact_mut(each).enumerate();
-        share(items, &mut workspace.threads, |scratch, (i, shared)| {
+        let operations = batch * self.groups * len * CHUNK * n / T::Lanes::WIDTH;
+        let threads = workspace.threads_for(operations);
+        share(items, threads, |scratch, (i, shared)| {
             let (sequence, group) = (i / chunks / self.groups, i / chunks % self.groups);
             let first = i % chunks * CHUNK;
             let count = CHUNK.min(len - first);

@@ -1,28 +1,32 @@
-//! The buffers a caller keeps between calls.
+//! The buffers and threads a caller keeps between calls.
 
+use super::few_rows::FewRowsThreads;
 use super::lanes::Element;
 use super::pieces::Plan;
 use super::scratch::{AdjointBuffers, Scratch};
 
-/// Reusable buffers for a fixed number of threads.
+/// Vector operations that take some times as long as starting a thread and waiting for its end, which was measured at
+/// 40 to 50 microseconds.
+const WORTH_STARTING: usize = 1 << 19;
+
+/// Reusable buffers for a fixed number of threads, and threads that wait between calls.
 ///
-/// A call takes as many threads as the workspace was made for. After the first call of a kind
-/// nothing is left to allocate, except what the system allocates to start a thread.
+/// A call takes no more threads than the workspace was made for, and one where its work is too little to be shared out.
+/// What takes little time alone, a step or the product of a few rows, is shared with threads that start once and are
+/// parked between calls; for all that takes longer, threads start with the call. After the first call of a kind nothing
+/// is left to allocate, except what the system allocates to start a thread.
 #[derive(Clone, Debug)]
 pub struct Workspace<T: Element> {
-    pub(super) threads: Vec<Scratch<T>>,
+    threads: Vec<Scratch<T>>,
+    pub(super) few: FewRowsThreads<T>,
     /// The pieces of a layer's run.
     pub(super) plan: Plan,
     /// Packed rows all threads read.
     pub(super) shared: Vec<T>,
-    /// A few packed rows, likewise.
-    pub(super) few: Vec<T>,
     /// Panels written by all threads, each its own.
     pub(super) panels: Vec<T::Lanes>,
     /// Gated signals, likewise.
     pub(super) gated: Vec<T::Lanes>,
-    /// The most rows that are left to one thread.
-    few_rows: usize,
     pub(super) adjoint: AdjointBuffers<T>,
 }
 
@@ -30,33 +34,23 @@ impl<T: Element> Workspace<T> {
     /// Buffers for a number of threads; 0 is taken as 1.
     #[must_use]
     pub fn new(threads: usize) -> Self {
+        let threads = threads.max(1);
         Self {
-            threads: vec![Scratch::default(); threads.max(1)],
+            threads: vec![Scratch::default(); threads],
+            few: FewRowsThreads::new(threads - 1),
             plan: Plan::default(),
             shared: Vec::new(),
-            few: Vec::new(),
             panels: Vec::new(),
             gated: Vec::new(),
-            few_rows: 8,
             adjoint: AdjointBuffers::default(),
         }
     }
 
-    /// Wakes all threads for a single row too: for a model, whose weights come from memory, not
-    /// from a cache.
-    pub(crate) fn sharing_single_rows(mut self) -> Self {
-        self.few_rows = 0;
-        self
-    }
-
-    /// The threads worth waking for so many rows of a layer or projection: for a few, a call takes some
-    /// times as long as starting a thread, and sharing it out was measured to gain nothing for one or
-    /// two rows and to lose a fifth for eight.
-    pub(crate) fn threads_for(&mut self, rows: usize) -> &mut [Scratch<T>] {
-        let count = if rows <= self.few_rows {
-            1
-        } else {
-            self.threads.len()
+    /// The threads worth starting for so many vector operations.
+    pub(super) fn threads_for(&mut self, operations: usize) -> &mut [Scratch<T>] {
+        let count = match operations < WORTH_STARTING {
+            true => 1,
+            false => self.threads.len(),
         };
         &mut self.threads[..count]
     }

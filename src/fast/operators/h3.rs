@@ -148,8 +148,9 @@ impl<T: Element> H3Operator<T> {
         let mut keys = core::mem::take(&mut workspace.panels);
         if !self.shift.is_empty() {
             keys.resize(batch * groups * len, T::Lanes::ZERO);
+            let operations = batch * groups * self.shift[0].operations(len);
             let items = keys.chunks_exact_mut(len).enumerate();
-            share(items, &mut workspace.threads, |scratch, (i, key)| {
+            share(items, workspace.threads_for(operations), |scratch, (i, key)| {
                 let Scratch { points, window, .. } = scratch;
                 let shift = &self.shift[i / groups % d_h];
                 let k = Gated {
@@ -163,8 +164,9 @@ impl<T: Element> H3Operator<T> {
             true => k.stream(i),
             false => &keys[i * len..][..len],
         };
+        let operations = batch * groups * d_h * self.ssm.operations(len);
         let items = y.streams_mut().enumerate();
-        share(items, &mut workspace.threads, |scratch, (i, y)| {
+        share(items, workspace.threads_for(operations), |scratch, (i, y)| {
             let Scratch {
                 points,
                 window,

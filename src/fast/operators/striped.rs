@@ -278,6 +278,16 @@ impl<T: Element> StripedOperator<T> {
         }
     }
 
+    /// Vector operations per step and group of lanes, about.
+    fn operations(&self) -> usize {
+        let short = self.short.iter().map(ShiftSsm::taps).sum::<usize>();
+        short
+            + match &self.inner {
+                Inner::Modes(ssm) => ssm.operations(),
+                Inner::Taps(ssm) => ssm.taps(),
+            }
+    }
+
     /// `y = x2 F(x1 v)` of the filtered projections `z`, from `state` and leaving in it the state after the
     /// last input. The result does not depend on the number of threads.
     ///
@@ -302,7 +312,8 @@ impl<T: Element> StripedOperator<T> {
             .map(|((x2, x1), v)| [x2, x1, v]);
         let groups = lane_groups::<T>(self.channels);
         let items = y.streams_mut().zip(short).enumerate();
-        let threads = &mut workspace.threads;
+        let operations = batch * groups * len * self.operations();
+        let threads = workspace.threads_for(operations);
         let run = |scratch: &mut Scratch<T>, (i, (y, short)), mut inner: InnerPart<'_, _>| {
             let (b, group) = (i / groups, i % groups);
             let z = [0, 1, 2].map(|which| z.stream((3 * b + which) * groups + group));

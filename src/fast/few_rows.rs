@@ -1,0 +1,301 @@
+//! Products of a few rows: the time goes into reading the weight, so that is what threads share.
+
+use super::lanes::{Arithmetic, Element, Vector};
+use super::level::{Isa, Kernel, Level};
+use super::projection::{ToPanels, height_of, tile_of};
+use super::weights::{Tiles, Weights, Widen, WithTiles};
+use super::workspace::Workspace;
+use crate::threads::{Parked, Task};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// The most rows of which it is the weight's outputs that threads share: every one of them reads its part of the weight
+/// once, and every row.
+pub(super) const FEW_ROWS: usize = 32;
+
+/// Tiles that a thread takes at once.
+const TILES_AT_ONCE: usize = 4;
+
+/// Vector operations that take longer than waking a thread: some 20 microseconds, if the weight comes from a cache.
+const WORTH_WAKING: usize = 1 << 15;
+
+/// The most rows whose products read a weight as it is stored; for more, a tile is widened first.
+const ROWS_OF_CODES: usize = 4;
+
+/// The threads that do products of a few rows, parked between them, and the buffers of such a product.
+#[derive(Debug)]
+pub(super) struct FewRowsThreads<T: Element> {
+    parked: Parked,
+    task: Arc<FewRows<T>>,
+}
+
+impl<T: Element> FewRowsThreads<T> {
+    /// `others` threads beside the caller's.
+    pub(super) fn new(others: usize) -> Self {
+        Self {
+            parked: Parked::new(others),
+            task: Arc::default(),
+        }
+    }
+}
+
+impl<T: Element> Clone for FewRowsThreads<T> {
+    /// As many threads of its own.
+    fn clone(&self) -> Self {
+        Self::new(self.parked.others())
+    }
+}
+
+/// A few rows times a weight, as threads that outlive the call do it: it owns or shares all it needs.
+#[derive(Debug)]
+struct FewRows<T: Element> {
+    product: RwLock<Product<T>>,
+    /// The next tiles to be taken.
+    next: AtomicUsize,
+    /// Results, and buffers for them.
+    done: Mutex<Vec<Outputs<T>>>,
+    spare: Mutex<Vec<Outputs<T>>>,
+}
+
+#[derive(Debug)]
+struct Product<T: Element> {
+    weights: Option<Weights<T>>,
+    packed: Vec<T>,
+    rows: usize,
+}
+
+/// The outputs that one thread computed.
+#[derive(Debug)]
+struct Outputs<T: Element> {
+    /// The first tile of every part taken.
+    tiles: Vec<usize>,
+    /// Part by part: [vector][row]
+    lanes: Vec<T::Lanes>,
+    /// A tile that is stored in another format.
+    wide: Vec<T::Lanes>,
+}
+
+impl<T: Element> Default for FewRows<T> {
+    fn default() -> Self {
+        Self {
+            product: RwLock::new(Product {
+                weights: None,
+                packed: Vec::new(),
+                rows: 0,
+            }),
+            next: AtomicUsize::new(0),
+            done: Mutex::default(),
+            spare: Mutex::default(),
+        }
+    }
+}
+
+impl<T: Element> Task for FewRows<T> {
+    fn work(&self) {
+        let product = self.product.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(weights) = &product.weights else {
+            return;
+        };
+        let spare = lock(&self.spare).pop();
+        let mut outputs = spare.unwrap_or(Outputs {
+            tiles: Vec::new(),
+            lanes: Vec::new(),
+            wide: Vec::new(),
+        });
+        outputs.tiles.clear();
+        outputs.lanes.clear();
+        loop {
+            let first = self.next.fetch_add(TILES_AT_ONCE, Ordering::Relaxed);
+            if first >= weights.tiles() {
+                break;
+            }
+            let count = TILES_AT_ONCE.min(weights.tiles() - first);
+            let (before, size) = (
+                outputs.lanes.len(),
+                count * weights.per_tile() * product.rows,
+            );
+            outputs.lanes.resize(before + size, T::Lanes::ZERO);
+            let out = &mut outputs.lanes[before..];
+            product.of_tiles(weights, (first, count), out, &mut outputs.wide);
+            outputs.tiles.push(first);
+        }
+        lock(&self.done).push(outputs);
+    }
+}
+
+impl<T: Element> Product<T> {
+    fn of_tiles(
+        &self,
+        weights: &Weights<T>,
+        (first, count): (usize, usize),
+        out: &mut [T::Lanes],
+        wide: &mut Vec<T::Lanes>,
+    ) {
+        let (packed, rows) = (&self.packed[..], self.rows);
+        if rows <= ROWS_OF_CODES.min(weights.height) {
+            let (level, inputs) = (weights.level, weights.inputs);
+            let few = FewTimes {
+                level,
+                inputs,
+                packed,
+                rows,
+                out,
+            };
+            return weights.with_tiles(first, count, few);
+        }
+        let step = rows * weights.per_tile();
+        for (i, out) in out.chunks_exact_mut(step).enumerate() {
+            weights.level.run(ToPanels {
+                tile: weights.tile(first + i, wide),
+                packed,
+                rows,
+                out,
+            });
+        }
+    }
+}
+
+impl<T: Element> Weights<T> {
+    /// A few rows, packed by `pack`, times the weight: `store(vector, row, lanes)` is called for every vector of outputs.
+    pub(super) fn project_few(
+        &self,
+        rows: usize,
+        pack: impl FnOnce(&mut [T]),
+        workspace: &mut Workspace<T>,
+        mut store: impl FnMut(usize, usize, T::Lanes),
+    ) {
+        let FewRowsThreads { parked, task } = &mut workspace.few;
+        {
+            let mut product = task.product.write().unwrap_or_else(PoisonError::into_inner);
+            product.packed.resize(self.packed_len(rows), T::ZERO);
+            pack(&mut product.packed);
+            product.rows = rows;
+            product.weights = Some(self.clone());
+        }
+        task.next.store(0, Ordering::Relaxed);
+        if self.operations(rows) < WORTH_WAKING {
+            task.work();
+        } else {
+            parked.run(task);
+        }
+        let mut done = lock(&task.done);
+        for outputs in &*done {
+            let mut parts = &outputs.lanes[..];
+            for &first in &outputs.tiles {
+                let count = TILES_AT_ONCE.min(self.tiles() - first) * self.per_tile();
+                let (part, rest) = parts.split_at(count * rows);
+                for (v, panel) in part.chunks_exact(rows).enumerate() {
+                    let vector = first * self.per_tile() + v;
+                    if vector < self.vectors {
+                        for (row, &lanes) in panel.iter().enumerate() {
+                            store(vector, row, lanes);
+                        }
+                    }
+                }
+                parts = rest;
+            }
+        }
+        lock(&task.spare).append(&mut done);
+    }
+}
+
+fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// At most [`ROWS_OF_CODES`] packed rows times neighbouring tiles as they are stored.
+struct FewTimes<'a, T: Element> {
+    level: Level,
+    inputs: usize,
+    packed: &'a [T],
+    rows: usize,
+    /// [vector][row]
+    out: &'a mut [T::Lanes],
+}
+
+impl<T: Element> WithTiles<T> for FewTimes<'_, T> {
+    fn run<W: Widen<T>>(self, tiles: Tiles<'_, T, W>) {
+        self.level.run(FewKernel { few: self, tiles });
+    }
+}
+
+struct FewKernel<'a, 'b, T: Element, W: Widen<T>> {
+    few: FewTimes<'a, T>,
+    tiles: Tiles<'b, T, W>,
+}
+
+impl<T: Element, W: Widen<T>> Kernel for FewKernel<'_, '_, T, W> {
+    type Output = ();
+
+    /// Several tiles at a time, since a multiply-add waits for the last one into the same sum: eight registers of sums
+    /// keep two units busy.
+    #[inline(always)]
+    fn run<S: Isa>(self) {
+        let (height, vectors) = tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
+        match (vectors, height_of(self.few.rows, height)) {
+            (3, 1) => self.tiles::<S, 1, 3, 3>(),
+            (3, 2) => self.tiles::<S, 2, 3, 2>(),
+            (3, _) => self.tiles::<S, 4, 3, 1>(),
+            (_, 1) => self.tiles::<S, 1, 1, 4>(),
+            (_, 2) => self.tiles::<S, 2, 1, 2>(),
+            (_, 3) => self.tiles::<S, 3, 1, 1>(),
+            _ => self.tiles::<S, 4, 1, 1>(),
+        }
+    }
+}
+
+impl<T: Element, W: Widen<T>> FewKernel<'_, '_, T, W> {
+    /// Tiles of `V` vectors times rows packed `R` high, `G` tiles at a time.
+    #[inline(always)]
+    fn tiles<S: Isa, const R: usize, const V: usize, const G: usize>(mut self) {
+        let count = self.tiles.bias.len() / V;
+        let whole = count / G * G;
+        for first in (0..whole).step_by(G) {
+            self.some::<S, R, V, G>(first);
+        }
+        for first in whole..count {
+            self.some::<S, R, V, 1>(first);
+        }
+    }
+
+    #[inline(always)]
+    fn some<S: Isa, const R: usize, const V: usize, const G: usize>(&mut self, first: usize) {
+        let Self { few, tiles } = self;
+        let (a, _) = few.packed.as_chunks::<R>();
+        let terms = few.inputs.min(a.len());
+        let a = &a[..terms];
+        let (codes, _) = tiles.codes.as_chunks::<V>();
+        let codes: [&[[W::Code; V]]; G] =
+            core::array::from_fn(|g| &codes[(first + g) * few.inputs..][..terms]);
+        let at = |g: usize, v: usize| (first + g) * V + v;
+        let mut scales = [[T::Lanes::ZERO; V]; G];
+        let mut acc = [[[T::Lanes::ZERO; V]; R]; G];
+        for g in 0..G {
+            for v in 0..V {
+                if let Some(&scale) = tiles.scales.get(at(g, v)) {
+                    scales[g][v] = scale;
+                }
+                for r in 0..R {
+                    acc[g][r][v] = tiles.bias[at(g, v)];
+                }
+            }
+        }
+        for k in 0..terms {
+            for g in 0..G {
+                for v in 0..V {
+                    let w = W::lanes(&codes[g][k][v], scales[g][v]);
+                    for r in 0..R {
+                        acc[g][r][v] = T::Lanes::splat(a[k][r]).fma::<S>(w, acc[g][r][v]);
+                    }
+                }
+            }
+        }
+        for g in 0..G {
+            for v in 0..V {
+                for r in 0..R.min(few.rows) {
+                    few.out[at(g, v) * few.rows + r] = acc[g][r][v];
+                }
+            }
+        }
+    }
+}
