@@ -1,13 +1,26 @@
 //! Peers in turn, and what is said of them.
 
+use crate::results::{self, Row};
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Rounds of a contest; every contestant runs once a round.
-pub const ROUNDS: usize = 9;
+/// Rounds of a contest; every contestant runs once per round.
+const ROUNDS: usize = 9;
+
+/// True if a third of the rounds, and the first of several sizes, are enough.
+pub static QUICK: AtomicBool = AtomicBool::new(false);
+
+/// The sizes to be measured: all, or the first `few` of them if it is to be quick.
+pub fn sizes<S>(all: &[S], few: usize) -> &[S] {
+    match QUICK.load(Ordering::Relaxed) {
+        true => &all[..few.min(all.len())],
+        false => all,
+    }
+}
 
 /// True if contests are timed by what this thread had of the processor, which others that use the machine do
 /// not add to. It says nothing of several threads.
@@ -57,13 +70,16 @@ pub fn spread(values: &[f64]) -> (f64, f64, f64) {
 
 /// Runs the contestants in turn and prints a line for each: time in `unit`s of `scale` seconds,
 /// and how many times as long as the first (the crate) it took, round by round: median, smallest
-/// and largest ratio.
+/// and largest ratio. One that has no time for the round before the first, which only warms up, is left out: it has
+/// said why. The medians.
 pub fn contest(title: &str, unit: &str, scale: f64, mut all: Vec<Contestant<'_>>) -> Vec<f64> {
+    all.retain_mut(|one| !(one.run)().is_nan());
     let mut times = vec![Vec::new(); all.len()];
-    for one in &mut all {
-        (one.run)();
-    }
-    for _ in 0..ROUNDS {
+    let rounds = match QUICK.load(Ordering::Relaxed) {
+        true => ROUNDS / 3,
+        false => ROUNDS,
+    };
+    for _ in 0..rounds {
         for (one, times) in all.iter_mut().zip(&mut times) {
             // Threads of the one before may still be spinning in wait for more.
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -80,6 +96,12 @@ pub fn contest(title: &str, unit: &str, scale: f64, mut all: Vec<Contestant<'_>>
             "  {:<28} {median:>9.3} {unit} [{low:.3}, {high:.3}]   x {middle:.2} [{least:.2}, {most:.2}]",
             one.name
         );
+        results::keep(Row {
+            contest: title.to_string(),
+            name: one.name.clone(),
+            unit: unit.to_string(),
+            times: own.clone(),
+        });
     }
     print!("{text}");
     times.iter().map(|own| spread(own).1).collect()
@@ -118,13 +140,18 @@ impl Python {
         from.read_line(&mut line).ok()?;
         let mut words = line.split_whitespace().map(String::from);
         (words.next()? == "ready").then_some(())?;
-        println!("python peers: torch {}", words.next()?);
+        println!("Python peers: torch {}", words.next()?);
         Some(Self {
             child,
             to,
             from,
             have: words.collect(),
         })
+    }
+
+    /// The megabytes a request took beside what was there before it.
+    pub fn memory(&mut self, request: &str) -> f64 {
+        self.ask(&format!("memory {request}"))
     }
 
     pub fn has(&self, name: &str) -> bool {

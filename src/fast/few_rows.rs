@@ -8,16 +8,14 @@ use super::workspace::Workspace;
 use crate::threads::{Parked, Task};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 /// The most rows of which it is the weight's outputs that threads share: every one of them reads its part of the weight
 /// once, and every row.
 pub(super) const FEW_ROWS: usize = 32;
 
-/// Tiles that a thread takes at once.
-const TILES_AT_ONCE: usize = 4;
-
-/// Vector operations that take longer than waking a thread: some 20 microseconds, if the weight comes from a cache.
-const WORTH_WAKING: usize = 1 << 15;
+/// Tiles that a thread takes at once: a multiple of those that kernels take.
+const TILES_AT_ONCE: usize = 12;
 
 /// The most rows whose products read a weight as it is stored; for more, a tile is widened first.
 const ROWS_OF_CODES: usize = 4;
@@ -27,6 +25,35 @@ const ROWS_OF_CODES: usize = 4;
 pub(super) struct FewRowsThreads<T: Element> {
     parked: Parked,
     task: Arc<FewRows<T>>,
+    experience: Experience,
+}
+
+/// The time that products took, alone and together. Where others use the machine, waiting for a thread that was put
+/// off costs more than it helped: then one thread works alone until that has changed.
+#[derive(Debug)]
+struct Experience {
+    /// Seconds per operation, by the logarithm of the number of operations: alone, and together. 0 if not known.
+    rates: [[f64; 2]; usize::BITS as usize],
+    calls: usize,
+}
+
+/// Calls after which the way that was slower is tried again.
+const CALLS_TO_TRY: usize = 32;
+
+impl Experience {
+    /// True if so many operations are to be shared.
+    fn share(&mut self, operations: usize) -> bool {
+        let [alone, together] = self.rates[operations.max(1).ilog2() as usize];
+        self.calls += 1;
+        (together <= alone || alone == 0.0) != self.calls.is_multiple_of(CALLS_TO_TRY)
+    }
+
+    /// Takes note of a time, the later ones counting more.
+    fn note(&mut self, operations: usize, shared: bool, seconds: f64) {
+        let rate = &mut self.rates[operations.max(1).ilog2() as usize][usize::from(shared)];
+        let new = seconds / operations.max(1) as f64;
+        *rate = if *rate == 0.0 { new } else { 0.75 * *rate + 0.25 * new };
+    }
 }
 
 impl<T: Element> FewRowsThreads<T> {
@@ -35,7 +62,34 @@ impl<T: Element> FewRowsThreads<T> {
         Self {
             parked: Parked::new(others),
             task: Arc::default(),
+            experience: Experience {
+                rates: [[0.0; 2]; usize::BITS as usize],
+                calls: 0,
+            },
         }
+    }
+
+    /// Does the task, of so many operations, alone or together, whichever was faster of late; together in any case if
+    /// all is worth it.
+    fn run(&mut self, operations: usize, worth_waking: usize) {
+        let Self {
+            parked,
+            task,
+            experience,
+        } = self;
+        if parked.others() == 0 || operations < worth_waking {
+            return task.work();
+        }
+        if worth_waking == 0 {
+            return parked.run(task);
+        }
+        let shared = experience.share(operations);
+        let begun = Instant::now();
+        match shared {
+            true => parked.run(task),
+            false => task.work(),
+        }
+        experience.note(operations, shared, begun.elapsed().as_secs_f64());
     }
 }
 
@@ -164,7 +218,8 @@ impl<T: Element> Weights<T> {
         workspace: &mut Workspace<T>,
         mut store: impl FnMut(usize, usize, T::Lanes),
     ) {
-        let FewRowsThreads { parked, task } = &mut workspace.few;
+        let threads = &mut workspace.few;
+        let task = &threads.task;
         {
             let mut product = task.product.write().unwrap_or_else(PoisonError::into_inner);
             product.packed.resize(self.packed_len(rows), T::ZERO);
@@ -173,11 +228,8 @@ impl<T: Element> Weights<T> {
             product.weights = Some(self.clone());
         }
         task.next.store(0, Ordering::Relaxed);
-        if self.operations(rows) < WORTH_WAKING {
-            task.work();
-        } else {
-            parked.run(task);
-        }
+        threads.run(self.operations(rows), workspace.worth_waking);
+        let task = &threads.task;
         let mut done = lock(&task.done);
         for outputs in &*done {
             let mut parts = &outputs.lanes[..];
@@ -228,7 +280,8 @@ impl<T: Element, W: Widen<T>> Kernel for FewKernel<'_, '_, T, W> {
     type Output = ();
 
     /// Several tiles at a time, since a multiply-add waits for the last one into the same sum: eight registers of sums
-    /// keep two units busy.
+    /// keep two units busy. Where lanes are widened it is six, since the compiler
+    /// ran out of registers with eight.
     #[inline(always)]
     fn run<S: Isa>(self) {
         let (height, vectors) = tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
@@ -236,6 +289,7 @@ impl<T: Element, W: Widen<T>> Kernel for FewKernel<'_, '_, T, W> {
             (3, 1) => self.tiles::<S, 1, 3, 3>(),
             (3, 2) => self.tiles::<S, 2, 3, 2>(),
             (3, _) => self.tiles::<S, 4, 3, 1>(),
+            (_, 1) if W::WIDENS => self.tiles::<S, 1, 1, 3>(),
             (_, 1) => self.tiles::<S, 1, 1, 4>(),
             (_, 2) => self.tiles::<S, 2, 1, 2>(),
             (_, 3) => self.tiles::<S, 3, 1, 1>(),

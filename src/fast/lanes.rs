@@ -55,8 +55,8 @@ pub trait Vector<T>: Copy + Debug + Default + Send + Sync + 'static {
 /// An array of the stored forms of lanes. Not re-exported: a sealed detail of [`Element`].
 pub trait Codes<C>: Copy + Debug + Default + AsMut<[C]> + AsRef<[C]> + Send + Sync + 'static {}
 
-impl Codes<u16> for [u16; 16] {}
-impl Codes<u16> for [u16; 8] {}
+impl Codes<u32> for [u32; 8] {}
+impl Codes<u32> for [u32; 4] {}
 impl Codes<i8> for [i8; 16] {}
 impl Codes<i8> for [i8; 8] {}
 
@@ -69,8 +69,9 @@ pub trait LaneMap<T, const I: usize, const O: usize> {
 
 /// The arithmetic, compiled per instruction set. Not re-exported: a sealed detail of [`Element`].
 pub trait Arithmetic<T>: Vector<T> {
-    /// As many numbers of 16 bits as there are lanes.
-    type Halves: Codes<u16>;
+    /// As many numbers of 16 bits as there are lanes: those of the first half in the lower halves of the words, those of
+    /// the second in the upper ones, so that they come apart without a move between lanes.
+    type Halves: Codes<u32>;
     /// As many numbers of 8 bits as there are lanes.
     type Bytes: Codes<i8>;
 
@@ -156,14 +157,15 @@ macro_rules! lanes {
         }
 
         impl Arithmetic<$float> for Lanes<$float, $width> {
-            type Halves = [u16; $width];
+            type Halves = [u32; $width / 2];
             type Bytes = [i8; $width];
 
             #[inline(always)]
-            fn from_bf16(halves: &[u16; $width]) -> Self {
+            fn from_bf16(halves: &[u32; $width / 2]) -> Self {
                 let mut r = Self::ZERO;
-                for l in 0..$width {
-                    r.0[l] = f32::from_bits(u32::from(halves[l]) << 16) as $float;
+                for l in 0..$width / 2 {
+                    r.0[l] = f32::from_bits(halves[l] << 16) as $float;
+                    r.0[l + $width / 2] = f32::from_bits(halves[l] & 0xffff_0000) as $float;
                 }
                 r
             }
@@ -171,12 +173,15 @@ macro_rules! lanes {
             /// The exponent goes to its place in an f32 and is off by 112 there, which a product with `2^112` makes
             /// up for, exactly, subnormal numbers included. The sign is drawn along by the shifts.
             #[inline(always)]
-            fn from_f16(halves: &[u16; $width]) -> Self {
+            fn from_f16(halves: &[u32; $width / 2]) -> Self {
                 const UP: f32 = f32::from_bits((127 + 112) << 23);
+                const PLACES: u32 = 0x8fff_e000;
                 let mut r = Self::ZERO;
-                for l in 0..$width {
-                    let spread = (i32::from(halves[l] as i16) << 13) as u32;
-                    r.0[l] = (f32::from_bits(spread & 0x8fff_e000) * UP) as $float;
+                for l in 0..$width / 2 {
+                    let lower = ((halves[l] << 16) as i32 >> 3) as u32;
+                    let upper = (halves[l] as i32 >> 3) as u32;
+                    r.0[l] = (f32::from_bits(lower & PLACES) * UP) as $float;
+                    r.0[l + $width / 2] = (f32::from_bits(upper & PLACES) * UP) as $float;
                 }
                 r
             }

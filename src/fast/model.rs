@@ -92,6 +92,13 @@ impl<T: Element> ModelWorkspace<T> {
             wide: Vec::new(),
         }
     }
+
+    /// As [`Workspace::sharing_all`].
+    #[must_use]
+    pub fn sharing_all(mut self) -> Self {
+        self.layers = self.layers.sharing_all();
+        self
+    }
 }
 
 impl<T: ModelElement> FastModelState<T> {

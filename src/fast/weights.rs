@@ -46,16 +46,19 @@ type Bytes<T> = <<T as Element>::Lanes as Arithmetic<T>>::Bytes;
 pub(super) trait Widen<T: Element> {
     /// Lanes as they are stored.
     type Code: Copy;
+    /// True if widening takes registers.
+    const WIDENS: bool;
     /// The lanes, in a row of these scales. `#[inline(always)]`.
     fn lanes(code: &Self::Code, scales: T::Lanes) -> T::Lanes;
 }
 
 macro_rules! widen {
-    ($name:ident, $code:ty, |$stored:ident, $scales:ident| $lanes:expr) => {
+    ($name:ident, $code:ty, $widens:literal, |$stored:ident, $scales:ident| $lanes:expr) => {
         pub(super) struct $name;
 
         impl<T: Element> Widen<T> for $name {
             type Code = $code;
+            const WIDENS: bool = $widens;
 
             #[inline(always)]
             fn lanes($stored: &$code, $scales: T::Lanes) -> T::Lanes {
@@ -65,10 +68,14 @@ macro_rules! widen {
     };
 }
 
-widen!(Whole, T::Lanes, |code, _scales| *code);
-widen!(F16, Halves<T>, |code, _scales| T::Lanes::from_f16(code));
-widen!(Bf16, Halves<T>, |code, _scales| T::Lanes::from_bf16(code));
-widen!(Int8, Bytes<T>, |code, scales| T::Lanes::from_levels(
+widen!(Whole, T::Lanes, false, |code, _scales| *code);
+widen!(F16, Halves<T>, true, |code, _scales| T::Lanes::from_f16(
+    code
+));
+widen!(Bf16, Halves<T>, true, |code, _scales| T::Lanes::from_bf16(
+    code
+));
+widen!(Int8, Bytes<T>, true, |code, scales| T::Lanes::from_levels(
     code, scales
 ));
 
@@ -130,12 +137,12 @@ impl<T: Element> Weights<T> {
                             lanes.lanes_mut()[lane] = T::from_f64(format.map_or(x, stored));
                         }
                         Entries::F16(halves) => {
-                            let halves: &mut Halves<T> = &mut halves[at];
-                            halves.as_mut()[lane] = f16_bits(stored(WeightFormat::F16));
+                            let bits = f16_bits(stored(WeightFormat::F16));
+                            put_half::<T>(&mut halves[at], lane, bits);
                         }
                         Entries::Bf16(halves) => {
-                            let halves: &mut Halves<T> = &mut halves[at];
-                            halves.as_mut()[lane] = bf16_bits(stored(WeightFormat::Bf16));
+                            let bits = bf16_bits(stored(WeightFormat::Bf16));
+                            put_half::<T>(&mut halves[at], lane, bits);
                         }
                         Entries::Int8 { levels, .. } => {
                             let levels: &mut Bytes<T> = &mut levels[at];
@@ -234,6 +241,13 @@ impl<T: Element> Weights<T> {
             },
         );
     }
+}
+
+/// Puts the bits of a lane to its place among zeros.
+fn put_half<T: Element>(halves: &mut Halves<T>, lane: usize, bits: u16) {
+    let words = halves.as_mut();
+    let (word, upper) = (lane % words.len(), lane / words.len());
+    words[word] |= u32::from(bits) << (16 * upper);
 }
 
 /// Widens a tile.

@@ -1,7 +1,7 @@
 //! The program that runs a model: the reference or the fast path.
 
 use crate::error::Error;
-use crate::fast::{FastModel, Level, ModelElement};
+use crate::fast::{FastModel, Level, ModelElement, WeightFormat};
 use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
 
@@ -16,6 +16,8 @@ pub enum Backend {
         level: Level,
         /// The number of threads, which changes no bit of a result; 0 is taken as 1.
         threads: usize,
+        /// The format that the weights of matrices are stored in, which changes the weights; `None` keeps them.
+        weights: Option<WeightFormat>,
     },
 }
 
@@ -23,8 +25,9 @@ pub enum Backend {
 pub(super) fn fast_model<T: ModelElement>(
     case: &ModelFile,
     level: Level,
+    weights: Option<WeightFormat>,
 ) -> Result<FastModel<T>, Error> {
-    FastModel::new(level, case.config(), |name| case.parameter(name))
+    FastModel::with_weights(level, weights, case.config(), |name| case.parameter(name))
         .map_err(|e| e.in_file(case.file().path()))
 }
 

@@ -3,7 +3,9 @@
 use super::backend::{Backend, fast_model, not_computed_in};
 use crate::algebra::{Real, Rng, RootsOfUnity};
 use crate::error::Error;
-use crate::fast::{FastModel, FastModelState, Level, ModelElement, ModelWorkspace};
+use crate::fast::{
+    FastModel, FastModelState, Level, ModelElement, ModelWorkspace, WeightFormat,
+};
 use crate::h3::Form;
 use crate::model::{Model, ModelStream, Sampling, Text};
 use crate::oracle::ModelFile;
@@ -59,8 +61,22 @@ pub fn generate(
         ));
     }
     match (backend, dtype) {
-        (Backend::Fast { level, threads }, Dtype::F32) => asked.fast::<f32>(case, level, threads),
-        (Backend::Fast { level, threads }, Dtype::F64) => asked.fast::<f64>(case, level, threads),
+        (
+            Backend::Fast {
+                level,
+                threads,
+                weights,
+            },
+            Dtype::F32,
+        ) => asked.fast::<f32>(case, (level, weights), threads),
+        (
+            Backend::Fast {
+                level,
+                threads,
+                weights,
+            },
+            Dtype::F64,
+        ) => asked.fast::<f64>(case, (level, weights), threads),
         (Backend::Reference, Dtype::F32) => asked.reference::<f32>(case),
         (Backend::Reference, Dtype::F64) => asked.reference::<f64>(case),
         (_, other) => Err(not_computed_in(other)),
@@ -132,11 +148,11 @@ impl Generation<'_> {
     fn fast<T: ModelElement>(
         &self,
         case: &ModelFile,
-        level: Level,
+        (level, weights): (Level, Option<WeightFormat>),
         threads: usize,
     ) -> Result<Generated, Error> {
         let begun = Instant::now();
-        let model: FastModel<T> = fast_model(case, level)?;
+        let model: FastModel<T> = fast_model(case, level, weights)?;
         let documents = self.prompts.documents();
         let longest = documents.longest() + self.tokens;
         let mut fast = Fast {

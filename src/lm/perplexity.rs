@@ -20,7 +20,12 @@ pub fn perplexity(
     dtype: Dtype,
 ) -> Result<Perplexity, Error> {
     Perplexity::check(text)?;
-    let Backend::Fast { level, threads } = backend else {
+    let Backend::Fast {
+        level,
+        threads,
+        weights,
+    } = backend
+    else {
         let stages = stages(case, text, dtype)?;
         let last = stages.last();
         let (_, logits) = last.ok_or_else(|| Error::missing("stage logits"))?;
@@ -32,8 +37,8 @@ pub fn perplexity(
         None => Ok(()),
     };
     match dtype {
-        Dtype::F32 => each_token::<f32>(case, text, level, threads, &mut take)?,
-        Dtype::F64 => each_token::<f64>(case, text, level, threads, &mut take)?,
+        Dtype::F32 => each_token::<f32>(case, text, (level, weights), threads, &mut take)?,
+        Dtype::F64 => each_token::<f64>(case, text, (level, weights), threads, &mut take)?,
         other => return Err(not_computed_in(other)),
     }
     Ok(found)

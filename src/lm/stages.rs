@@ -3,7 +3,7 @@
 use super::backend::{fast_model, not_computed_in};
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
-use crate::fast::{FastModel, Level, ModelElement, ModelWorkspace};
+use crate::fast::{FastModel, Level, ModelElement, ModelWorkspace, WeightFormat};
 use crate::h3::Form;
 use crate::model::Text;
 use crate::oracle::ModelFile;
@@ -66,8 +66,8 @@ pub fn fast_logits(
         Ok(())
     };
     match dtype {
-        Dtype::F32 => each_token::<f32>(case, text, level, threads, &mut take)?,
-        Dtype::F64 => each_token::<f64>(case, text, level, threads, &mut take)?,
+        Dtype::F32 => each_token::<f32>(case, text, (level, None), threads, &mut take)?,
+        Dtype::F64 => each_token::<f64>(case, text, (level, None), threads, &mut take)?,
         other => return Err(not_computed_in(other)),
     }
     Tensor::new([ids.shape(), &[vocab]].concat(), all)
@@ -80,11 +80,11 @@ pub(super) type Take<'a> = &'a mut dyn FnMut(usize, &[f64]) -> Result<(), Error>
 pub(super) fn each_token<T: ModelElement>(
     case: &ModelFile,
     text: &Text,
-    level: Level,
+    (level, weights): (Level, Option<WeightFormat>),
     threads: usize,
     take: Take<'_>,
 ) -> Result<(), Error> {
-    let model: FastModel<T> = fast_model(case, level)?;
+    let model: FastModel<T> = fast_model(case, level, weights)?;
     let (documents, vocab) = (text.documents(), case.config().vocab_size);
     let mut workspace = ModelWorkspace::new(threads);
     let mut row = Vec::with_capacity(vocab);

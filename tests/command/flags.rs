@@ -102,6 +102,7 @@ const USAGES: &[Usage] = &[
             ("--prompt", Kind::Choice("zero")),
             ("--form", Kind::Choice("step")),
             ("--precision", Kind::Choice("f32")),
+            ("--weights", Kind::Choice("bf16")),
             ("--threads", Kind::Count),
             ("--level", Kind::Choice("baseline")),
             ("--unpadded", Kind::Switch),
@@ -114,6 +115,7 @@ const USAGES: &[Usage] = &[
             ("--ids", Kind::In),
             ("--form", Kind::Choice("step")),
             ("--precision", Kind::Choice("f32")),
+            ("--weights", Kind::Choice("int8")),
         ],
     },
     Usage {

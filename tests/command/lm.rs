@@ -20,6 +20,7 @@ fn fast() -> Backend {
     Backend::Fast {
         level: Level::detect(),
         threads: 1,
+        weights: None,
     }
 }
 

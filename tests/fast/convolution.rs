@@ -39,7 +39,7 @@ pub(crate) fn check<T: Element>(
     let Prepared { steps, taps: most } = prepared;
     let mut convolution = LongConvolution::<T>::with_taps(level, channels, steps, most);
     let run = |convolution: &mut LongConvolution<T>, threads: usize| {
-        let mut workspace = Workspace::new(threads);
+        let mut workspace = Workspace::new(threads).sharing_all();
         let mut y = poison.clone();
         convolution.set_kernels(&kernels, &mut workspace).unwrap();
         convolution.run(&poison, &mut y, &mut workspace).unwrap();

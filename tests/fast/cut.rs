@@ -87,7 +87,7 @@ fn check<T: Element>(
     let fast = FastLayer::<T>::new(level, p).unwrap();
     let input = u.map(T::from_f64);
     let run = |threads: usize| {
-        let mut workspace = Workspace::new(threads);
+        let mut workspace = Workspace::new(threads).sharing_all();
         let nan = u.map(|_| T::from_f64(f64::NAN));
         fast.forward(&nan, None, &mut workspace).unwrap();
         let mut state = fast.zero_state(batch);

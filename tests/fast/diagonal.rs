@@ -47,7 +47,7 @@ impl<T: Element> Trial<T> {
         let poison = Panels::from_rows(self.batch, self.len, channels, &nan).unwrap();
         let u = Panels::from_rows(self.batch, self.len, channels, &self.u).unwrap();
         let mut y = poison.clone();
-        let mut workspace = Workspace::new(threads);
+        let mut workspace = Workspace::new(threads).sharing_all();
         let mut spoilt = ssm.zero_state(self.batch);
         ssm.run(&poison, &mut spoilt, &mut y, &mut workspace)
             .unwrap();
@@ -247,7 +247,7 @@ fn outputs_alone_come_as_planned() {
 fn outputs_alone<T: Element>(level: Level, pairs: usize, len: usize, by_transform: bool) {
     let trial = Trial::<T>::new(2, 19, pairs, len, 11);
     let ssm = DiagonalSsm::<T>::new(level, &trial.bank).unwrap();
-    let workspace = &mut Workspace::new(2);
+    let workspace = &mut Workspace::new(2).sharing_all();
     let mut planned = DiagonalOutputs::new(&ssm, len, workspace).unwrap();
     assert_eq!(planned.plan().prefers_transform(), by_transform);
     let u = Panels::from_rows(2, len, 19, &trial.u).unwrap();

@@ -85,7 +85,7 @@ fn run<T: Element>(
     threads: usize,
 ) -> Run<T> {
     let layer = adjoint.layer();
-    let workspace = &mut Workspace::new(threads);
+    let workspace = &mut Workspace::new(threads).sharing_all();
     let nan = T::from_f64(f64::NAN);
     let (mut output, mut of_input) = (vec![nan; u.len()], vec![nan; u.len()]);
     let mut state = layer.zero_state(l.shift.shape()[0]);
@@ -425,7 +425,7 @@ fn logits_of(
 ) -> (Vec<u64>, Vec<u64>) {
     let (vocab, count) = (model.config().vocab_size, documents.count());
     let mut all = vec![0.0; ids.len() * vocab];
-    let workspace = &mut ModelWorkspace::new(threads);
+    let workspace = &mut ModelWorkspace::new(threads).sharing_all();
     let mut state = model.zero_state(count, 0);
     model
         .all_logits_of_documents(ids, documents, &mut state, workspace, |first, logits| {

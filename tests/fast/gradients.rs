@@ -269,7 +269,7 @@ fn tensor<T: Element>(tensor: &Tensor<f64>) -> Tensor<T> {
 /// The fast path's gradients, from buffers that come back from a run over what is not a number.
 fn fast<T: Element>(level: Level, t: &Trial, threads: usize) -> Named {
     let adjoint = FastAdjoint::<T>::new(level, &t.p).unwrap();
-    let mut workspace = Workspace::new(threads);
+    let mut workspace = Workspace::new(threads).sharing_all();
     let (u, g) = (tensor::<T>(&t.u), tensor::<T>(&t.g));
     let nan = tensor::<T>(&t.u.map(|_| f64::NAN));
     adjoint

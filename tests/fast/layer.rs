@@ -356,7 +356,7 @@ proptest! {
         for level in Level::all() {
             let fast = FastLayer::<f32>::new(level, &p).unwrap();
             let run = |threads| {
-                let (y, x) = fast.forward(&u, Some(&state), &mut Workspace::new(threads)).unwrap();
+                let (y, x) = fast.forward(&u, Some(&state), &mut Workspace::new(threads).sharing_all()).unwrap();
                 let parts = x.diagonal.data().iter().flat_map(|z| [z.re, z.im]);
                 let all = y.data().iter().chain(x.shift.data()).copied().chain(parts);
                 all.map(f32::to_bits).collect::<Vec<_>>()

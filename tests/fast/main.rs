@@ -19,3 +19,4 @@ mod small;
 mod ssd;
 mod support;
 mod training;
+mod weights;

@@ -66,7 +66,7 @@ fn compared<T: ModelElement>(name: &str, unit: f64) {
         for threads in [1, 2] {
             let mut state = model.zero_state(batch, 0);
             let mut got = Vec::new();
-            let mut workspace = ModelWorkspace::new(threads);
+            let mut workspace = ModelWorkspace::new(threads).sharing_all();
             let taken =
                 model.all_logits(ids.data(), &mut state, &mut workspace, |first, logits| {
                     assert_eq!(first * model.config().vocab_size, got.len(), "in order");
@@ -191,7 +191,7 @@ fn all_logits<T: ModelElement>(
     let taken = model.all_logits(
         ids,
         &mut state,
-        &mut ModelWorkspace::new(2),
+        &mut ModelWorkspace::new(2).sharing_all(),
         |first, logits| {
             begun.push(first);
             all[first * vocab..][..logits.len()].copy_from_slice(logits);

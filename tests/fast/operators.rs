@@ -125,7 +125,7 @@ fn gated<T: Element>(level: Level, shape: [usize; 4], with: [bool; 3], seed: u64
     let kernels = Panels::from_rows(1, taps, channels, &k).unwrap();
     let mut convolution = LongConvolution::<T>::new(level, channels, len);
     let mut run = |threads: usize| {
-        let workspace = &mut Workspace::new(threads);
+        let workspace = &mut Workspace::new(threads).sharing_all();
         let mut y = poisoned(&of_u);
         let d = with[0].then_some(&d[..]);
         let set = convolution.set_kernels_and_feedthrough(&kernels, d, workspace);
@@ -194,7 +194,7 @@ fn run_h3<T: Element>(
         panels
     });
     let operator = H3Operator::<T>::new(level, kernels, len).unwrap();
-    let workspace = &mut Workspace::new(threads);
+    let workspace = &mut Workspace::new(threads).sharing_all();
     let mut y = poisoned(&q);
     operator.run([&q, &k, &v], &mut y, workspace).unwrap();
     let mut rows = vec![T::from_f64(f64::NAN); batch * len * heads * d_h];
@@ -431,7 +431,7 @@ fn striped_hyena_is_met() {
         for level in Level::all() {
             let operator = StripedOperator::<T>::new(level, &case.parameters).unwrap();
             let mut state = operator.zero_state(batch);
-            let workspace = &mut Workspace::new(2);
+            let workspace = &mut Workspace::new(2).sharing_all();
             let mut gated = vec![T::ZERO; batch * len * d];
             for steps in [0..5, 5..6, 6..len] {
                 let count = steps.len();
@@ -531,7 +531,7 @@ fn striped<T: Element>(level: Level, filter: &str, [channels, len]: [usize; 2], 
     panels.read_parts(3, |p, c| p * channels + c, &z).unwrap();
     let run = |threads: usize| {
         let mut y = poisoned(&Panels::zeros(1, len, channels));
-        let workspace = &mut Workspace::new(threads);
+        let workspace = &mut Workspace::new(threads).sharing_all();
         let state = &mut operator.zero_state(1);
         operator.run(&panels, state, &mut y, workspace).unwrap();
         y.to_rows()

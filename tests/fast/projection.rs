@@ -23,7 +23,7 @@ pub(crate) fn check<T: Element>(
     let projection = Projection::new(level, inputs, &w, &b).unwrap();
     let bits = |y: &[T]| y.iter().map(|y| y.to_f64().to_bits()).collect::<Vec<_>>();
     let run = |threads: usize| {
-        let mut workspace = Workspace::new(threads);
+        let mut workspace = Workspace::new(threads).sharing_all();
         let mut y = vec![T::from_f64(f64::NAN); rows * outputs];
         let poison = vec![T::from_f64(f64::NAN); rows * inputs];
         projection.apply(&poison, &mut y, &mut workspace).unwrap();

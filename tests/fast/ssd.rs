@@ -80,7 +80,7 @@ impl<T: Element> Operands<T> {
         };
         let mut state = ssd.state_from(s.batch, &self.state).unwrap();
         assert_eq!(ssd.state_numbers(s.batch, &state).unwrap(), self.state);
-        let workspace = &mut Workspace::new(threads);
+        let workspace = &mut Workspace::new(threads).sharing_all();
         ssd.run(&inputs, &mut state.clone(), &mut y, workspace)
             .unwrap();
         // With buffers that have been used.

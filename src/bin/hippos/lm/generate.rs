@@ -34,6 +34,8 @@ with padding on either side (lengths), each continued as if it stood alone.
   --unpadded       never a token beyond vocab_size (metadata), as rows that pad the vocabulary are
   --form F         fast: the fast path (default); step: the reference, one token at a time
   --precision P    f32 (default) or f64
+  --weights F      store the weights of matrices in f32, f16, bf16 or int8 (a scale per row), which rounds them;
+                   sums stay in the precision (default: as the precision holds them)
   --threads K      threads of the fast path (default: all cores); they do not change a token
   --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
   --out FILE       also write prompt and tokens, as generated_ids (batch x tokens); of several lengths with
@@ -50,6 +52,7 @@ with padding on either side (lengths), each continued as if it stood alone.
         "--seed",
         "--form",
         "--precision",
+        "--weights",
         "--threads",
         "--level",
         "--out",

@@ -137,7 +137,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         }
         Ok(())
     };
-    if let Backend::Fast { level, threads } = backend {
+    if let Backend::Fast { level, threads, .. } = backend {
         let logits = fast_logits(&case, &text, level, threads, dtype).map_err(in_case)?;
         take("logits", &logits).map_err(in_case)?;
     } else if precision == "certified" {

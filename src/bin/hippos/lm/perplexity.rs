@@ -25,11 +25,19 @@ before it. Padding (lengths) is neither read nor counted.
   --form F         fast: the fast path (default); sequence: the reference; step: the reference, one token
                    at a time, of whole sequences
   --precision P    f64 (default) or f32
+  --weights F      store the weights of matrices in f32, f16, bf16 or int8, as lm generate does
   --threads K      threads of the fast path (default: all cores)
   --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
 ",
     positional: &["CASE"],
-    values: &["--ids", "--form", "--precision", "--threads", "--level"],
+    values: &[
+        "--ids",
+        "--form",
+        "--precision",
+        "--weights",
+        "--threads",
+        "--level",
+    ],
     switches: &[],
 };
 

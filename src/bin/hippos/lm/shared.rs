@@ -13,15 +13,26 @@ pub(super) const MOST_TOKENS: usize = 1 << 20;
 
 /// The fast path with its flags, or the reference, which takes none of them.
 pub(super) fn backend(args: &Args, fast: bool) -> Result<Backend, Failure> {
-    let flags = ["--threads", "--level"];
+    let flags = ["--threads", "--level", "--weights"];
     if let Some(flag) = flags.iter().find(|flag| args.value(flag).is_some())
         && !fast
     {
         return Err(Failure(format!("{flag} goes with --form fast")));
     }
     let FastOptions { level, threads } = FastOptions::asked(args, FastOptions::cores())?;
+    let weights = match args.value("--weights") {
+        None => None,
+        Some(name) => {
+            let format = name.to_string_lossy().parse();
+            Some(format.map_err(|e: hungry_hippos::Error| Failure(format!("--{e}")))?)
+        }
+    };
     Ok(match fast {
-        true => Backend::Fast { level, threads },
+        true => Backend::Fast {
+            level,
+            threads,
+            weights,
+        },
         false => Backend::Reference,
     })
 }

@@ -1,0 +1,216 @@
+//! Weights in the formats they are stored in: the numbers they stand for, and the same bits as a layer, projection or
+//! model of those numbers.
+
+use crate::layer::{config, trial};
+use crate::support::signal;
+use hungry_hippos::algebra::{FloatFormat, Rng};
+use hungry_hippos::fast::{
+    Element, FastLayer, FastModel, Level, ModelWorkspace, Projection, WeightFormat, Workspace,
+};
+use hungry_hippos::h3::{Name, Parameters};
+use hungry_hippos::model::{BlockName, ModelName};
+use hungry_hippos::oracle::ModelFile;
+
+fn bits<T: Element>(y: &[T]) -> Vec<u64> {
+    y.iter().map(|y| y.to_f64().to_bits()).collect()
+}
+
+/// Numbers where formats differ from each other, and their neighbours.
+const CORNERS: [f64; 16] = [
+    0.0,
+    -0.0,
+    1.0,
+    1.001,
+    -1.0 - 1.0 / 256.0,
+    1.0 + 3.0 / 256.0,
+    1.0 + 1.0 / 2048.0,
+    65504.0,
+    65519.0,
+    6.1e-5,
+    5.96e-8,
+    2.99e-8,
+    -2.98e-8,
+    1e-39,
+    1.4e-45,
+    1e-300,
+];
+
+#[test]
+fn floats_are_rounded_once_as_the_references_are() {
+    let rng = &mut Rng::new(1);
+    let many = (0..2000).map(|i| rng.unit() * 2f64.powi(i % 40 - 30));
+    let numbers: Vec<f64> = CORNERS.into_iter().chain(many).collect();
+    let formats = [
+        (WeightFormat::F32, FloatFormat::F32),
+        (WeightFormat::F16, FloatFormat::F16),
+        (WeightFormat::Bf16, FloatFormat::BF16),
+    ];
+    for (format, right) in formats {
+        let mut stored = numbers.clone();
+        format.dequantise("w", numbers.len(), &mut stored).unwrap();
+        let right: Vec<f64> = numbers.iter().map(|&x| right.round(x)).collect();
+        assert_eq!(bits(&stored), bits(&right), "{format}");
+    }
+}
+
+#[test]
+fn levels_are_within_half_a_step_of_every_row() {
+    let (rows, inputs) = (6, 33);
+    let mut weight = signal::<f64>(rows * inputs, &mut Rng::new(2));
+    weight[..inputs].fill(0.0);
+    weight[inputs..2 * inputs].iter_mut().for_each(|x| *x *= 1e6);
+    let mut stored = weight.clone();
+    let format = WeightFormat::Int8;
+    format.dequantise("w", inputs, &mut stored).unwrap();
+    for (row, stored) in weight.chunks(inputs).zip(stored.chunks(inputs)) {
+        let most = row.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let step = most / 127.0;
+        for (x, y) in row.iter().zip(stored) {
+            assert!((x - y).abs() <= 0.501 * step, "{x} is stored as {y}");
+        }
+        let largest = stored.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        assert!((largest - most).abs() <= 1e-6 * most, "{largest} of {most}");
+    }
+    // A scale of the whole weight instead of one per row loses all but one row.
+    let mut of_all = weight.clone();
+    format.dequantise("w", rows * inputs, &mut of_all).unwrap();
+    assert!(of_all[2 * inputs..].iter().all(|&x| x == 0.0));
+}
+
+#[test]
+fn what_a_format_has_no_value_for_is_refused_by_name() {
+    let (p, ..) = trial(config(3, 1, 4), 1, 1, 3);
+    for (format, bad) in [
+        (WeightFormat::F16, 65520.0),
+        (WeightFormat::F16, f64::NAN),
+        (WeightFormat::Bf16, 3.4e38),
+        (WeightFormat::F32, 3.5e38),
+        (WeightFormat::Int8, f64::INFINITY),
+        (WeightFormat::Int8, 1e39),
+    ] {
+        let with_bad = Parameters::new(p.config().clone(), |name| {
+            let mut value = p.get(name).to_vec();
+            if name == Name::VWeight {
+                value[4] = bad;
+            }
+            Ok(value)
+        })
+        .unwrap();
+        let refused = FastLayer::<f32>::with_weights(Level::detect(), Some(format), &with_bad);
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("v_proj.weight"), "{said}");
+        assert!(said.contains(format.name()), "{said}");
+        assert_eq!(said, format.dequantised(&with_bad).unwrap_err().to_string());
+    }
+    let said = "bfloat16".parse::<WeightFormat>().unwrap_err().to_string();
+    assert!(said.contains("f32, f16, bf16, int8"), "{said}");
+}
+
+/// A projection of stored weights and one of the numbers they stand for, for few rows and many, by one thread and more.
+fn projections<T: Element>(level: Level) {
+    let rng = &mut Rng::new(4);
+    for (inputs, outputs) in [(5, 3), (40, 70), (33, 129)] {
+        let weight = signal::<T>(inputs * outputs, rng);
+        let bias = signal::<T>(outputs, rng);
+        for format in WeightFormat::ALL {
+            let mut stored: Vec<f64> = weight.iter().map(|x| x.to_f64()).collect();
+            format.dequantise("w", inputs, &mut stored).unwrap();
+            let stored: Vec<T> = stored.into_iter().map(T::from_f64).collect();
+            let right = Projection::new(level, inputs, &stored, &bias).unwrap();
+            let of = Projection::with_weights(level, Some(format), inputs, &weight, &bias);
+            let of = of.unwrap();
+            for rows in [1, 2, 3, 4, 5, 8, 9, 33, 70] {
+                let u = signal::<T>(rows * inputs, rng);
+                let run = |projection: &Projection<T>, threads| {
+                    let mut y = vec![T::from_f64(f64::NAN); rows * outputs];
+                    let workspace = &mut Workspace::new(threads).sharing_all();
+                    projection.apply(&u, &mut y, workspace).unwrap();
+                    bits(&y)
+                };
+                let want = run(&right, 1);
+                for threads in [1, 2] {
+                    let what = format!("{level}, {format}, {rows} x {inputs} to {outputs}");
+                    assert_eq!(run(&of, threads), want, "{what}, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn projections_are_those_of_the_numbers_stored() {
+    for level in Level::all() {
+        projections::<f32>(level);
+        projections::<f64>(level);
+    }
+}
+
+#[test]
+fn a_layer_is_that_of_the_numbers_stored() {
+    for (heads, head_dim) in [(5, 1), (9, 2)] {
+        let (p, u, _) = trial(config(heads, head_dim, 6), 2, 40, 5);
+        let input: Vec<f32> = u.data().iter().map(|&x| x as f32).collect();
+        let run = |layer: &FastLayer<f32>, threads| {
+            let (mut out, mut state) = (vec![f32::NAN; input.len()], layer.zero_state(2));
+            let workspace = &mut Workspace::new(threads).sharing_all();
+            layer.run(&input, &mut out, &mut state, workspace).unwrap();
+            // And a step.
+            let step = &input[..2 * p.config().d_model];
+            let mut last = step.to_vec();
+            layer.run(step, &mut last, &mut state, workspace).unwrap();
+            (bits(&out), bits(&last))
+        };
+        for level in Level::all() {
+            let whole = run(&FastLayer::new(level, &p).unwrap(), 1);
+            for format in WeightFormat::ALL {
+                let right = format.dequantised(&p).unwrap();
+                let want = run(&FastLayer::new(level, &right).unwrap(), 1);
+                let of = FastLayer::with_weights(level, Some(format), &p).unwrap();
+                for threads in [1, 2] {
+                    assert_eq!(run(&of, threads), want, "{level}, {format}");
+                }
+                // Without the format it is another layer.
+                assert_eq!(want == whole, format == WeightFormat::F32, "{format}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_is_that_of_the_numbers_stored() {
+    let case = ModelFile::open(&crate::common::data("lm-tiny")).unwrap();
+    let config = case.config();
+    let ids = [3, 1, 4, 1, 5];
+    let run = |model: &FastModel<f32>, threads| {
+        let workspace = &mut ModelWorkspace::new(threads).sharing_all();
+        let mut state = model.zero_state(1, ids.len());
+        let prompt = model.last_logits(&ids, &mut state, workspace).unwrap();
+        let next = model.last_logits(&[2], &mut state, workspace).unwrap();
+        (bits(&prompt), bits(&next))
+    };
+    for format in WeightFormat::ALL {
+        let dequantised = |name: ModelName| {
+            let mut value = case.parameter(name)?;
+            let shape = name.shape(config);
+            let matrix = match name {
+                ModelName::Embeddings => true,
+                ModelName::Block(_, BlockName::H3(name)) => name.official().ends_with("weight"),
+                ModelName::Block(..) => {
+                    shape.len() == 2 && name.official().ends_with("weight")
+                }
+                _ => false,
+            };
+            if matrix {
+                format.dequantise("w", shape[1], &mut value)?;
+            }
+            Ok(value)
+        };
+        let level = Level::detect();
+        let right = FastModel::new(level, config, dequantised).unwrap();
+        let of = FastModel::with_weights(level, Some(format), config, |name| case.parameter(name));
+        let (of, want) = (of.unwrap(), run(&right, 1));
+        for threads in [1, 2] {
+            assert_eq!(run(&of, threads), want, "{format}");
+        }
+    }
+}
