@@ -11,6 +11,7 @@ pub(crate) use parked::{Parked, Task};
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, available_parallelism, scope};
 
@@ -29,6 +30,46 @@ pub(crate) fn on_threads(others: usize, work: &(dyn Fn() + Sync)) {
         for other in others {
             if let Err(panic) = other.join() {
                 resume_unwind(panic);
+            }
+        }
+    });
+}
+
+/// Buffers that are passed on, and still to be filled: while one is worked on the next one can be filled.
+const PASSED_ON: usize = 3;
+
+/// Fills buffers with `fill` on this thread until it returns false, and hands each to `drain`, in order, on another; on this
+/// one too if the system starts no other. A panic of either is passed on.
+pub(crate) fn in_two<B: Default + Send>(
+    mut fill: impl FnMut(&mut B) -> bool,
+    drain: &(dyn Fn(&mut B) + Sync),
+) {
+    scope(|scope| {
+        let (pass_on, passed) = channel::<B>();
+        let (give_back, given_back) = channel();
+        for _ in 0..PASSED_ON {
+            // This end holds the other.
+            let _ = give_back.send(B::default());
+        }
+        let other = Builder::new().spawn_scoped(scope, move || {
+            for mut buffer in passed {
+                drain(&mut buffer);
+                if give_back.send(buffer).is_err() {
+                    return;
+                }
+            }
+        });
+        if other.is_err() {
+            let mut buffer = B::default();
+            while fill(&mut buffer) {
+                drain(&mut buffer);
+            }
+            return;
+        }
+        // None comes back if the other thread panics, which the scope passes on.
+        while let Ok(mut buffer) = given_back.recv() {
+            if !fill(&mut buffer) || pass_on.send(buffer).is_err() {
+                return;
             }
         }
     });
@@ -76,4 +117,33 @@ fn set<R>(slot: &Mutex<Option<R>>, result: R) {
 fn taken<R>(slot: Mutex<Option<R>>) -> R {
     let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
     result.expect("every item was worked on, or its panic passed on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_two;
+    use std::sync::Mutex;
+
+    #[test]
+    fn buffers_are_drained_in_order_and_a_panic_is_passed_on() {
+        let drained = Mutex::new(Vec::new());
+        let run = |bad: usize| {
+            let mut next = 0;
+            in_two(
+                |buffer: &mut usize| {
+                    *buffer = next;
+                    next += 1;
+                    next <= 100
+                },
+                &|buffer| {
+                    assert!(*buffer != bad, "a buffer that cannot be drained");
+                    drained.lock().unwrap().push(*buffer);
+                },
+            );
+        };
+        run(usize::MAX);
+        assert!(drained.lock().unwrap().iter().copied().eq(0..100));
+        let run = std::panic::AssertUnwindSafe(|| run(50));
+        assert!(std::panic::catch_unwind(run).is_err());
+    }
 }

@@ -9,6 +9,7 @@ that only other parts of it need, such as GPU kernels, empty ones take the place
 """
 
 import functools
+import importlib.util
 import logging
 import os
 import resource
@@ -76,6 +77,9 @@ def linear(rows, d):
 def official_layer(d, length, grad):
     sys.path.insert(0, CHECKOUTS["h3"])
     logging.disable(logging.CRITICAL)
+    # Its logger alone needs it.
+    stand_in("pytorch_lightning")
+    stand_in("pytorch_lightning.utilities", rank_zero_only=lambda f: f)
     from src.models.ssm.h3 import H3
     torch.manual_seed(0)
     layer = H3(d, d_state=64, mode="diag", measure="diag-lin")
@@ -129,6 +133,25 @@ def torch_best(d, length):
             k = torch.fft.irfft(torch.fft.rfft(k, n=n) * shift, n=n)[..., :length]
             y = torch.fft.irfft(torch.fft.rfft(k * v, n=n) * diagonal, n=n)[..., :length]
             return torch.nn.functional.linear((q * y).T, w[3])
+    return run
+
+
+def torch_best_backward(d, length):
+    """As torch_best, its kernels transformed too, and back to the input and every weight, bias and kernel: the least
+    that autograd can do."""
+    u = torch.randn(length, d, requires_grad=True)
+    w = [(torch.randn(d, d) / d**0.5).requires_grad_() for _ in range(4)]
+    b = [torch.zeros(*size, requires_grad=True) for size in ((d, 1), (d, 1), (d, 1), (d,))]
+    f = [(torch.randn(d, length) / length**0.5).requires_grad_() for _ in range(2)]
+    n = 2 * length
+    def convolve(x, f):
+        return torch.fft.irfft(torch.fft.rfft(x, n=n) * torch.fft.rfft(f, n=n), n=n)[..., :length]
+    def run():
+        for x in (u, *w, *b, *f):
+            x.grad = None
+        q, k, v = (torch.addmm(b[i], w[i], u.T) for i in range(3))
+        y = convolve(convolve(k, f[0]) * v, f[1])
+        torch.nn.functional.linear((q * y).T, w[3], b[3]).sum().backward()
     return run
 
 
@@ -208,7 +231,7 @@ def mamba_ssd(heads, inputs, state, length, chunk):
 
 HANDLERS = {f.__name__: f for f in (
     torch_conv, torch_conv_known, scipy_conv, linear, official, official_backward, official_step,
-    torch_best, vortex_hcl, vortex_hcm, vortex_hcs, mamba_ssd)}
+    torch_best, torch_best_backward, vortex_hcl, vortex_hcm, vortex_hcs, mamba_ssd)}
 
 
 @functools.lru_cache(maxsize=8)
@@ -216,11 +239,45 @@ def prepared(name, sizes):
     return HANDLERS[name](*(int(s) if s.isdigit() else s for s in sizes))
 
 
+# What a peer's checkout is of, and what its code imports beside torch.
+SOURCES = {
+    "official": ("h3", "official", "HazyResearch/H3", ("einops", "opt_einsum")),
+    "vortex": ("vortex", "vortex", "Zymrael/vortex", ()),
+    "mamba": ("mamba", "mamba", "state-spaces/mamba", ("einops",)),
+}
+
+
+def lacking(name):
+    """What a peer needs to run and is not there; None if nothing."""
+    if name == "scipy_conv":
+        return None if scipy_fft else "scipy: pip install scipy"
+    if name.split("_")[0] not in SOURCES:
+        return None
+    checkout, option, repository, packages = SOURCES[name.split("_")[0]]
+    missing = [p for p in packages if importlib.util.find_spec(p) is None]
+    if checkout not in CHECKOUTS:
+        return f"a checkout: git clone https://github.com/{repository} and pass --{option}"
+    return f"pip install {' '.join(missing)}" if missing else None
+
+
+def memory_of(run):
+    """The most bytes a run takes beside what was there before it (Linux)."""
+    def of_process(what):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = of_process("VmRSS:")
+    run()
+    return of_process("VmHWM:") - before
+
+
 def main():
-    needs = {"official": "h3", "vortex": "vortex", "mamba": "mamba"}
-    have = [n for n in HANDLERS
-            if needs.get(n.split("_")[0]) in (None, *CHECKOUTS)
-            and (scipy_fft or n != "scipy_conv")]
+    lacks = {name: lacking(name) for name in HANDLERS}
+    # Each once, before anything runs.
+    for what in sorted({what for what in lacks.values() if what}):
+        peers = ", ".join(name for name in HANDLERS if lacks[name] == what)
+        print(f"left out: {peers}: needs {what}", file=sys.stderr, flush=True)
+    have = [name for name in HANDLERS if not lacks[name]]
     print("ready", torch.__version__, *have, flush=True)
     for line in sys.stdin:
         words = line.split()
@@ -229,9 +286,14 @@ def main():
         if words[0] == "peak":
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
             continue
+        memory = words[0] == "memory"
+        words = words[memory:]
         torch.set_num_threads(int(words[1]))
         try:
             run = prepared(words[0], tuple(words[2:]))
+            if memory:
+                print(memory_of(run), flush=True)
+                continue
             start = clock()
             run()
             print(clock() - start, flush=True)

@@ -1,10 +1,11 @@
 //! What is measured.
 
-use crate::contest::{Contestant, Python, contest, seconds};
+use crate::contest::{Contestant, Python, contest, seconds, sizes};
 use crate::operators;
 use crate::packed::packed;
 use crate::peak::measured_peak;
 use crate::peers::RealFft;
+use crate::steps;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
     DiagonalOutputs, DiagonalParameters, DiagonalSsm, Element, FastAdjoint, FastLayer, Level,
@@ -17,7 +18,7 @@ use std::cell::RefCell;
 
 type Section = fn(&mut Option<Python>);
 
-pub const ALL: [(&str, Section); 15] = [
+pub const ALL: [(&str, Section); 17] = [
     ("peak", peak),
     ("product", product),
     ("diagonal", diagonal),
@@ -28,7 +29,9 @@ pub const ALL: [(&str, Section); 15] = [
     ("layer", layer),
     ("backward", backward),
     ("packed", |_| packed()),
-    ("step", step),
+    ("step", steps::step),
+    ("weights", steps::weights),
+    ("threads", |_| steps::threads()),
     ("gated", operators::gated),
     ("h3", operators::h3),
     ("striped", operators::striped),
@@ -174,7 +177,7 @@ fn diagonal(python: &mut Option<Python>) {
     let ssm = DiagonalSsm::<f32>::new(level, &bank).unwrap();
     let prepare = seconds(|| drop(DiagonalSsm::<f32>::new(level, &bank).unwrap()));
     println!("diagonal bank of {D}: prepared in {:.2} ms", prepare * 1e3);
-    for len in [1024, 2048, 4096, 8192, 16384, 65536] {
+    for &len in sizes(&[4096, 1024, 2048, 8192, 16384, 65536], 1) {
         // Never more than 256 MB of signal: channels as many as fit.
         let channels = if len > 16384 { 192 } else { D };
         let part = DiagonalParameters {
@@ -313,12 +316,47 @@ fn length(_: &mut Option<Python>) {
     }
 }
 
-/// The most memory this process has had, in MB (Linux).
-fn most_memory() -> f64 {
+/// A line of what the system says of this process, in MB (Linux).
+fn of_process(what: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());
     kib.unwrap_or(f64::NAN) / 1024.0
+}
+
+/// The most memory this process has had, in MB.
+fn most_memory() -> f64 {
+    of_process("VmHWM:")
+}
+
+/// The most memory a run takes beside what was there before it, in MB.
+fn memory_of(run: impl FnOnce()) -> f64 {
+    // Makes the most so far what there is now.
+    let reset = std::fs::write("/proc/self/clear_refs", "5");
+    let before = of_process("VmRSS:");
+    run();
+    match reset {
+        Ok(()) => most_memory() - before,
+        Err(_) => f64::NAN,
+    }
+}
+
+/// Says the most memory of the crate's run, and of those peers that there are.
+fn say_memory(
+    own: f64,
+    python: &RefCell<&mut Option<Python>>,
+    peers: &[&str],
+    threads: usize,
+    sizes: &str,
+) {
+    let mut text = format!("  memory beside inputs and parameters: fast {own:.0} MB");
+    if let Some(python) = python.borrow_mut().as_mut() {
+        for name in peers.iter().filter(|name| python.has(name)) {
+            let most = python.memory(&format!("{name} {threads} {sizes}")) / 1e6;
+            text += &format!(", {name} {most:.0}");
+        }
+    }
+    println!("{text}");
 }
 
 /// What the layer needs beside its input: run alone (`memory` as the only section), since the
@@ -346,9 +384,9 @@ fn memory(_: &mut Option<Python>) {
 /// realfft's one channel after another: each in its own.
 fn convolution_in<T: Element + realfft::FftNum>(name: &str) {
     let lengths = [
-        256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 1000, 3000, 10007,
+        4096, 1000, 256, 512, 1024, 2048, 8192, 16384, 32768, 65536, 3000, 10007,
     ];
-    for len in lengths {
+    for &len in sizes(&lengths, 2) {
         let channels = if len > 8192 { 64 } else { 192 };
         let per = (len * channels) as f64;
         let rows: Vec<T> = random(len * channels, 3)
@@ -433,9 +471,15 @@ fn long(_: &mut Option<Python>) {
     long_in::<f64>("f64");
 }
 
+/// A layer of the official sizes.
 pub fn parameters() -> Parameters<f64> {
+    of_size(D)
+}
+
+/// A layer of `d` channels, the rest as officially.
+pub fn of_size(d: usize) -> Parameters<f64> {
     let config = Config {
-        d_model: D,
+        d_model: d,
         head_dim: 1,
         d_state: 64,
         n_ssm: 1,
@@ -450,7 +494,7 @@ pub fn parameters() -> Parameters<f64> {
         Ok((0..size)
             .map(|i| match name {
                 Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
-                    rng.unit() / (D as f64).sqrt()
+                    rng.unit() / (d as f64).sqrt()
                 }
                 Name::LogDt => -4.6 + 2.3 * rng.unit(),
                 Name::InvAReal => 0.5f64.ln(),
@@ -480,7 +524,7 @@ pub fn parameters() -> Parameters<f64> {
 fn layer(python: &mut Option<Python>) {
     let python = RefCell::new(python);
     let p = parameters();
-    for len in [2048, 32768] {
+    for &len in sizes(&[2048, 32768], 1) {
         let u = random(len * D, 5);
         for threads in [1, 2] {
             let layer = FastLayer::<f32>::new(Level::detect(), &p).unwrap();
@@ -501,6 +545,12 @@ fn layer(python: &mut Option<Python>) {
                 1e-3,
                 all,
             );
+            let own = memory_of(|| {
+                let (mut state, mut out) = (layer.zero_state(1), vec![0.0f32; len * D]);
+                let workspace = &mut Workspace::new(threads);
+                layer.run(&u, &mut out, &mut state, workspace).unwrap();
+            });
+            say_memory(own, &python, &["torch_best", "official"], threads, &sizes);
         }
     }
 }
@@ -549,6 +599,7 @@ fn backward(python: &mut Option<Python>) {
             Contestant::new("fast, sums left in place", || run.borrow_mut()(false)),
         ];
         let sizes = format!("{D} {len}");
+        all.extend(ask(&python, "torch_best_backward", threads, &sizes, 1.0));
         all.extend(ask(&python, "official_backward", threads, &sizes, 1.0));
         contest(
             &format!("forward and backward, d {D}, d_state 64, L {len}, f32, {threads} threads"),
@@ -556,54 +607,20 @@ fn backward(python: &mut Option<Python>) {
             1e-3,
             all,
         );
-    }
-}
-
-fn step(python: &mut Option<Python>) {
-    let python = RefCell::new(python);
-    let p = parameters();
-    let layer = FastLayer::<f32>::new(Level::detect(), &p).unwrap();
-    for batch in [1, 8] {
-        for threads in [1, 2] {
-            let u = random(batch * D, 6);
-            let mut out = vec![0.0f32; batch * D];
-            let mut state = layer.zero_state(batch);
-            let mut workspace = Workspace::new(threads);
-            // As many bytes as the weights of the layer, read once.
-            let weights = random(4 * D * D, 7);
-            let mut all = vec![Contestant::new("fast", || {
-                seconds(|| {
-                    for _ in 0..20 {
-                        layer.run(&u, &mut out, &mut state, &mut workspace).unwrap();
-                    }
-                }) / 20.0
-            })];
-            all.push(Contestant::new("reading the weights, 1 thread", || {
-                seconds(|| {
-                    for _ in 0..20 {
-                        let mut sums = [0.0f32; 64];
-                        for part in weights.as_chunks::<64>().0 {
-                            for (s, x) in sums.iter_mut().zip(part) {
-                                *s += x;
-                            }
-                        }
-                        std::hint::black_box(sums);
-                    }
-                }) / 20.0
-            }));
-            all.extend(ask(
-                &python,
-                "official_step",
-                threads,
-                &format!("{D} {batch}"),
-                20.0,
-            ));
-            contest(
-                &format!("step, d {D}, batch {batch}, f32, {threads} threads"),
-                "us",
-                1e-6,
-                all,
-            );
-        }
+        let own = memory_of(|| {
+            let (mut state, mut cotangent) = (zero.clone(), zero.clone());
+            let (mut out, mut of_u) = (vec![0.0f32; len * D], vec![0.0f32; len * D]);
+            let (mut saved, mut sums) = (SavedStates::new(), adjoint.zero_gradients());
+            let workspace = &mut Workspace::new(threads);
+            adjoint
+                .forward(&u, &mut out, &mut state, &mut saved, workspace)
+                .unwrap();
+            adjoint
+                .backward(&u, &g, &saved, &mut cotangent, &mut of_u, &mut sums, workspace)
+                .unwrap();
+            drop(std::hint::black_box(adjoint.official(&sums).unwrap()));
+        });
+        let peers = ["torch_best_backward", "official_backward"];
+        say_memory(own, &python, &peers, threads, &sizes);
     }
 }

@@ -17,7 +17,7 @@
 //! form, with other powers in its matrices (chapter 11): [`Carried`] says which.
 
 use super::lanes::{Arithmetic, Element, Vector};
-use super::level::{Isa, Kernel};
+use super::level::{Isa, Kernel, Level};
 use super::scratch::BlockScratch;
 use core::ops::Range;
 use num_complex::Complex;
@@ -149,7 +149,7 @@ pub(super) struct Record<'a, L> {
     pub(super) reversed: bool,
 }
 
-/// One group of lanes over whole blocks of one signal each, as a kernel.
+/// One group of lanes over whole blocks of one signal each.
 pub(super) struct Blocks<'a, T: Element> {
     pub(super) tables: &'a Tables<T>,
     pub(super) u: &'a [T::Lanes],
@@ -159,23 +159,14 @@ pub(super) struct Blocks<'a, T: Element> {
     pub(super) scratch: &'a mut BlockScratch<T>,
 }
 
-impl<T: Element> Kernel for Blocks<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Isa>(self) {
-        match signal_tile(S::ACCUMULATORS) {
-            (4, _) => self.tiles::<S, 4, 6>(),
-            (_, 3) => self.tiles::<S, 2, 3>(),
-            _ => self.tiles::<S, 2, 1>(),
-        }
-    }
+/// The blocks of a tile at a level.
+pub(super) fn blocks_at_once(level: Level) -> usize {
+    signal_tile(level.accumulators()).1
 }
 
 impl<T: Element> Blocks<'_, T> {
-    /// Whole blocks in tiles of `B`.
-    #[inline(always)]
-    fn tiles<S: Isa, const I: usize, const B: usize>(self) {
+    /// Tile by tile: the states before the blocks, then their outputs.
+    pub(super) fn run(self, level: Level) {
         let Self {
             tables,
             u,
@@ -184,30 +175,98 @@ impl<T: Element> Blocks<'_, T> {
             mut record,
             scratch,
         } = self;
+        let blocks = blocks_at_once(level);
+        let steps = BLOCK * blocks;
+        for (tile, (u, y)) in u.chunks(steps).zip(y.chunks_mut(steps)).enumerate() {
+            level.run(StatesOf {
+                tables,
+                u,
+                x,
+                record: record.as_mut(),
+                first: tile * blocks,
+                scratch,
+            });
+            level.run(OutputsOf { tables, y, scratch });
+        }
+    }
+}
+
+/// The states before the blocks of one tile, with its inputs as the tile reads them; `x` is brought over the tile.
+pub(super) struct StatesOf<'a, 'r, T: Element> {
+    pub(super) tables: &'a Tables<T>,
+    pub(super) u: &'a [T::Lanes],
+    pub(super) x: &'a mut [[T::Lanes; 2]],
+    pub(super) record: Option<&'a mut Record<'r, T::Lanes>>,
+    /// Its first block.
+    pub(super) first: usize,
+    pub(super) scratch: &'a mut BlockScratch<T>,
+}
+
+impl<T: Element> Kernel for StatesOf<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Isa>(self) {
+        match signal_tile(S::ACCUMULATORS) {
+            (4, _) => self.tile::<S, 4, 6>(),
+            (_, 3) => self.tile::<S, 2, 3>(),
+            _ => self.tile::<S, 2, 1>(),
+        }
+    }
+}
+
+impl<T: Element> StatesOf<'_, '_, T> {
+    #[inline(always)]
+    fn tile<S: Isa, const I: usize, const B: usize>(self) {
+        let BlockScratch { inputs, states, .. } = self.scratch;
+        inputs.resize(BLOCK * B, T::Lanes::ZERO);
+        states.resize(2 * self.tables.pairs * B, T::Lanes::ZERO);
+        let inputs = inputs.as_chunks_mut::<B>().0;
+        let states = states.as_chunks_mut::<B>().0;
+        let count = self.u.len() / BLOCK;
+        gather(self.u, inputs);
+        inject::<T, S, I, B>(self.tables, inputs, self.x, states, count);
+        if let Some(record) = self.record {
+            record.keep::<I, B>(states, self.first, count);
+        }
+    }
+}
+
+/// The outputs of the tile whose states and inputs are in the scratch.
+pub(super) struct OutputsOf<'a, T: Element> {
+    pub(super) tables: &'a Tables<T>,
+    pub(super) y: &'a mut [T::Lanes],
+    pub(super) scratch: &'a mut BlockScratch<T>,
+}
+
+impl<T: Element> Kernel for OutputsOf<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Isa>(self) {
+        match signal_tile(S::ACCUMULATORS) {
+            (4, _) => self.tile::<S, 4, 6>(),
+            (_, 3) => self.tile::<S, 2, 3>(),
+            _ => self.tile::<S, 2, 1>(),
+        }
+    }
+}
+
+impl<T: Element> OutputsOf<'_, T> {
+    #[inline(always)]
+    fn tile<S: Isa, const I: usize, const B: usize>(self) {
         let BlockScratch {
             inputs,
             states,
             outputs,
-        } = scratch;
-        inputs.resize(BLOCK * B, T::Lanes::ZERO);
-        states.resize(2 * tables.pairs * B, T::Lanes::ZERO);
+        } = self.scratch;
         outputs.resize(BLOCK * B, T::Lanes::ZERO);
-        let inputs = inputs.as_chunks_mut::<B>().0;
-        let states = states.as_chunks_mut::<B>().0;
         let outputs = outputs.as_chunks_mut::<B>().0;
-        let signals = u.chunks(BLOCK * B).zip(y.chunks_mut(BLOCK * B));
-        for (tile, (u, y)) in signals.enumerate() {
-            let count = u.len() / BLOCK;
-            gather(u, inputs);
-            inject::<T, S, I, B>(tables, inputs, x, states, count);
-            if let Some(record) = &mut record {
-                record.keep::<I, B>(states, tile * B, count);
-            }
-            read::<T, S, I, B>(tables, inputs, states, outputs);
-            for (b, y) in y.chunks_exact_mut(BLOCK).enumerate() {
-                for j in 0..BLOCK {
-                    y[j] = outputs[j][b];
-                }
+        let (inputs, states) = (inputs.as_chunks::<B>().0, states.as_chunks::<B>().0);
+        read::<T, S, I, B>(self.tables, inputs, states, outputs);
+        for (b, y) in self.y.chunks_exact_mut(BLOCK).enumerate() {
+            for j in 0..BLOCK {
+                y[j] = outputs[j][b];
             }
         }
     }

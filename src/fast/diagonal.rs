@@ -1,7 +1,10 @@
 //! The diagonal state space model over lanes of channels: whole blocks as matrix products, what is
 //! left over by the recurrence.
 
-use super::blocks::{BLOCK, Blocks, Carried, Mode, Record, Tables, padded_pairs, signal_tile};
+use super::blocks::{
+    BLOCK, Blocks, Carried, Mode, OutputsOf, Record, StatesOf, Tables, blocks_at_once, padded_pairs,
+    signal_tile,
+};
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::{Panels, lane_groups, split_parts};
@@ -10,8 +13,13 @@ use super::share::share;
 use super::transform::Size;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
+use crate::threads::in_two;
 use core::ops::Range;
 use num_complex::Complex;
+use std::sync::{Mutex, PoisonError};
+
+/// Tiles that one thread passes on to the other at once: of 32 pairs, some 200 KB of states, and 20 microseconds for each.
+const TILES_PASSED_ON: usize = 16;
 
 /// The parameters of a bank of diagonal models, in double precision whatever it will run in.
 ///
@@ -294,6 +302,13 @@ impl<T: Element> DiagonalSsm<T> {
             .enumerate()
             .map(|(i, ((u, y), x))| (i % self.groups.len(), u, x, y));
         let threads = workspace.threads_for(steps * self.operations());
+        // Fewer signals than threads, and a long one: the time of each is shared.
+        if u.batch() * self.groups.len() < threads.len() {
+            for (group, u, x, y) in items {
+                self.run_group_in_two(group, u, x, y);
+            }
+            return Ok(());
+        }
         share(items, threads, |scratch, (group, u, x, y)| {
             self.run_group(group, u, x, y, &mut scratch.diagonal);
         });
@@ -388,15 +403,61 @@ impl<T: Element> DiagonalSsm<T> {
         scratch: &mut BlockScratch<T>,
     ) {
         if !u.is_empty() {
-            self.level.run(Blocks {
+            Blocks {
                 tables: &self.groups[group].tables,
                 u,
                 x,
                 y,
                 record,
                 scratch,
-            });
+            }
+            .run(self.level);
         }
+    }
+
+    /// As [`run_group`](Self::run_group) on two threads: one brings the state over the tiles of blocks, some tiles ahead of the
+    /// other, which reads their outputs from the states before them. Both are about half of the work.
+    fn run_group_in_two(
+        &self,
+        group: usize,
+        u: &[T::Lanes],
+        x: &mut [[T::Lanes; 2]],
+        y: &mut [T::Lanes],
+    ) {
+        let (level, tables) = (self.level, &self.groups[group].tables);
+        let whole = u.len() / BLOCK * BLOCK;
+        let ((u, rest), (y, last)) = (u.split_at(whole), y.split_at_mut(whole));
+        let steps = BLOCK * blocks_at_once(level);
+        let mut inputs = u.chunks(steps);
+        let outputs = Mutex::new(y.chunks_mut(steps));
+        in_two(
+            |tiles: &mut Vec<BlockScratch<T>>| {
+                let mut filled = 0;
+                for u in inputs.by_ref().take(TILES_PASSED_ON) {
+                    if filled == tiles.len() {
+                        tiles.push(BlockScratch::default());
+                    }
+                    level.run(StatesOf {
+                        tables,
+                        u,
+                        x: &mut *x,
+                        record: None,
+                        first: 0,
+                        scratch: &mut tiles[filled],
+                    });
+                    filled += 1;
+                }
+                tiles.truncate(filled);
+                filled > 0
+            },
+            &|tiles| {
+                let mut outputs = outputs.lock().unwrap_or_else(PoisonError::into_inner);
+                for (scratch, y) in tiles.iter_mut().zip(outputs.by_ref()) {
+                    level.run(OutputsOf { tables, y, scratch });
+                }
+            },
+        );
+        self.run_steps(group, rest, x, last);
     }
 
     /// Fewer steps than a block, by the recurrence.

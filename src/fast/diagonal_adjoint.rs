@@ -189,7 +189,7 @@ impl<T: Element> DiagonalAdjoint<T> {
         reversed.clear();
         reversed.extend(g.iter().rev());
         cotangents.resize(2 * l.len() * count, T::Lanes::ZERO);
-        self.level.run(Blocks {
+        Blocks {
             tables: &self.groups[group],
             u: reversed,
             x: l,
@@ -200,7 +200,8 @@ impl<T: Element> DiagonalAdjoint<T> {
                 reversed: true,
             }),
             scratch: blocks,
-        });
+        }
+        .run(self.level);
         of_u.reverse();
         self.pack(u, inputs);
         self.pack(g, outputs);

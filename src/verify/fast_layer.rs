@@ -50,7 +50,7 @@ fn stages_in<T: Element>(
     let (input, documents) = (case.input().map(T::from_f64), case.documents());
     let state = case.state().map(|state| state.map(T::from_f64));
     let state = state.as_ref();
-    let mut workspace = Workspace::new(threads).sharing_all();
+    let mut workspace = Workspace::new(threads);
     if !gradients {
         let layer = FastLayer::<T>::new(level, case.parameters())?;
         if documents.is_whole() {
