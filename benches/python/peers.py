@@ -3,7 +3,8 @@ seconds one run of it took on standard output. The Rust program asks peers and c
 
     python peers.py [h3=CHECKOUT] [vortex=CHECKOUT] [mamba=CHECKOUT] [clock=processor]
 
-Requests: NAME THREADS SIZES...; see HANDLERS. Inputs are made once for every request and kept. Official
+Requests: NAME THREADS SIZES...; see HANDLERS. Inputs are made once for every request and kept. Two requests are
+answered by another number than seconds: peak (bytes), and loss_apart FILE (see h3_lm.py). Official
 code is run as it stands in checkouts of HazyResearch/H3, Zymrael/vortex and state-spaces/mamba; of packages
 that only other parts of it need, such as GPU kernels, empty ones take the place.
 """
@@ -229,9 +230,36 @@ def mamba_ssd(heads, inputs, state, length, chunk):
     return run
 
 
+def torch_training(vocabulary, length):
+    """An epoch of the recall task as a training loop has it, on random tokens: 5000 sequences in batches of 32,
+    the last of 8."""
+    from h3_lm import H3LM
+
+    torch.manual_seed(0)
+    model = H3LM(vocabulary, 32, blocks=2, d_state=64, d_inner=128, dropout=0.1)
+    optimizer = torch.optim.AdamW(model.groups(decay=0.1), lr=5e-4, foreach=True)
+    epoch, warmup, total = 157, 20 * 157, 200 * 157
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: t / warmup if t < warmup else max(0.0, (total - t) / (total - warmup)))
+    tokens = torch.randint(0, vocabulary, (5000, length + 1))
+    def run():
+        losses = []
+        for batch in torch.randperm(5000).split(32):
+            chosen = tokens[batch]
+            optimizer.zero_grad(set_to_none=True)
+            loss = model.loss(chosen[:, :-1], chosen[:, 1:])
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        assert len(losses) == epoch
+        return losses
+    return run
+
+
 HANDLERS = {f.__name__: f for f in (
     torch_conv, torch_conv_known, scipy_conv, linear, official, official_backward, official_step,
-    torch_best, torch_best_backward, vortex_hcl, vortex_hcm, vortex_hcs, mamba_ssd)}
+    torch_best, torch_best_backward, vortex_hcl, vortex_hcm, vortex_hcs, mamba_ssd, torch_training)}
 
 
 @functools.lru_cache(maxsize=8)
@@ -286,10 +314,15 @@ def main():
         if words[0] == "peak":
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
             continue
-        memory = words[0] == "memory"
-        words = words[memory:]
-        torch.set_num_threads(int(words[1]))
         try:
+            if words[0] == "loss_apart":
+                from h3_lm import loss_apart
+                # A path may hold spaces.
+                print(loss_apart(line.strip().split(" ", 1)[1]), flush=True)
+                continue
+            memory = words[0] == "memory"
+            words = words[memory:]
+            torch.set_num_threads(int(words[1]))
             run = prepared(words[0], tuple(words[2:]))
             if memory:
                 print(memory_of(run), flush=True)

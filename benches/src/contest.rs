@@ -45,6 +45,12 @@ fn processor_time() -> f64 {
     nanoseconds.map_or(f64::NAN, |time: f64| 1e-9 * time)
 }
 
+/// The load of the last minute (Linux): how many others wanted the cores.
+pub fn load() -> String {
+    let loads = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    loads.split(' ').next().unwrap_or_default().into()
+}
+
 /// A named way to do the same thing, returning the seconds it took.
 pub struct Contestant<'a> {
     pub name: String,

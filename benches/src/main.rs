@@ -8,6 +8,7 @@ mod peers;
 mod results;
 mod sections;
 mod steps;
+mod training;
 
 use contest::Python;
 use hungry_hippos::fast::Level;

@@ -6,6 +6,7 @@ use crate::packed::packed;
 use crate::peak::measured_peak;
 use crate::peers::RealFft;
 use crate::steps;
+use crate::training;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
     DiagonalOutputs, DiagonalParameters, DiagonalSsm, Element, FastAdjoint, FastLayer, Level,
@@ -18,7 +19,7 @@ use std::cell::RefCell;
 
 type Section = fn(&mut Option<Python>);
 
-pub const ALL: [(&str, Section); 17] = [
+pub const ALL: [(&str, Section); 18] = [
     ("peak", peak),
     ("product", product),
     ("diagonal", diagonal),
@@ -36,6 +37,7 @@ pub const ALL: [(&str, Section); 17] = [
     ("h3", operators::h3),
     ("striped", operators::striped),
     ("ssd", operators::ssd),
+    ("training", training::training),
 ];
 
 pub const D: usize = 768;
