@@ -27,8 +27,12 @@ pub struct Run<'a> {
 /// The prefixes of the names of AdamW's moments in a file.
 const MOMENTS: [&str; 2] = ["exp_avg.", "exp_avg_sq."];
 
-/// Tokens of the held-out sequences that a case file has as its input.
-const TOKENS_OF_CASE: usize = 256;
+/// Tokens of the held-out sequences that a case file has as its input: few, since the error scales of its
+/// gradients take time for each.
+const TOKENS_OF_CASE: usize = 64;
+
+/// The type of the weights and moments in files: that of training, which holds them exactly.
+const TRAINED_IN: Dtype = Dtype::F32;
 
 /// The tensors of the curve, an element for every epoch.
 const CURVES: [&str; 2] = ["train.loss", "train.score"];
@@ -245,7 +249,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The trained weights and the first held-out sequences, as a case file.
+    /// The trained weights and the first held-out sequences with their targets, as a case file.
     ///
     /// # Errors
     ///
@@ -256,8 +260,11 @@ impl<'a> Run<'a> {
         let batch = (TOKENS_OF_CASE / seq_len).clamp(1, held_out.len());
         let ids = (0..batch).flat_map(|i| held_out.inputs(i)).copied();
         let ids = Tensor::new([batch, seq_len], ids.collect())?;
-        let case = ModelCase::new(self.trainer.parameters()?, ids)?;
-        let mut writer = Case::from(case).writer()?;
+        let targets = (0..batch).flat_map(|i| held_out.targets(i));
+        let targets = targets.map(|&id| Some(id)).collect();
+        let case = ModelCase::new(self.trainer.parameters()?, ids)?
+            .with_targets(Tensor::new([batch, seq_len], targets)?);
+        let mut writer = Case::from(case).writer_in(TRAINED_IN)?;
         self.add_settings(&mut writer)?;
         Ok(writer)
     }
@@ -309,7 +316,7 @@ fn add_parameters(
 ) -> Result<(), Error> {
     for name in of.config().names() {
         let stored = format!("{prefix}{}", name.official());
-        writer.add(&stored, Dtype::F64, &name.shape(of.config()), of.get(name))?;
+        writer.add(&stored, TRAINED_IN, &name.shape(of.config()), of.get(name))?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
 use crate::error::Error;
 use crate::h3::Form;
-use crate::safetensors::{TensorFile, Tensors, Writer};
+use crate::safetensors::{Dtype, TensorFile, Tensors, Writer};
 use crate::tensor::Tensor;
 use core::fmt;
 use std::path::Path;
@@ -70,7 +70,17 @@ impl Case {
     ///
     /// Never for a case that was read; the writer's own checks are passed on.
     pub fn writer(&self) -> Result<Writer, Error> {
-        writer_of(&*self.0)
+        self.writer_in(Dtype::F64)
+    }
+
+    /// [`writer`](Self::writer) with numbers as another float type, which loses nothing where the type holds
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// If the type is none of floats; otherwise as [`writer`](Self::writer).
+    pub fn writer_in(&self, dtype: Dtype) -> Result<Writer, Error> {
+        writer_of(&*self.0, dtype)
     }
 
     /// Every stage in one form and precision, widened to `f64`; with `gradients` those too.

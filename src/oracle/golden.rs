@@ -199,7 +199,7 @@ impl GoldenCase {
     ///
     /// Never for a case that was read; the writer's own checks are passed on.
     pub(super) fn writer(&self) -> Result<Writer, Error> {
-        let mut writer = writer_of(&*self.case)?;
+        let mut writer = writer_of(&*self.case, Dtype::F64)?;
         writer.metadata("golden", GOLDEN)?;
         if let Some(counts) = undecided(&self.stages) {
             writer.metadata(UNDECIDED, &counts)?;
@@ -301,14 +301,14 @@ pub(super) struct Reference<'a> {
     pub(super) stages: &'a [GoldenStage],
 }
 
-/// A writer that holds what makes a case: metadata and what is given.
-pub(super) fn writer_of(case: &dyn AnyCase) -> Result<Writer, Error> {
+/// A writer that holds what makes a case: metadata and what is given, its numbers as `dtype`.
+pub(super) fn writer_of(case: &dyn AnyCase, dtype: Dtype) -> Result<Writer, Error> {
     let mut writer = Writer::new();
     for (key, value) in case.metadata() {
         writer.metadata(&key, &value)?;
     }
     for given in case.given() {
-        given.write(&mut writer)?;
+        given.write(&mut writer, dtype)?;
     }
     Ok(writer)
 }

@@ -32,7 +32,7 @@ pub(crate) struct Given {
 /// The values of a given tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum GivenValues {
-    /// Numbers, stored as F64.
+    /// Numbers.
     Numbers(Vec<f64>),
     /// Token ids or counts, stored as I64.
     Integers(Vec<i64>),
@@ -86,9 +86,10 @@ impl Given {
         }
     }
 
-    pub(super) fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+    /// Adds it to a file, numbers as `dtype`.
+    pub(super) fn write(&self, writer: &mut Writer, dtype: Dtype) -> Result<(), Error> {
         match &self.values {
-            GivenValues::Numbers(x) => writer.add(&self.name, Dtype::F64, &self.shape, x)?,
+            GivenValues::Numbers(x) => writer.add(&self.name, dtype, &self.shape, x)?,
             GivenValues::Integers(x) => writer.add_i64(&self.name, &self.shape, x)?,
         };
         Ok(())
