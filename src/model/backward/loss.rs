@@ -80,6 +80,21 @@ pub(crate) fn cross_entropy<T: Real>(logits: &[T], target: usize) -> Result<(T, 
     Ok((loss, slope))
 }
 
+/// The mean cross-entropy of the counted positions, alone.
+///
+/// # Errors
+///
+/// As [`ModelParameters::gradients`](super::super::ModelParameters::gradients) of the targets.
+pub(crate) fn mean_loss<T: Real>(
+    logits: &Tensor<T>,
+    targets: &Targets,
+    documents: &Documents,
+) -> Result<T, Error> {
+    check_targets(targets, documents, logits.shape()[2])?;
+    let weights = weights_of_counted(targets)?;
+    Ok(weighted_loss(logits, targets, &weights, cross_entropy)?.0)
+}
+
 /// The loss of the rows, and its derivative by the logits (batch, seq_len, `vocab_size`), for a loss of
 /// one token and a weight of each. Places of weight 0 or without a target take no part.
 ///

@@ -38,5 +38,5 @@ pub use gradients::ModelGradients;
 pub(crate) use hooks::{Cotangent, ModelBackward};
 pub(crate) use layer_norm::NormGradient;
 pub use loss::Targets;
-pub(crate) use loss::{cross_entropy, weights_of_counted};
+pub(crate) use loss::{cross_entropy, mean_loss, weights_of_counted};
 pub(crate) use mlp::gelu_slope;

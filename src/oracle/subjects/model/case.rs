@@ -17,6 +17,8 @@ pub struct ModelCase {
     pub(super) unpadded: Option<usize>,
     /// What is to be foretold, where a loss is taken.
     pub(super) targets: Option<Targets>,
+    /// False where the loss is a stage, and no gradient.
+    pub(super) has_gradients: bool,
 }
 
 impl ModelCase {
@@ -58,6 +60,7 @@ impl ModelCase {
             sequence,
             unpadded: None,
             targets: None,
+            has_gradients: true,
         })
     }
 
@@ -76,6 +79,15 @@ impl ModelCase {
     pub fn with_targets(self, targets: Targets) -> Self {
         Self {
             targets: Some(targets),
+            ..self
+        }
+    }
+
+    /// The case without gradients: of its targets there is the loss alone.
+    #[must_use]
+    pub fn without_gradients(self) -> Self {
+        Self {
+            has_gradients: false,
             ..self
         }
     }

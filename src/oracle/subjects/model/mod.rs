@@ -24,12 +24,15 @@ pub use layout::model_metadata;
 pub(crate) use official::OFFICIAL;
 pub(crate) use suite::{random_ids, random_model, random_targets, suite};
 pub(crate) use targets::{check_counted, read_targets, stored_targets};
+use targets::{has_gradients, without_gradients};
 
 use super::layer::{LayerCase, parameter_axes as layer_axes};
 use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
-use crate::model::{BlockName, ModelBackward, ModelConfig, ModelHooks, ModelName, ModelParameters};
+use crate::model::{
+    BlockName, ModelBackward, ModelConfig, ModelHooks, ModelName, ModelParameters, mean_loss,
+};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::optional;
@@ -59,6 +62,7 @@ impl Subject for ModelCase {
                 .map(|size| ("vocab_size".into(), size.to_string())),
         );
         strings.extend(self.sequence.metadata(false));
+        strings.extend((!self.has_gradients).then(without_gradients));
         strings.retain(|(key, _)| key != layout::MARKS);
         strings
     }
@@ -73,7 +77,7 @@ impl Subject for ModelCase {
     }
 
     /// `block{i}.residual`, `block{i}.hidden`, and the next block; `logits`; where there are targets `loss`,
-    /// and gradients in the order in which they are found.
+    /// and, unless there is the loss alone, gradients in the order in which they are found.
     fn stages(&self) -> Vec<StageSpec> {
         let config = self.parameters.config();
         let tokens = [
@@ -95,7 +99,9 @@ impl Subject for ModelCase {
         stages.push(StageSpec::new("logits", &words, &from));
         if self.targets.is_some() {
             stages.push(StageSpec::new("loss", &[(Axis::Step, 1)], &["logits"]));
-            stages.extend(self.gradient_stages(&channels, &words));
+            if self.has_gradients {
+                stages.extend(self.gradient_stages(&channels, &words));
+            }
         }
         stages
     }
@@ -152,10 +158,17 @@ impl Subject for ModelCase {
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {
         let mut scales = scales::error_scales(&self.parameters, self.text.rows())?;
-        if let Some(targets) = &self.targets {
-            let parameters = self.parameters.map(ErrorScale::from_f64);
-            let gradients = gradient_errors(&parameters, self.text.rows(), targets)?;
-            scales.extend(errors(gradients.named()));
+        match &self.targets {
+            None => {}
+            Some(targets) if self.has_gradients => {
+                let parameters = self.parameters.map(ErrorScale::from_f64);
+                let gradients = gradient_errors(&parameters, self.text.rows(), targets)?;
+                scales.extend(errors(gradients.named()));
+            }
+            Some(targets) => {
+                let loss = scales::loss_error(&self.parameters, self.text.rows(), targets, &scales);
+                scales.push(("loss".into(), loss?));
+            }
         }
         Ok(Scale::throughout(scales))
     }
@@ -211,7 +224,7 @@ impl Subject for ModelCase {
         setting: Setting<'_>,
     ) -> Result<Named<f64>, Error> {
         match setting.backward {
-            true => hooks::run_back_with(self, mistakes, setting),
+            true => Ok(self.of_stages(hooks::run_back_with(self, mistakes, setting)?)),
             false => hooks::run_with(self, mistakes, setting),
         }
     }
@@ -221,7 +234,7 @@ impl Subject for ModelCase {
         upstream: &Upstream,
         format: Format,
     ) -> Result<Named<ErrorBound>, Error> {
-        local_scales::local_scales(self, upstream, format)
+        Ok(self.of_stages(local_scales::local_scales(self, upstream, format)?))
     }
 }
 
@@ -236,6 +249,7 @@ impl ModelCase {
         let case = Self::of(layout.parameters(file)?, text, sequence)?;
         Ok(Self {
             targets,
+            has_gradients: has_gradients(file.metadata())?,
             unpadded: optional(file.metadata(), "vocab_size")?,
             ..case
         })
@@ -310,9 +324,23 @@ impl ModelCase {
                 "gradients of a language model over sequences run in parts: run them at once",
             ));
         }
+        if !self.has_gradients {
+            let model = self.parameters.build::<T>()?;
+            let stages = model.forward_text(hooks, &self.text)?;
+            let loss = mean_loss(&stages.logits, targets, self.text.rows().1)?;
+            let loss = ("loss".to_string(), Tensor::known([1], vec![loss]));
+            return Ok([stages.named(), vec![loss]].concat());
+        }
         let parameters = self.parameters.map(T::from_f64);
         let (stages, gradients) = parameters.gradients_by(hooks, self.text.rows(), targets)?;
         Ok([stages.named(), gradients.named()].concat())
+    }
+
+    /// Without the gradients that are no stages of the case.
+    fn of_stages<T>(&self, mut computed: Named<T>) -> Named<T> {
+        let is_gradient = |name: &str| name.starts_with("grad.") || name.starts_with("tied.grad.");
+        computed.retain(|(name, _)| self.has_gradients || !is_gradient(name));
+        computed
     }
 
     /// The stages of the model in one way, in the scalars of a precision.

@@ -21,7 +21,7 @@ use super::analysis::{ModelAnalysis, WithoutErrors};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::h3::Form;
-use crate::model::{Model, ModelHooks, ModelParameters, Rows};
+use crate::model::{Model, ModelHooks, ModelParameters, Rows, Targets, mean_loss};
 use crate::oracle::subject::Named;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
@@ -69,6 +69,27 @@ pub(super) fn error_scales(
         }
     }
     Ok(scales)
+}
+
+/// The error scale of the loss (1), given those of the stages: that of its own text on logits with their errors.
+///
+/// # Errors
+///
+/// As [`Model::forward`], or if no loss can be taken of the targets.
+pub(super) fn loss_error(
+    parameters: &ModelParameters<f64>,
+    rows: Rows<'_, usize>,
+    targets: &Targets,
+    scales: &Named<ErrorBound>,
+) -> Result<Tensor<ErrorBound>, Error> {
+    let form = parameters.config().h3.default_form(rows.1.longest());
+    let logits = parameters.build::<f64>()?.forward_by(&form, rows, None)?.logits;
+    let scale = scales.iter().find(|(name, _)| name == "logits");
+    let (_, scale) = scale.ok_or_else(|| Error::missing("the error scale of the logits"))?;
+    let pairs = logits.data().iter().zip(scale.data());
+    let off = pairs.map(|(&x, &error)| ErrorScale::new(x, error));
+    let loss = mean_loss(&Tensor::new(logits.shape(), off.collect())?, targets, rows.1)?;
+    Ok(Tensor::known([1], vec![loss.error()]))
 }
 
 /// The errors a port adds to every number by its own roundings.

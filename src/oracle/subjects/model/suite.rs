@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
 use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer, Targets, Text};
 use crate::oracle::sequence::Sequence;
-use crate::oracle::subject::SuiteRow;
+use crate::oracle::subject::{Subject as _, SuiteRow};
+use crate::safetensors::SafeTensors;
 use crate::ssm::{Discretization, Padding};
 use crate::tensor::Tensor;
 
@@ -168,7 +169,30 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
         },
     ]
     .map(|row| SuiteRow::new(row.name, row.stresses, move |seed| row.build(seed)))
-    .into()
+    .into_iter()
+    .chain([SuiteRow::new(
+        "89-model-recall",
+        "a trained language model, whose weights mean something: two H3 blocks that recall; the loss, without gradients",
+        |_| trained(),
+    )])
+    .collect()
+}
+
+/// What `hippos train recall --d-model 16 --d-state 16 --rate 1e-3 --until 99.8 --out FILE` wrote (AVX-512; seed 0,
+/// every held-out sequence right after 141 epochs).
+const TRAINED: &[u8] = include_bytes!("recall.safetensors");
+
+/// The trained model on one sequence that was held out.
+fn trained() -> Result<ModelCase, Error> {
+    let file = SafeTensors::from_bytes(TRAINED.to_vec())?;
+    let case = ModelCase::read(&file)?;
+    let targets = case.targets.as_ref();
+    let targets = targets.ok_or_else(|| Error::missing("the trained model's targets"))?;
+    let first = [1, case.ids().shape()[1]];
+    let ids = Tensor::new(first, case.ids().row(0).to_vec())?;
+    let targets = Tensor::new(first, targets.row(0).to_vec())?;
+    let case = ModelCase::new(case.parameters, ids)?.with_targets(targets);
+    Ok(case.without_gradients())
 }
 
 impl ModelRow {

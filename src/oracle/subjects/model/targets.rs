@@ -72,6 +72,34 @@ fn check_loss(strings: &Strings) -> Result<(), Error> {
     }
 }
 
+/// The metadata key that says of what gradients there are.
+const GRADIENTS: &str = "gradients";
+
+/// Its value where there is the loss alone.
+const NO_GRADIENTS: &str = "none";
+
+/// The metadata of a case without gradients.
+pub(super) fn without_gradients() -> (String, String) {
+    (GRADIENTS.into(), NO_GRADIENTS.into())
+}
+
+/// True unless metadata `gradients` is `none`.
+///
+/// # Errors
+///
+/// If it is anything else.
+pub(super) fn has_gradients(strings: &Strings) -> Result<bool, Error> {
+    match strings.get(GRADIENTS).map(String::as_str) {
+        None => Ok(true),
+        Some(NO_GRADIENTS) => Ok(false),
+        Some(other) => Err(Error::unknown(
+            format!("metadata {GRADIENTS}"),
+            other,
+            [NO_GRADIENTS],
+        )),
+    }
+}
+
 /// Holds metadata `counted`, one number or a list of one for each batch, against the targets.
 ///
 /// # Errors
