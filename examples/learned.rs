@@ -18,7 +18,8 @@ use hungry_hippos::table::aligned;
 use hungry_hippos::training::{OptimizerOptions, official_groups};
 use std::path::Path;
 
-const OF_THE_SUITE: &str = concat!(
+/// The trained model of the golden suite.
+pub const OF_THE_SUITE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/golden/v2/89-model-recall.safetensors"
 );

@@ -61,7 +61,7 @@ fn other_commands_read_what_is_trained() {
         let case = Case::open(Path::new(&out)).expect("a case");
         assert_eq!(case.kind(), "model");
         for args in [
-            vec!["run", &out, "--out", &stages],
+            vec!["run", &out, "--grad", "--out", &stages],
             vec!["lm", "perplexity", &out],
             vec!["golden", "--from", &out, "--out", &golden],
             vec!["check", &golden, &stages],

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 
+#[path = "../../examples/learned.rs"]
+#[allow(dead_code, reason = "its main is not called")]
+mod learned;
 #[path = "../../examples/one_page.rs"]
 #[allow(dead_code, reason = "its main is not called")]
 mod one_page;
@@ -60,6 +63,9 @@ fn printed(command: &str) -> String {
 fn run(command: &str) -> String {
     if command == "cargo run --example recall" {
         return recall::report().expect("the layer is one");
+    }
+    if command == "cargo run --release --example learned" {
+        return learned::report(learned::OF_THE_SUITE.as_ref()).expect("a model that recalls");
     }
     if command == "cargo run --release --example cost" {
         return crate::cost::example::report().expect("every form runs");

@@ -107,6 +107,45 @@ fn right_ports_are_accepted() {
     }
 }
 
+/// The suite's trained model answers, in float64 and in float32; its loss is judged, and no gradient is a stage.
+#[test]
+fn a_trained_model_is_judged_by_its_loss_alone() {
+    let (golden, case) = open("89-model-recall");
+    let names: Vec<&str> = golden.stages().iter().map(|stage| stage.name()).collect();
+    let forward = ["residual", "hidden"];
+    let blocks = (0..2).flat_map(|i| forward.map(|stage| format!("block{i}.{stage}")));
+    let expected: Vec<String> = blocks
+        .chain(["logits", "loss"].map(String::from))
+        .collect();
+    assert_eq!(names, expected);
+    let file = SafeTensors::open(&golden_file("89-model-recall")).expect("a file");
+    let targets = file.tensor("targets").and_then(|targets| targets.to_i64());
+    let answer = *targets.expect("there").last().expect("there") as usize;
+    for (precision, dtype, format) in [
+        (Precision::F64, Dtype::F64, Format::F64),
+        (Precision::F32, Dtype::F32, Format::F32),
+    ] {
+        let right = case.run(&Form::Fft, precision, true).expect("runs");
+        let report = judge(&golden, &right, dtype, format);
+        assert!(report.pass(), "{report}");
+        assert_eq!(report.stages.len(), names.len());
+        let (_, logits) = right.iter().find(|(name, _)| name == "logits").expect("there");
+        let last = logits.row(logits.shape()[1] - 1);
+        assert!(last.iter().all(|&logit| logit <= last[answer]), "{last:?}");
+        // Teeth: the mean over one position fewer.
+        let mut stages = right.clone();
+        edited(&mut stages, "loss", |loss| loss[0] *= 22.0 / 21.0);
+        let report = judge(&golden, &stages, dtype, format);
+        let failed: Vec<&str> = report
+            .stages
+            .iter()
+            .filter(|stage| !stage.pass)
+            .map(|stage| &stage.name[..])
+            .collect();
+        assert_eq!(failed, ["loss"], "{report}");
+    }
+}
+
 /// Chapter 24's figures: one gradient, all else right, off by a thousandth in float64 where it is judged through the
 /// whole model, by a hundredth in float32 where the cotangents are there.
 #[test]

@@ -94,6 +94,11 @@ fn losses() {
         with("loss_of", "the sum"),
     );
     refused(LOSS, &["metadata dropout", "0.1"], with("dropout", "0.1"));
+    refused(
+        LOSS,
+        &["metadata gradients", "some", "none"],
+        with("gradients", "some"),
+    );
     refused(LOSS, &["tensor \"targets\"", "[2, 9]"], |parts| {
         let (_, shape, _) = parts.tensors.get_mut("targets").expect("there");
         *shape = vec![9, 2];

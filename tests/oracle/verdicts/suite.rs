@@ -71,7 +71,8 @@ fn every_kind_has_its_cases() {
             "41-model-attention",
             "70-model-packed",
             "71-model-padded",
-            "86-model-loss"
+            "86-model-loss",
+            "89-model-recall"
         ]
     );
     assert_eq!(names("training"), ["87-training-warmup", "88-training"]);
