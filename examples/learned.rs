@@ -48,8 +48,11 @@ pub fn report(file: &Path) -> Result<String, Error> {
     for block in 0..trained.config().n_layer {
         let kernels = Kernels::of(&trained, block, held_out.seq_len())?;
         let remember = kernels.remembering();
-        let of = |wanted: bool| (0..remember.len()).filter(move |&c| remember[c] == wanted);
-        let (keep, pass): (Vec<usize>, Vec<usize>) = (of(true).collect(), of(false).collect());
+        let of = |wanted: bool| -> Vec<usize> {
+            let channels = 0..remember.len();
+            channels.filter(|&c| remember[c] == wanted).collect()
+        };
+        let (keep, pass) = (of(true), of(false));
         let mut rows = vec![[vec![format!("block {block}, lag")], lags()].concat()];
         for (channels, whose) in [(&keep, "that remember"), (&pass, "that do not")] {
             let head = format!("mass, {} channels {whose}", channels.len());
