@@ -172,10 +172,10 @@ fn numbers_on_the_list_are_printed() {
 #[test]
 fn numbers_that_are_not_printed_are_found() {
     let wrong = |line: &str| unprinted(line, |_| "1 and 2".to_string()).len();
-    assert_eq!(wrong("README.md | Two commands | x | 2"), 0);
-    assert_eq!(wrong("README.md | Two commands | x | 3"), 1);
+    assert_eq!(wrong("README.md | Checking a port | x | 2"), 0);
+    assert_eq!(wrong("README.md | Checking a port | x | 3"), 1);
     assert_eq!(wrong("README.md | No such text anywhere | x | 2"), 1);
-    assert_eq!(wrong("README.md | Two commands"), 1);
+    assert_eq!(wrong("README.md | Checking a port"), 1);
 }
 
 /// The cells of a table that are not "largest / median" of a row's stage in the certified run of a
