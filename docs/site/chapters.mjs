@@ -14,9 +14,12 @@ const katex = createRequire(process.env.KATEX_FROM + "/")("katex");
 const inert = (html) =>
   html.replace(/\n/g, " ").replace(/[_*\\`[\]~|$]/g, (c) => `&#${c.charCodeAt(0)};`);
 
+// The page's text holds a formula once, since the search shows that text; its source is its label.
 function formula(tex, displayMode) {
   const source = tex.replace(/^[ \t]*>[ \t]?/gm, "");
-  return inert(katex.renderToString(source, { displayMode, throwOnError: true, strict: "ignore" }));
+  const options = { displayMode, output: "html", throwOnError: true, strict: "ignore" };
+  const label = source.trim().replace(/&/g, "&amp;").replace(/"/g, "&quot;").replace(/</g, "&lt;");
+  return inert(`<span role="math" aria-label="${label}">${katex.renderToString(source, options)}</span>`);
 }
 
 // Formulas of a piece of prose, code spans left alone.
