@@ -3,7 +3,7 @@
 use core::fmt;
 use std::path::Path;
 
-/// What went wrong, with enough to act on.
+/// An error, with enough detail to act on.
 ///
 /// Every public function that can be given bad input returns this instead of panicking; the
 /// message names the thing at fault and what was expected of it.
@@ -23,7 +23,7 @@ pub enum Error {
     Value {
         /// The argument, field or tensor.
         what: String,
-        /// Why it is refused and what is expected.
+        /// The reason, and what was expected.
         why: String,
     },
     /// Something needed is absent.
@@ -33,14 +33,14 @@ pub enum Error {
     },
     /// The request makes sense but has no answer in the form asked for.
     Unsupported {
-        /// What was asked for and why it cannot be had.
+        /// What was requested, and why it is not available.
         why: String,
     },
     /// A file could not be read, written or understood.
     File {
         /// The path.
         path: String,
-        /// What is wrong with it.
+        /// The defect.
         why: String,
     },
 }

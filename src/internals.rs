@@ -1,4 +1,4 @@
-//! What modules share with each other, and with measurements and tests outside the crate.
+//! Items that modules share with each other, and with benchmarks and tests outside the crate.
 
 /// Re-exports within the crate; with the feature `internals`, which tests and benchmarks turn on, to
 /// everybody.

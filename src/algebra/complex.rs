@@ -60,8 +60,8 @@ where
     }
 }
 
-/// What `num_complex::Complex` asks of its parts beyond the operators, for a `Real` number; `Ring` and
-/// `Real` are to be in scope.
+/// The traits besides the operators that `num_complex::Complex` requires of its parts, for a `Real`
+/// number; `Ring` and `Real` are to be in scope.
 macro_rules! parts_of_complex {
     ([$($generics:tt)*] $type:ty) => {
         impl<$($generics)*> num_traits::Zero for $type {

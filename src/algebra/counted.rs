@@ -10,7 +10,7 @@ use core::cell::Cell;
 use core::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use num_complex::Complex;
 
-/// How many operations on real numbers, by kind.
+/// Numbers of operations on real numbers, by kind.
 ///
 /// Complex operations are counted as the real ones they are made of: a product is 4
 /// multiplications and 2 additions, a sum 2 additions.
@@ -124,8 +124,8 @@ impl Counted {
         self.0
     }
 
-    /// What `work` returns, and the operations it did on this thread. Counts may be nested: each
-    /// is the difference of two readings, and nothing is reset.
+    /// The result of `work`, and the operations it performed on this thread. Counts may be nested:
+    /// each is the difference of two readings, and nothing is reset.
     pub fn count<R>(work: impl FnOnce() -> R) -> (R, OperationCount) {
         let before = DONE.get();
         let result = work();

@@ -191,7 +191,7 @@ impl<T: Real> Real for Dual<T> {
         (self.chain(sin, cos), self.chain(cos, -sin))
     }
 
-    /// Where the root may be zero it has no derivative: a NaN there, the unknown ball for balls.
+    /// Where the root may be zero it has no derivative; the result is a NaN, or the unknown ball.
     fn sqrt(self) -> Self {
         let root = self.value.sqrt();
         let slope = T::ONE.divide(root + root);

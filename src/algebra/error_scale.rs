@@ -13,8 +13,8 @@ use num_complex::Complex;
 
 mod sums;
 
-/// What a port may be off by, in units of its unit roundoff `u`, under two assumptions on how the
-/// roundings of a sum of `n` terms add up.
+/// The error that a correct port can have, in units of its unit roundoff `u`, under two assumptions
+/// on how the roundings of a sum of `n` terms add up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ErrorBound {
     /// Every rounding at its worst, all of one sign: `(n - 1) u sum |terms|` (Higham, *Accuracy and
@@ -420,7 +420,7 @@ impl Real for ErrorScale {
         Self::new(self.value.relu(), self.error)
     }
 
-    /// Where the port's number may be on the other side of zero, with an error of 1.
+    /// The step function, with an error of 1 if the port's number may be on the other side of zero.
     ///
     /// How far off it is depends on its roundoff: by `error u`. So `error / |x|` units are 1 at least in
     /// every format in which it may be there, and no more are needed than are 1 in the finest of them; where

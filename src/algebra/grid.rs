@@ -14,7 +14,7 @@ use super::scalar::{ComplexScalar, Scalar};
 use core::ops::{Add, Mul, Neg, Sub};
 use num_complex::Complex;
 
-/// What a computation asks of a floating-point format if nothing in it is to round.
+/// The requirements on a floating-point format under which a computation does not round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Demand {
     /// Binary digits of the significand; `None` if no format will do.
@@ -48,7 +48,7 @@ impl Demand {
         self.digits
     }
 
-    /// What two computations ask for together.
+    /// The combined requirements of two computations.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Demand {
         }
     }
 
-    /// What a whole stage asks for.
+    /// The requirements of a whole stage.
     #[must_use]
     pub fn of(numbers: &[Grid]) -> Self {
         let demands = numbers.iter().map(|number| number.demand);
@@ -171,7 +171,7 @@ impl Grid {
         }
     }
 
-    /// What this number, and every number it was computed from, asks of a format.
+    /// The requirements of this number, and of every number it was computed from.
     #[must_use]
     pub fn demand(self) -> Demand {
         self.demand

@@ -33,7 +33,7 @@ impl Precision for Chosen {
     }
 }
 
-/// What is computed with a format as the [`Chosen`] one.
+/// The result of `compute`, run with a format as the [`Chosen`] one.
 pub(crate) fn in_format<R>(format: FloatFormat, compute: impl FnOnce() -> R) -> R {
     let before = CHOSEN.replace(format);
     let computed = compute();

@@ -1,4 +1,4 @@
-//! What decoding and discretizing parameters needs beyond a field: elementary functions.
+//! Elementary functions, which decoding and discretizing parameters need in addition to a field.
 
 use super::ring::{Field, Ring};
 use super::scalar::{ComplexScalar, Scalar};

@@ -1,4 +1,4 @@
-//! What every number of this crate can do, and what a field adds.
+//! The operations of every number type of this crate, and those that a field adds.
 
 use crate::error::Error;
 use core::fmt::Debug;

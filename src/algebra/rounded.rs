@@ -1,4 +1,5 @@
-//! What a port working at a given precision may honestly get: balls whose every operation rounds.
+//! The values that a correct port working at a given precision can compute: balls whose every
+//! operation rounds.
 //!
 //! If a port's operands lie in two [`Rounded`] balls, then the port's result of an operation lies
 //! in the resulting ball: the exact result does, by ball arithmetic, and the ball is widened by the

@@ -2,7 +2,7 @@
 
 use crate::algebra::{Matrix, Real};
 
-/// What is applied to every entry of queries and keys before their products are taken.
+/// The function applied to every entry of queries and keys before their products are formed.
 ///
 /// The first two are positive, so no normalizer can vanish; with the identity it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What attention costs in each form, and Hyena.
+//! Operations of attention in each form, and of Hyena.
 
 use super::convolution::Convolution;
 use super::structure::Structure;

@@ -1,4 +1,4 @@
-//! What a causal convolution costs, by definition and by each Fourier transform.
+//! Operations of a causal convolution, by definition and by each Fourier transform.
 
 use super::{ADD, COMPLEX_PRODUCT, COMPLEX_SUM, DIVIDE, SCALE, TERM, triangle};
 use crate::algebra::OperationCount;
@@ -62,7 +62,7 @@ pub(super) fn block_fft(n: usize) -> OperationCount {
     })
 }
 
-/// What stands between the transforms and after them.
+/// The product between the transforms, and the scaling after them.
 pub(super) fn block_product(n: usize) -> OperationCount {
     n as u64 * (COMPLEX_PRODUCT + 2 * DIVIDE)
 }

@@ -1,4 +1,4 @@
-//! What a whole H3 layer costs.
+//! Operations of a whole H3 layer.
 
 use super::attention::{AttentionShape, masked_attention};
 use super::model::with_kernel;

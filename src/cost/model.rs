@@ -1,4 +1,4 @@
-//! What one model costs, by form.
+//! Operations of one model, by form.
 
 use super::convolution::{Convolution, block_fft, block_product, toeplitz};
 use super::structure::Structure;

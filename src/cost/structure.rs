@@ -1,4 +1,4 @@
-//! What each block of a model costs, by the structure of `A`: a formula for every method of
+//! Operations of each block of a model, by the structure of `A`: a formula for every method of
 //! [`StateSpace`](crate::ssm::StateSpace).
 
 use super::{ADD, COMPLEX_PRODUCT, COMPLEX_SUM, MULTIPLY, SCALE, TERM, triangle};

@@ -154,9 +154,9 @@ impl<T: Element> FastLayer<T> {
     /// same, bit for bit, as alone. Nor do outputs depend, beyond rounding, on how a sequence is cut into
     /// calls.
     ///
-    /// Where `l_max` cuts the kernels (there are more inputs), the outputs are convolutions with the
-    /// cut kernels and memory grows with the sequence, which has to come whole; the final state is
-    /// that of the full recurrence, as in the official `forward_state`.
+    /// If `l_max` truncates the kernels (there are more inputs), the outputs are convolutions with
+    /// the truncated kernels, memory grows with the sequence, and the sequence must be given whole;
+    /// the final state is that of the full recurrence, as in the official `forward_state`.
     ///
     /// # Errors
     ///

@@ -190,7 +190,7 @@ impl Continuous {
         }
     }
 
-    /// Where mode `i` of head `h` stands: heads take the models in turn, of `n` modes each.
+    /// The index of mode `i` of head `h`: heads use the models in turn, of `n` modes each.
     fn index(&self, h: usize, i: usize, n: usize) -> usize {
         (h * n + i) % self.lambda.len()
     }

@@ -120,7 +120,7 @@ impl<T: ModelElement> FastModelState<T> {
         &self.positions
     }
 
-    /// What the H3 layer of a block remembers; `None` for a block of attention.
+    /// The state of the H3 layer in a block; `None` for a block of attention.
     #[must_use]
     pub fn layer_state(&self, block: usize) -> Option<&FastState<T>> {
         match self.mixers.get(block)? {

@@ -1,9 +1,9 @@
-//! How a sequence is cut into chunks.
+//! The division of a sequence into chunks.
 
 use crate::error::Error;
 use core::ops::Range;
 
-/// How a sequence is cut into consecutive chunks.
+/// The division of a sequence into consecutive chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chunking {
     /// Chunks of one length; the last one is shorter where the length does not divide.
@@ -77,7 +77,7 @@ pub(super) struct Piece {
     pub(super) chunk: usize,
     /// The number of its document.
     pub(super) document: usize,
-    /// Whether the document begins, and ends, with it.
+    /// True if the document begins with this chunk, and if it ends with it.
     pub(super) is_first: bool,
     pub(super) is_last: bool,
 }

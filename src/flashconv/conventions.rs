@@ -5,7 +5,7 @@ use super::state_passing::{Blocks, delayed, early_rows, pass_states};
 use crate::error::Error;
 use crate::ssm::{StateSpace, causal_convolution, initial_state};
 
-/// When the output reads the state.
+/// The convention for reading the state: after the update or before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Convention {
     /// `y_i = C x_i + D u_i`: after the update (the official code's `step`).

@@ -3,7 +3,7 @@
 use crate::algebra::{ComplexScalar, Field, Ring, RootsOfUnity};
 use crate::error::Error;
 
-/// Which of the two transforms: it decides the sign of the exponent and nothing else.
+/// The direction of a transform, which is the sign of the exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// `X_k = sum_j x_j w^{-jk}`.

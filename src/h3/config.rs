@@ -1,11 +1,11 @@
-//! What describes a layer beside its tensors.
+//! The configuration of a layer: everything besides its tensors.
 
 use super::form::Form;
 use crate::error::Error;
 use crate::spelled::spelled;
 use crate::ssm::Discretization;
 
-/// How the stored `inv_A_real` stands for the real part of lambda (`ss_kernel_diag.py`, `_A`).
+/// The encoding of the real part of lambda in the stored `inv_A_real` (`ss_kernel_diag.py`, `_A`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RealType {
@@ -42,12 +42,11 @@ pub struct Config {
     pub head_dim: usize,
     /// m: shift taps a channel; a diagonal model stores `m / 2` (rounded down) complex modes.
     pub d_state: usize,
-    /// How many diagonal models there are; divides the number of heads. Head `h` uses model
-    /// `h mod n_ssm`.
+    /// Number of diagonal models; divides the number of heads. Head `h` uses model `h mod n_ssm`.
     pub n_ssm: usize,
-    /// How the diagonal models are discretized.
+    /// Discretization of the diagonal models.
     pub disc: Discretization,
-    /// How the real part of lambda is stored.
+    /// Encoding of the real part of lambda.
     pub real_type: RealType,
     /// Kernels are cut to this length; `None`: as long as the input.
     pub l_max: Option<usize>,

@@ -1,4 +1,4 @@
-//! How a layer's parts are evaluated where there is more than one way.
+//! The choice of algorithm for a layer's parts.
 
 use super::form::ModelForm;
 use super::stages::{Progress, Stage};
@@ -8,8 +8,8 @@ use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift, StateSpac
 use crate::tensor::Tensor;
 use core::ops::Range;
 
-/// How the parts of a layer are evaluated: by a [`Form`](super::Form), by an error analysis that stands for all
-/// of them, or with a known mistake. The layer itself is one text,
+/// The algorithm for a layer's parts: a [`Form`](super::Form), an error analysis that covers all
+/// forms, or a known mistake. The layer itself is written once, in
 /// [`Layer::forward_by`](super::Layer::forward_by).
 pub(crate) trait Evaluate<T: Scalar> {
     /// The shift model's kernel `f_0, ..., f_{len - 1}`.

@@ -15,7 +15,7 @@ use crate::ssm::{
 use crate::tensor::Tensor;
 use core::ops::Range;
 
-/// How the models inside a layer are run backwards: by the adjoint of a [`Form`], or wrongly.
+/// Backward pass of a layer's models: the adjoint of a [`Form`], or a deliberately wrong one.
 pub(crate) trait Backward<T: Scalar> {
     /// A shift model's gradients, its kernel cut to `window`.
     fn shift(
@@ -434,7 +434,7 @@ fn change_rows<T: Scalar>(back: &dyn Backward<T>, stage: Stage, of: &mut Tensor<
     }
 }
 
-/// What the heads are computed from, forward and backward.
+/// The inputs of the heads, forward and backward.
 struct Heads<'a, T> {
     q: &'a Tensor<T>,
     shift_k: &'a Tensor<T>,
@@ -443,7 +443,7 @@ struct Heads<'a, T> {
     documents: &'a Documents,
 }
 
-/// What the heads give: the stage `gated`, and the cotangents of what they are computed from.
+/// The results of the heads: the stage `gated`, and the cotangents of their inputs.
 struct HeadGradients<T> {
     gated: Tensor<T>,
     q: Tensor<T>,

@@ -64,7 +64,7 @@ impl<T: Real> Parameters<T> {
     }
 }
 
-/// What is read of every model, one after another.
+/// One array per model, joined.
 fn joined<S, T: Copy>(models: &[S], read: fn(&S) -> Vec<T>) -> Vec<T> {
     let mut all = Vec::new();
     for model in models {

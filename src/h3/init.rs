@@ -14,8 +14,8 @@ const MAX_NUMBERS: usize = 1 << 27;
 /// eight times as long at twice the size.
 const MAX_LEGS: usize = 256;
 
-/// How the official constructor fills a layer (`h3.py`, `ss_kernel.py`, `ss_kernel_diag.py`,
-/// `dplr.py`), given the sizes.
+/// Initialization of a layer as in the official constructor (`h3.py`, `ss_kernel.py`,
+/// `ss_kernel_diag.py`, `dplr.py`), for given sizes.
 ///
 /// | parameter | value |
 /// |---|---|
@@ -177,7 +177,7 @@ impl Initialization {
     }
 }
 
-/// How many numbers an array of this shape holds, if that is not too many.
+/// The number of elements of an array of this shape, if that is not too many.
 fn numbers(what: &str, shape: &[usize]) -> Result<usize, Error> {
     let size = shape
         .iter()

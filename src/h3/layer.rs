@@ -6,7 +6,7 @@ use crate::error::{Error, check_len};
 use crate::ssm::{Diagonal, Shift, StateSpace};
 use crate::tensor::Tensor;
 
-/// What a [`Layer`] is made of.
+/// The parts of a [`Layer`].
 #[derive(Clone, Debug)]
 pub struct LayerParts<T: Scalar> {
     /// `d_h`, channels a head.
@@ -217,7 +217,7 @@ pub struct LayerState<T: Scalar> {
     pub shift: Tensor<T>,
     /// The diagonal models' states (batch, d1, d2, H, m/2): `final_state` in files.
     pub diagonal: Tensor<T::Complex>,
-    /// How many inputs came before; a layer with `l_max` needs it.
+    /// Number of inputs that came before; a layer with `l_max` needs it.
     pub position: usize,
 }
 

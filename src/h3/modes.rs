@@ -13,7 +13,7 @@ use crate::ssm::{Discretization, ModeGradient, bilinear, bilinear_adjoint};
 /// backwards is the sum over its heads.
 #[derive(Clone, Debug)]
 pub struct Modes<T: Scalar> {
-    /// How many models there are.
+    /// Number of models.
     pub n_ssm: usize,
     /// `lambda` (n_ssm, m/2), row-major.
     pub lambda: Vec<T::Complex>,

@@ -42,7 +42,7 @@ impl Stage {
     }
 }
 
-/// What the layer computed, stage by stage, under the names of the files.
+/// The stages that the layer computed, under their names in files.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stages<T: Scalar> {
@@ -168,7 +168,7 @@ pub(crate) struct Progress<'a, T: Scalar> {
     pub(crate) layer: &'a Layer<T>,
     /// The layer's input (batch, seq_len, d).
     pub(crate) input: &'a Tensor<T>,
-    /// Where its documents lie.
+    /// The ranges of its documents.
     pub(crate) documents: &'a Documents,
     /// The state before the first input.
     pub(crate) initial: &'a LayerState<T>,

@@ -17,11 +17,11 @@ use std::time::Instant;
 pub struct Generation<'a> {
     /// The prompts, each a document of the text: of one length or several, in rows of their own or not.
     pub prompts: &'a Text,
-    /// How many tokens follow each prompt, at least 1.
+    /// Number of tokens generated after each prompt, at least 1.
     pub tokens: usize,
     /// Only tokens below this are chosen; the vocabulary at most.
     pub vocabulary: usize,
-    /// How each token is chosen from its logits.
+    /// The choice of each token from its logits.
     pub sampling: Sampling,
     /// The seed of the random numbers; the same seed gives the same tokens.
     pub seed: u64,

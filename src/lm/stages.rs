@@ -73,7 +73,7 @@ pub fn fast_logits(
     Tensor::new([ids.shape(), &[vocab]].concat(), all)
 }
 
-/// What is done with the logits after a token, given its place in the rows.
+/// A consumer of the logits after a token, given its place in the rows.
 pub(super) type Take<'a> = &'a mut dyn FnMut(usize, &[f64]) -> Result<(), Error>;
 
 /// Hands on the logits after every token of a text by the fast path, with the token's place in the rows.

@@ -94,7 +94,7 @@ impl<T: Real> Mamba2States<T> {
     }
 }
 
-/// What a pass is made from.
+/// The operands of a pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mamba2Pass<'a, T> {
     pub(crate) layer: &'a Mamba2Parameters<T>,
@@ -116,7 +116,7 @@ pub(crate) trait Mamba2Evaluate<T: Real> {
         x0: &Matrix<T>,
     ) -> Result<VaryingResponse<T>, Error>;
 
-    /// What stands in the place of a stage that was computed.
+    /// The value used in place of a computed stage.
     fn stage(
         &self,
         _pass: &Mamba2Pass<'_, T>,
@@ -293,7 +293,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
         Tensor::new([batch, len, weight.len()], data)
     }
 
-    /// What the output projection reads: the MLP half, and what comes from the operator.
+    /// The input of the output projection: the MLP half, and the operator's output.
     pub(crate) fn joined(&self, zxbcdt: &Tensor<T>, inner: &Tensor<T>) -> Tensor<T> {
         let c = &self.layer.config;
         let [z0, x0, ..] = c.columns();
@@ -401,7 +401,7 @@ pub(crate) fn inverse_root<T: Real>(x: &[T], eps: f64) -> Result<T, Error> {
 }
 
 impl<T: Real> Mamba2Stages<T> {
-    /// What comes from the operator, normalized and gated.
+    /// The operator's output, normalized and gated.
     pub(crate) fn inner(&self) -> &Tensor<T> {
         match self.normed.data().is_empty() {
             true => &self.gated,

@@ -23,9 +23,9 @@ pub(crate) struct Mamba2Config {
     pub(crate) norm: Option<GatedNorm>,
     /// The smallest and the largest step.
     pub(crate) dt_limit: (f64, f64),
-    /// Whether D has one number per channel.
+    /// True if D has one number per channel.
     pub(crate) d_has_hdim: bool,
-    /// Whether the projections, and whether the convolution, have a bias.
+    /// True for each projection, and for the convolution, that has a bias.
     pub(crate) bias: [bool; 3],
 }
 
@@ -35,11 +35,11 @@ pub(crate) struct GatedNorm {
     /// The parts of the channels that are normalized each by itself.
     pub(crate) groups: usize,
     pub(crate) eps: f64,
-    /// Whether the gate is multiplied in after it.
+    /// True if the gate is multiplied in after the norm.
     pub(crate) before_gate: bool,
 }
 
-/// Where a part of the input projection's rows stands.
+/// The rows of the input projection that make up one part.
 pub(crate) type Columns = core::ops::Range<usize>;
 
 impl Mamba2Config {

@@ -8,7 +8,7 @@ use crate::ssm::{
 use crate::tensor::Tensor;
 use core::ops::Range;
 
-/// What the operator is given. State S of head h is P x N, and the head reads the inputs B and
+/// The operands of the operator. State S of head h is P x N, and the head reads the inputs B and
 /// outputs C of its group:
 ///
 /// ```text
@@ -382,7 +382,7 @@ pub(crate) fn skip_gradient<T: Ring>(
     Ok(gradient)
 }
 
-/// Which element of `d` belongs to an element of an array (batch, seq_len, heads, P).
+/// For each element of an array (batch, seq_len, heads, P), the element of `d` that belongs to it.
 pub(crate) fn per_token<T: Ring>(
     x: &Tensor<T>,
     d: &[T],

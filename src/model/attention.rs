@@ -38,7 +38,7 @@ impl<T> KeyValueCache<T> {
         }
     }
 
-    /// How many sequences it is of.
+    /// Number of sequences.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.keys.len()

@@ -9,7 +9,7 @@ use crate::h3::{Layer, LayerState};
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
-/// What mixes tokens in a block.
+/// The mixer of a block, which combines tokens.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Mixer<T: Real> {
@@ -19,7 +19,7 @@ pub enum Mixer<T: Real> {
     Attention(MultiHeadAttention<T>),
 }
 
-/// What a mixer remembers between two tokens.
+/// The state of a mixer between two tokens.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum MixerState<T: Real> {

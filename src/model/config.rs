@@ -1,9 +1,9 @@
-//! What describes a language model beside its tensors.
+//! The configuration of a language model: everything besides its tensors.
 
 use crate::error::Error;
 use crate::h3;
 
-/// What mixes tokens in the blocks without attention.
+/// The mixer of the blocks without attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SsmMixer {
@@ -19,7 +19,7 @@ pub enum SsmMixer {
 /// The sizes and choices of a hybrid H3-attention language model (official `SSMLMHeadModel`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// How many blocks there are.
+    /// Number of blocks.
     pub n_layer: usize,
     /// Hidden channels of every MLP; officially `4 d_model`.
     pub d_inner: usize,
@@ -31,7 +31,7 @@ pub struct ModelConfig {
     pub attn_layer_idx: Vec<usize>,
     /// Attention heads; 0 if there is no attention.
     pub num_heads: usize,
-    /// What every LayerNorm adds to the variance.
+    /// The number that every LayerNorm adds to the variance.
     pub layer_norm_epsilon: f64,
     /// The mixers of the blocks without attention.
     pub ssm: SsmMixer,
@@ -46,7 +46,7 @@ impl ModelConfig {
         self.h3.d_model
     }
 
-    /// Whether the mixer of a block is attention.
+    /// True if the mixer of a block is attention.
     #[must_use]
     pub fn is_attention(&self, block: usize) -> bool {
         self.attn_layer_idx.contains(&block)

@@ -24,20 +24,21 @@ pub struct Model<T: Real> {
     pub(super) norm: LayerNorm<T>,
 }
 
-/// What a model remembers of sequences: those of a batch, or the documents of rows.
+/// The state of a model: one for each sequence of a batch, or for each document of packed rows.
 #[derive(Clone, Debug)]
 pub struct ModelState<T: Real> {
     /// Of every block's mixer.
     pub mixers: Vec<MixerState<T>>,
-    /// How many tokens of every sequence came before.
+    /// Number of previous tokens of every sequence.
     pub positions: Vec<usize>,
 }
 
-/// What a model computed.
+/// The stages of a model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ModelStages<T: Real> {
-    /// What every block returns, (batch, seq_len, d) each: `hidden`, then `residual`. Zeros at padding.
+    /// The results of every block, (batch, seq_len, d) each: `hidden`, then `residual`. Zeros at
+    /// padding.
     pub blocks: Vec<[Tensor<T>; 2]>,
     /// The scores of every next token (batch, seq_len, `vocab_size`). Zeros at padding.
     pub logits: Tensor<T>,
@@ -68,7 +69,7 @@ impl<T: Real> ModelStages<T> {
     }
 }
 
-/// What an H3 layer returns, and remembers.
+/// The output of an H3 layer, and its state.
 pub(crate) type Mixed<T> = (Tensor<T>, LayerState<T>);
 
 /// Rows (batch, seq_len, ...) and where documents lie in them.
@@ -87,7 +88,7 @@ pub(crate) trait ModelHooks<T: Real> {
         state: Option<&LayerState<T>>,
     ) -> Result<Mixed<T>, Error>;
 
-    /// Where documents lie for a part of the model.
+    /// The ranges of documents as seen by one part of the model.
     fn documents(&self, _part: Part, rows: &Documents) -> Documents {
         rows.clone()
     }
@@ -139,7 +140,7 @@ pub(crate) enum Part {
     Attention,
 }
 
-/// What a block returns.
+/// The results of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BlockStage {
     Hidden,
@@ -434,7 +435,7 @@ fn mix<T: Real>(
     }
 }
 
-/// How many tokens of a document came before.
+/// Number of previous tokens of a document.
 fn before<T: Real>(state: Option<&ModelState<T>>, document: usize) -> usize {
     let positions = state.map_or(&[][..], |state| &state.positions);
     positions.get(document).copied().unwrap_or(0)

@@ -42,7 +42,7 @@ impl<T: Real> LayerNorm<T> {
         &self.weight
     }
 
-    /// What is added to the variance.
+    /// The number added to the variance.
     pub(crate) fn epsilon(&self) -> T {
         self.epsilon
     }

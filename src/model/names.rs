@@ -42,9 +42,9 @@ pub enum BlockName {
 }
 
 impl BlockName {
-    /// What an S4D layer has of an H3 layer's parameters, in the official order: `D` (1, d),
-    /// `kernel.kernel.C` (1, d, m/2, 2), `log_dt` (d), `log_w_real` (n_ssm, m/2), `w_imag` (n_ssm, m/2),
-    /// `output_linear`. `B` is 1.
+    /// The parameters that an S4D layer has in common with an H3 layer, in the official order: `D`
+    /// (1, d), `kernel.kernel.C` (1, d, m/2, 2), `log_dt` (d), `log_w_real` (n_ssm, m/2), `w_imag`
+    /// (n_ssm, m/2), `output_linear`. `B` is 1.
     pub const S4D_NAMES: [Name; 7] = [
         Name::D,
         Name::C,
@@ -80,12 +80,12 @@ impl BlockName {
             ])
     }
 
-    /// Whether it is of the block's mixer.
+    /// True for a parameter of the block's mixer.
     pub(crate) fn is_mixer(self) -> bool {
         self.within().starts_with("mixer.")
     }
 
-    /// Whether it is of the block's second LayerNorm or its MLP, which come after the mixer.
+    /// True for a parameter of the block's second LayerNorm or its MLP, which come after the mixer.
     pub(crate) fn is_after_mixer(self) -> bool {
         !self.is_mixer() && !matches!(self, Self::Norm1Weight | Self::Norm1Bias)
     }
@@ -189,7 +189,7 @@ impl StoredNames {
         Ok(Self { stored, older })
     }
 
-    /// Whether the file has the older order of LayerNorms.
+    /// True if the file has the older order of LayerNorms.
     #[must_use]
     pub fn is_older(&self) -> bool {
         self.older

@@ -1,4 +1,4 @@
-//! What one token costs, by formula.
+//! Operations per token, by formula.
 
 use super::config::ModelConfig;
 

@@ -3,7 +3,7 @@
 use crate::algebra::Rng;
 use crate::error::Error;
 
-/// How the next token is chosen from its logits.
+/// The choice of the next token from its logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Sampling {
@@ -11,7 +11,7 @@ pub enum Sampling {
     Greedy,
     /// A random token, with probabilities `softmax(logits / temperature)` of those left over.
     Random {
-        /// What the logits are divided by; above 0.
+        /// The divisor of the logits; above 0.
         temperature: f64,
         /// The largest logits that are left, from 1 (Fan, Lewis and Dauphin 2018); `None`: all.
         top_k: Option<usize>,

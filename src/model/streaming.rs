@@ -43,7 +43,7 @@ where
         Ok(Self { model, state })
     }
 
-    /// How many tokens of every sequence it has taken.
+    /// Number of tokens of every sequence processed so far.
     #[must_use]
     pub fn positions(&self) -> &[usize] {
         &self.state.positions

@@ -81,7 +81,7 @@ impl Text {
         &self.ids
     }
 
-    /// Where documents lie in the rows.
+    /// The ranges of documents in the rows.
     #[must_use]
     pub fn documents(&self) -> &Documents {
         &self.documents

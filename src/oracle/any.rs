@@ -18,7 +18,8 @@ pub(super) type Balls = BallN<2>;
 /// Balls with midpoints of four words, for what those leave open.
 pub(super) type LongerBalls = BallN<4>;
 
-/// What a check asks of a case without knowing its kind: as [`Subject`], whose documentation holds.
+/// The interface of a case for a check, which does not know its kind: as [`Subject`], where it is
+/// documented.
 pub(super) trait CheckedCase: Send + Sync {
     fn given(&self) -> Vec<Given>;
     fn stages(&self) -> Vec<StageSpec>;
@@ -39,7 +40,7 @@ pub(super) trait CheckedCase: Send + Sync {
     fn further_scales(&self, format: Format) -> Result<Named<ErrorBound>, Error>;
 }
 
-/// What else can be asked of it: runs in every precision, and what a golden file of it is made of.
+/// The rest of the interface: runs in every precision, and the contents of a golden file.
 pub(super) trait AnyCase: CheckedCase {
     fn kind(&self) -> &'static str;
     fn metadata(&self) -> Vec<(String, String)>;

@@ -26,11 +26,11 @@ pub struct CandidateStage {
     pub unit_roundoff: f64,
     /// Half the smallest positive number of that type.
     pub smallest: f64,
-    /// What had to be done to the shape, if anything.
+    /// The change of shape that was made, if any.
     pub note: Option<String>,
 }
 
-/// What a port computed: any of the golden file's stages.
+/// The stages that a port computed: any of those of the golden file.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     stages: Vec<CandidateStage>,
@@ -41,7 +41,7 @@ pub struct Candidate {
     parts: Vec<usize>,
 }
 
-/// What a candidate holds beside the stages that were judged.
+/// The contents of a candidate besides the stages that were judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holdings {
@@ -232,7 +232,8 @@ impl Candidate {
         }
     }
 
-    /// What a candidate without stages holds, in words, with the stages its names are close to.
+    /// The contents of a candidate without stages, in words, with the stages that its names
+    /// resemble.
     fn held_instead(&self, golden: &[GoldenStage]) -> String {
         if self.unknown.is_empty() {
             return String::new();
@@ -272,7 +273,7 @@ impl Candidate {
             .or_else(|| may.next().map(GoldenStage::name))
     }
 
-    /// What it holds beside the stages that are judged, and which of these it has not.
+    /// The contents besides the stages that are judged, and the stages that are absent.
     pub(super) fn holdings(&self, golden: &[GoldenStage]) -> Holdings {
         let close = self.unknown.iter().filter_map(|unknown| {
             let stage = self.meant(unknown, golden)?;

@@ -213,7 +213,7 @@ pub(super) fn counted<'a>(counts: impl Iterator<Item = (&'a str, usize)>) -> Opt
     (!text.is_empty()).then(|| text.join(","))
 }
 
-/// What is written of an enclosure.
+/// The number written for an enclosure.
 #[derive(Clone, Copy)]
 struct Known {
     /// The correctly rounded number; or, if that is not decided, zero where the enclosure holds it and the

@@ -61,7 +61,7 @@ pub(super) fn spell<'a>(
     (!entries.is_empty()).then(|| entries.join(";"))
 }
 
-/// What a file's metadata says of the stages known; nothing where it says nothing.
+/// The formats in which the known stages are exact, by a file's metadata; none if absent.
 ///
 /// # Errors
 ///

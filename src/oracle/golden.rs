@@ -18,14 +18,14 @@ pub const GOLDEN: &str = "hippos-golden/2";
 /// The version before: the same, without `probable.STAGE` and `projections.STAGE`.
 const GOLDEN_1: &str = "hippos-golden/1";
 
-/// What the name of an error scale begins with.
+/// Prefix of the name of an error scale.
 const SCALE: &str = "scale.";
-/// What the name of a probable error scale begins with.
+/// Prefix of the name of a probable error scale.
 const PROBABLE: &str = "probable.";
-/// What the name of the projections' part of an error scale begins with.
+/// Prefix of the name of the projections' part of an error scale.
 const PROJECTIONS: &str = "projections.";
 
-/// What the names of error scales begin with.
+/// Prefixes of the names of error scales.
 pub(super) const SCALES: [&str; 3] = [SCALE, PROBABLE, PROJECTIONS];
 
 /// The metadata key of the stages that hold undecided elements, as `STAGE:COUNT,...`; there only where
@@ -48,9 +48,9 @@ pub struct GoldenStage {
     pub scale: Tensor<f64>,
     /// The same with roundings taken as independent; `None` if the file does not hold it.
     pub probable: Option<Tensor<f64>>,
-    /// What the projections' roundings add to the scale where they are coarser than the models': per
-    /// unit of the difference, measured in the models' unit roundoff. `None` where a port in two
-    /// formats is taken for one in the coarser throughout.
+    /// The part of the scale due to projections coarser than the models: per unit of the
+    /// difference, measured in the models' unit roundoff. `None` where a port in two formats is
+    /// taken for one in the coarser throughout.
     pub projections: Option<Tensor<f64>>,
     /// The formats in which nothing rounds, neither here nor in what the stage is computed from, in
     /// whatever order sums are taken: a port that computes in one of them gets the golden values
@@ -175,8 +175,8 @@ impl GoldenCase {
         Ok(Self { case, stages })
     }
 
-    /// What a file of version 1 does not hold, derived again; so are the scales of gradients and of
-    /// states, which did not allow for every FFT.
+    /// Derives again what a file of version 1 lacks; so are the scales of gradients and of states,
+    /// which did not allow for every FFT.
     fn with_derived_parts(mut self) -> Result<Self, Error> {
         let scales = self.case.scales()?;
         let stored = |x| self.case.stored_scale(x);

@@ -46,7 +46,7 @@ pub(super) fn checkpoint_kinds() -> impl Iterator<Item = &'static str> {
     OFFICIAL.iter().map(|(kind, _)| *kind)
 }
 
-/// What checkpoints hold of a kind, if it is one of those.
+/// The contents of checkpoints of a kind, if it can be imported.
 pub(super) fn official(kind: &str) -> Option<(&'static str, &'static Official)> {
     let found = OFFICIAL.iter().find(|(known, _)| *known == kind);
     found.map(|(kind, official)| (*kind, official))

@@ -15,13 +15,13 @@ pub struct Mistake {
     pub name: &'static str,
     /// The first stage, in the order of computation, that it changes.
     pub first_stage: &'static str,
-    /// What is computed.
+    /// The formula that the mistake computes.
     pub wrong: &'static str,
-    /// What should be computed.
+    /// The right formula.
     pub right: &'static str,
-    /// Where it was seen, or why it is plausible.
+    /// The place where it was seen, or the reason why it is plausible.
     pub evidence: &'static str,
-    /// What it looks like from outside.
+    /// The symptom.
     pub looks: &'static str,
     /// The fix, for the author of a port.
     pub fix: &'static str,
@@ -44,7 +44,7 @@ impl Mistake {
         Error::value(format!("mistake {name:?}"), "is not in the catalogue")
     }
 
-    /// What is computed and what should be, in one line.
+    /// The wrong and the right formula, in one line.
     #[must_use]
     pub fn formula(&self) -> String {
         format!("{} instead of {}", self.wrong, self.right)

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::safetensors::Tensors;
 use crate::ssm::{Documents, Padding};
 
-/// How the rows of a case's input are made of sequences (metadata `sequence`).
+/// The division of a case's input rows into sequences (metadata `sequence`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sequence {
     /// Every row is one sequence.
@@ -118,7 +118,7 @@ impl Sequence {
         Ok(read)
     }
 
-    /// Where documents lie in the rows.
+    /// The ranges of documents in the rows.
     ///
     /// # Errors
     ///
@@ -243,7 +243,7 @@ pub(crate) fn check_initial_state(
     }
 }
 
-/// What the file says of sequences: in words, or by the tensors that it holds.
+/// The kind of sequences in a file: stated in metadata, or implied by its tensors.
 fn kind_of(file: &dyn Tensors) -> Result<Option<&str>, Error> {
     let is_there = |name| file.find(name).is_some();
     if is_there("cu_seqlens") && is_there("lengths") {

@@ -154,12 +154,12 @@ impl StageSpec {
         (0..len).filter(is_padding).collect()
     }
 
-    /// Whether it is the kernels of models.
+    /// True for kernels of models.
     pub(crate) fn is_kernel(&self) -> bool {
         self.kernel
     }
 
-    /// Whether it is the states of models: what holds taps or modes, and no time.
+    /// True for states of models: stages with taps or modes and no time axis.
     pub(crate) fn is_state(&self) -> bool {
         let has = |axis: Axis| self.axes.iter().any(|&(a, _)| a == axis);
         !self.is_gradient()
@@ -168,7 +168,7 @@ impl StageSpec {
             && (has(Axis::Tap) || has(Axis::Mode))
     }
 
-    /// Whether it is a gradient, a part of one, or the loss: what is computed on the way back alone.
+    /// True for a gradient, a part of one, or the loss: stages of the backward pass alone.
     pub(crate) fn is_gradient(&self) -> bool {
         let starts = |with: &str| self.name.starts_with(with);
         starts("grad.") || starts("tied.grad.") || self.name == "loss"

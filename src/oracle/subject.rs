@@ -1,4 +1,4 @@
-//! What a golden file can be about: one trait, on which everything else in the oracle is written
+//! The subjects of golden files: one trait, over which everything else in the oracle is written
 //! once.
 
 use super::format::Format;
@@ -140,7 +140,7 @@ pub(crate) fn scaled(errors: Named<ErrorBound>, ratio: f64) -> Named<ErrorBound>
 /// One case of a subject's golden suite.
 pub(crate) struct SuiteRow<S> {
     pub(crate) name: &'static str,
-    /// Why the case is there.
+    /// The purpose of the case.
     pub(crate) stresses: &'static str,
     /// The case from a seed.
     pub(crate) build: Box<dyn Fn(u64) -> Result<S, Error> + Send + Sync>,
@@ -171,7 +171,7 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     const KIND: &'static str;
     /// The tensors that a file may hold or not.
     const OPTIONAL: &'static [&'static str] = &[];
-    /// Where in the reference a mistake can be made.
+    /// The places in the reference at which a mistake can be made.
     type Hook: Copy + Send + Sync + 'static;
 
     /// Reads what is given.

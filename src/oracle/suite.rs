@@ -18,7 +18,7 @@ pub struct SuiteCase {
     pub name: &'static str,
     /// The kind of the case, as in its file.
     pub kind: &'static str,
-    /// Why the case is there.
+    /// The purpose of the case.
     pub stresses: &'static str,
     build: Box<dyn Fn(u64) -> Result<Case, Error> + Send + Sync>,
 }

@@ -7,7 +7,7 @@ use crate::algebra::{ErrorBound, ErrorScale};
 use crate::tensor::Tensor;
 use std::cell::RefCell;
 
-/// How a run with mistakes is made.
+/// The settings of a run with mistakes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'a> {
     /// The chunk length of the port, for mistakes between chunks.
@@ -35,7 +35,7 @@ pub(crate) struct Upstream {
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamStage {
     pub(crate) name: String,
-    /// Where nothing is known of the port's number, none: what the run computes stands.
+    /// A NaN where the port's number is unknown; the run's own value is used there.
     pub(crate) values: Tensor<f64>,
     /// What the port may have used in its place is within this many unit roundoffs of its own size:
     /// a fused port computes on from the number before it was rounded.
@@ -52,7 +52,7 @@ impl Upstream {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
-    /// How many stages there are.
+    /// Number of stages.
     pub(crate) fn len(&self) -> usize {
         self.stages.len()
     }
@@ -64,7 +64,7 @@ impl Upstream {
     }
 }
 
-/// What storing a number makes of it, given the stage's name.
+/// The stored value of a number, given the stage's name.
 type Store<'a, T> = Box<dyn Fn(&str, T) -> T + 'a>;
 
 /// The scalar of a port's number, given its rounding.
@@ -74,7 +74,7 @@ type OfPort<'a, T> = Box<dyn Fn(f64, f64) -> T + 'a>;
 /// computed is kept.
 pub(crate) struct Replaced<'a, T> {
     upstream: Option<&'a Upstream>,
-    /// What storing a number of a stage makes of it.
+    /// The stored value of a number of a stage.
     stored: Option<Store<'a, T>>,
     scalar: OfPort<'a, T>,
     computed: RefCell<Named<T>>,
@@ -98,7 +98,7 @@ impl<'a, T: Copy> Replaced<'a, T> {
         }
     }
 
-    /// What stands in the place of a stage that was computed.
+    /// The value used in place of a computed stage.
     pub(crate) fn stage(&self, name: &str, computed: Tensor<T>) -> Tensor<T> {
         let computed = match &self.stored {
             Some(store) => computed.map(|x| store(name, x)),

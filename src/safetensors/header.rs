@@ -12,7 +12,7 @@ use std::collections::btree_map::Entry as Place;
 /// The bytes before the header: its length.
 pub(super) const PREFIX_LEN: usize = 8;
 
-/// What a header says of one tensor.
+/// The entry of one tensor in a header.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) dtype: Dtype,

@@ -9,7 +9,7 @@ use crate::error::Error;
 use core::fmt::Display;
 use std::borrow::Cow;
 
-/// Why a text is not what it should be, and at which byte of it.
+/// The defect of a text, and the byte at which it was found.
 #[derive(Debug)]
 pub(crate) struct Malformed {
     of: &'static str,
@@ -34,7 +34,7 @@ impl From<Malformed> for Error {
 /// A position in a text.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
-    /// What the text is, for messages: `header`, or `metadata KEY`.
+    /// The name of the text in messages: `header`, or `metadata KEY`.
     of: &'static str,
     text: &'a str,
     at: usize,
@@ -64,7 +64,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What stands at the current position, for a message.
+    /// A description of the current position, for a message.
     fn found(&self) -> String {
         match self
             .text

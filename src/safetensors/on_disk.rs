@@ -48,7 +48,7 @@ impl TensorFile {
         })
     }
 
-    /// What `read` makes of the file at `path`. An error says which file.
+    /// The result of `read` on the file at `path`. An error names the file.
     pub(crate) fn read<T>(
         path: &Path,
         read: impl FnOnce(&Self) -> Result<T, Error>,
@@ -108,7 +108,7 @@ impl TensorFile {
         self.decoded(name, |view| view.to_integers())
     }
 
-    /// Whether two tensors hold the same bytes of the same type and shape.
+    /// True if two tensors hold the same bytes and have the same type and shape.
     ///
     /// # Errors
     ///

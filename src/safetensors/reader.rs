@@ -15,7 +15,7 @@ use std::path::Path;
 pub struct SafeTensors {
     header: Header,
     bytes: Vec<u8>,
-    /// Where in `bytes` the data begins.
+    /// The offset of the data in `bytes`.
     data_start: usize,
 }
 
@@ -120,7 +120,7 @@ impl fmt::Debug for SafeTensors {
 pub(super) struct Opened {
     pub(super) file: File,
     pub(super) header: Header,
-    /// Where in the file the data begins.
+    /// The offset of the data in the file.
     pub(super) data_start: u64,
     pub(super) data_len: u64,
 }

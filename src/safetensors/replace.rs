@@ -54,7 +54,7 @@ pub(super) fn replace<E: From<io::Error>>(
     Ok(())
 }
 
-/// What the names of temporary files begin and end with; in between are two numbers.
+/// Prefix and suffix of the names of temporary files; two numbers come in between.
 const NAME: (&str, &str) = (".hippos-", ".tmp");
 
 /// Removes the temporary files beside `target` that no process has locked. What cannot be removed

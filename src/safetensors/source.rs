@@ -31,7 +31,7 @@ pub trait Tensors {
     /// If it is missing, of another type, or cannot be read.
     fn integers(&self, name: &str) -> Result<Vec<i64>, Error>;
 
-    /// Whether two tensors hold the same bytes of the same type and shape.
+    /// True if two tensors hold the same bytes and have the same type and shape.
     ///
     /// # Errors
     ///

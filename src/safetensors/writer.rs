@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Collects strings and tensors, in any order, and writes them in one canonical form.
 ///
-/// What it refuses is what a reader would: a file it has written can be read.
+/// It refuses what a reader would refuse, so a file that it has written can be read.
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
     metadata: BTreeMap<String, String>,
@@ -224,7 +224,7 @@ struct Entry<'a> {
     len: usize,
 }
 
-/// What comes before the data: the header's length and the header, padded with spaces; and the
+/// The bytes before the data (the header's length, and the header padded with spaces), and the
 /// length of the data.
 fn beginning<'a>(
     metadata: &BTreeMap<String, String>,

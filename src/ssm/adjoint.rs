@@ -1,4 +1,4 @@
-//! What reverse mode needs of every structure, and the adjoint of the recurrence.
+//! The operations that reverse mode needs from every structure, and the adjoint of the recurrence.
 
 use super::state_space::{StateSpace, add_states, initial_state};
 use crate::algebra::Ring;
@@ -175,8 +175,8 @@ pub fn causal_convolution_adjoint<T: Ring>(f: &[T], u: &[T], g: &[T]) -> (Vec<T>
 /// The gradients of the convolution form with a kernel cut to `window`, given the adjoint of its
 /// convolution: kernel to (cotangent of the kernel, cotangent of the input).
 ///
-/// What the initial state adds to the outputs and the final state in closed form are not cut, as
-/// in the form itself.
+/// The contributions of the initial state to the outputs and to the final state, in closed form,
+/// are not truncated, as in the form itself.
 pub(crate) fn convolution_adjoint_with<S: Adjoint>(
     ssm: &S,
     u: &[S::Scalar],

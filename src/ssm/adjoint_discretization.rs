@@ -75,8 +75,8 @@ pub fn zero_order_hold_adjoint<T: Real>(
     through_z(lambda, b, dt, g, (complex_exp(z), slope), T::phi1(z))
 }
 
-/// What both discretizations share: `a = a(z)` and `b = dt B q(z)` with `z = dt lambda`, given
-/// the slopes of the discrete `a` and `b` in `z`, and `q`.
+/// The common part of both discretizations: `a = a(z)` and `b = dt B q(z)` with `z = dt lambda`,
+/// given the slopes of the discrete `a` and `b` in `z`, and `q`.
 fn through_z<T: Scalar>(
     lambda: T::Complex,
     b: T::Complex,

@@ -4,7 +4,7 @@ use crate::algebra::{ComplexScalar, Field, Real, Ring, Scalar};
 use crate::error::Error;
 use crate::spelled::spelled;
 
-/// How a continuous model `x' = lambda x + B u` is sampled with step `dt`.
+/// The discretization of a continuous model `x' = lambda x + B u` with step `dt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Discretization {

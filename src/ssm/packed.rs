@@ -6,7 +6,7 @@ use crate::algebra::Ring;
 use crate::error::{Error, check_len};
 use core::ops::Range;
 
-/// What a form returns of a row of documents.
+/// The result of a form on a row of documents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedResponse<S: StateSpace> {
     /// One output a token; zeros at padding.

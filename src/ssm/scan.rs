@@ -136,7 +136,7 @@ where
     pairs.map(|(map, before)| map.after(before).b).collect()
 }
 
-/// What is read of the states after every input.
+/// The outputs, read from the state after every input.
 fn outputs<S: StateSpace>(ssm: &S, u: &[S::Scalar], states: &[Vec<S::Element>]) -> Vec<S::Scalar> {
     let pairs = states.iter().zip(u);
     pairs

@@ -1,4 +1,4 @@
-//! What every structure of state space model can do; each form is written once over it.
+//! The operations of every structure of state space model; each form is written once over them.
 
 use crate::algebra::{Ring, Scalar};
 use crate::error::{Error, check_len};
@@ -17,9 +17,10 @@ use crate::error::{Error, check_len};
 /// A state is a slice of [`state_dim`](StateSpace::state_dim) elements. The methods index it
 /// freely; the forms check lengths before they call them.
 pub trait StateSpace {
-    /// What inputs, outputs and kernels are made of.
+    /// The type of inputs, outputs and kernels.
     type Scalar: Scalar;
-    /// What states are made of: the scalar, or its complex companion for a diagonal model.
+    /// The type of the elements of a state: the scalar, or its complex companion for a diagonal
+    /// model.
     type Element: Ring;
     /// A power of `A`, in the shape this structure keeps it in.
     type Transition: Transition<Element = Self::Element>;
@@ -60,7 +61,7 @@ pub trait StateSpace {
 
 /// A power of a state matrix: closed under composition, so that it can be scanned.
 pub trait Transition: Clone {
-    /// What states are made of.
+    /// The type of the elements of a state.
     type Element;
 
     /// `A^0`, the identity, on states of the same dimension as this one's.
@@ -75,7 +76,7 @@ pub trait Transition: Clone {
     fn apply(&self, x: &[Self::Element]) -> Vec<Self::Element>;
 }
 
-/// What a form returns: the outputs and the state after the last input.
+/// The response of a form: the outputs, and the state after the last input.
 pub struct Response<S: StateSpace + ?Sized> {
     /// `y_1, ..., y_N`.
     pub output: Vec<S::Scalar>,

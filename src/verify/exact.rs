@@ -154,7 +154,7 @@ impl Sample {
         })
     }
 
-    /// How many numbers were compared in the scalars `T`, and how many were equal.
+    /// The number of values compared in the scalars `T`, and the number of equal ones.
     fn compare<T>(&self, rng: &mut Rng) -> Result<(usize, usize), Error>
     where
         T: Real,

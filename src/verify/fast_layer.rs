@@ -13,8 +13,8 @@ use crate::tensor::Tensor;
 /// Arrays under their names in files, widened to f64.
 type Stages = Vec<(String, Tensor<f64>)>;
 
-/// What the fast path keeps of a layer's case: `output`, `final_state_k`, `final_state`, and with
-/// `gradients` those too; computed in `f32` or `f64` and widened to f64.
+/// The stages of a layer's case that the fast path computes: `output`, `final_state_k`,
+/// `final_state`, and with `gradients` those too; computed in `f32` or `f64` and widened to f64.
 ///
 /// # Errors
 ///

@@ -53,18 +53,19 @@ pub struct LevelReport {
 pub struct FastPathReport {
     /// By level.
     pub levels: Vec<LevelReport>,
-    /// How many random layers were run at each.
+    /// Number of random layers run at each.
     pub layers: usize,
 }
 
 impl FastPathReport {
-    /// How many numbers were compared with certified ones.
+    /// Number of values compared with certified ones.
     #[must_use]
     pub fn comparisons(&self) -> usize {
         self.types().map(|report| report.compared).sum()
     }
 
-    /// How many numbers lie beyond their tolerance, and layers whose bits changed with the number of threads.
+    /// Number of values beyond their tolerance, plus layers whose bits changed with the number of
+    /// threads.
     #[must_use]
     pub fn failures(&self) -> usize {
         self.types()

@@ -60,13 +60,13 @@ pub struct FormsReport {
 }
 
 impl FormsReport {
-    /// How many results were compared over the prime field.
+    /// Number of results compared over the prime field.
     #[must_use]
     pub fn exact_comparisons(&self) -> usize {
         self.pairs.iter().map(|pair| pair.compared).sum()
     }
 
-    /// How many comparisons failed: results that are not equal, numbers beyond their bound.
+    /// Number of failed comparisons: results that are not equal, values beyond their bound.
     #[must_use]
     pub fn failures(&self) -> usize {
         let unequal = |pair: &FormPair| pair.compared - pair.equal;

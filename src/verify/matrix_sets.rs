@@ -36,14 +36,14 @@ pub struct MatrixSetReport {
 }
 
 impl MatrixSetReport {
-    /// How many chunks were compared.
+    /// Number of chunks compared.
     #[must_use]
     pub fn comparisons(&self) -> usize {
         self.first.compared + self.later.compared
     }
 
-    /// How many chunks are not as they must be: wrong ones of a consistent set, and later chunks
-    /// of the inconsistent one that come out right.
+    /// Number of unexpected chunks: wrong chunks of a consistent set, and right later chunks of the
+    /// inconsistent one.
     #[must_use]
     pub fn failures(&self) -> usize {
         let later = match self.set {

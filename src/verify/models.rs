@@ -6,7 +6,7 @@ use crate::h3::{Form, HeadOrder, Layer, LayerShape, LayerState};
 use crate::ssm::{Dense, Diagonal, Shift, StateSpace};
 use crate::tensor::Tensor;
 
-/// Which model is drawn.
+/// The structure of the model that is drawn.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Dense,

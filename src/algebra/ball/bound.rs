@@ -46,7 +46,7 @@ impl Bound {
         self.0 <= 0.0
     }
 
-    /// Whether the bound proves the number to be at most `limit`.
+    /// True if the bound proves that the number is at most `limit`.
     pub(in crate::algebra) fn at_most(self, limit: f64) -> bool {
         self.0 <= limit
     }
@@ -116,8 +116,8 @@ impl Bound {
     }
 }
 
-/// Where the larger of two numbers must lie for the sum of their squares to lose nothing but
-/// roundings.
+/// The range in which the larger of two numbers must lie, so that the sum of their squares only
+/// rounds.
 const SAFE_TO_SQUARE: Range<f64> = power_of_two(-500)..power_of_two(500);
 
 impl Add for Bound {
@@ -148,8 +148,8 @@ pub(in crate::algebra) fn sum_of_magnitudes(terms: &[f64]) -> Bound {
     Bound(sum * (1.0 + terms.len() as f64 * f64::EPSILON))
 }
 
-/// What is known of a non-negative number from a lower bound that was computed: nothing by a NaN,
-/// and by an infinity, which may be an overflow, that it is at least the largest float.
+/// The lower bound of a non-negative number that a computed bound proves: 0 for a NaN; the largest
+/// float for an infinity, which may be an overflow.
 #[expect(clippy::manual_clamp, reason = "clamp would keep a NaN")]
 fn known(lower: f64) -> f64 {
     lower.max(0.0).min(f64::MAX)

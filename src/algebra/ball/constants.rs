@@ -7,7 +7,7 @@
 use super::bound::Bound;
 use super::eft::power_of_two;
 
-/// How many words each constant has: two more than the longest expansion needs, and one beyond.
+/// Number of words of each constant: two more than the longest expansion needs, and one beyond.
 pub(super) const WORDS: usize = 9;
 
 /// `ln 2 = 0.1011...` in binary, the first 512 bits after the point.
@@ -69,7 +69,7 @@ pub(super) const TWO_OVER_PI_BITS: [u64; 26] = [
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Constant {
     words: [f64; WORDS],
-    /// Whether the first word is the constant itself, with nothing left over.
+    /// True if the first word is exactly the constant.
     exact: bool,
     /// `2^lead` is the highest bit of the constant.
     lead: i32,
@@ -78,12 +78,12 @@ pub(super) struct Constant {
 pub(super) const LN_2: Constant = Constant::from_bits(&LN_2_BITS, false);
 pub(super) const QUARTER_PI: Constant = Constant::from_bits(&QUARTER_PI_BITS, false);
 
-/// How many inverse factorials there are.
+/// Number of inverse factorials.
 pub(super) const FACTORIALS: usize = 80;
 /// `1 / k!` for `k < FACTORIALS`.
 pub(super) static INVERSE_FACTORIALS: [Constant; FACTORIALS] = inverse_factorials();
 
-/// How many reciprocals of odd numbers there are.
+/// Number of reciprocals of odd numbers.
 pub(super) const ODDS: usize = 80;
 /// `1 / (2k + 1)` for `k < ODDS`.
 pub(super) static INVERSE_ODDS: [Constant; ODDS] = inverse_odds();

@@ -126,7 +126,7 @@ fn f32_cell(x: f32) -> Cell {
     }
 }
 
-/// Whether every number within `radius` of the sum of `words` rounds to the cell's center.
+/// True if every number within `radius` of the sum of `words` rounds to the cell's center.
 ///
 /// Both ends of the ball are compared with the middles between neighbours, exactly.
 fn rounds_to(words: &[f64], radius: f64, cell: &Cell) -> bool {

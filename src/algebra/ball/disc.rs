@@ -159,7 +159,7 @@ impl<const W: usize> DiscN<W> {
         Bound::of(self.rad)
     }
 
-    /// Whether nothing is known about the number.
+    /// True if nothing is known about the number.
     #[must_use]
     pub fn is_unknown(self) -> bool {
         self.rad > f64::MAX

@@ -18,8 +18,9 @@ pub(super) const fn negligible<const W: usize>() -> f64 {
     super::eft::power_of_two(-53 * (W as i32) - 10)
 }
 
-/// How many terms of a power series to sum, and a bound of the first one left out: at least two
-/// terms, and then as many as are above `cut`, of the `most` whose coefficients are tabled.
+/// The number of terms of a power series to sum, and a bound on the first omitted term. At least
+/// two terms are summed, and then all that are above `cut`, out of the `most` terms whose
+/// coefficients are tabulated.
 ///
 /// `smaller(next, n)` is a bound for `n` terms, given `next` for `n - 1`; for none it is 1.
 pub(super) fn terms_above(

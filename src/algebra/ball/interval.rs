@@ -134,13 +134,13 @@ impl<const W: usize> BallN<W> {
         Bound::of(self.rad)
     }
 
-    /// Whether nothing is known about the number.
+    /// True if nothing is known about the number.
     #[must_use]
     pub fn is_unknown(self) -> bool {
         self.rad > f64::MAX
     }
 
-    /// Whether the number is known exactly.
+    /// True if the number is known exactly.
     #[must_use]
     pub fn is_exact(self) -> bool {
         self.rad <= 0.0
@@ -165,14 +165,14 @@ impl<const W: usize> BallN<W> {
         sub_down(expansion::lower_magnitude(&self.mid), self.rad)
     }
 
-    /// Whether `x` lies in the ball; decided exactly. The unknown ball contains everything, a NaN
-    /// lies in no other.
+    /// True if `x` lies in the ball; decided exactly. The unknown ball contains everything; a NaN
+    /// lies in no other ball.
     #[must_use]
     pub fn contains(self, x: f64) -> bool {
         self.contains_sum(&[x])
     }
 
-    /// Whether the exact sum of `words` lies in the ball, for at most 16 words.
+    /// True if the exact sum of `words` lies in the ball, for at most 16 words.
     pub(in crate::algebra) fn contains_sum(self, words: &[f64]) -> bool {
         self.is_unknown() || {
             let side = |sign: f64| {
@@ -184,7 +184,7 @@ impl<const W: usize> BallN<W> {
         }
     }
 
-    /// Whether the ball contains zero.
+    /// True if the ball contains zero.
     #[must_use]
     pub fn contains_zero(self) -> bool {
         self.contains(0.0)
@@ -196,7 +196,7 @@ impl<const W: usize> BallN<W> {
         self.compare(Self::ZERO)
     }
 
-    /// Whether the whole ball is at or above zero.
+    /// True if no number of the ball is negative.
     pub(in crate::algebra) fn is_nonnegative(self) -> bool {
         matches!(
             decide::sign(self.mid.iter().copied().chain([-self.rad])),
@@ -204,7 +204,7 @@ impl<const W: usize> BallN<W> {
         )
     }
 
-    /// How the two numbers compare, or `None` where the balls do not settle it.
+    /// The order of the two numbers, or `None` if the balls do not determine it.
     ///
     /// `Equal` needs two exact balls: overlapping balls of positive radius may hold equal numbers
     /// and may hold different ones.
@@ -223,8 +223,8 @@ impl<const W: usize> BallN<W> {
         }
     }
 
-    /// Whether the balls have a number in common, that is, whether they can be two enclosures of
-    /// one number; decided exactly.
+    /// True if the balls have a number in common, so that they can be enclosures of the same
+    /// number; decided exactly.
     #[must_use]
     pub fn overlaps(self, other: Self) -> bool {
         !matches!(self.reach_below(other), Some(Ordering::Less))

@@ -35,8 +35,8 @@ impl<const W: usize> BallN<W> {
     /// For `k = 0`, where the result may be small, `f - 1 = m` is taken exactly. For other `k` it
     /// is at least 0.34 in magnitude and nothing cancels by more than a factor 2.
     ///
-    /// Where `1 + m <= 0` there is no logarithm; `|f - 1| >= |f + 1|` there, and the series refuses
-    /// the quotient.
+    /// If `1 + m <= 0` there is no logarithm; then `|f - 1| >= |f + 1|`, and the series refuses the
+    /// quotient.
     fn ln_1p_of_center(self) -> Self {
         let m = self.center();
         let sum = Self::from(add(&Self::ONE.midpoint(), &m.midpoint()));

@@ -63,7 +63,7 @@ impl<const W: usize> DiscN<W> {
         positive.exponential().magnitude().max(Bound::of(1.0))
     }
 
-    /// Whether the midpoint is near enough to zero for the series.
+    /// True if the midpoint is close enough to zero for the series.
     fn is_small(self) -> bool {
         self.center_modulus().at_most(1.0)
     }

@@ -46,8 +46,8 @@ impl<const W: usize> Scalar for BallN<W> {
 }
 
 impl<const W: usize> Real for BallN<W> {
-    /// How far one operation moves the midpoint, about: `2^(4 - 53 W)`. Nothing is proved from
-    /// it: the radius carries what actually was lost.
+    /// The approximate error of the midpoint per operation: `2^(4 - 53 W)`. No proof uses it, since
+    /// the radius holds the actual error.
     const UNIT_ROUNDOFF: f64 = super::eft::power_of_two(4 - 53 * (W as i32));
 
     /// Exactly `x`; [`UNKNOWN`](BallN::UNKNOWN) for a NaN or an infinity.

@@ -1,4 +1,4 @@
-//! What a signal is convolved with: a long filter with a feedthrough, a short one with a bias.
+//! Filters: a long filter with a feedthrough, and a short filter with a bias.
 
 use crate::algebra::{Matrix, Ring};
 use crate::error::Error;
@@ -49,7 +49,7 @@ impl<T: Ring> Filter<T> {
     ///
     /// # Errors
     ///
-    /// What `convolve` returns.
+    /// Those of `convolve`.
     pub(super) fn apply(
         &self,
         u: &[T],

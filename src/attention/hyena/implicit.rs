@@ -81,7 +81,8 @@ impl<T: Real> ImplicitFilter<T> {
 pub struct DecayWindow<T> {
     /// `deltas`, one a channel; the sign does not matter.
     pub decay: Vec<T>,
-    /// What is left of a filter however far away: with 0 it is cut off at `1 / |decay|` or so.
+    /// The value that the window keeps at any distance. With 0, the window ends after about
+    /// `1 / |decay|`.
     pub shift: T,
 }
 
@@ -110,9 +111,9 @@ impl<T: Real> DecayWindow<T> {
     }
 }
 
-/// What the network is told of a position (safari, `PositionalEmbedding`), l_max x emb_dim: row i is
-/// `t_i`, then `cos(f_b w_i)`, then `-sin(f_b w_i)` with `w_i = 2 pi i / l_max` and
-/// `(emb_dim - 1) / 2` frequencies `f_b` from 1e-4 to `(emb_dim - 1) / 2 - 1` in equal steps.
+/// The features of a position that the network reads (safari, `PositionalEmbedding`), l_max x
+/// emb_dim: row i is `t_i`, then `cos(f_b w_i)`, then `-sin(f_b w_i)` with `w_i = 2 pi i / l_max`
+/// and `(emb_dim - 1) / 2` frequencies `f_b` from 1e-4 to `(emb_dim - 1) / 2 - 1` in equal steps.
 ///
 /// # Errors
 ///

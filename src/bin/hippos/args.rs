@@ -16,7 +16,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What a command takes.
+/// The flags and arguments of a command.
 pub(crate) struct Spec {
     /// The text of `--help`.
     pub(crate) help: &'static str,
@@ -101,7 +101,7 @@ impl Args {
         &self.positional[place]
     }
 
-    /// Whether a switch was given.
+    /// True if a switch was given.
     pub(crate) fn has(&self, switch: &str) -> bool {
         self.switches.contains(&switch)
     }

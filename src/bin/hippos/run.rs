@@ -124,7 +124,7 @@ pub(crate) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(1))
 }
 
-/// How many elements of a stage are not finite, and the first of them.
+/// The number of elements of a stage that are not finite, and the first of them.
 fn first_not_finite(name: &str, stage: &Tensor<f64>) -> Option<String> {
     let mut places = (0..stage.data().len()).filter(|&at| !stage.data()[at].is_finite());
     let first = places.next()?;
@@ -176,7 +176,7 @@ pub(crate) fn undecided(counts: &str, bound: &str) -> String {
     )
 }
 
-/// What `--precision` asks for.
+/// The value of `--precision`.
 fn precision(args: &Args) -> Result<Precision, Failure> {
     let Some(name) = args.value("--precision") else {
         return Ok(Precision::F64);
@@ -229,7 +229,7 @@ fn by_fast_path(
 /// The head of the table of stages.
 const HEADER: [&str; 4] = ["stage", "shape", "largest", "from CASE"];
 
-/// How many positions, and the first few of them.
+/// The number of positions, and the first few of them.
 fn positions(positions: &[usize]) -> String {
     let first: Vec<String> = positions.iter().take(3).map(ToString::to_string).collect();
     match positions.len() {

@@ -44,7 +44,7 @@ pub fn inverse_permuted_fft<C: RootsOfUnity>(
     Ok(x)
 }
 
-/// Which bin stands where after [`permuted_fft`]: position `i` holds bin `permuted_order[i]`.
+/// The order of the bins after [`permuted_fft`]: position `i` holds bin `permuted_order[i]`.
 ///
 /// With factors `[r_1, ..., r_s]` the digits of the index, in the mixed radix they make, are
 /// reversed; `[2, ..., 2]` gives bit reversal.

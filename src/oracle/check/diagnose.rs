@@ -1,4 +1,4 @@
-//! What is wrong with a port that was refused: step by step, from the errors of each step alone.
+//! The diagnosis of a port that was refused: step by step, from the own error of each step.
 
 use super::super::golden::Reference;
 use super::super::mistake::Mistake;
@@ -8,7 +8,7 @@ use super::pattern;
 use super::report::{Finding, StageReport, StageVerdict, Suspect};
 use super::trials::{ProbeTrial, Trial, Trials, default_chunk_len};
 
-/// What leaves more of an error than this unexplained is not its name.
+/// A mistake that leaves more of an error than this unexplained is not named for it.
 const MOST_UNEXPLAINED: f64 = 0.5;
 
 /// At one stage so many of the mistakes that explain most are tried with every other.
@@ -71,7 +71,7 @@ pub(super) fn diagnose(
     search.findings(&wrong).0
 }
 
-/// What is said where every step is right and the whole is not.
+/// The finding if every step is right but the whole is not.
 fn added_up(stage: &Judged<'_>) -> Finding {
     Finding {
         stage: stage.spec.name.clone(),
@@ -149,8 +149,8 @@ impl Search<'_> {
         (findings, all_settled)
     }
 
-    /// What is found at a stage, the wrong stages that are explained by it, and whether that leaves
-    /// nothing to look for.
+    /// The finding at a stage, the wrong stages that it explains, and whether nothing else is left
+    /// to look for.
     fn explain(&self, at: usize, wrong: &[usize]) -> (Finding, Vec<usize>, bool) {
         let stage = &self.stages[at];
         let probes = self.trials.probes(stage);

@@ -1,4 +1,4 @@
-//! How much of a stage's error a hypothesis explains.
+//! The share of a stage's error that a hypothesis explains.
 //!
 //! Rounding does not point in the direction of a mistake; a port that makes it does. So a mistake
 //! far below the worst case, which has to add up all roundings with one sign, is still seen: by the
@@ -13,7 +13,7 @@ const SHARE: f64 = 0.15;
 /// some of which a mistake takes too.
 const SHARE_OF_ROUNDED: f64 = 0.5;
 
-/// What is added for every so many elements.
+/// The numerator of the term that shrinks with the number of elements.
 const BY_CHANCE: f64 = 8.0;
 
 /// A departure of this length, in units of the probable error, stands out of it.
@@ -40,13 +40,13 @@ const SHARE_AT_16_BITS: f64 = 0.35;
 /// however many elements it is spread over.
 const SHARE_OF_FEW: f64 = 0.7;
 
-/// What explains an error explains so much of it.
+/// A hypothesis must explain this share of an error to count as its explanation.
 pub(super) const NEARLY_ALL: f64 = 0.9;
 
 /// The chance that is taken of so many random directions that one of them is the error's.
 const CHANCE: f64 = 1e-12;
 
-/// What a port's error is weighed against.
+/// The scales that a port's error is weighed against.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scales {
     /// True if the format holds all parameters.
@@ -92,7 +92,7 @@ impl Weights {
         (sum / count.max(1.0)).sqrt()
     }
 
-    /// What a departure explains of an error, given error, departure and stage element by element.
+    /// The evidence of a predicted departure, given error, departure and stage element by element.
     pub(super) fn evidence(
         &self,
         scales: Scales,
@@ -153,7 +153,7 @@ impl Sums {
     }
 }
 
-/// What a departure explains of a stage's error.
+/// The share of a stage's error that a predicted departure explains.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     scales: Scales,

@@ -19,7 +19,7 @@ pub(super) struct Own {
     all: Upstream,
     /// All but the kernels, if the port has those: it need not compute from them.
     without_kernels: Option<Upstream>,
-    /// What the runs without mistakes computed.
+    /// The results of runs without mistakes.
     memo: Memo,
 }
 
@@ -286,8 +286,8 @@ pub(super) fn is_exact(stage: &GoldenStage, format: Format) -> bool {
 /// An error of so many times that of storing the stages is made within the models.
 const SEVERAL: f64 = 4.0;
 
-/// Where storing stages makes less than this of one rounding, that tells nothing of ports that round
-/// more.
+/// If the error of storing stages is below this share of one rounding, it says nothing about ports
+/// that round more.
 const LEAST_TYPICAL: f64 = 0.25;
 
 /// True if a port need not round what it is given before it begins.
@@ -301,7 +301,7 @@ fn holds_parameters(case: &dyn CheckedCase, format: Format) -> bool {
 /// The stages of a run, and what a right port may be off by in the steps of it.
 type Step = (Named<f64>, Named<ErrorBound>);
 
-/// What a right port's stage may be off by.
+/// The largest error of a right port's stage.
 #[derive(Clone, Copy)]
 struct Tolerance<'a> {
     format: Format,
@@ -312,7 +312,7 @@ struct Tolerance<'a> {
     padding: &'a [usize],
     /// True if storing a right number may round it.
     stored: bool,
-    /// What underflow may add to an element.
+    /// The error that underflow can add to an element.
     underflow: f64,
 }
 
@@ -416,7 +416,7 @@ impl Local {
         }
     }
 
-    /// What a run with mistakes departs from, if that is not the golden stage itself.
+    /// The values that a run with mistakes departs from, if they are not the golden stage itself.
     fn set_base(&mut self, run: Option<&Named<f64>>, stage: &GoldenStage, source: Source) {
         self.source = source;
         if let Some(base) = run.and_then(|run| find(run, stage.name()))

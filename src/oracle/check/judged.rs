@@ -53,7 +53,7 @@ pub(super) enum Source {
     Backward,
 }
 
-/// How well a hypothesis explains a stage's error.
+/// The fit of a hypothesis to a stage's error.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fit {
     pub(super) evidence: Evidence,
@@ -69,7 +69,8 @@ pub(super) struct Fit {
 /// that it departs from.
 const FOCUS: f64 = 0.02;
 
-/// What departs by no more than this part of a stage's largest number departs by the order of sums in f64.
+/// A departure of at most this share of a stage's largest number is due to the order of summation
+/// in f64.
 const SAME: f64 = 1e-14;
 
 /// In formats of 16 bits, an error so many times that of storing every stage in the format leaves a
@@ -198,8 +199,9 @@ impl Judged<'_> {
             || self.of_typical().is_some_and(|times| times > FAR)
     }
 
-    /// How well these values in the reference's place explain the candidate; nothing if they are the
-    /// reference's, or the golden ones: what computes those is no mistake, however a port rounds before it.
+    /// The fit of these values, in place of the reference's, to the candidate; `None` if they are
+    /// the reference's or the golden ones, since computing those is no mistake, however a port
+    /// rounds before it.
     pub(super) fn fit(&self, predicted: &[f64]) -> Option<Fit> {
         let is_same = |known: &[f64]| {
             let least = SAME * largest(known);

@@ -188,7 +188,7 @@ fn equal(golden: Reference<'_>, stages: &[Judged<'_>], format: Format) -> Option
     })
 }
 
-/// What a passing verdict is worth: the mistakes that would have been refused.
+/// The power of a passing verdict: the mistakes that would have been refused.
 fn power(known: &[Trial], stages: &[Judged<'_>]) -> Power {
     let mut power = Power::default();
     for trial in known {

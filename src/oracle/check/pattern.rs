@@ -36,7 +36,7 @@ impl Along {
         along
     }
 
-    /// Where it is wrong, if not everywhere.
+    /// The place of the error, if it is not everywhere.
     fn describe(&self) -> Option<String> {
         let (axis, len) = (self.axis, self.wrong.len());
         let places: Vec<usize> = (0..len).filter(|&at| self.wrong[at]).collect();

@@ -20,7 +20,7 @@ const FORMATS: [FloatFormat; 5] = [
     FloatFormat::BF16,
 ];
 
-/// What contradicts the format that is said to be worked in, a sentence each.
+/// The contradictions to the declared format, one sentence each.
 pub(super) fn describe(
     stages: &[Judged<'_>],
     format: Format,

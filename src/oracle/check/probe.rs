@@ -12,7 +12,7 @@ const LEAST_SERIES: usize = 8;
 /// Pairs of heads or sequences are tried where there are no more of them than this.
 const MOST_EXCHANGED: usize = 8;
 
-/// What a stage may hold in place of what it should.
+/// A generic hypothesis about the values of a stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Probe {
     /// Zeros.
@@ -42,7 +42,7 @@ pub(super) enum Probe {
 }
 
 impl fmt::Display for Probe {
-    /// What the stage is said to be.
+    /// The description of the stage.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Zero => f.write_str("all zero"),

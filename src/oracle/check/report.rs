@@ -5,7 +5,7 @@ use super::super::format::Format;
 use super::super::mistake::Mistake;
 use super::super::stage::StageSpec;
 
-/// What a check came to.
+/// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -76,7 +76,7 @@ pub struct StageReport {
     /// Correct bits of the stage as a whole: minus the logarithm (base 2) of its largest error
     /// relative to its largest magnitude.
     pub bits: f64,
-    /// What had to be done to compare the shapes, if anything.
+    /// The change of shape made for the comparison, if any.
     pub note: Option<String>,
     /// The error of every element on the whole as a fraction of its tolerance, row-major.
     pub fractions: Vec<f64>,
@@ -84,7 +84,7 @@ pub struct StageReport {
     pub local_fractions: Vec<f64>,
 }
 
-/// How much of a step's error something explains.
+/// The share of a step's error that a hypothesis explains.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Explained {
@@ -94,11 +94,11 @@ pub struct Explained {
     pub limit: f64,
     /// The number of elements over which the error is spread.
     pub elements: f64,
-    /// How far it departs from the right stage, in units of the probable error.
+    /// The distance from the right stage, in units of the probable error.
     pub length: f64,
 }
 
-/// What is wrong in one step of a port.
+/// A finding: the error in one step of a port.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Finding {
@@ -131,17 +131,17 @@ pub struct Suspect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Equal {
-    /// How many of the candidate's stages are exact in the format.
+    /// Number of the candidate's stages that are exact in the format.
     pub exact: usize,
-    /// How many of them are equal to the golden ones in every element.
+    /// Number of those that equal the golden values in every element.
     pub equal: usize,
 }
 
-/// Which known mistakes a check would have seen.
+/// The known mistakes that a check would have detected.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Power {
-    /// How many there are that change a number of this case.
+    /// Number of known mistakes that change a number of this case.
     pub known: usize,
     /// Those that the port is shown not to make.
     pub excluded: Vec<&'static Mistake>,
@@ -159,20 +159,21 @@ pub struct Report {
     pub specs: Vec<StageSpec>,
     /// Those found in the candidate.
     pub stages: Vec<StageReport>,
-    /// What is wrong, if something is: one finding for each step that is wrong.
+    /// One finding for each step that is wrong.
     pub findings: Vec<Finding>,
-    /// What a right port's verdict is worth, if nothing is wrong.
+    /// The power of the verdict, if nothing is wrong.
     pub power: Option<Power>,
-    /// Where stages are exact in the format: how many, and how many are equal in every element.
+    /// If stages are exact in the format: their number, and the number of those equal in every
+    /// element.
     pub equal: Option<Equal>,
-    /// What is to be said of the precision the port works in.
+    /// Remarks on the precision in which the port works.
     pub precision: Vec<String>,
-    /// What else the candidate holds.
+    /// The other contents of the candidate.
     pub holdings: Holdings,
 }
 
 impl Report {
-    /// What the check came to.
+    /// The verdict.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let any = |verdict| self.stages.iter().any(|stage| stage.verdict == verdict);

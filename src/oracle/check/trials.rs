@@ -89,7 +89,7 @@ impl<'a> Trials<'a> {
         trials
     }
 
-    /// How mistakes made at once fit every stage.
+    /// The fit of mistakes made together, at every stage.
     pub(super) fn fits(
         &self,
         mistakes: &[&'static Mistake],

@@ -5,10 +5,10 @@ use crate::table::aligned;
 use core::fmt;
 use std::fmt::Write as _;
 
-/// How many suspects are shown with their fixes: at 16 bits and from few stages there can be many.
+/// Number of suspects shown with their fixes: at 16 bits and from few stages there can be many.
 const SHOWN: usize = 5;
 
-/// How many mistakes that are not excluded are named in the closing line.
+/// Number of mistakes not excluded that the closing line names.
 const NAMED: usize = 12;
 
 impl fmt::Display for Report {
@@ -214,7 +214,7 @@ mod tests {
         text
     }
 
-    /// Where many mistakes cannot be told apart five are shown, and how many more there are.
+    /// If many mistakes cannot be told apart, five are shown, and the number of the others.
     #[test]
     fn many_suspects_are_counted() {
         for (suspects, reproduced, intros) in [

@@ -1,4 +1,4 @@
-//! What is particular to each kind of subject.
+//! The code that is specific to each kind of subject.
 
 pub(crate) mod convolution;
 pub(crate) mod dense;

@@ -33,7 +33,7 @@ pub(crate) struct HandOver<'a, S: StateSpace> {
 /// The state handed on in place of the right one.
 type HandOn<S> = fn(&HandOver<'_, S>) -> Vec<<S as StateSpace>::Element>;
 
-/// Where a run hands on its states.
+/// The boundaries at which a run passes on its states.
 #[derive(Clone)]
 pub(super) enum Boundaries {
     /// Nowhere: the sequence is one chunk.
@@ -89,14 +89,14 @@ pub(crate) enum ModelHook<S: StateSpace> {
     /// The convolution of a chunk, by a transform or otherwise in a way that depends on its whole
     /// length.
     Convolution(fn(&Convolution<'_>) -> Vec<f64>),
-    /// What the convolution of a chunk is multiplied with, given the transform's length.
+    /// The factor of a chunk's convolution, given the length of the transform.
     Factor(fn(f64) -> f64),
     /// `M_xy x`, of this many rows.
     Read(fn(&S, &[S::Element], usize) -> Vec<f64>),
     /// The rows of `M_xy` have this many powers of `A` more. Of several the sum counts, and no row
     /// has fewer than none.
     ReadLater(isize),
-    /// What is read of the state is kept out of the output.
+    /// The contribution of the state is kept separate from the output.
     ReadApart,
     /// `M_xx x`.
     Carry(Carry<S>),

@@ -26,7 +26,7 @@ pub fn legs<T: Real>(m: usize) -> Continuous<T> {
     legs_integers(m).orthonormal(|n| 2 * n as i64 + 1)
 }
 
-/// What a history becomes when it is extended with a constant: the exact LegS update.
+/// The exact LegS update: a history extended by a constant.
 ///
 /// `ratio` is the old length over the new. The coefficients `c_n = (1/t) int u P_n(2s/t - 1)` of
 /// the integer coordinates go to `R c + u r`, `R_nk = ratio M_nk` with `M` the expansion of

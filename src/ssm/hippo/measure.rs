@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::spelled::spelled;
 use crate::ssm::dense::Dense;
 
-/// Which part of the past counts, and how much: the measure of a HiPPO projection, by the official
-/// name (`hippo.py`, `transition`).
+/// The measure of a HiPPO projection, that is, the weight of the past, by its official name
+/// (`hippo.py`, `transition`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Measure {
@@ -53,7 +53,7 @@ impl Measure {
         }
     }
 
-    /// How long ago the window begins, if there is one.
+    /// The length of the window, if there is one.
     #[must_use]
     pub fn window(self) -> Option<i64> {
         match self {

@@ -7,8 +7,8 @@ use crate::algebra::{ComplexScalar, Real, pi};
 use crate::error::Error;
 use crate::spelled::spelled;
 
-/// How the poles of a diagonal model begin (`dplr.py`, `dplr`, by the official names). The real
-/// part is -1/2 except for [`Real`](Self::Real), `B` is one throughout.
+/// The initial poles of a diagonal model (`dplr.py`, `dplr`, by the official names). The real part
+/// is -1/2 except for [`Real`](Self::Real), `B` is one throughout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Diagonalized {
@@ -75,9 +75,9 @@ impl Diagonalized {
             .collect()
     }
 
-    /// What a `measure` of the official layer stands for: one of [`ALL`](Self::ALL), or for `diag`
-    /// the combination of `diag-inv` and `diag-lin`, each for half of the models
-    /// (`dplr.py`, `combinations`).
+    /// The initialization that a `measure` of the official layer stands for: one of
+    /// [`ALL`](Self::ALL), or for `diag` the combination of `diag-inv` and `diag-lin`, each for
+    /// half of the models (`dplr.py`, `combinations`).
     ///
     /// # Errors
     ///

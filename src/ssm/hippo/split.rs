@@ -21,7 +21,7 @@ pub struct NormalPlusLowRank<T: Real> {
     pub real: T,
     /// The imaginary parts, ascending (m), and the eigenvectors.
     pub eigen: HermitianEigen<T>,
-    /// Whether zero is an eigenvalue twice: of FouT, whose size is even.
+    /// True if zero is a double eigenvalue, as for FouT with even size.
     double_zero: bool,
 }
 
@@ -103,8 +103,8 @@ impl<T: Real> NormalPlusLowRank<T> {
 
     /// The eigenvectors of [`poles`](Self::poles) as columns, m x m/2.
     ///
-    /// Where zero is a double eigenvalue (FouT's frequency zero) its real eigenvectors `v`, `w` give
-    /// `(v + i w) / sqrt 2`, whose conjugate is the other one of the pair.
+    /// If zero is a double eigenvalue (FouT's frequency zero), its real eigenvectors `v`, `w` give
+    /// `(v + i w) / sqrt 2`, whose conjugate is the other eigenvector of the pair.
     #[must_use]
     pub fn vectors(&self) -> Matrix<T::Complex> {
         let (m, half) = (self.eigen.values.len(), self.eigen.values.len() / 2);

@@ -1,4 +1,4 @@
-//! What the commands share: flags, tokens, the fast model of a case.
+//! Shared by the commands: flags, tokens, the fast model of a case.
 
 use crate::args::{Args, Failure};
 use crate::fast_options::FastOptions;

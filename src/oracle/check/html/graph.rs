@@ -134,7 +134,7 @@ pub(super) fn graph(report: &Report) -> String {
 mod tests {
     use super::*;
 
-    /// What nothing precedes stands right above what needs it, not at the top.
+    /// A stage without predecessors is placed right above the first that needs it, not at the top.
     #[test]
     fn stages_stand_above_what_needs_them() {
         let spec = |name: &str, from: &[&str]| StageSpec::new(name, &[], from);

@@ -64,7 +64,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// What the operating system has against the file.
+    /// The error of the operating system.
     pub fn write_html(&self, path: &Path, title: &str) -> Result<(), Error> {
         replace_file(path, self.to_html(title).as_bytes())
     }

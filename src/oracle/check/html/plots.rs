@@ -98,7 +98,7 @@ pub(super) fn histogram(stage: &StageReport) -> String {
 /// The upper ends of the colours of a heat map, in units of the tolerance.
 const LEVELS: [f64; 6] = [0.01, 0.1, 1.0, 10.0, 1000.0, f64::INFINITY];
 
-/// What the colours mean.
+/// The legend of the colours.
 pub(super) fn key() -> String {
     let names = [
         "to 0.01",

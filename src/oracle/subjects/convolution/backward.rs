@@ -8,7 +8,7 @@ use super::case::ConvolutionCase;
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
 
-/// What the last sequence adds, taken away.
+/// Subtracts the contribution of the last sequence.
 fn of_one_sequence_less(gradient: &mut Tensor<f64>, case: &ConvolutionCase) {
     let [batch, channels, len] = case.sizes();
     let inputs = &case.inputs;

@@ -13,7 +13,7 @@ use crate::oracle::stage::Axis;
 #[derive(Clone, Debug)]
 pub(crate) struct ConvolutionCase {
     pub(super) inputs: Inputs,
-    /// What `D` is multiplied with.
+    /// The signal that `D` multiplies.
     pub(super) skip: Skip,
 }
 

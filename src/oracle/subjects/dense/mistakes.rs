@@ -22,7 +22,7 @@ pub(crate) enum DenseHook {
     NoInitialState,
     /// The model is run chunk by chunk.
     InChunks,
-    /// What a step of the model computes.
+    /// A change to what a step of the model computes.
     Model(ModelHook<Dense<f64>>),
 }
 

@@ -1,5 +1,5 @@
-//! How the convolutions of a graph are computed: by a form, by an error analysis that stands for all
-//! of them, or with a known mistake.
+//! The algorithm for the convolutions of a graph: a form, an error analysis that covers all forms,
+//! or a known mistake.
 
 use super::super::layer::Analysis;
 use super::super::worst_response::{worst_convolution, worst_correlations};

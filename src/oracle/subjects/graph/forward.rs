@@ -9,11 +9,11 @@ use crate::oracle::subject::Named;
 use crate::ssm::{Diagonal, PackedResponse};
 use crate::tensor::Tensor;
 
-/// What stands in the place of a stage that was computed, given what was computed before it.
+/// The value used in place of a computed stage, given the values computed before it.
 pub(crate) type OnStage<'a, T> =
     &'a dyn Fn(&str, Tensor<T>, &Computed<'_, T>) -> Result<Tensor<T>, Error>;
 
-/// What a graph has computed so far.
+/// The values that a graph has computed so far.
 pub(crate) struct Computed<'a, T> {
     pub(crate) graph: &'a Graph,
     /// The nodes' values, in order.

@@ -18,7 +18,7 @@ type WrongAdjoint = fn(&[f64], &[f64], &[f64]) -> (Vec<f64>, Vec<f64>);
 /// The tokens that filters take for every document of a row of so many tokens.
 type WrongDocuments = fn(&[Range<usize>], usize) -> Vec<Range<usize>>;
 
-/// What a stage holds, given what the reference computed and what it is computed from.
+/// An edit of a stage, given its inputs.
 type EditStage<K> = fn(&mut Tensor<f64>, &Moment<'_, K>);
 
 /// One edit of the reference: of what a case is given and how it is wired, of a filter, or of what a
@@ -30,8 +30,8 @@ pub(crate) enum GraphHook<K: 'static> {
     Convolution(&'static str, WrongConvolution),
     /// Their adjoint.
     Adjoint(&'static str, WrongAdjoint),
-    /// Where documents lie for the filters on the way to a stage, or to the state of one. Ranges that
-    /// begin before their document leak into it.
+    /// The ranges of documents for the filters that lead to a stage or to the state of one. Ranges
+    /// that begin before their document leak into it.
     Documents(&'static str, WrongDocuments),
     /// The same for their adjoints.
     AdjointDocuments(&'static str, WrongDocuments),
@@ -55,7 +55,7 @@ impl<K> Copy for GraphHook<K> {}
 /// A stage about to be saved.
 pub(crate) struct Moment<'a, K> {
     pub(crate) case: &'a K,
-    /// What was computed before.
+    /// The values computed before.
     pub(crate) so_far: &'a Computed<'a, f64>,
     /// The tokens of the prompt.
     pub(crate) prompt: usize,
@@ -78,7 +78,7 @@ pub(super) struct WrongFilters<'a, K: 'static> {
 /// The right way.
 const RIGHT: ByForm<'static, Plain> = ByForm(&Plain::Convolution);
 
-/// What the first hook of a kind at this stage holds.
+/// The contents of the first hook of a kind at this stage.
 macro_rules! hook {
     ($filters:expr, $kind:ident, $at:expr) => {
         $filters.hooks.iter().find_map(|hook| match hook {

@@ -1,4 +1,4 @@
-//! What a graph is given: tensors under their names, each with the meaning of its axes.
+//! The inputs of a graph: tensors under their names, each with the meaning of its axes.
 
 use crate::error::Error;
 use crate::oracle::read::{read_tensor, shape_of};
@@ -28,7 +28,7 @@ pub(crate) struct Input {
 pub(crate) struct Inputs {
     tensors: Vec<Input>,
     sequence: Sequence,
-    /// Where documents lie in the rows, if they are not whole.
+    /// The ranges of documents in the rows, if rows are not whole sequences.
     documents: Option<Documents>,
     /// The tensors of a file whose shapes say what those of the others should be.
     sized_by: Vec<(String, Vec<usize>)>,
@@ -78,7 +78,8 @@ impl Inputs {
         });
     }
 
-    /// How rows are made of sequences, of a tensor (batch, ...) that has so many tokens.
+    /// Sets the division of rows into sequences, for a tensor (batch, ...) with this number of
+    /// tokens.
     ///
     /// # Errors
     ///
@@ -109,7 +110,7 @@ impl Inputs {
         self.set_sequence(Sequence::read(file, input, sizes)?, sizes)
     }
 
-    /// Where documents lie in the rows; `None` where every row is one.
+    /// The ranges of documents in the rows; `None` if every row is one document.
     pub(crate) fn documents(&self) -> Option<&Documents> {
         self.documents.as_ref()
     }
@@ -309,7 +310,7 @@ fn time_of(axes: &[Axis]) -> Option<usize> {
 /// The name of the cotangent of a case's result.
 pub(super) const COTANGENT: &str = "g";
 
-/// What the names of the cotangents of states begin with.
+/// Prefix of the names of cotangents of states.
 const COTANGENTS: &str = "g.";
 
 /// The name of the cotangent of a state.

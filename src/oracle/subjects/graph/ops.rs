@@ -41,7 +41,7 @@ pub(crate) enum Op {
     /// As many of the last entries of every document as the result has, oldest first, with zeros before
     /// its first.
     Last,
-    /// What is no sum of products.
+    /// A step that is not a sum of products.
     Function(Function),
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Modes {
     pub(crate) complex: bool,
     /// The model of every row of one sequence.
     pub(crate) models: Vec<usize>,
-    /// How often the real part is counted: 1, but for a mistake.
+    /// The factor of the real part: 1, except in a mistake.
     pub(crate) times: i64,
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct Graph {
     pub(crate) stages: Vec<GraphStage>,
     /// The node whose cotangent is given.
     pub(crate) result: Id,
-    /// Where documents lie in the rows; `None` where every row is one, whatever its length.
+    /// The ranges of documents in the rows; `None` if every row is one document of any length.
     pub(crate) documents: Option<Documents>,
 }
 

@@ -45,7 +45,7 @@ pub(crate) trait GraphCase: Clone + Send + Sync + 'static {
     /// Adds what is computed of them to a graph; `None` if one that it needs is not there.
     fn build(&self, graph: &mut Graph) -> Option<()>;
 
-    /// What is computed of them.
+    /// The graph computed from the inputs.
     fn graph(&self) -> Graph {
         let mut graph = Graph::of(self.inputs());
         // Nothing is missing of a case that was read: it was built once there.

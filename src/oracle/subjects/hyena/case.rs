@@ -46,7 +46,7 @@ spelled!(FilterLayout, "filter_layout",
     FilterMajor => "(o d)",
 );
 
-/// What only mistakes change.
+/// Choices that only mistakes change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wiring {
     /// Decays by their absolute value.

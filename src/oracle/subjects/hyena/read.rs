@@ -11,7 +11,7 @@ use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
 use crate::ssm::Documents;
 
-/// What the operator is refused with.
+/// The options with which the operator is refused.
 const UNSUPPORTED: [(&str, &str); 3] = [
     ("activation", "id"),
     ("post_order_ffn", "False"),

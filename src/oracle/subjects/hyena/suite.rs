@@ -20,7 +20,7 @@ struct Choices {
     normalized: bool,
     len: usize,
     l_max: usize,
-    /// Where documents lie in a row, if it is not whole: tokens before the end of each.
+    /// The ends of the documents in a row, if it is not one sequence.
     documents: Option<[usize; 4]>,
 }
 

@@ -443,8 +443,9 @@ fn grown(
 /// The relative error of `exp(z)`, which is `e^x (cos y + i sin y)`, besides that of its argument.
 const EXPONENTIAL: f64 = 2.0 * LIBRARY_FACTOR + 2.0;
 
-/// What grows with l in the relative error of `a^l = exp(l log a)`: the pole's own relative error and
-/// that of the logarithm, which is good to one library function and multiplied by l.
+/// The part of the relative error of `a^l = exp(l log a)` that grows with l: the pole's own
+/// relative error and that of the logarithm, which is good to one library function and multiplied
+/// by l.
 fn logarithms(ssm: &Diagonal<ErrorScale>) -> Vec<ErrorBound> {
     let of_pole = |a: &ComplexErrorScale| {
         let (value, size) = (a.value(), modulus(a.value()));

@@ -254,12 +254,12 @@ impl LayerCase {
         self.cotangent.as_ref().ok_or_else(missing)
     }
 
-    /// Whether it is run in parts.
+    /// True if the case is run in parts.
     pub(crate) fn is_scheduled(&self) -> bool {
         self.sequence.schedule().is_some()
     }
 
-    /// Whether there is a cotangent to run back from.
+    /// True if there is a cotangent from which to run backwards.
     pub(super) fn has_cotangent(&self) -> bool {
         self.cotangent.is_some() || self.state_cotangent.is_some()
     }
@@ -290,7 +290,7 @@ impl LayerCase {
         Ok((layer, self.input.map(T::from_f64), state))
     }
 
-    /// Where documents lie in the rows of the input.
+    /// The ranges of documents in the rows of the input.
     pub(crate) fn documents(&self) -> Documents {
         let (batch, len) = (self.input.shape()[0], self.input.shape()[1]);
         self.sequence.checked_documents(batch, len)
@@ -341,7 +341,7 @@ pub(crate) fn config_metadata(config: &Config) -> Vec<(String, String)> {
     .into()
 }
 
-/// What a layer's case is given.
+/// The given tensors of a layer's case.
 pub(super) fn given(case: &LayerCase) -> Vec<Given> {
     let parameters = &case.parameters;
     let mut given: Vec<Given> = Name::ALL

@@ -13,8 +13,8 @@ use num_complex::Complex;
 /// permutations for weights, small integers for the rest, steps `dt = 1`, bilinear, `real_type` none,
 /// and poles at which the bilinear transform is dyadic.
 ///
-/// How large the integers and how many of them are not zero is found by search, from many to few: the
-/// [`Demand`] of every stage decides.
+/// The size of the integers, and the number of nonzero ones, are found by a search from many to
+/// few, in which the [`Demand`] of every stage decides.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ExactLayer {
@@ -37,7 +37,7 @@ pub struct ExactLayer {
     pub gradients: Option<FloatFormat>,
 }
 
-/// How much of a layer is not zero.
+/// The density of nonzero numbers in a layer.
 #[derive(Clone, Copy, Debug)]
 struct Density {
     /// Inputs per sequence and channel.

@@ -22,7 +22,7 @@ pub(crate) enum LayerHook {
     Modes(fn(&mut Modes<f64>, &Parameters<f64>)),
     /// The discrete layer, given the continuous models.
     Discrete(fn(&mut LayerParts<f64>, &Modes<f64>, &Config)),
-    /// Where documents lie.
+    /// A change of the ranges of documents.
     Documents(fn(&Documents) -> Documents),
     /// The states before the first inputs.
     InitialState(fn(&mut LayerState<f64>, &Beginning<'_>)),
@@ -32,9 +32,9 @@ pub(crate) enum LayerHook {
     NoSkip,
     /// The diagonal models.
     Diagonal(ModelHook<Diagonal<f64>>),
-    /// What the models of a stage read, in place of `k` or `kv`.
+    /// The signal that the models of a stage read, in place of `k` or `kv`.
     Reads(Stage, fn(&Progress<'_, f64>) -> Tensor<f64>),
-    /// What a stage holds, given what the reference computed.
+    /// A stage, given the reference's value.
     Stage(Stage, fn(Tensor<f64>, &StageRun<'_>) -> Tensor<f64>),
     /// The diagonal models' final states, likewise.
     FinalState(EditStates),

@@ -1,4 +1,4 @@
-//! What a port may be off by: the layer as a first-order rounding error analysis.
+//! Error bounds of a correct port: the layer as a first-order rounding error analysis.
 //!
 //! The tolerance has to accept every right way to compute the layer, so it is the largest of what
 //! they may do: models run as recurrences, scans or chunks, as direct convolutions, or by FFT;

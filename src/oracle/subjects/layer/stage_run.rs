@@ -89,7 +89,7 @@ impl StageRun<'_> {
         gated
     }
 
-    /// What the models of a stage read in this run.
+    /// The signal that the models of a stage read in this run.
     pub(super) fn model_input(&self, stage: Stage) -> Cow<'_, Tensor<f64>> {
         let stages = &self.so_far.stages;
         match (self.by.model_input(stage, self.so_far), stage) {
@@ -99,8 +99,7 @@ impl StageRun<'_> {
         }
     }
 
-    /// What the diagonal models read of their states, of the shape of `ssm_out`, where that is kept
-    /// out of it.
+    /// The contribution of the carried states to `ssm_out`, in its shape, if it is kept separate.
     pub(super) fn carried(&self) -> Tensor<f64> {
         let (stages, sizes) = (&self.so_far.stages, self.so_far.sizes);
         let kv = self.model_input(Stage::SsmOut);

@@ -11,7 +11,7 @@ use crate::ssm::{Discretization, Padding};
 use crate::tensor::Tensor;
 use num_complex::Complex;
 
-/// How much larger the input is at padding, where nothing may see it.
+/// The factor by which the input is larger at padding, where it must not matter.
 const LARGE: f64 = 65536.0;
 
 /// One layer of the suite.

@@ -99,7 +99,7 @@ impl<'m> WrongLayer<'m> {
         self
     }
 
-    /// Where documents lie for it.
+    /// The ranges of documents that the mistake assumes.
     pub(crate) fn documents(&self, documents: Documents) -> Documents {
         self.hooks
             .iter()

@@ -24,7 +24,7 @@ type WrongStage =
 pub(crate) enum Mamba2Hook {
     /// The choices of the layer that decodes steps.
     Decoding(fn(&mut Mamba2Config)),
-    /// What one stage computes.
+    /// A change of what one stage computes.
     Stage(Mamba2Stage, WrongStage),
     /// The operator.
     Ssd(SsdHook),

@@ -47,7 +47,7 @@ impl<T: Real> Mamba2Evaluate<T> for Plainly {
 /// The states after the last token, as stages.
 pub(super) const STATES: [&str; 2] = ["conv_state", "ssm_state"];
 
-/// What a case is computed with: its layer, and the layer that decodes steps.
+/// The layers with which a case is computed: its own, and the one that decodes steps.
 pub(super) struct Layers<T> {
     pub(super) prefill: Mamba2Parameters<T>,
     pub(super) decode: Mamba2Parameters<T>,

@@ -1,5 +1,5 @@
-//! What a port of the layer may be off by: the reference's own text on numbers with errors, the heads
-//! of the operator by the worst of all ways to compute them.
+//! Error bounds of a correct port of the layer: the reference on numbers with errors, with the
+//! least accurate algorithm for the operator's heads.
 
 use super::super::ssd::{worst_gradients_of_head, worst_response_of_head};
 use super::case::Mamba2Case;

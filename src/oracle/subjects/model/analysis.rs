@@ -106,8 +106,8 @@ impl<P: Path> ModelHooks<ErrorScale> for ModelAnalysis<P> {
     ///   time the largest rises, and the roundings of the differences, which add up to no
     ///   more than its whole rise.
     ///
-    /// What is subtracted from the scores before the exponential (the largest, or nothing) is one
-    /// number in numerator and normalizer: its own error drops out.
+    /// The number subtracted from the scores before the exponential (the largest, or nothing) is
+    /// the same in numerator and normalizer, so its own error cancels.
     fn attend(
         &self,
         q: &Matrix<ErrorScale>,

@@ -11,11 +11,11 @@ use crate::tensor::Tensor;
 pub struct ModelCase {
     pub(super) parameters: ModelParameters<f64>,
     pub(super) text: Text,
-    /// How files say what the rows of the text are made of.
+    /// The division of the text's rows into sequences, as stated in files.
     pub(super) sequence: Sequence,
     /// The vocabulary without its padding, where that is known.
     pub(super) unpadded: Option<usize>,
-    /// What is to be foretold, where a loss is taken.
+    /// The targets, if there is a loss.
     pub(super) targets: Option<Targets>,
     /// False where the loss is a stage, and no gradient.
     pub(super) has_gradients: bool,

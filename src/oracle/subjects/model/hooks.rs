@@ -48,7 +48,7 @@ pub(crate) enum ModelHook {
     Residual(fn(f64) -> f64),
     /// The stages, once all are computed.
     Stages(fn(&mut ModelStages<f64>, &Model<f64>) -> Result<(), Error>),
-    /// What is saved in the place of stages; nothing is computed from it.
+    /// Values saved in place of stages; nothing is computed from them.
     Saved(fn(&mut ModelStages<f64>)),
     /// A part of the model knows nothing of documents or padding: it takes every row for one sequence.
     TakesRows(Part),
@@ -251,7 +251,7 @@ struct WrongModel<'a> {
     form: Form,
     /// The layer of every block, where it has a mistake.
     layers: Vec<Option<WrongLayer<'a>>>,
-    /// Where documents truly lie.
+    /// The true ranges of documents.
     documents: &'a Documents,
 }
 

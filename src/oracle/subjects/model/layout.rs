@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 /// The `kind` of a language model's files.
 pub(super) const KIND: &str = "model";
 
-/// Where a file holds a language model: read from its header and checked, whereas tensors are read
-/// when they are asked for.
+/// The layout of a language model in a file: read from the header and checked. Tensors are read
+/// only when requested.
 #[derive(Debug)]
 pub(crate) struct ModelLayout {
     pub(super) names: StoredNames,
@@ -256,7 +256,7 @@ fn refuse_states(file: &dyn Tensors) -> Result<(), Error> {
     }
 }
 
-/// How metadata says that there is none of something.
+/// The metadata values that mean none.
 const NONE: [&str; 6] = ["0", "none", "None", "false", "False", ""];
 
 /// Refuses variants of the official model that are not computed here.
@@ -383,7 +383,7 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
     Ok(config)
 }
 
-/// What stands for the H3 layers' configuration in a model of attention alone.
+/// The placeholder for the H3 configuration in a model with attention only.
 pub(crate) fn h3_of_nothing(d_model: usize) -> h3::Config {
     h3::Config {
         d_model,

@@ -82,7 +82,7 @@ fn no_final_norm(norm: &LayerNorm<f64>, last: bool, x: &[f64]) -> Result<Vec<f64
     }
 }
 
-/// What is named norm2 stood before the next block's mixer, norm1 before the MLP.
+/// The norm called norm2 came before the next block's mixer, and norm1 before the MLP.
 fn older_norms(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
     use BlockName::{Norm1Bias, Norm1Weight, Norm2Bias, Norm2Weight};
     use ModelName::{Block, NormBias, NormWeight};

@@ -22,7 +22,7 @@ type Gradients =
 /// One edit of the operator.
 #[derive(Clone, Copy)]
 pub(crate) enum SsdHook {
-    /// What it is given, decays included.
+    /// An edit of the operands, decays included.
     Operands(fn(&mut Ssd<f64>)),
     /// The group whose B and C a head reads.
     Group(GroupOf),
@@ -34,7 +34,7 @@ pub(crate) enum SsdHook {
     Respond(Response),
     /// The blocks of a chunk.
     Blocks(&'static (dyn VaryingBlocks<f64> + Sync)),
-    /// What D multiplies.
+    /// The signal that D multiplies.
     Skip(fn(&Ssd<f64>) -> Tensor<f64>),
     /// A head's gradients.
     Back(Gradients),
@@ -84,7 +84,7 @@ impl WrongSsd {
         first!(self.hooks, Group).unwrap_or(group_of)
     }
 
-    /// What D multiplies, if that is not x.
+    /// The signal that D multiplies, if it is not x.
     pub(crate) fn skipped(&self, ssd: &Ssd<f64>) -> Option<Tensor<f64>> {
         first!(self.hooks, Skip).map(|of| of(ssd))
     }

@@ -56,7 +56,7 @@ impl Operator {
     }
 }
 
-/// Where the projections hold x2, x1 and v.
+/// The channels of the projections that hold x2, x1 and v.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChannelLayout {
     /// Thirds.
@@ -73,7 +73,7 @@ spelled!(ChannelLayout, "layout",
     Interleave => "interleave",
 );
 
-/// What only mistakes change.
+/// Choices that only mistakes change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wiring {
     /// Neighbouring channels share a group's filter; else every `groups`-th does.
@@ -82,7 +82,7 @@ pub(super) struct Wiring {
     pub(super) inner_order: bool,
     /// The short filters' last tap meets the present input.
     pub(super) short_correlates: bool,
-    /// How often the real part of modes counts.
+    /// The factor of the real part of modes.
     pub(super) times: i64,
     /// The feedthrough is multiplied with x1 v; else with v.
     pub(super) gated_skip: bool,

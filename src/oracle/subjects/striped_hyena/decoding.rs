@@ -1,4 +1,4 @@
-//! What official decoders do wrong, made of the stages that a run has computed.
+//! The mistakes of official decoders, made from the stages that a run has computed.
 
 use super::super::graph::Moment;
 use super::case::{
@@ -184,7 +184,7 @@ fn right_step(x: &mut Complex<f64>, pole: Complex<f64>, u: f64) {
 /// A step of a mode.
 type Step = fn(&mut Complex<f64>, Complex<f64>, f64);
 
-/// What is read of a mode's state, given its residue.
+/// The output of a mode, given its residue and state.
 type Read = fn(Complex<f64>, Complex<f64>) -> f64;
 
 fn real_part(residue: Complex<f64>, x: Complex<f64>) -> f64 {

@@ -73,8 +73,8 @@ impl StripedHyenaCase {
         }
     }
 
-    /// What decoding goes on from: the last raw projections, and the modes or the last inputs of the inner
-    /// filter; with the axes of each.
+    /// The states from which decoding continues, with the axes of each: the last raw projections,
+    /// and the modes or the last inputs of the inner filter.
     fn states(
         &self,
         graph: &mut Graph,

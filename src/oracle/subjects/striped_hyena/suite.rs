@@ -11,7 +11,7 @@ use crate::oracle::stage::Axis;
 use crate::oracle::subject::SuiteRow;
 use crate::ssm::Padding;
 
-/// What tells the cases apart.
+/// The choices in which the cases differ.
 #[derive(Clone, Copy)]
 struct Choices {
     operator: Operator,
@@ -24,7 +24,7 @@ struct Choices {
     rows: Rows,
 }
 
-/// How rows are made of sequences.
+/// The division of rows into sequences.
 #[derive(Clone, Copy)]
 enum Rows {
     Whole,

@@ -31,7 +31,7 @@ fn cut_to_chunk(over: &HandOver<'_, ShiftModel<f64>>) -> Vec<f64> {
     state
 }
 
-/// What the chunk before the boundary leaves on its own.
+/// The state that the chunk before the boundary leaves on its own.
 fn of_chunk_alone<S: StateSpace<Scalar = f64>>(over: &HandOver<'_, S>) -> Vec<S::Element> {
     let before = over.inputs.len() - over.chunk_len;
     over.ssm.input_to_state(&over.inputs[before..])
