@@ -150,7 +150,7 @@ impl<T: Element> FastAdjoint<T> {
         }
     }
 
-    /// [`FastLayer::run`], keeping in `saved` what [`backward`](Self::backward) needs beside the
+    /// [`FastLayer::run`], keeping in `saved` what [`backward`](Self::backward) needs besides the
     /// input.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ impl<T: Element> FastAdjoint<T> {
         self.forward_spans(u, out, whole(batch, len), state, saved, workspace)
     }
 
-    /// [`FastLayer::run_documents`], keeping in `saved` what [`backward`](Self::backward) needs beside the
+    /// [`FastLayer::run_documents`], keeping in `saved` what [`backward`](Self::backward) needs besides the
     /// input.
     ///
     /// # Errors

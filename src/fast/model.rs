@@ -145,7 +145,7 @@ impl<T: ModelElement> FastModelState<T> {
 
 impl<T: ModelElement> FastModel<T> {
     /// The model of these official parameters, prepared for a level. `value_of` is asked for each
-    /// once, row-major, and what it gave is dropped before the next: beside the model itself no more
+    /// once, row-major, and what it gave is dropped before the next: besides the model itself no more
     /// than one parameter is in memory.
     ///
     /// # Errors

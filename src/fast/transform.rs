@@ -35,7 +35,7 @@ struct Node<T> {
     constants: [T; 4],
 }
 
-/// Points of a block: 512 KB, which a second-level cache holds beside the spectrum that streams past.
+/// Points of a block: 512 KB, which a second-level cache holds next to the spectrum that streams past.
 const BLOCK: usize = 4096;
 
 /// A transform of `n = radix 4^k` points.

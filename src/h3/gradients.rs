@@ -191,7 +191,7 @@ where
     ///
     /// A constant number of (batch, d, seq_len) stages, and one model's adjoint at a time: `kv`
     /// and `ssm_out`, `d_h` times as large, are recomputed row by row and never stored. With
-    /// [`Form::FlashConv`] that is `O(batch d N + m N/T)`, beside the states and the gradients
+    /// [`Form::FlashConv`] that is `O(batch d N + m N/T)`, besides the states and the gradients
     /// themselves.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ impl<'a, T: Copy> Replaced<'a, T> {
         is_whole.then(|| own.values.map(number))
     }
 
-    /// What was computed where a port's stage took its place.
+    /// The computed values of the stages that a port's stages replaced.
     pub(crate) fn computed(&self) -> Named<T> {
         self.computed.take()
     }

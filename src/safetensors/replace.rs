@@ -57,7 +57,7 @@ pub(super) fn replace<E: From<io::Error>>(
 /// Prefix and suffix of the names of temporary files; two numbers come in between.
 const NAME: (&str, &str) = (".hippos-", ".tmp");
 
-/// Removes the temporary files beside `target` that no process has locked. What cannot be removed
+/// Removes the temporary files next to `target` that no process has locked. What cannot be removed
 /// hinders nobody.
 fn remove_abandoned(target: &Path) {
     let directory = match target.parent() {
@@ -94,7 +94,7 @@ struct Temporary {
 }
 
 impl Temporary {
-    /// A new file beside `target`, locked, of a name nobody uses. The name is short whatever the final one is, so
+    /// A new file next to `target`, locked, of a name nobody uses. The name is short whatever the final one is, so
     /// that it is not too long where the final one is not.
     fn create(target: &Path) -> io::Result<(Self, File)> {
         static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -58,7 +58,7 @@ impl Documents {
         })
     }
 
-    /// One document in each row of `len` tokens, beside padding.
+    /// One document in each row of `len` tokens, and padding.
     ///
     /// # Errors
     ///

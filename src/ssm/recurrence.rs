@@ -5,7 +5,7 @@ use crate::error::{Error, check_len};
 
 /// The outputs and final state by the recurrence
 /// `x_i = A x_{i-1} + B u_i`, `y_i = C x_i + D u_i`, from the initial state `x0` (zeros if
-/// `None`). O(N) steps, O(m) memory beside the output.
+/// `None`). O(N) steps, O(m) memory besides the output.
 ///
 /// # Errors
 ///

@@ -13,7 +13,7 @@ use core::cmp::Ordering;
 /// From here down no exponential is a positive `f64`: `e^-746 < 2^-1075`.
 const EXP_UNDERFLOW: f64 = -746.0;
 
-/// The size at which a relative truncation error no longer matters beside rounding.
+/// The size at which a relative truncation error no longer matters compared with rounding.
 pub(super) const fn negligible<const W: usize>() -> f64 {
     super::eft::power_of_two(-53 * (W as i32) - 10)
 }

@@ -1,4 +1,4 @@
-//! The stages of a port beside the golden ones: on the whole, and step by step from the port's own.
+//! The stages of a port next to the golden ones: on the whole, and step by step from the port's own.
 
 use super::super::any::CheckedCase;
 use super::super::candidate::{Candidate, CandidateStage};

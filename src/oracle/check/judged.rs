@@ -1,4 +1,4 @@
-//! A stage of a port beside the golden one, with everything a judgement needs.
+//! A stage of a port next to the golden one, with everything a judgement needs.
 
 use super::super::mistake::Mistake;
 use super::super::stage::StageSpec;
@@ -188,7 +188,7 @@ impl Judged<'_> {
     /// True if the error of the step is a large part of the stage itself, or many times what storing
     /// the stages in the format makes. Within a wide tolerance that may be rounding; so may zeros. A stage
     /// that is nothing but zeros is decided by its bound: what is computed for it of a port's own stages
-    /// before it is their rounding, and nothing is small beside that.
+    /// before it is their rounding, and nothing is small compared with that.
     pub(super) fn is_undecided(&self) -> bool {
         if self.golden.data().iter().all(|&x| x == 0.0) {
             return false;

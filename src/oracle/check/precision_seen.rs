@@ -94,7 +94,7 @@ fn coarsest_that_holds(stage: &Judged<'_>) -> Option<FloatFormat> {
     formats.find(holds).filter(|_| enough)
 }
 
-/// True if the errors are small beside the stage, at most a hundredth of it or a few roundings of the type it
+/// True if the errors are small compared with the stage, at most a hundredth of it or a few roundings of the type it
 /// is stored in: what is simply wrong has no precision.
 fn rounds_only(stage: &Judged<'_>) -> bool {
     let errors: Vec<f64> = stage.errors().collect();

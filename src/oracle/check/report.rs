@@ -61,7 +61,7 @@ pub struct StageReport {
     pub local: f64,
     /// The error's root mean square in that step, in units of the probable error.
     pub probable: f64,
-    /// The known mistake or generic hypothesis that explains most of that step's error, beside what
+    /// The known mistake or generic hypothesis that explains most of that step's error, besides what
     /// rounding looks like; `None` if none departs far enough to be told from it.
     pub explained: Option<Explained>,
     /// In a format of 16 bits, the error on the whole as a multiple of what storing every stage in

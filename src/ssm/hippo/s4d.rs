@@ -1,4 +1,4 @@
-//! The diagonal initializations: S4D-Lin, S4D-Inv, S4D-LegS and what the official code has beside
+//! The diagonal initializations: S4D-Lin, S4D-Inv, S4D-LegS and what the official code has besides
 //! them.
 
 use super::measure::Measure;

@@ -103,7 +103,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A shape small enough that attention is seen beside the weights.
+/// A shape small enough that attention is visible next to the weights.
 fn small() -> ModelConfig {
     let preset = ModelPreset::M125.config();
     ModelConfig {

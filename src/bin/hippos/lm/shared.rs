@@ -88,7 +88,7 @@ pub(super) fn text_of(case: &ModelFile) -> Result<Text, Failure> {
     Ok(text.map_err(|e| e.in_file(case.file().path()))?)
 }
 
-/// Refuses to take documents in a row or beside padding in parts, as `what` asks.
+/// Refuses to take documents in a row or padded rows in parts, as `what` asks.
 pub(super) fn whole_sequences(case: &ModelFile, text: &Text, what: &str) -> Result<(), Failure> {
     if text.documents().is_whole() {
         return Ok(());

@@ -41,7 +41,7 @@ struct LayerRow {
 enum Served {
     /// Documents of these lengths.
     Packed(&'static [usize]),
-    /// Rows of these lengths beside padding.
+    /// Padded rows of these lengths.
     Padded(&'static [usize], Padding),
     /// A schedule.
     Scheduled(&'static str),

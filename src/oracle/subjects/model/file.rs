@@ -136,7 +136,7 @@ impl ModelFile {
         }
     }
 
-    /// A float tensor that was saved beside the model, of a known shape; `None` if it was not.
+    /// A float tensor that was saved with the model, of a known shape; `None` if it was not.
     ///
     /// # Errors
     ///

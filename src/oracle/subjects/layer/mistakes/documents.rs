@@ -1,4 +1,4 @@
-//! M99 to M103: documents in a row, and rows beside padding.
+//! M99 to M103: documents in a row, and padded rows.
 
 use super::super::hooks::Beginning;
 use super::super::hooks::LayerHook::{self, Documents, FinalState, InitialState, Stage};
