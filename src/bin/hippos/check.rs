@@ -11,32 +11,32 @@ const SPEC: Spec = Spec {
 usage: hippos check GOLDEN CANDIDATE [--dtype F] [--transform 16] [--json] [--report FILE.html]
                     [--ignore NAMES] [--allow-undecided]
 
-Compares the stages that CANDIDATE (a safetensors file with any of q, k, v, shift_kernel, shift_k, kv,
-ssm_kernel, ssm_out, gated, output, final_state_k, final_state, grad.*; of a language model block{i}.residual,
-block{i}.hidden, logits; of operators, SSD and Mamba-2 layers those that `run --help` lists) holds with golden
-ones. GOLDEN is a golden file, or a plain case file, which is certified first. Where its rows hold documents
-there is one final state per document, and what stands at padding is not compared; after a schedule's parts
-the states are state.T.NAME.
+Judges the stages of a port. CANDIDATE is a safetensors file with any of q, k, v, shift_kernel, shift_k, kv,
+ssm_kernel, ssm_out, gated, output, final_state_k, final_state, grad.*; for a language model block{i}.residual,
+block{i}.hidden, logits; for operators, SSD and Mamba-2 layers the stages that `run --help` lists. GOLDEN is a
+golden file, or a plain case file, which is certified first. If its rows hold documents, there is one final
+state per document, and values at padding are not compared. The states after parts of a schedule are
+state.T.NAME.
 
-  --dtype F          what the port works in: f64, f32, tf32, f16, bf16, or mixed-tf32, mixed-f16 and mixed-bf16
-                     (projections in that format, the rest in f32; kinds without projections are judged
-                     in that format throughout). Default: the type the stages are stored in
-  --transform 16     the transforms (FFTs) run in the 16-bit format of --dtype too, as products with
-                     rounded DFT matrices do; without it they are taken to run in f32
-  --json             the report for programs
-  --report FILE.html write the report as a page too, for a browser: the graph of stages, errors in units of
-                     the tolerance as histograms and over time and channels, what the verdict excludes;
-                     one file, no script, nothing from a network
-  --ignore NAMES     tensors that are no stages although their names are close to one: a,b,...
-  --allow-undecided  exit status 0 where nothing is refused and something is undecided
+  --dtype F          the format the port computes in: f64, f32, tf32, f16, bf16, or mixed-tf32, mixed-f16 and
+                     mixed-bf16 (projections in that format, the rest in f32; kinds without projections are
+                     judged in that format throughout). Default: the type in which the stages are stored
+  --transform 16     transforms (FFTs) also run in the 16-bit format of --dtype, as products with rounded
+                     DFT matrices do; otherwise they are assumed to run in f32
+  --json             print the report for programs
+  --report FILE.html also write the report as a page for a browser: the graph of stages, errors in units of
+                     the tolerance as histograms and over time and channels, and the mistakes that the
+                     verdict excludes; one file, without scripts or network access
+  --ignore NAMES     tensors that are not stages although their names resemble one: a,b,...
+  --allow-undecided  exit status 0 if nothing is refused but something is undecided
 
-A stage is refused if an element is further from the golden one than any right way to compute the stage
-can get in that format (of tolerance), or further from what the reference computes from the port's own
-upstream stages than that one step can get (own step), or if a known mistake explains more of the step's
-error than rounding does in any right port (explained: the share, and the share that is too much).
-'follows' is a stage that is wrong only because one before it is.
+A stage is refused for one of three reasons: an element lies outside the worst-case rounding bound of that
+format, whichever correct algorithm was used (of tolerance); an element differs from what the reference
+computes from the port's own upstream stages by more than that one step can (own step); or a known mistake
+explains more of the step's error than it does in any right port (explained: the share, and its limit).
+'follows' marks a stage that is wrong only because an earlier one is.
 
-Exit status: 0 pass; 1 refused, with what is wrong step by step; 2 not judged, or undecided.
+Exit status: 0 pass; 1 refused (the report says what is wrong, step by step); 2 not judged, or undecided.
 ",
     positional: &["GOLDEN", "CANDIDATE"],
     values: &["--dtype", "--transform", "--report", "--ignore"],

@@ -13,14 +13,19 @@ const SPEC: Spec = Spec {
 usage: hippos golden --out DIR [--seed S]
        hippos golden --from CASE --out FILE
 
-Writes golden files: case files whose stages (and gradients, if the case has a cotangent g or targets) are
-correctly rounded to f64, with scale.STAGE (worst case) and probable.STAGE next to every stage. A port
-of unit roundoff u is within tolerance where |port - golden| <= u * scale. Elements whose rounding cannot
-be decided are counted (also in metadata undecided), and their scales cover what is not known of them.
+Writes golden files. A golden file is a case file whose stages (and gradients, if the case has a cotangent g or
+targets) are correctly rounded to f64, with scale.STAGE (worst case) and probable.STAGE for every stage. A port
+of unit roundoff u is within tolerance if |port - golden| <= u * scale. Elements whose rounding cannot be
+decided are counted (also in the metadata key undecided), and their scales include the uncertainty.
 
-  --out DIR      the golden suite, one file a case, into a folder
-  --seed S       the suite of another seed (default: that of the kept suite)
-  --from CASE    a golden file for your own layer and input, or language model and input_ids, instead;
+CASE holds the parameters of a layer under their official names, an input (batch x seq_len x d_model), and four
+metadata strings: head_dim; disc (bilinear or zoh); real_type (exp, relu, sigmoid, softplus or none); l_max (a
+number or none). Keys that are missing are all reported at once. Other kinds of cases have other keys; `init` and
+`import` write case files.
+
+  --out DIR      write the golden suite into a folder, one file per case
+  --seed S       the suite of another seed (default: the seed of the suite in tests/golden)
+  --from CASE    write a golden file for your own layer and input, or language model and input_ids, instead;
                  --out is then the file
 ",
     positional: &[],

@@ -15,27 +15,27 @@ usage: hippos import CHECKPOINT --kind K --out FILE [--prefix P] [--ignore NAMES
                      [--input FILE | --batch B --seq-len N --seed S]
        hippos import CHECKPOINT --kind K --out FILE [--prefix P] [--ignore NAMES] --parameters
 
-Writes a case file of a block of a checkpoint (safetensors; the Python package turns PyTorch's .bin and .pt
-into it): its parameters under their official names, an input, and the choices that tensors do not tell.
-Nothing is guessed: parameters that are missing, tensors that are none and shapes that contradict one
-another are listed, and so are choices that are missing. `golden --from` certifies the case.
+Writes one block of a checkpoint as a case file: its parameters under their official names, an input, and the
+choices that the tensors do not tell. The checkpoint is a safetensors file; the Python package converts
+PyTorch's .bin and .pt. Nothing is guessed: missing parameters, tensors that are not parameters, contradictory
+shapes and missing choices are all listed. `golden --from` certifies the case.
 
   --kind K         layer, model (HazyResearch/H3, safari), hyena (safari, hyena-dna), striped-hyena
                    (stripedhyena, vortex) or mamba2 (mamba_ssm, transformers)
-  --out FILE       where to write; written whole or not at all
-  --prefix P       what the names of the block begin with, such as backbone.layers.0.mixer. (default: nothing)
-  --ignore NAMES   tensors of the block (without the prefix) to be left out: a,b,...
-  --parameters     only the parameters, in the types that the checkpoint has: no choices, no input
-  --input FILE     a file with the input (batch x seq_len x channels), or input_ids of a model, and whatever
-                   else a case of this kind may be given: g, states, documents, with their metadata
-  --batch B        without --input: sequences of one that is drawn, uniform in [-1, 1), or over the
+  --out FILE       the case file; written completely or not at all
+  --prefix P       the prefix of the block's names, such as backbone.layers.0.mixer. (default: nothing)
+  --ignore NAMES   tensors of the block (without the prefix) to leave out: a,b,...
+  --parameters     write only the parameters, in the types of the checkpoint: no choices, no input
+  --input FILE     a file with the input (batch x seq_len x channels), or input_ids of a model, and anything
+                   else that a case of this kind may hold: g, states, documents, with their metadata
+  --batch B        without --input: number of sequences of a random input, uniform in [-1, 1), or over the
                    vocabulary (default 1)
   --seq-len N      their length (default 64)
   --seed S         whole number from 0 (default 0)
 
-choices, of which those of the kind that its tensors do not tell must be given:
+choices (those of the kind that its tensors do not tell are required):
   layer, model     --disc bilinear|zoh, --real-type exp|none|relu|sigmoid|softplus, --l-max L|none; with more
-                   than one channel a head --head-order d2h|hd2
+                   than one channel per head --head-order d2h|hd2
   model            --layer-norm-epsilon E; with attention --num-heads K; --qkv-bias false; --vocab-size V
   hyena            --filter-layout \"(v o)\"|\"(o d)\", --normalized True|False; with the buffers --modulate True|False,
                    --shift X; with filter_fn.bias --use-bias True|False

@@ -21,20 +21,21 @@ usage: hippos init --d-model D --out FILE [--d-state M] [--head-dim K] [--n-ssm 
                    [--l-max L] [--batch B] [--seq-len N] [--seed S]
 
 Writes a case file: a layer with the official initialization, its parameters under their official
-names in f64, and a normal input. `run` runs it, `golden --from` certifies it, a port loads it. The
-same flags and seed give the same bytes on every machine.
+names in f64, and a normally distributed input. `run` runs it, `golden --from` certifies it, and a port
+can load it. The same flags and seed give the same bytes on every machine.
 
-With --exact, a layer and an input on which nothing rounds in FORMAT, whatever the order of summation:
-a right port in it that only adds and multiplies gets every stage exactly; transforms and exponentials
-round on the way. A case near the largest size takes minutes to find. Weights are signed permutations, the rest small integers,
-steps 1, bilinear, real_type none, discrete poles i, -i, 1, -1/2 and (-1 + i)/2. Found by search.
+With --exact, writes a layer and an input on which no operation rounds in FORMAT, whatever the order of
+summation. A right port in that format that only adds and multiplies gets every stage exactly; transforms and
+exponentials still round. Weights are signed permutations, other parameters small integers, steps 1, bilinear,
+real_type none, discrete poles i, -i, 1, -1/2 and (-1 + i)/2. The case is found by a search, which takes
+minutes near the largest size.
 
   --d-model D      channels
-  --out FILE       where to write; written whole or not at all
-  --d-state M      shift taps a channel; the diagonal models have M/2 poles (default 64)
-  --head-dim K     channels a head; divides D (default 1)
-  --n-ssm S        diagonal models; divides the number of heads (default: one a head)
-  --l-max L        length to which kernels are cut, or none (default none)
+  --out FILE       the case file; written completely or not at all
+  --d-state M      shift taps per channel; the diagonal models have M/2 poles (default 64)
+  --head-dim K     channels per head; divides D (default 1)
+  --n-ssm S        diagonal models; divides the number of heads (default: one per head)
+  --l-max L        length to which kernels are truncated, or none (default none)
   --disc R         bilinear (default) or zoh
   --real-type T    none, exp (default), relu, sigmoid or softplus
   --measure I      diag-lin (default), diag-inv, diag-legs, diag-inv2, diag-quad, diag-real, or diag:

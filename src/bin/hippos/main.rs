@@ -28,16 +28,16 @@ commands:
             the fast path at every level; the M_xy table
   init      a layer with the official initialization, and an input, as a case file
   import    a block of a checkpoint as a case file
-  run       what a case file holds, every stage of it
-  golden    certified stages with their error scales: the golden suite, or for your own case
-  check     a port's stages against golden ones: pass, or what is wrong
+  run       every stage of a case file
+  golden    golden files, with certified stages and error scales: the suite, or one for your own case
+  check     the stages of a port against golden ones: pass, or what is wrong
   lm        language models: logits, generation, perplexity, cost
-  train     a small model on the paper's synthetic tasks, or on the bytes of a file
-  show      what a safetensors file holds
+  train     train a small model on the paper's synthetic tasks, or on the bytes of a file
+  show      the contents of a safetensors file
 
-`hippos COMMAND --help` says more of each.
-exit status: 0 done, 1 a mismatch was found or a result is not finite, 2 the request could not be carried out,
-or something could not be decided
+`hippos COMMAND --help` describes each.
+exit status: 0 done; 1 a mismatch was found, or a result is not finite; 2 the request could not be carried
+out, or something could not be decided
 ";
 
 fn main() -> ExitCode {

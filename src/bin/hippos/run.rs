@@ -19,7 +19,7 @@ const SPEC: Spec = Spec {
 usage: hippos run CASE --out FILE [--form F] [--precision P] [--chunk T] [--grad]
        hippos run CASE --out FILE --form fast [--precision P] [--threads K] [--level L]
 
-Runs what a case file holds and writes every stage: of an H3 layer q, k, v, shift_kernel, shift_k, kv,
+Runs a case file and writes every stage: of an H3 layer q, k, v, shift_kernel, shift_k, kv,
 ssm_kernel, ssm_out, gated, output, final_state_k, final_state (and chunk_states_k, chunk_states); of a
 language model block{i}.residual, block{i}.hidden, logits; of a dense model kernel, output, final_x;
 of a convolution y; of the H3 operator shift_k, kv, ssm_out, gated; of Hyena projected, short, filter, v.n,
@@ -28,29 +28,29 @@ output, states; of SSD y, final_state; of a Mamba-2 layer zxbcdt, xBC_conv, dt, 
 output, states; of training steps (a language model with batch{k}.input_ids and batch{k}.targets, k = 1, 2,
 ..., and an optimizer in its metadata) step{k}.loss, .grad_norm, .lr, and .grad.PARAMETER,
 .exp_avg.PARAMETER, .exp_avg_sq.PARAMETER, .param.PARAMETER;
-next to what the case is given, so that FILE is a case file itself. Rows may hold packed or
-padded documents, layers and models run as a schedule says (metadata sequence), from initial states. Where
-CASE already holds a stage, the deviation from it is printed, relative to the stage's largest magnitude.
+FILE also holds everything given in CASE, so it is a case file itself. Rows may hold packed or padded documents,
+and layers and models may run by a schedule (metadata sequence) and from initial states. If CASE already holds a
+stage, the deviation from it is printed, relative to the stage's largest magnitude.
 
-  --out FILE       where to write; written whole or not at all
+  --out FILE       the file to write; written completely or not at all
   --form F         recurrence, scan, toeplitz, convolution, fft, real-fft, block-fft, flashconv,
                    attention or fast
-                   (default: recurrence; convolution where l_max cuts the kernels)
+                   (default: recurrence; convolution if l_max truncates the kernels)
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
-                   to f64, with radius.STAGE beside every stage; an element whose rounding no ball
-                   decides is written with its radius, and counted (also in metadata undecided)
+                   to f64, with radius.STAGE for every stage; an element whose rounding no ball decides
+                   is written with its radius, and counted (also in the metadata key undecided)
   --chunk T        flashconv's chunk length (default 64)
   --form fast      the fast path of a layer (f64 or f32): writes output, final_state_k, final_state
-                   and what --grad gives; no --grad where l_max cuts the kernels
+                   and the results of --grad; no --grad if l_max truncates the kernels
   --threads K      threads of the fast path (default 1); they do not change a bit of the result
-  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
-  --grad           also run a layer's form backwards: takes the cotangent of the output from tensor g
-                   (as input: batch x seq_len x d_model) and writes grad.input and grad.PARAMETER
+  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best available)
+  --grad           also compute gradients. A layer: reads the cotangent of the output from tensor g
+                   (batch x seq_len x d_model, as input) and writes grad.input and grad.PARAMETER
                    for every parameter, and grad.initial_state_k and grad.initial_state if CASE has
-                   an initial state; of a language model takes targets (as input_ids: batch x seq_len;
+                   an initial state. A language model: reads targets (batch x seq_len, as input_ids;
                    -100 is not counted) and writes loss, the mean cross-entropy, grad.logits,
                    grad.block{i}.hidden, grad.block{i}.residual, grad.PARAMETER, and tied.grad.head and
-                   tied.grad.lookup, the two parts of the embedding's; training steps need no --grad
+                   tied.grad.lookup, the two parts of the embedding's gradient. Training steps need no --grad
 
 Exit status: 0 done; 1 written, but a stage holds NaN or an infinity; 2 not run.
 ",

@@ -12,7 +12,7 @@ const SPEC: Spec = Spec {
 usage: hippos show FILE
 
 Lists the metadata and the tensors of a safetensors file: type, shape, and for float tensors the
-smallest and largest value and whether all are finite.
+smallest and largest value, and whether all are finite.
 ",
     positional: &["FILE"],
     values: &[],

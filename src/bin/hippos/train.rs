@@ -19,45 +19,45 @@ usage: hippos train recall    [--vocab 10|20] [FLAGS]
        hippos train text FILE [--seq-len N] [FLAGS]
 
 Trains a small language model on the fast path in f32: embedding, blocks of a mixer and an MLP, tied head,
-AdamW. The score after each epoch, on sequences held out, goes to stderr; stdout has a table of the runs.
+AdamW. The score after each epoch, on held-out sequences, goes to stderr; stdout gets a table of the runs.
 The same settings give the same bits on one machine, whatever the number of threads.
 
-  recall           pairs of key and value, then a key: its value (400 epochs; 200 with 10 tokens)
-  induction        words, one of them replaced by a sign, then the sign: the word that followed it
-                   (400 epochs, 20 tokens)
-  text             the bytes of FILE, the last tenth held out: bits per byte (10 epochs)
+  recall           pairs of key and value, then a key; the answer is its value (400 epochs; 200 with 10 tokens)
+  induction        words, one of them replaced by a sign, then the sign; the answer is the word that followed
+                   it (400 epochs, 20 tokens)
+  text             the bytes of FILE, with the last tenth held out; bits per byte (10 epochs)
 
-Settings, the defaults of the two tasks being the official ones:
+Settings (the defaults for the two tasks are the official ones):
   --mixer M        h3 (default), s4d, attention, or hybrid: H3 with attention in the middle block
   --vocab V        tokens of recall: 10 (default) with 20 tokens of pairs, or 20 with 40
-  --epochs E       passes for which the schedule of the rate is made
-  --examples N     sequences of the training set (default 5000; not of a text)
-  --batch B        sequences of a step (default 32)
-  --rate R         learning rate (default 5e-4; of a text 2e-3)
+  --epochs E       number of passes that the schedule of the rate assumes
+  --examples N     sequences of the training set (default 5000; not for a text)
+  --batch B        sequences per step (default 32)
+  --rate R         learning rate (default 5e-4; for a text 2e-3)
   --decay W        weight decay (default 0.1)
-  --dropout P      after the embedding and in attention (default 0.1; of a text 0)
-  --d-model D      channels (default 32; of a text 64)
+  --dropout P      after the embedding and in attention (default 0.1; for a text 0)
+  --d-model D      channels (default 32; for a text 64)
   --blocks K       blocks (default 2)
   --d-state M      shift taps, and twice the modes, of an H3 layer (default 64)
   --heads H        heads of attention (default 1)
-  --seq-len N      bytes of a sequence of a text (default 128)
-  --seed S         of initial weights, order and dropout (default 0)
-  --data-seed S    of the sequences of a task (default 0)
+  --seq-len N      bytes per sequence of a text (default 128)
+  --seed S         seed of initial weights, order and dropout (default 0)
+  --data-seed S    seed of the sequences of a task (default 0)
 
 Runs:
-  --seeds N        so many runs, of the seeds from --seed on; several at once if there are threads
-  --until X        stop at the first score as good as X
-  --stop E         stop after epoch E, the schedule being made for more
-  --threads K      all of them together (default: all cores)
-  --level L        instruction set: baseline, avx2, avx512 or neon (default: the best there is)
-  --resume FILE    go on with what --save wrote; its settings are the file's
+  --seeds N        number of runs, with consecutive seeds from --seed on; several at once if there are threads
+  --until X        stop at the first score at least as good as X
+  --stop E         stop after epoch E; the schedule still assumes --epochs
+  --threads K      total number of threads (default: all cores)
+  --level L        instruction set: baseline, avx2, avx512 or neon (default: the best available)
+  --resume FILE    continue a run that --save wrote; the settings are those of the file
 
-Files, written whole or not at all:
-  --save FILE      after every epoch, all that --resume needs; but with s4d a case file as --out writes it, too
-  --out FILE       the trained weights and some held-out sequences, a case that run, golden and lm read;
+Files, written completely or not at all:
+  --save FILE      after every epoch, everything that --resume needs; except with s4d, also a case file as --out
+  --out FILE       the trained weights and some held-out sequences, as a case that run, golden and lm read;
                    not with s4d, which none of them computes
   --plot FILE      the curves of loss and score, as SVG
-  --json           on stdout, instead of the table, the curves and settings for programs
+  --json           print the curves and settings for programs, instead of the table
 ";
 
 /// Flags of settings, which a resumed run has from its file.

@@ -15,28 +15,28 @@ const SPEC: Spec = Spec {
     help: "\
 usage: hippos verify [--seed S] [--trials K] [--quick]
 
-Runs every form of the state space model and of the H3 layer against every other on random
+Compares every form of the state space model and of the H3 layer with every other, on random
 parameters, lengths, states and chunkings:
 
   exactly, over the prime field with 2^61 - 1 elements and its quadratic extension, where forms
   must agree with ==;
   in f64 and f32, where every form must lie within the bound that ball arithmetic at that
   precision derives for it;
-  on layers on which nothing rounds, in f64, f32, f16 and bf16, where the forms that only add and
-  multiply must agree in every bit;
+  on layers in which no operation rounds, in f64, f32, f16 and bf16, where the forms that only add
+  and multiply must agree in every bit;
   over documents packed into a row, padded rows and parts of a schedule, exactly, where every
   sequence must come out as if it were alone;
-  on operators of the Hyena family, exactly, backwards too, with filters that are state space
+  on operators of the Hyena family, exactly, including gradients, with filters that are state space
   models or free taps.
 
-Then the fast path at every level the machine has, against certified values; and the M_xy table:
-which rows of M_xy are right under which convention.
+Then compares the fast path, at every level that the machine has, with certified values, and prints
+the M_xy table: which rows of M_xy are right under which convention.
 
-  --seed S      repeat the run of this seed (default 1)
+  --seed S      seed of the random trials (default 1)
   --trials K    random trials (default 64)
   --quick       8 trials
 
-Exit status 1 if anything differs that must not, or agrees that must not.
+Exit status: 1 if anything differs that must agree, or agrees that must differ.
 ",
     positional: &[],
     values: &["--seed", "--trials"],

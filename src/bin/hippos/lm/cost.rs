@@ -16,18 +16,18 @@ const SPEC: Spec = Spec {
     help: "\
 usage: hippos lm cost [--preset small|tiny|125m|355m] [--from N] [--to N] [--rounds R] [--csv]
 
-What one more token costs after N tokens, in three models of one shape with random weights: H3 in
+Prints the cost of one more token after N tokens, for three models of the same shape with random weights: H3 in
 every block, attention in the blocks of the preset, attention in every block. Multiplications are
-counted by formula; the time is the median step of the fast path in f32, the models and lengths taking turns
-round by round. What H3 and attention remember of the N tokens is put there, not computed: the time does
-not depend on its values.
+counted by formula. The time is the median step of the fast path in f32, with models and lengths taking turns
+in each round. States and caches are filled with given values, not computed from N tokens, since the time does
+not depend on the values.
 
   --preset P       the shape (default small: 6 blocks of 256 channels, attention in block 3, vocabulary 4096)
-  --from N, --to N the first and the last length, doubling between (default 512 and 32768)
+  --from N, --to N the first and the last length, doubling in between (default 512 and 32768)
   --rounds R       rounds of steps (default 7)
   --threads K      threads (default 1)
-  --level L        instruction set: baseline, avx2, avx512 or neon (default: the best there is)
-  --csv            the table with commas between
+  --level L        instruction set: baseline, avx2, avx512 or neon (default: the best available)
+  --csv            print the table with comma-separated values
 ",
     positional: &[],
     values: &["--preset", "--from", "--to", "--rounds", "--threads", "--level"],

@@ -20,27 +20,27 @@ const SPEC: Spec = Spec {
     help: "\
 usage: hippos lm generate CASE --tokens K [--prompt IDS] [--temperature T] [--top-k N] [--top-p P] [--seed S]
 
-Continues a prompt by K tokens and prints their ids, one line a sequence. Greedy unless a temperature,
-top-k or top-p is given. Prompts may be of several lengths: documents packed in a row (cu_seqlens) or rows
-with padding on either side (lengths), each continued as if it stood alone.
+Continues a prompt by K tokens and prints their ids, one line per sequence. Generation is greedy unless a
+temperature, top-k or top-p is given. Prompts may have different lengths: documents packed in a row (cu_seqlens)
+or rows with padding on either side (lengths). Each is continued as if it were alone.
 
-  --tokens K       how many tokens
+  --tokens K       number of tokens
   --prompt IDS     token ids, separated by commas or spaces (default: the first prompt_len tokens of every
                    sequence of input_ids, or all of them; every document of packed or padded rows)
   --temperature T  sample with probabilities softmax(logits / T)
-  --top-k N        of the N likeliest tokens alone
-  --top-p P        of the likeliest tokens alone that together reach probability P
-  --seed S         which random numbers (default 0); the same seed gives the same tokens
-  --unpadded       never a token beyond vocab_size (metadata), as rows that pad the vocabulary are
+  --top-k N        sample only from the N most likely tokens
+  --top-p P        sample only from the most likely tokens that together reach probability P
+  --seed S         seed of the random numbers (default 0); the same seed gives the same tokens
+  --unpadded       never generate a token beyond vocab_size (metadata), that is, a row that pads the vocabulary
   --form F         fast: the fast path (default); step: the reference, one token at a time
   --precision P    f32 (default) or f64
   --weights F      store the weights of matrices in f32, f16, bf16 or int8 (a scale per row), which rounds them;
                    sums stay in the precision (default: as the precision holds them)
   --threads K      threads of the fast path (default: all cores); they do not change a token
-  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
-  --out FILE       also write prompt and tokens, as generated_ids (batch x tokens); of several lengths with
-                   padding on the left, and their lengths
-  --time           say on stderr how long the prompt and the tokens took, and the most memory used
+  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best available)
+  --out FILE       also write prompt and tokens, as generated_ids (batch x tokens); if lengths differ, padded
+                   on the left, with the lengths
+  --time           report on stderr the time for the prompt and for the tokens, and the peak memory
 ",
     positional: &["CASE"],
     values: &[

@@ -15,14 +15,14 @@ const SPEC: Spec = Spec {
     help: "\
 usage: hippos lm init --preset tiny|125m|355m --out FILE [--attention none|all|I,J,...] [--seed S]
 
-Writes random weights (F32) of a model's shape, spread as the official initialization spreads them, with
-the metadata a case needs. They are written as they are drawn: no memory is taken for them.
+Writes random weights (F32) in a model's shape, distributed as in the official initialization, with
+the metadata that a case needs. Weights are written as they are drawn, so they take no memory.
 
   --preset P       tiny: 2 blocks of 32 channels; 125m: 12 of 768, vocabulary 50257 padded to 50264, attention
                    of 12 heads in block 6, as published; 355m: 24 of 1024, attention in blocks 8 and 16
-  --out FILE       where to write; written whole or not at all
+  --out FILE       the file to write; written completely or not at all
   --attention A    other blocks with attention, by index from 0
-  --seed S         which random numbers (default 0)
+  --seed S         seed of the random numbers (default 0)
 ",
     positional: &[],
     values: &["--preset", "--out", "--attention", "--seed"],

@@ -18,23 +18,23 @@ const SPEC: Spec = Spec {
 usage: hippos lm logits CASE --out FILE [--form sequence|step|prompt|fast] [--precision f64|f32|certified]
 
 Runs the model of a case file over its input_ids (batch x seq_len) and writes logits
-(batch x seq_len x vocabulary), and block{i}.hidden and block{i}.residual, what every block returns, with
-input_ids beside them. Where CASE holds them already (step_logits and prompt_logits for those forms),
+(batch x seq_len x vocabulary), block{i}.hidden and block{i}.residual (the results of every block), and
+input_ids. If CASE already holds them (step_logits and prompt_logits for those forms),
 the deviation is printed, relative to the largest magnitude.
 
 Rows may hold documents (metadata sequence = packed with cu_seqlens, or padded with lengths and padding =
-left or right): each is computed as if it stood alone, and what is written is zero at padding. A schedule
-(sequence = schedule) says in which parts sequences are run, each from the state the one before it left.
+left or right): each is computed as if it were alone, and the results are zero at padding. A schedule
+(sequence = schedule) divides sequences into parts, each run from the final state of the part before.
 
-  --out FILE       where to write; written whole or not at all
+  --out FILE       the file to write; written completely or not at all
   --form F         sequence: sequences at once, or in the parts of their schedule (default); step: one
                    token at a time; prompt: the first prompt_len tokens (metadata, or --prompt-len) at once,
-                   then one at a time (both of whole sequences); fast: the fast path, logits alone
+                   then one at a time (both of whole sequences); fast: the fast path, logits only
   --prompt-len N   the prompt of form prompt
   --precision P    f64 (default), f32, or certified: ball arithmetic, every element correctly rounded
-                   to f64, with radius.STAGE beside every stage
+                   to f64, with radius.STAGE for every stage
   --threads K      threads of the fast path (default: all cores); they do not change a bit of the result
-  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
+  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best available)
 ",
     positional: &["CASE"],
     values: &[

@@ -15,17 +15,17 @@ const HELP: &str = "\
 usage: hippos lm COMMAND [ARGUMENTS]
 
 Hybrid H3-attention language models. CASE is a safetensors file with the weights under their
-official names (those of older checkpoints are read too) and, as metadata, what shapes do not tell:
+official names (those of older checkpoints are read too) and, as metadata, the choices that shapes do not tell:
 layer_norm_epsilon; disc, real_type and l_max of the H3 layers; num_heads of the attention layers.
 
 commands:
   logits      the scores of every next token, and both outputs of every block
   generate    the next tokens: greedy, or sampled
-  perplexity  how well the model foretells a text
-  init        a file of random weights of a published model's shape
-  cost        what one token costs after how many: counted and measured
+  perplexity  how well the model predicts a text
+  init        a file of random weights in the shape of a published model
+  cost        the cost of one token after a given number: counted and measured
 
-`hippos lm COMMAND --help` says more of each.
+`hippos lm COMMAND --help` describes each.
 ";
 
 pub(crate) fn main(mut raw: Vec<OsString>) -> Result<ExitCode, Failure> {

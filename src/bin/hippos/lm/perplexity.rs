@@ -15,9 +15,9 @@ const SPEC: Spec = Spec {
     help: "\
 usage: hippos lm perplexity CASE [--ids FILE] [--form sequence|step|fast] [--precision f64|f32]
 
-The perplexity of a text: exp of the mean of -ln p(token | those before it), over every token but the
-first of each sequence, p over the whole padded vocabulary. Where rows hold several documents (cu_seqlens),
-each is a sequence of its own: its first token is not counted, and the model sees nothing of the documents
+Prints the perplexity of a text: exp of the mean of -ln p(token | previous tokens), over every token but the
+first of each sequence, with p over the whole padded vocabulary. If rows hold several documents (cu_seqlens),
+each is a separate sequence: its first token is not counted, and the model sees nothing of the documents
 before it. Padding (lengths) is neither read nor counted.
 
   --ids FILE       the text: token ids separated by spaces, commas or line ends, one sequence
@@ -27,7 +27,7 @@ before it. Padding (lengths) is neither read nor counted.
   --precision P    f64 (default) or f32
   --weights F      store the weights of matrices in f32, f16, bf16 or int8, as lm generate does
   --threads K      threads of the fast path (default: all cores)
-  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best there is)
+  --level L        its instruction set: baseline, avx2, avx512 or neon (default: the best available)
 ",
     positional: &["CASE"],
     values: &[
