@@ -82,7 +82,7 @@ impl Saved {
         let [first, second] = MOMENTS;
         if !file.names().any(|name| name.starts_with(first)) {
             return Err(Error::missing(
-                "every moment of AdamW, which a saved run goes on from (a case of trained weights holds none),",
+                "every moment of AdamW, which resuming a run needs (a case of trained weights holds none),",
             ));
         }
         let moments = [saved(first)?, saved(second)?];

@@ -69,7 +69,7 @@ impl Text {
     pub(crate) fn in_parts(self, parts: Vec<usize>) -> Result<Self, Error> {
         if parts.len() > 1 && !self.documents.is_whole() {
             return Err(Error::unsupported(
-                "a run in parts: not over documents in a row or beside padding, which are run at once",
+                "a run in parts is not possible over packed or padded documents, which are run at once",
             ));
         }
         Ok(Self { parts, ..self })

@@ -37,7 +37,7 @@ pub(super) fn check_targets(
         None => Ok(()),
         Some(at) => Err(Error::value(
             "targets",
-            format!("element {at} stands at padding, where nothing may be counted"),
+            format!("element {at} is at padding, where no target may be counted"),
         )),
     }
 }

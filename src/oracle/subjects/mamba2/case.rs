@@ -94,7 +94,7 @@ fn read_config(file: &dyn Tensors) -> Result<Mamba2Config, Error> {
     let Some(of_groups) = of_groups else {
         return refused(format!(
             "{} channels of the convolution (conv1d.weight), {d_ssm} of them x (norm.weight, or heads times \
-             headdim); expected B and C of {groups} groups beside",
+             headdim); expected B and C of {groups} groups in addition",
             conv[0]
         ));
     };

@@ -148,7 +148,7 @@ impl ModelLayout {
                 if let Some(stored) = self.names.get(&official) {
                     return Err(Error::value(
                         format!("tensor {stored:?}"),
-                        "is there, but metadata qkv_bias says that there is none",
+                        "is present, but metadata qkv_bias says that there is none",
                     ));
                 }
                 continue;

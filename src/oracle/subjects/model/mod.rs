@@ -317,7 +317,7 @@ impl ModelCase {
         T::Complex: RootsOfUnity,
     {
         let targets = self.targets.as_ref().ok_or_else(|| {
-            Error::missing("tensor \"targets\", of which the loss is, and gradients are,")
+            Error::missing("tensor \"targets\", which the loss and the gradients need,")
         })?;
         if !self.text.is_run_at_once() {
             return Err(Error::unsupported(

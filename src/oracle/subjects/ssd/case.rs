@@ -120,7 +120,7 @@ impl SsdCase {
             // A word on it may follow.
             && scale.split_whitespace().next().and_then(|x| x.parse().ok()) != Some(1.0)
         {
-            let why = format!("{scale:?}; expected 1: C is used as it stands");
+            let why = format!("{scale:?}; expected 1: C is used as stored");
             return Err(Error::value("metadata scale", why));
         }
         self.check_decay(strings, "decay", DECAYS.map(|(decay, _)| decay))?;

@@ -143,7 +143,7 @@ fn pair(key: &'static str, text: &str) -> Result<[f64; 2], Error> {
 
 fn read_options(strings: &Strings) -> Result<OptimizerOptions, Error> {
     let rate = optional(strings, "lr")?
-        .ok_or_else(|| Error::missing("metadata lr (or groups, which say it for each)"))?;
+        .ok_or_else(|| Error::missing("metadata lr (or groups, each with its own)"))?;
     let official = OptimizerOptions::official(rate);
     let number = |key, default| Ok::<f64, Error>(optional(strings, key)?.unwrap_or(default));
     let betas = strings
@@ -203,8 +203,8 @@ fn read_schedule(strings: &Strings, steps: usize) -> Result<Schedule, Error> {
         [Ok(Some(warmup)), Ok(Some(total))] => Some(Schedule::Linear { warmup, total }),
         [Ok(None), Ok(None)] => None,
         [Err(e), _] | [_, Err(e)] => return Err(e),
-        [Ok(None), _] => return Err(Error::missing("metadata warmup_steps, beside total_steps,")),
-        [_, Ok(None)] => return Err(Error::missing("metadata total_steps, beside warmup_steps,")),
+        [Ok(None), _] => return Err(Error::missing("metadata warmup_steps, which total_steps needs,")),
+        [_, Ok(None)] => return Err(Error::missing("metadata total_steps, which warmup_steps needs,")),
     };
     let Some(text) = strings.get("lr_factors") else {
         let is_constant = |schedule: &String| schedule == "constant" || schedule == "none";
