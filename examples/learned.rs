@@ -168,7 +168,10 @@ fn score(model: &ModelParameters<f64>, held_out: &Sequences) -> Result<f64, Erro
     let groups = official_groups(model.config(), &OptimizerOptions::official(0.0));
     let mut trainer = Trainer::<f64>::new(Level::detect(), model, &groups, None, 1)?;
     let (count, len) = (held_out.len(), held_out.seq_len());
-    let ids: Vec<usize> = (0..count).flat_map(|i| held_out.inputs(i)).copied().collect();
+    let ids: Vec<usize> = (0..count)
+        .flat_map(|i| held_out.inputs(i))
+        .copied()
+        .collect();
     let logits = trainer.last_logits(&ids, (count, len))?;
     let rows = logits.chunks_exact(model.config().vocab_size);
     let right = rows.enumerate().filter(|(i, row)| {

@@ -1,4 +1,4 @@
-//! Chapters that describe no one module.
+//! Chapters that do not belong to a single module.
 
 #[cfg_attr(not(doctest), doc = include_str!("../docs/figures/rustdoc.md"))]
 #[cfg_attr(not(doctest), doc = include_str!("chapters.md"))]

@@ -1,4 +1,4 @@
-//! A scalar that counts what is done with it, so that the cost of a form is read off the form.
+//! A scalar that counts operations, so that the cost of a form is measured by running it.
 
 use super::complex::parts_of_complex;
 use super::real::Real;

@@ -1,4 +1,4 @@
-//! Dual numbers: a value and its derivative, carried through the same text.
+//! Dual numbers: a value and its derivative, propagated by the same code.
 
 use super::real::Real;
 use super::ring::{Field, Ring};

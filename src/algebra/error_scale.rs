@@ -1,4 +1,4 @@
-//! First-order rounding error analysis as arithmetic: what a port may be off by, in units of its
+//! First-order rounding error analysis as arithmetic: the largest error of a correct port, in units of its
 //! unit roundoff, whatever the order in which it adds.
 
 use super::ball::{Ball, Disc};

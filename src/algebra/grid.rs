@@ -1,4 +1,4 @@
-//! Numbers that know which formats hold them and everything they were computed from, in any order.
+//! Numbers that know which formats represent them, and everything they were computed from, exactly in any order of summation.
 
 #![allow(
     clippy::float_cmp,

@@ -1,4 +1,4 @@
-//! A projection with a bias: what the layers of a network are between their own steps.
+//! A projection with a bias: the linear steps of a network's layers.
 
 use super::matrix::Matrix;
 use super::ring::{Ring, dot};

@@ -1,4 +1,4 @@
-//! Small dense matrices, row-major: for what the chapters write as a matrix.
+//! Small dense matrices, row-major: for the matrices in the chapters.
 
 use super::ring::{Ring, dot};
 use crate::error::{Error, check_len};

@@ -1,6 +1,6 @@
 //! A diagonal model over lanes of channels, in blocks of time.
 //!
-//! With `m` stored pairs a channel, a block of `T = BLOCK` steps is three matrices per lane,
+//! With `m` stored pairs per channel, a block of `T = BLOCK` steps is three matrices per lane,
 //!
 //! ```text
 //! z = M_ux u     (2m x T)   what the block's inputs add to the state

@@ -68,7 +68,7 @@ impl<T: Element> LongConvolution<T> {
     ///
     /// # Errors
     ///
-    /// If there is not one kernel a channel, or more taps than prepared for reach an output.
+    /// If there is not one kernel per channel, or more taps than prepared for reach an output.
     pub fn set_kernels(
         &mut self,
         kernels: &Panels<T>,

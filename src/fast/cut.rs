@@ -38,7 +38,7 @@ impl<T: Element> Cut<T> {
         })
     }
 
-    /// A group of shift models: `y`, if the window cuts their kernels.
+    /// A group of shift models: `y`, if the window truncates their kernels.
     pub(super) fn shift(
         &self,
         group: usize,

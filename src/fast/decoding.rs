@@ -1,5 +1,5 @@
 //! From the stored parameters of the diagonal models to poles and input factors, and the slopes of
-//! both for the way back: in double precision, with no code of the reference.
+//! both for the backward pass: in double precision, with no code of the reference.
 //!
 //! With `z = dt lambda` both discretizations have the form `a = a(z)`, `b = dt B q(z)`:
 //!

@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 /// Tiles that one thread passes on to the other at once: of 32 pairs, some 200 KB of states, and 20 microseconds for each.
 const TILES_PASSED_ON: usize = 16;
 
-/// The parameters of a bank of diagonal models, in double precision whatever it will run in.
+/// The parameters of a bank of diagonal models, in double precision, whatever the precision of the run.
 ///
 /// Model `h` has the pairs `h * pairs .. (h + 1) * pairs` of `a`, `b` and `c`.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The first line is a run of the same kernel over reversed signals, `4 m + 4 m / T + (T + I) / 2`
-//! operations a step again; the second needs `4 m + 4 m / T` and `(T + I) / 2` more, as products
+//! operations per step again; the second needs `4 m + 4 m / T` and `(T + I) / 2` more, as products
 //! over the blocks of a run. What the matrices received becomes the gradient of `a`, `b` and `c`
 //! once, at the end, in double precision.
 

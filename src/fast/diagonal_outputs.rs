@@ -1,4 +1,4 @@
-//! Diagonal models of which only the outputs from the zero state are wanted: by blocks, or as a
+//! Diagonal models if only the outputs from the zero state are needed: by blocks, or as a
 //! convolution with their impulse responses, whichever the plan finds cheaper.
 
 use super::convolution::LongConvolution;

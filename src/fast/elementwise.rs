@@ -10,7 +10,7 @@ const AT_ONCE: usize = 4;
 ///
 /// A level is entered for every few vectors, with no loop over them inside. In such a loop the
 /// compiler would take neighbouring *steps* rather than neighbouring lanes for the elements of a
-/// vector, and gather them one by one: measured, six times slower. Four vectors a call were
+/// vector, and gather them one by one: measured, six times slower. Four vectors per call were
 /// measured to be faster than sixteen.
 pub(super) fn multiply<T: Element>(
     level: Level,

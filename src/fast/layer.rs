@@ -50,7 +50,7 @@ fn end(position: usize, len: usize) -> Result<usize, Error> {
     end.ok_or_else(|| Error::value("position of the state", "too large to count on from"))
 }
 
-/// The refusal to pass a state where `l_max` cuts the kernels.
+/// The refusal to pass a state where `l_max` truncates the kernels.
 pub(super) fn beyond(who: &str, l_max: usize, end: usize) -> Error {
     Error::unsupported(format!(
         "{who} passes a state, and l_max = {l_max} is below the {end} inputs: a diagonal model has no \

@@ -1,5 +1,5 @@
-//! Between the official parameters and the fast path: where every channel stands, the models'
-//! coefficients in double precision, and the way back for gradients.
+//! Between the official parameters and the fast path: the place of every channel, the models'
+//! coefficients in double precision, and the reverse direction for gradients.
 
 use super::decoding::{Sampled, decay, decay_slope};
 use super::diagonal::DiagonalParameters;

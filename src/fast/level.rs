@@ -1,4 +1,4 @@
-//! Instruction sets: which one a machine has, and the one place where it is entered.
+//! Instruction sets: detection, and the one place where code for them is entered.
 
 use crate::error::Error;
 use core::fmt;

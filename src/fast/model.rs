@@ -249,7 +249,7 @@ impl<T: ModelElement> FastModel<T> {
     /// Takes the next tokens of every sequence, `ids` (batch, tokens) row-major, and gives the logits
     /// after the last of them (batch, vocab_size).
     ///
-    /// More than `l_max` tokens have to come whole: their H3 layers are convolutions with cut kernels,
+    /// More than `l_max` tokens must be given whole: their H3 layers are convolutions with truncated kernels,
     /// and memory grows with the sequence.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The pieces that sequences are worked on in.
+//! The pieces in which sequences are processed.
 //!
 //! A sequence is cut at multiples of a number of steps from its own beginning, and nowhere else: where
 //! it lies in a batch, and what lies next to it, changes none of its bits. Pieces of several sequences

@@ -1,4 +1,4 @@
-//! Buffers that computations use again: of one thread, and of all threads together.
+//! Reusable buffers: of one thread, and of all threads together.
 
 use super::lanes::Element;
 
@@ -10,7 +10,7 @@ pub(crate) struct Scratch<T: Element> {
     pub(super) packed: Vec<T>,
     /// The beginning of a filter's input, with zeros before it.
     pub(super) window: Vec<T::Lanes>,
-    /// A filter's state that nobody asks for.
+    /// A filter's state that is not needed.
     pub(super) state: Vec<T::Lanes>,
     /// Queries, keys and values of a group of heads.
     pub(super) heads: Vec<T::Lanes>,

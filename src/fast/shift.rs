@@ -10,7 +10,7 @@ use super::transform::{Gated, Pair};
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
-/// The parameters of a bank of shift models, in double precision whatever it will run in.
+/// The parameters of a bank of shift models, in double precision, whatever the precision of the run.
 ///
 /// Model `h` has the taps `h * taps .. (h + 1) * taps` of `b` and `c`.
 #[derive(Clone, Debug)]
@@ -361,7 +361,7 @@ impl<T: Element> Kernel for Filter<'_, T> {
 }
 
 impl<T: Element> Filter<'_, T> {
-    /// The recurrence, the window moved a place a step.
+    /// The recurrence, the window moved one place per step.
     #[inline(always)]
     fn steps<S: Isa>(self) {
         let Taps {

@@ -62,7 +62,7 @@ where
 ///
 /// # Errors
 ///
-/// If there are not two states of this model a document, `g` is not as long as `u`, or the chunking
+/// If there are not two states of this model per document, `g` is not as long as `u`, or the chunking
 /// does not fit it.
 pub(crate) fn flashconv_adjoint_packed<S>(
     ssm: &S,
@@ -102,7 +102,7 @@ where
 ///
 /// # Errors
 ///
-/// As [`flashconv_adjoint`], and if there is not one state a chunk.
+/// As [`flashconv_adjoint`], and if there is not one state per chunk.
 pub fn flashconv_adjoint_from<S>(
     ssm: &S,
     u: &[S::Scalar],

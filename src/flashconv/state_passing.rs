@@ -1,4 +1,4 @@
-//! State passing: a long convolution in chunks that hand on a state.
+//! State passing: a long convolution in chunks that pass on a state.
 
 use super::chunks::{Chunking, pieces};
 use super::fused::ChunkConvolution;
@@ -22,7 +22,7 @@ pub(crate) trait Blocks<S: StateSpace> {
     /// `T_f u`, as long as `u`.
     fn convolve(&self, ssm: &S, u: &[S::Scalar]) -> Result<Vec<S::Scalar>, Error>;
 
-    /// The state that chunk `chunk` begins from, given the one handed on to it and all outputs
+    /// The state that chunk `chunk` begins from, given the one passed to it and all outputs
     /// before it. Not asked where a document begins.
     fn receive(
         &self,
@@ -76,7 +76,7 @@ pub(crate) fn pass_states<S: StateSpace>(
 /// ```text
 /// T_f     entries between two documents are 0: one smaller T_f for each
 /// M_xy    keeps its rows before the first boundary, to which the incoming state belongs
-/// M_ux    keeps its columns after the last one, whose inputs are in the state handed on
+/// M_ux    keeps its columns after the last one, whose inputs are in the state passed on
 /// M_xx    is 0
 /// ```
 ///
@@ -85,7 +85,7 @@ pub(crate) fn pass_states<S: StateSpace>(
 ///
 /// # Errors
 ///
-/// If there is not one state of this model a document, the chunking does not fit `u`, or a block
+/// If there is not one state of this model per document, the chunking does not fit `u`, or a block
 /// fails.
 pub(crate) fn pass_states_packed<S: StateSpace>(
     ssm: &S,
@@ -172,7 +172,7 @@ where
 ///
 /// # Errors
 ///
-/// If there is not one state of this model a document, or the chunking does not fit `u`.
+/// If there is not one state of this model per document, or the chunking does not fit `u`.
 pub(crate) fn flashconv_packed<S>(
     ssm: &S,
     u: &[S::Scalar],

@@ -70,7 +70,7 @@ where
 ///
 /// # Errors
 ///
-/// [`Error::Shape`] if `g` is not as long as `u`; whatever `convolve` returns.
+/// [`Error::Shape`] if `g` is not as long as `u`; errors of `convolve`.
 pub fn adjoint_by_reversal<T: Scalar>(
     f: &[T],
     u: &[T],

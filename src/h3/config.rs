@@ -40,7 +40,7 @@ pub struct Config {
     pub d_model: usize,
     /// `d_h`: channels a head; divides `d_model`.
     pub head_dim: usize,
-    /// m: shift taps a channel; a diagonal model stores `m / 2` (rounded down) complex modes.
+    /// m: shift taps per channel; a diagonal model stores `m / 2` (rounded down) complex modes.
     pub d_state: usize,
     /// Number of diagonal models; divides the number of heads. Head `h` uses model `h mod n_ssm`.
     pub n_ssm: usize,
@@ -68,7 +68,7 @@ impl Config {
     }
 
     /// The form to run `seq_len` inputs in where none is asked for: the recurrence, which keeps exact
-    /// zeros exact; where `l_max` cuts the kernels, the convolution.
+    /// zeros exact; where `l_max` truncates the kernels, the convolution.
     #[must_use]
     pub fn default_form(&self, seq_len: usize) -> Form {
         match self.l_max {

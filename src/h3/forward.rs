@@ -21,7 +21,7 @@ where
     /// # Errors
     ///
     /// - If `u` or `state` has the wrong shape, or a chunking does not fit.
-    /// - If the kernels are cut (`l_max` below the number of inputs so far) and the form passes a
+    /// - If the kernels are truncated (`l_max` below the number of inputs so far) and the form passes a
     ///   state, or a state is passed in: no recurrence of finite window exists for a diagonal
     ///   model.
     pub fn forward(
@@ -33,7 +33,7 @@ where
         self.forward_documents(form, u, &documents_of(u), state)
     }
 
-    /// The same over rows of documents, each of which begins from a state of its own (zeros if
+    /// The same over rows of documents, each starting from its own state (zeros if
     /// `state` is `None`) and leaves one: the states' first axis counts documents. Stages are zero at
     /// padding; what the input holds there is not read. Kernels are as long as the longest document.
     ///
@@ -54,7 +54,7 @@ where
 }
 
 impl<T: Scalar> Layer<T> {
-    /// The layer with its parts evaluated in any way; `l_max` cuts kernels where that way has
+    /// The layer with any algorithm for its parts; `l_max` truncates kernels if that algorithm has
     /// them.
     ///
     /// # Errors

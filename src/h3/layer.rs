@@ -200,7 +200,7 @@ impl<T: Scalar> Layer<T> {
     }
 }
 
-/// The kernels of `len` taps of models, one a row.
+/// The kernels of `len` taps of models, one per row.
 pub(super) fn stack<S: StateSpace>(
     models: &[S],
     len: usize,

@@ -21,7 +21,7 @@ pub(crate) enum Plain {
 }
 
 impl Plain {
-    /// The recurrence, which keeps exact zeros exact; the convolution where `l_max` cuts kernels.
+    /// The recurrence, which keeps exact zeros exact; the convolution if `l_max` truncates kernels.
     pub(crate) fn by_default(is_cut: bool) -> Self {
         match is_cut {
             true => Self::Convolution,

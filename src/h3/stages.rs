@@ -68,7 +68,7 @@ pub struct Stages<T: Scalar> {
     /// `W_o gated + b_o` (batch, seq_len, d).
     pub output: Tensor<T>,
     /// The state after the last input. It is the state of the full recurrence also where
-    /// `l_max` cuts the kernels, as in the official `forward_state`.
+    /// `l_max` truncates the kernels, as in the official `forward_state`.
     pub state: LayerState<T>,
 }
 

@@ -1,4 +1,4 @@
-//! A language model of a case file, run as it stands: every stage, its perplexity on a text, generated tokens,
+//! A language model of a case file, run unmodified: every stage, its perplexity on a text, generated tokens,
 //! and the time one more token takes.
 //!
 //! The functions are not generic: a program that calls them compiles no model. Models in scalars of one's own are

@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 
 /// The stages of a model over a text, under their names in files and widened to f64, by the reference in F32 or F64: in
 /// the parts of the text, zeros at padding. What is run at once goes through the H3 layers by FFT, or by direct
-/// convolution if `l_max` cuts their kernels.
+/// convolution if `l_max` truncates their kernels.
 ///
 /// # Errors
 ///

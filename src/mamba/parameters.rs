@@ -32,7 +32,7 @@ pub(crate) struct Mamba2Config {
 /// The choices of the gated RMSNorm.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GatedNorm {
-    /// The parts of the channels that are normalized each by itself.
+    /// The number of groups of channels that are normalized separately.
     pub(crate) groups: usize,
     pub(crate) eps: f64,
     /// True if the gate is multiplied in after the norm.

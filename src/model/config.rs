@@ -69,7 +69,7 @@ impl ModelConfig {
         self.d_model().checked_div(self.num_heads).unwrap_or(0)
     }
 
-    /// True if `l_max` cuts the kernels of some layer over so many tokens, so that they have no
+    /// True if `l_max` truncates the kernels of some layer over so many tokens, so that they have no
     /// recurrence.
     pub(crate) fn cuts_kernels(&self, tokens: usize) -> bool {
         let has_h3 = self.attn_layer_idx.len() < self.n_layer;

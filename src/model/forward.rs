@@ -252,7 +252,7 @@ impl<T: Real> Model<T> {
         self.forward_by(form, (ids, &documents_of_ids(ids)?), None)
     }
 
-    /// The same over rows of documents, each of which begins from a state of its own (none came before it
+    /// The same over rows of documents, each starting from its own state (none came before it
     /// if `state` is `None`) and leaves one: positions are counted, H3 layers begin and attention looks
     /// back in each on its own. Stages are zero at padding; what `ids` holds there is not read.
     ///
@@ -408,7 +408,7 @@ impl<T: Real> Model<T> {
     }
 }
 
-/// The mixer of a block over documents: its output, and what it remembers of them.
+/// The mixer of a block over documents: its output, and its state after them.
 fn mix<T: Real>(
     hooks: &dyn ModelHooks<T>,
     block: usize,

@@ -1,4 +1,4 @@
-//! The official names of the parameters, and what older checkpoints call them.
+//! The official names of the parameters, and their names in older checkpoints.
 
 use super::config::SsmMixer;
 use crate::error::Error;

@@ -2,7 +2,7 @@
 
 use super::config::ModelConfig;
 
-/// Real multiplications that generating one token takes, by what they depend on.
+/// Real multiplications that generating one token takes, by the sizes they depend on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Operations {
@@ -27,7 +27,7 @@ impl Operations {
 ///
 /// - H3: `4 d^2` for the projections. A shift model takes m for `B u`, m for `C x` and 1 for `D`, for each
 ///   of d channels. Each of `d d_h` products of key and value takes 1, its diagonal model `8 m/2 + 1` (a
-///   complex times a complex, a complex times a real and the real part of a product a mode; `D`), its
+///   complex times a complex, a complex times a real and the real part of a product per mode; `D`), its
 ///   gate 1.
 /// - Attention: `4 d^2`, and `2 d` for each token there is, the new one included.
 /// - MLP: `2 d d_inner`. Head: `d vocab_size`.

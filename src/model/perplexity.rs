@@ -14,7 +14,7 @@ pub struct Perplexity {
 }
 
 impl Perplexity {
-    /// Refuses a text in which there is nothing to foretell.
+    /// Refuses a text without a token to predict.
     ///
     /// # Errors
     ///
@@ -68,13 +68,13 @@ impl Perplexity {
     }
 }
 
-/// The perplexity of a text, of which `logits` (batch, seq_len, vocab_size), row-major, holds what
+/// The perplexity of a text, given its `logits` (batch, seq_len, vocab_size), row-major:
 /// follows each token: of every token of a document but the first. What stands at padding or after a
 /// document's last token is not read.
 ///
 /// # Errors
 ///
-/// If no document has two tokens, so that there is nothing to foretell, or the lengths disagree.
+/// If no document has two tokens, so that there is no token to predict, or the lengths disagree.
 pub fn perplexity(logits: &[f64], text: &Text) -> Result<Perplexity, Error> {
     Perplexity::check(text)?;
     let places = text.ids().data().len();

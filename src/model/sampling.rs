@@ -1,4 +1,4 @@
-//! Choosing the next token.
+//! The choice of the next token.
 
 use crate::algebra::Rng;
 use crate::error::Error;

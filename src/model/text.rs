@@ -1,4 +1,4 @@
-//! The tokens a model is run on, and how.
+//! The tokens a model is run on, and their division into sequences and parts.
 
 use super::block::documents_of_ids;
 use super::forward::{Model, ModelHooks, ModelStages, Rows};

@@ -1,4 +1,4 @@
-//! Exact stages: those in which nothing rounds in a format, in whatever order sums are taken.
+//! Exact stages: those in which nothing rounds in a format, in any order of summation.
 
 use super::any::AnyCase;
 use super::certified::CertifiedStage;

@@ -1,4 +1,4 @@
-//! Golden files: certified stages, and what a port may be off by.
+//! Golden files: certified stages, and the largest error of a correct port.
 
 use super::any::{AnyCase, CheckedCase};
 use super::certified::{CaseRun, CertifiedStage, certify, counted};

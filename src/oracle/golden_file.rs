@@ -12,7 +12,7 @@ use crate::safetensors::{SafeTensors, TensorFile, Tensors, Writer};
 use core::fmt;
 use std::path::Path;
 
-/// A golden file: the certified stages of a case, with what a port may be off by.
+/// A golden file: the certified stages of a case, with the largest error of a correct port.
 pub struct Golden(GoldenCase);
 
 impl Golden {

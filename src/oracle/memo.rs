@@ -1,4 +1,4 @@
-//! Answers of the reference that runs with mistakes ask for again.
+//! Results of the reference, cached for runs with mistakes.
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -1,9 +1,9 @@
-//! The numbers a case is run in.
+//! The number types in which a case is run.
 
 use crate::algebra::FloatFormat;
 use crate::safetensors::Dtype;
 
-/// The numbers a case is run in.
+/// The number types in which a case is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precision {

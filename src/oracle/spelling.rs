@@ -1,4 +1,4 @@
-//! Names that are nearly others.
+//! Names that resemble others.
 
 use super::subject::{Given, Subject};
 use crate::error::Error;

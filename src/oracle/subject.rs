@@ -164,7 +164,7 @@ impl<S> SuiteRow<S> {
 /// A kind of golden file: what is given, what is computed of it, which mistakes are known.
 ///
 /// A subject says what it is given, what its stages are, how the reference computes them in any
-/// scalars, what a right port may be off by, and which mistakes are known. Reading and writing
+/// scalars, the largest error of a right port, and which mistakes are known. Reading and writing
 /// files, certification, the check and its words are the same for all.
 pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// The metadata `kind` of its files.

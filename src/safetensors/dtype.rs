@@ -1,4 +1,4 @@
-//! The data types the format knows, of which the crate decodes five.
+//! The data types of the format; the crate decodes five of them.
 
 use crate::algebra::FloatFormat;
 use core::fmt;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// # Errors
 ///
-/// [`Error::File`] with the path and what the operating system has against it.
+/// [`Error::File`] with the path and the error of the operating system.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     replace(path, |file| file.write_all(bytes))
         .map_err(|e| Error::file(path.display().to_string(), e))

@@ -102,7 +102,7 @@ pub struct Gradients<S: StateSpace> {
 /// ```
 ///
 /// O(N) steps each way. It stores all N states; the chunked adjoint
-/// ([`flashconv_adjoint`](crate::flashconv::flashconv_adjoint)) stores one a chunk.
+/// ([`flashconv_adjoint`](crate::flashconv::flashconv_adjoint)) stores one per chunk.
 ///
 /// # Errors
 ///

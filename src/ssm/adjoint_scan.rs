@@ -38,7 +38,7 @@ pub fn scan_adjoint<S: Adjoint>(
 ///
 /// # Errors
 ///
-/// If there are not two states of this model a document, or `g` is not as long as `u`.
+/// If there are not two states of this model per document, or `g` is not as long as `u`.
 pub(crate) fn scan_adjoint_packed<S: Adjoint>(
     ssm: &S,
     (u, g): (&[S::Scalar], &[S::Scalar]),

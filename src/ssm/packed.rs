@@ -34,12 +34,12 @@ type Respond<'a, S> =
 type Back<'a, S> =
     &'a dyn Fn(Range<usize>, [&[<S as StateSpace>::Element]; 2]) -> Result<Gradients<S>, Error>;
 
-/// A model over a row of `len` tokens of documents, each of which begins from a state of its own: each
+/// A model over a row of `len` tokens of documents, each starting from its own state: each
 /// alone, given its tokens and its state.
 ///
 /// # Errors
 ///
-/// If there is not one state a document, or the response to one fails.
+/// If there is not one state per document, or the response to one fails.
 pub(crate) fn each_document<S: StateSpace>(
     ssm: &S,
     len: usize,
@@ -63,7 +63,7 @@ pub(crate) fn each_document<S: StateSpace>(
 ///
 /// # Errors
 ///
-/// If there are not two states a document, or the adjoint of one fails.
+/// If there are not two states per document, or the adjoint of one fails.
 pub(crate) fn each_document_back<S: Adjoint>(
     ssm: &S,
     (u, g): (&[S::Scalar], &[S::Scalar]),
@@ -98,7 +98,7 @@ pub(super) fn ending_at(documents: &[Range<usize>], i: usize) -> Option<usize> {
     documents.iter().position(ends)
 }
 
-/// Refuses anything but one state of the model a document.
+/// Refuses anything but one state of the model per document.
 pub(crate) fn check_states<S: StateSpace>(
     ssm: &S,
     documents: &[Range<usize>],

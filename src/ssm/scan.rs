@@ -67,7 +67,7 @@ pub fn scan<S: StateSpace>(
 ///
 /// # Errors
 ///
-/// If there is not one state of this model a document.
+/// If there is not one state of this model per document.
 pub(crate) fn scan_packed<S: StateSpace>(
     ssm: &S,
     u: &[S::Scalar],

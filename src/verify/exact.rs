@@ -204,7 +204,7 @@ enum Sums {
     Toeplitz,
     /// By the convolution sum.
     Convolution,
-    /// In chunks that hand on a state, by the convolution sum within each: FlashConv without its FFT.
+    /// In chunks that pass on a state, by the convolution sum within each: FlashConv without its FFT.
     Chunks(Chunking),
     /// By the convolution sum, the terms of every output added in an order drawn from this seed.
     Shuffled(u64),

@@ -89,7 +89,7 @@ fn stages_in<T: Element>(
     Ok(stages)
 }
 
-/// The state that documents begin from, or that cotangents begin from on the way back.
+/// The state that documents begin from, or that cotangents begin from in the backward pass.
 fn begin<T: Element>(
     layer: &FastLayer<T>,
     state: Option<&LayerState<T>>,

@@ -33,7 +33,7 @@ impl ServedReport {
 }
 
 /// Runs every form of `trials` random layers over documents packed into a row, over rows padded on either
-/// side with other numbers, and in parts that hand on their state; compares outputs and final states with
+/// side with other numbers, and in parts that pass on their state; compares outputs and final states with
 /// those of each sequence alone, by the recurrence.
 ///
 /// # Errors
@@ -104,7 +104,7 @@ fn results(stages: Stages<M61>) -> Results {
     (stages.output.into_data(), states.0, states.1)
 }
 
-/// The results of each document by itself, outputs where it lies; zeros at padding.
+/// The results of each document on its own, outputs at its place; zeros at padding.
 fn alone(layer: &Layer<M61>, u: &Tensor<M61>, documents: &Documents) -> Result<Results, Error> {
     let (d, len) = (layer.d_model(), documents.seq_len());
     let mut all = (u.map(|_| M61::new(0)).into_data(), Vec::new(), Vec::new());

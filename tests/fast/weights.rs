@@ -58,7 +58,9 @@ fn levels_are_within_half_a_step_of_every_row() {
     let (rows, inputs) = (6, 33);
     let mut weight = signal::<f64>(rows * inputs, &mut Rng::new(2));
     weight[..inputs].fill(0.0);
-    weight[inputs..2 * inputs].iter_mut().for_each(|x| *x *= 1e6);
+    weight[inputs..2 * inputs]
+        .iter_mut()
+        .for_each(|x| *x *= 1e6);
     let mut stored = weight.clone();
     let format = WeightFormat::Int8;
     format.dequantise("w", inputs, &mut stored).unwrap();
@@ -195,9 +197,7 @@ fn a_model_is_that_of_the_numbers_stored() {
             let matrix = match name {
                 ModelName::Embeddings => true,
                 ModelName::Block(_, BlockName::H3(name)) => name.official().ends_with("weight"),
-                ModelName::Block(..) => {
-                    shape.len() == 2 && name.official().ends_with("weight")
-                }
+                ModelName::Block(..) => shape.len() == 2 && name.official().ends_with("weight"),
                 _ => false,
             };
             if matrix {

@@ -79,7 +79,7 @@ impl<T: Real> ImplicitFilter<T> {
 /// `e^{-|decay_c| t} + shift`, `0 <= t <= 1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecayWindow<T> {
-    /// `deltas`, one a channel; the sign does not matter.
+    /// `deltas`, one per channel; the sign does not matter.
     pub decay: Vec<T>,
     /// The value that the window keeps at any distance. With 0, the window ends after about
     /// `1 / |decay|`.

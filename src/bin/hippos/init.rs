@@ -1,4 +1,4 @@
-//! `hippos init`: a layer as training begins with it, or one on which nothing rounds, and an input, as
+//! `hippos init`: an initialized layer, or one in which nothing rounds, and an input, as
 //! a case file.
 
 use crate::args::{self, Args, Failure, Spec};

@@ -1,4 +1,4 @@
-//! A progress line on stderr, where somebody sees it.
+//! A progress line on stderr, if it is a terminal.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::mpsc::{RecvTimeoutError, channel};

@@ -1,4 +1,4 @@
-//! `hippos show`: what a file holds.
+//! `hippos show`: the contents of a file.
 
 use crate::args::{self, Failure, Spec};
 use hungry_hippos::safetensors::{SafeTensors, TensorView};

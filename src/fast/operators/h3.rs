@@ -1,4 +1,4 @@
-//! The heart of an H3 layer: from queries, keys, values and kernels to what a layer projects.
+//! The core of an H3 layer: from queries, keys, values and kernels to the input of the output projection.
 
 use super::super::convolution::LongConvolution;
 use super::super::elementwise::multiply;
@@ -11,7 +11,7 @@ use super::super::transform::Gated;
 use super::super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
-/// The kernels of an H3 operator, in double precision whatever it will run in; channel `h head_dim + i`
+/// The kernels of an H3 operator, in double precision, whatever the precision of the run; channel `h head_dim + i`
 /// is channel `i` of head `h`.
 #[derive(Clone, Debug)]
 pub struct H3Kernels {

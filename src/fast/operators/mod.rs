@@ -1,4 +1,4 @@
-//! Operators without a layer around them, of the filters that a layer is made of (chapter 22).
+//! Operators without a layer around them, made of the layer's filters (chapter 22).
 
 mod h3;
 mod striped;

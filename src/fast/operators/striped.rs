@@ -42,7 +42,7 @@ pub enum StripedFilter {
     Hcs(Vec<f64>),
 }
 
-/// The parameters of an operator, in double precision whatever it will run in.
+/// The parameters of an operator, in double precision, whatever the precision of the run.
 #[derive(Clone, Debug)]
 pub struct StripedParameters {
     /// d.

@@ -1,4 +1,4 @@
-//! An attention between its projections, over some whole sequences, both ways.
+//! An attention between its projections, over some whole sequences, forward and backward.
 
 use super::attention::{Head, HeadBuffers, HeadSizes, Part};
 use super::dropout::Masks;

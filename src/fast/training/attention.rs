@@ -1,4 +1,4 @@
-//! Causal softmax attention of one head over one sequence, both ways: all weights of a head at once,
+//! Causal softmax attention of one head over one sequence, forward and backward: all weights of a head at once,
 //! which for the lengths that are trained on is little memory.
 
 use super::dropout::Masks;

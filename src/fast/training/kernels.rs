@@ -1,4 +1,4 @@
-//! The kernels of an H3 or S4D layer from its parameters, and the way back.
+//! The kernels of an H3 or S4D layer from its parameters, and the backward pass.
 //!
 //! They depend on no sequence, so they are formed once for a step, and what they received from all
 //! sequences goes back to the parameters once.
@@ -71,7 +71,7 @@ impl KernelSizes {
     }
 }
 
-/// The kernels of one layer, and what the way back needs.
+/// The kernels of one layer, and the data that the backward pass needs.
 #[derive(Clone, Debug)]
 pub(super) struct LayerKernels<T: Element> {
     pub(super) lanes: Vec<T::Lanes>,

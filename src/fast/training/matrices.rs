@@ -1,4 +1,4 @@
-//! Matrix products of training: activations in rows of vectors, weights in panels read where they stand.
+//! Matrix products of training: activations in rows of vectors, weights in panels read in place.
 //!
 //! A weight takes part in three products: forwards, backwards, and as the gradient that is summed
 //! over rows. None packs anything: activations are broadcast from their rows, so that products of a

@@ -1,4 +1,4 @@
-//! An H3 layer between its projections, over some whole sequences, both ways.
+//! An H3 layer between its projections, over some whole sequences, forward and backward.
 //!
 //! With `y` the output of the pair (d1, d2),
 //!

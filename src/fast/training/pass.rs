@@ -25,7 +25,7 @@ pub(super) struct Network<T: Element> {
     pub(super) slots: Slots,
     pub(super) weights: Vec<T::Lanes>,
     /// Every matrix once more, transposed, in the place it has among the weights: the way forwards
-    /// has outputs for lanes, the way back inputs.
+    /// has outputs for lanes, the backward pass inputs.
     pub(super) transposed: Vec<T::Lanes>,
     /// Of each block; `None` for attention.
     pub(super) kernels: Vec<Option<LayerKernels<T>>>,
@@ -85,7 +85,7 @@ struct BackBuffers<T: Element> {
     of_qkv: [Vec<T::Lanes>; 3],
 }
 
-/// The values that a LayerNorm keeps for the way back.
+/// The values that a LayerNorm keeps for the backward pass.
 #[derive(Clone, Debug, Default)]
 struct Normed<T: Element> {
     scaled: Vec<T::Lanes>,
@@ -192,7 +192,7 @@ impl<T: ModelElement> Network<T> {
         });
     }
 
-    /// `y = W x + b`, or added to `y`: `inputs` and `outputs` are vectors a row.
+    /// `y = W x + b`, or added to `y`: `inputs` and `outputs` are vectors per row.
     fn project(
         &self,
         [weight, bias]: Pair,

@@ -1,4 +1,4 @@
-//! The operations of a block on rows besides products, both ways: LayerNorm, the activation, sums over rows.
+//! The operations of a block on rows besides products, forward and backward: LayerNorm, the activation, sums over rows.
 
 use crate::fast::lanes::{Arithmetic, Element, Vector};
 use crate::fast::level::{Isa, Kernel};
@@ -35,7 +35,7 @@ pub(super) struct NormOf<'a, T: Element> {
     pub(super) channels: usize,
 }
 
-/// Rows normalized, with the values for the way back: the rows before weight and bias, and the factor of
+/// Rows normalized, with the values for the backward pass: the rows before weight and bias, and the factor of
 /// each.
 pub(super) struct Normalize<'a, T: Element> {
     pub(super) norm: NormOf<'a, T>,

@@ -1,4 +1,4 @@
-//! An S4D layer before its projection, over some whole sequences, both ways: `y = gelu(diagonal u)`, with
+//! An S4D layer before its projection, over some whole sequences, forward and backward: `y = gelu(diagonal u)`, with
 //! the exact GELU (safari `src/models/sequence/ssm/s4d.py`, `S4D.forward`).
 
 use super::convolve::pad;

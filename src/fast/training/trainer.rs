@@ -1,4 +1,4 @@
-//! Training: steps of AdamW on a model held once.
+//! Training: steps of AdamW on a model that is stored once.
 
 use super::adamw::{Squares, SumRuns, Update, UpdateOf};
 use super::dropout::Dropout;

@@ -1,4 +1,4 @@
-//! The steps of the way back that can be computed in another way: by an adjoint of a form, or with a
+//! The steps of the backward pass that can be computed in another way: by an adjoint of a form, or with a
 //! known mistake.
 
 use super::super::forward::{BlockStage, ModelHooks, Rows};
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::h3::{Form, Layer, LayerGradients, Plain};
 use crate::tensor::Tensor;
 
-/// A tensor of which the way back keeps the cotangent.
+/// A tensor whose cotangent the backward pass keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cotangent {
     /// `grad.logits`
@@ -31,7 +31,7 @@ impl Cotangent {
     }
 }
 
-/// Hooks into the way back through a model. The defaults are the reference.
+/// Hooks into the backward pass of a model. The defaults are the reference.
 pub(crate) trait ModelBackward<T: Real>: ModelHooks<T> {
     /// The gradients of the H3 layer of a block over documents, each from a state of zeros, given the
     /// cotangent `g` of its output.

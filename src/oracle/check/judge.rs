@@ -298,7 +298,7 @@ fn holds_parameters(case: &dyn CheckedCase, format: Format) -> bool {
     })
 }
 
-/// The stages of a run, and what a right port may be off by in the steps of it.
+/// The stages of a run, and the largest errors of a right port in its steps.
 type Step = (Named<f64>, Named<ErrorBound>);
 
 /// The largest error of a right port's stage.

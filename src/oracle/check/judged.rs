@@ -31,7 +31,7 @@ pub(super) struct Judged<'a> {
 }
 
 /// A stage computed by the reference from the port's own upstream stages (the golden stage where the
-/// port has none), and what a right port may be off by in that step.
+/// port has none), and the largest error of a right port in that step.
 pub(super) struct Local {
     pub(super) reference: Vec<f64>,
     /// The same by the f64 run from which runs with mistakes depart.

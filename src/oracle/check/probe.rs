@@ -1,4 +1,4 @@
-//! Generic hypotheses: what goes wrong in any port, whatever it computes.
+//! Generic hypotheses: errors that can occur in any port, whatever it computes.
 
 use super::super::stage::{Axis, StageSpec};
 use core::fmt;

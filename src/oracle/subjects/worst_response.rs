@@ -1,4 +1,4 @@
-//! The response of one model as a rounding error analysis: the worst of all right ways.
+//! The response of one model as a rounding error analysis: the largest error over all admissible algorithms.
 
 use crate::algebra::{ComplexErrorScale, ErrorBound, ErrorScale, modulus};
 use crate::error::Error;

@@ -36,7 +36,7 @@ impl Convolution<'_> {
     }
 
     /// A kernel of at most `longest` taps, which may be longer than the input, modulo twice the
-    /// input's length. (One that `l_max` cuts below the input's length is right whatever follows.)
+    /// input's length. (One that `l_max` truncates below the input's length is right in any case.)
     pub(super) fn aliased(&self, longest: usize) -> Vec<f64> {
         let len = self.u.len();
         if self.kernel.len() < len {

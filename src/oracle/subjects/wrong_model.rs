@@ -17,7 +17,7 @@ type Carry<S> =
 /// The response to inputs from a state.
 type Respond<S> = fn(&S, &[f64], &[<S as StateSpace>::Element]) -> Response<S>;
 
-/// The state about to be handed on at a boundary, and what it comes of.
+/// The state about to be passed on at a boundary, and its operands.
 pub(crate) struct HandOver<'a, S: StateSpace> {
     pub(super) ssm: &'a S,
     pub(super) state: &'a [S::Element],
@@ -30,7 +30,7 @@ pub(crate) struct HandOver<'a, S: StateSpace> {
     pub(super) chunk_len: usize,
 }
 
-/// The state handed on in place of the right one.
+/// The state passed on in place of the right one.
 type HandOn<S> = fn(&HandOver<'_, S>) -> Vec<<S as StateSpace>::Element>;
 
 /// The boundaries at which a run passes on its states.
@@ -102,11 +102,11 @@ pub(crate) enum ModelHook<S: StateSpace> {
     Carry(Carry<S>),
     /// `M_ux u`.
     Absorb(fn(&S, &[f64]) -> Vec<S::Element>),
-    /// The columns of `M_ux` in the order of the inputs, where chunks hand on a state.
+    /// The columns of `M_ux` in the order of the inputs, where chunks pass on a state.
     Unreversed,
-    /// The state is not handed on to the next chunk.
+    /// The state is not passed on to the next chunk.
     Dropped,
-    /// The state handed on to the next chunk.
+    /// The state passed on to the next chunk.
     HandedOn(HandOn<S>),
     /// The response to `u` from `x0`, step by step.
     Response(Respond<S>),

@@ -114,9 +114,7 @@ fn a_trained_model_is_judged_by_its_loss_alone() {
     let names: Vec<&str> = golden.stages().iter().map(|stage| stage.name()).collect();
     let forward = ["residual", "hidden"];
     let blocks = (0..2).flat_map(|i| forward.map(|stage| format!("block{i}.{stage}")));
-    let expected: Vec<String> = blocks
-        .chain(["logits", "loss"].map(String::from))
-        .collect();
+    let expected: Vec<String> = blocks.chain(["logits", "loss"].map(String::from)).collect();
     assert_eq!(names, expected);
     let file = SafeTensors::open(&golden_file("89-model-recall")).expect("a file");
     let targets = file.tensor("targets").and_then(|targets| targets.to_i64());
@@ -129,7 +127,10 @@ fn a_trained_model_is_judged_by_its_loss_alone() {
         let report = judge(&golden, &right, dtype, format);
         assert!(report.pass(), "{report}");
         assert_eq!(report.stages.len(), names.len());
-        let (_, logits) = right.iter().find(|(name, _)| name == "logits").expect("there");
+        let (_, logits) = right
+            .iter()
+            .find(|(name, _)| name == "logits")
+            .expect("there");
         let last = logits.row(logits.shape()[1] - 1);
         assert!(last.iter().all(|&logit| logit <= last[answer]), "{last:?}");
         // Teeth: the mean over one position fewer.

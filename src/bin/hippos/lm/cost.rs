@@ -1,4 +1,4 @@
-//! `hippos lm cost`: what one token costs after how many.
+//! `hippos lm cost`: the cost of one token after a given number.
 
 use super::shared::MOST_TOKENS;
 use crate::args::{self, Failure, Spec};

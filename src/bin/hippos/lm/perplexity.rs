@@ -1,4 +1,4 @@
-//! `hippos lm perplexity`: how well a model foretells a text.
+//! `hippos lm perplexity`: how well a model predicts a text.
 
 use super::shared::{backend, can_step, read_ids, text_of};
 use crate::args::{self, Failure, Spec};

@@ -1,4 +1,4 @@
-//! The mistakes of the catalogue that a lone model can have, at its own hooks.
+//! The mistakes of the catalogue that a single model can have, at its own hooks.
 
 use super::super::layer::{LayerHook, forward_mistakes};
 use super::super::wrong_model::ModelHook::{self, Convolution, Dropped, Kernel, ReadLater};

@@ -1,4 +1,4 @@
-//! One dense state space model as a subject: what a layer has not, and its theory begins with.
+//! One dense state space model as a subject: the case with which the theory begins, and which no layer contains.
 
 mod case;
 mod mistakes;

@@ -75,7 +75,7 @@ pub(super) struct WrongFilters<'a, K: 'static> {
     pub(super) hooks: &'a [GraphHook<K>],
 }
 
-/// The right way.
+/// The right computation.
 const RIGHT: ByForm<'static, Plain> = ByForm(&Plain::Convolution);
 
 /// The contents of the first hook of a kind at this stage.

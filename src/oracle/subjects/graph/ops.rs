@@ -1,4 +1,4 @@
-//! A computation as data: what is computed from what, and which of it is saved under which name.
+//! A computation as data: the steps, their operands, and the names under which results are saved.
 
 use super::inputs::{COTANGENT, Inputs, cotangent_of};
 use crate::oracle::stage::{Axis, StageSpec, in_order_of_name};

@@ -81,11 +81,11 @@ pub(crate) trait GraphCase: Clone + Send + Sync + 'static {
         false
     }
 
-    /// The known mistakes, of the forward pass or of the way back.
+    /// The known mistakes, of the forward pass or of the backward pass.
     fn mistakes(backward: bool) -> &'static [Row<GraphHook<Self>>];
 }
 
-/// An operator as what is computed, whatever its kind.
+/// The computation of an operator of any kind.
 pub(crate) struct Operator {
     pub(crate) kind: &'static str,
     pub(crate) graph: Graph,

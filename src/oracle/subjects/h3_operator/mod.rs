@@ -1,4 +1,4 @@
-//! The H3 operator as a subject: from `q`, `k`, `v` and kernels to what a layer projects (official H3
+//! The H3 operator as a subject: from `q`, `k`, `v` and kernels to the input of the output projection (official H3
 //! `src/ops/fftconv.py`, `fftconv_h3_ref`).
 
 mod backward;

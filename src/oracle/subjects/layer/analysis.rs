@@ -182,7 +182,7 @@ trait Analysed: Adjoint<Scalar = ErrorScale> {
     /// other way to compute the powers.
     fn with_error_of_powers(&self) -> Result<Self, Error>;
 
-    /// The gradient with the error of the FFTs on the way back from the kernel, whose cotangent is `g`.
+    /// The gradient with the error of the FFTs in the backward pass from the kernel, whose cotangent is `g`.
     fn add_error_of_transforms(&self, g: &[ErrorScale], gradient: Self) -> Result<Self, Error>;
 
     /// A gradient as the sum of the majorant's terms, with the larger of their errors.

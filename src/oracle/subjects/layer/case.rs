@@ -1,4 +1,4 @@
-//! A layer's case: parameters, an input, and what goes with them.
+//! A layer's case: parameters, an input, and the tensors that go with them.
 
 use crate::algebra::Real;
 use crate::error::Error;
@@ -125,7 +125,7 @@ impl LayerCase {
     ///
     /// # Errors
     ///
-    /// If the length is 0, or `l_max` cuts the kernels, so that no state passes between chunks.
+    /// If the length is 0, or `l_max` truncates the kernels, so that no state passes between chunks.
     pub fn with_chunk_len(self, chunk_len: usize) -> Result<Self, Error> {
         Self {
             chunk_len: Some(chunk_len),
@@ -296,7 +296,7 @@ impl LayerCase {
         self.sequence.checked_documents(batch, len)
     }
 
-    /// True if `l_max` cuts the kernels, so that they have no recurrence.
+    /// True if `l_max` truncates the kernels, so that they have no recurrence.
     pub(super) fn is_cut(&self) -> bool {
         let l_max = self.parameters.config().l_max;
         l_max.is_some_and(|l_max| l_max < self.documents().longest())

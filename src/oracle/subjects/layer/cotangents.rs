@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 use core::ops::Range;
 use std::cell::RefCell;
 
-/// The stages whose cotangents are stages, in the order of the way back.
+/// The stages whose cotangents are stages, in the order of the backward pass.
 pub(super) const STAGES: [Stage; 7] = [
     Stage::Gated,
     Stage::Q,

@@ -1,4 +1,4 @@
-//! Layers on which nothing rounds in a format, found by search.
+//! Layers in which nothing rounds in a format, found by search.
 
 use super::case::LayerCase;
 use crate::algebra::{Demand, FloatFormat, Grid, Real, Rng};
@@ -9,7 +9,7 @@ use crate::ssm::Discretization;
 use crate::tensor::Tensor;
 use num_complex::Complex;
 
-/// A layer and an input on which nothing rounds in a format, in whatever order sums are taken: signed
+/// A layer and an input on which nothing rounds in a format, in any order of summation: signed
 /// permutations for weights, small integers for the rest, steps `dt = 1`, bilinear, `real_type` none,
 /// and poles at which the bilinear transform is dyadic.
 ///

@@ -46,7 +46,7 @@ pub(crate) enum LayerHook {
     Numbered,
     /// The adjoint of the causal convolution.
     ConvolutionAdjoint(ConvolutionAdjoint),
-    /// The cotangent of the diagonal models' state, at every step of the way back.
+    /// The cotangent of the diagonal models' state, at every step of the backward pass.
     StateCotangent(fn(&mut [Complex<f64>])),
     /// The diagonal models run backwards chunk by chunk, and the cotangent of the state that a chunk
     /// hands on to the one before it.
@@ -74,11 +74,11 @@ pub(crate) struct Beginning<'a> {
 /// A chunk whose way back is done: cotangents of states, and what they are computed by.
 pub(crate) struct ReverseCarry<'a> {
     pub(super) ssm: &'a Diagonal<f64>,
-    /// Of the state before the chunk, which is what is to be handed on.
+    /// Of the state before the chunk, which is to be passed on.
     pub(super) right: &'a [Complex<f64>],
     /// Of the state after the chunk's first input.
     pub(super) first: &'a [Complex<f64>],
-    /// Of the state after the chunk, as it was handed on.
+    /// Of the state after the chunk, as it was passed on.
     pub(super) incoming: &'a [Complex<f64>],
     /// The chunk's length, and that of a whole one.
     pub(super) len: usize,

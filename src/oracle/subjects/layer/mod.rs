@@ -163,7 +163,7 @@ impl Subject for LayerCase {
     }
 }
 
-/// The stages of a case, in the order of computation: on the way back cotangents of stages, then the
+/// The stages of a case, in the order of computation: in the backward pass cotangents of stages, then the
 /// gradients of what is given by name.
 fn specs(case: &LayerCase) -> Vec<StageSpec> {
     use Axis::{
@@ -175,7 +175,7 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
     let documents = case.documents();
     let longest = documents.longest();
     let window = config.l_max.map_or(longest, |l_max| l_max.min(longest));
-    // Of states there is one a document: a sequence of its own.
+    // There is one state per document: each is a separate sequence.
     let each = match case.sequence {
         Served::Packed(_) => (Document, documents.count()),
         _ => (Sequence, documents.count()),
@@ -229,7 +229,7 @@ fn specs(case: &LayerCase) -> Vec<StageSpec> {
     if case.has_cotangent() {
         let of_stages = ["grad.q", "grad.k", "grad.v"];
         let mut gradients = vec![StageSpec::new("grad.input", &by_token, &of_stages)];
-        // On the way back those of stages come first, then all others by name.
+        // In the backward pass those of stages come first, then all others by name.
         for stage in cotangents::STAGES {
             let (axes, from): (&[(Axis, usize)], &[&str]) = match stage {
                 Stage::Gated => (&by_token, &[]),

@@ -1,9 +1,9 @@
 //! Error bounds of a correct port: the layer as a first-order rounding error analysis.
 //!
-//! The tolerance has to accept every right way to compute the layer, so it is the largest of what
+//! The tolerance must accept every correct algorithm for the layer, so it is the largest error that
 //! they may do: models run as recurrences, scans or chunks, as direct convolutions, or by FFT;
 //! kernels by running powers or by exponentials of logarithms; sums in any order. Each part is a run
-//! of the reference's own text on [`ErrorScale`], or a term with its source.
+//! of the reference on [`ErrorScale`], or a term with its source.
 
 use super::analysis::Analysis;
 use super::case::LayerCase;

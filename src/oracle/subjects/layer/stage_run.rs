@@ -34,7 +34,7 @@ impl StageRun<'_> {
         self.passes_states().then_some(tokens)
     }
 
-    /// True if the models are run through their states: no kernel is cut.
+    /// True if the models are run through their states: no kernel is truncated.
     pub(super) fn passes_states(&self) -> bool {
         let longest = self.so_far.documents.longest();
         self.so_far.layer.window(longest) == longest

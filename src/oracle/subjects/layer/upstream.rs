@@ -1,4 +1,4 @@
-//! A layer whose stages are each computed from a port's own.
+//! A layer with each stage computed from a port's own stages.
 
 use super::case::LayerCase;
 use super::run::owned;

@@ -85,7 +85,7 @@ impl<'m> WrongLayer<'m> {
         })
     }
 
-    /// The layer with its states handed on where a schedule says, if a mistake sits there.
+    /// The layer with its states passed on where a schedule says, if there is a mistake there.
     pub(crate) fn at_parts(mut self, schedule: Option<&Schedule>) -> Self {
         if let Some(schedule) = schedule {
             let lengths = schedule.lengths();

@@ -17,7 +17,7 @@ use core::ops::Range;
 use num_complex::Complex;
 use std::cell::RefCell;
 
-/// The gradients of a case with mistakes on the way back.
+/// The gradients of a case with mistakes in the backward pass.
 pub(super) fn gradients_with(
     case: &LayerCase,
     mistakes: &[&'static Row<LayerHook>],
@@ -128,7 +128,7 @@ impl WrongBackward<'_> {
         Some(convolution_adjoint_with(ssm, u, x0, g, g_state, window, by))
     }
 
-    /// From the last chunk to the first, with a wrong cotangent handed on between them.
+    /// From the last chunk to the first, with a wrong cotangent passed between them.
     fn in_chunks(
         &self,
         (ssm, u, x0, g, g_state): Differentiated<'_, Diagonal<f64>>,

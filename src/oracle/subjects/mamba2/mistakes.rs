@@ -535,7 +535,7 @@ static ORDERED: LazyLock<Vec<&'static Row<Mamba2Hook>>> = LazyLock::new(|| {
     rows
 });
 
-/// The mistakes on the way back.
+/// The mistakes of the backward pass.
 pub(super) fn backward_mistakes() -> Vec<&'static Row<Mamba2Hook>> {
     BACKWARD.iter().chain(backward::ROWS).collect()
 }

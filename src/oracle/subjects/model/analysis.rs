@@ -28,7 +28,7 @@ pub(super) trait Path {
         computed
     }
 
-    /// The logits of which the loss is taken.
+    /// The logits from which the loss is computed.
     fn logits(&self, computed: Tensor<ErrorScale>) -> Tensor<ErrorScale> {
         computed
     }

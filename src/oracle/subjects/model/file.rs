@@ -1,4 +1,4 @@
-//! A language model's file on disk, of which no second copy is held in memory.
+//! A language model's file on disk, without a second copy in memory.
 
 use super::case::ModelCase;
 use super::layout::ModelLayout;

@@ -1,6 +1,6 @@
 //! The error bound of the loss and the gradients of a port of a language model.
 //!
-//! As the way forward is a path of sums `x_0, x_1, ...`, the way back is one of cotangents `g_k`, the
+//! As the forward pass is a path of sums `x_0, x_1, ...`, the backward pass is one of cotangents `g_k`, the
 //! derivatives of the loss by them. What a port adds to the error of `g_k` by its own roundings, `gamma_k`,
 //! is a run of the reference's text on [`ErrorScale`] from sums and cotangents without error. The
 //! cotangents are linear in those after them, and are moved by the errors `delta_j` of all sums:
@@ -103,7 +103,7 @@ pub(super) fn lookup_as_rest(gradients: &mut ModelGradients<ErrorScale>) {
     gradients.lookup = Tensor::known(gradients.lookup.shape(), rest.collect());
 }
 
-/// The sum of which this is the cotangent.
+/// The sum whose cotangent this is.
 fn sum_of(cotangent: Cotangent) -> Option<usize> {
     match cotangent {
         Cotangent::Logits => None,

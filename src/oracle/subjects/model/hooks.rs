@@ -266,7 +266,7 @@ macro_rules! first {
 }
 
 impl<'a> WrongModel<'a> {
-    /// With mistakes of the way back, none of which is in a layer.
+    /// With mistakes of the backward pass, none of which is in a layer.
     fn on_the_way_back(
         parameters: &ModelParameters<f64>,
         documents: &'a Documents,

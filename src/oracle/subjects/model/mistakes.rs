@@ -1,4 +1,4 @@
-//! Known mistakes in what stands around the H3 layers of a language model, and those of the layers.
+//! Known mistakes in the parts of a language model around its H3 layers, and those of the layers.
 
 use super::super::layer::{LayerHook, forward_mistakes};
 use super::hooks::ModelHook::{

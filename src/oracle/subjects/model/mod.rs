@@ -255,7 +255,7 @@ impl ModelCase {
         })
     }
 
-    /// The gradients as stages, in the order in which they are found: of the logits, of what the blocks return
+    /// The gradients as stages, in the order of computation: of the logits, of what the blocks return
     /// from the last to the first, of both uses of the embedding, of the parameters.
     fn gradient_stages(
         &self,

@@ -2,7 +2,7 @@
 //!
 //! The model is a path `x_0, x_1, ...` of sums: the embedded tokens, and after each mixer or MLP `F_k`
 //! `x_{k+1} = x_k + F_k(x_k)`. What it computes of the sum before is analysed as a layer is: a run of
-//! the reference's own text on [`ErrorScale`], whose sums are of their terms in any order, from a sum
+//! the reference on [`ErrorScale`], whose sums are of their terms in any order, from a sum
 //! without error; where right ports compute a part in another way, what that way adds is a term
 //! with its source. That gives `delta_k`, what a port adds to the error of `x_k` by its own
 //! roundings, and the same for `hidden` and the logits.

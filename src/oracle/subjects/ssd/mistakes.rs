@@ -424,7 +424,7 @@ mod backward {
     }
 }
 
-/// The mistakes on the way back.
+/// The mistakes of the backward pass.
 pub(crate) fn backward_mistakes() -> Vec<&'static Row<SsdHook>> {
     backward::ROWS.iter().collect()
 }

@@ -1,4 +1,4 @@
-//! The error bound of one head over the ways to compute it that are named here.
+//! The error bound of one head over the algorithms that are named here.
 //!
 //! Recurrences and scans multiply decays one by one, in any order; their errors are those of the
 //! recurrence on magnitudes. Quadratic and chunked forms add products of all tokens in any order, and

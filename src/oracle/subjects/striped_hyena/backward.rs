@@ -1,4 +1,4 @@
-//! The known mistakes of the way back.
+//! The known mistakes of the backward pass.
 
 use super::super::graph::GraphHook::{self, Adjoint, AdjointDocuments, Case, Gradient};
 use super::super::graph::{

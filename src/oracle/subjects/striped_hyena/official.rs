@@ -50,7 +50,7 @@ fn choices(sizes: &Sizes<'_>) -> Choices {
 }
 
 /// togethercomputer/stripedhyena `stripedhyena/model.py` and Zymrael/vortex `vortex/model/model.py`,
-/// `ParallelGatedConvBlock`, of which norms and MLP are left out.
+/// `ParallelGatedConvBlock`, without norms and MLP.
 pub(crate) const OFFICIAL: Official = Official {
     stored: as_they_are,
     parameters,

@@ -12,14 +12,14 @@ use crate::safetensors::Tensors;
 use crate::tensor::Tensor;
 use crate::training::{AdamW, AsOfficial, OptimizerHooks, TrainingState};
 
-/// The tokens of one step and what is to be foretold at each, (batch, seq_len).
+/// The tokens of one step and the targets at each, (batch, seq_len).
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
     pub(super) ids: Tensor<usize>,
     pub(super) targets: Targets,
 }
 
-/// A language model and the batches it is trained on, one a step.
+/// A language model and the batches it is trained on, one per step.
 #[derive(Clone, Debug)]
 pub(crate) struct TrainingCase {
     /// Before the first step.

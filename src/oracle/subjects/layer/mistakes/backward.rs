@@ -1,4 +1,4 @@
-//! M71 to M75, M95 to M98, M104: the way back.
+//! M71 to M75, M95 to M98, M104: the backward pass.
 
 use super::super::hooks::LayerHook::{
     self, ConvolutionAdjoint, Cotangent, CotangentsLeak, Gradient, ReverseCarry, StateCotangent,

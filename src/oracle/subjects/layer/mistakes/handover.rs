@@ -1,4 +1,4 @@
-//! M92 and M93: states handed on between chunks, and from a prompt to the steps after it.
+//! M92 and M93: states passed between chunks, and from a prompt to the steps after it.
 
 use super::super::super::wrong_model::HandOver;
 use super::super::super::wrong_model::ModelHook::{Dropped, HandedOn, ReadLater};

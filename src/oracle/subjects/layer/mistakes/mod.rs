@@ -43,7 +43,7 @@ static FORWARD: LazyLock<Vec<&'static Row<LayerHook>>> = LazyLock::new(|| {
     rows
 });
 
-/// The mistakes on the way back, in the order of the catalogue.
+/// The mistakes of the backward pass, in the order of the catalogue.
 pub(super) fn backward_mistakes() -> Vec<&'static Row<LayerHook>> {
     backward::ROWS.iter().collect()
 }

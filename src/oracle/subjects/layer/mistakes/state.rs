@@ -139,7 +139,7 @@ fn bf16_states(ssm: &DiagonalModel<f64>, u: &[f64], x0: &[C]) -> Response<Diagon
     Response { output, state }
 }
 
-/// The diagonal models' states from keys that no `l_max` cuts.
+/// The diagonal models' states from keys that no `l_max` truncates.
 fn states_of_steps(x: Tensor<C>, run: &StageRun<'_>) -> Tensor<C> {
     if run.passes_states() {
         return x;
