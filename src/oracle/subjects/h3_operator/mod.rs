@@ -30,7 +30,9 @@ impl GraphCase for H3OperatorCase {
         if !d.is_multiple_of(heads) {
             return Err(Error::shape(
                 "tensor \"ssm_kernel\"",
-                format_args!("one kernel per head, with {d} channels a multiple of the number of heads"),
+                format_args!(
+                    "one kernel per head, with {d} channels a multiple of the number of heads"
+                ),
                 format_args!("{heads} kernels"),
             ));
         }

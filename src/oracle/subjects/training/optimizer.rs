@@ -203,8 +203,16 @@ fn read_schedule(strings: &Strings, steps: usize) -> Result<Schedule, Error> {
         [Ok(Some(warmup)), Ok(Some(total))] => Some(Schedule::Linear { warmup, total }),
         [Ok(None), Ok(None)] => None,
         [Err(e), _] | [_, Err(e)] => return Err(e),
-        [Ok(None), _] => return Err(Error::missing("metadata warmup_steps, which total_steps needs,")),
-        [_, Ok(None)] => return Err(Error::missing("metadata total_steps, which warmup_steps needs,")),
+        [Ok(None), _] => {
+            return Err(Error::missing(
+                "metadata warmup_steps, which total_steps needs,",
+            ));
+        }
+        [_, Ok(None)] => {
+            return Err(Error::missing(
+                "metadata total_steps, which warmup_steps needs,",
+            ));
+        }
     };
     let Some(text) = strings.get("lr_factors") else {
         let is_constant = |schedule: &String| schedule == "constant" || schedule == "none";
