@@ -5,8 +5,8 @@ use std::path::Path;
 
 /// An error, with enough detail to act on.
 ///
-/// Every public function that can be given bad input returns this instead of panicking; the
-/// message names the thing at fault and what was expected of it.
+/// Every public function that can be given bad input returns this instead of panicking. The message
+/// names the thing at fault and says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,7 +1,7 @@
 //! Text tables, as the command prints them.
 
-/// Lines of aligned columns: the first column to the left, the others to the right where
-/// `right` says so.
+/// Lines of aligned columns: the first column to the left, the others to the right if `right` is
+/// set.
 #[must_use]
 pub fn aligned(rows: &[Vec<String>], right: bool) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

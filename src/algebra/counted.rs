@@ -93,12 +93,11 @@ fn note(operation: OperationCount) {
     DONE.set(DONE.get() + operation);
 }
 
-/// An `f64` that counts the operations it takes part in.
+/// An `f64` that counts the operations on it.
 ///
-/// It computes what `f64` computes, bit for bit, so a form run on it is the form, and what
-/// [`count`](Counted::count) returns is what that form does. Not counted: signs (negation,
-/// conjugation), comparisons (`relu` among them), copies, integers made into scalars, and tables of
-/// roots of unity.
+/// Its results are those of `f64`, bit for bit, so [`count`](Counted::count) gives the operations
+/// that the form performs in `f64`. Not counted: signs (negation, conjugation), comparisons (`relu`
+/// among them), copies, integers made into scalars, and tables of roots of unity.
 ///
 /// ```
 /// use hungry_hippos::algebra::{Counted, OperationCount, Ring};

@@ -104,7 +104,7 @@ impl Div<f64> for ErrorBound {
     }
 }
 
-/// A number with the error a port may make in computing it.
+/// A number with the largest error that a correct port can have in it.
 ///
 /// # Invariant
 ///

@@ -65,7 +65,7 @@ impl Demand {
         demands.fold(Self::NOTHING, Self::and)
     }
 
-    /// True if nothing rounds in this format, in whatever order sums are taken.
+    /// True if nothing rounds in this format, in any order of summation.
     #[must_use]
     pub fn is_met_by(self, format: FloatFormat) -> bool {
         self.digits.is_some_and(|digits| digits <= format.digits())
@@ -82,8 +82,8 @@ impl Demand {
     }
 }
 
-/// A number of exact value, with a grid and a magnitude: which formats can compute it without a
-/// rounding, in whatever order.
+/// A number with exact value, grid and magnitude, which determine the formats that compute it
+/// without rounding in any order.
 ///
 /// # Invariant
 ///

@@ -51,7 +51,7 @@ use core::ops::{Add, Mul, Neg, Sub};
 /// intrinsics are not meant.
 pub const LIBRARY_FACTOR: f64 = 4.0;
 
-/// A ball that contains whatever a port gets that rounds every operation to the format `P`.
+/// A ball that contains the result of any port that rounds every operation to the format `P`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rounded<P> {
     ball: Ball,

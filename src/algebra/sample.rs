@@ -19,8 +19,8 @@ impl Rng {
         Self(seed)
     }
 
-    /// The stream of what is called `name`, among those of `seed`: its own, so that nothing else
-    /// drawn from the seed changes it.
+    /// The stream called `name` among those of `seed`. It is independent, so nothing else drawn
+    /// from the seed changes it.
     #[must_use]
     pub fn named(seed: u64, name: &str) -> Self {
         Self(name.bytes().fold(seed, |hash, byte| {

@@ -2,7 +2,7 @@
 
 use super::ring::{Field, Ring};
 
-/// A "real" number: what signals, kernels and outputs are made of.
+/// A "real" number: the type of signals, kernels and outputs.
 ///
 /// Each scalar names the complex companion in which diagonal states, spectra and roots of
 /// unity live.

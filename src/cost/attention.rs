@@ -78,7 +78,7 @@ pub fn hyena(order: usize, convolution: Convolution, n: usize) -> Result<Operati
 }
 
 /// One channel's [`matrix`](crate::attention::hyena::matrix): for every factor two products of
-/// dense matrices. It is there to be looked at, not to be used.
+/// dense matrices. It is for understanding, not for computing.
 #[must_use]
 pub fn hyena_matrix(order: usize, n: usize) -> OperationCount {
     let n = n as u64;

@@ -95,8 +95,8 @@ where
     back_through((ssm, &convolution), (u, g), &pieces, &incoming, g_states)
 }
 
-/// [`flashconv_adjoint`] from what a forward pass saved: `incoming`, the state before each chunk,
-/// `x_0` first. This is all it is given of the forward pass, so all that has to be stored.
+/// [`flashconv_adjoint`] from the states that a forward pass saved: `incoming`, the state before
+/// each chunk, `x_0` first. Nothing else of the forward pass has to be stored.
 ///
 /// An empty sequence has no chunk and one state, `x_0`.
 ///

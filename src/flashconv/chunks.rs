@@ -6,7 +6,7 @@ use core::ops::Range;
 /// The division of a sequence into consecutive chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chunking {
-    /// Chunks of one length; the last one is shorter where the length does not divide.
+    /// Chunks of one length; the last one may be shorter.
     Uniform(usize),
     /// Chunks of these lengths, which must add up to the sequence.
     Ragged(Vec<usize>),

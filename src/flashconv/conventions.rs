@@ -14,9 +14,9 @@ pub enum Convention {
     ReadsBefore,
 }
 
-/// The four sets of matrices under which state passing is written, or miswritten.
+/// The four sets of matrices with which state passing is written, rightly or wrongly.
 ///
-/// Each is the pair (rows of `M_xy`, what else moved by one place with them).
+/// Each is the pair (rows of `M_xy`, the other matrix that moves by one place with them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatrixSet {
     /// `M_xy = [CA; ...; CA^T]`, `M_ux = [A^{T-1} B, ..., B]`, kernel `CB, CAB, ...`: right under
@@ -78,7 +78,7 @@ impl MatrixSet {
         }
     }
 
-    /// The outputs this set of matrices gives, from the initial state `x0` (zeros if `None`;
+    /// The outputs that this set of matrices gives, from the initial state `x0` (zeros if `None`;
     /// always the state before the first input, which [`AdvancedState`](Self::AdvancedState)
     /// advances before it passes it).
     ///

@@ -21,7 +21,7 @@ pub enum RealType {
     Softplus,
 }
 
-/// In which order the channels of `gated` enter `output_linear` when `head_dim > 1`.
+/// The order in which the channels of `gated` enter `output_linear` if `head_dim > 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum HeadOrder {
     /// Channel `d2 * H + h`: the official CPU forward pass and `step()`.
@@ -33,7 +33,7 @@ pub enum HeadOrder {
 
 /// The sizes and choices of an H3 layer.
 ///
-/// Checked as a whole when [`Parameters`](super::Parameters) are made from it.
+/// Checked as a whole when [`Parameters`](super::Parameters) are created from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// d: the number of channels.
@@ -67,8 +67,8 @@ impl Config {
         self.d_state / 2
     }
 
-    /// The form to run `seq_len` inputs in where none is asked for: the recurrence, which keeps exact
-    /// zeros exact; where `l_max` truncates the kernels, the convolution.
+    /// The default form for `seq_len` inputs: the recurrence, which keeps exact zeros exact; or the
+    /// convolution if `l_max` truncates the kernels.
     #[must_use]
     pub fn default_form(&self, seq_len: usize) -> Form {
         match self.l_max {

@@ -11,7 +11,7 @@ use crate::ssm::{
 use core::fmt;
 use core::ops::Range;
 
-/// A way to run any one model, of whatever structure. What has one evaluates a layer by it.
+/// An algorithm for one model of any structure. A type that implements it can evaluate a layer.
 pub trait ModelForm {
     /// A model's response to `u` from the state `x0` (zeros if `None`). What convolves takes this
     /// kernel, which may be shorter than `u`; what passes a state does not read it.
@@ -99,7 +99,7 @@ impl fmt::Display for Form {
 }
 
 impl Form {
-    /// Every form, in the order of the declaration: [`FlashConv`](Self::FlashConv) once per
+    /// Every form, in the order of declaration, with [`FlashConv`](Self::FlashConv) once per
     /// chunking.
     #[must_use]
     pub fn all(chunkings: impl IntoIterator<Item = Chunking>) -> Vec<Self> {
@@ -146,8 +146,8 @@ impl Form {
         }
     }
 
-    /// True if the form goes through a state that is passed on, and so cannot end a kernel at
-    /// `l_max`: a diagonal model has no recurrence of finite window.
+    /// True if the form passes on a state, and so cannot truncate a kernel at `l_max`: a diagonal
+    /// model has no recurrence with a finite window.
     #[must_use]
     pub fn passes_state(&self) -> bool {
         matches!(self, Self::Recurrence | Self::Scan | Self::FlashConv(_))

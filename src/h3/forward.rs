@@ -15,8 +15,7 @@ where
     T: Scalar,
     T::Complex: RootsOfUnity,
 {
-    /// The layer applied to `u` (batch, seq_len, d), in the form asked for, from `state` (zeros if
-    /// `None`).
+    /// The layer applied to `u` (batch, seq_len, d) in this form, from `state` (zeros if `None`).
     ///
     /// # Errors
     ///
@@ -33,9 +32,9 @@ where
         self.forward_documents(form, u, &documents_of(u), state)
     }
 
-    /// The same over rows of documents, each starting from its own state (zeros if
-    /// `state` is `None`) and leaves one: the states' first axis counts documents. Stages are zero at
-    /// padding; what the input holds there is not read. Kernels are as long as the longest document.
+    /// The same over rows of documents. Each document starts from its own state (zeros if `state`
+    /// is `None`) and leaves one: the first axis of the states counts documents. Stages are zero at
+    /// padding, and the input is not read there. Kernels are as long as the longest document.
     ///
     /// # Errors
     ///

@@ -132,7 +132,7 @@ where
     }
 }
 
-/// The gradients of a layer, each in the shape of what it is a gradient of.
+/// The gradients of a layer. Each has the shape of the quantity it belongs to.
 #[derive(Clone, Debug)]
 pub struct LayerGradients<T: Scalar> {
     /// With respect to the input (batch, seq_len, d).
@@ -209,8 +209,8 @@ where
         self.gradients_of_documents(form, u, &documents, state, g, g_state)
     }
 
-    /// The same over rows of documents, each of which has a state of its own; the cotangent at padding
-    /// is not read, and parameters sum over documents.
+    /// The same over rows of documents, each with its own state. The cotangent at padding is not
+    /// read, and gradients of parameters are summed over documents.
     ///
     /// # Errors
     ///

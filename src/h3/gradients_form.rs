@@ -12,7 +12,8 @@ use crate::ssm::{
 };
 use core::ops::Range;
 
-/// A way to run any one model backwards, of whatever structure. What has one does so in a layer.
+/// A backward algorithm for one model of any structure. A type that implements it can run a layer
+/// backwards.
 pub trait AdjointForm {
     /// A model's gradients, given the cotangents `g` of the outputs and `g_state` of the final state
     /// (zeros if `None`), with the kernel cut to `window` in what convolves.

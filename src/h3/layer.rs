@@ -235,7 +235,7 @@ impl<T: Scalar> LayerState<T> {
         }
     }
 
-    /// The diagonal models' states as they stand in files, (batch d1 d2, H, m/2, 2): real and
+    /// The diagonal models' states in the layout of files, (batch d1 d2, H, m/2, 2): real and
     /// imaginary parts as the last axis.
     #[must_use]
     pub fn flat_diagonal(&self) -> Tensor<T> {

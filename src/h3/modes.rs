@@ -5,12 +5,12 @@ use crate::algebra::{Real, Ring, Scalar};
 use crate::error::{Error, check_len};
 use crate::ssm::{Discretization, ModeGradient, bilinear, bilinear_adjoint};
 
-/// The decoded parameters of the continuous diagonal models: `lambda` after `real_type`, `dt`
-/// after `exp`.
+/// The decoded parameters of the continuous diagonal models: `lambda` after `real_type`, `dt` after
+/// `exp`.
 ///
-/// Head `h` samples model `h mod n_ssm` with its own step (official code: `repeat(A, 't n ->
-/// (v t) n')`). With `n_ssm` below the number of heads a model is shared, and what it receives
-/// backwards is the sum over its heads.
+/// Head `h` uses model `h mod n_ssm` with its own step (official code:
+/// `repeat(A, 't n -> (v t) n')`). With `n_ssm` below the number of heads a model is shared, and
+/// what it receives backwards is the sum over its heads.
 #[derive(Clone, Debug)]
 pub struct Modes<T: Scalar> {
     /// Number of models.

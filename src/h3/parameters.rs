@@ -7,8 +7,8 @@ use crate::algebra::{ComplexScalar, Linear, Matrix, Real};
 use crate::error::{Error, check_len};
 use crate::ssm::{Diagonal, Shift};
 
-/// The parameters of the official layer, in the order of DESIGN: projections, shift model,
-/// diagonal model, output projection.
+/// The parameters of the official layer, in this order: projections, shift model, diagonal model,
+/// output projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
     /// `q_proj.weight` (d, d)

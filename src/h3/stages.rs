@@ -60,15 +60,15 @@ pub struct Stages<T: Scalar> {
     pub kv: Tensor<T>,
     /// The diagonal models' kernels without `D`, (H, min(seq_len, `l_max`)).
     pub ssm_kernel: Tensor<T>,
-    /// The diagonal model of kv, with `D kv` (batch, d1, d2, H, seq_len). The attention form never
-    /// makes it.
+    /// The diagonal model of kv, with `D kv` (batch, d1, d2, H, seq_len). The attention form does
+    /// not compute it.
     pub ssm_out: Option<Tensor<T>>,
     /// `sum_d1 q ssm_out` (batch, seq_len, d), channels in the layer's head order.
     pub gated: Tensor<T>,
     /// `W_o gated + b_o` (batch, seq_len, d).
     pub output: Tensor<T>,
-    /// The state after the last input. It is the state of the full recurrence also where
-    /// `l_max` truncates the kernels, as in the official `forward_state`.
+    /// The state after the last input. It is the state of the full recurrence even if `l_max`
+    /// truncates the kernels, as in the official `forward_state`.
     pub state: LayerState<T>,
 }
 
@@ -91,8 +91,8 @@ impl<T: Scalar> Stages<T> {
         }
     }
 
-    /// The stages as they stand in files: name and array in the order of computation, the diagonal
-    /// models' states as [`LayerState::flat_diagonal`].
+    /// The stages in the layout of files: name and array in the order of computation, with the
+    /// diagonal models' states as [`LayerState::flat_diagonal`].
     #[must_use]
     pub fn named(self) -> Vec<(&'static str, Tensor<T>)> {
         let flat = self.state.flat_diagonal();

@@ -8,8 +8,9 @@ use crate::ssm::StateSpace;
 /// The layer as an object that takes one token of every sequence of a batch at a time (the
 /// official `step()`, and right for every head dimension).
 ///
-/// All it remembers is its state, of a size that does not grow: save it with
-/// [`state`](LayerStream::state), go on with [`resume`](LayerStream::resume), branch with `clone`.
+/// It remembers only its state, whose size does not grow. Save it with
+/// [`state`](LayerStream::state), continue with [`resume`](LayerStream::resume), branch with
+/// `clone`.
 #[derive(Clone, Debug)]
 pub struct LayerStream<'a, T: Scalar> {
     layer: &'a Layer<T>,

@@ -16,7 +16,8 @@ pub struct Epoch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Measure {
-    /// Sequences whose last token is foretold, in per cent; chance is that of the most likely answer.
+    /// Sequences whose last token is predicted, in per cent; chance is the rate of the most likely
+    /// answer.
     Accuracy,
     /// The mean of `-log2 p` of every byte but a sequence's first; less is better.
     BitsPerByte,

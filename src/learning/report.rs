@@ -10,7 +10,8 @@ const MARKS: [f64; 2] = [97.0, 99.8];
 /// The version of the JSON's schema.
 const SCHEMA: &str = "hippos-train/1";
 
-/// A row for every run, and the mean, the least and the most of the last scores, with the paper's next to them.
+/// A row for every run, and the mean, minimum and maximum of the last scores, with the paper's
+/// score next to them.
 #[must_use]
 pub fn table(curves: &[Curve]) -> String {
     let Some(first) = curves.first() else {

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// A training run, in f32 on the fast path.
 ///
-/// Every random number is drawn from a stream named by seed and epoch or step, so that of a generator
-/// nothing has to be kept but the number of epochs.
+/// Every random number is drawn from a stream identified by the seed and by epoch or step, so the
+/// state of a generator need not be stored, only the number of epochs.
 #[derive(Debug)]
 pub struct Run<'a> {
     data: &'a Data,
@@ -154,8 +154,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// A run that goes on from where it was left: what comes is the same, bit for bit, as if it had not
-    /// been.
+    /// A run that continues from where it was stopped. The results are bit for bit those of an
+    /// uninterrupted run.
     ///
     /// # Errors
     ///
@@ -276,7 +276,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// All that the run goes on from, as a case file that [`Saved::open`] reads.
+    /// Everything needed to resume the run, as a case file that [`Saved::open`] reads.
     ///
     /// # Errors
     ///

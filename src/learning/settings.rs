@@ -54,8 +54,8 @@ spelled!(MixerChoice, "mixer",
 /// Declares the settings with the names under which files keep them.
 macro_rules! settings {
     ($($(#[$doc:meta])* $field:ident: $type:ty,)+) => {
-        /// The settings of a training run, from which all of it follows, bit for bit: no result depends on
-        /// the number of threads.
+        /// The settings of a training run. They determine every result bit for bit, whatever the
+        /// number of threads.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub struct Settings {

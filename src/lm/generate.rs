@@ -15,7 +15,8 @@ use std::time::Instant;
 /// The tokens asked for.
 #[derive(Clone, Debug)]
 pub struct Generation<'a> {
-    /// The prompts, each a document of the text: of one length or several, in rows of their own or not.
+    /// The prompts, each a document of the text: of equal or different lengths, in separate rows or
+    /// not.
     pub prompts: &'a Text,
     /// Number of tokens generated after each prompt, at least 1.
     pub tokens: usize,
@@ -35,7 +36,7 @@ pub struct Generated {
     pub sequences: Vec<Vec<usize>>,
     /// Seconds in which the weights were read.
     pub read_seconds: f64,
-    /// Seconds until the logits of the first token were there, without reading.
+    /// Seconds until the logits of the first token, without reading.
     pub prompt_seconds: f64,
     /// Seconds for all later tokens.
     pub tokens_seconds: f64,

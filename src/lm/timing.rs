@@ -24,8 +24,9 @@ impl StepTimes {
         self.seconds.iter().cloned().map(median).collect()
     }
 
-    /// Seconds more for each token before, and their standard error: the slope of the line of least squares through
-    /// all rounds. `None` for fewer than two lengths, or fewer than three rounds in all.
+    /// The increase in seconds per previous token, and its standard error: the slope of the
+    /// least-squares line through all rounds. `None` for fewer than two lengths, or fewer than
+    /// three rounds in all.
     #[must_use]
     pub fn seconds_per_token_before(&self) -> Option<(f64, f64)> {
         let rounds = self.lengths.iter().zip(&self.seconds);

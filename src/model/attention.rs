@@ -19,8 +19,8 @@ pub struct MultiHeadAttention<T> {
     pub(super) output: Linear<T>,
 }
 
-/// The keys and values of all tokens so far of every sequence, (tokens, d) each: what attention
-/// remembers. It grows by `2 d` numbers per token.
+/// The keys and values of all previous tokens of every sequence, (tokens, d) each: the state of
+/// attention. It grows by `2 d` numbers per token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyValueCache<T> {
     keys: Vec<Vec<T>>,
@@ -95,8 +95,8 @@ impl<T: Real> MultiHeadAttention<T> {
             .ok_or_else(|| Error::value("num_heads", "no channel a head"))
     }
 
-    /// The whole sequences `u` (batch, seq_len, d), with nothing before them: the output, and what
-    /// to go on from.
+    /// The output for whole sequences `u` (batch, seq_len, d) without previous tokens, and the
+    /// cache from which to continue.
     ///
     /// # Errors
     ///
@@ -106,8 +106,8 @@ impl<T: Real> MultiHeadAttention<T> {
         self.forward_from(u, &KeyValueCache::new(batch))
     }
 
-    /// The next tokens `u` (batch, seq_len, d) of sequences after those in a cache: the output, and the
-    /// cache with them.
+    /// The output for the next tokens `u` (batch, seq_len, d) of the sequences in a cache, and the
+    /// extended cache.
     ///
     /// # Errors
     ///

@@ -23,7 +23,7 @@ pub enum Mixer<T: Real> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum MixerState<T: Real> {
-    /// The states of an H3 layer: of one size, however many tokens there were.
+    /// The states of an H3 layer, whose size does not depend on the number of tokens.
     H3(LayerState<T>),
     /// Keys and values of every token.
     Attention(KeyValueCache<T>),

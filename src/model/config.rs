@@ -10,9 +10,9 @@ pub enum SsmMixer {
     /// H3 layers.
     #[default]
     H3,
-    /// S4D layers, as H3's paper compares itself with them (safari `src/models/sequence/ssm/s4d.py`): a
-    /// diagonal model per channel, the exact GELU, a projection. They are trained on the fast path
-    /// ([`Trainer`](crate::fast::Trainer)) and computed by nothing else.
+    /// S4D layers, with which H3's paper compares itself (safari `src/models/sequence/ssm/s4d.py`):
+    /// a diagonal model per channel, the exact GELU, a projection. They are trained on the fast
+    /// path ([`Trainer`](crate::fast::Trainer)) and computed by nothing else.
     S4d,
 }
 

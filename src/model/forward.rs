@@ -238,8 +238,8 @@ impl<T: Real> Model<T> {
         })
     }
 
-    /// The model over the sequences `ids` (batch, seq_len) from their beginning, its H3 layers in the
-    /// form asked for.
+    /// The model over the sequences `ids` (batch, seq_len) from their beginning, with its H3 layers
+    /// in this form.
     ///
     /// # Errors
     ///
@@ -252,9 +252,9 @@ impl<T: Real> Model<T> {
         self.forward_by(form, (ids, &documents_of_ids(ids)?), None)
     }
 
-    /// The same over rows of documents, each starting from its own state (none came before it
-    /// if `state` is `None`) and leaves one: positions are counted, H3 layers begin and attention looks
-    /// back in each on its own. Stages are zero at padding; what `ids` holds there is not read.
+    /// The same over rows of documents. Each document starts from its own state (without previous
+    /// tokens if `state` is `None`) and leaves one: positions, H3 states and attention are those of
+    /// the document alone. Stages are zero at padding, and `ids` is not read there.
     ///
     /// # Errors
     ///

@@ -112,7 +112,8 @@ impl BlockName {
     }
 }
 
-/// A parameter of the model. The head has none of its own: its weight is the embedding's.
+/// A parameter of the model. The head has no parameter of its own: its weight is that of the
+/// embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ModelName {
@@ -145,7 +146,7 @@ impl ModelName {
     }
 }
 
-/// Under which name a file holds each official parameter.
+/// The name under which a file holds each official parameter.
 ///
 /// Older checkpoints are read as the official `load_state_dict` does: `s4seq.encoder.*` is
 /// `backbone.*`, `embedding.*` is `backbone.embeddings.word_embeddings.*`; and where there is a

@@ -6,11 +6,11 @@ use super::config::ModelConfig;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Operations {
-    /// Matrix times vector: projections, MLPs and head, one for every number of their weights.
+    /// Matrix times vector: projections, MLPs and head, one for every element of their weights.
     pub weights: usize,
     /// The H3 layers' own: models, outer products and gates.
     pub models: usize,
-    /// Scores and weighted sums of attention: what grows with the tokens before.
+    /// Scores and weighted sums of attention, which grow with the number of previous tokens.
     pub context: usize,
 }
 
@@ -22,8 +22,8 @@ impl Operations {
     }
 }
 
-/// The multiplications one step with `position` tokens before it cannot do without (LayerNorms, activations and
-/// softmax, some ten a channel, left out).
+/// The multiplications that one step with `position` previous tokens needs (without LayerNorms,
+/// activations and softmax, some ten per channel).
 ///
 /// - H3: `4 d^2` for the projections. A shift model takes m for `B u`, m for `C x` and 1 for `D`, for each
 ///   of d channels. Each of `d d_h` products of key and value takes 1, its diagonal model `8 m/2 + 1` (a

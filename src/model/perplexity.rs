@@ -68,9 +68,9 @@ impl Perplexity {
     }
 }
 
-/// The perplexity of a text, given its `logits` (batch, seq_len, vocab_size), row-major:
-/// follows each token: of every token of a document but the first. What stands at padding or after a
-/// document's last token is not read.
+/// The perplexity of a text, given the `logits` (batch, seq_len, vocab_size), row-major, after each
+/// token. It is over every token of a document but the first. Logits at padding and after a
+/// document's last token are not read.
 ///
 /// # Errors
 ///

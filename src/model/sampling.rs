@@ -9,7 +9,8 @@ use crate::error::Error;
 pub enum Sampling {
     /// The largest logit; of equal ones the first.
     Greedy,
-    /// A random token, with probabilities `softmax(logits / temperature)` of those left over.
+    /// A random token, with probabilities `softmax(logits / temperature)` over the remaining
+    /// tokens.
     Random {
         /// The divisor of the logits; above 0.
         temperature: f64,

@@ -32,8 +32,8 @@ where
         }
     }
 
-    /// A stream that goes on from a state: one that was saved, or what prompts left
-    /// ([`Model::forward`]), of several lengths too ([`Model::forward_documents`]).
+    /// A stream that continues from a state: a saved one, or that of prompts ([`Model::forward`]),
+    /// also of different lengths ([`Model::forward_documents`]).
     ///
     /// # Errors
     ///
@@ -55,8 +55,8 @@ where
         &self.state
     }
 
-    /// Takes the next token of every sequence, `ids` (batch), and returns what the model computes of
-    /// them, its stages (batch, 1, ...); the logits are those of the tokens after them.
+    /// Takes the next token of every sequence, `ids` (batch), and returns the model's stages
+    /// (batch, 1, ...); the logits are those of the following tokens.
     ///
     /// # Errors
     ///

@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
-/// Rows of token ids (batch, seq_len), where documents lie in them, and the parts in which sequences
-/// that are whole are run.
+/// Rows of token ids (batch, seq_len), the ranges of documents in them, and the parts in which
+/// whole sequences are run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Text {
     ids: Tensor<usize>,
@@ -49,8 +49,8 @@ impl Text {
         })
     }
 
-    /// The text with only the first `prompt` tokens of each sequence taken as a whole; the others
-    /// come one at a time. What a model computes of it is the same.
+    /// The text with the first `prompt` tokens of each sequence processed at once, and the others
+    /// one at a time. A model's results are the same.
     ///
     /// # Errors
     ///

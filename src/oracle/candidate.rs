@@ -318,7 +318,7 @@ impl Candidate {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
-    /// The format to judge by where none is asked for: that of the type all stages are stored in.
+    /// The default format for the check: that of the type in which all stages are stored.
     ///
     /// # Errors
     ///

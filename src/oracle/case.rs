@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 use core::fmt;
 use std::path::Path;
 
-/// A case of any kind: what a program needs to compute the stages of its subject.
+/// A case of any kind: everything that a program needs to compute the stages of its subject.
 pub struct Case(pub(super) Box<dyn AnyCase>);
 
 impl Case {
@@ -83,7 +83,8 @@ impl Case {
         writer_of(&*self.0, dtype)
     }
 
-    /// Every stage in one form and precision, widened to `f64`; with `gradients` those too.
+    /// Every stage in one form and precision, widened to `f64`, and the gradients if `gradients` is
+    /// set.
     ///
     /// # Errors
     ///
@@ -105,8 +106,8 @@ impl Case {
         }
     }
 
-    /// Every stage in one form, correctly rounded to `f64`, with what is known of each element; with
-    /// `gradients` those too. The values do not depend on the form.
+    /// Every stage in one form, correctly rounded to `f64`, with the radius of each element, and
+    /// the gradients if `gradients` is set. The values do not depend on the form.
     ///
     /// # Errors
     ///
@@ -132,9 +133,9 @@ impl Case {
         all
     }
 
-    /// The stages in `f64` with mistakes, given by id or name, made in the reference; those they
-    /// cannot change may be missing. Mistakes between chunks are made at `chunk_len`, or at
-    /// [`default_chunk_len`](super::default_chunk_len).
+    /// The stages in `f64` with mistakes, given by id or name, made in the reference. Stages that
+    /// the mistakes cannot change may be missing. Mistakes between chunks are made at `chunk_len`,
+    /// or at [`default_chunk_len`](super::default_chunk_len).
     ///
     /// # Errors
     ///
@@ -147,8 +148,8 @@ impl Case {
         self.run_and_store(mistakes, chunk_len, None)
     }
 
-    /// The same by a port that stores every stage of a layer or a model in a format before anything is
-    /// computed from it: what several mistakes make of a port in 16 bits.
+    /// The same for a port that stores every stage of a layer or a model in a format before it is
+    /// used, as a port in 16 bits does.
     ///
     /// # Errors
     ///

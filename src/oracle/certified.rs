@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// the last place of an `f64`. A tie is known to half of that.
 const WIDEST: f64 = f64::EPSILON;
 
-/// One stage, every element *the* `f64` nearest to the real-number answer, but for those counted as
+/// One stage. Every element is the `f64` nearest to the exact value, except those counted as
 /// undecided.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -22,11 +22,11 @@ pub struct CertifiedStage {
     /// The correctly rounded values. An undecided one is 0 if that is possible, or else the `f64`
     /// nearest to the middle of the enclosure.
     pub values: Tensor<f64>,
-    /// The radius within which each element was known when its rounding was decided; of an undecided
-    /// one, a bound of the distance of the exact number from the value.
+    /// The radius of each element's enclosure when its rounding was decided. For an undecided
+    /// element, a bound on the distance of the exact number from the value.
     pub radii: Tensor<f64>,
-    /// The positions (row-major) that double-double balls did not decide, so that longer
-    /// expansions had to.
+    /// The positions (row-major) that double-double balls did not decide, and for which longer
+    /// expansions were used.
     pub retried: Vec<usize>,
     /// Those of them that the longer expansions did not decide either.
     pub undecided: Vec<usize>,

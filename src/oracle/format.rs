@@ -2,12 +2,13 @@
 
 use crate::algebra::FloatFormat;
 
-/// The floating-point formats a port works in: one for the projections, one for the models between
-/// them, and one for the transforms by which these may be run.
+/// The floating-point formats in which a port works: one for the projections, one for the models
+/// between them, and one for the transforms that may compute these.
 ///
-/// TF32 is a format of factors: a product rounds them to it, and is summed and stored in binary32. A
-/// port that does so errs by no more than one in which every operation is rounded to TF32: each factor
-/// that TF32 does not hold was given, or computed by an operation that is rounded there.
+/// TF32 is a format for factors: a product rounds its factors to TF32, and is summed and stored in
+/// binary32. The error of such a port is at most that of one in which every operation is rounded to
+/// TF32: each factor that TF32 does not represent was given, or computed by an operation that is
+/// rounded there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     name: &'static str,
@@ -26,11 +27,11 @@ impl Format {
     pub const F16: Self = Self::uniform(FloatFormat::F16);
     /// bfloat16 throughout.
     pub const BF16: Self = Self::uniform(FloatFormat::BF16);
-    /// The factors of every product in TF32, as where it is allowed and models are products of matrices
-    /// too.
+    /// The factors of every product in TF32: for ports that allow it and compute models by matrix
+    /// products too.
     pub const TF32: Self = Self::uniform(FloatFormat::TF32);
-    /// Projections in TF32, the models in binary32: where TF32 is allowed and models are run by FFT or
-    /// element by element, as in the official code.
+    /// Projections in TF32, the models in binary32: for ports that allow TF32 and compute models by
+    /// FFT or element by element, as the official code does.
     pub const MIXED_TF32: Self = Self::mixed("mixed-tf32", FloatFormat::TF32);
     /// Projections in binary16, the models in binary32, as in the official training code.
     pub const MIXED_F16: Self = Self::mixed("mixed-f16", FloatFormat::F16);
@@ -119,7 +120,7 @@ impl Format {
         self.models.holds(x) && self.projections.holds(x)
     }
 
-    /// The unit roundoff that error scales are in units of: that of the models.
+    /// The unit roundoff in which error scales are measured: that of the models.
     #[must_use]
     pub fn unit_roundoff(&self) -> f64 {
         self.models.unit_roundoff()

@@ -36,25 +36,25 @@ const UNDECIDED: &str = "undecided";
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GoldenStage {
-    /// The name in files, the meaning of the axes, and what it is computed from.
+    /// The name in files, the meaning of the axes, and the stages it is computed from.
     pub spec: StageSpec,
     /// The correctly rounded values, but for the undecided ones.
     pub values: Tensor<f64>,
-    /// Number of elements whose correct rounding is not decided: what is known of them is in `values`,
-    /// and what is not is covered by `scale`.
+    /// Number of elements whose correct rounding is not decided. `values` holds an approximation,
+    /// and `scale` includes its error.
     pub undecided: usize,
-    /// The worst-case error scale of every element: a port of unit roundoff `u` throughout is within
-    /// tolerance where `|port - golden| <= u * scale`.
+    /// The worst-case error scale of every element: a port with unit roundoff `u` throughout is
+    /// within tolerance if `|port - golden| <= u * scale`.
     pub scale: Tensor<f64>,
-    /// The same with roundings taken as independent; `None` if the file does not hold it.
+    /// The same with roundings treated as independent; `None` if the file does not hold it.
     pub probable: Option<Tensor<f64>>,
     /// The part of the scale due to projections coarser than the models: per unit of the
     /// difference, measured in the models' unit roundoff. `None` where a port in two formats is
     /// taken for one in the coarser throughout.
     pub projections: Option<Tensor<f64>>,
-    /// The formats in which nothing rounds, neither here nor in what the stage is computed from, in
-    /// whatever order sums are taken: a port that computes in one of them gets the golden values
-    /// themselves. None unless the whole forward pass is exact in f32.
+    /// The formats in which nothing rounds in this stage and in the stages it is computed from, in
+    /// any order of summation. A port that computes in one of them gets exactly the golden values.
+    /// None unless the whole forward pass is exact in f32.
     pub exact: Vec<FloatFormat>,
 }
 

@@ -85,8 +85,8 @@ impl Golden {
         self.0.writer()
     }
 
-    /// The stages of a port in a file. Tensors of other names are not judged, and named in the
-    /// report.
+    /// The stages of a port in a file. Tensors with other names are not judged, and the report
+    /// lists them.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl Case {
 }
 
 impl Candidate {
-    /// The candidate of arrays in memory, each the elements of one stage in row-major order.
+    /// A candidate from arrays in memory, each with the elements of one stage in row-major order.
     ///
     /// # Errors
     ///
@@ -139,9 +139,9 @@ impl Candidate {
     }
 }
 
-/// The report on a candidate's file against a golden file (or a case, which is certified first), at a
-/// format or else that of the type its stages are stored in. Tensors of the names in `ignored` are
-/// left alone.
+/// The report on a candidate's file against a golden file (or a case, which is certified first), in
+/// the given format, or that of the type in which its stages are stored. Tensors named in `ignored`
+/// are skipped.
 ///
 /// # Errors
 ///

@@ -53,7 +53,7 @@ impl<'a> Checkpoint<'a> {
         checkpoint_kinds().collect()
     }
 
-    /// The block of a kind whose names begin with `prefix`, but for names (without it) that are to be
+    /// The block of a kind whose names begin with `prefix`, except names (without the prefix) to be
     /// ignored.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl<'a> Checkpoint<'a> {
         })
     }
 
-    /// The tensors of the block that are none of its operator's, or that were to be ignored.
+    /// The tensors of the block that do not belong to its operator, or that were to be ignored.
     #[must_use]
     pub fn left_out(&self) -> &[String] {
         &self.left_out
@@ -164,14 +164,15 @@ impl<'a> Checkpoint<'a> {
         &self.absent
     }
 
-    /// The metadata keys of what the tensors do not tell, a case must say, and these choices do not.
+    /// The metadata keys that a case needs, that the tensors do not determine, and that these
+    /// choices lack.
     #[must_use]
     pub fn missing(&self, choices: &BTreeMap<String, String>) -> Vec<&'static str> {
         let asked = self.choices.asked.iter().copied();
         asked.filter(|key| !choices.contains_key(*key)).collect()
     }
 
-    /// A writer that holds the parameters under their official names, in the types that the checkpoint has.
+    /// A writer with the parameters under their official names, in the types of the checkpoint.
     ///
     /// # Errors
     ///
@@ -222,8 +223,8 @@ impl<'a> Checkpoint<'a> {
         Ok(writer)
     }
 
-    /// The case of the block with these choices (by metadata keys), given what another file holds: its
-    /// input, and cotangents, states or documents with the metadata that says what they are.
+    /// The case of the block with these choices (by metadata keys) and the contents of another
+    /// file: its input, and cotangents, states or documents with their metadata.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mistake {
-    /// The entry of the catalogue, such as `M34`; a letter tells the variants of one entry apart.
+    /// The entry in the catalogue, such as `M34`; a letter distinguishes the variants of an entry.
     pub id: &'static str,
     /// A short name in snake case.
     pub name: &'static str,
@@ -25,8 +25,8 @@ pub struct Mistake {
     pub looks: &'static str,
     /// The fix, for the author of a port.
     pub fix: &'static str,
-    /// The format in which it rounds, if that is all it does: in ports of a format as coarse it is no
-    /// mistake.
+    /// The format to which the mistake rounds, if it only rounds: in a port with a format as coarse
+    /// it is not a mistake.
     pub rounding: Option<FloatFormat>,
 }
 

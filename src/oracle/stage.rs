@@ -88,7 +88,7 @@ impl fmt::Display for Axis {
     }
 }
 
-/// One stage of a subject: its place in a list of stages is its place in the order of computation.
+/// One stage of a subject. Lists of stages are in the order of computation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StageSpec {

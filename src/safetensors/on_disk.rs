@@ -14,11 +14,11 @@ use std::path::Path;
 /// Bytes decoded at a time: a multiple of every element's size.
 const AT_ONCE: usize = 1 << 20;
 
-/// An open safetensors file whose header was read and checked, and whose tensors are read when
-/// they are asked for.
+/// An open safetensors file whose header was read and checked, and whose tensors are read only when
+/// requested.
 ///
-/// [`SafeTensors`](super::SafeTensors) is the file in memory; this is for files of which no second
-/// copy should be held.
+/// [`SafeTensors`](super::SafeTensors) holds a file in memory; this type is for files that should
+/// not be copied into memory.
 pub struct TensorFile {
     path: String,
     file: File,

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// A safetensors file in memory. Having one means that every rule of the [module](crate::safetensors)'s page
+/// A safetensors file in memory, for which every rule of the [module](crate::safetensors)'s page
 /// was checked.
 pub struct SafeTensors {
     header: Header,

@@ -18,7 +18,7 @@ pub struct AdamW {
     clip: Option<f64>,
 }
 
-/// The state from which training goes on: the parameters, and the moments of their gradients.
+/// The state from which training continues: the parameters, and the moments of their gradients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingState<T> {
     /// The weights.

@@ -11,7 +11,7 @@ pub struct ParameterGroup {
     pub rate: f64,
     /// The share of a weight that decays per step and unit of rate.
     pub weight_decay: f64,
-    /// The shares of the moments that stay, of the gradient and of its square.
+    /// The decay factors of the moments, of the gradient and of its square.
     pub betas: [f64; 2],
     /// The number added to the denominator; above 0, since gradients may be 0.
     pub epsilon: f64,

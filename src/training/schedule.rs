@@ -32,7 +32,7 @@ pub enum Schedule {
         /// The rate at the end.
         least: f64,
     },
-    /// This factor times the rate at each step, for as many steps as there are.
+    /// The factor of the rate at each step; the list gives the number of steps.
     Factors(Vec<f64>),
 }
 

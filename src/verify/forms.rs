@@ -49,7 +49,8 @@ pub struct FormsReport {
     pub longest: usize,
     /// The largest degree of an output as a polynomial in parameters, input and state.
     pub degree: usize,
-    /// The probability at most with which one random trial misses a wrong identity (Schwartz and Zippel).
+    /// An upper bound on the probability that one random trial misses a wrong identity (Schwartz
+    /// and Zippel).
     pub miss_probability: f64,
     /// Numbers in f64 and f32 compared with the bound that ball arithmetic derives for their form.
     pub float_comparisons: usize,

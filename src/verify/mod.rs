@@ -1,8 +1,11 @@
-//! The claims of the crate, tried on random models: every form against every other, exactly over the prime field
-//! and within derived bounds in floats; forms that only add and multiply on layers on which nothing rounds, in every
-//! bit; documents, padded rows and schedules against each sequence alone; operators of the Hyena family, exactly, in every
-//! form; the fast path against certified
-//! values; the four sets of FlashConv's matrices against the recurrence each is meant to compute.
+//! The claims of the crate, tested on random models:
+//!
+//! - every form against every other, exactly over the prime field, and within derived bounds in floats;
+//! - forms that only add and multiply, bit for bit, on layers in which nothing rounds;
+//! - documents, padded rows and schedules against each sequence alone;
+//! - operators of the Hyena family, exactly, in every form;
+//! - the fast path against certified values;
+//! - the four sets of FlashConv's matrices, each against the recurrence that it is meant to compute.
 //!
 //! Each function returns counts and deviations as plain data; `hippos verify` prints them. The same seed gives
 //! the same trials on every machine.

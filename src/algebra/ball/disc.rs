@@ -6,7 +6,7 @@ use super::interval::BallN;
 use core::fmt;
 use core::ops::{Add, Mul, Neg, Sub};
 
-/// A disc of complex numbers known to hold the one that was meant.
+/// A disc of complex numbers that is known to contain the exact one.
 ///
 /// The midpoint is complex, each part a sum of `W` floats; there is *one* radius. A pair of balls
 /// would be a rectangle, and a rectangle turned by an angle has to be put into a larger

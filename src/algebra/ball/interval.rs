@@ -7,7 +7,7 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::ops::{Add, Mul, Neg, Sub};
 
-/// A set of real numbers known to hold the one that was meant: `{x : |x - midpoint| <= radius}`.
+/// A set of real numbers that is known to contain the exact one: `{x : |x - midpoint| <= radius}`.
 ///
 /// The midpoint is the sum of `W` floats, so it carries about `53 W` binary digits; `W` is at
 /// most 6. Whatever numbers are picked from the operands, the exact result of an operation on
@@ -237,7 +237,7 @@ impl<const W: usize> BallN<W> {
         decide::sign(difference.chain([self.rad, other.rad]))
     }
 
-    /// The number rounded to `f64`, to nearest with ties to even, or `None` where the ball holds
+    /// The number rounded to `f64`, to nearest with ties to even, or `None` if the ball contains
     /// numbers that round differently.
     ///
     /// `Some(x)` is a proof: `x` is *the* correctly rounded value. `None` asks for more words. A

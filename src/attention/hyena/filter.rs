@@ -26,8 +26,8 @@ impl<T: Ring> Filter<T> {
         }
     }
 
-    /// The filter that a state space model is on signals of at most `len` elements: its kernel, and
-    /// its `D`.
+    /// The filter of a state space model on signals of at most `len` elements: its kernel, and its
+    /// `D`.
     pub fn of_model<S>(ssm: &S, len: usize) -> Self
     where
         S: StateSpace<Scalar = T>,

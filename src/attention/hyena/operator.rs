@@ -56,7 +56,7 @@ pub fn recursive_with<T: Ring>(
     Ok(z)
 }
 
-/// The matrix form, `D_{x_n} T_{h_n} ... D_{x_1} T_{h_1}`, `n x n`: what acts on `v`.
+/// The matrix form, `D_{x_n} T_{h_n} ... D_{x_1} T_{h_1}`, `n x n`, which acts on `v`.
 ///
 /// `T_h` is the Toeplitz matrix with the feedthrough on its diagonal. Every factor is lower
 /// triangular, so the product is: the operator is causal for any filters and gates.

@@ -20,8 +20,9 @@ use crate::tensor::Tensor;
 pub struct ModelGradients<T: Real> {
     /// The mean cross-entropy of the counted positions.
     pub loss: T,
-    /// The derivative by every parameter: of complex ones, which are pairs of numbers, by each of the two.
-    /// The biases of keys have exactly zero, since a softmax does not see what all its scores share.
+    /// The derivatives with respect to every parameter; for a complex parameter, with respect to
+    /// each part. Those of the biases of keys are exactly zero, since a softmax does not change if
+    /// a number is added to all its scores.
     pub parameters: ModelParameters<T>,
     /// The derivative by the logits (batch, seq_len, `vocab_size`).
     pub logits: Tensor<T>,
@@ -29,9 +30,10 @@ pub struct ModelGradients<T: Real> {
     pub head: Tensor<T>,
     /// The part that comes from looking tokens up (`vocab_size`, d).
     pub lookup: Tensor<T>,
-    /// The derivatives by what every block returns, (batch, seq_len, d) each: `hidden`, then `residual`.
-    /// The residual's holds also what comes back through the block's own second LayerNorm and MLP, for
-    /// which it is the input; what the blocks after it send back is the hidden values'.
+    /// The derivatives with respect to the results of every block, (batch, seq_len, d) each:
+    /// `hidden`, then `residual`. That of the residual includes the contribution through the
+    /// block's own second LayerNorm and MLP, whose input it is; the contribution of later blocks
+    /// alone is that of the hidden values.
     pub blocks: Vec<[Tensor<T>; 2]>,
 }
 

@@ -6,8 +6,8 @@ use crate::error::{Error, check_len};
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
-/// The token to be foretold at every place of the rows, (batch, seq_len); `None` where nothing is
-/// counted: -100 in files, `ignore_index` of `torch.nn.functional.cross_entropy`.
+/// The target at every place of the rows, (batch, seq_len); `None` where nothing is counted: -100
+/// in files, `ignore_index` of `torch.nn.functional.cross_entropy`.
 pub type Targets = Tensor<Option<usize>>;
 
 /// Refuses targets that no loss can be taken of.

@@ -9,7 +9,8 @@ use super::super::stage::StageSpec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Every stage is within its tolerances, nothing speaks against it, and none is undecided.
+    /// Every stage is within its tolerances, there is no evidence against it, and none is
+    /// undecided.
     Pass,
     /// A stage is refused.
     Refused,
@@ -61,11 +62,11 @@ pub struct StageReport {
     pub local: f64,
     /// The error's root mean square in that step, in units of the probable error.
     pub probable: f64,
-    /// The known mistake or generic hypothesis that explains most of that step's error, besides what
-    /// rounding looks like; `None` if none departs far enough to be told from it.
+    /// The known mistake or generic hypothesis that explains most of that step's error, relative to
+    /// its limit; `None` if none is large enough to be distinguished from rounding.
     pub explained: Option<Explained>,
-    /// In a format of 16 bits, the error on the whole as a multiple of what storing every stage in
-    /// that format makes (root mean squares).
+    /// In a 16-bit format, the whole error as a multiple of the error that storing every stage in
+    /// that format causes (root mean squares).
     pub of_typical: Option<f64>,
     /// The index of the element of the largest fraction, axis by axis.
     pub at: Vec<usize>,
@@ -88,7 +89,7 @@ pub struct StageReport {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Explained {
-    /// The share of the error: 1 where it is the error, 0 or less where it is not.
+    /// The share of the error: 1 if the hypothesis equals the error, 0 or less if it is unrelated.
     pub share: f64,
     /// The share that no right port reaches.
     pub limit: f64,
@@ -108,7 +109,7 @@ pub struct Finding {
     pub pattern: String,
     /// The known mistakes that explain it and cannot be told apart here, the closest first.
     pub suspects: Vec<Suspect>,
-    /// True if the closest explains nearly all of the error, and more than anything generic does.
+    /// True if the closest explains nearly all of the error, and more than any generic hypothesis.
     pub reproduced: bool,
     /// Other stages at which the same shows.
     pub also_at: Vec<String>,
