@@ -6,8 +6,8 @@ use super::{ADD, DIVIDE, FUNCTION, MULTIPLY, TERM, triangle};
 use crate::algebra::OperationCount;
 use crate::error::Error;
 
-/// The sizes of one head. For linear attention `key_dim` is that of the features, whose making is
-/// not counted.
+/// The sizes of one head. For linear attention `key_dim` is that of the features; computing the
+/// features is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionShape {
     /// N.

@@ -8,11 +8,11 @@ use super::panels::Panels;
 use super::workspace::Workspace;
 use crate::error::Error;
 
-/// A bank of diagonal models prepared for sequences of up to a length, from the zero state and without
-/// the final one.
+/// A bank of diagonal models prepared for sequences up to a given length, from the zero state and
+/// without a final state.
 ///
-/// Preparing takes the impulse responses and their spectra, or nothing; [`plan`](Self::plan) says which
-/// form runs, and why.
+/// Preparation computes the impulse responses and their spectra, or nothing; [`plan`](Self::plan)
+/// gives the form that runs, and the reason.
 #[derive(Clone, Debug)]
 pub struct DiagonalOutputs<T: Element> {
     plan: Plan,

@@ -5,8 +5,8 @@ use crate::algebra::Real;
 use core::fmt::Debug;
 use num_complex::Complex;
 
-/// A vector of neighbouring channels: 64 bytes at every level, so that layouts do not depend on
-/// the level; narrower registers take several to a vector.
+/// A vector of neighbouring channels: 64 bytes at every level, so that layouts do not depend on the
+/// level. Narrower machines use several registers per vector.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub struct Lanes<T, const W: usize>([T; W]);

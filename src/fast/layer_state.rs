@@ -3,7 +3,7 @@
 use super::lanes::{Element, Vector};
 use super::pieces::{Piece, Plan};
 
-/// The state of a [`FastLayer`](super::FastLayer): all it remembers of a batch of sequences.
+/// The state of a [`FastLayer`](super::FastLayer) for a batch of sequences.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FastState<T: Element> {
     /// The number of inputs that came before, for every sequence.

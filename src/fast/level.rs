@@ -45,10 +45,10 @@ isa!(Fused, fma: true, accumulators: 6);
 #[cfg(target_arch = "x86_64")]
 isa!(Avx512, fma: true, accumulators: 24);
 
-/// An instruction set this machine was found to have.
+/// An instruction set that this machine was found to have.
 ///
-/// There is no other way to make one than detection, so to hold a `Level` is the proof that its
-/// instructions can be run.
+/// A `Level` can only be obtained by detection, so having one proves that its instructions can be
+/// run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Level(Kind);
 

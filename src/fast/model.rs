@@ -51,7 +51,7 @@ enum FastMixer<T: ModelElement> {
     },
 }
 
-/// The state of a [`FastModel`]: all it remembers of a batch of sequences.
+/// The state of a [`FastModel`] for a batch of sequences.
 #[derive(Clone, Debug)]
 pub struct FastModelState<T: ModelElement> {
     /// The number of tokens that came before, for every sequence.
@@ -129,8 +129,8 @@ impl<T: ModelElement> FastModelState<T> {
         }
     }
 
-    /// The state as if `position` tokens had come before, all alike: for timing steps at any
-    /// position, which do not depend on what is remembered.
+    /// The state as if `position` identical tokens had come before: for timing steps at any
+    /// position, since the time does not depend on the state's values.
     #[must_use]
     pub fn at_position(mut self, position: usize) -> Self {
         for mixer in &mut self.mixers {

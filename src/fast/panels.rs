@@ -11,8 +11,8 @@ pub(crate) fn lane_groups<T: Element>(channels: usize) -> usize {
 /// Signals (batch, seq_len, channels) in panels: a group of neighbouring channels, one per lane,
 /// runs contiguously in time, and the groups follow one another.
 ///
-/// Every thread can so be given a part of its own, and every step of a group is one vector. The
-/// lanes beyond the last channel are zero.
+/// So every thread can be given its own part, and every step of a group is one vector. The lanes
+/// beyond the last channel are zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panels<T: Element> {
     batch: usize,

@@ -8,7 +8,7 @@ use super::workspace::Workspace;
 /// Vector operations of the activation, about, its two divisions counted as what they take.
 const GELU_OPERATIONS: usize = 48;
 
-/// A float the fast model runs in, with the elementary functions it needs, one lane at a time.
+/// A float type of the fast model, with the elementary functions it needs, one lane at a time.
 pub trait ModelElement: Element {
     /// `e^x` within a few units in the last place, for `x <= 80`; nearly 0 far below zero.
     /// `#[inline(always)]`.

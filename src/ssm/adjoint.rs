@@ -7,8 +7,8 @@ use crate::error::{Error, check_len};
 /// The adjoint of every block of [`StateSpace`].
 ///
 /// For a loss `L`, the *cotangent* of a quantity is the gradient of `L` with respect to it. Each
-/// method takes the cotangent of what the block returned, gives the cotangent of the vector the
-/// block was applied to, and adds that of `A`, `B`, `C`, `D` to `gradient`. A gradient with
+/// method takes the cotangent of the block's result, returns the cotangent of the vector to which
+/// the block was applied, and adds that of `A`, `B`, `C`, `D` to `gradient`. A gradient with
 /// respect to a model has the model's own shape, so it is stored as one.
 ///
 /// A complex number is a pair of real ones, and its cotangent packs the two derivatives as

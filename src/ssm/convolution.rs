@@ -6,8 +6,8 @@ use crate::error::Error;
 
 /// The causal convolution `y_i = sum_{j=0}^{i} f_j u_{i-j}` (indices from 0), as long as `u`.
 ///
-/// The kernel may be shorter than the input (it ends: `f_j = 0` beyond) or longer (what lies
-/// beyond cannot reach any output).
+/// The kernel may be shorter than the input (then `f_j = 0` beyond its end) or longer (the rest
+/// cannot affect any output).
 pub fn causal_convolution<T: Ring>(f: &[T], u: &[T]) -> Vec<T> {
     let mut y = vec![T::ZERO; u.len()];
     for (j, &f) in f.iter().enumerate().take(u.len()) {
@@ -18,8 +18,8 @@ pub fn causal_convolution<T: Ring>(f: &[T], u: &[T]) -> Vec<T> {
     y
 }
 
-/// The outputs as `y = f * u + D u` plus what the initial state adds, and the final state in
-/// closed form. O(N^2) time, O(N) memory.
+/// The outputs as `y = f * u + D u` plus the contribution of the initial state, and the final state
+/// in closed form. O(N^2) time, O(N) memory.
 ///
 /// # Errors
 ///

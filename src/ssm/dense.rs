@@ -4,7 +4,7 @@ use super::state_space::{StateSpace, Transition};
 use crate::algebra::{Matrix, Scalar, dot};
 use crate::error::{Error, check_len};
 
-/// A state space model with a dense `A`: the definition, with nothing assumed.
+/// A state space model with a dense `A`: the definition, without assumptions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense<T> {
     pub(crate) a: Matrix<T>,

@@ -4,7 +4,7 @@ use super::state_space::{StateSpace, Transition};
 use crate::algebra::{ComplexScalar, Ring, Scalar};
 use crate::error::{Error, check_len};
 
-/// A diagonal state space model with `m` stored complex modes standing for `2m` real states.
+/// A diagonal state space model with `m` stored complex modes, which represent `2m` real states.
 ///
 /// A real system with complex eigenvalues has them in conjugate pairs, and the conjugate modes
 /// carry conjugate states. So one of each pair is stored and the output is read with the trace,

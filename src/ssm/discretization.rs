@@ -41,7 +41,7 @@ impl Discretization {
 /// Bilinear discretization of one mode (`ss_kernel_diag.py`, `disc = 'bilinear'`):
 /// `a = (1 + dt lambda / 2) / (1 - dt lambda / 2)`, `b = dt B / (1 - dt lambda / 2)`.
 ///
-/// Rational in its arguments, so it runs over any scalar, the prime field among them.
+/// It is rational in its arguments, so it runs over any scalar, including the prime field.
 ///
 /// # Errors
 ///

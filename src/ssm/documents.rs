@@ -14,11 +14,10 @@ pub enum Padding {
     Left,
 }
 
-/// The places of documents in the rows of a batch: token sequences that know nothing of each other. Tokens
-/// that no document covers are padding.
+/// The ranges of documents in the rows of a batch. Documents are independent token sequences.
+/// Tokens that belong to no document are padding.
 ///
-/// Documents are counted row by row, in the order in which they stand; states have one entry for
-/// each.
+/// Documents are numbered row by row, in order; states have one entry for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Documents {
     len: usize,
@@ -35,8 +34,8 @@ impl Documents {
         }
     }
 
-    /// Documents packed into one row of `len` tokens, from `cu_seqlens`: 0, and the tokens up to the
-    /// end of each.
+    /// Documents packed into one row of `len` tokens, from `cu_seqlens`: 0, and the number of
+    /// tokens up to the end of each document.
     ///
     /// # Errors
     ///

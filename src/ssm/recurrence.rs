@@ -22,7 +22,7 @@ pub fn recurrence<S: StateSpace>(
 
 /// The recurrence as an object that takes one input at a time.
 ///
-/// Its whole memory is the state: save it with [`state`](Stream::state), go on from it with
+/// It remembers only its state: save it with [`state`](Stream::state), continue from it with
 /// [`resume`](Stream::resume), branch with `clone`.
 #[derive(Debug)]
 pub struct Stream<'a, S: StateSpace> {

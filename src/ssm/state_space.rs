@@ -59,7 +59,7 @@ pub trait StateSpace {
     fn input_to_state(&self, u: &[Self::Scalar]) -> Vec<Self::Element>;
 }
 
-/// A power of a state matrix: closed under composition, so that it can be scanned.
+/// A power of a state matrix. Powers are closed under composition, so they can be scanned.
 pub trait Transition: Clone {
     /// The type of the elements of a state.
     type Element;

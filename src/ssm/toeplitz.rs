@@ -36,8 +36,8 @@ pub(crate) fn toeplitz_of_documents<T: Ring>(
     })
 }
 
-/// The outputs as `T_f u + D u` plus what the initial state adds, and the final state in closed
-/// form. O(N^2) time and memory: the definition written as a matrix.
+/// The outputs as `T_f u + D u` plus the contribution of the initial state, and the final state in
+/// closed form. O(N^2) time and memory: the definition written as a matrix.
 ///
 /// # Errors
 ///

@@ -199,7 +199,7 @@ impl<T: ModelElement> Trainer<T> {
         })
     }
 
-    /// The mean cross-entropy of a batch and what every parameter receives, without a step.
+    /// The mean cross-entropy of a batch and the gradient of every parameter, without a step.
     ///
     /// # Errors
     ///

@@ -51,11 +51,11 @@ pub fn legs_extension<T: Field>(m: usize, ratio: T) -> Result<(Matrix<T>, Vec<T>
     Ok((transition, input))
 }
 
-/// A history of any length, held in m numbers: the orthogonal projection of all samples so far,
-/// as a step function, onto the polynomials of degree below m.
+/// A history of any length, represented by m numbers: the orthogonal projection of all samples so
+/// far, as a step function, onto the polynomials of degree below m.
 ///
-/// No step size enters. That is LegS's timescale property: a signal played at half the speed,
-/// every sample twice, leaves the same state, exactly.
+/// No step size is needed. This is the timescale property of LegS: a signal played at half the
+/// speed, every sample twice, leaves the same state, exactly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LegsHistory<T> {
     coefficients: Vec<T>,

@@ -63,7 +63,7 @@ impl Measure {
         }
     }
 
-    /// The row that reads the past from a state: `u(t - delay) ~ sum_n row_n x_n`.
+    /// The row that reconstructs the past from a state: `u(t - delay) ~ sum_n row_n x_n`.
     ///
     /// # Errors
     ///
@@ -98,8 +98,8 @@ impl Measure {
         }
     }
 
-    /// The discrete model, bilinear with step `dt`, whose output is what the state remembers of the
-    /// input `delay` ago.
+    /// The discrete model, bilinear with step `dt`, whose output reconstructs the input `delay` ago
+    /// from the state.
     ///
     /// # Errors
     ///

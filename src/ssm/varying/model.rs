@@ -34,8 +34,8 @@ pub struct VaryingResponse<T> {
 }
 
 impl<T: Ring> Varying<T> {
-    /// The model of these decays (seq_len x 1 or seq_len x N), input and output vectors
-    /// (seq_len x N).
+    /// The model with these decays (seq_len x 1 or seq_len x N), input and output vectors (seq_len
+    /// x N).
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use crate::algebra::{Matrix, Ring};
 use crate::error::Error;
 
 impl<T: Ring> Varying<T> {
-    /// The lower triangular matrix that takes inputs to outputs (seq_len x seq_len):
+    /// The lower triangular matrix that maps inputs to outputs (seq_len x seq_len):
     ///
     /// ```text
     /// M_ij = C_i^T A_i ... A_{j+1} B_j      i >= j, so M_ii = C_i^T B_i
@@ -48,8 +48,8 @@ impl<T: Ring> Varying<T> {
     }
 }
 
-/// The outputs and the final state by the quadratic form: masked attention whose mask is made of
-/// products of decays. `Y = M U`, and what an initial state adds.
+/// The outputs and the final state by the quadratic form: masked attention with a mask of products
+/// of decays. `Y = M U`, plus the contribution of the initial state.
 ///
 /// # Errors
 ///

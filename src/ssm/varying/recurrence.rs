@@ -26,8 +26,8 @@ pub fn varying_recurrence<T: Ring>(
     })
 }
 
-/// The recurrence as an object that takes one step's decays, vectors and inputs at a time: what a
-/// decoder keeps. Its whole memory is the state.
+/// The recurrence as an object that takes the decays, vectors and inputs of one step at a time, as
+/// a decoder does. It remembers only its state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VaryingStream<T> {
     state: Matrix<T>,

@@ -5,8 +5,8 @@ use super::model::{Decay, Varying, VaryingResponse};
 use crate::algebra::{Matrix, Ring, dot};
 use crate::error::Error;
 
-/// The outputs and the final state by [`scan`](crate::ssm::scan())'s tree, over the affine maps
-/// `x -> A_t x + u_t B_t^T`: that every node has a transition of its own changes nothing in it.
+/// The outputs and the final state by the tree of [`scan`](crate::ssm::scan()), over the affine
+/// maps `x -> A_t x + u_t B_t^T`. The tree is the same although every node has its own transition.
 ///
 /// # Errors
 ///
