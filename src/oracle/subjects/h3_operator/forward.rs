@@ -45,7 +45,7 @@ rows! { GraphHook<H3OperatorCase>:
         right "kv = shift_k v"
         seen "an operator that is called with keys already shifted elsewhere"
         looks "uncorrelated with the right stages from kv on"
-        fix "Convolve the keys with shift_kernel before they meet the values."
+        fix "Convolve the keys with shift_kernel before multiplying by the values."
         by [Stage("shift_k", |stage, moment| {
             if let Some(k) = moment.case.inputs.get("k") {
                 stage.clone_from(k);

@@ -429,7 +429,7 @@ mod forward {
             right "from the last K columns of the prompt"
             seen "plausible"
             looks "the first K - 1 steps are wrong, then the state is"
-            fix "hand the convolution's state over"
+            fix "pass on the convolution's state"
             by [HandOver(|states| states.conv.data_mut().fill(0.0))];
         "S11e" "ssm_state_dropped" at "step_output"
             wrong "steps begin from the zero state"

@@ -248,14 +248,14 @@ rows! { ModelHook:
         right "without it, the next block adding first"
         seen "plausible"
         looks "hidden right, residual off by hidden, logits right"
-        fix "hand on hidden and residual unsummed: r <- r + h stands at the beginning of a block"
+        fix "pass on hidden and residual unsummed: r <- r + h comes first in a block"
         by [Saved(residual_summed)];
     "L02" "hidden_summed" at "block0.hidden"
         wrong "block{i}.hidden the sum r + h"
         right "the MLP's output alone"
         seen "plausible"
         looks "residual right, hidden off by residual, logits right"
-        fix "hand on hidden and residual unsummed: r <- r + h stands at the beginning of a block"
+        fix "pass on hidden and residual unsummed: r <- r + h comes first in a block"
         by [Saved(hidden_summed)];
     "L03" "last_add_forgotten" at "logits"
         wrong "logits = E LN(h)"
@@ -467,14 +467,14 @@ rows! { ModelHook:
         right "from that of each document"
         seen "plausible (position_ids as arange over the row)"
         looks "right in a row's first document, wrong after; all wrong beside padding on the left"
-        fix "count positions anew in every document, and from the first token that is no padding"
+        fix "restart positions in every document, at the first token that is not padding"
         by [TakesRows(Part::Positions)];
     "L20c" "documents_ignored" at "block0.residual"
         wrong "every row taken for one sequence"
         right "documents apart, padding left out"
         seen "plausible (cu_seqlens or a mask that is accepted and not read)"
         looks "right in a row's first document, wrong after; all wrong beside padding on the left"
-        fix "hand cu_seqlens or lengths to positions, H3 layers and attention"
+        fix "pass cu_seqlens or lengths to positions, H3 layers and attention"
         by [TakesRows(Part::Attention), TakesRows(Part::Positions), TakesRows(Part::H3)];
     "L20d" "layers_across_documents" at "block0.residual"
         wrong "H3 layers run through a row from its beginning, boundaries and padding in it"

@@ -56,7 +56,7 @@ rows! { GraphHook<StripedHyenaCase>:
         right "states are results, whose cotangents add to those of the output"
         seen "plausible (a state returned for caching alone, detached)"
         looks "right without cotangents of states; with them as if there were none"
-        fix "Let gradients begin from the states too."
+        fix "Start gradients from the states too."
         by [Case(|case| {
             for name in COTANGENTS {
                 fill(case.inputs.get_mut(name), 0.0);

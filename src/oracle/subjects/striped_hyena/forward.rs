@@ -120,7 +120,7 @@ rows! { GraphHook<StripedHyenaCase>:
         right "s_t = p s_{t-1} + x_t, y = Re(R s)"
         seen "prefill_via_direct_recurrence as it stands"
         looks "off by 2 to 1000 times"
-        fix "Use the prefill by FFT, or mend both."
+        fix "Use the prefill by FFT, or correct both."
         by [Stage("filtered", wrong::wrong_prefill_and_read), Stage("state.iir", wrong::wrong_state)];
     "Y08" "real_part_twice" at "filter"
         wrong "2 Re sum_n R_n p_n^t"
@@ -272,7 +272,7 @@ rows! { GraphHook<StripedHyenaCase>:
         right "the last raw projections"
         seen "a cache filled after the convolution"
         looks "prompt right, the next two tokens wrong"
-        fix "Keep the projections, not what the short filter made of them."
+        fix "Keep the projections, not the outputs of the short filter."
         by [Stage("state.fir", wrong::window_of_short)];
     "Y83" "windows_newest_first" at "state.fir"
         wrong "the newest input first"

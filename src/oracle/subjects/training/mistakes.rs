@@ -274,7 +274,7 @@ rows! { TrainingHook:
         right "the file's groups: no H3 experiment exempts them"
         seen "plausible (what most trainers do, minGPT first)"
         looks "biases, LayerNorms and embeddings off by lr wd p"
-        fix "take the groups of the official trainer: unmarked parameters, then each mark"
+        fix "use the groups of the official trainer: unmarked parameters, then each mark"
         by [Groups(no_decay_on_vectors)];
     "T13a" "decay_coupled" at "step1.exp_avg"
         wrong "g + wd p in the moments, and the decay too"

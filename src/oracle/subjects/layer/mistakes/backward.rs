@@ -105,7 +105,7 @@ rows! { LayerHook:
         right "dK = irfft(G conj(U), n)[: L_k]"
         seen "HazyResearch/flash-fft-conv#16 (the kernel's gradient of another length)"
         looks "gradients of the models' parameters off by what lags outside the kernel add"
-        fix "cut the kernel's gradient to the kernel's length before going on"
+        fix "truncate the kernel's gradient to the kernel's length before continuing"
         by [ConvolutionAdjoint(uncut_kernel_gradient)];
     "M72a" "complex_grad_conj" at "grad.kernel.kernel.B"
         wrong "dL/dre - i dL/dim for the complex parameters B and C"
@@ -173,7 +173,7 @@ rows! { LayerHook:
         right "l^(c-1) = (A*)^len l^(c) + M_xy* g"
         seen "plausible (truncated backpropagation; fla-org/flash-linear-attention#875: a step outside autograd)"
         looks "last chunk right; gradients of earlier inputs lack what later chunks make of them"
-        fix "hand the cotangent of the state on to the chunk before"
+        fix "pass the cotangent of the state on to the previous chunk"
         by [ReverseCarry(|c| vec![Complex::new(0.0, 0.0); c.right.len()])];
     "M95d" "reverse_carry_one_late" at "grad.kv"
         wrong "A* l^(c-1) handed on: one power of A too many"
@@ -236,21 +236,21 @@ rows! { LayerHook:
         right "what its outputs make of it"
         seen "plausible (a scan backward that stops one step early)"
         looks "the gradient of the input zero at the first token, all others right"
-        fix "the way back ends at token 0, not at token 1"
+        fix "the backward pass ends at token 0, not at token 1"
         by [Gradient(|name, g| if name == "input" { without_token(g, |_| Some(0)) })];
     "M97b" "last_input_grad_lost" at "grad.input"
         wrong "zeros for the gradient of the last token"
         right "what its output makes of it"
         seen "plausible (a scan backward that starts one step early)"
         looks "the gradient of the input zero at the last token, all others right"
-        fix "the way back starts at the last token"
+        fix "the backward pass starts at the last token"
         by [Gradient(|name, g| if name == "input" { without_token(g, last) })];
     "M98a" "last_output_uncounted" at "grad.gated"
         wrong "the cotangent of the last output as zero"
         right "as given"
         seen "plausible (a loss over tokens shifted by one)"
         looks "all gradients wrong, that of the input zero at the last token"
-        fix "hand all of the output's cotangent to the backward pass"
+        fix "pass all of the output's cotangent to the backward pass"
         by [Cotangent(|g| without_token(g, last))];
     "M98b" "mean_over_batch" at "grad.gated"
         wrong "gradients divided by the number of sequences"
@@ -298,6 +298,6 @@ rows! { LayerHook:
         right "it ends there: documents know nothing of each other"
         seen "fla-org/flash-linear-attention#1184 (a backward pass without cu_seqlens)"
         looks "outputs right; gradients of the last document right, of earlier ones wrong at their ends"
-        fix "begin the way back anew at every boundary of cu_seqlens"
+        fix "start the backward pass anew at every boundary of cu_seqlens"
         by [CotangentsLeak];
 }

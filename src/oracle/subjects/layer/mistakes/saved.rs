@@ -43,7 +43,7 @@ rows! { LayerHook:
         right "x_n = sum_j B_{n-j} k_{L-1-j}: the keys through the shift model's B"
         seen "plausible (caches of convolutions hold raw inputs, and B is e_1 at initialization)"
         looks "all outputs right; final_state_k holds raw keys, right while B = e_1"
-        fix "step the state x = A x + B k; the raw keys are it only where B = e_1"
+        fix "step the state x = A x + B k; it equals the raw keys only if B = e_1"
         by [Stage(At::FinalStateK, raw_keys)];
     "M86b" "raw_key_window_oldest_first" at "final_state_k"
         wrong "the last N keys, newest last"

@@ -216,7 +216,7 @@ rows! { LayerHook:
         right "from the state the chunk before left"
         seen "vllm-project/vllm#22034"
         looks "first chunk right, later ones as if each were a new sequence"
-        fix "hand the diagonal SSM's state on to the next chunk"
+        fix "pass the diagonal SSM's state on to the next chunk"
         by [InChunks, Diagonal(Dropped)];
     "M59b" "initial_state_ignored" at "shift_k"
         wrong "both states start from zero though some were given"
