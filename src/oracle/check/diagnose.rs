@@ -167,6 +167,9 @@ impl Search<'_> {
         if found.is_empty() {
             found = self.partial(at, wrong, generic);
         }
+        if found.is_empty() {
+            found = self.in_few_elements(at, wrong);
+        }
         let pattern = pattern::describe(stage, probe);
         let mut explained = vec![at];
         let Some(best) = found.first() else {
@@ -228,6 +231,23 @@ impl Search<'_> {
         best(found.collect(), generic)
     }
 
+    /// Mistakes that no right port would show in the few elements from which they depart, where the rounding
+    /// of all others hides them on the whole.
+    fn in_few_elements(&self, at: usize, wrong: &[usize]) -> Vec<Hypothesis> {
+        let found = self.all.iter().filter_map(|trial| {
+            let fit = trial.fits[at]?;
+            let evidence = fit.focused.filter(|part| part.convicts(0))?;
+            let of_part = Fit { evidence, ..fit };
+            Some(self.hypothesis(vec![trial.mistake], &trial.fits, of_part, at, wrong))
+        });
+        let mut found = best(found.collect(), 0.0);
+        for hypothesis in &mut found {
+            // On the whole it does not explain it.
+            hypothesis.fit = hypothesis.fits[at].unwrap_or(hypothesis.fit);
+        }
+        found
+    }
+
     /// Two mistakes made in the step.
     fn pairs(&self, at: usize, wrong: &[usize]) -> Vec<Hypothesis> {
         let mut acting: Vec<(&&Trial, Fit)> = self
@@ -285,10 +305,13 @@ impl Search<'_> {
             };
             other != at && shows && absent
         };
-        let explains = |other: &usize| {
-            let fit = fits[*other];
-            *other != at
-                && fit.is_some_and(|fit| fit.left <= 1.0 || fit.evidence.share >= NEARLY_ALL)
+        let explains = |&other: &usize| {
+            // Within a wide tolerance of what it predicts is much that it does not explain.
+            let explained = |fit: Fit| match fit.left <= 1.0 {
+                true => fit.evidence.share >= 1.0 - MOST_UNEXPLAINED,
+                false => fit.evidence.share >= NEARLY_ALL,
+            };
+            other != at && fits[other].is_some_and(explained)
         };
         Hypothesis {
             contradicted: (0..fits.len()).filter(contradicts).count(),

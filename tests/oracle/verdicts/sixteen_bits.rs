@@ -127,3 +127,35 @@ fn a_thousand_steps_in_bfloat16_pass() {
         assert_eq!(report.verdict(), Verdict::Refused, "{form}: {report}");
     }
 }
+
+/// A factor of 5 % in a stage of the models, all others right, lies within the worst case of bfloat16 and is more
+/// than the roundings that a whole stage shares; one of four roundings is not.
+#[test]
+fn a_factor_beyond_shared_roundings_is_refused() {
+    let golden = committed_one("03-heads");
+    let mut names: Vec<&str> = golden.stages().iter().map(|stage| stage.name()).collect();
+    names.retain(|name| !name.starts_with("grad."));
+    for wrong in [
+        "shift_kernel",
+        "shift_k",
+        "ssm_kernel",
+        "ssm_out",
+        "final_state_k",
+        "final_state",
+    ] {
+        let u = FloatFormat::BF16.unit_roundoff();
+        for (factor, is_refused) in [(1.05, true), (1.0 + 4.0 * u, false)] {
+            let port: Stages = names
+                .iter()
+                .map(|&name| {
+                    let factor = if name == wrong { factor } else { 1.0 };
+                    let port = stage(&golden, name).values.map(|x| factor * x);
+                    (name.to_string(), port)
+                })
+                .collect();
+            let report = judge(&golden, &dumped(&named(&port), Dtype::BF16), Format::BF16);
+            let at = report.findings.first().map(|found| &found.stage[..]);
+            assert_eq!(at, is_refused.then_some(wrong), "{factor}: {report}");
+        }
+    }
+}
