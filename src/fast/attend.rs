@@ -75,25 +75,21 @@ impl<T: ModelElement> AttentionCache<T> {
             let heads = caches.iter_mut().zip(own.chunks_exact_mut(piece.len * d_h));
             heads.enumerate().map(move |(head, own)| (piece, head, own))
         });
-        share(
-            items,
-            threads,
-            |scratch, (piece, head, (cache, out))| {
-                let before = cache.len(vectors);
-                for (t, out) in out.chunks_exact_mut(d_h).enumerate() {
-                    let row = &qkv[(piece.at + t) * 3 * d..][..3 * d];
-                    let part = |which: usize| &row[which * d + head * d_h..][..d_h];
-                    cache.push(before + t, part(1), part(2));
-                    level.run(Attend {
-                        cache,
-                        len: before + t + 1,
-                        q: part(0),
-                        out,
-                        scores: &mut scratch.signals,
-                    });
-                }
-            },
-        );
+        share(items, threads, |scratch, (piece, head, (cache, out))| {
+            let before = cache.len(vectors);
+            for (t, out) in out.chunks_exact_mut(d_h).enumerate() {
+                let row = &qkv[(piece.at + t) * 3 * d..][..3 * d];
+                let part = |which: usize| &row[which * d + head * d_h..][..d_h];
+                cache.push(before + t, part(1), part(2));
+                level.run(Attend {
+                    cache,
+                    len: before + t + 1,
+                    q: part(0),
+                    out,
+                    scores: &mut scratch.signals,
+                });
+            }
+        });
         for piece in set {
             let (from, to) = (piece.at * d..piece.in_set().end * d, piece.at);
             for (head, from) in by_head[from].chunks_exact(piece.len * d_h).enumerate() {

@@ -104,7 +104,8 @@ impl<T: Element> LongConvolution<T> {
             ));
         }
         let (level, transform) = (self.level, &self.transform);
-        let threads = workspace.threads_for(self.spectra.len() / transform.len() * self.operations(1));
+        let threads =
+            workspace.threads_for(self.spectra.len() / transform.len() * self.operations(1));
         let spectra = self.spectra.chunks_exact_mut(transform.len()).enumerate();
         share(spectra, threads, |_, (i, spectrum)| {
             level.run(Spectrum {

@@ -2,8 +2,8 @@
 //! left over by the recurrence.
 
 use super::blocks::{
-    BLOCK, Blocks, Carried, Mode, OutputsOf, Record, StatesOf, Tables, blocks_at_once, padded_pairs,
-    signal_tile,
+    BLOCK, Blocks, Carried, Mode, OutputsOf, Record, StatesOf, Tables, blocks_at_once,
+    padded_pairs, signal_tile,
 };
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
@@ -450,7 +450,7 @@ impl<T: Element> DiagonalSsm<T> {
                 tiles.truncate(filled);
                 filled > 0
             },
-            &|tiles| {
+            &|tiles: &mut Vec<BlockScratch<T>>| {
                 let mut outputs = outputs.lock().unwrap_or_else(PoisonError::into_inner);
                 for (scratch, y) in tiles.iter_mut().zip(outputs.by_ref()) {
                     level.run(OutputsOf { tables, y, scratch });

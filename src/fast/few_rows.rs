@@ -52,7 +52,11 @@ impl Experience {
     fn note(&mut self, operations: usize, shared: bool, seconds: f64) {
         let rate = &mut self.rates[operations.max(1).ilog2() as usize][usize::from(shared)];
         let new = seconds / operations.max(1) as f64;
-        *rate = if *rate == 0.0 { new } else { 0.75 * *rate + 0.25 * new };
+        *rate = if *rate == 0.0 {
+            new
+        } else {
+            0.75 * *rate + 0.25 * new
+        };
     }
 }
 

@@ -53,7 +53,10 @@ pub trait Vector<T>: Copy + Debug + Default + Send + Sync + 'static {
 }
 
 /// An array of the stored forms of lanes. Not re-exported: a sealed detail of [`Element`].
-pub trait Codes<C>: Copy + Debug + Default + AsMut<[C]> + AsRef<[C]> + Send + Sync + 'static {}
+pub trait Codes<C>:
+    Copy + Debug + Default + AsMut<[C]> + AsRef<[C]> + Send + Sync + 'static
+{
+}
 
 impl Codes<u32> for [u32; 8] {}
 impl Codes<u32> for [u32; 4] {}

@@ -3,6 +3,7 @@
 use super::cut::Cut;
 use super::diagonal::{DiagonalParameters, DiagonalSsm};
 use super::elementwise::multiply;
+use super::few_rows::FEW_ROWS;
 use super::lanes::{Element, Vector};
 use super::layer_parameters::{LaneLayout, PROJECTIONS, shift_parameters};
 use super::layer_state::{FastState, SavedStates};
@@ -14,7 +15,6 @@ use super::pieces::{
 use super::scratch::Scratch;
 use super::share::share;
 use super::shift::ShiftSsm;
-use super::few_rows::FEW_ROWS;
 use super::weight_format::{MATRICES, WeightFormat};
 use super::weights::Weights;
 use super::workspace::Workspace;

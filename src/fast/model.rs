@@ -543,7 +543,11 @@ fn block<T: ModelElement>(
         }
     } else {
         let parameters = Parameters::new(config.h3.clone(), |name| get(BlockName::H3(name)))?;
-        FastMixer::H3(Box::new(FastLayer::with_weights(level, format, &parameters)?))
+        FastMixer::H3(Box::new(FastLayer::with_weights(
+            level,
+            format,
+            &parameters,
+        )?))
     };
     let epsilon = config.layer_norm_epsilon;
     let mut norm = |weight, bias| Ok::<_, Error>(Norm::new(&get(weight)?, &get(bias)?, epsilon));

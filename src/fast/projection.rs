@@ -1,7 +1,7 @@
 //! Matrix products: rows times a weight packed for lanes.
 
-use super::lanes::{Arithmetic, Element, Vector};
 use super::few_rows::FEW_ROWS;
+use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::panels::lane_groups;
 use super::share::share;
@@ -41,7 +41,12 @@ pub(super) const fn height_of(rows: usize, most: usize) -> usize {
 
 impl<T: Element> Weights<T> {
     /// Packs `rows` rows, `row(r)` each: tiles of rows, an input's row elements side by side.
-    pub(super) fn pack_rows<'a>(&self, rows: usize, row: impl Fn(usize) -> &'a [T], packed: &mut [T]) {
+    pub(super) fn pack_rows<'a>(
+        &self,
+        rows: usize,
+        row: impl Fn(usize) -> &'a [T],
+        packed: &mut [T],
+    ) {
         self.pack_tiles(rows, packed, |tile, height, first, count| {
             for r in 0..count {
                 let row = row(first + r);

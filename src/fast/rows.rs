@@ -143,7 +143,11 @@ impl<T: ModelElement> Kernel for GeluOf<'_, T> {
 /// GELU of every number, in place, shared among threads.
 pub(super) fn gelu<T: ModelElement>(level: Level, x: &mut [T], workspace: &mut Workspace<T>) {
     let count = workspace.threads();
-    let each = x.len().div_ceil(count).next_multiple_of(T::Lanes::WIDTH).max(T::Lanes::WIDTH);
+    let each = x
+        .len()
+        .div_ceil(count)
+        .next_multiple_of(T::Lanes::WIDTH)
+        .max(T::Lanes::WIDTH);
     let threads = workspace.threads_for(x.len() / T::Lanes::WIDTH * GELU_OPERATIONS);
     let items = x.chunks_mut(each);
     share(items, threads, |_, part| level.run(GeluOf(part)));

@@ -112,7 +112,9 @@ impl WeightFormat {
 
     fn holds(self, x: f64) -> bool {
         let rounded = self.float().map_or(x, |_| self.stored(x, 0.0));
-        let largest = self.float().map_or(f64::from(f32::MAX), |(_, _, most)| most);
+        let largest = self
+            .float()
+            .map_or(f64::from(f32::MAX), |(_, _, most)| most);
         x.is_finite() && rounded.abs() <= largest
     }
 

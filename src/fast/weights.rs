@@ -215,7 +215,15 @@ impl<T: Element> Weights<T> {
                 wide.resize(size, T::Lanes::ZERO);
                 let (level, per_tile) = (self.level, self.per_tile);
                 let to = &mut wide[..];
-                self.with_tiles(i, 1, Unpack { level, per_tile, to });
+                self.with_tiles(
+                    i,
+                    1,
+                    Unpack {
+                        level,
+                        per_tile,
+                        to,
+                    },
+                );
                 &wide[..]
             }
         };

@@ -3,9 +3,7 @@
 use super::backend::{Backend, fast_model, not_computed_in};
 use crate::algebra::{Real, Rng, RootsOfUnity};
 use crate::error::Error;
-use crate::fast::{
-    FastModel, FastModelState, Level, ModelElement, ModelWorkspace, WeightFormat,
-};
+use crate::fast::{FastModel, FastModelState, Level, ModelElement, ModelWorkspace, WeightFormat};
 use crate::h3::Form;
 use crate::model::{Model, ModelStream, Sampling, Text};
 use crate::oracle::ModelFile;

@@ -24,7 +24,8 @@ mod text;
 
 pub use attention::{KeyValueCache, MultiHeadAttention};
 pub(crate) use backward::{
-    Cotangent, ModelBackward, NormGradient, cross_entropy, gelu_slope, mean_loss, weights_of_counted,
+    Cotangent, ModelBackward, NormGradient, cross_entropy, gelu_slope, mean_loss,
+    weights_of_counted,
 };
 pub use backward::{ModelGradients, Targets};
 pub(crate) use block::documents_of_ids;

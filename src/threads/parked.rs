@@ -72,7 +72,9 @@ impl Parked {
         if self.others == 0 {
             return task.work();
         }
-        let started = self.started.get_or_insert_with(|| Started::new(self.others));
+        let started = self
+            .started
+            .get_or_insert_with(|| Started::new(self.others));
         let board = &*started.board;
         let mut state = board.lock();
         state.task = Some(Arc::clone(task) as Arc<dyn Task>);

@@ -150,15 +150,19 @@ impl<T: Element> H3Operator<T> {
             keys.resize(batch * groups * len, T::Lanes::ZERO);
             let operations = batch * groups * self.shift[0].operations(len);
             let items = keys.chunks_exact_mut(len).enumerate();
-            share(items, workspace.threads_for(operations), |scratch, (i, key)| {
-                let Scratch { points, window, .. } = scratch;
-                let shift = &self.shift[i / groups % d_h];
-                let k = Gated {
-                    signal: k.stream(i),
-                    gate: None,
-                };
-                shift.run_group(i % groups, k, (key, None), points, window);
-            });
+            share(
+                items,
+                workspace.threads_for(operations),
+                |scratch, (i, key)| {
+                    let Scratch { points, window, .. } = scratch;
+                    let shift = &self.shift[i / groups % d_h];
+                    let k = Gated {
+                        signal: k.stream(i),
+                        gate: None,
+                    };
+                    shift.run_group(i % groups, k, (key, None), points, window);
+                },
+            );
         }
         let key = |i: usize| match self.shift.is_empty() {
             true => k.stream(i),
@@ -166,33 +170,37 @@ impl<T: Element> H3Operator<T> {
         };
         let operations = batch * groups * d_h * self.ssm.operations(len);
         let items = y.streams_mut().enumerate();
-        share(items, workspace.threads_for(operations), |scratch, (i, y)| {
-            let Scratch {
-                points,
-                window,
-                signals,
-                ..
-            } = scratch;
-            signals.resize(len, T::Lanes::ZERO);
-            let (sequence, group) = (i / groups / d_h, i % groups);
-            for d1 in 0..d_h {
-                let at = (sequence * d_h + d1) * groups + group;
-                let kv = Gated {
-                    signal: key(at),
-                    gate: Some(v.stream(i)),
-                };
-                let q = q.stream(at);
-                // The first is written gated, the others are added.
-                if d1 == 0 {
-                    self.ssm
-                        .run_group(group, kv, (&mut *y, Some(q)), points, window);
-                } else {
-                    self.ssm
-                        .run_group(group, kv, (&mut *signals, None), points, window);
-                    multiply::<T>(self.level, q, signals, true, y);
+        share(
+            items,
+            workspace.threads_for(operations),
+            |scratch, (i, y)| {
+                let Scratch {
+                    points,
+                    window,
+                    signals,
+                    ..
+                } = scratch;
+                signals.resize(len, T::Lanes::ZERO);
+                let (sequence, group) = (i / groups / d_h, i % groups);
+                for d1 in 0..d_h {
+                    let at = (sequence * d_h + d1) * groups + group;
+                    let kv = Gated {
+                        signal: key(at),
+                        gate: Some(v.stream(i)),
+                    };
+                    let q = q.stream(at);
+                    // The first is written gated, the others are added.
+                    if d1 == 0 {
+                        self.ssm
+                            .run_group(group, kv, (&mut *y, Some(q)), points, window);
+                    } else {
+                        self.ssm
+                            .run_group(group, kv, (&mut *signals, None), points, window);
+                        multiply::<T>(self.level, q, signals, true, y);
+                    }
                 }
-            }
-        });
+            },
+        );
         workspace.panels = keys;
         Ok(())
     }

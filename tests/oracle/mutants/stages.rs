@@ -2,7 +2,7 @@
 
 use super::layers::{EQUAL, Named, distance, forward_mistakes, subjects};
 use crate::common::golden_file;
-use hungry_hippos::oracle::{Golden, Precision, SUITE_SEED, StageSpec, suite};
+use hungry_hippos::oracle::{Case, Golden, Precision, SUITE_SEED, StageSpec, suite};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The stages of a layer by golden files: every name, and what is computed from it directly or by

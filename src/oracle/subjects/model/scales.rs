@@ -83,12 +83,19 @@ pub(super) fn loss_error(
     scales: &Named<ErrorBound>,
 ) -> Result<Tensor<ErrorBound>, Error> {
     let form = parameters.config().h3.default_form(rows.1.longest());
-    let logits = parameters.build::<f64>()?.forward_by(&form, rows, None)?.logits;
+    let logits = parameters
+        .build::<f64>()?
+        .forward_by(&form, rows, None)?
+        .logits;
     let scale = scales.iter().find(|(name, _)| name == "logits");
     let (_, scale) = scale.ok_or_else(|| Error::missing("the error scale of the logits"))?;
     let pairs = logits.data().iter().zip(scale.data());
     let off = pairs.map(|(&x, &error)| ErrorScale::new(x, error));
-    let loss = mean_loss(&Tensor::new(logits.shape(), off.collect())?, targets, rows.1)?;
+    let loss = mean_loss(
+        &Tensor::new(logits.shape(), off.collect())?,
+        targets,
+        rows.1,
+    )?;
     Ok(Tensor::known([1], vec![loss.error()]))
 }
 
