@@ -8,6 +8,7 @@ use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::{Case, Format, Golden, Precision, Report, SUITE_SEED, suite};
 use hungry_hippos::safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeSet;
 
 /// A case and its golden file.
 struct Judged {
@@ -71,14 +72,20 @@ fn right_ports_pass_in_every_form() {
 }
 
 /// A port that makes one known mistake and works in f32 else: what it stores, with all stages before the
-/// first wrong one as they are.
+/// first wrong one as they are. Each mistake is made in cases of a kind until it is named; with
+/// `HIPPOS_EXHAUSTIVE` set, in all of them.
 #[test]
 fn mistakes_are_refused_and_named_in_f32() {
     let (mut ports, mut named) = (0, 0);
     let mut missed = Vec::new();
+    let mut done = BTreeSet::new();
     for judged in cases() {
         let right = judged.case.run_with(&[], None).expect("runs");
         for mistake in judged.case.mistakes() {
+            let of_kind = (judged.case.kind(), mistake.id);
+            if done.contains(&of_kind) && !is_exhaustive() {
+                continue;
+            }
             // Rounding to 16 bits has a claim of its own.
             let Ok(mut wrong) = judged.case.run_with(&[mistake.id], None) else {
                 continue;
@@ -108,12 +115,19 @@ fn mistakes_are_refused_and_named_in_f32() {
             ports += 1;
             let mut suspects = report.findings.iter().flat_map(|found| &found.suspects);
             match suspects.any(|suspect| suspect.mistakes.iter().any(|m| m.id == mistake.id)) {
-                true => named += 1,
+                true => {
+                    named += 1;
+                    done.insert(of_kind);
+                }
                 false => missed.push(what),
             }
         }
     }
-    assert!(ports >= 120, "{ports}");
     println!("{named} of {ports} named; missed {missed:?}");
-    assert!(100 * named >= 97 * ports, "{named} of {ports}: {missed:?}");
+    let (least, percent) = if is_exhaustive() { (300, 97) } else { (80, 95) };
+    assert!(ports >= least, "{ports}");
+    assert!(
+        100 * named >= percent * ports,
+        "{named} of {ports}: {missed:?}"
+    );
 }
