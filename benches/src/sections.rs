@@ -172,6 +172,16 @@ fn bank() -> DiagonalParameters {
     p
 }
 
+/// The first of them.
+pub fn channels_of_bank(channels: usize) -> DiagonalParameters {
+    let mut bank = bank();
+    for list in [&mut bank.a, &mut bank.b, &mut bank.c] {
+        list.truncate(32 * channels);
+    }
+    bank.d.truncate(channels);
+    bank
+}
+
 fn diagonal(python: &mut Option<Python>) {
     let python = RefCell::new(python);
     let level = Level::detect();
@@ -182,17 +192,10 @@ fn diagonal(python: &mut Option<Python>) {
     for &len in sizes(&[4096, 1024, 2048, 8192, 16384, 65536], 1) {
         // Never more than 256 MB of signal: channels as many as fit.
         let channels = if len > 16384 { 192 } else { D };
-        let part = DiagonalParameters {
-            pairs: 32,
-            a: bank.a[..32 * channels].to_vec(),
-            b: bank.b[..32 * channels].to_vec(),
-            c: bank.c[..32 * channels].to_vec(),
-            d: bank.d[..channels].to_vec(),
-        };
         let ssm = if channels == D {
             ssm.clone()
         } else {
-            DiagonalSsm::new(level, &part).unwrap()
+            DiagonalSsm::new(level, &channels_of_bank(channels)).unwrap()
         };
         let per = (len * channels) as f64;
         let rows = random(len * channels, 3);
@@ -284,14 +287,7 @@ fn length(_: &mut Option<Python>) {
     println!("{}", ssm.plan(4096));
     for total in [1000, 10_000, 100_000, 1_000_000, 4_000_000] {
         // One group of channels is what a core works on at a time.
-        let part = DiagonalParameters {
-            pairs: 32,
-            a: bank.a[..32 * 16].to_vec(),
-            b: bank.b[..32 * 16].to_vec(),
-            c: bank.c[..32 * 16].to_vec(),
-            d: bank.d[..16].to_vec(),
-        };
-        let ssm = DiagonalSsm::<f32>::new(Level::detect(), &part).unwrap();
+        let ssm = DiagonalSsm::<f32>::new(Level::detect(), &channels_of_bank(16)).unwrap();
         let piece = total.min(4096);
         let u = Panels::from_rows(1, piece, 16, &random(piece * 16, 3)).unwrap();
         let mut y = Panels::zeros(1, piece, 16);

@@ -1,8 +1,8 @@
 //! Steps of one token, the formats of their weights, and what a second thread is worth.
 
 use crate::contest::{Contestant, Python, contest, seconds, sizes};
-use crate::sections::{D, ask, of_size, parameters, random};
-use hungry_hippos::fast::{FastLayer, Level, WeightFormat, Workspace};
+use crate::sections::{D, ask, channels_of_bank, of_size, parameters, random};
+use hungry_hippos::fast::{DiagonalSsm, FastLayer, Level, Panels, WeightFormat, Workspace};
 use std::cell::RefCell;
 use std::hint::black_box;
 
@@ -108,8 +108,31 @@ pub fn threads() {
             }
         }
     }
+    one_group(&mut slower);
     println!("two threads more than 10 % slower than one: {}", slower.len());
     for title in slower {
         println!("  {title}");
+    }
+}
+
+/// One group of channels over sequences that leave the caches, where there is nothing to share but time.
+fn one_group(slower: &mut Vec<String>) {
+    for &len in sizes(&[262_144, 4096, 32_768], 1) {
+        let ssm = DiagonalSsm::<f32>::new(Level::detect(), &channels_of_bank(16)).unwrap();
+        let u = Panels::from_rows(1, len, 16, &random(len * 16, 3)).unwrap();
+        let (ssm, u) = (&ssm, &u);
+        let all = [1, 2].map(|threads| {
+            let (mut y, mut workspace) = (Panels::zeros(1, len, 16), Workspace::new(threads));
+            Contestant::new(format!("{threads} threads"), move || {
+                let mut state = ssm.zero_state(1);
+                let run = || ssm.run(u, &mut state, &mut y, &mut workspace).unwrap();
+                seconds(run) / (len * 16) as f64
+            })
+        });
+        let title = format!("diagonal with states, 32 pairs, 16 channels, L {len}, f32");
+        let medians = contest(&title, "ns", 1e-9, all.into());
+        if medians[1] > 1.1 * medians[0] {
+            slower.push(title);
+        }
     }
 }
