@@ -54,8 +54,8 @@ Runs:
 
 Files, written completely or not at all:
   --save FILE      after every epoch, everything that --resume needs; except with s4d, also a case file as --out
-  --out FILE       the trained weights and some held-out sequences, as a case that run, golden and lm read;
-                   not with s4d, which none of them computes
+  --out FILE       the trained weights and some held-out sequences with their targets, as a case that run,
+                   golden and lm read; not with s4d, which none of them computes
   --plot FILE      the curves of loss and score, as SVG
   --json           print the curves and settings for programs, instead of the table
 ";
