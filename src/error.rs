@@ -31,7 +31,7 @@ pub enum Error {
         /// The tensor, metadata key or argument.
         what: String,
     },
-    /// The request makes sense but has no answer in the form asked for.
+    /// The request makes sense but has no answer in the requested form.
     Unsupported {
         /// What was requested, and why it is not available.
         why: String,

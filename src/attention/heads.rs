@@ -7,7 +7,7 @@ use crate::error::Error;
 /// channels each, `(h c)`: head h has consecutive channels) into `n_heads` equal parts, gives each
 /// to `head(h, q_h, k_h, v_h)`, and lays the results side by side.
 ///
-/// `head` is any attention of this module: softmax, linear, or H3's under a mask of its own for
+/// `head` is any attention of this module: softmax, linear, or H3's under a separate mask for
 /// each h.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The cost of a model whose decay is a number of its own in every step, by form.
+//! The cost of a model with a separate decay in every step, by form.
 
 use super::{ADD, MULTIPLY, TERM, triangle};
 use crate::algebra::OperationCount;

@@ -9,7 +9,7 @@ use super::transform::{Gated, Pair, Size, Transform};
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 
-/// Causal convolution of every channel with a kernel of its own, prepared for a level, a length and
+/// Causal convolution of every channel with its own kernel, prepared for a level, a length and
 /// a number of taps.
 ///
 /// A kernel about as long as the signal meets it in one transform. A much shorter one meets it part by

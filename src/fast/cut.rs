@@ -9,7 +9,7 @@ use super::transform::{Gated, Pair};
 use super::workspace::Workspace;
 use crate::error::Error;
 
-/// The models with their kernels cut to a window: outputs from the zero state, and no state of their own,
+/// The models with their kernels truncated to a window: outputs from the zero state, and no state of their own,
 /// since none of finite size gives a diagonal model a finite window.
 #[derive(Clone, Debug)]
 pub(super) struct Cut<T: Element> {

@@ -62,7 +62,7 @@ pub(super) struct Coefficients<T: Element> {
 /// The states of a batch of banks: (batch, copies, models, pairs) real and imaginary parts, as
 /// lanes.
 ///
-/// A copy is a signal of its own run through the same models (the `d_h^2` products of a head).
+/// A copy is a separate signal run through the same models (the `d_h^2` products of a head).
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiagonalState<T: Element> {
     /// [batch][copy][group][n][re, im]

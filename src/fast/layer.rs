@@ -180,7 +180,7 @@ impl<T: Element> FastLayer<T> {
     /// It becomes the state after each document's last step.
     ///
     /// Every document's outputs and state are, bit for bit, those of a [`run`](Self::run) over it alone.
-    /// What stands at padding is not read, and outputs there are zeros.
+    /// Values at padding are not read, and outputs there are zeros.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl<T: Element> FastLayer<T> {
         Ok(len)
     }
 
-    /// As [`run`](Self::run), over sequences anywhere in the rows of `u`, each in a state of its own.
+    /// As [`run`](Self::run), over sequences anywhere in the rows of `u`, each with its own state.
     pub(super) fn run_spans(
         &self,
         u: &[T],

@@ -225,7 +225,7 @@ impl<T: Element> FastAdjoint<T> {
     /// threads.
     ///
     /// Of documents, the cotangents of each one's input and initial state are, bit for bit, those of it
-    /// alone; what stands at padding is not read, and the input's are zeros there.
+    /// alone; values at padding are not read, and the input's are zeros there.
     ///
     /// # Errors
     ///

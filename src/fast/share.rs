@@ -3,7 +3,7 @@
 use crate::threads::on_threads;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Works on every item, each thread with a scratch of its own.
+/// Works on every item, each thread with its own scratch buffers.
 ///
 /// An item is computed by one thread from its own data alone, so which thread takes it changes
 /// nothing: the results are the same bits for any number of threads. Items are taken one at a

@@ -41,7 +41,7 @@ pub(crate) trait Evaluate<T: Scalar> {
         x0: &[T::Complex],
     ) -> Result<Response<Diagonal<T>>, Error>;
 
-    /// A shift model's response to a row of documents, each from a state of its own: by
+    /// A shift model's response to a row of documents, each from its own state: by
     /// [`shift`](Self::shift), one after another.
     fn shift_row(
         &self,

@@ -26,7 +26,7 @@ pub trait ModelForm {
         S: StateSpace,
         <S::Scalar as Scalar>::Complex: RootsOfUnity;
 
-    /// A model's response to a row of documents, each from a state of its own: one after another,
+    /// A model's response to a row of documents, each from its own state: one after another,
     /// where the form has no way of its own across their boundaries.
     fn respond_to_row<S>(
         &self,

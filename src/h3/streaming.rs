@@ -33,7 +33,7 @@ where
         }
     }
 
-    /// A stream that goes on from a saved state.
+    /// A stream that continues from a saved state.
     ///
     /// # Errors
     ///

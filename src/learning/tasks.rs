@@ -16,7 +16,7 @@ fn prefix(vocabulary: usize) -> usize {
 
 /// Associative recall: pairs of key and value, then the prefix, a key among them and its value.
 ///
-/// Keys are the first half of the words, values the second; every sequence has a map of its own from keys
+/// Keys are the first half of the words, values the second; every sequence has its own map from keys
 /// to values, which need not differ. `seq_len - 2` tokens are pairs.
 pub(super) fn recall(vocabulary: usize, seq_len: usize, count: usize, rng: &mut Rng) -> Sequences {
     let half = (vocabulary - 2) / 2;

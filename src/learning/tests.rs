@@ -286,7 +286,7 @@ fn losses_of_reference(settings: &Settings, data: &Data, epochs: usize, late: u6
 }
 
 /// A run's losses are those of the reference's steps: its batches, the rate of the step and not of the next, the
-/// SSMs' parameters in a group of their own.
+/// SSMs' parameters in a separate group.
 #[test]
 fn a_run_takes_the_reference_s_steps() {
     let mut settings = settings(Task::Recall, 10);

@@ -10,7 +10,7 @@ use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
 use std::time::Instant;
 
-/// The tokens asked for.
+/// The tokens to generate.
 #[derive(Clone, Debug)]
 pub struct Generation<'a> {
     /// The prompts, each a document of the text: of equal or different lengths, in separate rows or

@@ -1,4 +1,4 @@
-//! The forms that survive decays of their own at every token, by name.
+//! The forms that survive a separate decay at every token, by name.
 
 use crate::algebra::{Matrix, Ring};
 use crate::error::Error;

@@ -352,7 +352,7 @@ impl<T: Real> Model<T> {
         })
     }
 
-    /// The embedded tokens (batch, seq_len, d) of documents that go on from a state, positions being
+    /// The embedded tokens (batch, seq_len, d) of documents that continue from a state, positions being
     /// counted in the documents `counted`; zeros at padding.
     pub(crate) fn embed(
         &self,
@@ -378,7 +378,7 @@ impl<T: Real> Model<T> {
         Ok(embedded)
     }
 
-    /// The position of every place of the rows in its document, which goes on from a state; 0 at padding.
+    /// The position of every place of the rows in its document, which continues from a state; 0 at padding.
     pub(super) fn positions_of(
         &self,
         documents: &Documents,

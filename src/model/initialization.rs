@@ -23,7 +23,7 @@ const DEVIATION: f64 = 0.02;
 /// | the rest of an S4D layer | the same, poles diag-inv, but for `log_w_real` and `C` (`s4d.py`) |
 ///
 /// H3's `output_linear` is not scaled down: the official code looks for `output_linear.0.weight`, a name
-/// that this layer does not have. Every parameter has a stream of random numbers of its own, so that two
+/// that this layer does not have. Every parameter has its own stream of random numbers, so that two
 /// models of one seed agree in what they share.
 ///
 /// # Errors

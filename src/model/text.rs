@@ -28,7 +28,7 @@ impl Text {
         Self::of_documents(ids, documents)
     }
 
-    /// Rows of documents, packed or padded. What `ids` holds at padding is not read.
+    /// Rows of documents, packed or padded. `ids` is not read at padding.
     ///
     /// # Errors
     ///

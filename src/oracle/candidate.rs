@@ -356,7 +356,7 @@ fn storage(dtype: Dtype) -> (f64, f64) {
 }
 
 /// The choices that a candidate can contradict: key, and every value of it. What another program wrote under
-/// such a key in words of its own says nothing.
+/// such a key in its own words says nothing.
 const CHOICES: [(&str, &[&str]); 7] = [
     ("kind", &KINDS),
     (

@@ -58,7 +58,7 @@ impl Case {
         self.0.describe()
     }
 
-    /// The form it is run in where none is asked for.
+    /// The default form.
     #[must_use]
     pub fn default_form(&self) -> Form {
         self.0.default_form()

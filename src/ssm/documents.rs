@@ -157,7 +157,7 @@ impl Documents {
         })
     }
 
-    /// Sets to zero what stands at padding in an array (batch, seq_len, ...).
+    /// Sets values at padding to zero in an array (batch, seq_len, ...).
     pub(crate) fn clear_padding<T: Ring>(&self, x: &mut Tensor<T>) {
         let each = x.data().len() / (self.batch() * self.len).max(1);
         for (row, token) in self.padding() {

@@ -48,7 +48,7 @@ impl<'a, S: StateSpace> Stream<'a, S> {
         }
     }
 
-    /// A stream that goes on from a saved state.
+    /// A stream that continues from a saved state.
     ///
     /// # Errors
     ///

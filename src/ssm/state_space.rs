@@ -11,7 +11,7 @@ use crate::error::{Error, check_len};
 /// ```
 ///
 /// The methods are the blocks from which the forms are built. Each structure gives each block
-/// by a closed formula of its own rather than by running the recurrence, so that the forms,
+/// by its own closed formula rather than by running the recurrence, so that the forms,
 /// which use different blocks, check one another.
 ///
 /// A state is a slice of [`state_dim`](StateSpace::state_dim) elements. The methods index it
@@ -80,7 +80,7 @@ pub trait Transition: Clone {
 pub struct Response<S: StateSpace + ?Sized> {
     /// `y_1, ..., y_N`.
     pub output: Vec<S::Scalar>,
-    /// `x_N`, from which any form can go on.
+    /// `x_N`, from which any form can continue.
     pub state: Vec<S::Element>,
 }
 

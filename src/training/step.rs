@@ -52,7 +52,7 @@ impl<T: Real> TrainingStep<T> {
 
 impl<T: Real> TrainingState<T> {
     /// The training step on the sequences `ids` (batch, seq_len) with `targets` (batch, seq_len) from this
-    /// state, the H3 layers in the form asked for.
+    /// state, with the H3 layers in this form.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ pub(crate) struct FastOptions {
 }
 
 impl FastOptions {
-    /// As asked for; otherwise the best level there is, and `threads` of them.
+    /// As given; otherwise the best available level, and `threads` of them.
     pub(crate) fn asked(args: &Args, threads: usize) -> Result<Self, Failure> {
         let asked = args.parsed("--threads", "a whole number from 1 to 1024")?;
         let threads = asked.unwrap_or(threads);

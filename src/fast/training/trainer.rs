@@ -13,7 +13,7 @@ use crate::fast::share::share;
 use crate::model::{ModelConfig, ModelParameters};
 use crate::training::{ParameterGroup, check_clip, check_groups};
 
-/// The most parts of a batch, each with a gradient of its own. A part is worked on by one thread, and the
+/// The largest number of parts of a batch, each with its own gradient. A part is processed by one thread, and the
 /// gradients are added in the order of the parts, whatever thread each came from.
 const PARTS: usize = 8;
 

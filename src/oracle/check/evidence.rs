@@ -62,7 +62,7 @@ pub(super) struct Weights(Vec<f64>);
 
 impl Weights {
     /// Of probable errors, no smaller than a thousandth of their median: what is almost exact would
-    /// decide alone. What has no error takes no part, since the bound judges it.
+    /// decide alone. Elements without error take no part, since the bound judges them.
     pub(super) fn of(probable: &[f64]) -> Self {
         let mut sorted: Vec<f64> = probable.iter().copied().filter(|&s| s > 0.0).collect();
         let middle = sorted.len() / 2;

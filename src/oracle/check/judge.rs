@@ -13,7 +13,7 @@ use crate::algebra::ErrorBound;
 use crate::tensor::Tensor;
 use crate::threads;
 
-/// The port's stages from which a run of the reference goes on.
+/// The port's stages from which a run of the reference continues.
 pub(super) struct Own {
     /// All that something is computed from.
     all: Upstream,

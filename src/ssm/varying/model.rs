@@ -29,7 +29,7 @@ pub struct Varying<T> {
 pub struct VaryingResponse<T> {
     /// `y_1, ..., y_L`, one row per step.
     pub output: Matrix<T>,
-    /// `x_L`, from which any form can go on.
+    /// `x_L`, from which any form can continue.
     pub state: Matrix<T>,
 }
 

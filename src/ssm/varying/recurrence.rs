@@ -40,7 +40,7 @@ impl<T: Ring> VaryingStream<T> {
         Self::resume(Matrix::from_fn(inputs, state_dim, |_, _| T::ZERO))
     }
 
-    /// A stream that goes on from a saved state (P x N).
+    /// A stream that continues from a saved state (P x N).
     #[must_use]
     pub fn resume(state: Matrix<T>) -> Self {
         Self { state }

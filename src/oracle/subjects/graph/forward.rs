@@ -39,7 +39,7 @@ impl<T: Ring> Computed<'_, T> {
 }
 
 impl GraphStage {
-    /// Sets to zero what stands at padding.
+    /// Sets values at padding to zero.
     pub(super) fn clear_padding<T: Ring>(&self, values: &mut Tensor<T>) {
         for &at in &self.padding {
             values.data_mut()[at] = T::ZERO;

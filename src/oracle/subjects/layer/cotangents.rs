@@ -1,4 +1,4 @@
-//! Cotangents of the stages within a layer, as stages of their own.
+//! Cotangents of the stages within a layer, as separate stages.
 
 use crate::algebra::Scalar;
 use crate::error::Error;
@@ -26,7 +26,7 @@ pub(super) fn name(stage: Stage) -> String {
     format!("grad.{}", stage.name())
 }
 
-/// A way back that keeps the cotangents within the layer, and goes on from a port's where it has some.
+/// A backward pass that keeps the cotangents within the layer, and continues from a port's where it has some.
 pub(super) struct Cotangents<'a, T> {
     by: &'a dyn Backward<T>,
     upstream: Option<&'a Upstream>,

@@ -64,7 +64,7 @@ pub(crate) enum LayerHook {
 /// A run about to begin.
 pub(crate) struct Beginning<'a> {
     pub(super) layer: &'a Layer<f64>,
-    /// The input (batch, seq_len, d), with whatever stands at padding.
+    /// The input (batch, seq_len, d), with any values at padding.
     pub(super) input: &'a Tensor<f64>,
     pub(super) documents: &'a Documents,
     /// The number of the mistake, if it has one.

@@ -98,7 +98,7 @@ impl LayerCase {
     /// 2), what FlashConv passes on. At the marks of a schedule: `state.T.final_state_k` and
     /// `state.T.final_state`, shaped as final states. Nothing for a case without either.
     ///
-    /// `run` goes on from a state over some tokens; it returns the state that is saved after them
+    /// `run` continues from a state over some tokens; it returns the state that is saved after them
     /// and the one the next chunk begins from.
     pub(super) fn states_between<T: Real>(
         &self,

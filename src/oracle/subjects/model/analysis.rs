@@ -101,7 +101,7 @@ impl<P: Path> ModelHooks<ErrorScale> for ModelAnalysis<P> {
     ///   product of the score, not their sum: `scale sum_c |q_c k_c|`;
     /// - `2^(s log2(e))` for `e^s`, with the factor held rounded: two roundings more of `s` and of
     ///   what is subtracted from it;
-    /// - the running softmax (Milakov and Gimelshein 2018; `FlashAttention`), which goes on from a smaller
+    /// - the running softmax (Milakov and Gimelshein 2018; `FlashAttention`), which continues from a smaller
     ///   largest score by multiplying what it has by `e^(old - new)`: an exponential and a product for each
     ///   time the largest rises, and the roundings of the differences, which add up to no
     ///   more than its whole rise.

@@ -35,7 +35,7 @@ impl ModelCase {
     ///
     /// # Errors
     ///
-    /// If a token is outside the vocabulary, what stands at padding not being read; or if the text is run
+    /// If a token is outside the vocabulary, except at padding, which is not read; or if the text is run
     /// in parts and `l_max` is below the number of its tokens.
     pub(super) fn of(
         parameters: ModelParameters<f64>,

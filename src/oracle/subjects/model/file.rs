@@ -95,7 +95,7 @@ impl ModelFile {
     ///
     /// # Errors
     ///
-    /// If there is none, or one is outside the vocabulary, but for what stands at padding; or naming
+    /// If there is none, or one is outside the vocabulary, except at padding; or naming
     /// what the file says of sequences that a model's case does not take.
     pub fn text(&self) -> Result<Text, Error> {
         Ok(self.layout.text(&self.file)?.0)

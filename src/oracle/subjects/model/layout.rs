@@ -82,7 +82,7 @@ impl ModelLayout {
     ///
     /// # Errors
     ///
-    /// If there is none, or a token is outside the vocabulary, but for what stands at padding; or naming
+    /// If there is none, or a token is outside the vocabulary, except at padding; or naming
     /// what the file says of sequences that a model's case does not take.
     pub(super) fn text(&self, file: &dyn Tensors) -> Result<(Text, Sequence), Error> {
         let [batch, len] = ids_shape(file, "input_ids")?;

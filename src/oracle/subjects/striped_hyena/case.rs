@@ -13,7 +13,7 @@ use crate::spelled::spelled;
 ///
 /// Its stages are `projected` (batch, seq_len, 3 d), `short` (batch, 3 d, seq_len), `x2`, `x1`, `v`, `filtered`
 /// (batch, d, seq_len), `filter` (d, seq_len or taps), `gated`, `output` (batch, seq_len, d), and the states
-/// that decoding goes on from: `state.fir` (batch, 3 d, taps - 1), the last raw projections; `state.iir`
+/// from which decoding continues: `state.fir` (batch, 3 d, taps - 1), the last raw projections; `state.iir`
 /// (batch, d, modes[, 2]) or `state.fir_inner` (batch, d, taps - 1), the last inputs of the filter, both
 /// oldest first and no longer than the sequence. Where rows hold documents, states have one entry for
 /// each, windows are no longer than the longest, and filters of modes as long as it. States at the marks of

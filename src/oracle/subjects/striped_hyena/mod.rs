@@ -28,7 +28,7 @@ use case::{
 const INNER: &str = "filtered";
 
 impl StripedHyenaCase {
-    /// The filter of every channel, and the poles that it comes of.
+    /// The filter of every channel, and the poles from which it is computed.
     fn filter(&self, graph: &mut Graph) -> Option<(Id, Option<[Id; 2]>)> {
         let [_, len, d] = self.sizes();
         let given = |graph: &mut Graph, name: &str| graph.given(&self.inputs, name);
