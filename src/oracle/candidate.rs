@@ -157,7 +157,7 @@ impl Candidate {
             let stage = golden.iter().find(|stage| stage.name() == name);
             let stage = stage.ok_or_else(|| {
                 let why = format!(
-                    "is no stage of the golden file, which holds {}",
+                    "is not a stage of the golden file, which holds {}",
                     names(golden)
                 );
                 Error::value(format!("stage {name:?}"), why)
@@ -298,7 +298,7 @@ impl Candidate {
             let Some(at) = self.unknown.iter().position(|(known, _)| known == name) else {
                 let why = match self.stage(name) {
                     Some(_) => "is a stage of the golden file, and is judged",
-                    None => "is no tensor of the candidate that would be left out",
+                    None => "is not a tensor of the candidate that could be left out",
                 };
                 return Err(Error::value(format!("--ignore {name}"), why));
             };
@@ -332,7 +332,7 @@ impl Candidate {
             _ => {
                 let types: Vec<_> = self.dtypes.iter().map(|dtype| dtype.name()).collect();
                 let why = format!(
-                    "its stages are stored as {}; say what the port works in (--dtype)",
+                    "its stages are stored as {}; state the format the port computes in (--dtype)",
                     types.join(" and ")
                 );
                 Err(Error::value("candidate", why))
@@ -490,7 +490,7 @@ fn same_given(file: &dyn Tensors, given: &Given, padding: &[(usize, usize)]) -> 
         true => Ok(()),
         false => Err(Error::value(
             format!("tensor {:?}", given.name),
-            "is not the golden file's: the candidate was made from another case",
+            "differs from the golden file's: the candidate was made from another case",
         )),
     }
 }

@@ -77,7 +77,7 @@ impl<'a> Checkpoint<'a> {
         if let Some(name) = ignored.iter().find(|name| !within.contains(name)) {
             return Err(Error::value(
                 format!("tensor {name:?}"),
-                format!("is to be ignored, and no name begins with {prefix:?} and ends so"),
+                format!("is to be ignored, but no name begins with {prefix:?} and ends like this"),
             ));
         }
         let (beside, taken): (Vec<&str>, Vec<&str>) = within.into_iter().partition(|name| {

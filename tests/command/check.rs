@@ -432,9 +432,9 @@ fn names_close_to_a_stage_are_asked_about() {
     let (status, out, err) = check(&golden, &close, &[]);
     assert_eq!(status, Some(2), "{out}{err}");
     for says in [
-        "\nnot known and not judged: gate, otuput, ssm-out\n",
-        "\ntensor \"ssm-out\" is no stage; \"ssm_out\" is: rename it, or say --ignore ssm-out\n",
-        "\ntensor \"otuput\" is no stage; \"output\" is: rename it, or say --ignore otuput\n",
+        "\nunknown, not judged: gate, otuput, ssm-out\n",
+        "\ntensor \"ssm-out\" is not a stage, but \"ssm_out\" is: rename it, or use --ignore ssm-out\n",
+        "\ntensor \"otuput\" is not a stage, but \"output\" is: rename it, or use --ignore otuput\n",
         "\nundecided: 4 stages judged, 33 absent (",
     ] {
         assert!(out.contains(says), "{says:?} not in {out}");
@@ -461,7 +461,7 @@ fn names_close_to_a_stage_are_asked_about() {
     for (ignored, says) in [
         (
             "ssm-in",
-            "--ignore ssm-in: is no tensor of the candidate that would be left out",
+            "--ignore ssm-in: is not a tensor of the candidate that could be left out",
         ),
         (
             "output",

@@ -117,7 +117,7 @@ fn finer(stages: &[Judged<'_>], format: Format) -> Option<String> {
     let like = nearest(largest).filter(|_| largest > 0.0)?;
     (like.unit_roundoff() < format.unit_roundoff() / 2.0).then(|| {
         let name = like.name();
-        format!("looks finer than that: like {name}; --dtype {name} would judge it more sharply")
+        format!("looks finer than that: like {name}; --dtype {name} would judge it more strictly")
     })
 }
 
@@ -131,7 +131,7 @@ fn narrow_storage(stages: &[Judged<'_>], format: Format, candidate: &Candidate) 
     let names: Vec<&str> = narrow.map(|stage| stage.spec.name.as_str()).collect();
     (!names.is_empty()).then(|| {
         format!(
-            "stored in fewer bits than {} has, and judged with that rounding allowed for: {}",
+            "stored in fewer bits than {} has; the rounding is allowed for: {}",
             format.name(),
             names.join(", ")
         )

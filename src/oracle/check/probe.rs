@@ -63,7 +63,7 @@ impl fmt::Display for Probe {
             Self::Transposed(a, b) => write!(f, "its axes of {a}s and {b}s exchanged"),
             Self::Conjugated => f.write_str("conjugated: the imaginary parts have the other sign"),
             Self::PartsApart => f.write_str(
-                "all real parts, then all imaginary parts, where they should stand in pairs",
+                "all real parts, then all imaginary parts, where they should be in pairs",
             ),
             Self::HeadOrder(heads) => write!(
                 f,

@@ -56,16 +56,12 @@ fn text(report: &Report) -> String {
     }
     let holdings = &report.holdings;
     if !holdings.unknown.is_empty() {
-        let _ = writeln!(
-            text,
-            "not known and not judged: {}",
-            holdings.unknown.join(", ")
-        );
+        let _ = writeln!(text, "unknown, not judged: {}", holdings.unknown.join(", "));
     }
     for (name, stage) in &holdings.close {
         let _ = writeln!(
             text,
-            "tensor {name:?} is no stage; {stage:?} is: rename it, or say --ignore {name}"
+            "tensor {name:?} is not a stage, but {stage:?} is: rename it, or use --ignore {name}"
         );
     }
     text.push_str(&closing(report));

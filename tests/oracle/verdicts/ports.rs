@@ -262,7 +262,7 @@ fn names_that_are_nearly_a_stages_are_said() {
             meant => {
                 assert_eq!(close, [&(name.to_string(), meant.to_string())]);
                 assert_eq!(report.verdict(), Verdict::Undecided, "{name}");
-                let said = format!("{name:?} is no stage; {meant:?} is");
+                let said = format!("{name:?} is not a stage, but {meant:?} is");
                 assert!(text.contains(&said), "{text}");
             }
         }

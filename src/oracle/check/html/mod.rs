@@ -81,7 +81,9 @@ impl Report {
     fn add_power(&self, page: &mut String) {
         page.push_str("<h2>What the verdict excludes</h2>\n");
         let Some(power) = &self.power else {
-            page.push_str("<p>Something is refused: nothing is said of the mistakes that were not made.</p>\n");
+            page.push_str(
+                "<p>Something is refused, so mistakes that were not made are not evaluated.</p>\n",
+            );
             return;
         };
         let _ = writeln!(
@@ -126,16 +128,13 @@ impl Report {
         }
         for (name, stage) in &holdings.close {
             said.push(format!(
-                "{} is no stage, and close to {}",
+                "{} is not a stage, but close to {}",
                 code(name),
                 code(stage)
             ));
         }
         if !holdings.unknown.is_empty() {
-            said.push(format!(
-                "not known and not judged: {}",
-                codes(&holdings.unknown)
-            ));
+            said.push(format!("unknown, not judged: {}", codes(&holdings.unknown)));
         }
         if !said.is_empty() {
             add_list(page, "What could not be seen", &said);

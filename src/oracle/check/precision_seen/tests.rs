@@ -154,7 +154,7 @@ fn finer_formats_are_seen() {
     ] {
         let name = to.name();
         let words = format!(
-            "looks finer than that: like {name}; --dtype {name} would judge it more sharply"
+            "looks finer than that: like {name}; --dtype {name} would judge it more strictly"
         );
         assert_eq!(said(&rounded(to), stored, format), [words]);
     }
@@ -172,7 +172,7 @@ fn narrow_storage_is_said() {
         let said = said(&rounded(to), stored, format);
         let narrow = stored.name() != "F16";
         let words = format!(
-            "stored in fewer bits than {} has, and judged with that rounding allowed for: {}",
+            "stored in fewer bits than {} has; the rounding is allowed for: {}",
             format.name(),
             STAGES.join(", ")
         );
