@@ -19,7 +19,7 @@ use hungry_hippos::training::{OptimizerOptions, official_groups};
 use std::path::Path;
 
 /// The trained model of the golden suite.
-pub const OF_THE_SUITE: &str = concat!(
+pub(crate) const OF_THE_SUITE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/golden/v2/89-model-recall.safetensors"
 );
@@ -35,7 +35,7 @@ fn main() -> Result<(), Error> {
 }
 
 /// The tables, block by block.
-pub fn report(file: &Path) -> Result<String, Error> {
+pub(crate) fn report(file: &Path) -> Result<String, Error> {
     let trained = ModelFile::open(file)?.parameters()?;
     let vocabulary = Some(trained.config().vocab_size);
     let settings = Settings::official(Task::Recall, MixerChoice::H3, vocabulary)?;
