@@ -170,7 +170,7 @@ impl Certified {
 
 impl CertifiedStage {
     fn of<const W: usize>(name: String, balls: &Tensor<BallN<W>>) -> Self {
-        let known = balls.map(|ball| known(ball));
+        let known = balls.map(known);
         let open = known.data().iter().enumerate();
         let open: Vec<usize> = open
             .filter(|(_, known)| !known.is_rounded)
