@@ -174,7 +174,8 @@ impl Search<'_> {
         let mut explained = vec![at];
         let Some(best) = found.first() else {
             let finding = self.finding(at, pattern, &[], false, &explained);
-            return (finding, explained, false);
+            let settled = probe.is_some_and(|probe| leaves_nothing(stage, probe));
+            return (finding, explained, settled);
         };
         explained.extend(&best.explained);
         let nearly_all = best.fit.left <= 1.0 && best.fit.evidence.share >= NEARLY_ALL;
@@ -337,6 +338,14 @@ impl Hypothesis {
         let ids = |h: &Self| -> Vec<&str> { h.mistakes.iter().map(|mistake| mistake.id).collect() };
         ids(self) == ids(other)
     }
+}
+
+/// True if a probe explains all of a stage that is wrong from its first token on: what goes wrong between chunks
+/// of other lengths explains no more.
+fn leaves_nothing(stage: &Judged<'_>, probe: &ProbeTrial) -> bool {
+    let fit = &probe.fit;
+    let is_explained = probe.fitted <= 1 && fit.left <= 1.0 && fit.evidence.share >= NEARLY_ALL;
+    is_explained && pattern::first_wrong_token(stage) == Some(0)
 }
 
 /// The share of an error that a probe explains, less what is explained by chance by what was fitted.

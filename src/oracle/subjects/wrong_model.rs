@@ -161,6 +161,9 @@ impl Recalled for Dense<f64> {
     }
 }
 
+/// Chunks of fewer tokens are computed sooner than they are looked up.
+const LEAST_RECALLED: usize = 8;
+
 /// The sizes of a step that a model is asked for. With that of the state its numbers can be taken for no
 /// other model's, of whichever kind.
 fn sizes_of<S: StateSpace>(ssm: &S, len: usize) -> [f64; 2] {
@@ -285,8 +288,13 @@ impl<S: Recalled + 'static> Blocks<S> for WrongBlocks<'_, S> {
             None => {
                 let kernel = convolution.kernel;
                 let convolve = || causal_convolution(kernel, u);
-                let recall = self.hooks.recall;
-                recall.answer(Step::Convolve, &[kernel, u], convolve)
+                match u.len() < LEAST_RECALLED {
+                    true => convolve(),
+                    false => {
+                        let recall = self.hooks.recall;
+                        recall.answer(Step::Convolve, &[kernel, u], convolve)
+                    }
+                }
             }
         };
         for hook in hooks {
@@ -357,6 +365,7 @@ impl<S: Recalled + 'static> Blocks<S> for WrongBlocks<'_, S> {
         }
         match last!(hooks, Absorb) {
             Some(absorb) => absorb(ssm, &u),
+            None if u.len() < LEAST_RECALLED => ssm.input_to_state(&u),
             None => {
                 let asked = [&sizes_of(ssm, u.len())[..], &ssm.numbers(), &u];
                 let absorb = || ssm.input_to_state(&u);
