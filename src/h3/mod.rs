@@ -1,4 +1,5 @@
 #![cfg_attr(not(doctest), doc = include_str!("../../docs/figures/rustdoc.md"))]
+#![cfg_attr(not(doctest), doc = include_str!("../chapters.md"))]
 #![doc = include_str!("../../docs/07-h3.md")]
 
 mod config;
