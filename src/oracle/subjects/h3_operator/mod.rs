@@ -31,7 +31,7 @@ impl GraphCase for H3OperatorCase {
             return Err(Error::shape(
                 "tensor \"ssm_kernel\"",
                 format_args!(
-                    "one kernel per head, with {d} channels a multiple of the number of heads"
+                    "one kernel per head, of which the {d} channels of \"k\" are a multiple"
                 ),
                 format_args!("{heads} kernels"),
             ));
