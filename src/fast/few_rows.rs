@@ -2,9 +2,8 @@
 
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::projection::{ToPanels, height_of, tile_of};
+use super::tile::{ToPanels, height_of, tile_of};
 use super::weights::{Tiles, Weights, Widen, WithTiles};
-use super::workspace::Workspace;
 use crate::threads::{Parked, Task};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -26,7 +25,13 @@ pub(super) struct FewRowsThreads<T: Element> {
     parked: Parked,
     task: Arc<FewRows<T>>,
     experience: Experience,
+    /// The fewest vector operations that threads are woken for.
+    worth_waking: usize,
 }
+
+/// Vector operations that take some times as long as waking a thread that is parked, measured at 8 microseconds: if a weight
+/// comes from a cache, some 20.
+const WORTH_WAKING: usize = 1 << 15;
 
 /// The time that products took, alone and together. Where others use the machine, waiting for a thread that was put
 /// off costs more than it helped: then one thread works alone until that has changed.
@@ -70,21 +75,28 @@ impl<T: Element> FewRowsThreads<T> {
                 rates: [[0.0; 2]; usize::BITS as usize],
                 calls: 0,
             },
+            worth_waking: WORTH_WAKING,
         }
+    }
+
+    /// Shares all work out, however little.
+    pub(super) fn share_all(&mut self) {
+        self.worth_waking = 0;
     }
 
     /// Does the task, of so many operations, alone or together, whichever was faster of late; together in any case if
     /// all is worth it.
-    fn run(&mut self, operations: usize, worth_waking: usize) {
+    fn run(&mut self, operations: usize) {
         let Self {
             parked,
             task,
             experience,
+            worth_waking,
         } = self;
-        if parked.others() == 0 || operations < worth_waking {
+        if parked.others() == 0 || operations < *worth_waking {
             return task.work();
         }
-        if worth_waking == 0 {
+        if *worth_waking == 0 {
             return parked.run(task);
         }
         let shared = experience.share(operations);
@@ -100,7 +112,11 @@ impl<T: Element> FewRowsThreads<T> {
 impl<T: Element> Clone for FewRowsThreads<T> {
     /// As many threads of its own.
     fn clone(&self) -> Self {
-        Self::new(self.parked.others())
+        let threads = Self::new(self.parked.others());
+        Self {
+            worth_waking: self.worth_waking,
+            ..threads
+        }
     }
 }
 
@@ -219,10 +235,9 @@ impl<T: Element> Weights<T> {
         &self,
         rows: usize,
         pack: impl FnOnce(&mut [T]),
-        workspace: &mut Workspace<T>,
+        threads: &mut FewRowsThreads<T>,
         mut store: impl FnMut(usize, usize, T::Lanes),
     ) {
-        let threads = &mut workspace.few;
         let task = &threads.task;
         {
             let mut product = task.product.write().unwrap_or_else(PoisonError::into_inner);
@@ -232,7 +247,7 @@ impl<T: Element> Weights<T> {
             product.weights = Some(self.clone());
         }
         task.next.store(0, Ordering::Relaxed);
-        threads.run(self.operations(rows), workspace.worth_waking);
+        threads.run(self.operations(rows));
         let task = &threads.task;
         let mut done = lock(&task.done);
         for outputs in &*done {

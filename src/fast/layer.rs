@@ -389,7 +389,8 @@ impl<T: Element> FastLayer<T> {
             heads.resize(3 * self.groups() * d_h * rows, T::Lanes::ZERO);
             let pack = |packed: &mut [T]| self.projections.pack_rows(rows, row, packed);
             let store = |vector: usize, r: usize, lanes| heads[vector * rows + r] = lanes;
-            self.projections.project_few(rows, pack, workspace, store);
+            self.projections
+                .project_few(rows, pack, &mut workspace.few, store);
         } else {
             self.projections
                 .pack_rows_shared(rows, row, &mut packed, workspace);

@@ -32,6 +32,7 @@ mod shift;
 mod shift_adjoint;
 mod ssd;
 mod state_layout;
+mod tile;
 mod training;
 mod transform;
 mod weight_format;

@@ -2,7 +2,7 @@
 
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::projection::{Tile, tile_of};
+use super::tile::{Tile, height_of, tile_of};
 use super::weight_format::{WeightFormat, bf16_bits, f16_bits, level_of};
 use std::sync::Arc;
 
@@ -173,6 +173,22 @@ impl<T: Element> Weights<T> {
     /// The number of tiles.
     pub(super) fn tiles(&self) -> usize {
         self.vectors.div_ceil(self.per_tile)
+    }
+
+    /// The length of `rows` packed rows.
+    pub(super) fn packed_len(&self, rows: usize) -> usize {
+        let rest = rows % self.height;
+        let last = if rest > 0 {
+            height_of(rest, self.height)
+        } else {
+            0
+        };
+        (rows - rest + last) * self.inputs
+    }
+
+    /// The vector operations of a product of `rows` rows.
+    pub(super) fn operations(&self, rows: usize) -> usize {
+        rows * self.inputs * self.vectors
     }
 
     /// Does something with `count` tiles from the `first`.

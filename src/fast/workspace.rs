@@ -9,10 +9,6 @@ use super::scratch::{AdjointBuffers, Scratch};
 /// 40 to 50 microseconds.
 const WORTH_STARTING: usize = 1 << 19;
 
-/// Vector operations that take some times as long as waking a thread that is parked, measured at 8 microseconds: if a weight
-/// comes from a cache, some 20.
-const WORTH_WAKING: usize = 1 << 15;
-
 /// Reusable buffers for a fixed number of threads, and threads that wait between calls.
 ///
 /// A call takes no more threads than the workspace was made for, and one where its work is too little to be shared out.
@@ -32,9 +28,8 @@ pub struct Workspace<T: Element> {
     /// Gated signals, likewise.
     pub(super) gated: Vec<T::Lanes>,
     pub(super) adjoint: AdjointBuffers<T>,
-    /// The fewest vector operations that threads start for, and are woken for.
+    /// The fewest vector operations that threads start for.
     worth_starting: usize,
-    pub(super) worth_waking: usize,
 }
 
 impl<T: Element> Workspace<T> {
@@ -51,7 +46,6 @@ impl<T: Element> Workspace<T> {
             gated: Vec::new(),
             adjoint: AdjointBuffers::default(),
             worth_starting: WORTH_STARTING,
-            worth_waking: WORTH_WAKING,
         }
     }
 
@@ -59,7 +53,8 @@ impl<T: Element> Workspace<T> {
     /// which is nothing.
     #[must_use]
     pub fn sharing_all(mut self) -> Self {
-        (self.worth_starting, self.worth_waking) = (0, 0);
+        self.worth_starting = 0;
+        self.few.share_all();
         self
     }
 
