@@ -18,6 +18,9 @@ targets) are correctly rounded to f64, with scale.STAGE (worst case) and probabl
 of unit roundoff u is within tolerance if |port - golden| <= u * scale. Elements whose rounding cannot be
 decided are counted (also in the metadata key undecided), and their scales include the uncertainty.
 
+A layer of d_model 768, d_state 64 and 2048 tokens takes 110 s of processor time, shared between two threads,
+and 1.7 GB of memory. On a terminal, stderr shows the seconds so far.
+
 CASE holds the parameters of a layer under their official names, an input (batch x seq_len x d_model), and four
 metadata strings: head_dim; disc (bilinear or zoh); real_type (exp, relu, sigmoid, softplus or none); l_max (a
 number or none). Keys that are missing are all reported at once. Other kinds of cases have other keys; `init` and
