@@ -89,7 +89,9 @@ fn sums_of_products_hold_the_truth() {
 fn radii_are_no_larger_than_they_need_to_be() {
     let mut rng = Rng::new(12);
     let b = rows(4, || (0..50).map(|_| number(0, &mut rng)).collect());
-    let a = rows(1, || (0..50).map(|_| number(2, &mut rng)).collect());
+    // Radii beside which what the sums themselves add is little.
+    let mut wide = || Ball::new([rng.unit(), rng.unit() * 1e-17], rng.unit().abs() * 1e-24);
+    let a = rows(1, || (0..50).map(|_| wide()).collect());
     for (b, found) in b.iter().zip(products(&a, &b)) {
         let ends = [1.0, -1.0].map(|end| {
             let truth = truth(&a[0], b, |_, b| end * b.midpoint()[0].signum());
