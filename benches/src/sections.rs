@@ -349,9 +349,11 @@ fn say_memory(
 ) {
     let mut text = format!("  memory beside inputs and parameters: fast {own:.0} MB");
     if let Some(python) = python.borrow_mut().as_mut() {
-        for name in peers.iter().filter(|name| python.has(name)) {
-            let most = python.memory(&format!("{name} {threads} {sizes}")) / 1e6;
-            text += &format!(", {name} {most:.0}");
+        for name in peers {
+            if python.has(name) {
+                let most = python.memory(&format!("{name} {threads} {sizes}")) / 1e6;
+                text += &format!(", {name} {most:.0}");
+            }
         }
     }
     println!("{text}");
