@@ -533,8 +533,7 @@ fn block<T: ModelElement>(
     let (d, inner) = (config.d_model(), config.d_inner);
     let mut get = |name| value_of(ModelName::Block(i, name));
     let projection = |inputs, weight: Vec<f64>, bias: Vec<f64>| {
-        let rounded = |x: &[f64]| -> Vec<T> { x.iter().map(|&x| T::from_f64(x)).collect() };
-        Projection::with_weights(level, format, inputs, &rounded(&weight), &rounded(&bias))
+        Projection::from_f64(level, format, inputs, &weight, &bias)
     };
     let mixer = if config.is_attention(i) {
         FastMixer::Attention {

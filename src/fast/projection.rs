@@ -231,13 +231,42 @@ impl<T: Element> Projection<T> {
         weight: &[T],
         bias: &[T],
     ) -> Result<Self, Error> {
+        let of = |at: usize| weight[at].to_f64();
+        Self::packed(level, format, inputs, (weight.len(), of), bias)
+    }
+
+    /// As [`with_weights`](Self::with_weights), of weights in double precision, which are rounded once.
+    pub(super) fn from_f64(
+        level: Level,
+        format: Option<WeightFormat>,
+        inputs: usize,
+        weight: &[f64],
+        bias: &[f64],
+    ) -> Result<Self, Error> {
+        let bias: Vec<T> = bias.iter().map(|&x| T::from_f64(x)).collect();
+        Self::packed(
+            level,
+            format,
+            inputs,
+            (weight.len(), |at| weight[at]),
+            &bias,
+        )
+    }
+
+    fn packed(
+        level: Level,
+        format: Option<WeightFormat>,
+        inputs: usize,
+        (len, weight): (usize, impl Fn(usize) -> f64),
+        bias: &[T],
+    ) -> Result<Self, Error> {
         let outputs = bias.len();
         let size = outputs
             .checked_mul(inputs)
             .ok_or_else(|| Error::value("weight", "too large"))?;
-        check_len("weight", weight.len(), size)?;
+        check_len("weight", len, size)?;
         if let Some(format) = format {
-            format.check("weight", weight.iter().map(|x| x.to_f64()))?;
+            format.check("weight", (0..len).map(&weight))?;
         }
         let of = |vector: usize, lane: usize| vector * T::Lanes::WIDTH + lane;
         let weights = Weights::pack(
@@ -245,7 +274,7 @@ impl<T: Element> Projection<T> {
             format,
             (lane_groups::<T>(outputs), inputs),
             |vector, lane, input| match of(vector, lane) {
-                output if output < outputs => weight[output * inputs + input].to_f64(),
+                output if output < outputs => weight(output * inputs + input),
                 _ => 0.0,
             },
             |vector, lane| bias.get(of(vector, lane)).copied().unwrap_or(T::ZERO),
