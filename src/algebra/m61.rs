@@ -156,8 +156,8 @@ impl Ring for M61 {
 }
 
 impl Field for M61 {
-    /// Fermat: `x^{p-2} = 1/x`. Of a power of two, by which transforms divide every number, another one
-    /// is: `2^61 = 1`.
+    /// Fermat: `x^{p-2} = 1/x`. The inverse of a power of two, by which transforms divide every number, is
+    /// another: `2^61 = 1`.
     fn inverse(self) -> Option<Self> {
         match self.0 {
             0 => None,
