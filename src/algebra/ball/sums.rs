@@ -85,13 +85,13 @@ impl<const W: usize> BallN<W> {
 ///   and of that with the product's error come to `13 u^2 |p|` for a product `p`, and the product of the
 ///   second words, left out, to `4 u^2 |p|`. What goes to `c` is one rounded sum more, at most `u |s|` and
 ///   `5u |p|` large; `d` takes what `c` loses and, with `K^2 (K + 5) u^3 P`, loses itself less than
-///   `2 u^2 P`, with `P` the sum of all `|p|`. In total that is below `(K + 64) u^2 P`, also where `P` is
-///   rounded. The radii add `|a| s + |b| r` a term, for `|a|` and `|b|` of the balls.
+///   `2 u^2 P`, with `P` the sum of all `|p|`. In total that is below `u^2` times the sum of all `|s|` and
+///   `32 |p|`, also where that is rounded. The radii add `|a| s + |b| r` a term, for `|a|` and `|b|` of the balls.
 struct Sums<const FLOATS: bool> {
     s: Lanes,
     c: Lanes,
     d: Lanes,
-    /// `D` or `P`.
+    /// `D`, or the sum of all `|s|` and `32 |p|`.
     charged: Lanes,
     spread: Lanes,
 }
@@ -130,7 +130,7 @@ impl<const FLOATS: bool> Sums<FLOATS> {
                 let (c, from_c) = two_sum(self.c[l], lost + (e + cross));
                 self.c[l] = c;
                 self.d[l] += from_c;
-                self.charged[l] += p.abs();
+                self.charged[l] += s.abs() + 32.0 * p.abs();
                 self.spread[l] += x[SIZE] * y[RADIUS][l] + x[RADIUS] * y[SIZE][l];
             }
         }
@@ -141,7 +141,7 @@ impl<const FLOATS: bool> Sums<FLOATS> {
         terms.extend(&[self.s[lane], self.c[lane], self.d[lane]]);
         let units = match FLOATS {
             true => 4.0 * len as f64 * U,
-            false => (len + 64) as f64 * U * U,
+            false => U * U,
         };
         terms.lose(Bound::of(self.charged[lane]) * Bound::of(units));
         terms.lose(Bound::of(self.spread[lane]) * Bound::of(UP));

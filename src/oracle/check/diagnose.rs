@@ -14,10 +14,6 @@ const MOST_UNEXPLAINED: f64 = 0.5;
 /// At one stage so many of the mistakes that explain most are tried with every other.
 const PAIRED: usize = 6;
 
-/// Two mistakes that together explain nearly all of an error depart along it, both added up, by two thirds
-/// of it and more; what one makes of the other may take some of that.
-const LEAST_OF_PAIR: f64 = 0.5;
-
 /// One finding for every step that is wrong; `parts` are those in which the port says it ran.
 pub(super) fn diagnose(
     golden: Reference<'_>,
@@ -46,6 +42,7 @@ pub(super) fn diagnose(
         all: known.iter().collect(),
         backward,
         pairs: false,
+        cost: golden.case.cost(golden.case.seq_len()).max(1),
     };
     let (findings, settled) = search.findings(&wrong);
     if settled {
@@ -63,8 +60,7 @@ pub(super) fn diagnose(
         .filter_map(|&at| pattern::first_wrong_token(&stages[at]));
     let likely = parts.iter().copied().chain(begins);
     let mut lens = chunk_lens(golden.case.seq_len(), likely);
-    let each = golden.case.cost(golden.case.seq_len()).max(1) * between.len().max(1);
-    lens.truncate((LENGTHS_WORK / each).max(2));
+    lens.truncate((WORK / search.cost / between.len().max(1)).max(2));
     let more = trials.mistakes(&between, &lens, backward);
     search.all.extend(&more);
     search.pairs = true;
@@ -85,9 +81,9 @@ fn added_up(stage: &Judged<'_>) -> Finding {
     }
 }
 
-/// Multiplications that trying mistakes at other chunk lengths may cost in all: some four seconds of one
-/// core.
-const LENGTHS_WORK: usize = 1_200_000_000;
+/// Multiplications that trying mistakes at other chunk lengths may cost in all, and trying them in pairs: some
+/// four seconds of one core.
+const WORK: usize = 1_200_000_000;
 
 /// The chunk lengths at which a mistake between chunks may have happened, but for the first one,
 /// the likeliest first: the parts in which the port says it ran, the places at which a stage begins to be
@@ -122,6 +118,8 @@ struct Search<'a> {
     backward: bool,
     /// True if two mistakes made in one step are looked for.
     pairs: bool,
+    /// Multiplications of one run.
+    cost: usize,
 }
 
 /// Mistakes made in one step, and how they fit every stage.
@@ -258,12 +256,12 @@ impl Search<'_> {
             .collect();
         acting.sort_by(|(_, a), (_, b)| b.evidence.share.total_cmp(&a.evidence.share));
         let mut found = Vec::new();
-        for (place, (one, of_one)) in acting.iter().enumerate().take(PAIRED) {
-            let along = |fit: &Fit| fit.evidence.along_error();
+        let runs_of_each = (WORK / self.cost / PAIRED).max(PAIRED);
+        for (place, (one, _)) in acting.iter().enumerate().take(PAIRED) {
             let others: Vec<_> = acting[place + 1..]
                 .iter()
                 .filter(|(other, _)| other.mistake.id != one.mistake.id)
-                .filter(|(_, of_other)| along(of_one) + along(of_other) >= LEAST_OF_PAIR)
+                .take(runs_of_each)
                 .collect();
             let runs = crate::threads::map(&others, |(other, _)| {
                 let len = match one.needs_chunks {

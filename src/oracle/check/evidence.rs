@@ -177,14 +177,6 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// The departure along the error, in units of it.
-    pub(super) fn along_error(&self) -> f64 {
-        match self.size > 0.0 {
-            true => self.along / (self.size * self.size),
-            false => 0.0,
-        }
-    }
-
     /// The share that no right port reaches, if the departure is one that could be seen at all;
     /// `fitted` numbers of it were fitted to the error.
     pub(super) fn limit(&self, fitted: usize) -> Option<f64> {

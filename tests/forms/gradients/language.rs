@@ -295,7 +295,7 @@ fn targets_that_cannot_be_are_refused() {
         ran.map(|_| ()).expect_err("refused").to_string()
     };
     assert!(refused(4, Some(VOCAB)).contains("element 4 is 6, outside"));
-    assert!(refused(1, Some(0)).contains("element 1 stands at padding"));
+    assert!(refused(1, Some(0)).contains("element 1 is at padding"));
     let none = Tensor::new([2, LEN], vec![None; 2 * LEN]).expect("fits");
     let ran = problem
         .parameters

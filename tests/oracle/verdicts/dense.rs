@@ -410,17 +410,12 @@ fn golden_files_of_a_dense_model_are_held_to_their_words() {
     let exact = exact.expect("no negative scale");
     assert_eq!(exact.stages()[1].scale.data()[1], 0.0);
     assert_eq!(exact.stages()[2].values.data()[0], 5.0);
-    // And it is that scale that decides: in a mixed format, that of its models.
+    // And it is that scale that decides, in a mixed format times the coarser roundoff.
     let mut off = whole.stages()[1].values.data().to_vec();
     off[1] += 1e-9;
     let off = Tensor::new([2, 3], off).expect("fits");
     let off = dumped(&[("output", &off)], Dtype::F64);
-    for format in [
-        Format::F32,
-        Format::MIXED_TF32,
-        Format::MIXED_F16,
-        Format::MIXED_BF16,
-    ] {
+    for format in [Format::F32, Format::MIXED_TF32, Format::MIXED_BF16] {
         for (golden, passes) in [(&whole, true), (&exact, false)] {
             let report = judge(golden, &off, format);
             assert_eq!(report.pass(), passes, "{}", format.name());

@@ -277,7 +277,7 @@ fn names_that_are_nearly_a_stages_are_said() {
     let file = dumped(&[("q", q)], Dtype::F64);
     for (name, why) in [
         ("q", "is judged"),
-        ("ouput", "is no tensor of the candidate"),
+        ("ouput", "is not a tensor of the candidate"),
     ] {
         let candidate = golden.candidate(&file).expect("q");
         let said = candidate.ignoring([name]).expect_err("no such").to_string();
