@@ -82,8 +82,8 @@ fn added_up(stage: &Judged<'_>) -> Finding {
 }
 
 /// Multiplications that trying mistakes at other chunk lengths may cost in all, and trying them in pairs: some
-/// four seconds of one core.
-const WORK: usize = 1_200_000_000;
+/// three seconds of one core.
+const WORK: usize = 800_000_000;
 
 /// The chunk lengths at which a mistake between chunks may have happened, but for the first one,
 /// the likeliest first: the parts in which the port says it ran, the places at which a stage begins to be
