@@ -116,7 +116,8 @@ fn set<R>(slot: &Mutex<Option<R>>, result: R) {
 
 fn taken<R>(slot: Mutex<Option<R>>) -> R {
     let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-    result.expect("every item was worked on, or its panic passed on")
+    // `on_threads` returns when every item has been worked on, or else passes a panic on.
+    result.expect("every item was worked on")
 }
 
 #[cfg(test)]

@@ -38,6 +38,22 @@ pub(super) const fn signal_tile(accumulators: usize) -> (usize, usize) {
     }
 }
 
+/// Work in register tiles of signals, whose size is the level's.
+pub(super) trait SignalTiles: Sized {
+    /// All of it, in tiles of `I` rows and `B` columns.
+    fn tiles<S: Isa, const I: usize, const B: usize>(self);
+
+    /// The same with the sizes of [`signal_tile`].
+    #[inline(always)]
+    fn of_level<S: Isa>(self) {
+        match signal_tile(S::ACCUMULATORS) {
+            (4, _) => self.tiles::<S, 4, 6>(),
+            (_, 3) => self.tiles::<S, 2, 3>(),
+            _ => self.tiles::<S, 2, 1>(),
+        }
+    }
+}
+
 /// The quantity carried over the end of a block.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Carried {
@@ -207,17 +223,13 @@ impl<T: Element> Kernel for StatesOf<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        match signal_tile(S::ACCUMULATORS) {
-            (4, _) => self.tile::<S, 4, 6>(),
-            (_, 3) => self.tile::<S, 2, 3>(),
-            _ => self.tile::<S, 2, 1>(),
-        }
+        self.of_level::<S>();
     }
 }
 
-impl<T: Element> StatesOf<'_, '_, T> {
+impl<T: Element> SignalTiles for StatesOf<'_, '_, T> {
     #[inline(always)]
-    fn tile<S: Isa, const I: usize, const B: usize>(self) {
+    fn tiles<S: Isa, const I: usize, const B: usize>(self) {
         let BlockScratch { inputs, states, .. } = self.scratch;
         inputs.resize(BLOCK * B, T::Lanes::ZERO);
         states.resize(2 * self.tables.pairs * B, T::Lanes::ZERO);
@@ -244,17 +256,13 @@ impl<T: Element> Kernel for OutputsOf<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        match signal_tile(S::ACCUMULATORS) {
-            (4, _) => self.tile::<S, 4, 6>(),
-            (_, 3) => self.tile::<S, 2, 3>(),
-            _ => self.tile::<S, 2, 1>(),
-        }
+        self.of_level::<S>();
     }
 }
 
-impl<T: Element> OutputsOf<'_, T> {
+impl<T: Element> SignalTiles for OutputsOf<'_, T> {
     #[inline(always)]
-    fn tile<S: Isa, const I: usize, const B: usize>(self) {
+    fn tiles<S: Isa, const I: usize, const B: usize>(self) {
         let BlockScratch {
             inputs,
             states,

@@ -1,6 +1,6 @@
 //! The shift model over lanes of channels: a filter, direct while it is short.
 
-use super::blocks::signal_tile;
+use super::blocks::{SignalTiles, signal_tile};
 use super::convolution::LongConvolution;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
@@ -352,11 +352,7 @@ impl<T: Element> Kernel for Filter<'_, T> {
         if self.u.len() * 2 < self.taps.b.len() {
             return self.steps::<S>();
         }
-        match signal_tile(S::ACCUMULATORS) {
-            (4, _) => self.filter::<S, 4, 6>(),
-            (_, 3) => self.filter::<S, 2, 3>(),
-            _ => self.filter::<S, 2, 1>(),
-        }
+        self.of_level::<S>();
     }
 }
 
@@ -384,11 +380,13 @@ impl<T: Element> Filter<'_, T> {
             self.y[t] = feedthrough.fma::<S>(u, s0.plus(s1).plus(s2.plus(s3)));
         }
     }
+}
 
+impl<T: Element> SignalTiles for Filter<'_, T> {
     /// `y = f * u` in tiles of `I B` outputs, then what the state adds to the first outputs and
     /// what the last inputs leave in the state.
     #[inline(always)]
-    fn filter<S: Isa, const I: usize, const B: usize>(self) {
+    fn tiles<S: Isa, const I: usize, const B: usize>(self) {
         let Self {
             taps,
             u,

@@ -13,7 +13,7 @@
 //! filter over reversed signals. What `f_j = sum_n C_n B_{n-j}` received goes on to `B` and `C`
 //! once, at the end, in double precision.
 
-use super::blocks::signal_tile;
+use super::blocks::{SignalTiles, signal_tile};
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel};
 use super::scratch::ShiftAdjointScratch;
@@ -139,15 +139,11 @@ impl<T: Element> Kernel for FilterAdjoint<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        match signal_tile(S::ACCUMULATORS) {
-            (4, _) => self.tiles::<S, 4, 6>(),
-            (_, 3) => self.tiles::<S, 2, 3>(),
-            _ => self.tiles::<S, 2, 1>(),
-        }
+        self.of_level::<S>();
     }
 }
 
-impl<T: Element> FilterAdjoint<'_, T> {
+impl<T: Element> SignalTiles for FilterAdjoint<'_, T> {
     #[inline(always)]
     fn tiles<S: Isa, const I: usize, const B: usize>(self) {
         let Self {

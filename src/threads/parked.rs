@@ -1,7 +1,7 @@
 //! Threads that stay parked from one call to the next.
 //!
-//! Work that owns what it needs, or shares it by `Arc`, is given to them: nothing else can be lent to a thread that
-//! outlives the call, without `unsafe`.
+//! Work that owns what it needs, or shares it by `Arc`, is given to them: safe Rust lends nothing else to a thread that
+//! outlives the call.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
