@@ -12,10 +12,11 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, available_parallelism, scope};
 
-/// No more threads than this: each holds the stages of a layer.
+/// The most threads of one call of [`map`]: each may hold the stages of a layer, or a run of a whole case. Calls may be
+/// within others.
 const MOST_THREADS: usize = 8;
 
 /// Calls `work` on this thread and at once on up to `others` more; returns when every call has.
@@ -54,9 +55,8 @@ pub(crate) fn in_two<B: Default + Send>(
         let other = Builder::new().spawn_scoped(scope, move || {
             for mut buffer in passed {
                 drain(&mut buffer);
-                if give_back.send(buffer).is_err() {
-                    return;
-                }
+                // After the last one nobody waits for buffers, and there may be some to be drained still.
+                let _ = give_back.send(buffer);
             }
         });
         if other.is_err() {
@@ -78,16 +78,10 @@ pub(crate) fn in_two<B: Default + Send>(
 /// The results of two functions that run at once.
 pub(crate) fn both<A: Send, B: Send>(a: impl Fn() -> A + Sync, b: impl Fn() -> B + Sync) -> (A, B) {
     let (first, second) = (Mutex::new(None), Mutex::new(None));
-    let next = AtomicUsize::new(0);
-    on_threads(1, &|| {
-        loop {
-            match next.fetch_add(1, Ordering::Relaxed) {
-                0 => set(&first, a()),
-                1 => set(&second, b()),
-                _ => return,
-            }
-        }
-    });
+    let jobs: [&(dyn Fn() + Sync); 2] = [&|| *lock(&first) = Some(a()), &|| {
+        *lock(&second) = Some(b())
+    }];
+    map(&jobs, |job| job());
     (taken(first), taken(second))
 }
 
@@ -104,14 +98,15 @@ pub(crate) fn map<I: Sync, R: Send>(items: &[I], f: impl Fn(&I) -> R + Sync) -> 
             let (Some(item), Some(result)) = (items.get(at), results.get(at)) else {
                 return;
             };
-            set(result, f(item));
+            *lock(result) = Some(f(item));
         }
     });
     results.into_iter().map(taken).collect()
 }
 
-fn set<R>(slot: &Mutex<Option<R>>, result: R) {
-    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+/// The lock, poisoned or not: nothing that is behind one here can be left half way by a panic, which is passed on.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn taken<R>(slot: Mutex<Option<R>>) -> R {
@@ -142,8 +137,12 @@ mod tests {
                 },
             );
         };
-        run(usize::MAX);
-        assert!(drained.lock().unwrap().iter().copied().eq(0..100));
+        // Whichever thread is ahead when the last one is filled.
+        for _ in 0..200 {
+            drained.lock().unwrap().clear();
+            run(usize::MAX);
+            assert!(drained.lock().unwrap().iter().copied().eq(0..100));
+        }
         let run = std::panic::AssertUnwindSafe(|| run(50));
         assert!(std::panic::catch_unwind(run).is_err());
     }

@@ -13,10 +13,10 @@ use super::share::share;
 use super::transform::Size;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
-use crate::threads::in_two;
+use crate::threads::{in_two, lock};
 use core::ops::Range;
 use num_complex::Complex;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Tiles that one thread passes on to the other at once: of 32 pairs, some 200 KB of states, and 20 microseconds for each.
 const TILES_PASSED_ON: usize = 16;
@@ -302,8 +302,8 @@ impl<T: Element> DiagonalSsm<T> {
             .enumerate()
             .map(|(i, ((u, y), x))| (i % self.groups.len(), u, x, y));
         let threads = workspace.threads_for(steps * self.operations());
-        // Fewer signals than threads, and a long one: the time of each is shared.
-        if u.batch() * self.groups.len() < threads.len() {
+        // One long signal: there is only its time to be shared.
+        if u.batch() * self.groups.len() == 1 && threads.len() > 1 {
             for (group, u, x, y) in items {
                 self.run_group_in_two(group, u, x, y);
             }
@@ -451,7 +451,7 @@ impl<T: Element> DiagonalSsm<T> {
                 filled > 0
             },
             &|tiles: &mut Vec<BlockScratch<T>>| {
-                let mut outputs = outputs.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut outputs = lock(&outputs);
                 for (scratch, y) in tiles.iter_mut().zip(outputs.by_ref()) {
                     level.run(OutputsOf { tables, y, scratch });
                 }

@@ -2,11 +2,11 @@
 
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
-use super::tile::{ToPanels, height_of, tile_of};
+use super::tile::{height_of, tile_of};
 use super::weights::{Tiles, Weights, Widen, WithTiles};
-use crate::threads::{Parked, Task};
+use crate::threads::{Parked, Task, lock};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Instant;
 
 /// The most rows of which it is the weight's outputs that threads share: every one of them reads its part of the weight
@@ -217,15 +217,7 @@ impl<T: Element> Product<T> {
             };
             return weights.with_tiles(first, count, few);
         }
-        let step = rows * weights.per_tile();
-        for (i, out) in out.chunks_exact_mut(step).enumerate() {
-            weights.level.run(ToPanels {
-                tile: weights.tile(first + i, wide),
-                packed,
-                rows,
-                out,
-            });
-        }
+        weights.multiply_to_panels(packed, rows, first * weights.per_tile(), out, wide);
     }
 }
 
@@ -240,7 +232,7 @@ impl<T: Element> Weights<T> {
     ) {
         let task = &threads.task;
         {
-            let mut product = task.product.write().unwrap_or_else(PoisonError::into_inner);
+            let mut product = write(&task.product);
             product.packed.resize(self.packed_len(rows), T::ZERO);
             pack(&mut product.packed);
             product.rows = rows;
@@ -249,6 +241,8 @@ impl<T: Element> Weights<T> {
         task.next.store(0, Ordering::Relaxed);
         threads.run(self.operations(rows));
         let task = &threads.task;
+        // No thread is at it any more, and the weight may be dropped before the next product.
+        write(&task.product).weights = None;
         let mut done = lock(&task.done);
         for outputs in &*done {
             let mut parts = &outputs.lanes[..];
@@ -270,8 +264,9 @@ impl<T: Element> Weights<T> {
     }
 }
 
-fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Products are put up whole, so a poisoned lock is as good as any.
+fn write<V>(lock: &RwLock<V>) -> RwLockWriteGuard<'_, V> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// At most [`ROWS_OF_CODES`] packed rows times neighbouring tiles as they are stored.

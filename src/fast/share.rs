@@ -1,7 +1,7 @@
 //! Sharing independent items out among threads.
 
-use crate::threads::on_threads;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::threads::{lock, on_threads};
+use std::sync::Mutex;
 
 /// Works on every item, each thread with its own scratch buffers.
 ///
@@ -35,9 +35,4 @@ where
 
 fn next<I: Iterator>(items: &Mutex<I>) -> Option<I::Item> {
     lock(items).next()
-}
-
-/// Taking an item cannot leave the iterator half way, so a poisoned lock is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

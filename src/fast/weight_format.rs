@@ -1,5 +1,6 @@
 //! The formats that weights are stored in, and the numbers they stand for.
 
+use crate::algebra::FloatFormat;
 use crate::error::Error;
 use crate::h3::{Name, Parameters};
 use core::fmt;
@@ -51,13 +52,12 @@ impl WeightFormat {
         }
     }
 
-    /// Mantissa bits with the implicit one, the exponent of the smallest normal number, and the largest number.
-    fn float(self) -> Option<(i32, i32, f64)> {
+    /// The floating-point format; none if levels are stored.
+    fn float(self) -> Option<FloatFormat> {
         match self {
-            Self::F32 => Some((24, -126, f64::from(f32::MAX))),
-            Self::F16 => Some((11, -14, 65504.0)),
-            // (2 - 2^-7) 2^127
-            Self::Bf16 => Some((8, -126, 3.389_531_389_251_535_5e38)),
+            Self::F32 => Some(FloatFormat::F32),
+            Self::F16 => Some(FloatFormat::F16),
+            Self::Bf16 => Some(FloatFormat::BF16),
             Self::Int8 => None,
         }
     }
@@ -111,11 +111,9 @@ impl WeightFormat {
     }
 
     fn holds(self, x: f64) -> bool {
-        let rounded = self.float().map_or(x, |_| self.stored(x, 0.0));
-        let largest = self
-            .float()
-            .map_or(f64::from(f32::MAX), |(_, _, most)| most);
-        x.is_finite() && rounded.abs() <= largest
+        // A level's scale is an f32.
+        let format = self.float().unwrap_or(FloatFormat::F32);
+        x.is_finite() && format.round(x).is_finite()
     }
 
     /// The scale of a row; 0 in formats that have none.
@@ -128,15 +126,10 @@ impl WeightFormat {
 
     /// The number that is stored for one in a row of this scale.
     pub(super) fn stored(self, x: f64, scale: f32) -> f64 {
-        let Some((bits, smallest, _)) = self.float() else {
-            return f64::from(f32::from(level_of(x, scale)) * scale);
-        };
-        // The exponent of x, of a subnormal x any below the smallest.
-        let exponent = (x.to_bits() >> 52 & 0x7ff) as i32 - 1023;
-        let last = exponent.max(smallest) - (bits - 1);
-        let (down, up) = (power_of_two(-last), power_of_two(last));
-        // Both products are exact.
-        (x * down).round_ties_even() * up
+        match self.float() {
+            Some(format) => format.round(x),
+            None => f64::from(f32::from(level_of(x, scale)) * scale),
+        }
     }
 }
 
@@ -155,29 +148,6 @@ pub(super) fn level_of(x: f64, scale: f32) -> i8 {
     }
     let level = (x / f64::from(scale)).round_ties_even();
     level.clamp(-LEVELS, LEVELS) as i8
-}
-
-/// The bits of a number that f16 has.
-pub(super) fn f16_bits(x: f64) -> u16 {
-    let sign = if x.is_sign_negative() { 1 << 15 } else { 0 };
-    let magnitude = x.abs();
-    let bits = if magnitude < power_of_two(-14) {
-        // Subnormal numbers count in units of 2^-24.
-        (magnitude * power_of_two(24)) as u32
-    } else {
-        ((magnitude as f32).to_bits() >> 13) - (112 << 10)
-    };
-    sign | bits as u16
-}
-
-/// The bits of a number that bf16 has.
-pub(super) fn bf16_bits(x: f64) -> u16 {
-    ((x as f32).to_bits() >> 16) as u16
-}
-
-/// `2^n` for exponents of normal numbers.
-fn power_of_two(n: i32) -> f64 {
-    f64::from_bits(((n + 1023) as u64) << 52)
 }
 
 impl fmt::Display for WeightFormat {

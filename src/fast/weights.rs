@@ -3,7 +3,8 @@
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::tile::{Tile, height_of, tile_of};
-use super::weight_format::{WeightFormat, bf16_bits, f16_bits, level_of};
+use super::weight_format::{WeightFormat, level_of};
+use crate::algebra::FloatFormat;
 use std::sync::Arc;
 
 /// A weight as the register tiles read it: outputs in lanes, `per_tile` vectors of them side by
@@ -137,12 +138,14 @@ impl<T: Element> Weights<T> {
                             lanes.lanes_mut()[lane] = T::from_f64(format.map_or(x, stored));
                         }
                         Entries::F16(halves) => {
-                            let bits = f16_bits(stored(WeightFormat::F16));
-                            put_half::<T>(&mut halves[at], lane, bits);
+                            put_half::<T>(&mut halves[at], lane, FloatFormat::F16.encode(x) as u16);
                         }
                         Entries::Bf16(halves) => {
-                            let bits = bf16_bits(stored(WeightFormat::Bf16));
-                            put_half::<T>(&mut halves[at], lane, bits);
+                            put_half::<T>(
+                                &mut halves[at],
+                                lane,
+                                FloatFormat::BF16.encode(x) as u16,
+                            );
                         }
                         Entries::Int8 { levels, .. } => {
                             let levels: &mut Bytes<T> = &mut levels[at];

@@ -3,6 +3,7 @@
 //! Work that owns what it needs, or shares it by `Arc`, is given to them: safe Rust lends nothing else to a thread that
 //! outlives the call.
 
+use super::lock;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -177,7 +178,7 @@ impl Board {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::layer::{config, trial};
 use crate::support::signal;
-use hungry_hippos::algebra::{FloatFormat, Rng};
+use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
     Element, FastLayer, FastModel, Level, ModelWorkspace, Projection, WeightFormat, Workspace,
 };
@@ -15,40 +15,53 @@ fn bits<T: Element>(y: &[T]) -> Vec<u64> {
     y.iter().map(|y| y.to_f64().to_bits()).collect()
 }
 
-/// Numbers where formats differ from each other, and their neighbours.
-const CORNERS: [f64; 16] = [
-    0.0,
-    -0.0,
-    1.0,
-    1.001,
-    -1.0 - 1.0 / 256.0,
-    1.0 + 3.0 / 256.0,
-    1.0 + 1.0 / 2048.0,
-    65504.0,
-    65519.0,
-    6.1e-5,
-    5.96e-8,
-    2.99e-8,
-    -2.98e-8,
-    1e-39,
-    1.4e-45,
-    1e-300,
+/// Numbers where formats differ from each other, with their bits in f16 and bf16 (NumPy, PyTorch).
+const CORNERS: [(f64, u16, u16); 16] = [
+    (0.0, 0, 0),
+    (-0.0, 0x8000, 0x8000),
+    (1.0, 0x3c00, 0x3f80),
+    (1.001, 0x3c01, 0x3f80),
+    (-1.0 - 1.0 / 256.0, 0xbc04, 0xbf80),
+    (1.0 + 3.0 / 256.0, 0x3c0c, 0x3f82),
+    (1.0 + 1.0 / 2048.0, 0x3c00, 0x3f80),
+    (65504.0, 0x7bff, 0x4780),
+    (65519.0, 0x7bff, 0x4780),
+    (6.1e-5, 0x3ff, 0x3880),
+    (5.96e-8, 1, 0x3380),
+    (2.99e-8, 1, 0x3300),
+    (-2.98e-8, 0x8000, 0xb300),
+    (1e-39, 0, 0xb),
+    (1.4e-45, 0, 0),
+    (1e-300, 0, 0),
 ];
 
+/// The number of so many bits, by the definition of IEEE 754.
+fn number(bits: u16, fraction_bits: i32, smallest: i32) -> f64 {
+    let exponent = i32::from(bits & 0x7fff) >> fraction_bits;
+    let fraction = f64::from(bits & ((1 << fraction_bits) - 1)) / 2f64.powi(fraction_bits);
+    let magnitude = match exponent {
+        0 => fraction * 2f64.powi(smallest),
+        _ => (1.0 + fraction) * 2f64.powi(smallest + exponent - 1),
+    };
+    magnitude.copysign(if bits >> 15 == 1 { -1.0 } else { 1.0 })
+}
+
 #[test]
-fn floats_are_rounded_once_as_the_references_are() {
-    let rng = &mut Rng::new(1);
-    let many = (0..2000).map(|i| rng.unit() * 2f64.powi(i % 40 - 30));
-    let numbers: Vec<f64> = CORNERS.into_iter().chain(many).collect();
-    let formats = [
-        (WeightFormat::F32, FloatFormat::F32),
-        (WeightFormat::F16, FloatFormat::F16),
-        (WeightFormat::Bf16, FloatFormat::BF16),
-    ];
-    for (format, right) in formats {
-        let mut stored = numbers.clone();
+fn floats_are_rounded_once() {
+    let numbers = CORNERS.map(|(x, ..)| x);
+    for (format, right) in [
+        (WeightFormat::F32, numbers.map(|x| f64::from(x as f32))),
+        (
+            WeightFormat::F16,
+            CORNERS.map(|(_, bits, _)| number(bits, 10, -14)),
+        ),
+        (
+            WeightFormat::Bf16,
+            CORNERS.map(|(.., bits)| number(bits, 7, -126)),
+        ),
+    ] {
+        let mut stored = numbers;
         format.dequantise("w", numbers.len(), &mut stored).unwrap();
-        let right: Vec<f64> = numbers.iter().map(|&x| right.round(x)).collect();
         assert_eq!(bits(&stored), bits(&right), "{format}");
     }
 }
