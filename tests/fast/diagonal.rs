@@ -144,6 +144,26 @@ proptest! {
     }
 }
 
+/// One signal, whose time two threads share: over many of the buffers that they pass each other, and with steps that
+/// fill no block at its end.
+#[test]
+fn two_threads_along_one_long_signal_give_the_same_bits() {
+    for (len, seed) in [(7000, 1), (7013, 2), (12_293, 3), (800, 4)] {
+        let trial = Trial::<f32>::new(1, 1, 3, len, seed);
+        for level in Level::all() {
+            let bits = |(y, x): (Vec<f32>, Vec<Complex<f32>>)| {
+                let x = x.iter().flat_map(|z| [z.re, z.im]).map(f32::to_bits);
+                let y = y.iter().map(|y| y.to_bits());
+                y.chain(x).collect::<Vec<_>>()
+            };
+            let alone = bits(trial.run(level, 1));
+            for threads in [2, 2, 2, 3, 5] {
+                assert_eq!(alone, bits(trial.run(level, threads)), "{level}, {len}");
+            }
+        }
+    }
+}
+
 /// The bound is there to refuse: a pole off by one part in a hundred thousand, an output one step
 /// late, a state that was dropped, and a feedthrough forgotten.
 #[test]

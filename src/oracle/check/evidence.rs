@@ -58,6 +58,7 @@ pub(super) struct Scales {
 }
 
 /// One over the probable error of every element; 0 for elements that take no part.
+#[derive(Clone)]
 pub(super) struct Weights(Vec<f64>);
 
 impl Weights {
@@ -75,6 +76,11 @@ impl Weights {
             false => 0.0,
         };
         Self(probable.iter().map(weight).collect())
+    }
+
+    /// The weight of an element; 0 where right ports have no error.
+    pub(super) fn at(&self, at: usize) -> f64 {
+        self.0[at]
     }
 
     /// Errors in units of the probable one.

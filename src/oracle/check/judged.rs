@@ -5,6 +5,7 @@ use super::super::stage::StageSpec;
 use super::evidence::{self, Evidence, Scales, Weights};
 use crate::algebra::FloatFormat;
 use crate::tensor::Tensor;
+use std::borrow::Cow;
 
 /// A stage of golden file and candidate.
 pub(super) struct Judged<'a> {
@@ -225,11 +226,11 @@ impl Judged<'_> {
         if predicted.len() != base.len() || predicted == base {
             return None;
         }
-        let mut departures: Vec<f64> = predicted.iter().zip(base).map(|(p, b)| p - b).collect();
+        let mut departure: Vec<f64> = predicted.iter().zip(base).map(|(p, b)| p - b).collect();
         for &at in &self.padding {
-            departures[at] = 0.0;
+            departure[at] = 0.0;
         }
-        let departures = || departures.iter().copied();
+        let departures = || departure.iter().copied();
         if departures().any(|m| !m.is_finite()) {
             return None;
         }
@@ -244,8 +245,9 @@ impl Judged<'_> {
             let elements = self.errors().zip(departures()).zip(&local.reference);
             elements.map(|((e, m), &r)| (e, told(m), r))
         };
-        let all = local.weights.evidence(self.scales, elements());
-        let weighted = local.weights.apply(departures().map(told));
+        let weights = self.weights_for(&departure);
+        let all = weights.evidence(self.scales, elements());
+        let weighted = weights.apply(departures().map(told));
         let least = FOCUS * largest(&weighted);
         let departing = weighted.iter().filter(|m| m.abs() > least).count();
         let focused = (2 * departing < weighted.len()).then(|| {
@@ -255,7 +257,7 @@ impl Judged<'_> {
                     false => (0.0, 0.0, 0.0),
                 }
             });
-            local.weights.evidence(self.scales, there)
+            weights.evidence(self.scales, there)
         });
         Some(Fit {
             focused,
@@ -263,6 +265,22 @@ impl Judged<'_> {
             departs: departs.fold(0.0, f64::max),
             left: self.left(predicted),
         })
+    }
+
+    /// The weights for a departure. One that is nothing but where right ports have no error at all, and where the
+    /// candidate is outside its tolerance, is weighed by that.
+    fn weights_for(&self, departure: &[f64]) -> Cow<'_, Weights> {
+        let weights = &self.local.weights;
+        let departing = || (0..departure.len()).filter(|&at| departure[at] != 0.0);
+        let is_weighed = |at| weights.at(at) > 0.0;
+        if departing().any(is_weighed) || !departing().any(|at| self.is_wrong(at)) {
+            return Cow::Borrowed(weights);
+        }
+        let mut bounds = vec![0.0; departure.len()];
+        for at in departing() {
+            bounds[at] = self.local.bounds[at];
+        }
+        Cow::Owned(Weights::of(&bounds))
     }
 
     /// The largest distance of the candidate from values of a mistake. They have no tolerance of their

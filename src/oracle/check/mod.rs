@@ -45,6 +45,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
     let right = |golden, _| golden;
     let candidate = &candidate.at_padding(golden.stages, &given, &padding, right);
     let chunk_len = default_chunk_len(golden.case.seq_len());
+    let judged_in = golden.case.judged_in(format);
     let (stages, own) = judge::judge(golden, [candidate, read], format, chunk_len);
     let trials = Trials::new(golden, &stages, &own, format);
     let mut known: Vec<Trial> = Vec::new();
@@ -54,7 +55,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
             .any(|stage| stage.spec.is_gradient() == backward)
         {
             let mut mistakes = golden.case.mistakes(backward);
-            mistakes.retain(|mistake| visible(mistake, format));
+            mistakes.retain(|mistake| visible(mistake, judged_in));
             known.extend(trials.mistakes(&mistakes, &[chunk_len], backward));
         }
     }
@@ -78,7 +79,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
             .map(|stage| stage.spec.clone())
             .collect(),
         power: (!refused).then(|| power(&known, &stages)),
-        precision: precision_seen::describe(&stages, format, candidate, |name| {
+        precision: precision_seen::describe(&stages, judged_in, candidate, |name| {
             let mut reproduced = findings.iter().filter(|found| found.reproduced);
             reproduced.any(|found| found.stage == name || found.also_at.iter().any(|at| at == name))
         }),

@@ -78,7 +78,7 @@ fn right_ports_pass_in_every_form() {
 fn mistakes_are_refused_and_named_in_f32() {
     let (mut ports, mut named) = (0, 0);
     let mut missed = Vec::new();
-    let mut done = BTreeSet::new();
+    let (mut tried, mut done) = (BTreeSet::new(), BTreeSet::new());
     for judged in cases() {
         let right = judged.case.run_with(&[], None).expect("runs");
         for mistake in judged.case.mistakes() {
@@ -113,6 +113,7 @@ fn mistakes_are_refused_and_named_in_f32() {
             }
             assert!(!report.pass(), "{what} accepted: {report:?}");
             ports += 1;
+            tried.insert(of_kind);
             let mut suspects = report.findings.iter().flat_map(|found| &found.suspects);
             match suspects.any(|suspect| suspect.mistakes.iter().any(|m| m.id == mistake.id)) {
                 true => {
@@ -127,4 +128,6 @@ fn mistakes_are_refused_and_named_in_f32() {
     let least = if is_exhaustive() { 300 } else { 110 };
     assert!(ports >= least, "{ports}");
     assert!(100 * named >= 97 * ports, "{named} of {ports}: {missed:?}");
+    let never: Vec<_> = tried.difference(&done).collect();
+    assert!(never.is_empty(), "named in no case: {never:?}");
 }

@@ -1,8 +1,10 @@
 //! Ports in 16 bits that PyTorch ran: right ones pass, and one mistake in their results is not passed.
 
 use super::super::verdicts::{committed_one, dumped};
+use crate::common::golden_file;
 use hungry_hippos::Tensor;
-use hungry_hippos::oracle::{Format, Report};
+use hungry_hippos::h3::Form;
+use hungry_hippos::oracle::{Case, Format, Precision, Report};
 use hungry_hippos::safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
@@ -52,4 +54,28 @@ fn right_ports_pass_and_wrong_results_do_not() {
     }
     assert!(judged >= 20, "{judged}");
     assert!(missed.is_empty(), "{missed:?}");
+}
+
+/// A float32 port that says it works in a mixed format is told the format it works in, in whatever units the kind is
+/// judged.
+#[test]
+fn the_precision_seen_is_that_of_the_port() {
+    for name in ["42-dense", "80-ssd", "90-convolution"] {
+        let golden = committed_one(name);
+        let case = Case::open(&golden_file(name)).expect("a case");
+        let run = case
+            .run(&Form::Recurrence, Precision::F32, false)
+            .expect("runs");
+        let stages: Vec<_> = run.iter().map(|(name, x)| (&name[..], x)).collect();
+        let dump = dumped(&stages, Dtype::F32);
+        for format in [Format::MIXED_BF16, Format::BF16] {
+            let report = golden.check(&golden.candidate(&dump).expect("a dump"), format);
+            let said = report.to_string();
+            assert!(
+                said.contains("like f32"),
+                "{name}, {}: {said}",
+                format.name()
+            );
+        }
+    }
 }

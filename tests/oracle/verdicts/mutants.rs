@@ -44,11 +44,11 @@ const SUBSET: [&str; 14] = [
     "76-padded-left",
 ];
 
-/// Runs every mistake on every case that it changes as a port of one type: refused, and named first
-/// (or tied with one that computes the same).
+/// Runs every mistake on a case that it changes (on all, if all are asked for) as a port of one type: refused, and
+/// named alone at a stage, or with those that compute the same.
 fn refused_and_named(dtype: Dtype, format: Format) {
     let all = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
-    let (mut runs, mut first, mut accepted, mut misnamed) = (0, 0, Vec::new(), Vec::new());
+    let (mut runs, mut named_at_all, mut accepted, mut misnamed) = (0, 0, Vec::new(), Vec::new());
     let mut seen: Vec<&str> = Vec::new();
     let (layers, served) = (committed(), served());
     let mut cases: Vec<_> = layers.iter().chain(&served).collect();
@@ -77,7 +77,7 @@ fn refused_and_named(dtype: Dtype, format: Format) {
             }
             let mut suspects = report.findings.iter().flat_map(|found| &found.suspects);
             if suspects.any(|s| s.mistakes == [mistake]) {
-                first += 1;
+                named_at_all += 1;
             } else {
                 let said = report.findings.iter().map(|found| {
                     let ids = found.suspects.iter().flat_map(|s| &s.mistakes);
@@ -89,8 +89,7 @@ fn refused_and_named(dtype: Dtype, format: Format) {
             }
         }
     }
-    println!("{}: {runs} runs, named first {first}", format.name());
-    println!("accepted: {accepted:#?}\nmisnamed: {misnamed:#?}");
+    println!("{}: {runs} runs, named {named_at_all}", format.name());
     let (_, golden) = &layers[0];
     let known = forward_mistakes(&Case::from(layer(golden).clone()));
     let always_hidden = |m: &&&Mistake| m.name == "shift_kernel_f32" && format == Format::F32;
@@ -104,7 +103,7 @@ fn refused_and_named(dtype: Dtype, format: Format) {
         "mistakes that ran on no case: {unseen:?}"
     );
     assert!(accepted.is_empty(), "mistakes accepted: {accepted:#?}");
-    assert!(first * 100 >= runs * 99, "named first in {first} of {runs}");
+    assert!(misnamed.is_empty(), "not named: {misnamed:#?}");
 }
 
 #[test]
