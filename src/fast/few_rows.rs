@@ -39,7 +39,8 @@ const WORTH_WAKING: usize = 1 << 15;
 struct Experience {
     /// Seconds per operation, by the logarithm of the number of operations: alone, and together. 0 if not known.
     rates: [[f64; 2]; usize::BITS as usize],
-    calls: usize,
+    /// The calls of so many operations.
+    calls: [usize; usize::BITS as usize],
 }
 
 /// Calls after which the way that was slower is tried again.
@@ -48,9 +49,10 @@ const CALLS_TO_TRY: usize = 32;
 impl Experience {
     /// True if so many operations are to be shared.
     fn share(&mut self, operations: usize) -> bool {
-        let [alone, together] = self.rates[operations.max(1).ilog2() as usize];
-        self.calls += 1;
-        (together <= alone || alone == 0.0) != self.calls.is_multiple_of(CALLS_TO_TRY)
+        let class = operations.max(1).ilog2() as usize;
+        let [alone, together] = self.rates[class];
+        self.calls[class] += 1;
+        (together <= alone || alone == 0.0) != self.calls[class].is_multiple_of(CALLS_TO_TRY)
     }
 
     /// Takes note of a time, the later ones counting more.
@@ -73,7 +75,7 @@ impl<T: Element> FewRowsThreads<T> {
             task: Arc::default(),
             experience: Experience {
                 rates: [[0.0; 2]; usize::BITS as usize],
-                calls: 0,
+                calls: [0; usize::BITS as usize],
             },
             worth_waking: WORTH_WAKING,
         }
@@ -239,6 +241,8 @@ impl<T: Element> Weights<T> {
             product.weights = Some(self.clone());
         }
         task.next.store(0, Ordering::Relaxed);
+        // If a thread panicked, there may be outputs of that product still.
+        lock(&task.done).clear();
         threads.run(self.operations(rows));
         let task = &threads.task;
         // No thread is at it any more, and the weight may be dropped before the next product.

@@ -20,7 +20,8 @@ pub enum WeightFormat {
     F16,
     /// The upper half of an f32: 8 bits.
     Bf16,
-    /// Whole numbers from -127 to 127 times a scale per row, an f32: the row's largest magnitude over 127.
+    /// Whole numbers from -127 to 127 times a scale per row, an f32: the row's largest magnitude over 127. Every
+    /// weight is within half a scale, but for rows of which that is no normal f32.
     Int8,
 }
 
@@ -62,8 +63,8 @@ impl WeightFormat {
         }
     }
 
-    /// Replaces a weight, rows of `inputs` numbers as PyTorch stores it, by what the format stores of it: each number
-    /// rounded once, to nearest, ties to even.
+    /// Replaces a weight, rows of `inputs` numbers as PyTorch stores it, by what the format stores of it: floats rounded
+    /// once, to nearest, ties to even; levels the quotient by the row's scale in f64, rounded so, times that scale in f32.
     ///
     /// # Errors
     ///
@@ -111,9 +112,12 @@ impl WeightFormat {
     }
 
     fn holds(self, x: f64) -> bool {
-        // A level's scale is an f32.
-        let format = self.float().unwrap_or(FloatFormat::F32);
-        x.is_finite() && format.round(x).is_finite()
+        let largest = match self.float() {
+            Some(format) => format.round(x),
+            // The largest level of the row times its scale.
+            None => f64::from(LEVELS as f32 * self.scale(&[x])),
+        };
+        x.is_finite() && largest.is_finite()
     }
 
     /// The scale of a row; 0 in formats that have none.

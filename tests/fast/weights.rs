@@ -86,6 +86,10 @@ fn levels_are_within_half_a_step_of_every_row() {
         let largest = stored.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
         assert!((largest - most).abs() <= 1e-6 * most, "{largest} of {most}");
     }
+    // Ties go to even levels, where the scale is 1.
+    let mut ties = [127.0, 0.5, 1.5, -2.5, 126.5, -126.5, 0.49, -0.51];
+    format.dequantise("w", ties.len(), &mut ties).unwrap();
+    assert_eq!(ties, [127.0, 0.0, 2.0, -2.0, 126.0, -126.0, 0.0, -1.0]);
     // A scale of the whole weight instead of one per row loses all but one row.
     let mut of_all = weight.clone();
     format.dequantise("w", rows * inputs, &mut of_all).unwrap();
@@ -102,6 +106,8 @@ fn what_a_format_has_no_value_for_is_refused_by_name() {
         (WeightFormat::F32, 3.5e38),
         (WeightFormat::Int8, f64::INFINITY),
         (WeightFormat::Int8, 1e39),
+        // 127 times its scale is no f32.
+        (WeightFormat::Int8, f64::from(f32::MAX)),
     ] {
         let with_bad = Parameters::new(p.config().clone(), |name| {
             let mut value = p.get(name).to_vec();
@@ -124,7 +130,8 @@ fn what_a_format_has_no_value_for_is_refused_by_name() {
 /// A projection of stored weights and one of the numbers they stand for, for few rows and many, by one thread and more.
 fn projections<T: Element>(level: Level) {
     let rng = &mut Rng::new(4);
-    for (inputs, outputs) in [(5, 3), (40, 70), (33, 129)] {
+    // The last has several parts to be taken at every level.
+    for (inputs, outputs) in [(5, 3), (40, 70), (33, 129), (7, 1201)] {
         let weight = signal::<T>(inputs * outputs, rng);
         let bias = signal::<T>(outputs, rng);
         for format in WeightFormat::ALL {

@@ -14,7 +14,7 @@ const FIRST_WORD: RangeInclusive<f64> = power_of_two(-480)..=power_of_two(480);
 /// The same of second words and radii.
 const SMALL: RangeInclusive<f64> = power_of_two(-500)..=power_of_two(480);
 /// The longest sum for which the bounds below are derived.
-const LONGEST: usize = 1 << 18;
+pub(super) const LONGEST: usize = 1 << 18;
 
 /// For the roundings of a sum of that many terms, each of them rounded five times.
 const UP: f64 = 1.0 + 1.0 / (1u64 << 30) as f64;
@@ -79,13 +79,13 @@ impl<const W: usize> BallN<W> {
 /// loses is added up in `d`, whose own roundings no other float takes.
 ///
 /// - Of floats, nothing else is rounded: with `D` the magnitudes of all that is added to `d`, by two
-///   additions a term, the error is at most `2 K u D` for `K` terms, and none where `D` is zero. So sums
-///   that two words hold are exact, which decides ties.
+///   additions a term, the error is at most `2 K u D` for `K` terms, and none where `D` is zero. So a sum of
+///   which no partial sum needs a third word is exact, which decides ties.
 /// - Else, with second words at most `2u` of the first, the rounding of both cross products, of their sum
 ///   and of that with the product's error come to `13 u^2 |p|` for a product `p`, and the product of the
 ///   second words, left out, to `4 u^2 |p|`. What goes to `c` is one rounded sum more, at most `u |s|` and
 ///   `5u |p|` large; `d` takes what `c` loses and, with `K^2 (K + 5) u^3 P`, loses itself less than
-///   `2 u^2 P`, with `P` the sum of all `|p|`. In total that is below `u^2` times the sum of all `|s|` and
+///   `3 u^2 P`, with `P` the sum of all `|p|`. In total that is below `u^2` times the sum of all `|s|` and
 ///   `32 |p|`, also where that is rounded. The radii add `|a| s + |b| r` a term, for `|a|` and `|b|` of the balls.
 struct Sums<const FLOATS: bool> {
     s: Lanes,

@@ -1,5 +1,4 @@
-//! Sums of products of error scales side by side: the same numbers as one by one, to the last bit, in a tenth
-//! of the time.
+//! Sums of products of error scales side by side: the same numbers as one by one, to the last bit.
 
 use super::{ErrorBound, ErrorScale};
 use crate::algebra::ring::Ring;

@@ -81,7 +81,7 @@ fn added_up(stage: &Judged<'_>) -> Finding {
     }
 }
 
-/// Multiplications that trying mistakes at other chunk lengths may cost in all, and trying them in pairs: some
+/// Multiplications that trying mistakes at other chunk lengths may cost, and trying them in pairs at a step: some
 /// three seconds of one core.
 const WORK: usize = 800_000_000;
 

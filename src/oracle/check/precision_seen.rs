@@ -94,8 +94,9 @@ fn coarsest_that_holds(stage: &Judged<'_>) -> Option<FloatFormat> {
     formats.find(holds).filter(|_| enough)
 }
 
-/// True if the errors are small compared with the stage, at most a hundredth of it or a few roundings of the type it
-/// is stored in: what is simply wrong has no precision.
+/// True if the errors are small compared with the stage, at most a hundredth of it; or eight roundings of the type it is
+/// stored in, which is where [`by_size`] draws the line between a format and the next coarser one. A stage that is simply
+/// wrong has no precision.
 fn rounds_only(stage: &Judged<'_>) -> bool {
     let errors: Vec<f64> = stage.errors().collect();
     let size: f64 = stage.local.reference.iter().map(|x| x * x).sum();

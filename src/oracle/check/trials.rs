@@ -159,11 +159,11 @@ impl<'a> Trials<'a> {
     }
 }
 
-/// The least factor, less one, that no right port shows on a stage of so many heads. What every element of one shares are the roundings of
-/// its model on the way from its parameters: some 16, each anywhere within `u`, so `u sqrt(16/3)` in all;
-/// and where the format does not hold the parameters that of the step's logarithm, of magnitude 7 and less.
-/// Those of other heads are others. Four times that is taken, and never less than for one head whose
-/// parameters are held: steps of a recurrence in 16 bits round alike in all of them.
+/// The least factor, less one, that is a hypothesis on a stage of so many heads. All elements of a head share the
+/// roundings of its model on the way from its parameters. Decoding, discretization, the kernel's sum, both gates and
+/// their storage are taken to be no more than 16, each anywhere within `u`: `u sqrt(16/3)` in all. Where the format does
+/// not hold the parameters, there is that of the step's logarithm too, of magnitude 7 and less. Those of other heads
+/// are others. Four standard deviations are taken, and never less than for one head whose parameters are held: steps of a recurrence in 16 bits round alike in all of them.
 fn least_factor(format: Format, heads: usize, exact_parameters: bool) -> f64 {
     let one_head = 4.0 * (16.0_f64 / 3.0).sqrt();
     let with_logarithm = 4.0 * ((16.0_f64 + 49.0) / 3.0).sqrt();

@@ -1,15 +1,18 @@
 //! Sums of products side by side: within their radii whatever is added up, and exact where two words hold
-//! what floats add up to.
+//! every partial sum of floats.
 
 use super::exact;
 use crate::algebra::ball::common::exact::Dyadic;
 use crate::algebra::ball::interval::BallN;
+use crate::algebra::ball::sums::LONGEST;
+use crate::algebra::side_by_side::{Numbers, SideBySide};
 use crate::algebra::{Ring, Rng};
 
 type Ball = BallN<2>;
 
 /// Numbers of one kind: floats of 53 and of 24 digits, balls of two words, zeros among all, and numbers so
-/// large and small that their products under- and overflow.
+/// large and small that their products under- and overflow; floats of many sizes, of whose sums two words lose a part;
+/// balls with the largest second words there are, and balls as wide as their midpoints.
 fn number(kind: usize, rng: &mut Rng) -> Ball {
     let x = rng.unit();
     match kind {
@@ -17,6 +20,12 @@ fn number(kind: usize, rng: &mut Rng) -> Ball {
         0 => Ball::exact(x),
         1 => Ball::exact(f64::from(x as f32)),
         2 => Ball::new([x, rng.unit() * 1e-17], rng.unit().abs() * 1e-30),
+        4 => Ball::exact(x * 2f64.powi(rng.below(121) as i32 - 60)),
+        5 => Ball::new(
+            [x, x * 0.99 * f64::EPSILON / 2.0 * rng.unit().signum()],
+            0.0,
+        ),
+        6 => Ball::new([x, 0.0], rng.unit().abs()),
         _ => {
             let size = 2f64.powi(1200 * (rng.below(2) as i32) - 600);
             Ball::new([x * size, rng.unit() * 1e-17 * size], 1e-30 * size)
@@ -54,7 +63,7 @@ fn off(found: Ball, truth: &Dyadic) -> Dyadic {
 fn sums_of_products_hold_the_truth() {
     let mut rng = Rng::new(11);
     for (len, kinds) in [0, 1, 2, 7, 60].into_iter().flat_map(|len| {
-        let kinds = (0..4).flat_map(|a| (0..4).map(move |b| (a, b)));
+        let kinds = (0..7).flat_map(|a| (0..7).map(move |b| (a, b)));
         kinds.map(move |kinds| (len, kinds))
     }) {
         let mut of = |kind| (0..len).map(|_| number(kind, &mut rng)).collect();
@@ -82,6 +91,35 @@ fn sums_of_products_hold_the_truth() {
             assert!(own <= sum * 2f64.powi(-94) + 1e-300, "{kinds:?}: {found:?}");
         }
     }
+}
+
+/// The bounds are of the size of what they bound: among many sums some are off by a sixteenth of theirs.
+#[test]
+fn bounds_are_nearly_reached() {
+    let mut rng = Rng::new(14);
+    for kind in [4, 5] {
+        let mut reached = false;
+        for len in [1, 2, 3, 5, 40] {
+            let mut of = || (0..len).map(|_| number(kind, &mut rng)).collect();
+            let (a, b) = (rows(40, &mut of), rows(4, &mut of));
+            for (at, found) in products(&a, &b).into_iter().enumerate() {
+                let off = off(found, &truth(&a[at / 4], &b[at % 4], |_, _| 0.0));
+                assert!(off <= exact(found.radius()), "{kind}, {len}: {found:?}");
+                reached |= found.radius() > 0.0 && off > exact(found.radius() / 16.0);
+            }
+        }
+        assert!(reached, "{kind}");
+    }
+}
+
+/// The bounds are derived for sums of this length; longer ones are added up one by one.
+#[test]
+fn longer_sums_are_added_up_one_by_one() {
+    let ones = vec![Ball::ONE; LONGEST + 1];
+    assert!(Ball::numbers(&ones) == Numbers::Any);
+    assert!(Ball::numbers(&ones[1..]) == Numbers::Plain);
+    let found = products(&[ones.clone()], &[ones])[0];
+    assert_eq!(found.rounded(), Some((LONGEST + 1) as f64));
 }
 
 /// The numbers at the far end of every radius are held, and by half the radius they would not be.
