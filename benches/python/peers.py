@@ -4,7 +4,7 @@ seconds one run of it took on standard output. The Rust program asks peers and c
     python peers.py [h3=CHECKOUT] [vortex=CHECKOUT] [mamba=CHECKOUT] [clock=processor]
 
 Requests: NAME THREADS SIZES...; see HANDLERS. Inputs are made once for every request and kept. Two requests are
-answered by another number than seconds: peak (bytes), and loss_apart FILE (see h3_lm.py). Official
+answered by another number than seconds: memory REQUEST (bytes), and loss_apart FILE (see h3_lm.py). Official
 code is run as it stands in checkouts of HazyResearch/H3, Zymrael/vortex and state-spaces/mamba; of packages
 that only other parts of it need, such as GPU kernels, empty ones take the place.
 """
@@ -13,7 +13,6 @@ import functools
 import importlib.util
 import logging
 import os
-import resource
 import sys
 import time
 import types
@@ -310,9 +309,6 @@ def main():
     for line in sys.stdin:
         words = line.split()
         if not words:
-            continue
-        if words[0] == "peak":
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
             continue
         try:
             if words[0] == "loss_apart":

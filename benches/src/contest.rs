@@ -1,7 +1,6 @@
 //! Peers in turn, and what is said of them.
 
 use crate::results::{self, Row};
-
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -43,12 +42,6 @@ fn processor_time() -> f64 {
     let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = times.split(' ').next().and_then(|time| time.parse().ok());
     nanoseconds.map_or(f64::NAN, |time: f64| 1e-9 * time)
-}
-
-/// The load of the last minute (Linux): how many others wanted the cores.
-pub fn load() -> String {
-    let loads = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    loads.split(' ').next().unwrap_or_default().into()
 }
 
 /// A named way to do the same thing, returning the seconds it took.
@@ -127,7 +120,11 @@ impl Python {
         let mut child = Command::new(python)
             .arg(script)
             .args(checkouts)
-            .args(PROCESSOR_TIME.load(Ordering::Relaxed).then_some("clock=processor"))
+            .args(
+                PROCESSOR_TIME
+                    .load(Ordering::Relaxed)
+                    .then_some("clock=processor"),
+            )
             // Threads that wait by spinning would take the cores of whoever comes next.
             .envs([
                 ("OMP_WAIT_POLICY", "PASSIVE"),
@@ -155,7 +152,7 @@ impl Python {
         })
     }
 
-    /// The megabytes a request took beside what was there before it.
+    /// The bytes a request took besides what was there before it.
     pub fn memory(&mut self, request: &str) -> f64 {
         self.ask(&format!("memory {request}"))
     }

@@ -35,7 +35,14 @@ the other.
 
 /// The sections of the table, the others being about one kernel or one length.
 const TABLE: [&str; 8] = [
-    "product", "diagonal", "convolution", "layer", "backward", "step", "weights", "threads",
+    "product",
+    "diagonal",
+    "convolution",
+    "layer",
+    "backward",
+    "step",
+    "weights",
+    "threads",
 ];
 
 fn main() -> ExitCode {

@@ -143,7 +143,9 @@ pub fn h3(_: &mut Option<Python>) {
                 }));
             }
             contest(
-                &format!("H3 operator, d {d}, head_dim {head_dim}, L {len}, f32, {threads} threads"),
+                &format!(
+                    "H3 operator, d {d}, head_dim {head_dim}, L {len}, f32, {threads} threads"
+                ),
                 "ms",
                 1e-3,
                 all,
@@ -207,7 +209,13 @@ pub fn striped(python: &mut Option<Python>) {
                 }),
             ];
             let sizes = format!("{d} {len}");
-            all.extend(ask(&python, &format!("vortex_{name}"), threads, &sizes, 1.0));
+            all.extend(ask(
+                &python,
+                &format!("vortex_{name}"),
+                threads,
+                &sizes,
+                1.0,
+            ));
             contest(
                 &format!("{name}, d {d}, L {len}, f32, {threads} threads"),
                 "ms",
@@ -224,7 +232,10 @@ pub fn ssd(python: &mut Option<Python>) {
     let (heads, inputs, state, len) = (24, 64, 128, 4096);
     let x = random(len * heads * inputs, 1);
     let [b, c] = [2, 3].map(|seed| random(len * state, seed));
-    let dt: Vec<f32> = random(len * heads, 4).iter().map(|x| 0.03 * x.abs()).collect();
+    let dt: Vec<f32> = random(len * heads, 4)
+        .iter()
+        .map(|x| 0.03 * x.abs())
+        .collect();
     let log_a: Vec<f32> = dt.iter().map(|dt| -1.7 * dt).collect();
     let operator = Ssd::new(Level::detect(), [heads, inputs], [1, state]).unwrap();
     let place = |head: usize, p: usize| head * inputs + p;

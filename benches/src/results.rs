@@ -34,10 +34,13 @@ pub fn load() -> String {
 
 /// Everything kept as JSON: an object of `level`, `load` (before and after) and `rows`, each on a line of its own.
 pub fn json(level: &str, before: &str) -> String {
-    let rows = ROWS.lock().map_or_else(|_| String::new(), |rows| {
-        let rows: Vec<String> = rows.iter().map(Row::json).collect();
-        rows.join(",\n")
-    });
+    let rows = ROWS.lock().map_or_else(
+        |_| String::new(),
+        |rows| {
+            let rows: Vec<String> = rows.iter().map(Row::json).collect();
+            rows.join(",\n")
+        },
+    );
     let after = load();
     format!(
         "{{\"version\": 1, \"level\": {level:?}, \"load\": [{before:?}, {after:?}], \"rows\": [\n{rows}\n]}}\n"
@@ -157,12 +160,19 @@ mod tests {
         assert!(line("row 0").ends_with("x 2.00 slower"), "{text}");
         // The spreads meet: nothing is said.
         assert!(line("row 1").ends_with("x 1.67 "), "{text}");
-        assert!(!text.contains("row 2") && text.contains("1 rows are in one"), "{text}");
+        assert!(
+            !text.contains("row 2") && text.contains("1 rows are in one"),
+            "{text}"
+        );
         let back = compare(&second, &first).expect("both are read");
         assert!(back.contains("x 0.50 faster"), "{back}");
         for path in [first, second] {
             std::fs::write(&path, "[]").expect("writable");
-            assert!(compare(&path, &path).expect_err("no result").contains(&path));
+            assert!(
+                compare(&path, &path)
+                    .expect_err("no result")
+                    .contains(&path)
+            );
             let _ = std::fs::remove_file(path);
         }
     }

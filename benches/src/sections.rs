@@ -616,7 +616,15 @@ fn backward(python: &mut Option<Python>) {
                 .forward(&u, &mut out, &mut state, &mut saved, workspace)
                 .unwrap();
             adjoint
-                .backward(&u, &g, &saved, &mut cotangent, &mut of_u, &mut sums, workspace)
+                .backward(
+                    &u,
+                    &g,
+                    &saved,
+                    &mut cotangent,
+                    &mut of_u,
+                    &mut sums,
+                    workspace,
+                )
                 .unwrap();
             drop(std::hint::black_box(adjoint.official(&sums).unwrap()));
         });

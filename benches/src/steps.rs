@@ -52,19 +52,22 @@ fn in_formats(
                 // As many bytes as the weights of the layer, read once.
                 let bits = format.map_or(32, WeightFormat::bits);
                 let weights = random(4 * D * D * bits / 32, 7);
-                all.push(Contestant::new(format!("reading {bits} bits each"), move || {
-                    seconds(|| {
-                        for _ in 0..STEPS {
-                            let mut sums = [0.0f32; 64];
-                            for part in weights.as_chunks::<64>().0 {
-                                for (s, x) in sums.iter_mut().zip(part) {
-                                    *s += x;
+                all.push(Contestant::new(
+                    format!("reading {bits} bits each"),
+                    move || {
+                        seconds(|| {
+                            for _ in 0..STEPS {
+                                let mut sums = [0.0f32; 64];
+                                for part in weights.as_chunks::<64>().0 {
+                                    for (s, x) in sums.iter_mut().zip(part) {
+                                        *s += x;
+                                    }
                                 }
+                                black_box(sums);
                             }
-                            black_box(sums);
-                        }
-                    }) / STEPS as f64
-                }));
+                        }) / STEPS as f64
+                    },
+                ));
             }
             let sizes = format!("{D} {batch}");
             all.extend(ask(&python, "official_step", threads, &sizes, STEPS as f64));
@@ -109,7 +112,10 @@ pub fn threads() {
         }
     }
     one_group(&mut slower);
-    println!("two threads more than 10 % slower than one: {}", slower.len());
+    println!(
+        "two threads more than 10 % slower than one: {}",
+        slower.len()
+    );
     for title in slower {
         println!("  {title}");
     }

@@ -1,11 +1,12 @@
 //! An epoch of training, next to PyTorch's.
 
-use crate::contest::{Contestant, Python, contest, load, seconds};
+use crate::contest::{Contestant, Python, contest, seconds};
+use crate::results;
 use crate::sections::ask;
 use hungry_hippos::fast::{Dropout, Level, Trainer};
 use hungry_hippos::learning::{MixerChoice, Settings, Task};
 use hungry_hippos::model::initial_parameters;
-use hungry_hippos::training::{OptimizerOptions, Schedule, official_groups};
+use hungry_hippos::training::official_groups;
 use std::cell::RefCell;
 
 /// The case with H3 blocks alone whose loss the peer has to get right.
@@ -29,10 +30,8 @@ pub fn training(python: &mut Option<Python>) {
         let (len, config) = (settings.seq_len, settings.config());
         let order: Vec<usize> = (0..data.len()).collect();
         let steps = order.chunks(settings.batch).len();
-        let total = (settings.epochs * steps) as u64;
-        let warmup = total / 10;
-        let schedule = Schedule::Linear { warmup, total };
-        let groups = official_groups(&config, &OptimizerOptions::official(settings.rate));
+        let schedule = settings.schedule(steps);
+        let groups = official_groups(&config, &settings.optimizer());
         let dropout = Dropout {
             embedding: settings.dropout,
             ..Dropout::default()
@@ -67,10 +66,10 @@ pub fn training(python: &mut Option<Python>) {
             }
             let title = format!(
                 "an epoch of recall, V {vocabulary}, {steps} steps, {level}, f32, {threads} threads, load {}",
-                load()
+                results::load()
             );
             contest(&title, "ms", 1e-3, all);
         }
     }
-    println!("load {}", load());
+    println!("load {}", results::load());
 }

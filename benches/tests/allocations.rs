@@ -257,7 +257,10 @@ fn nothing_is_allocated<T: Element>(level: Level) {
     };
     found.push((
         "SSD",
-        allocations(|| ssd.run(&inputs, &mut state, &mut y, workspace).expect("runs")),
+        allocations(|| {
+            ssd.run(&inputs, &mut state, &mut y, workspace)
+                .expect("runs")
+        }),
     ));
     let weight = signal::<T>(d * d, rng);
     let projection = Projection::new(level, d, &weight, &weight[..d]).expect("fits");

@@ -237,7 +237,8 @@ impl Settings {
     }
 
     /// The options of AdamW.
-    pub(super) fn optimizer(&self) -> OptimizerOptions {
+    #[must_use]
+    pub fn optimizer(&self) -> OptimizerOptions {
         OptimizerOptions {
             weight_decay: self.decay,
             ..OptimizerOptions::official(self.rate)
@@ -246,7 +247,8 @@ impl Settings {
 
     /// The schedule of the rate over so many steps an epoch: a warmup over a tenth of the epochs, then, of
     /// recall and texts, straight to zero; of induction, along a cosine to a tenth.
-    pub(super) fn schedule(&self, steps: usize) -> Schedule {
+    #[must_use]
+    pub fn schedule(&self, steps: usize) -> Schedule {
         let total = (self.epochs * steps) as u64;
         let warmup = (self.epochs.div_ceil(10) * steps) as u64;
         match self.task {

@@ -7,7 +7,7 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Perplexity {
-    /// Tokens foretold.
+    /// Tokens predicted.
     pub tokens: usize,
     /// The sum of their `-ln p`.
     pub negative_log_likelihood: f64,
@@ -27,7 +27,7 @@ impl Perplexity {
         Err(Error::value(
             "input_ids",
             format!(
-                "{longest} tokens in the longest sequence; expected at least 2, the second to be foretold"
+                "{longest} tokens in the longest sequence; expected at least 2, the second to be predicted"
             ),
         ))
     }

@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::safetensors::{Dtype, Tensors};
 use crate::tensor::Tensor;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// One stage of a candidate, in the golden file's shape.
 #[derive(Clone, Debug)]
@@ -224,11 +223,14 @@ impl Candidate {
     fn not_empty(self, golden: &[GoldenStage]) -> Result<Self, Error> {
         match self.stages.is_empty() {
             false => Ok(self),
-            true => Err(Error::missing(format!(
-                "every stage of the golden file (any of {}){}",
-                names(golden),
-                self.held_instead(golden)
-            ))),
+            true => Err(Error::value(
+                "stages",
+                format!(
+                    "none of the golden file is there{}; expected any of {}",
+                    self.held_instead(golden),
+                    names(golden)
+                ),
+            )),
         }
     }
 
@@ -251,7 +253,7 @@ impl Candidate {
         } else {
             ""
         };
-        format!(" from it; it holds {}{more}", held.join(", "))
+        format!(": it holds {}{more}", held.join(", "))
     }
 
     /// The stage that a tensor may have been meant for: one that is not there, if there is a choice. What
@@ -437,16 +439,15 @@ fn same_parts(
     let Some(tokens) = tokens(given) else {
         return Ok(Vec::new());
     };
-    let Some(own) = parts_of_port(file.metadata(), tokens)? else {
+    let Some(own) = parts_of_port(file.metadata().get("schedule"), tokens)? else {
         return Ok(Vec::new());
     };
     let golden = said.iter().find(|(key, _)| key == "schedule");
-    if let Some((key, golden)) = golden {
-        let strings = BTreeMap::from([(key.clone(), golden.clone())]);
-        if parts_of_port(&strings, tokens)?.is_some_and(|golden| golden != own) {
-            let own = &file.metadata()[key];
-            return Err(other_choice(key, own, &format!("{golden:?}")));
-        }
+    if let Some((key, golden)) = golden
+        && parts_of_port(Some(golden), tokens)?.is_some_and(|golden| golden != own)
+    {
+        let own = &file.metadata()[key];
+        return Err(other_choice(key, own, &format!("{golden:?}")));
     }
     Ok(own)
 }

@@ -294,13 +294,15 @@ fn counts(file: &dyn Tensors, name: &str, len: Option<usize>) -> Result<Vec<usiz
 /// # Errors
 ///
 /// If they do not add up to the sequence.
-pub(crate) fn parts_of_port(strings: &Strings, len: usize) -> Result<Option<Vec<usize>>, Error> {
+pub(crate) fn parts_of_port(
+    schedule: Option<&String>,
+    len: usize,
+) -> Result<Option<Vec<usize>>, Error> {
     let is_part = |part: &str| {
         let name = part.split_once('=').map(|(name, _)| name.trim());
         name.is_some_and(|name| PART_NAMES.contains(&name))
     };
-    let text = strings.get("schedule");
-    let text = text.filter(|text| text.split(',').all(is_part));
+    let text = schedule.filter(|text| text.split(',').any(is_part));
     let parsed = text.map(|text| Schedule::parse(text, None, len));
     Ok(parsed.transpose()?.map(|schedule| schedule.lengths()))
 }
@@ -343,7 +345,7 @@ impl Schedule {
                 Ok(count) if count > 0 => count,
                 _ => {
                     return refused(format!(
-                        "{part:?} has no number of tokens that can be; expected prompt=N, steps=N or chunk=N with \
+                        "{part:?} names no positive number of tokens; expected prompt=N, steps=N or chunk=N with \
                          N at least 1, and commas between"
                     ));
                 }
@@ -360,7 +362,7 @@ impl Schedule {
             at = end;
         }
         if at != len {
-            return refused(format!("is of {at} tokens, and the sequence of {len}"));
+            return refused(format!("covers {at} tokens; the sequence has {len}"));
         }
         let marks = match marks {
             None => ends,

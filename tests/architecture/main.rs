@@ -60,7 +60,8 @@ const ORDER: [(&str, &str); 17] = [
 /// parameters and layouts.
 const TYPES: [(&str, &str, &str); 6] = [
     ("safetensors", "algebra", "FloatFormat"),
-    ("fast", "algebra", "Real"),
+    // How a number rounds to 16 bits is the format's matter; NumPy's and PyTorch's bits test both houses.
+    ("fast", "algebra", "FloatFormat Real"),
     (
         "fast",
         "h3",

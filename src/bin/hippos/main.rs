@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     // `hippos help COMMAND` is `hippos COMMAND --help`.
     if command == "help" && !arguments.is_empty() {
         command = arguments.remove(0);
-        arguments.insert(0, OsString::from("--help"));
+        arguments.push(OsString::from("--help"));
     }
     let outcome = match command.to_str() {
         Some("verify") => verify::main(arguments),

@@ -36,7 +36,7 @@ pub(super) fn check_targets(
     match padding.find(|&at| targets.data()[at].is_some()) {
         None => Ok(()),
         Some(at) => Err(Error::value(
-            "targets",
+            "tensor \"targets\"",
             format!("element {at} is at padding, where no target may be counted"),
         )),
     }

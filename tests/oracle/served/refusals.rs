@@ -138,25 +138,31 @@ fn schedules_and_marks_that_do_not_fit() {
         ("prompt=4,", &["\"\" is no part"]),
         (
             "prompt=4;steps=3",
-            &["\"prompt=4;steps=3\" has no number of tokens"],
+            &["\"prompt=4;steps=3\" names no positive number of tokens"],
         ),
         ("prefill=4,steps=3", &["\"prefill=4\" is no part"]),
-        ("prompt,steps=3", &["\"prompt\" has no number"]),
+        ("prompt,steps=3", &["\"prompt\" names no positive number"]),
         (
             "prompt=0,steps=7",
-            &["\"prompt=0\" has no number", "at least 1"],
+            &["\"prompt=0\" names no positive number", "at least 1"],
         ),
-        ("prompt=-4,steps=3", &["\"prompt=-4\" has no number"]),
-        ("prompt=4,steps=three", &["\"steps=three\" has no number"]),
         (
-            "prompt=4,steps=2",
-            &["is of 6 tokens, and the sequence of 7"],
+            "prompt=-4,steps=3",
+            &["\"prompt=-4\" names no positive number"],
         ),
+        (
+            "prompt=4,steps=three",
+            &["\"steps=three\" names no positive number"],
+        ),
+        ("prompt=4,steps=2", &["covers 6 tokens; the sequence has 7"]),
         (
             "prompt=4,steps=4",
             &["more tokens than the sequence has (7)"],
         ),
-        ("prompt=99999999999999999999", &["has no number of tokens"]),
+        (
+            "prompt=99999999999999999999",
+            &["names no positive number of tokens"],
+        ),
         (
             "steps=18446744073709551615",
             &["more tokens than the sequence has (7)"],

@@ -83,7 +83,7 @@ fn a_candidate_that_says_otherwise_is_of_another_case() {
         refused(golden, &with(golden, key, value), &said);
     }
     let short = with(&whole, "schedule", "prompt=10,chunk=8");
-    refused(&whole, &short, "is of 18 tokens, and the sequence of 19");
+    refused(&whole, &short, "covers 18 tokens; the sequence has 19");
     for (golden, key, value) in [
         (&whole, "kind", "layer"),
         // What another program calls its own kinds says nothing.

@@ -164,7 +164,8 @@ impl Committed {
 /// True for the cotangent of a stage.
 fn is_cotangent(name: &str) -> bool {
     let stages = ["q", "k", "v", "shift_k", "kv", "ssm_out", "gated"];
-    name.strip_prefix("grad.").is_some_and(|stage| stages.contains(&stage))
+    name.strip_prefix("grad.")
+        .is_some_and(|stage| stages.contains(&stage))
 }
 
 /// A mistake on a case: what it adds to each stage.

@@ -118,7 +118,7 @@ fn longer_sums_are_added_up_one_by_one() {
     let ones = vec![Ball::ONE; LONGEST + 1];
     assert!(Ball::numbers(&ones) == Numbers::Any);
     assert!(Ball::numbers(&ones[1..]) == Numbers::Plain);
-    let found = products(&[ones.clone()], &[ones])[0];
+    let found = products(std::slice::from_ref(&ones), std::slice::from_ref(&ones))[0];
     assert_eq!(found.rounded(), Some((LONGEST + 1) as f64));
 }
 

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 const SPEC: Spec = Spec {
     help: "\
 usage: hippos lm generate CASE --tokens K [--prompt IDS] [--temperature T] [--top-k N] [--top-p P] [--seed S]
+                          [--weights W]
 
 Continues a prompt by K tokens and prints their ids, one line per sequence. Generation is greedy unless a
 temperature, top-k or top-p is given. Prompts may have different lengths: documents packed in a row (cu_seqlens)

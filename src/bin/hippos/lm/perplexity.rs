@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 const SPEC: Spec = Spec {
     help: "\
-usage: hippos lm perplexity CASE [--ids FILE] [--form sequence|step|fast] [--precision f64|f32]
+usage: hippos lm perplexity CASE [--ids FILE] [--form sequence|step|fast] [--precision f64|f32] [--weights W]
 
 Prints the perplexity of a text: exp of the mean of -ln p(token | previous tokens), over every token but the
 first of each sequence, with p over the whole padded vocabulary. If rows hold several documents (cu_seqlens),
@@ -92,7 +92,7 @@ pub(super) fn main(raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let found = perplexity(&case, &text, backend, dtype).map_err(in_case)?;
     let mean = found.mean();
     args::print(&format!(
-        "{} tokens foretold\nmean -ln p   {mean:.12}\nbits a token {:.12}\nperplexity   {:.12}\n",
+        "{} tokens predicted\nmean -ln p   {mean:.12}\nbits a token {:.12}\nperplexity   {:.12}\n",
         found.tokens,
         mean / core::f64::consts::LN_2,
         found.value()

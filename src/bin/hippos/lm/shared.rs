@@ -6,6 +6,7 @@ use hungry_hippos::Tensor;
 use hungry_hippos::lm::Backend;
 use hungry_hippos::model::Text;
 use hungry_hippos::oracle::ModelFile;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The most tokens that are generated or timed after: far beyond what any model is trained for.
@@ -73,7 +74,10 @@ pub(super) fn parse_ids(what: &str, text: &str) -> Result<Vec<usize>, Failure> {
 /// One sequence of tokens from a text file.
 pub(super) fn read_ids(path: &Path) -> Result<Text, Failure> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| Failure(format!("{name}: {e}")))?;
+    let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+        ErrorKind::InvalidData => Failure(format!("{name}: is no text; expected token ids")),
+        _ => Failure(format!("{name}: {e}")),
+    })?;
     one_sequence(parse_ids(&name.to_string(), &text)?)
 }
 

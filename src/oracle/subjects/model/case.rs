@@ -73,8 +73,8 @@ impl ModelCase {
         }
     }
 
-    /// The case with the token to be foretold at every place (batch, seq_len): what its loss and
-    /// gradients are of.
+    /// The case with the token to be predicted at every place (batch, seq_len), from which its loss and
+    /// gradients come.
     #[must_use]
     pub fn with_targets(self, targets: Targets) -> Self {
         Self {

@@ -343,7 +343,13 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
         Some(block) => {
             let axis =
                 |name: Name, rank, at| axis(ModelName::Block(block, BlockName::H3(name)), rank, at);
-            let head_dim = d.checked_div(axis(Name::LogDt, 1, 0)?).unwrap_or(0);
+            let heads = axis(Name::LogDt, 1, 0)?;
+            if heads == 0 || !d.is_multiple_of(heads) {
+                let why =
+                    format!("{d} channels, which are no multiple of the {heads} heads of log_dt");
+                return Err(Error::value("the embedding", why));
+            }
+            let head_dim = d / heads;
             check_size(strings, "head_dim", head_dim, false)?;
             read_choices(strings, d, head_dim, axis)?
         }

@@ -122,12 +122,16 @@ impl Subject for ModelCase {
     fn describe(&self) -> String {
         let config = self.parameters.config();
         format!(
-            "{} blocks, attention at {:?}, d_model {}, vocabulary {}, input_ids {:?}",
+            "{} blocks, attention at {:?}, d_model {}, vocabulary {}, input_ids {:?}{}",
             config.n_layer,
             config.attn_layer_idx,
             config.d_model(),
             config.vocab_size,
             self.ids().shape(),
+            match self.has_gradients {
+                true => "",
+                false => ", a loss without gradients (metadata gradients)",
+            }
         )
     }
 
@@ -246,10 +250,16 @@ impl ModelCase {
         if let Some(targets) = &targets {
             check_counted(file.metadata(), &[targets])?;
         }
+        let has_gradients = has_gradients(file.metadata())?;
+        if targets.is_none() && !has_gradients {
+            return Err(Error::missing(
+                "tensor \"targets\", of which metadata gradients speaks,",
+            ));
+        }
         let case = Self::of(layout.parameters(file)?, text, sequence)?;
         Ok(Self {
             targets,
-            has_gradients: has_gradients(file.metadata())?,
+            has_gradients,
             unpadded: optional(file.metadata(), "vocab_size")?,
             ..case
         })

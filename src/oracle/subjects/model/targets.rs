@@ -92,10 +92,9 @@ pub(super) fn has_gradients(strings: &Strings) -> Result<bool, Error> {
     match strings.get(GRADIENTS).map(String::as_str) {
         None => Ok(true),
         Some(NO_GRADIENTS) => Ok(false),
-        Some(other) => Err(Error::unknown(
+        Some(other) => Err(Error::value(
             format!("metadata {GRADIENTS}"),
-            other,
-            [NO_GRADIENTS],
+            format!("says {other:?}; expected {NO_GRADIENTS:?}, or no such key for all gradients"),
         )),
     }
 }
