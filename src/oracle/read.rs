@@ -19,17 +19,29 @@ pub(crate) fn metadata<'a>(strings: &'a Strings, key: &str) -> Result<&'a str, E
 
 /// Refuses a file that lacks any of these metadata strings, naming all that it lacks.
 pub(crate) fn demand(strings: &Strings, keys: &[&str]) -> Result<(), Error> {
-    let lacking = keys
-        .iter()
-        .copied()
-        .filter(|key| !strings.contains_key(*key));
-    match lacking.collect::<Vec<&str>>()[..] {
+    let lacking = keys.iter().filter(|key| !strings.contains_key(**key));
+    none_lacks(["metadata"; 2], lacking.map(ToString::to_string).collect())
+}
+
+/// Refuses a file that lacks any of these tensors, naming all that it lacks.
+pub(crate) fn demand_tensors<'a>(
+    file: &dyn Tensors,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Error> {
+    let lacking = names.into_iter().filter(|name| file.find(name).is_none());
+    let lacking = lacking.map(|name| format!("{name:?}"));
+    none_lacks(["tensor", "tensors"], lacking.collect())
+}
+
+/// Refuses names of what a file lacks; the words are those for one and for several.
+pub(crate) fn none_lacks([one, several]: [&str; 2], lacking: Vec<String>) -> Result<(), Error> {
+    match &lacking[..] {
         [] => Ok(()),
-        [key] => Err(Error::missing(format!("metadata {key}"))),
-        ref several => Err(Error::value(
-            "metadata",
-            format!("{} are missing", several.join(", ")),
-        )),
+        [name] => Err(Error::missing(format!("{one} {name}"))),
+        names => {
+            let why = format!("{} are missing", names.join(", "));
+            Err(Error::value(several, why))
+        }
     }
 }
 

@@ -207,6 +207,10 @@ fn bad_cases_are_refused() {
         ),
         (edit().without("input"), vec!["input", "missing"]),
         (
+            edit().without("D").without("v_proj.bias"),
+            vec!["tensors: \"v_proj.bias\", \"D\" are missing"],
+        ),
+        (
             edit().tensor("v_proj.bias", |_, shape, values| {
                 shape[0] = 7;
                 values.pop();

@@ -179,6 +179,10 @@ fn what_contradicts_itself_is_refused() {
             "--rate does not go with --resume",
         ),
         (format!("induction --resume {saved}"), "of train recall"),
+        (
+            format!("recall --resume {saved} --stop 1"),
+            "--stop 1: the run of --resume has done 1 epochs",
+        ),
         (format!("recall --resume {case}"), "train.task"),
         (
             format!("recall --resume {trained}"),

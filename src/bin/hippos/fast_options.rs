@@ -24,7 +24,7 @@ impl FastOptions {
             None => Level::detect(),
             Some(name) => {
                 let level = name.to_string_lossy().parse();
-                level.map_err(|e: hungry_hippos::Error| Failure(format!("--level: {e}")))?
+                level.map_err(|e: hungry_hippos::Error| Failure(format!("--{e}")))?
             }
         };
         Ok(Self { level, threads })

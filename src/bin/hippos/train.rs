@@ -147,7 +147,9 @@ pub(crate) fn main(mut raw: Vec<OsString>) -> Result<ExitCode, Failure> {
     let curves = match &saved {
         Some(saved) => {
             let FastOptions { level, threads } = job.options;
-            vec![job.train(Run::resume(saved, &data, level, threads)?)?]
+            let run = Run::resume(saved, &data, level, threads)?;
+            job.limits.lie_ahead(run.curve())?;
+            vec![job.train(run)?]
         }
         None => job.train_seeds(&settings)?,
     };
@@ -309,6 +311,17 @@ impl Limits {
             until,
             stop: count(args, "--stop")?,
         })
+    }
+
+    /// A run that continues must have something left to do.
+    fn lie_ahead(&self, curve: &Curve) -> Result<(), Failure> {
+        let done = curve.epochs.len();
+        match self.stop {
+            Some(stop) if stop <= done => Err(Failure(format!(
+                "--stop {stop}: the run of --resume has done {done} epochs; expected more"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn is_reached(&self, curve: &Curve) -> bool {

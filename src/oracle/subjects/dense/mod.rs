@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::h3::Form;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
-use crate::oracle::read::{read_axes, read_optional, read_tensor};
+use crate::oracle::read::{demand_tensors, read_axes, read_optional, read_tensor};
 use crate::oracle::sequence;
 use crate::oracle::stage::{Axis, StageSpec};
 use crate::oracle::subject::{
@@ -28,6 +28,7 @@ impl Subject for DenseCase {
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
         sequence::refuse(file, Self::KIND)?;
+        demand_tensors(file, ["ssm.A", "ssm.B", "ssm.C", "ssm.D", "input"])?;
         let of = |name: &str, axes: usize| read_axes(file, name, axes);
         let (a, b, c) = (of("ssm.A", 2)?, of("ssm.B", 1)?, of("ssm.C", 1)?);
         let d = read_tensor(file, "ssm.D", &[1])?.data()[0];

@@ -4,7 +4,8 @@ use crate::algebra::Real;
 use crate::error::Error;
 use crate::h3::{Config, Layer, LayerState, Name, Parameters};
 use crate::oracle::read::{
-    Strings, check_size, demand, metadata, optional, read_tensor, required, shape_of,
+    Strings, check_size, demand, demand_tensors, metadata, optional, read_tensor, required,
+    shape_of,
 };
 use crate::oracle::sequence::{COTANGENTS, Sequence, check_initial_state};
 use crate::oracle::subject::{Given, Subject};
@@ -250,7 +251,7 @@ impl LayerCase {
     ///
     /// If there is none.
     pub fn cotangent(&self) -> Result<&Tensor<f64>, Error> {
-        let missing = || Error::missing("tensor \"g\"");
+        let missing = || Error::missing("tensor \"g\", the cotangent of the output,");
         self.cotangent.as_ref().ok_or_else(missing)
     }
 
@@ -384,6 +385,7 @@ fn read_config(file: &dyn Tensors) -> Result<Config, Error> {
             format!("unknown value {mode:?}; an H3 layer has \"diag\""),
         ));
     }
+    demand_tensors(file, Name::ALL.map(Name::official))?;
     let axis = |name: Name, rank: usize, axis: usize| {
         Ok::<_, Error>(shape_of(file, name.official(), rank)?[axis])
     };

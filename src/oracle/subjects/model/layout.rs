@@ -8,7 +8,7 @@ use crate::model::{
     BlockName, HEAD, ModelConfig, ModelName, ModelParameters, SsmMixer, StoredNames, Text, block_of,
 };
 use crate::oracle::read::{
-    check_finite, check_shape, check_size, demand, optional, required, shape_of,
+    check_finite, check_shape, check_size, demand, none_lacks, optional, required, shape_of,
 };
 use crate::oracle::sequence::Sequence;
 use crate::safetensors::{Dtype, Tensors};
@@ -142,6 +142,7 @@ impl ModelLayout {
     /// Every parameter is there with its shape, as floats; there are no others; the head is tied.
     fn check_tensors(&self, file: &dyn Tensors) -> Result<(), Error> {
         let mut expected = Vec::new();
+        let mut lacking = Vec::new();
         for name in self.config.names() {
             let official = name.official();
             if self.is_left_out(name) {
@@ -153,12 +154,15 @@ impl ModelLayout {
                 }
                 continue;
             }
-            let stored = self.names.stored(&official).map_err(|e| match name {
-                ModelName::Block(_, BlockName::QkvBias) => Error::missing(format!(
-                    "tensor {official:?} (unless metadata qkv_bias is \"false\")"
-                )),
-                _ => e,
-            })?;
+            let Some(stored) = self.names.get(&official) else {
+                lacking.push(match name {
+                    ModelName::Block(_, BlockName::QkvBias) => {
+                        format!("{official:?} (unless metadata qkv_bias is \"false\")")
+                    }
+                    _ => format!("{official:?}"),
+                });
+                continue;
+            };
             let (dtype, shape) = file.find(stored).ok_or_else(|| Error::missing(stored))?;
             check_shape(stored, shape, &name.shape(&self.config))?;
             if !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
@@ -169,6 +173,7 @@ impl ModelLayout {
             }
             expected.push(official);
         }
+        none_lacks(["tensor", "tensors"], lacking)?;
         let unknown = |name: &&str| *name != HEAD && !expected.iter().any(|known| known == name);
         if let Some(name) = self.names.official().find(unknown) {
             return Err(Error::value(

@@ -3,7 +3,7 @@
 use crate::algebra::{Matrix, Real};
 use crate::error::Error;
 use crate::mamba::{Back, GroupOf, Place, Respond, Ssd, group_of, skip, skip_gradient};
-use crate::oracle::read::{Strings, check_size, read_axes, read_optional};
+use crate::oracle::read::{Strings, check_size, demand_tensors, read_axes, read_optional};
 use crate::oracle::sequence::{Sequence, check_initial_state, mark_name};
 use crate::oracle::subject::{Given, Named};
 use crate::safetensors::Tensors;
@@ -54,6 +54,7 @@ pub(super) struct Operands<T> {
 
 impl SsdCase {
     pub(super) fn read(file: &dyn Tensors) -> Result<Self, Error> {
+        demand_tensors(file, ["x", "log_a", "B", "C"])?;
         let of = |name: &str, axes: usize| read_axes(file, name, axes);
         let optional_of = |name: &str, shape: &[usize]| read_optional(file, name, shape);
         let (x, b, c) = (of("x", 4)?, of("B", 4)?, of("C", 4)?);
