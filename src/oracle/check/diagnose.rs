@@ -42,7 +42,11 @@ pub(super) fn diagnose(
         all: known.iter().collect(),
         backward,
         pairs: false,
-        cost: golden.case.cost(golden.case.seq_len()).max(1),
+        cost: match backward {
+            true => golden.case.cost(golden.case.seq_len()),
+            false => trials.cost(),
+        }
+        .max(1),
     };
     let (findings, settled) = search.findings(&wrong);
     if settled {

@@ -10,11 +10,13 @@ mod pattern;
 mod precision_seen;
 mod probe;
 mod report;
+mod sample;
 mod trials;
 mod words;
 
 pub use report::{
-    Equal, Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict,
+    Equal, Explained, Finding, Power, Report, SampledHeads, StageReport, StageVerdict, Suspect,
+    Verdict,
 };
 
 use super::candidate::{Candidate, exchanged};
@@ -23,6 +25,7 @@ use super::golden::Reference;
 use super::mistake::Mistake;
 use crate::threads;
 use judged::{Fit, Judged, largest};
+use sample::Sampled;
 pub use trials::default_chunk_len;
 use trials::{Trial, Trials};
 
@@ -47,7 +50,8 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
     let chunk_len = default_chunk_len(golden.case.seq_len());
     let judged_in = golden.case.judged_in(format);
     let (stages, own) = judge::judge(golden, [candidate, read], format, chunk_len);
-    let trials = Trials::new(golden, &stages, &own, format);
+    let sampled = Sampled::new(golden, &stages, &own, chunk_len);
+    let trials = Trials::new(golden, &stages, &own, sampled.as_ref(), format);
     let mut known: Vec<Trial> = Vec::new();
     for backward in [false, true] {
         if stages
@@ -79,6 +83,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
             .map(|stage| stage.spec.clone())
             .collect(),
         power: (!refused).then(|| power(&known, &stages)),
+        sampled: sampled.as_ref().map(Sampled::report),
         precision: precision_seen::describe(&stages, judged_in, candidate, |name| {
             let mut reproduced = findings.iter().filter(|found| found.reproduced);
             reproduced.any(|found| found.stage == name || found.also_at.iter().any(|at| at == name))

@@ -56,6 +56,7 @@ fn setting(chunk_len: usize, from: Option<&Upstream>) -> Setting<'_> {
         chunk_len,
         upstream: from,
         backward: false,
+        sample: None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::oracle::upstream::{Replaced, Upstream, UpstreamStage};
 use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift};
 use crate::tensor::Tensor;
 use core::ops::Range;
+use std::borrow::Cow;
 
 /// A way to evaluate a layer in which a port's stages take the place of those computed.
 pub(super) struct FromUpstream<'a, T> {
@@ -81,6 +82,10 @@ impl<T: Scalar> Evaluate<T> for FromUpstream<'_, T> {
 
     fn at_projection(&self, x: T, inward: bool) -> T {
         self.by.at_projection(x, inward)
+    }
+
+    fn all_gated<'t>(&self, gated: &'t Tensor<T>) -> Cow<'t, Tensor<T>> {
+        self.by.all_gated(gated)
     }
 
     fn model_input(&self, stage: Stage, so_far: &Progress<'_, T>) -> Option<Tensor<T>> {

@@ -48,7 +48,8 @@ fn keys_after_tokens(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
     }
     let after = x.clone();
     run.keys(x, 0, |run, ssm, at, _| {
-        let bias = run.parameters.get(Name::KBias)[at.signal % run.so_far.sizes.d];
+        let channel = run.channel_of_all(at.signal % run.so_far.sizes.d);
+        let bias = run.parameters.get(Name::KBias)[channel];
         left_by(ssm, after.row(at.state), &vec![bias; run.number])
     })
 }
