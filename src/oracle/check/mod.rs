@@ -23,6 +23,7 @@ use super::candidate::{Candidate, exchanged};
 use super::format::Format;
 use super::golden::Reference;
 use super::mistake::Mistake;
+use super::upstream::Upstream;
 use crate::threads;
 use judged::{Fit, Judged, largest};
 use sample::Sampled;
@@ -39,6 +40,19 @@ use trials::{Trial, Trials};
 /// from the port's own upstream stages. *Evidence*: no known mistake and nothing generic explains
 /// more of that step's error than rounding ever looks like.
 pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format) -> Report {
+    check_on(golden, candidate, format, &|judged, own| {
+        golden.case.sampled_heads(judged, own)
+    })
+}
+
+/// The same, with known mistakes tried on so many of all heads as is said, given the stages that are judged and
+/// those of them from which others are computed.
+fn check_on(
+    golden: Reference<'_>,
+    candidate: &Candidate,
+    format: Format,
+    heads: &dyn Fn(&[&str], &Upstream) -> Option<[usize; 2]>,
+) -> Report {
     let padding = golden.case.padding();
     // A mistake may read what a port has at padding; if that is nothing, what the run itself has there.
     let known = |own: f64| own != 0.0 && own.is_finite();
@@ -50,7 +64,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
     let chunk_len = default_chunk_len(golden.case.seq_len());
     let judged_in = golden.case.judged_in(format);
     let (stages, own) = judge::judge(golden, [candidate, read], format, chunk_len);
-    let sampled = Sampled::new(golden, &stages, &own, chunk_len);
+    let sampled = Sampled::new(golden, &stages, &own, chunk_len, heads);
     let trials = Trials::new(golden, &stages, &own, sampled.as_ref(), format);
     let mut known: Vec<Trial> = Vec::new();
     for backward in [false, true] {

@@ -7,7 +7,7 @@
 use super::super::golden::Reference;
 use super::super::mistake::Mistake;
 use super::super::subject::Named;
-use super::super::upstream::{Sample, Setting};
+use super::super::upstream::{Sample, Setting, Upstream};
 use super::judge::Own;
 use super::judged::{Judged, Source};
 use super::report::SampledHeads;
@@ -23,18 +23,20 @@ pub(super) struct Sampled<'a> {
 }
 
 impl<'a> Sampled<'a> {
-    /// The sample of a case that is too large for known mistakes to be tried on all of its heads.
+    /// The sample of a case, if known mistakes are to be tried on some of its `heads` alone
+    /// ([`Subject::sampled_heads`](super::super::subject::Subject::sampled_heads)).
     pub(super) fn new(
         golden: Reference<'_>,
         stages: &[Judged<'a>],
         own: &Own,
         chunk_len: usize,
+        heads: &dyn Fn(&[&str], &Upstream) -> Option<[usize; 2]>,
     ) -> Option<Self> {
         let case = golden.case;
         let forward = || stages.iter().filter(|stage| !stage.spec.is_gradient());
         let judged = forward().filter(|stage| stage.is_finite());
         let judged: Vec<&str> = judged.map(|stage| &stage.spec.name[..]).collect();
-        let [some, all] = case.sampled_heads(&judged, own.all())?;
+        let [some, all] = heads(&judged, own.all())?;
         let is_off = |stage: &&Judged<'_>| stage.wrong().next().is_some();
         let off: Vec<&Judged<'_>> = forward().filter(is_off).collect();
         let is_wrong = |&head: &usize| {
@@ -149,27 +151,4 @@ fn spread(from: &[usize], some: usize) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn heads_are_spread_and_half_are_wrong_ones() {
-        let even = chosen(768, &[], 16);
-        assert_eq!(even.len(), 16);
-        let parts: Vec<usize> = even.iter().map(|head| head / 48).collect();
-        assert_eq!(parts, (0..16).collect::<Vec<_>>());
-        for period in [2, 3, 4, 6, 8] {
-            let places = even.iter().map(|head| head % period);
-            let seen = places.collect::<std::collections::BTreeSet<_>>();
-            assert!(seen.len() > 1, "all alike modulo {period}");
-        }
-        // One that is wrong is among them, and no more than half are chosen for that.
-        assert!(!even.contains(&701));
-        assert!(chosen(768, &[701], 16).contains(&701));
-        let last: Vec<usize> = (704..768).collect();
-        let found = chosen(768, &last, 16);
-        let wrong = found.iter().filter(|head| last.contains(head)).count();
-        assert!((8..12).contains(&wrong), "{found:?}");
-        assert_eq!(chosen(768, &(0..768).collect::<Vec<_>>(), 16), even);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use super::super::mistake::Mistake;
 use super::super::subject::Named;
 use super::judge::{Own, find};
 use super::judged::{Fit, Judged, Source};
-use super::probe::{Probe, probes};
+use super::probe::{Probe, each_probe};
 use super::sample::Sampled;
 use crate::threads;
 
@@ -160,23 +160,20 @@ impl<'a> Trials<'a> {
             return Vec::new();
         }
         let (reference, candidate) = (&stage.local.reference, stage.candidate.data());
-        let found = probes(
+        let (heads, least_factors) = (self.heads, self.least_factors);
+        let mut found = Vec::new();
+        let fit = &mut |probe, predicted: &[f64], fitted| {
+            let fit = stage.fit_to_reference(predicted);
+            found.extend(fit.map(|fit| ProbeTrial { probe, fit, fitted }));
+        };
+        each_probe(
             stage.spec,
-            self.heads,
-            self.least_factors,
-            reference,
-            candidate,
-        )
-        .into_iter();
+            heads,
+            least_factors,
+            [reference, candidate],
+            fit,
+        );
         found
-            .filter_map(|(probe, predicted, fitted)| {
-                Some(ProbeTrial {
-                    probe,
-                    fit: stage.fit_to_reference(&predicted)?,
-                    fitted,
-                })
-            })
-            .collect()
     }
 }
 
