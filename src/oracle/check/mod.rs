@@ -28,7 +28,7 @@ use crate::threads;
 use judged::{Fit, Judged, largest};
 use sample::Sampled;
 pub use trials::default_chunk_len;
-use trials::{Trial, Trials};
+use trials::{ProbeTrial, Trial, Trials};
 
 /// Checks a candidate's stages against a golden file at a format.
 ///
@@ -77,15 +77,16 @@ fn check_on(
             known.extend(trials.mistakes(&mistakes, &[chunk_len], backward));
         }
     }
-    let places: Vec<_> = stages.iter().enumerate().collect();
-    let reports = threads::map(&places, |&(place, stage)| {
-        report_of(place, stage, candidate, &trials, &known)
+    let probes = threads::map(&stages, |stage| trials.probes(stage));
+    let places: Vec<_> = stages.iter().zip(&probes).enumerate().collect();
+    let reports = threads::map(&places, |&(place, (stage, probes))| {
+        report_of(place, stage, candidate, probes, &known)
     });
     let refused = reports.iter().any(|stage| !stage.pass);
     let findings = match refused {
         true => {
             let parts = candidate.parts();
-            diagnose::diagnose(golden, &stages, &reports, &trials, &known, parts)
+            diagnose::diagnose(golden, &stages, (&reports, &probes), &trials, &known, parts)
         }
         false => Vec::new(),
     };
@@ -121,7 +122,7 @@ fn report_of(
     place: usize,
     stage: &Judged<'_>,
     candidate: &Candidate,
-    trials: &Trials<'_>,
+    probes: &[ProbeTrial],
     known: &[Trial],
 ) -> StageReport {
     let (golden, values) = (stage.golden.data(), stage.candidate.data());
@@ -151,7 +152,7 @@ fn report_of(
             weigh(fit, 0);
         }
     }
-    for trial in trials.probes(stage) {
+    for trial in probes {
         weigh(&trial.fit, trial.fitted);
     }
     let note = candidate

@@ -199,7 +199,7 @@ impl Subject for LayerCase {
 }
 
 /// Multiplications of one run up to which mistakes are tried on all heads. Trying all of them takes some 150 runs.
-const WHOLE: usize = 1 << 24;
+const WHOLE: usize = 1 << 23;
 
 /// Never on fewer channels, so that a departure has many elements, and some of every kind of parameters.
 const LEAST_CHANNELS: usize = 16;
