@@ -162,6 +162,13 @@ impl<T: Scalar> Layer<T> {
         }
     }
 
+    /// The layer with zeros as its last projection, for its states alone, which may be those of some heads.
+    pub(crate) fn without_output(&self) -> Self {
+        let mut layer = self.clone();
+        layer.parts.output = Linear::zeros(self.d_model(), self.d_model());
+        layer
+    }
+
     /// The channels of the layer's input.
     pub(crate) fn input_channels(&self) -> usize {
         self.parts.q.weight.cols()

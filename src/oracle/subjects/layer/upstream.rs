@@ -123,7 +123,7 @@ pub(super) fn local_stages<T: Real>(
     let initial = state.unwrap_or_else(|| layer.zero_state(documents.count()));
     let stages = layer.forward_by(by, (input, documents), Some(&initial))?;
     let between = case.states_between(layer, Some(&initial), |tokens, state| {
-        let &[batch, _, d] = input.shape() else {
+        let &[batch, _, _] = input.shape() else {
             return Err(Error::shape("input", "three axes", input.shape().len()));
         };
         let so_far = Progress {
@@ -135,7 +135,7 @@ pub(super) fn local_stages<T: Real>(
             sizes: Sizes {
                 batch,
                 len: tokens.end,
-                d,
+                d: layer.d_model(),
                 d_h: layer.head_dim(),
                 heads: layer.n_heads(),
             },

@@ -36,7 +36,8 @@ fn lacking(run: &StageRun<'_>, at: &Place) -> usize {
 /// The state after `n` tokens of zeros; none where `l_max` leaves no recurrence.
 fn after_padding(layer: &Layer<f64>, state: &LayerState<f64>, n: usize) -> Option<LayerState<f64>> {
     let batch = state.shift.shape()[0];
-    let zeros = Tensor::filled([batch, n, layer.d_model()], 0.0);
+    let zeros = Tensor::filled([batch, n, layer.input_channels()], 0.0);
+    let layer = layer.without_output();
     let stages = layer.forward(&Form::Recurrence, &zeros, Some(state));
     stages.ok().map(|stages| stages.state)
 }
