@@ -114,8 +114,8 @@ impl SideBySide<1> for f64 {
     fn sums(_: Numbers, x: &[[Self; 1]], y: &[[Lanes; 1]]) -> [Self; LANES] {
         let mut sums = [0.0; LANES];
         for ([x], [y]) in x.iter().zip(y) {
-            for (sum, y) in sums.iter_mut().zip(y) {
-                *sum += x * y;
+            for l in 0..LANES {
+                sums[l] += x * y[l];
             }
         }
         sums

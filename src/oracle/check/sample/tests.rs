@@ -72,14 +72,7 @@ fn report(
 #[test]
 fn a_sample_names_the_same_mistakes() {
     let half = Some([2, 4]);
-    for mistakes in [
-        &[][..],
-        &["M34"],
-        &["M16"],
-        &["M33a"],
-        &["M23"],
-        &["M08", "M34"],
-    ] {
+    for mistakes in [&[][..], &["M16"], &["M33a"], &["M08", "M34"]] {
         let named = |heads| {
             let report = report(mistakes, heads, |_, _| {});
             assert_eq!(report.sampled.is_some(), heads.is_some());
@@ -105,7 +98,7 @@ fn a_sample_names_the_same_mistakes() {
 /// What is wrong in one head alone is refused though mistakes are tried on others too, and the mistake is named.
 #[test]
 fn a_head_outside_the_sample_is_judged() {
-    for wrong in 0..4 {
+    for wrong in [0, 3] {
         let spoilt = |stage: &GoldenStage, values: &mut [f64]| {
             if stage.name() == "ssm_out" {
                 let (heads, len) = (4, 21);
