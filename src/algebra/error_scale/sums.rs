@@ -4,9 +4,14 @@ use super::{ErrorBound, ErrorScale};
 use crate::algebra::ring::Ring;
 use crate::algebra::side_by_side::{LANES, Lanes, Numbers, SideBySide};
 
-/// Values up to this, and errors, give finite sums; values from [`LEAST`] on products that are not zero.
+/// Values up to this, and errors up to [`LARGEST_ERROR`], give finite sums of a million products and more; values from
+/// [`LEAST`] on products that are not zero.
 const LARGEST: f64 = (1u128 << 120) as f64;
 const LEAST: f64 = 1.0 / LARGEST;
+
+/// Errors are multiplied with values and never with each other. (Beyond the first order they are that large: in 16 bits
+/// after a thousand steps.)
+const LARGEST_ERROR: f64 = f64::from_bits((f64::MAX_EXP as u64 - 1 + 880) << 52);
 
 // The floats of a number.
 const VALUE: usize = 0;
@@ -23,7 +28,8 @@ impl SideBySide<4> for ErrorScale {
     fn numbers(row: &[Self]) -> Numbers {
         let of = |x: &Self| {
             let [_, size, worst, probable] = x.parts();
-            match [size, worst, probable].iter().all(|x| *x <= LARGEST) {
+            let errors = worst <= LARGEST_ERROR && probable <= LARGEST_ERROR;
+            match size <= LARGEST && errors {
                 false => Numbers::Any,
                 true if size < LEAST => Numbers::InRange,
                 true => Numbers::Plain,

@@ -167,14 +167,22 @@ pub(super) fn judge<'a>(
         .stages
         .iter()
         .any(|stage| stage.spec.is_gradient() && candidate.stage(stage.name()).is_some());
-    let ((from_all, stored), ((without, backward), further)) = threads::both(
-        || ((run(Source::Own), scales(&own.all)), stored()),
+    // How long each takes depends on the format and on what the port has: the cores share them out.
+    let ((from_all, without), (further, (stored, backward))) = threads::both(
         || {
-            let without = own.without_kernels.as_ref();
-            let without = without.map(|own| (run(Source::WithoutKernels), scales(own)));
-            let further = case.further_scales(judged_in);
-            let runs = (without, goes_back.then(|| run(Source::Backward)));
-            (runs, further.unwrap_or_default())
+            threads::both(
+                || (run(Source::Own), scales(&own.all)),
+                || {
+                    let without = own.without_kernels.as_ref();
+                    without.map(|own| (run(Source::WithoutKernels), scales(own)))
+                },
+            )
+        },
+        || {
+            threads::both(
+                || case.further_scales(judged_in).unwrap_or_default(),
+                || (stored(), goes_back.then(|| run(Source::Backward))),
+            )
         },
     );
     let scales = Scales {
