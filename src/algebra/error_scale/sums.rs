@@ -214,7 +214,7 @@ mod tests {
     use crate::algebra::ring::dot;
     use crate::ssm::{causal_convolution, causal_convolution_adjoint};
 
-    /// Numbers of one kind: none of them nothing, some, or some beyond the range of sums side by side.
+    /// Numbers of one kind: none of them nothing; some, and some with errors nearly too large; or some beyond the range of sums side by side.
     fn numbers(kind: usize, len: usize, rng: &mut Rng) -> Vec<ErrorScale> {
         let mut number = |_| {
             let (value, error) = (rng.unit(), rng.unit().abs());
@@ -222,6 +222,7 @@ mod tests {
                 0 if kind > 0 => (0.0, 0.0),
                 1 if kind > 0 => (0.0, error),
                 2 if kind > 0 => (value, 0.0),
+                3 if kind == 1 => (value, error * 1e260),
                 3 if kind > 1 => (value * 1e-200, 0.0),
                 4 if kind > 1 => (value * 1e200, error),
                 _ => (value, error),
