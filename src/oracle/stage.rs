@@ -139,6 +139,26 @@ impl StageSpec {
         shape
     }
 
+    /// The shape in files of a case of so many of its heads: `[some, all]`.
+    pub(crate) fn shape_of_heads(&self, [some, all]: [usize; 2]) -> Vec<usize> {
+        let mut of_some = self.clone();
+        for (axis, len) in &mut of_some.axes {
+            if matches!(axis, Axis::Head | Axis::Channel) {
+                *len = *len / all.max(1) * some;
+            }
+        }
+        of_some.shape()
+    }
+
+    /// The elements, in their order, at chosen places of every axis.
+    pub(crate) fn elements(&self, places: impl Fn(Axis, usize) -> Vec<usize>) -> Vec<usize> {
+        self.axes.iter().fold(vec![0], |before, &(axis, len)| {
+            let places = places(axis, len);
+            let at = |before: usize| places.iter().map(move |place| before * len + place);
+            before.into_iter().flat_map(at).collect()
+        })
+    }
+
     /// Its elements at padding, given that of the rows: rows and positions.
     pub(crate) fn at_padding(&self, padding: &[(usize, usize)]) -> Vec<usize> {
         let place = |axis: Axis| self.axes.iter().position(|&(a, _)| a == axis);

@@ -18,7 +18,7 @@ const PAIRED: usize = 6;
 pub(super) fn diagnose(
     golden: Reference<'_>,
     stages: &[Judged<'_>],
-    reports: &[StageReport],
+    (reports, probes): (&[StageReport], &[Vec<ProbeTrial>]),
     trials: &Trials<'_>,
     known: &[Trial],
     parts: &[usize],
@@ -38,11 +38,16 @@ pub(super) fn diagnose(
     let mut search = Search {
         stages,
         reports,
+        probes,
         trials,
         all: known.iter().collect(),
         backward,
         pairs: false,
-        cost: golden.case.cost(golden.case.seq_len()).max(1),
+        cost: match backward {
+            true => golden.case.cost(golden.case.seq_len()),
+            false => trials.cost(),
+        }
+        .max(1),
     };
     let (findings, settled) = search.findings(&wrong);
     if settled {
@@ -113,6 +118,8 @@ fn chunk_lens(seq_len: usize, likely: impl Iterator<Item = usize>) -> Vec<usize>
 struct Search<'a> {
     stages: &'a [Judged<'a>],
     reports: &'a [StageReport],
+    /// Of every stage.
+    probes: &'a [Vec<ProbeTrial>],
     trials: &'a Trials<'a>,
     all: Vec<&'a Trial>,
     backward: bool,
@@ -151,7 +158,7 @@ impl Search<'_> {
     /// to look for.
     fn explain(&self, at: usize, wrong: &[usize]) -> (Finding, Vec<usize>, bool) {
         let stage = &self.stages[at];
-        let probes = self.trials.probes(stage);
+        let probes = &self.probes[at];
         let probe = probes.iter().rev().max_by(|a, b| {
             // Where both explain all that takes part, the one that leaves less elsewhere.
             let order = adjusted(a).total_cmp(&adjusted(b));

@@ -78,6 +78,11 @@ impl Weights {
         Self(probable.iter().map(weight).collect())
     }
 
+    /// Those of some elements.
+    pub(super) fn of_elements(&self, elements: &[usize]) -> Self {
+        Self(elements.iter().map(|&at| self.0[at]).collect())
+    }
+
     /// The weight of an element; 0 where right ports have no error.
     pub(super) fn at(&self, at: usize) -> f64 {
         self.0[at]

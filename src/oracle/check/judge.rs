@@ -12,6 +12,7 @@ use super::judged::{Judged, Local, Source, distance, rms};
 use crate::algebra::ErrorBound;
 use crate::tensor::Tensor;
 use crate::threads;
+use std::borrow::Cow;
 
 /// The port's stages from which a run of the reference continues.
 pub(super) struct Own {
@@ -66,6 +67,22 @@ impl Own {
             stored: None,
             memo: Some(&self.memo),
             backward: source == Source::Backward,
+            sample: None,
+        }
+    }
+
+    /// All of these stages.
+    pub(super) fn all(&self) -> &Upstream {
+        &self.all
+    }
+
+    /// The same stages with other values.
+    pub(super) fn map(&self, values: impl Fn(&UpstreamStage) -> Tensor<f64>) -> Self {
+        let without = self.without_kernels.as_ref();
+        Self {
+            all: self.all.map(&values),
+            without_kernels: without.map(|without| without.map(&values)),
+            memo: Memo::default(),
         }
     }
 
@@ -150,14 +167,22 @@ pub(super) fn judge<'a>(
         .stages
         .iter()
         .any(|stage| stage.spec.is_gradient() && candidate.stage(stage.name()).is_some());
-    let ((from_all, stored), ((without, backward), further)) = threads::both(
-        || ((run(Source::Own), scales(&own.all)), stored()),
+    // How long each takes depends on the format and on what the port has: the cores share them out.
+    let ((from_all, without), (further, (stored, backward))) = threads::both(
         || {
-            let without = own.without_kernels.as_ref();
-            let without = without.map(|own| (run(Source::WithoutKernels), scales(own)));
-            let further = case.further_scales(judged_in);
-            let runs = (without, goes_back.then(|| run(Source::Backward)));
-            (runs, further.unwrap_or_default())
+            threads::both(
+                || (run(Source::Own), scales(&own.all)),
+                || {
+                    let without = own.without_kernels.as_ref();
+                    without.map(|own| (run(Source::WithoutKernels), scales(own)))
+                },
+            )
+        },
+        || {
+            threads::both(
+                || case.further_scales(judged_in).unwrap_or_default(),
+                || (stored(), goes_back.then(|| run(Source::Backward))),
+            )
         },
     );
     let scales = Scales {
@@ -219,8 +244,8 @@ pub(super) fn judge<'a>(
         let mut this = Judged {
             typical,
             spec: &stage.spec,
-            golden: &stage.values,
-            candidate: &found.values,
+            golden: Cow::Borrowed(&stage.values),
+            candidate: Cow::Borrowed(&found.values),
             stored: found.unit_roundoff,
             smallest: found.smallest,
             bounds: whole.bounds.clone(),

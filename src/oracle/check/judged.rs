@@ -10,8 +10,8 @@ use std::borrow::Cow;
 /// A stage of golden file and candidate.
 pub(super) struct Judged<'a> {
     pub(super) spec: &'a StageSpec,
-    pub(super) golden: &'a Tensor<f64>,
-    pub(super) candidate: &'a Tensor<f64>,
+    pub(super) golden: Cow<'a, Tensor<f64>>,
+    pub(super) candidate: Cow<'a, Tensor<f64>>,
     /// The unit roundoff of the type that the candidate is stored in.
     pub(super) stored: f64,
     /// Half the smallest positive number of that type.
@@ -100,6 +100,32 @@ impl Fit {
     }
 }
 
+impl<'a> Judged<'a> {
+    /// These elements of the stage, as they are judged among all.
+    pub(super) fn of_elements(&self, elements: &[usize]) -> Self {
+        let pick = |x: &[f64]| elements.iter().map(|&at| x[at]).collect::<Vec<f64>>();
+        let picked = |x: &Tensor<f64>| Cow::Owned(Tensor::known([elements.len()], pick(x.data())));
+        let local = &self.local;
+        let places = 0..elements.len();
+        Self {
+            golden: picked(&self.golden),
+            candidate: picked(&self.candidate),
+            bounds: pick(&self.bounds),
+            local: Local {
+                reference: pick(&local.reference),
+                base: pick(&local.base),
+                bounds: pick(&local.bounds),
+                weights: local.weights.of_elements(elements),
+                source: local.source,
+            },
+            padding: places
+                .filter(|&at| self.padding.contains(&elements[at]))
+                .collect(),
+            ..*self
+        }
+    }
+}
+
 impl Judged<'_> {
     /// Judges the step from another reference, if the candidate is closer to that; or only if it is
     /// outside the tolerance of the one it has.
@@ -178,6 +204,11 @@ impl Judged<'_> {
         let error = self.candidate.data()[at] - self.local.reference[at];
         // A number that is none is wrong too.
         error.is_nan() || error.abs() > self.local.bounds[at]
+    }
+
+    /// The elements outside the tolerance of the one step.
+    pub(super) fn wrong(&self) -> impl Iterator<Item = usize> {
+        (0..self.candidate.data().len()).filter(|&at| self.is_wrong(at))
     }
 
     /// The error on the whole as a multiple of the typical one.

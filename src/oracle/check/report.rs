@@ -150,6 +150,16 @@ pub struct Power {
     pub not_excluded: Vec<&'static Mistake>,
 }
 
+/// The heads on which known mistakes of the forward pass were tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SampledHeads {
+    /// Number of these heads.
+    pub heads: usize,
+    /// Number of the layer's heads.
+    pub all: usize,
+}
+
 /// The result of a check.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -164,6 +174,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The power of the verdict, if nothing is wrong.
     pub power: Option<Power>,
+    /// If the case is so large that known mistakes were tried on some of its heads: how many. Bounds, own steps and generic
+    /// hypotheses are those of every element in any case; evidence for and against known mistakes, and `power`, rest on
+    /// the sample.
+    pub sampled: Option<SampledHeads>,
     /// If stages are exact in the format: their number, and the number of those equal in every
     /// element.
     pub equal: Option<Equal>,

@@ -1,6 +1,6 @@
 //! A report in words.
 
-use super::report::{Equal, Finding, Report, StageVerdict, Suspect, Verdict};
+use super::report::{Equal, Finding, Report, SampledHeads, StageVerdict, Suspect, Verdict};
 use crate::table::aligned;
 use core::fmt;
 use std::fmt::Write as _;
@@ -50,6 +50,12 @@ fn text(report: &Report) -> String {
     }
     for said in &report.precision {
         let _ = writeln!(text, "note: {said}");
+    }
+    if let Some(SampledHeads { heads, all }) = report.sampled {
+        let _ = writeln!(
+            text,
+            "note: known mistakes were tried on {heads} of {all} heads; all else is judged at every element"
+        );
     }
     for finding in &report.findings {
         describe(&mut text, finding);
@@ -162,6 +168,9 @@ pub(super) fn closing(report: &Report) -> String {
     let power = report.power.as_ref().map_or(String::new(), |power| {
         let excluded = power.known - power.not_excluded.len();
         let mut power_said = format!("; {excluded} of {} known mistakes excluded", power.known);
+        if let Some(SampledHeads { heads, all }) = report.sampled {
+            let _ = write!(power_said, " (tried on {heads} of {all} heads)");
+        }
         if !power.not_excluded.is_empty() {
             let ids = power.not_excluded.iter().map(|known| known.id);
             let named: Vec<&str> = ids.take(NAMED).collect();

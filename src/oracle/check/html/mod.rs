@@ -4,7 +4,7 @@ mod graph;
 mod plots;
 mod text;
 
-use super::report::{Finding, Report, StageReport, StageVerdict, Suspect, Verdict};
+use super::report::{Finding, Report, SampledHeads, StageReport, StageVerdict, Suspect, Verdict};
 use super::words::{closing, percent};
 use crate::error::Error;
 use crate::oracle::mistake::Mistake;
@@ -92,6 +92,9 @@ impl Report {
             power.excluded.len(),
             power.known
         );
+        if let Some(SampledHeads { heads, all }) = self.sampled {
+            let _ = writeln!(page, "<p>They were tried on {heads} of {all} heads.</p>");
+        }
         let lists = [
             ("Not excluded", &power.not_excluded, " open"),
             ("Excluded", &power.excluded, ""),

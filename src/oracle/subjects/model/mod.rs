@@ -501,6 +501,7 @@ mod tests {
             chunk_len: 3,
             upstream: own.as_ref(),
             backward: false,
+            sample: None,
         };
         Subject::run_with(case, &[], setting).expect("runs")
     }
