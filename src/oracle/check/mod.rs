@@ -23,7 +23,6 @@ use super::candidate::{Candidate, exchanged};
 use super::format::Format;
 use super::golden::Reference;
 use super::mistake::Mistake;
-use super::upstream::Upstream;
 use crate::threads;
 use judged::{Fit, Judged, largest};
 use sample::Sampled;
@@ -45,13 +44,12 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
     })
 }
 
-/// The same, with known mistakes tried on so many of all heads as is said, given the stages that are judged and
-/// those of them from which others are computed.
+/// The same, with known mistakes tried on so many heads as is said.
 fn check_on(
     golden: Reference<'_>,
     candidate: &Candidate,
     format: Format,
-    heads: &dyn Fn(&[&str], &Upstream) -> Option<[usize; 2]>,
+    heads: sample::Size<'_>,
 ) -> Report {
     let padding = golden.case.padding();
     // A mistake may read what a port has at padding; if that is nothing, what the run itself has there.

@@ -13,6 +13,11 @@ use super::judged::{Judged, Source};
 use super::report::SampledHeads;
 use crate::tensor::Tensor;
 
+/// The numbers of heads on which mistakes are tried and of all, given the stages that are judged and those from which
+/// others are computed; nothing if they are tried on all
+/// ([`Subject::sampled_heads`](super::super::subject::Subject::sampled_heads)).
+pub(super) type Size<'a> = &'a dyn Fn(&[&str], &Upstream) -> Option<[usize; 2]>;
+
 /// Some heads of a case, and what a port has of them.
 pub(super) struct Sampled<'a> {
     heads: Vec<usize>,
@@ -23,14 +28,13 @@ pub(super) struct Sampled<'a> {
 }
 
 impl<'a> Sampled<'a> {
-    /// The sample of a case, if known mistakes are to be tried on some of its `heads` alone
-    /// ([`Subject::sampled_heads`](super::super::subject::Subject::sampled_heads)).
+    /// The sample of a case, if it is to have one.
     pub(super) fn new(
         golden: Reference<'_>,
         stages: &[Judged<'a>],
         own: &Own,
         chunk_len: usize,
-        heads: &dyn Fn(&[&str], &Upstream) -> Option<[usize; 2]>,
+        heads: Size<'_>,
     ) -> Option<Self> {
         let case = golden.case;
         let forward = || stages.iter().filter(|stage| !stage.spec.is_gradient());
