@@ -85,7 +85,8 @@ impl fmt::Display for Times {
                 let sign = if off < 0.0 { "-" } else { "+" };
                 write!(f, "(1 {sign} {:.1e})", off.abs())
             }
-            false => write!(f, "{:.6}", self.0),
+            false if (1e-4..1e6).contains(&self.0.abs()) => write!(f, "{:.6}", self.0),
+            false => write!(f, "{:.3e}", self.0),
         }
     }
 }

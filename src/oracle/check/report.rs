@@ -115,6 +115,26 @@ pub struct Finding {
     pub also_at: Vec<String>,
 }
 
+impl Finding {
+    /// What the closest suspect leaves of the error, as a multiple of the tolerance, if that is more than a right
+    /// port's rounding: then it is near, but not what was made.
+    pub(super) fn leaves(&self) -> Option<f64> {
+        let closest = self.suspects.first()?;
+        (!self.reproduced && closest.worst > 1.0).then_some(closest.worst)
+    }
+
+    /// What is said before a suspect: how it relates to the error.
+    pub(super) fn introduction(&self, place: usize) -> &'static str {
+        match (place, self.reproduced, self.leaves().is_some()) {
+            (0, true, _) => "reproduced by",
+            (0, false, false) => "cannot be told apart from",
+            (0, false, true) => "the nearest is",
+            (_, _, true) => "then",
+            (_, _, false) => "or from",
+        }
+    }
+}
+
 /// Known mistakes that explain a stage: one, or two made in the same step.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
