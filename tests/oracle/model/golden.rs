@@ -6,7 +6,9 @@ use crate::common::golden_file;
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
-use hungry_hippos::oracle::{Case, Format, Golden, Mistake, ModelCase, Precision, StageReport, StageVerdict};
+use hungry_hippos::oracle::{
+    Case, Format, Golden, Mistake, ModelCase, Precision, StageReport, StageVerdict,
+};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 
 /// The committed golden models over whole sequences, by name.
