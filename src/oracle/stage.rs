@@ -102,6 +102,8 @@ pub struct StageSpec {
     pub from: Vec<String>,
     /// True for the kernels of models, which a port may have without computing from them.
     kernel: bool,
+    /// The stage or given tensor of which it is a change.
+    changed: Option<String>,
 }
 
 impl StageSpec {
@@ -113,7 +115,19 @@ impl StageSpec {
             merged: 0..0,
             from: from.iter().map(ToString::to_string).collect(),
             kernel: false,
+            changed: None,
         }
+    }
+
+    /// The stage as a change of another one, or of a given tensor: as that, if nothing was done.
+    pub(crate) fn change_of(mut self, name: String) -> Self {
+        self.changed = Some(name);
+        self
+    }
+
+    /// What it is a change of.
+    pub(crate) fn changed(&self) -> Option<&str> {
+        self.changed.as_deref()
     }
 
     /// The stage as the kernels of models, which a port that computes by their states has aside.

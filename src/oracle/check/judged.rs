@@ -26,6 +26,9 @@ pub(super) struct Judged<'a> {
     pub(super) unit: f64,
     /// Elements at padding: nothing is said of them.
     pub(super) padding: Vec<usize>,
+    /// The size of what the step makes, in units of the probable error (root mean square): of the stage, or of
+    /// its change where it is one.
+    pub(super) size: f64,
     /// In a format of 16 bits, the error that storing every stage in it makes of this one on the
     /// whole (root mean square).
     pub(super) typical: Option<f64>,
@@ -217,7 +220,23 @@ impl Judged<'_> {
         Some(distance(self.candidate.data(), self.golden.data()) / typical)
     }
 
-    /// True if the error of the step is a large part of the stage itself, or many times what storing
+    /// The error of the step as a multiple of one rounding of the stage.
+    pub(super) fn roundings(&self) -> f64 {
+        let reference = &self.local.reference;
+        distance(self.candidate.data(), reference) / (self.unit * rms(reference))
+    }
+
+    /// Measures what the step makes, given the numbers that it changes.
+    pub(super) fn measure(&mut self, changed: Option<&[f64]>) {
+        let reference = self.local.reference.iter();
+        let weights = &self.local.weights;
+        self.size = match changed {
+            Some(changed) => weights.rms(reference.zip(changed).map(|(r, before)| r - before)),
+            None => weights.rms(reference.copied()),
+        };
+    }
+
+    /// True if the error of the step is a large part of what it makes, or many times what storing
     /// the stages in the format makes. Within a wide tolerance that may be rounding; so may zeros. A stage
     /// that is nothing but zeros is decided by its bound: what is computed for it of a port's own stages
     /// before it is their rounding, and nothing is small compared with that.
@@ -225,9 +244,7 @@ impl Judged<'_> {
         if self.golden.data().iter().all(|&x| x == 0.0) {
             return false;
         }
-        let reference = self.local.reference.iter().copied();
-        let size = self.local.weights.rms(reference);
-        size > 0.0 && self.rms() >= evidence::LARGE * size
+        self.size > 0.0 && self.rms() >= evidence::LARGE * self.size
             || self.of_typical().is_some_and(|times| times > FAR)
     }
 

@@ -106,7 +106,8 @@ impl Subject for TrainingCase {
                 let weight = format!("param.{official}");
                 let rate = [of("lr")];
                 let from = [&moments[..], &rate, &chain(&[before(&weight)])].concat();
-                stages.push(spec(of(&weight), &axes(name), &from));
+                let changed = if k == 1 { official } else { before(&weight) };
+                stages.push(spec(of(&weight), &axes(name), &from).change_of(changed));
             }
         }
         stages
