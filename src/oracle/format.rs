@@ -132,11 +132,14 @@ impl Format {
         self.projections.unit_roundoff()
     }
 
-    /// The unit roundoff of transforms. Where nothing else is said of them, those of a port in fewer bits run in
-    /// binary32.
+    /// The unit roundoff of transforms. Where nothing else is said of them, those of a port in 16 bits run in
+    /// binary32: no library has others. In TF32 they may be products with DFT matrices.
     pub(crate) fn transform_unit_roundoff(&self) -> f64 {
-        let unsaid = FloatFormat::F32.unit_roundoff().min(self.unit_roundoff());
-        self.transforms.map_or(unsaid, FloatFormat::unit_roundoff)
+        let unsaid = match self.models {
+            FloatFormat::F16 | FloatFormat::BF16 => FloatFormat::F32,
+            other => other,
+        };
+        self.transforms.unwrap_or(unsaid).unit_roundoff()
     }
 
     /// The most that one operation between the projections may lose to underflow: the smallest
