@@ -172,7 +172,12 @@ impl<T: ModelElement> FastModel<T> {
         mut value_of: impl FnMut(ModelName) -> Result<Vec<f64>, Error>,
     ) -> Result<Self, Error> {
         config.check()?;
-        config.check_computed()?;
+        if config.has_s4d() {
+            return Err(Error::unsupported(
+                "a model with S4D layers in the fast path's inference, which has H3 and attention; the \
+                 reference runs it",
+            ));
+        }
         let mut checked = |name: ModelName| {
             let value = value_of(name)?;
             let size = name.shape(config).iter().product();

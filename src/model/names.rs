@@ -55,6 +55,15 @@ impl BlockName {
         Name::OutputBias,
     ];
 
+    /// The parameter of a mixer of this kind that is what an H3 layer calls so. An S4D layer has no
+    /// counterpart of most.
+    pub(crate) fn of_mixer(ssm: SsmMixer, name: Name) -> Self {
+        match ssm {
+            SsmMixer::H3 => Self::H3(name),
+            SsmMixer::S4d => Self::S4d(name),
+        }
+    }
+
     /// The parameters of a block whose mixer is attention (`None`), or of this kind.
     pub(crate) fn all(ssm: Option<SsmMixer>) -> impl Iterator<Item = Self> {
         let mixer = match ssm {

@@ -55,6 +55,7 @@ fn other_commands_read_what_is_trained() {
         ("recall", ""),
         ("induction", "--mixer attention --heads 2"),
         ("recall", "--mixer hybrid --vocab 20"),
+        ("recall", "--mixer s4d"),
     ] {
         let (out, stages, golden) = (path("case"), path("stages"), path("golden"));
         done(&format!("{task} {flags} {SMALL} --stop 1 --out {out}"));
@@ -161,10 +162,6 @@ fn what_contradicts_itself_is_refused() {
             "does not divide",
         ),
         ("recall --dropout 1".into(), "--dropout: 1; expected"),
-        (
-            format!("recall --mixer s4d --out {out}"),
-            "--out does not go with --mixer s4d",
-        ),
         (
             format!("text {saved} --examples 3"),
             "--examples does not go",

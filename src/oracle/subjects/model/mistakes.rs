@@ -5,12 +5,13 @@ use super::hooks::ModelHook::{
     self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Residual, Saved, Stages,
     TakesRows,
 };
-use crate::algebra::{FloatFormat, Matrix, dot, exact_gelu};
+use crate::algebra::{FloatFormat, Matrix, dot};
 use crate::attention::softmax;
 use crate::error::Error;
 use crate::h3::HeadOrder;
 use crate::model::{
     BlockName, LayerNorm, Model, ModelConfig, ModelName, ModelParameters, ModelStages, Part,
+    exact_gelu,
 };
 use crate::oracle::mistake::{Row, rows};
 use crate::ssm::Discretization;
