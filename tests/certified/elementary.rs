@@ -65,6 +65,15 @@ impl Function {
             Erf => x.abs() < 12.0,
         }
     }
+
+    /// The bits of a midpoint that its radius may cover, relative to the value. Far out `erf` sums a
+    /// hundred terms, each with its own rounding.
+    const fn lost_bits(self) -> i64 {
+        match self {
+            Exp | ExpM1 | Ln1p | Sin | Cos | Tanh => 5,
+            Erf => 13,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -137,9 +146,8 @@ fn check<const W: usize>(function: Function, x: f64, truth: &Known, least_bits: 
 }
 
 /// Least bits of relative width, by number of words: 53 W less a few, see the chapter.
-fn least_bits(function: Function, words: usize) -> i64 {
-    let lost = if function == Erf { 13 } else { 5 };
-    53 * words as i64 - lost
+const fn least_bits(function: Function, words: usize) -> i64 {
+    53 * words as i64 - function.lost_bits()
 }
 
 fn trials(function: Function) -> usize {
@@ -346,7 +354,8 @@ fn arguments_of_several_words() {
     fn all<const W: usize>() {
         let mut rng = Rng::new(11);
         for function in ALL {
-            for k in 1..40 {
+            // True values of erf are for small arguments.
+            for k in 1..if function == Erf { 8 } else { 40 } {
                 let factor = BallN::<W>::from_f64(f64::from(k) / 2.0);
                 at(function, BallN::pi() * factor);
                 at(function, BallN::ln_2() * factor);
@@ -546,7 +555,8 @@ fn constants_and_wrong_digits() {
 }
 
 /// The same checker refuses radii that are too small: never wrongly at the full radius (the tests
-/// above), often at half of it, and always at none.
+/// above), often at half of it, and always at none. The radius of `erf` allows for a hundred roundings that
+/// all err one way, which they never do: half of it is enough.
 #[test]
 fn a_shrunk_radius_is_found() {
     for function in ALL {
@@ -575,7 +585,7 @@ fn a_shrunk_radius_is_found() {
             "{function:?}: of {total} radii, {halved} are found if halved, {sixteenth} if a sixteenth"
         );
         assert!(
-            halved > 0,
+            halved > 0 || function == Erf,
             "{function:?}: halving the radius is never noticed"
         );
         assert!(
@@ -585,8 +595,8 @@ fn a_shrunk_radius_is_found() {
     }
 }
 
-/// A logarithm table, a turn or a factorial with one wrong digit shifts the value: by a relative
-/// 2^-100 it must be noticed at two words.
+/// A logarithm table, a turn or a factorial with one wrong digit shifts the value: by twice the widest
+/// radius, a relative 2^-100 (of `erf` 2^-92), it must be noticed at two words.
 #[test]
 fn a_shifted_value_is_found() {
     let mut rng = Rng::new(98);
@@ -599,7 +609,7 @@ fn a_shifted_value_is_found() {
             let truth = function.truth(&Dyadic::from_f64(x), DIGITS);
             let y = function.of_ball(BallN::<2>::from_f64(x));
             let mid = Dyadic::sum(&y.midpoint());
-            let shifted = mid.add(&mid.scaled(-100));
+            let shifted = mid.add(&mid.scaled(1 - least_bits(function, 2)));
             assert_eq!(
                 verdict(&shifted, &Dyadic::from_f64(y.radius()), &truth),
                 Verdict::Outside,

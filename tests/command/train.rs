@@ -63,7 +63,7 @@ fn other_commands_read_what_is_trained() {
         assert_eq!(case.kind(), "model");
         for args in [
             vec!["run", &out, "--grad", "--out", &stages],
-            vec!["lm", "perplexity", &out],
+            vec!["lm", "perplexity", &out, "--form", "sequence"],
             vec!["golden", "--from", &out, "--out", &golden],
             vec!["check", &golden, &stages],
         ] {

@@ -216,7 +216,10 @@ pub(crate) fn erf(x: &Dyadic, digits: i64) -> Known {
         k += 1;
         power = mul(&power, &square, wide).div_small(k).neg();
     }
-    let value = mul(&sum, &inverse_root_of_pi(wide), wide).shift(1 - lost);
+    // In steps of precision, since the root is kept per precision; the places too many are cut off.
+    let root_at = (wide / 1024 + 1) * 1024;
+    let root = inverse_root_of_pi(root_at).shift(wide - root_at);
+    let value = mul(&sum, &root, wide).shift(1 - lost);
     Known::fixed(value, p)
 }
 

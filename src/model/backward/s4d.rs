@@ -1,11 +1,11 @@
 //! An S4D layer, backwards.
 
+use super::super::mlp::exact_gelu;
 use super::super::s4d::{S4d, channel, put_channel};
 use super::mlp::exact_gelu_slope;
 use crate::algebra::{Real, Ring};
 use crate::error::Error;
 use crate::h3::{Backward, Evaluate, Linear};
-use crate::model::exact_gelu;
 use crate::ssm::{Adjoint, Diagonal, Documents};
 use crate::tensor::Tensor;
 
