@@ -174,8 +174,8 @@ impl<T: ModelElement> FastModel<T> {
         config.check()?;
         if config.has_s4d() {
             return Err(Error::unsupported(
-                "a model with S4D layers in the fast path's inference, which has H3 and attention; the \
-                 reference runs it",
+                "a model with S4D layers, which the fast path trains and does not run; expected blocks of H3 \
+                 and attention (the reference runs S4D layers too)",
             ));
         }
         let mut checked = |name: ModelName| {

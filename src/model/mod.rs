@@ -40,7 +40,7 @@ pub use layer_norm::LayerNorm;
 pub(crate) use mlp::{GELU_CUBE, SQRT_2_OVER_PI};
 pub use mlp::{Mlp, exact_gelu, gelu};
 pub use names::{BlockName, ModelName, StoredNames};
-pub(crate) use names::{HEAD, block_of};
+pub(crate) use names::{HEAD, block_has_s4d, block_of};
 pub use operations::{Operations, operations_per_token};
 pub use parameters::ModelParameters;
 pub use perplexity::{Perplexity, perplexity};

@@ -121,6 +121,14 @@ impl BlockName {
     }
 }
 
+/// True if a block has an S4D layer: a tensor with one of the names that no H3 layer has. `stored` tells
+/// whether there is a tensor of an official name.
+pub(crate) fn block_has_s4d(block: usize, stored: impl Fn(&str) -> bool) -> bool {
+    [Name::InvAReal, Name::AImag]
+        .into_iter()
+        .any(|name| stored(&ModelName::Block(block, BlockName::S4d(name)).official()))
+}
+
 /// A parameter of the model. The head has no parameter of its own: its weight is that of the
 /// embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

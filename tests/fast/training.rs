@@ -105,6 +105,7 @@ fn judge_gradients<T: ModelElement>(name: &str, relative: f64) {
 fn every_gradient_is_the_official_one() {
     judge_gradients::<f64>("lm-grad-v2-h3-ignore", 1e-11);
     judge_gradients::<f64>("lm-grad-v3-attention-ignore", 1e-11);
+    judge_gradients::<f64>("lm-grad-s4d", 1e-11);
 }
 
 /// 3.7e-6 is what the official run in float32 is off by itself.

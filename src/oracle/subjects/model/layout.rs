@@ -5,7 +5,8 @@ use super::super::layer::{config_metadata, read_choices};
 use crate::error::Error;
 use crate::h3::{self, Name, RealType};
 use crate::model::{
-    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, SsmMixer, StoredNames, Text, block_of,
+    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, SsmMixer, StoredNames, Text,
+    block_has_s4d, block_of,
 };
 use crate::oracle::read::{
     check_finite, check_shape, check_size, demand, none_lacks, optional, required, shape_of,
@@ -343,10 +344,7 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
         (false, false) if strings.contains_key("nheads") => required(strings, "nheads")?,
         (false, _) => required(strings, "num_heads")?,
     };
-    let of_s4d = |block: &usize| {
-        let name = ModelName::Block(*block, BlockName::S4d(Name::InvAReal));
-        names.get(&name.official()).is_some()
-    };
+    let of_s4d = |block: &usize| block_has_s4d(*block, |name| names.get(name).is_some());
     let ssm_block = (0..n_layer).find(|block| !is_attention(block));
     let ssm = match ssm_block.filter(of_s4d) {
         Some(_) => SsmMixer::S4d,

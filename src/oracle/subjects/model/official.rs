@@ -2,7 +2,7 @@
 
 use super::super::layer;
 use crate::h3::Name;
-use crate::model::{BlockName, HEAD, ModelName, SsmMixer, StoredNames, block_of};
+use crate::model::{BlockName, HEAD, ModelName, SsmMixer, StoredNames, block_has_s4d, block_of};
 use crate::oracle::official::{Choices, Official, Parameter, StoredAs};
 use std::collections::BTreeSet;
 
@@ -44,8 +44,7 @@ fn parameters(names: &BTreeSet<&str>) -> Vec<Parameter> {
     let last = names.iter().filter_map(|name| block_of(name)).max();
     for block in 0..last.map_or(1, |last| last + 1) {
         let is_attention = names.contains(&attention(block)[..]);
-        let of_s4d = ModelName::Block(block, BlockName::S4d(Name::InvAReal)).official();
-        let ssm = match names.contains(&of_s4d[..]) {
+        let ssm = match block_has_s4d(block, |name| names.contains(name)) {
             _ if is_attention => None,
             true => Some(SsmMixer::S4d),
             false => Some(SsmMixer::H3),
