@@ -7,20 +7,25 @@ use super::ball::eft::{Product, product};
 use super::error_function::erf;
 use super::float_format::FloatFormat;
 use super::real::Real;
-use super::ring::{Field, Ring};
+use super::ring::{Field, Ring, one_by_one};
 use super::roots::{RootsOfUnity, fold_turn};
 use super::scalar::Scalar;
+use super::side_by_side::{self, LANES, Lanes, Numbers, SideBySide};
 use core::f64::consts::{FRAC_1_SQRT_2, TAU};
 use num_complex::Complex;
 
 macro_rules! float_scalar {
-    ($float:ident, $format:expr) => {
+    ($float:ident, $format:expr, $products:path) => {
         impl Ring for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
 
             fn from_i64(n: i64) -> Self {
                 n as Self
+            }
+
+            fn products(a: &[&[Self]], b: &[&[Self]]) -> Vec<Self> {
+                $products(a, b)
             }
         }
 
@@ -98,8 +103,29 @@ macro_rules! float_scalar {
     };
 }
 
-float_scalar!(f32, FloatFormat::F32);
-float_scalar!(f64, FloatFormat::F64);
+float_scalar!(f32, FloatFormat::F32, one_by_one);
+float_scalar!(f64, FloatFormat::F64, side_by_side::products);
+
+/// Sums of products of `f64` side by side: the same numbers as one by one.
+impl SideBySide<1> for f64 {
+    fn parts(self) -> [Self; 1] {
+        [self]
+    }
+
+    fn numbers(_: &[Self]) -> Numbers {
+        Numbers::Plain
+    }
+
+    fn sums(_: Numbers, x: &[[Self; 1]], y: &[[Lanes; 1]]) -> [Self; LANES] {
+        let mut sums = [0.0; LANES];
+        for ([x], [y]) in x.iter().zip(y) {
+            for l in 0..LANES {
+                sums[l] += x * y[l];
+            }
+        }
+        sums
+    }
+}
 
 /// Cosine and sine of `2 pi k / n` for `0 <= 8 k <= n`.
 ///

@@ -31,6 +31,15 @@ impl<T: Ring> Linear<T> {
         }
     }
 
+    /// These outputs alone.
+    pub(crate) fn of_rows(&self, rows: &[usize]) -> Self {
+        let weight = |i: usize, j: usize| self.weight.row(rows[i])[j];
+        Self {
+            weight: Matrix::from_fn(rows.len(), self.weight.cols(), weight),
+            bias: rows.iter().map(|&row| self.bias[row]).collect(),
+        }
+    }
+
     /// `W` (out x in).
     #[must_use]
     pub fn weight(&self) -> &Matrix<T> {

@@ -56,12 +56,17 @@ pub trait Ring:
     /// Each sum is accumulated from the left, starting from zero.
     #[must_use]
     fn products(a: &[&[Self]], b: &[&[Self]]) -> Vec<Self> {
-        let mut products = Vec::with_capacity(a.len() * b.len());
-        for a in a {
-            products.extend(b.iter().map(|b| dot(a, b)));
-        }
-        products
+        one_by_one(a, b)
     }
+}
+
+/// [`Ring::products`], one sum after another.
+pub(super) fn one_by_one<T: Ring>(a: &[&[T]], b: &[&[T]]) -> Vec<T> {
+    let mut products = Vec::with_capacity(a.len() * b.len());
+    for a in a {
+        products.extend(b.iter().map(|b| dot(a, b)));
+    }
+    products
 }
 
 /// A ring in which every element but zero has an inverse.

@@ -31,6 +31,30 @@ pub enum HeadOrder {
     HD2,
 }
 
+impl HeadOrder {
+    /// The channel of `gated` in which head `h`, value channel `d2` lands, of so many heads of so many
+    /// channels.
+    pub(crate) fn channel(self, (h, d2): (usize, usize), heads: usize, head_dim: usize) -> usize {
+        match self {
+            Self::D2H => d2 * heads + h,
+            Self::HD2 => h * head_dim + d2,
+        }
+    }
+
+    /// The channels of `gated` that belong to some heads, in the order in which a layer of these heads
+    /// alone has them.
+    pub(crate) fn channels(self, heads: &[usize], of: usize, head_dim: usize) -> Vec<usize> {
+        let mut channels = vec![0; heads.len() * head_dim];
+        for (place, &h) in heads.iter().enumerate() {
+            for d2 in 0..head_dim {
+                let own = self.channel((place, d2), heads.len(), head_dim);
+                channels[own] = self.channel((h, d2), of, head_dim);
+            }
+        }
+        channels
+    }
+}
+
 /// The sizes and choices of an H3 layer.
 ///
 /// Checked as a whole when [`Parameters`](super::Parameters) are created from it.

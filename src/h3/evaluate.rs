@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift, StateSpace, each_document};
 use crate::tensor::Tensor;
 use core::ops::Range;
+use std::borrow::Cow;
 
 /// The algorithm for a layer's parts: a [`Form`](super::Form), an error analysis that covers all
 /// forms, or a known mistake. The layer itself is written once, in
@@ -88,6 +89,12 @@ pub(crate) trait Evaluate<T: Scalar> {
     /// out of a projection); a port may change precision there.
     fn at_projection(&self, x: T, _inward: bool) -> T {
         x
+    }
+
+    /// All channels of `gated`, of which a layer of some heads ([`Layer::of_heads`](super::Layer::of_heads))
+    /// computes its own.
+    fn all_gated<'t>(&self, gated: &'t Tensor<T>) -> Cow<'t, Tensor<T>> {
+        Cow::Borrowed(gated)
     }
 
     /// The inputs of the models of a stage ([`Stage::ShiftK`] or [`Stage::SsmOut`]): `None` for
@@ -172,11 +179,13 @@ pub(super) fn project<T: Ring>(
     x: &Tensor<T>,
     documents: &Documents,
 ) -> Tensor<T> {
-    let mut projected = Tensor::filled(x.shape(), T::ZERO);
+    let (outputs, mut shape) = (linear.bias().len(), x.shape().to_vec());
+    shape.splice(shape.len().saturating_sub(1).., [outputs]);
+    let mut projected = Tensor::filled(shape, T::ZERO);
     let tokens: Vec<usize> = documents.tokens().collect();
     let rows: Vec<&[T]> = tokens.iter().map(|&token| x.row(token)).collect();
     let y = linear.apply_to_rows(&rows);
-    for (token, y) in tokens.into_iter().zip(y.chunks_exact(linear.bias().len())) {
+    for (token, y) in tokens.into_iter().zip(y.chunks_exact(outputs)) {
         projected.row_mut(token).copy_from_slice(y);
     }
     projected

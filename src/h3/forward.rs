@@ -153,7 +153,8 @@ impl<T: Scalar> Layer<T> {
             after
         };
 
-        let gated = so_far.stages.gated.map(|x| by.at_projection(x, false));
+        let gated = by.all_gated(&so_far.stages.gated);
+        let gated = gated.map(|x| by.at_projection(x, false));
         let mut output = by.project(&parts.output, &gated, documents);
         output = output.map(|y| by.at_projection(y, true));
         documents.clear_padding(&mut output);
@@ -193,7 +194,7 @@ impl<T: Scalar> Layer<T> {
         let &[batch, len, d] = u.shape() else {
             return Err(self.wrong_input(u));
         };
-        if d != self.d_model() {
+        if d != self.input_channels() {
             return Err(self.wrong_input(u));
         }
         if (documents.batch(), documents.seq_len()) != (batch, len) {
@@ -209,7 +210,7 @@ impl<T: Scalar> Layer<T> {
         let sizes = Sizes {
             batch,
             len,
-            d,
+            d: self.d_model(),
             d_h: self.head_dim(),
             heads: self.n_heads(),
         };
@@ -219,7 +220,10 @@ impl<T: Scalar> Layer<T> {
     fn wrong_input(&self, u: &Tensor<T>) -> Error {
         Error::shape(
             "input",
-            format_args!("shape (batch, seq_len, d_model = {})", self.d_model()),
+            format_args!(
+                "shape (batch, seq_len, d_model = {})",
+                self.input_channels()
+            ),
             format_args!("{:?}", u.shape()),
         )
     }

@@ -139,6 +139,41 @@ impl<T: Scalar> Layer<T> {
         &self.parts
     }
 
+    /// The layer of these heads alone. Its projections have the rows of their channels: those of the input read
+    /// all channels of that, and the last one all of `gated`, which
+    /// [`Evaluate::all_gated`](super::Evaluate::all_gated) must know.
+    pub(crate) fn of_heads(&self, heads: &[usize]) -> Self {
+        let (parts, d_h) = (&self.parts, self.parts.head_dim);
+        let channels: Vec<usize> = HeadOrder::HD2.channels(heads, self.n_heads(), d_h);
+        let gated = parts.head_order.channels(heads, self.n_heads(), d_h);
+        Self {
+            parts: LayerParts {
+                head_dim: d_h,
+                l_max: parts.l_max,
+                head_order: parts.head_order,
+                q: parts.q.of_rows(&channels),
+                k: parts.k.of_rows(&channels),
+                v: parts.v.of_rows(&channels),
+                output: parts.output.of_rows(&gated),
+                shift: channels.iter().map(|&c| parts.shift[c].clone()).collect(),
+                diagonal: heads.iter().map(|&h| parts.diagonal[h].clone()).collect(),
+            },
+            ..*self
+        }
+    }
+
+    /// The layer with zeros as its last projection, for its states alone, which may be those of some heads.
+    pub(crate) fn without_output(&self) -> Self {
+        let mut layer = self.clone();
+        layer.parts.output = Linear::zeros(self.d_model(), self.d_model());
+        layer
+    }
+
+    /// The channels of the layer's input.
+    pub(crate) fn input_channels(&self) -> usize {
+        self.parts.q.weight.cols()
+    }
+
     /// The parts, taken out.
     pub(crate) fn into_parts(self) -> LayerParts<T> {
         self.parts
@@ -193,10 +228,8 @@ impl<T: Scalar> Layer<T> {
 
     /// The channel of `gated` in which head `h`, value channel `d2` lands.
     pub(crate) fn gated_channel(&self, h: usize, d2: usize) -> usize {
-        match self.parts.head_order {
-            HeadOrder::D2H => d2 * self.n_heads() + h,
-            HeadOrder::HD2 => h * self.head_dim() + d2,
-        }
+        let order = self.parts.head_order;
+        order.channel((h, d2), self.n_heads(), self.head_dim())
     }
 }
 
@@ -231,6 +264,25 @@ impl<T: Scalar> LayerState<T> {
             diagonal: self
                 .diagonal
                 .map(|z| U::Complex::from_parts(f(z.re()), f(z.im()))),
+            position: self.position,
+        }
+    }
+
+    /// The states of these heads alone.
+    pub(crate) fn of_heads(&self, heads: &[usize]) -> Self {
+        let &[batch, d_h, _, of, modes] = self.diagonal.shape() else {
+            return self.clone();
+        };
+        let channels = HeadOrder::HD2.channels(heads, of, d_h);
+        let taps = self.shift.shape()[2];
+        let keys = (0..batch).flat_map(|b| channels.iter().map(move |c| b * of * d_h + c));
+        let pairs =
+            (0..batch * d_h * d_h).flat_map(|pair| heads.iter().map(move |h| pair * of + h));
+        let keys: Vec<&[T]> = keys.map(|row| self.shift.row(row)).collect();
+        let pairs: Vec<&[T::Complex]> = pairs.map(|row| self.diagonal.row(row)).collect();
+        Self {
+            shift: Tensor::known([batch, channels.len(), taps], keys.concat()),
+            diagonal: Tensor::known([batch, d_h, d_h, heads.len(), modes], pairs.concat()),
             position: self.position,
         }
     }

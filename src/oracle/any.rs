@@ -30,6 +30,9 @@ pub(super) trait CheckedCase: Send + Sync {
     fn cost(&self, tokens: usize) -> usize;
     fn mistakes(&self, backward: bool) -> Vec<&'static Mistake>;
     fn needs_chunks(&self, mistake: &'static Mistake) -> bool;
+    fn sampled_heads(&self, judged: &[&str], own: &Upstream) -> Option<[usize; 2]>;
+    fn of_heads(&self, spec: &StageSpec, heads: &[usize]) -> Vec<usize>;
+    fn is_across_heads(&self, mistake: &'static Mistake) -> bool;
     fn run_with(
         &self,
         mistakes: &[&'static Mistake],
@@ -116,6 +119,18 @@ impl<S: Subject> CheckedCase for S {
 
     fn needs_chunks(&self, mistake: &'static Mistake) -> bool {
         row_of::<S>(mistake).is_ok_and(S::needs_chunks)
+    }
+
+    fn sampled_heads(&self, judged: &[&str], own: &Upstream) -> Option<[usize; 2]> {
+        Subject::sampled_heads(self, judged, own)
+    }
+
+    fn of_heads(&self, spec: &StageSpec, heads: &[usize]) -> Vec<usize> {
+        Subject::of_heads(self, spec, heads)
+    }
+
+    fn is_across_heads(&self, mistake: &'static Mistake) -> bool {
+        row_of::<S>(mistake).is_ok_and(|row| Subject::is_across_heads(self, row))
     }
 
     fn run_with(

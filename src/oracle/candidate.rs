@@ -408,8 +408,11 @@ fn same_choices(
     let tokens = tokens(given);
     // Kernels are cut to the sequence too, so two larger lengths are one choice.
     let cut = |len: usize| len.min(tokens.unwrap_or(usize::MAX));
+    let same = |number: usize| number;
     for (key, as_computed) in [
-        ("head_dim", &(|dim| dim) as &dyn Fn(usize) -> usize),
+        ("L", &same as &dyn Fn(usize) -> usize),
+        ("head_dim", &same),
+        ("d_state", &same),
         ("l_max", &cut),
     ] {
         let number = |value: &str| value.trim().parse::<usize>().ok().map(as_computed);

@@ -186,6 +186,7 @@ impl Case {
             upstream: None,
             stored,
             memo: None,
+            sample: None,
         };
         self.0.run_with(&found, setting)
     }

@@ -132,10 +132,11 @@ impl Format {
         self.projections.unit_roundoff()
     }
 
-    /// The unit roundoff of transforms, as error scales have them: no finer than that of the models.
+    /// The unit roundoff of transforms. Where nothing else is said of them, those of a port in fewer bits run in
+    /// binary32.
     pub(crate) fn transform_unit_roundoff(&self) -> f64 {
-        let own = self.transforms.map_or(0.0, |own| own.unit_roundoff());
-        own.max(self.unit_roundoff())
+        let unsaid = FloatFormat::F32.unit_roundoff().min(self.unit_roundoff());
+        self.transforms.map_or(unsaid, FloatFormat::unit_roundoff)
     }
 
     /// The most that one operation between the projections may lose to underflow: the smallest

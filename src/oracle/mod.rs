@@ -30,8 +30,8 @@ pub use candidate::{Candidate, CandidateStage, Holdings, PortNumber};
 pub use case::Case;
 pub use certified::{Certified, CertifiedStage};
 pub use check::{
-    Equal, Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict,
-    default_chunk_len,
+    Equal, Explained, Finding, Power, Report, SampledHeads, StageReport, StageVerdict, Suspect,
+    Verdict, default_chunk_len,
 };
 pub use format::Format;
 pub use golden::{GOLDEN, GoldenStage};

@@ -102,6 +102,8 @@ pub struct StageSpec {
     pub from: Vec<String>,
     /// True for the kernels of models, which a port may have without computing from them.
     kernel: bool,
+    /// The stage or given tensor of which it is a change.
+    changed: Option<String>,
 }
 
 impl StageSpec {
@@ -113,7 +115,19 @@ impl StageSpec {
             merged: 0..0,
             from: from.iter().map(ToString::to_string).collect(),
             kernel: false,
+            changed: None,
         }
+    }
+
+    /// The stage as a change of another one, or of a given tensor: as that, if nothing was done.
+    pub(crate) fn change_of(mut self, name: String) -> Self {
+        self.changed = Some(name);
+        self
+    }
+
+    /// What it is a change of.
+    pub(crate) fn changed(&self) -> Option<&str> {
+        self.changed.as_deref()
     }
 
     /// The stage as the kernels of models, which a port that computes by their states has aside.
@@ -137,6 +151,26 @@ impl StageSpec {
             shape.splice(self.merged.clone(), [size]);
         }
         shape
+    }
+
+    /// The shape in files of a case of so many of its heads: `[some, all]`.
+    pub(crate) fn shape_of_heads(&self, [some, all]: [usize; 2]) -> Vec<usize> {
+        let mut of_some = self.clone();
+        for (axis, len) in &mut of_some.axes {
+            if matches!(axis, Axis::Head | Axis::Channel) {
+                *len = *len / all.max(1) * some;
+            }
+        }
+        of_some.shape()
+    }
+
+    /// The elements, in their order, at chosen places of every axis.
+    pub(crate) fn elements(&self, places: impl Fn(Axis, usize) -> Vec<usize>) -> Vec<usize> {
+        self.axes.iter().fold(vec![0], |before, &(axis, len)| {
+            let places = places(axis, len);
+            let at = |before: usize| places.iter().map(move |place| before * len + place);
+            before.into_iter().flat_map(at).collect()
+        })
     }
 
     /// Its elements at padding, given that of the rows: rows and positions.

@@ -269,6 +269,23 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// Multiplications of one run on this many tokens of each sequence, about.
     fn cost(&self, tokens: usize) -> usize;
 
+    /// Number of heads on which known mistakes of the forward pass are tried, and of all, where the case is
+    /// so large that trying them on all would take minutes; `None` where they are tried on all. `judged` are
+    /// the stages that the port has, `own` those of them from which others are computed.
+    fn sampled_heads(&self, _judged: &[&str], _own: &Upstream) -> Option<[usize; 2]> {
+        None
+    }
+
+    /// The elements of a stage that belong to some heads, in the order of a case of these heads alone.
+    fn of_heads(&self, spec: &StageSpec, _heads: &[usize]) -> Vec<usize> {
+        spec.elements(|_, len| (0..len).collect())
+    }
+
+    /// True if a mistake takes numbers from one head to another, so that no head can be run alone with it.
+    fn is_across_heads(&self, _row: &Row<Self::Hook>) -> bool {
+        false
+    }
+
     /// The stages with mistakes made in the reference; those that they cannot change may be left
     /// out.
     ///

@@ -23,6 +23,16 @@ pub(crate) struct Setting<'a> {
     /// True for the gradients, by the whole pass forwards and back; else the stages of the forward
     /// pass.
     pub(crate) backward: bool,
+    /// The heads that are run alone, if not all are. The port's stages are then theirs.
+    pub(crate) sample: Option<Sample<'a>>,
+}
+
+/// Some heads of a large case.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample<'a> {
+    pub(crate) heads: &'a [usize],
+    /// The port's stages at all heads, for what is computed from all of them.
+    pub(crate) whole: &'a Upstream,
 }
 
 /// Stages of a port, in the golden file's shapes.
@@ -55,6 +65,16 @@ impl Upstream {
     /// Number of stages.
     pub(crate) fn len(&self) -> usize {
         self.stages.len()
+    }
+
+    /// The same stages with other values.
+    pub(crate) fn map(&self, values: impl Fn(&UpstreamStage) -> Tensor<f64>) -> Self {
+        let stages = self.stages.iter().map(|stage| UpstreamStage {
+            name: stage.name.clone(),
+            values: values(stage),
+            rounding: stage.rounding,
+        });
+        Self::new(stages.collect())
     }
 
     /// The stages but for some.

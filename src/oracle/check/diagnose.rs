@@ -7,6 +7,7 @@ use super::judged::{Fit, Judged};
 use super::pattern;
 use super::report::{Finding, StageReport, StageVerdict, Suspect};
 use super::trials::{ProbeTrial, Trial, Trials, default_chunk_len};
+use std::cell::Cell;
 
 /// A mistake that leaves more of an error than this unexplained is not named for it.
 const MOST_UNEXPLAINED: f64 = 0.5;
@@ -14,11 +15,14 @@ const MOST_UNEXPLAINED: f64 = 0.5;
 /// At one stage so many of the mistakes that explain most are tried with every other.
 const PAIRED: usize = 6;
 
+/// Of two mistakes that explain an error together one explains this share of it alone, unless they nearly cancel.
+const ALONE: f64 = 0.2;
+
 /// One finding for every step that is wrong; `parts` are those in which the port says it ran.
 pub(super) fn diagnose(
     golden: Reference<'_>,
     stages: &[Judged<'_>],
-    reports: &[StageReport],
+    (reports, probes): (&[StageReport], &[Vec<ProbeTrial>]),
     trials: &Trials<'_>,
     known: &[Trial],
     parts: &[usize],
@@ -35,14 +39,21 @@ pub(super) fn diagnose(
     // Gradients come last: where the forward pass is wrong, theirs follow.
     let backward = stages[first].spec.is_gradient();
     wrong.retain(|&at| stages[at].spec.is_gradient() == backward);
+    let cost = match backward {
+        true => golden.case.cost(golden.case.seq_len()),
+        false => trials.cost(),
+    }
+    .max(1);
     let mut search = Search {
         stages,
         reports,
+        probes,
         trials,
         all: known.iter().collect(),
         backward,
         pairs: false,
-        cost: golden.case.cost(golden.case.seq_len()).max(1),
+        cost,
+        runs_left: Cell::new((STEPS * WORK / cost).max(PAIRED * PAIRED)),
     };
     let (findings, settled) = search.findings(&wrong);
     if settled {
@@ -85,6 +96,9 @@ fn added_up(stage: &Judged<'_>) -> Finding {
 /// three seconds of one core.
 const WORK: usize = 800_000_000;
 
+/// Pairs are tried at as many steps as take so many times the work of one: a wrong training run has hundreds.
+const STEPS: usize = 4;
+
 /// The chunk lengths at which a mistake between chunks may have happened, but for the first one,
 /// the likeliest first: the parts in which the port says it ran, the places at which a stage begins to be
 /// wrong, the few tokens by which a state can be old or padded, one chunk (a state that was given can be
@@ -113,6 +127,8 @@ fn chunk_lens(seq_len: usize, likely: impl Iterator<Item = usize>) -> Vec<usize>
 struct Search<'a> {
     stages: &'a [Judged<'a>],
     reports: &'a [StageReport],
+    /// Of every stage.
+    probes: &'a [Vec<ProbeTrial>],
     trials: &'a Trials<'a>,
     all: Vec<&'a Trial>,
     backward: bool,
@@ -120,6 +136,8 @@ struct Search<'a> {
     pairs: bool,
     /// Multiplications of one run.
     cost: usize,
+    /// Runs that trying mistakes in pairs may still take, at all steps together.
+    runs_left: Cell<usize>,
 }
 
 /// Mistakes made in one step, and how they fit every stage.
@@ -151,7 +169,7 @@ impl Search<'_> {
     /// to look for.
     fn explain(&self, at: usize, wrong: &[usize]) -> (Finding, Vec<usize>, bool) {
         let stage = &self.stages[at];
-        let probes = self.trials.probes(stage);
+        let probes = &self.probes[at];
         let probe = probes.iter().rev().max_by(|a, b| {
             // Where both explain all that takes part, the one that leaves less elsewhere.
             let order = adjusted(a).total_cmp(&adjusted(b));
@@ -256,20 +274,23 @@ impl Search<'_> {
             .collect();
         acting.sort_by(|(_, a), (_, b)| b.evidence.share.total_cmp(&a.evidence.share));
         let mut found = Vec::new();
+        let (trials, backward) = (self.trials, self.backward);
         let runs_of_each = (WORK / self.cost / PAIRED).max(PAIRED);
-        for (place, (one, _)) in acting.iter().enumerate().take(PAIRED) {
+        let of_some_weight = |(_, fit): &&(&&Trial, Fit)| fit.evidence.share >= ALONE;
+        let first = acting.iter().take_while(of_some_weight).take(PAIRED);
+        for (place, (one, _)) in first.enumerate() {
             let others: Vec<_> = acting[place + 1..]
                 .iter()
                 .filter(|(other, _)| other.mistake.id != one.mistake.id)
-                .take(runs_of_each)
+                .take(runs_of_each.min(self.runs_left.get()))
                 .collect();
+            self.runs_left.set(self.runs_left.get() - others.len());
             let runs = crate::threads::map(&others, |(other, _)| {
                 let len = match one.needs_chunks {
                     true => one.chunk_len,
                     false => other.chunk_len,
                 };
-                self.trials
-                    .fits(&[one.mistake, other.mistake], len, self.backward)
+                trials.fits(&[one.mistake, other.mistake], len, backward)
             });
             for ((other, _), fits) in others.into_iter().zip(runs) {
                 if let Some(fit) = fits[at]

@@ -35,10 +35,11 @@ const SHARE_OF_LARGE: f64 = 0.6;
 /// smaller than one rounding of the stage.
 const SHARE_AT_16_BITS: f64 = 0.35;
 
-/// The same where the error is several times that of storing the stages. Then it is made within the
+/// The least where the error is several times that of storing the stages. Then it is made within the
 /// models, of few numbers that were rounded (powers of poles, step by step), and has few directions
-/// however many elements it is spread over.
-const SHARE_OF_FEW: f64 = 0.7;
+/// however many elements it is spread over: eight random numbers have this share of a given direction with a
+/// chance of 10^-5.
+const SHARE_OF_FEW: f64 = 0.97;
 
 /// A hypothesis must explain this share of an error to count as its explanation.
 pub(super) const NEARLY_ALL: f64 = 0.9;
@@ -76,6 +77,11 @@ impl Weights {
             false => 0.0,
         };
         Self(probable.iter().map(weight).collect())
+    }
+
+    /// Those of some elements.
+    pub(super) fn of_elements(&self, elements: &[usize]) -> Self {
+        Self(elements.iter().map(|&at| self.0[at]).collect())
     }
 
     /// The weight of an element; 0 where right ports have no error.
@@ -208,11 +214,12 @@ impl Evidence {
             .coarse
             .is_some_and(|u| self.of_stage >= margin * u);
         let by_chance = chance.filter(|_| is_coarse && self.scales.exact_parameters && fitted <= 1);
-        let share = match self.scales.of_few {
+        let least = match self.scales.of_few {
             true => SHARE_OF_FEW,
-            false => SHARE_AT_16_BITS,
+            false => 0.0,
         };
-        let by_chance = by_chance.map(|chance| chance + share * (1.0 - chance));
+        let by_chance = by_chance.map(|chance| chance + SHARE_AT_16_BITS * (1.0 - chance));
+        let by_chance = by_chance.map(|limit| limit.max(least));
         let limits = [by_length, by_size, by_chance].into_iter().flatten();
         limits.min_by(f64::total_cmp)
     }

@@ -26,6 +26,12 @@ impl Report {
                 ("equal", found.equal.to_string()),
             ])
         });
+        let sampled = self.sampled.map_or("null".into(), |found| {
+            object(&[
+                ("heads", found.heads.to_string()),
+                ("all", found.all.to_string()),
+            ])
+        });
         let close = list(&self.holdings.close, |(name, stage)| {
             object(&[("name", quoted(name)), ("stage", quoted(stage))])
         });
@@ -38,6 +44,7 @@ impl Report {
             ("findings", list(&self.findings, finding)),
             ("equal", equal),
             ("power", power),
+            ("sampled", sampled),
             ("precision", list(&self.precision, |said| quoted(said))),
             ("absent", list(&self.holdings.absent, |name| quoted(name))),
             ("unknown", list(&self.holdings.unknown, |name| quoted(name))),

@@ -5,13 +5,14 @@ use super::super::candidate::{Candidate, CandidateStage};
 use super::super::format::Format;
 use super::super::golden::{GoldenStage, Reference};
 use super::super::memo::Memo;
-use super::super::subject::{GivenValues, Named, Setting, is_gradient_of_given};
+use super::super::subject::{Given, GivenValues, Named, Setting, is_gradient_of_given};
 use super::super::upstream::{Upstream, UpstreamStage};
 use super::evidence::{Scales, Weights};
 use super::judged::{Judged, Local, Source, distance, rms};
 use crate::algebra::ErrorBound;
 use crate::tensor::Tensor;
 use crate::threads;
+use std::borrow::Cow;
 
 /// The port's stages from which a run of the reference continues.
 pub(super) struct Own {
@@ -66,6 +67,22 @@ impl Own {
             stored: None,
             memo: Some(&self.memo),
             backward: source == Source::Backward,
+            sample: None,
+        }
+    }
+
+    /// All of these stages.
+    pub(super) fn all(&self) -> &Upstream {
+        &self.all
+    }
+
+    /// The same stages with other values.
+    pub(super) fn map(&self, values: impl Fn(&UpstreamStage) -> Tensor<f64>) -> Self {
+        let without = self.without_kernels.as_ref();
+        Self {
+            all: self.all.map(&values),
+            without_kernels: without.map(|without| without.map(&values)),
+            memo: Memo::default(),
         }
     }
 
@@ -150,14 +167,22 @@ pub(super) fn judge<'a>(
         .stages
         .iter()
         .any(|stage| stage.spec.is_gradient() && candidate.stage(stage.name()).is_some());
-    let ((from_all, stored), ((without, backward), further)) = threads::both(
-        || ((run(Source::Own), scales(&own.all)), stored()),
+    // How long each takes depends on the format and on what the port has: the cores share them out.
+    let ((from_all, without), (further, (stored, backward))) = threads::both(
         || {
-            let without = own.without_kernels.as_ref();
-            let without = without.map(|own| (run(Source::WithoutKernels), scales(own)));
-            let further = case.further_scales(judged_in);
-            let runs = (without, goes_back.then(|| run(Source::Backward)));
-            (runs, further.unwrap_or_default())
+            threads::both(
+                || (run(Source::Own), scales(&own.all)),
+                || {
+                    let without = own.without_kernels.as_ref();
+                    without.map(|own| (run(Source::WithoutKernels), scales(own)))
+                },
+            )
+        },
+        || {
+            threads::both(
+                || case.further_scales(judged_in).unwrap_or_default(),
+                || (stored(), goes_back.then(|| run(Source::Backward))),
+            )
         },
     );
     let scales = Scales {
@@ -218,9 +243,10 @@ pub(super) fn judge<'a>(
             });
         let mut this = Judged {
             typical,
+            size: 0.0,
             spec: &stage.spec,
-            golden: &stage.values,
-            candidate: &found.values,
+            golden: Cow::Borrowed(&stage.values),
+            candidate: Cow::Borrowed(&found.values),
             stored: found.unit_roundoff,
             smallest: found.smallest,
             bounds: whole.bounds.clone(),
@@ -232,7 +258,6 @@ pub(super) fn judge<'a>(
             },
             padding: at_padding.clone(),
         };
-        this.scales.of_few = this.of_typical().is_some_and(|times| times > SEVERAL);
         if stage.spec.is_gradient() {
             let limit = &this.bounds;
             let step = backward.as_ref().filter(|_| own.lead_to(golden, stage));
@@ -270,9 +295,27 @@ pub(super) fn judge<'a>(
         } else {
             this.local.set_base(Some(&from_all.0), stage, Source::Own);
         }
+        this.measure(changed(golden, &given, stage.spec.changed()));
+        this.scales.of_few = match this.of_typical() {
+            Some(times) => times > SEVERAL,
+            None => this.roundings() > SEVERAL,
+        };
         judged.push(this);
     }
     (judged, own)
+}
+
+/// The golden stage or given numbers of this name.
+fn changed<'a>(golden: Reference<'a>, given: &'a [Given], name: Option<&str>) -> Option<&'a [f64]> {
+    let name = name?;
+    let stage = golden.stages.iter().find(|stage| stage.name() == name);
+    if let Some(stage) = stage {
+        return Some(stage.values.data());
+    }
+    match &given.iter().find(|given| given.name == name)?.values {
+        GivenValues::Numbers(values) => Some(values),
+        GivenValues::Integers(_) => None,
+    }
 }
 
 /// True if nothing rounds in a stage: a transform in 16 bits does, so that all but the projections of what
@@ -283,7 +326,8 @@ pub(super) fn is_exact(stage: &GoldenStage, format: Format) -> bool {
     stage.is_exact_in(format) && !(by_transforms && format.transforms().is_some())
 }
 
-/// An error of so many times that of storing the stages is made within the models.
+/// An error of so many times that of storing the stages, or of so many roundings of a kernel or of a single step, is made
+/// within the models.
 const SEVERAL: f64 = 4.0;
 
 /// If the error of storing stages is below this share of one rounding, it says nothing about ports

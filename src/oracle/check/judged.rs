@@ -10,8 +10,8 @@ use std::borrow::Cow;
 /// A stage of golden file and candidate.
 pub(super) struct Judged<'a> {
     pub(super) spec: &'a StageSpec,
-    pub(super) golden: &'a Tensor<f64>,
-    pub(super) candidate: &'a Tensor<f64>,
+    pub(super) golden: Cow<'a, Tensor<f64>>,
+    pub(super) candidate: Cow<'a, Tensor<f64>>,
     /// The unit roundoff of the type that the candidate is stored in.
     pub(super) stored: f64,
     /// Half the smallest positive number of that type.
@@ -26,6 +26,9 @@ pub(super) struct Judged<'a> {
     pub(super) unit: f64,
     /// Elements at padding: nothing is said of them.
     pub(super) padding: Vec<usize>,
+    /// The size of what the step makes, in units of the probable error (root mean square): of the stage, or of
+    /// its change where it is one.
+    pub(super) size: f64,
     /// In a format of 16 bits, the error that storing every stage in it makes of this one on the
     /// whole (root mean square).
     pub(super) typical: Option<f64>,
@@ -97,6 +100,32 @@ impl Fit {
         self.departs > 2.0
             || self.evidence.would_show()
             || focused.is_some_and(Evidence::would_convict)
+    }
+}
+
+impl<'a> Judged<'a> {
+    /// These elements of the stage, as they are judged among all.
+    pub(super) fn of_elements(&self, elements: &[usize]) -> Self {
+        let pick = |x: &[f64]| elements.iter().map(|&at| x[at]).collect::<Vec<f64>>();
+        let picked = |x: &Tensor<f64>| Cow::Owned(Tensor::known([elements.len()], pick(x.data())));
+        let local = &self.local;
+        let places = 0..elements.len();
+        Self {
+            golden: picked(&self.golden),
+            candidate: picked(&self.candidate),
+            bounds: pick(&self.bounds),
+            local: Local {
+                reference: pick(&local.reference),
+                base: pick(&local.base),
+                bounds: pick(&local.bounds),
+                weights: local.weights.of_elements(elements),
+                source: local.source,
+            },
+            padding: places
+                .filter(|&at| self.padding.contains(&elements[at]))
+                .collect(),
+            ..*self
+        }
     }
 }
 
@@ -180,13 +209,34 @@ impl Judged<'_> {
         error.is_nan() || error.abs() > self.local.bounds[at]
     }
 
+    /// The elements outside the tolerance of the one step.
+    pub(super) fn wrong(&self) -> impl Iterator<Item = usize> {
+        (0..self.candidate.data().len()).filter(|&at| self.is_wrong(at))
+    }
+
     /// The error on the whole as a multiple of the typical one.
     pub(super) fn of_typical(&self) -> Option<f64> {
         let typical = self.typical.filter(|&typical| typical > 0.0)?;
         Some(distance(self.candidate.data(), self.golden.data()) / typical)
     }
 
-    /// True if the error of the step is a large part of the stage itself, or many times what storing
+    /// The error of the step as a multiple of one rounding of the stage.
+    pub(super) fn roundings(&self) -> f64 {
+        let reference = &self.local.reference;
+        distance(self.candidate.data(), reference) / (self.unit * rms(reference))
+    }
+
+    /// Measures what the step makes, given the numbers that it changes.
+    pub(super) fn measure(&mut self, changed: Option<&[f64]>) {
+        let reference = self.local.reference.iter();
+        let weights = &self.local.weights;
+        self.size = match changed {
+            Some(changed) => weights.rms(reference.zip(changed).map(|(r, before)| r - before)),
+            None => weights.rms(reference.copied()),
+        };
+    }
+
+    /// True if the error of the step is a large part of what it makes, or many times what storing
     /// the stages in the format makes. Within a wide tolerance that may be rounding; so may zeros. A stage
     /// that is nothing but zeros is decided by its bound: what is computed for it of a port's own stages
     /// before it is their rounding, and nothing is small compared with that.
@@ -194,9 +244,7 @@ impl Judged<'_> {
         if self.golden.data().iter().all(|&x| x == 0.0) {
             return false;
         }
-        let reference = self.local.reference.iter().copied();
-        let size = self.local.weights.rms(reference);
-        size > 0.0 && self.rms() >= evidence::LARGE * size
+        self.size > 0.0 && self.rms() >= evidence::LARGE * self.size
             || self.of_typical().is_some_and(|times| times > FAR)
     }
 

@@ -10,11 +10,13 @@ mod pattern;
 mod precision_seen;
 mod probe;
 mod report;
+mod sample;
 mod trials;
 mod words;
 
 pub use report::{
-    Equal, Explained, Finding, Power, Report, StageReport, StageVerdict, Suspect, Verdict,
+    Equal, Explained, Finding, Power, Report, SampledHeads, StageReport, StageVerdict, Suspect,
+    Verdict,
 };
 
 use super::candidate::{Candidate, exchanged};
@@ -23,8 +25,9 @@ use super::golden::Reference;
 use super::mistake::Mistake;
 use crate::threads;
 use judged::{Fit, Judged, largest};
+use sample::Sampled;
 pub use trials::default_chunk_len;
-use trials::{Trial, Trials};
+use trials::{ProbeTrial, Trial, Trials};
 
 /// Checks a candidate's stages against a golden file at a format.
 ///
@@ -36,6 +39,18 @@ use trials::{Trial, Trials};
 /// from the port's own upstream stages. *Evidence*: no known mistake and nothing generic explains
 /// more of that step's error than rounding ever looks like.
 pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format) -> Report {
+    check_on(golden, candidate, format, &|judged, own| {
+        golden.case.sampled_heads(judged, own)
+    })
+}
+
+/// The same, with known mistakes tried on so many heads as is said.
+fn check_on(
+    golden: Reference<'_>,
+    candidate: &Candidate,
+    format: Format,
+    heads: sample::Size<'_>,
+) -> Report {
     let padding = golden.case.padding();
     // A mistake may read what a port has at padding; if that is nothing, what the run itself has there.
     let known = |own: f64| own != 0.0 && own.is_finite();
@@ -47,7 +62,8 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
     let chunk_len = default_chunk_len(golden.case.seq_len());
     let judged_in = golden.case.judged_in(format);
     let (stages, own) = judge::judge(golden, [candidate, read], format, chunk_len);
-    let trials = Trials::new(golden, &stages, &own, format);
+    let sampled = Sampled::new(golden, &stages, &own, chunk_len, heads);
+    let trials = Trials::new(golden, &stages, &own, sampled.as_ref(), format);
     let mut known: Vec<Trial> = Vec::new();
     for backward in [false, true] {
         if stages
@@ -59,15 +75,16 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
             known.extend(trials.mistakes(&mistakes, &[chunk_len], backward));
         }
     }
-    let places: Vec<_> = stages.iter().enumerate().collect();
-    let reports = threads::map(&places, |&(place, stage)| {
-        report_of(place, stage, candidate, &trials, &known)
+    let probes = threads::map(&stages, |stage| trials.probes(stage));
+    let places: Vec<_> = stages.iter().zip(&probes).enumerate().collect();
+    let reports = threads::map(&places, |&(place, (stage, probes))| {
+        report_of(place, stage, candidate, probes, &known)
     });
     let refused = reports.iter().any(|stage| !stage.pass);
     let findings = match refused {
         true => {
             let parts = candidate.parts();
-            diagnose::diagnose(golden, &stages, &reports, &trials, &known, parts)
+            diagnose::diagnose(golden, &stages, (&reports, &probes), &trials, &known, parts)
         }
         false => Vec::new(),
     };
@@ -79,6 +96,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
             .map(|stage| stage.spec.clone())
             .collect(),
         power: (!refused).then(|| power(&known, &stages)),
+        sampled: sampled.as_ref().map(Sampled::report),
         precision: precision_seen::describe(&stages, judged_in, candidate, |name| {
             let mut reproduced = findings.iter().filter(|found| found.reproduced);
             reproduced.any(|found| found.stage == name || found.also_at.iter().any(|at| at == name))
@@ -102,7 +120,7 @@ fn report_of(
     place: usize,
     stage: &Judged<'_>,
     candidate: &Candidate,
-    trials: &Trials<'_>,
+    probes: &[ProbeTrial],
     known: &[Trial],
 ) -> StageReport {
     let (golden, values) = (stage.golden.data(), stage.candidate.data());
@@ -132,7 +150,7 @@ fn report_of(
             weigh(fit, 0);
         }
     }
-    for trial in trials.probes(stage) {
+    for trial in probes {
         weigh(&trial.fit, trial.fitted);
     }
     let note = candidate

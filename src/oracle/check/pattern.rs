@@ -25,7 +25,7 @@ impl Along {
                 wrong: vec![false; len],
             })
             .collect();
-        for at in (0..stage.candidate.data().len()).filter(|&at| stage.is_wrong(at)) {
+        for at in stage.wrong() {
             let mut rest = at;
             for axis in along.iter_mut().rev() {
                 let len = axis.wrong.len();
@@ -125,7 +125,7 @@ pub(super) fn describe(stage: &Judged<'_>, probe: Option<&ProbeTrial>) -> String
         return said.join("; ");
     }
     let elements = stage.candidate.data().len();
-    let wrong = (0..elements).filter(|&at| stage.is_wrong(at)).count();
+    let wrong = stage.wrong().count();
     if wrong == 0 {
         return "within the worst case of rounding, but not of a form that rounding takes".into();
     }

@@ -85,7 +85,8 @@ impl fmt::Display for Times {
                 let sign = if off < 0.0 { "-" } else { "+" };
                 write!(f, "(1 {sign} {:.1e})", off.abs())
             }
-            false => write!(f, "{:.6}", self.0),
+            false if (1e-4..1e6).contains(&self.0.abs()) => write!(f, "{:.6}", self.0),
+            false => write!(f, "{:.3e}", self.0),
         }
     }
 }
@@ -120,23 +121,34 @@ impl Axes<'_> {
     }
 }
 
-/// The probes that make sense of a stage, with the values each predicts in place of the reference's;
-/// and how many numbers of each were fitted to the candidate; a factor is told from one if it is off by
-/// the first of `least_factors` and more, at one place of an axis by the second.
-pub(super) fn probes(
+/// Calls `on` with the probes that make sense of a stage, one after another: with the values that each predicts in
+/// place of the reference's, and how many numbers of it were fitted to the candidate. A factor is told from one
+/// if it is off by the first of `least_factors` and more, at one place of an axis by the second.
+pub(super) fn each_probe(
     spec: &StageSpec,
     heads: Option<usize>,
     least_factors: [f64; 2],
-    reference: &[f64],
-    candidate: &[f64],
-) -> Vec<(Probe, Vec<f64>, usize)> {
+    [reference, candidate]: [&[f64]; 2],
+    on: &mut dyn FnMut(Probe, &[f64], usize),
+) {
     let axes = Axes(&spec.axes);
     let each = |probe, f: &dyn Fn(usize) -> f64, fitted| {
         let values: Vec<f64> = (0..reference.len()).map(f).collect();
         (probe, values, fitted)
     };
     let pick = |probe, from: &dyn Fn(usize) -> usize| each(probe, &|at| reference[from(at)], 0);
-    let mut found = vec![each(Probe::Zero, &|_| 0.0, 0)];
+    let mut found = |(probe, values, fitted): (Probe, Vec<f64>, usize)| {
+        let is_another = match probe {
+            // A factor of a few roundings is one.
+            Probe::Factor(alpha) => (alpha - 1.0).abs() > least_factors[0],
+            Probe::FactorAt(.., alpha) => (alpha - 1.0).abs() > least_factors[1],
+            _ => values != reference,
+        };
+        if is_another {
+            on(probe, &values, fitted);
+        }
+    };
+    found(each(Probe::Zero, &|_| 0.0, 0));
     let best = |part: &dyn Fn(usize) -> bool| {
         let (mut cr, mut rr) = (0.0, 0.0);
         for at in (0..reference.len()).filter(|&at| part(at)) {
@@ -147,7 +159,7 @@ pub(super) fn probes(
         alpha.is_finite().then_some(alpha)
     };
     if let Some(alpha) = best(&|_| true) {
-        found.push(each(Probe::Factor(alpha), &|at| alpha * reference[at], 1));
+        found(each(Probe::Factor(alpha), &|at| alpha * reference[at], 1));
     }
     for axis in [
         Axis::Sequence,
@@ -166,10 +178,10 @@ pub(super) fn probes(
         for place in 0..len {
             let there = |at: usize| axes.place(at, position) == place;
             let zero = |at: usize| if there(at) { 0.0 } else { reference[at] };
-            found.push(each(Probe::ZeroAt(axis, place), &zero, 0));
+            found(each(Probe::ZeroAt(axis, place), &zero, 0));
             if let Some(alpha) = best(&there) {
                 let part = |at: usize| if there(at) { alpha } else { 1.0 } * reference[at];
-                found.push(each(Probe::FactorAt(axis, place, alpha), &part, 1));
+                found(each(Probe::FactorAt(axis, place, alpha), &part, 1));
             }
         }
     }
@@ -187,7 +199,7 @@ pub(super) fn probes(
                         None => 0.0,
                     }
                 };
-                found.push(each(Probe::Shifted(axis, by), &shifted, 0));
+                found(each(Probe::Shifted(axis, by), &shifted, 0));
             }
         }
     }
@@ -201,7 +213,7 @@ pub(super) fn probes(
             mean[series(at)] += (candidate[at] - reference[at]) / len as f64;
         }
         let offset = |at: usize| reference[at] + mean[series(at)];
-        found.push(each(Probe::Offset, &offset, mean.len()));
+        found(each(Probe::Offset, &offset, mean.len()));
     }
     for axis in [
         Axis::Time,
@@ -216,7 +228,7 @@ pub(super) fn probes(
         if let Some(position) = axes.position(axis) {
             let len = axes.0[position].1;
             let back = |at: usize| axes.moved(at, position, len - 1 - axes.place(at, position));
-            found.push(pick(Probe::Reversed(axis), &back));
+            found(pick(Probe::Reversed(axis), &back));
         }
     }
     for axis in [
@@ -240,7 +252,7 @@ pub(super) fn probes(
                     here if here == b => axes.moved(at, position, a),
                     _ => at,
                 };
-                found.push(pick(Probe::Exchanged(axis, a, b), &exchanged));
+                found(pick(Probe::Exchanged(axis, a, b), &exchanged));
             }
         }
     }
@@ -257,7 +269,7 @@ pub(super) fn probes(
                 let (ia, ib) = (axes.place(at, pa), axes.place(at, pb));
                 axes.moved(axes.moved(at, pa, ib), pb, ia)
             };
-            found.push(pick(Probe::Transposed(a, b), &transposed));
+            found(pick(Probe::Transposed(a, b), &transposed));
         }
     }
     if let Some(position) = axes.position(Axis::RealImaginary) {
@@ -265,7 +277,7 @@ pub(super) fn probes(
             0 => reference[at],
             _ => -reference[at],
         };
-        found.push(each(Probe::Conjugated, &conjugated, 0));
+        found(each(Probe::Conjugated, &conjugated, 0));
         if let Some(modes) = axes.position(Axis::Mode)
             && modes + 1 == position
         {
@@ -274,7 +286,7 @@ pub(super) fn probes(
                 let (block, within) = (at / (2 * n), at % (2 * n));
                 block * 2 * n + 2 * (within % n) + within / n
             };
-            found.push(pick(Probe::PartsApart, &apart));
+            found(pick(Probe::PartsApart, &apart));
         }
     }
     if let (Some(heads), Some(position)) = (heads, axes.position(Axis::Channel)) {
@@ -285,15 +297,8 @@ pub(super) fn probes(
                     let c = axes.place(at, position);
                     axes.moved(at, position, c % heads * (len / heads) + c / heads)
                 };
-                found.push(pick(Probe::HeadOrder(heads), &other));
+                found(pick(Probe::HeadOrder(heads), &other));
             }
         }
     }
-    found.retain(|(probe, values, _)| match probe {
-        // A factor of a few roundings is one.
-        Probe::Factor(alpha) => (alpha - 1.0).abs() > least_factors[0],
-        Probe::FactorAt(.., alpha) => (alpha - 1.0).abs() > least_factors[1],
-        _ => values != reference,
-    });
-    found
 }

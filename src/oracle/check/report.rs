@@ -115,6 +115,26 @@ pub struct Finding {
     pub also_at: Vec<String>,
 }
 
+impl Finding {
+    /// What the closest suspect leaves of the error, as a multiple of the tolerance, if that is more than a right
+    /// port's rounding: then it is near, but not what was made.
+    pub(super) fn leaves(&self) -> Option<f64> {
+        let closest = self.suspects.first()?;
+        (!self.reproduced && closest.worst > 1.0).then_some(closest.worst)
+    }
+
+    /// What is said before a suspect: how it relates to the error.
+    pub(super) fn introduction(&self, place: usize) -> &'static str {
+        match (place, self.reproduced, self.leaves().is_some()) {
+            (0, true, _) => "reproduced by",
+            (0, false, false) => "cannot be told apart from",
+            (0, false, true) => "the nearest is",
+            (_, _, true) => "then",
+            (_, _, false) => "or from",
+        }
+    }
+}
+
 /// Known mistakes that explain a stage: one, or two made in the same step.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -150,6 +170,16 @@ pub struct Power {
     pub not_excluded: Vec<&'static Mistake>,
 }
 
+/// The heads on which known mistakes of the forward pass were tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SampledHeads {
+    /// Number of these heads.
+    pub heads: usize,
+    /// Number of the layer's heads.
+    pub all: usize,
+}
+
 /// The result of a check.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -164,6 +194,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The power of the verdict, if nothing is wrong.
     pub power: Option<Power>,
+    /// If the case is so large that known mistakes were tried on some of its heads: how many. Bounds, own steps and generic
+    /// hypotheses are those of every element in any case; evidence for and against known mistakes, and `power`, rest on
+    /// the sample.
+    pub sampled: Option<SampledHeads>,
     /// If stages are exact in the format: their number, and the number of those equal in every
     /// element.
     pub equal: Option<Equal>,

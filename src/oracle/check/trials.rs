@@ -6,7 +6,8 @@ use super::super::mistake::Mistake;
 use super::super::subject::Named;
 use super::judge::{Own, find};
 use super::judged::{Fit, Judged, Source};
-use super::probe::{Probe, probes};
+use super::probe::{Probe, each_probe};
+use super::sample::Sampled;
 use crate::threads;
 
 /// A mistake, and how it fits every stage: nothing where it changes none of it.
@@ -31,6 +32,8 @@ pub(super) struct Trials<'a> {
     golden: Reference<'a>,
     stages: &'a [Judged<'a>],
     own: &'a Own,
+    /// The heads on which mistakes of the forward pass are tried, if not on all.
+    sampled: Option<&'a Sampled<'a>>,
     heads: Option<usize>,
     /// From these on a factor is told from one: of a whole stage, and at one place of an axis.
     least_factors: [f64; 2],
@@ -41,6 +44,7 @@ impl<'a> Trials<'a> {
         golden: Reference<'a>,
         stages: &'a [Judged<'a>],
         own: &'a Own,
+        sampled: Option<&'a Sampled<'a>>,
         format: Format,
     ) -> Self {
         use super::super::stage::Axis;
@@ -52,6 +56,7 @@ impl<'a> Trials<'a> {
             golden,
             stages,
             own,
+            sampled,
             least_factors: [heads.unwrap_or(1), 1]
                 .map(|heads| least_factor(format, heads, exact_parameters)),
             heads,
@@ -100,20 +105,17 @@ impl<'a> Trials<'a> {
             true => &[Source::Backward],
             false => &[Source::Own, Source::WithoutKernels],
         };
-        let mut fits: Vec<Option<Fit>> = self.stages.iter().map(|_| None).collect();
+        let stages = self.tried(backward);
+        let mut fits: Vec<Option<Fit>> = stages.iter().map(|_| None).collect();
         for &source in sources {
             let of = |stage: &Judged<'_>| {
                 stage.local.source == source && stage.spec.is_gradient() == backward
             };
-            if !self
-                .stages
-                .iter()
-                .any(|stage| of(stage) && stage.is_finite())
-            {
+            if !stages.iter().any(|stage| of(stage) && stage.is_finite()) {
                 continue;
             }
             let found = self.run(mistakes, chunk_len, source);
-            for (fit, stage) in fits.iter_mut().zip(self.stages) {
+            for (fit, stage) in fits.iter_mut().zip(stages) {
                 if of(stage)
                     && stage.is_finite()
                     && !mistakes.iter().any(|one| stage.hides(one))
@@ -126,8 +128,27 @@ impl<'a> Trials<'a> {
         fits
     }
 
+    /// The stages as far as mistakes are tried on them.
+    fn tried(&self, backward: bool) -> &[Judged<'a>] {
+        match self.sampled {
+            Some(sampled) if !backward => &sampled.stages,
+            _ => self.stages,
+        }
+    }
+
+    /// The multiplications of one run of the forward pass.
+    pub(super) fn cost(&self) -> usize {
+        let whole = self.golden.case.cost(self.golden.case.seq_len());
+        self.sampled.map_or(whole, |sampled| sampled.cost(whole))
+    }
+
     /// The reference with mistakes; nothing where one has no value.
     fn run(&self, mistakes: &[&'static Mistake], chunk_len: usize, source: Source) -> Named<f64> {
+        if let Some(sampled) = self.sampled
+            && source != Source::Backward
+        {
+            return sampled.run(self.golden, self.own, mistakes, chunk_len, source);
+        }
         let setting = self.own.setting(source, chunk_len);
         let run = self.golden.case.run_with(mistakes, setting);
         run.unwrap_or_default()
@@ -139,23 +160,20 @@ impl<'a> Trials<'a> {
             return Vec::new();
         }
         let (reference, candidate) = (&stage.local.reference, stage.candidate.data());
-        let found = probes(
+        let (heads, least_factors) = (self.heads, self.least_factors);
+        let mut found = Vec::new();
+        let fit = &mut |probe, predicted: &[f64], fitted| {
+            let fit = stage.fit_to_reference(predicted);
+            found.extend(fit.map(|fit| ProbeTrial { probe, fit, fitted }));
+        };
+        each_probe(
             stage.spec,
-            self.heads,
-            self.least_factors,
-            reference,
-            candidate,
-        )
-        .into_iter();
+            heads,
+            least_factors,
+            [reference, candidate],
+            fit,
+        );
         found
-            .filter_map(|(probe, predicted, fitted)| {
-                Some(ProbeTrial {
-                    probe,
-                    fit: stage.fit_to_reference(&predicted)?,
-                    fitted,
-                })
-            })
-            .collect()
     }
 }
 

@@ -1,8 +1,9 @@
 //! A report in words.
 
-use super::report::{Equal, Finding, Report, StageVerdict, Suspect, Verdict};
+use super::report::{Equal, Finding, Report, SampledHeads, StageVerdict, Suspect, Verdict};
 use crate::table::aligned;
 use core::fmt;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Number of suspects shown with their fixes: at 16 bits and from few stages there can be many.
@@ -29,6 +30,14 @@ pub(super) fn percent(fraction: f64) -> String {
     }
 }
 
+/// A tensor's name as a terminal may show it: what would move the cursor or change colours is escaped.
+fn shown(name: &str) -> Cow<'_, str> {
+    match name.chars().any(char::is_control) {
+        true => Cow::Owned(format!("{name:?}")),
+        false => Cow::Borrowed(name),
+    }
+}
+
 fn text(report: &Report) -> String {
     let transforms = match report.format.transforms() {
         Some(_) => ", transforms in 16 bits",
@@ -51,12 +60,19 @@ fn text(report: &Report) -> String {
     for said in &report.precision {
         let _ = writeln!(text, "note: {said}");
     }
+    if let Some(SampledHeads { heads, all }) = report.sampled {
+        let _ = writeln!(
+            text,
+            "note: known mistakes were tried on {heads} of {all} heads; all else is judged at every element"
+        );
+    }
     for finding in &report.findings {
         describe(&mut text, finding);
     }
     let holdings = &report.holdings;
     if !holdings.unknown.is_empty() {
-        let _ = writeln!(text, "unknown, not judged: {}", holdings.unknown.join(", "));
+        let names: Vec<_> = holdings.unknown.iter().map(|name| shown(name)).collect();
+        let _ = writeln!(text, "unknown, not judged: {}", names.join(", "));
     }
     for (name, stage) in &holdings.close {
         let _ = writeln!(
@@ -104,21 +120,26 @@ fn describe(text: &mut String, finding: &Finding) {
     if finding.suspects.is_empty() {
         text.push_str("  no known mistake explains it\n");
     }
+    if let Some(times) = finding.leaves() {
+        let _ = writeln!(text, "  {}", partly(times));
+    }
     for (place, suspect) in finding.suspects.iter().enumerate().take(SHOWN) {
-        let intro = match (place, finding.reproduced) {
-            (0, true) => "reproduced by",
-            (0, false) => "cannot be told apart from",
-            _ => "or from",
-        };
-        describe_suspect(text, intro, suspect);
+        describe_suspect(text, finding.introduction(place), suspect);
     }
     let more = finding.suspects.len().saturating_sub(SHOWN);
     if more > 0 {
-        let _ = writeln!(text, "  or from {more} more (--json names them)");
+        let intro = finding.introduction(SHOWN);
+        let _ = writeln!(text, "  {intro} {more} more (--json names them)");
     }
     if !finding.also_at.is_empty() {
         let _ = writeln!(text, "  the same shows at {}", finding.also_at.join(", "));
     }
+}
+
+/// No suspect is the whole of it.
+pub(super) fn partly(times: f64) -> String {
+    let times = percent(times);
+    format!("no known mistake explains all of it: the nearest leaves {times} the tolerance")
 }
 
 fn describe_suspect(text: &mut String, intro: &str, suspect: &Suspect) {
@@ -152,7 +173,7 @@ pub(super) fn closing(report: &Report) -> String {
     if undecided > 0 {
         let _ = write!(
             counts,
-            ", {undecided} undecided (off by a large part of the stage, within a wide tolerance)"
+            ", {undecided} undecided (off by a large part of the stage or of its change, within a wide tolerance)"
         );
     }
     let absent = &report.holdings.absent;
@@ -162,6 +183,9 @@ pub(super) fn closing(report: &Report) -> String {
     let power = report.power.as_ref().map_or(String::new(), |power| {
         let excluded = power.known - power.not_excluded.len();
         let mut power_said = format!("; {excluded} of {} known mistakes excluded", power.known);
+        if let Some(SampledHeads { heads, all }) = report.sampled {
+            let _ = write!(power_said, " (tried on {heads} of {all} heads)");
+        }
         if !power.not_excluded.is_empty() {
             let ids = power.not_excluded.iter().map(|known| known.id);
             let named: Vec<&str> = ids.take(NAMED).collect();
@@ -202,6 +226,33 @@ mod tests {
             reproduced,
             also_at: Vec::new(),
         }
+    }
+
+    /// What leaves more than a right port's rounding is near, and no more than that.
+    #[test]
+    fn what_leaves_much_unexplained_is_not_said_to_explain() {
+        let mut finding = finding(2, false);
+        finding.suspects[0].worst = 52.0;
+        let text = described(&finding);
+        let first = "\n  no known mistake explains all of it: the nearest leaves 52.0 times the tolerance\n  the nearest is M";
+        assert_eq!(text.matches(first).count(), 1, "{text}");
+        assert_eq!(text.matches("\n  then M").count(), 1, "{text}");
+        assert!(
+            !text.contains("told apart") && !text.contains("or from"),
+            "{text}"
+        );
+        // What is reproduced at its own stage is so, whatever it leaves at others.
+        finding.reproduced = true;
+        let text = described(&finding);
+        assert_eq!(text.matches("\n  reproduced by M").count(), 1, "{text}");
+        assert!(!text.contains("nearest"), "{text}");
+    }
+
+    #[test]
+    fn names_do_not_steer_a_terminal() {
+        assert_eq!(shown("plain name"), "plain name");
+        assert_eq!(shown("\u{1b}[31mred"), r#""\u{1b}[31mred""#);
+        assert_eq!(shown("two\nlines"), r#""two\nlines""#);
     }
 
     fn described(finding: &Finding) -> String {

@@ -6,7 +6,9 @@ use crate::common::golden_file;
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
-use hungry_hippos::oracle::{Case, Format, Golden, Mistake, ModelCase, Precision, StageVerdict};
+use hungry_hippos::oracle::{
+    Case, Format, Golden, Mistake, ModelCase, Precision, StageReport, StageVerdict,
+};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 
 /// The committed golden models over whole sequences, by name.
@@ -72,8 +74,6 @@ fn right_ports_are_accepted() {
     }
 }
 
-/// In a mixed format a model's scale is in units of the projections throughout: errors of some of these are within
-/// bounds there and nowhere finer, and more of them nowhere.
 /// Whatever a port holds at padding; and every leak between documents is named, those of the layers too.
 #[test]
 fn documents_are_judged() {
@@ -147,6 +147,37 @@ fn schedules_say_where_states_are_handed_on() {
     }
 }
 
+/// Stages of which each is stored in the format of the projections are those of a right port in the mixed format,
+/// step by step too, and of none in f32.
+#[test]
+fn each_step_in_a_mixed_format_is_of_the_coarser_one() {
+    let rounded = |x: f64, bits: i32| {
+        let unit = 2f64.powi(x.abs().log2().floor() as i32 + 1 - bits);
+        (x / unit).round_ties_even() * unit
+    };
+    for (name, golden) in &committed() {
+        for (format, bits) in [
+            (Format::MIXED_TF32, 11),
+            (Format::MIXED_F16, 11),
+            (Format::MIXED_BF16, 8),
+        ] {
+            let stages = golden.stages().iter().map(|stage| {
+                let values = stage.values.map(|x| rounded(x, bits));
+                (stage.name().to_string(), values)
+            });
+            let stages: Stages = stages.collect();
+            let report = judge(golden, &stages, Dtype::F32, format);
+            assert!(report.pass(), "{name} in {}: {report}", format.name());
+            let report = judge(golden, &stages, Dtype::F32, Format::F32);
+            let wrong = |stage: &&StageReport| stage.verdict == StageVerdict::Fail;
+            let refused = report.stages.iter().filter(wrong).count();
+            assert!(2 * refused > stages.len(), "{name}: {report}");
+        }
+    }
+}
+
+/// In a mixed format a model's scale is in units of the projections throughout: errors of some of these are within
+/// bounds there and nowhere finer, and more of them nowhere.
 #[test]
 fn mixed_formats_are_the_coarser_one() {
     let (_, golden) = committed().swap_remove(2);

@@ -4,6 +4,7 @@
 use super::support::{Stages, judge};
 use crate::common::{data, golden_file, largest};
 use hungry_hippos::Tensor;
+use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::{Case, Format, Golden, Precision};
 use hungry_hippos::safetensors::{Dtype, SafeTensors};
@@ -188,6 +189,59 @@ fn a_gradient_off_by_a_little_is_refused() {
                 "{name}, {gradient}: {report}"
             );
         }
+    }
+}
+
+/// A weight that a step leaves as it was, moves the other way or moves twice as far is off by no more than what float32
+/// may round where the step is small; but it is off by all that the step does, so no such port passes.
+#[test]
+fn a_step_that_was_not_taken_does_not_pass() {
+    let (golden, case) = open("88-training");
+    let right = case.run(&Form::Fft, Precision::F32, true).expect("runs");
+    let file = SafeTensors::open(&golden_file("88-training")).expect("a file");
+    let kind = "step1.param.";
+    let names = right.iter().map(|(name, _)| name);
+    let weights: Vec<&String> = names.filter(|name| name.starts_with(kind)).collect();
+    assert!(weights.len() > 20, "{weights:?}");
+    let every = if is_exhaustive() { 1 } else { 8 };
+    for weight in weights.into_iter().step_by(every) {
+        let before = file.tensor(weight.strip_prefix(kind).expect("there"));
+        let before = before.and_then(|before| before.to_f64()).expect("given");
+        for times in [0.0, -1.0, 2.0] {
+            let mut stages = right.clone();
+            edited(&mut stages, weight, |values| {
+                for (x, before) in values.iter_mut().zip(&before) {
+                    *x = before + times * (*x - before);
+                }
+            });
+            let report = judge(&golden, &stages, Dtype::F32, Format::F32);
+            let mut judged = report.stages.iter();
+            let judged = judged.find(|stage| stage.name == *weight);
+            let passed = judged.expect("judged").pass;
+            assert!(!passed, "{weight}, {times} times its step: {report}");
+        }
+    }
+}
+
+/// A port that is wrong at random everywhere makes no known mistake, and no two of them: none is said to explain any of
+/// its hundreds of stages.
+#[test]
+fn noise_is_no_known_mistake() {
+    let (golden, case) = open("88-training");
+    let mut stages = case.run(&Form::Fft, Precision::F64, true).expect("runs");
+    let mut rng = Rng::new(1);
+    for (_, stage) in &mut stages {
+        let noisy = stage.data().iter().map(|x| x * (1.0 + 0.01 * rng.unit()));
+        *stage = Tensor::new(stage.shape(), noisy.collect::<Vec<f64>>()).expect("fits");
+    }
+    let report = judge(&golden, &stages, Dtype::F64, Format::F64);
+    assert!(report.findings.len() > 100, "{}", report.findings.len());
+    for finding in &report.findings {
+        let left = finding.suspects.iter().map(|suspect| suspect.worst);
+        assert!(
+            !finding.reproduced && left.fold(2.0, f64::min) > 1.0,
+            "{finding:?}"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use crate::common::{close, largest};
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
-use hungry_hippos::oracle::{Case, Format, Golden, Precision, Report, SUITE_SEED, suite};
+use hungry_hippos::oracle::{Axis, Case, Format, Golden, Precision, Report, SUITE_SEED, suite};
 use hungry_hippos::safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeSet;
 
@@ -69,6 +69,45 @@ fn right_ports_pass_in_every_form() {
         let report = judged.check(&run.expect("runs"), Format::BF16);
         assert!(report.pass(), "{}, bf16: {report:?}", judged.name);
     }
+}
+
+/// Taps that meet no input have no gradient; a port by FFT leaves its rounding there, in proportion to the taps that
+/// have one, and what is larger is none of it.
+#[test]
+fn what_a_transform_leaves_in_taps_beyond_the_sequence_is_rounding() {
+    let mut seen = 0;
+    for judged in cases() {
+        let right = judged.case.run(&Form::Fft, Precision::F64, true);
+        let right = right.expect("runs");
+        for stage in judged.golden.stages() {
+            let (name, axes) = (stage.name(), &stage.spec.axes);
+            if !name.starts_with("grad.") || !axes.iter().any(|&(axis, _)| axis == Axis::Tap) {
+                continue;
+            }
+            let at = right.iter().position(|(known, _)| known == name);
+            let at = at.expect("computed");
+            let size = largest(right[at].1.data());
+            let is_beyond = |&x: &f64| x.abs() <= 1e-13 * size;
+            if !right[at].1.data().iter().any(is_beyond) {
+                continue;
+            }
+            seen += 1;
+            for (format, u) in [(Format::F64, 1e-16), (Format::F32, 6e-8)] {
+                for (left, is_rounding) in [(u, true), (1e4 * u, false)] {
+                    let mut stages = right.clone();
+                    let mut values = right[at].1.data().to_vec();
+                    for x in values.iter_mut().filter(|x| is_beyond(x)) {
+                        *x = left * size;
+                    }
+                    stages[at].1 = Tensor::new(right[at].1.shape(), values).expect("fits");
+                    let report = judged.check(&stages, format);
+                    let of = format!("{} {name} {left:e}", judged.name);
+                    assert_eq!(report.pass(), is_rounding, "{of}: {report}");
+                }
+            }
+        }
+    }
+    assert!(seen >= 3, "{seen} cases have such taps");
 }
 
 /// A port that makes one known mistake and works in f32 else: what it stores, with all stages before the

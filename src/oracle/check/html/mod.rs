@@ -4,8 +4,8 @@ mod graph;
 mod plots;
 mod text;
 
-use super::report::{Finding, Report, StageReport, StageVerdict, Suspect, Verdict};
-use super::words::{closing, percent};
+use super::report::{Finding, Report, SampledHeads, StageReport, StageVerdict, Suspect, Verdict};
+use super::words::{closing, partly, percent};
 use crate::error::Error;
 use crate::oracle::mistake::Mistake;
 use crate::oracle::stage::StageSpec;
@@ -92,6 +92,9 @@ impl Report {
             power.excluded.len(),
             power.known
         );
+        if let Some(SampledHeads { heads, all }) = self.sampled {
+            let _ = writeln!(page, "<p>They were tried on {heads} of {all} heads.</p>");
+        }
         let lists = [
             ("Not excluded", &power.not_excluded, " open"),
             ("Excluded", &power.excluded, ""),
@@ -122,7 +125,7 @@ impl Report {
             if stage.verdict == StageVerdict::Undecided {
                 let name = code(&stage.name);
                 said.push(format!(
-                    "{name} is off by a large part of the stage, within a wide tolerance: undecided"
+                    "{name} is off by a large part of the stage or of its change, within a wide tolerance: undecided"
                 ));
             }
         }
@@ -260,13 +263,11 @@ fn add_finding(page: &mut String, finding: &Finding) {
     if finding.suspects.is_empty() {
         page.push_str("<p>No known mistake explains it.</p>\n");
     }
+    if let Some(times) = finding.leaves() {
+        let _ = writeln!(page, "<p>{}.</p>", capitalized(&partly(times)));
+    }
     for (place, suspect) in finding.suspects.iter().enumerate() {
-        let intro = match (place, finding.reproduced) {
-            (0, true) => "Reproduced by",
-            (0, false) => "Cannot be told apart from",
-            _ => "Or from",
-        };
-        add_suspect(page, intro, suspect);
+        add_suspect(page, &capitalized(finding.introduction(place)), suspect);
     }
     if !finding.also_at.is_empty() {
         let _ = writeln!(
@@ -276,6 +277,12 @@ fn add_finding(page: &mut String, finding: &Finding) {
         );
     }
     page.push_str("</section>\n");
+}
+
+/// Words at the beginning of a sentence.
+fn capitalized(words: &str) -> String {
+    let (first, rest) = words.split_at(1);
+    first.to_uppercase() + rest
 }
 
 fn add_suspect(page: &mut String, intro: &str, suspect: &Suspect) {

@@ -23,8 +23,8 @@ pub(crate) trait Filters<T: Scalar> {
         documents: &[Range<usize>],
     ) -> Result<Vec<T>, Error>;
 
-    /// The cotangents of `f`, cut to the length of `u`, and of `u`, given `u` and the cotangent of their
-    /// convolution.
+    /// The cotangents of `f` and of `u`, given `u` and the cotangent of their convolution. That of what of `f` is
+    /// longer than every document is zero.
     fn convolve_adjoint(
         &self,
         at: &str,
@@ -70,7 +70,7 @@ pub(super) fn each_alone_back<T: Ring>(
     documents: &[Range<usize>],
     back: impl Fn(&[T], &[T], &[T]) -> Result<(Vec<T>, Vec<T>), Error>,
 ) -> Result<(Vec<T>, Vec<T>), Error> {
-    let mut of_kernel = vec![T::ZERO; f.len().min(u.len())];
+    let mut of_kernel = vec![T::ZERO; f.len()];
     let mut of_input = vec![T::ZERO; u.len()];
     for tokens in documents {
         let (kernel, input) = back(f, &u[tokens.clone()], &g[tokens.clone()])?;
@@ -204,8 +204,9 @@ impl Filters<ErrorScale> for Analysis {
         of: (&[ErrorScale], &[ErrorScale]),
         documents: &[Range<usize>],
     ) -> Result<(Vec<ErrorScale>, Vec<ErrorScale>), Error> {
+        // Uncut: a transform that is long enough for all taps rounds in those too that meet no input.
         each_alone_back(f, of, documents, |f, u, g| {
-            worst_correlations(cut(f, u), u, g, self.transforms())
+            worst_correlations(f, u, g, self.transforms())
         })
     }
 

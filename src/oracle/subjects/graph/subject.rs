@@ -323,6 +323,6 @@ impl<K: GraphCase> Subject for K {
 fn coarser_throughout(format: Format) -> (Analysis, f64) {
     let coarse = format.projection_unit_roundoff();
     let transforms = format.transform_unit_roundoff() / coarse;
-    let analysis = Analysis::with_transforms(transforms.max(1.0));
+    let analysis = Analysis::with_transforms(transforms);
     (analysis, coarse / format.unit_roundoff())
 }

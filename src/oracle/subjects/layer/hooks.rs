@@ -44,6 +44,10 @@ pub(crate) enum LayerHook {
     AfterPrompt,
     /// The mistake has a number, such as that of padding tokens: the run's chunk length.
     Numbered,
+    /// The mistake takes numbers from one channel to another.
+    AcrossChannels,
+    /// The mistake takes numbers from one head to another where heads have several channels.
+    AcrossHeads,
     /// The adjoint of the causal convolution.
     ConvolutionAdjoint(ConvolutionAdjoint),
     /// The cotangent of the diagonal models' state, at every step of the backward pass.

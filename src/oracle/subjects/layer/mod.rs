@@ -31,7 +31,7 @@ pub(crate) use wrong::WrongLayer;
 
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
-use crate::h3::{Config, Form, Name, Stage};
+use crate::h3::{Config, Form, HeadOrder, Name, Stage};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::sequence::{Sequence as Served, mark_name};
@@ -133,6 +133,41 @@ impl Subject for LayerCase {
         row.hooks.iter().any(LayerHook::needs_chunks)
     }
 
+    /// Heads are independent of each other between the projections.
+    fn sampled_heads(&self, judged: &[&str], own: &Upstream) -> Option<[usize; 2]> {
+        let config = self.parameters.config();
+        let (all, cost) = (config.n_heads(), self.cost(self.seq_len()));
+        let (gated, output) = (Stage::Gated.name(), Stage::Output.name());
+        // The output is computed from all heads: it takes the port's own stages of the others.
+        let is_apart = own.get(gated).is_some() || !judged.contains(&output);
+        let least = (LEAST_CHANNELS / config.head_dim).max(LEAST_HEADS);
+        let some = (all * WHOLE).checked_div(cost)?.max(least);
+        (is_apart && self.sequence == Served::Whole && some < all).then_some([some, all])
+    }
+
+    fn of_heads(&self, spec: &StageSpec, heads: &[usize]) -> Vec<usize> {
+        let config = self.parameters.config();
+        let by_token = [Stage::Gated.name(), Stage::Output.name()];
+        let order = match by_token.contains(&&spec.name[..]) {
+            true => config.head_order,
+            false => HeadOrder::HD2,
+        };
+        spec.elements(|axis, len| match axis {
+            Axis::Head => heads.to_vec(),
+            Axis::Channel => order.channels(heads, config.n_heads(), config.head_dim),
+            _ => (0..len).collect(),
+        })
+    }
+
+    fn is_across_heads(&self, row: &Row<LayerHook>) -> bool {
+        let is_one = self.parameters.config().head_dim == 1;
+        row.hooks.iter().any(|hook| match hook {
+            LayerHook::AcrossChannels => true,
+            LayerHook::AcrossHeads => !is_one,
+            _ => false,
+        })
+    }
+
     /// Projections, convolutions and states, and a model's memory as some 500 (measured).
     fn cost(&self, tokens: usize) -> usize {
         let config = self.parameters.config();
@@ -162,6 +197,15 @@ impl Subject for LayerCase {
         scales::local_scales(self, upstream, format)
     }
 }
+
+/// Multiplications of one run up to which mistakes are tried on all heads. Trying all of them takes some 150 runs.
+const WHOLE: usize = 1 << 23;
+
+/// Never on fewer channels, so that a departure has many elements, and some of every kind of parameters.
+const LEAST_CHANNELS: usize = 16;
+
+/// The same of heads.
+const LEAST_HEADS: usize = 2;
 
 /// The stages of a case, in the order of computation: in the backward pass cotangents of stages, then the
 /// gradients of what is given by name.

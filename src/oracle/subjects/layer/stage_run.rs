@@ -20,6 +20,8 @@ pub(crate) struct StageRun<'a> {
     pub(super) boundaries: Boundaries,
     /// The number that some mistakes have, such as that of padding tokens.
     pub(super) number: usize,
+    /// The heads of the parameters that are run, if not all are.
+    pub(super) heads: Option<&'a [usize]>,
 }
 
 impl StageRun<'_> {
@@ -57,9 +59,20 @@ impl StageRun<'_> {
         stage.row(self.so_far.sizes.channel(b, channel)).to_vec()
     }
 
+    /// The head of the parameters that is head `h` of this run.
+    pub(super) fn head(&self, h: usize) -> usize {
+        self.heads.map_or(h, |heads| heads[h])
+    }
+
+    /// The channel of the parameters that is this one of the run.
+    pub(super) fn channel_of_all(&self, channel: usize) -> usize {
+        let d_h = self.so_far.sizes.d_h;
+        self.head(channel / d_h) * d_h + channel % d_h
+    }
+
     /// A channel of the layer's input over time.
     pub(super) fn input_channel(&self, b: usize, channel: usize) -> Vec<f64> {
-        let len = self.so_far.sizes.len;
+        let (len, channel) = (self.so_far.sizes.len, self.channel_of_all(channel));
         let tokens = (b * len)..(b + 1) * len;
         tokens
             .map(|token| self.so_far.input.row(token)[channel])

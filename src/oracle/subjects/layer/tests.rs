@@ -10,7 +10,7 @@ use crate::oracle::golden::stored;
 use crate::oracle::memo::{Memo, Recall, Step};
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting, Subject};
-use crate::oracle::upstream::{Upstream, UpstreamStage};
+use crate::oracle::upstream::{Sample, Upstream, UpstreamStage};
 use crate::ssm::{Discretization, causal_convolution};
 use crate::tensor::Tensor;
 
@@ -56,6 +56,7 @@ fn setting(chunk_len: usize, from: Option<&Upstream>) -> Setting<'_> {
         chunk_len,
         upstream: from,
         backward: false,
+        sample: None,
     }
 }
 
@@ -331,4 +332,56 @@ fn a_wrong_memory_is_seen() {
         ..setting
     };
     assert_ne!(bits(&case, &[], remembered), bits(&case, &[], setting));
+}
+
+/// Some heads run alone have the numbers of the whole run, to the last bit, with every mistake but those that take numbers
+/// from one head to another: those do not.
+#[test]
+fn heads_alone_are_those_of_the_whole_run() {
+    for (name, heads) in [
+        ("01-basic", [1, 3]),
+        ("03-heads", [0, 2]),
+        ("04-heads-hd2", [1, 2]),
+        ("06-shared", [1, 2]),
+        ("08-cut", [0, 3]),
+        ("24-resumed", [2, 3]),
+        ("36-chunks", [0, 2]),
+    ] {
+        let (case, _) = stored::<LayerCase>(name);
+        let specs = Subject::stages(&case);
+        let all = case.parameters().config().n_heads();
+        let of_sample = |stages: &Named<f64>| -> Named<f64> {
+            let picked = stages.iter().map(|(name, stage)| {
+                let spec = specs.iter().find(|spec| spec.name == *name);
+                let spec = spec.expect("a stage");
+                let elements = Subject::of_heads(&case, spec, &heads);
+                let picked = elements.iter().map(|&at| stage.data()[at]).collect();
+                let shape = spec.shape_of_heads([heads.len(), all]);
+                (name.clone(), Tensor::new(shape, picked).expect("fits"))
+            });
+            picked.collect()
+        };
+        let port: Named<f64> = run(&case, &[], 3, None)
+            .iter()
+            .map(|(name, stage)| (name.clone(), stage.map(|x| 1.25 * x + 0.5)))
+            .collect();
+        let whole = upstream(&port, 0.0, |stage| is_upstream(&case, stage));
+        let own = upstream(&of_sample(&port), 0.0, |stage| is_upstream(&case, stage));
+        let sample = Sample {
+            heads: &heads,
+            whole: &whole,
+        };
+        for row in [&[][..]].into_iter().chain(forward_mistakes().chunks(1)) {
+            let run = |setting| Subject::run_with(&case, row, setting).unwrap_or_default();
+            let alone = run(Setting {
+                sample: Some(sample),
+                ..setting(3, Some(&own))
+            });
+            let among_all = of_sample(&run(setting(3, Some(&whole))));
+            let is_across = row.iter().any(|row| Subject::is_across_heads(&case, row));
+            let id = row.first().map_or("none", |row| row.mistake.id);
+            let is_same = differing(&alone, &among_all).is_empty();
+            assert_eq!(is_same, !is_across, "{name}: {id}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::oracle::upstream::{Replaced, Upstream, UpstreamStage};
 use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift};
 use crate::tensor::Tensor;
 use core::ops::Range;
+use std::borrow::Cow;
 
 /// A way to evaluate a layer in which a port's stages take the place of those computed.
 pub(super) struct FromUpstream<'a, T> {
@@ -83,6 +84,10 @@ impl<T: Scalar> Evaluate<T> for FromUpstream<'_, T> {
         self.by.at_projection(x, inward)
     }
 
+    fn all_gated<'t>(&self, gated: &'t Tensor<T>) -> Cow<'t, Tensor<T>> {
+        self.by.all_gated(gated)
+    }
+
     fn model_input(&self, stage: Stage, so_far: &Progress<'_, T>) -> Option<Tensor<T>> {
         self.by.model_input(stage, so_far)
     }
@@ -118,7 +123,7 @@ pub(super) fn local_stages<T: Real>(
     let initial = state.unwrap_or_else(|| layer.zero_state(documents.count()));
     let stages = layer.forward_by(by, (input, documents), Some(&initial))?;
     let between = case.states_between(layer, Some(&initial), |tokens, state| {
-        let &[batch, _, d] = input.shape() else {
+        let &[batch, _, _] = input.shape() else {
             return Err(Error::shape("input", "three axes", input.shape().len()));
         };
         let so_far = Progress {
@@ -130,7 +135,7 @@ pub(super) fn local_stages<T: Real>(
             sizes: Sizes {
                 batch,
                 len: tokens.end,
-                d,
+                d: layer.d_model(),
                 d_h: layer.head_dim(),
                 heads: layer.n_heads(),
             },

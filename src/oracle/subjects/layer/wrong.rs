@@ -15,10 +15,11 @@ use crate::oracle::memo::{Recall, Step};
 use crate::oracle::mistake::Row;
 use crate::oracle::sequence::{Schedule, mark_name};
 use crate::oracle::subject::{Named, Setting};
-use crate::oracle::upstream::replaced_or_stored;
+use crate::oracle::upstream::{Sample, replaced_or_stored};
 use crate::ssm::{Diagonal, Documents, Response, Shift, StateSpace};
 use crate::tensor::Tensor;
 use num_complex::Complex;
+use std::borrow::Cow;
 
 /// The reference layer with mistakes: its models as convolutions within chunks and states between
 /// them, in one chunk unless a mistake sits between chunks.
@@ -31,6 +32,8 @@ pub(crate) struct WrongLayer<'m> {
     /// The chunk length, and the number of a mistake that has one.
     pub(super) number: usize,
     recall: Recall<'m>,
+    /// The heads that are run alone, if not all are.
+    sample: Option<Sample<'m>>,
 }
 
 impl<'m> WrongLayer<'m> {
@@ -75,8 +78,13 @@ impl<'m> WrongLayer<'m> {
         } else {
             Boundaries::None
         };
+        let layer = Layer::new(parts)?;
         Ok(Self {
-            layer: Layer::new(parts)?,
+            layer: match setting.sample {
+                Some(Sample { heads, .. }) => layer.of_heads(heads),
+                None => layer,
+            },
+            sample: setting.sample,
             parameters,
             recall: Recall::new(setting.memo, hooks.is_empty()),
             hooks,
@@ -182,6 +190,7 @@ impl<'m> WrongLayer<'m> {
             by: self,
             boundaries: self.boundaries.clone(),
             number: self.number,
+            heads: self.sample.map(|sample| sample.heads),
         }
     }
 
@@ -263,6 +272,29 @@ impl Evaluate<f64> for WrongLayer<'_> {
         self.recall.answer(Step::Project, &asked, project)
     }
 
+    fn all_gated<'t>(&self, gated: &'t Tensor<f64>) -> Cow<'t, Tensor<f64>> {
+        let Some(Sample { heads, whole }) = self.sample else {
+            return Cow::Borrowed(gated);
+        };
+        let (config, sizes) = (self.config(), gated.shape());
+        let shape = [sizes[0], sizes[1], config.d_model];
+        let own = whole.get(Stage::Gated.name());
+        let mut all = match own.filter(|own| own.values.shape() == shape) {
+            Some(own) => own.values.clone(),
+            // Then nothing is said of what is computed from it.
+            None => Tensor::filled(shape, 0.0),
+        };
+        let order = config.head_order;
+        let channels = order.channels(heads, config.n_heads(), config.head_dim);
+        for token in 0..sizes[0] * sizes[1] {
+            let (all, of_sample) = (all.row_mut(token), gated.row(token));
+            for (&channel, &x) in channels.iter().zip(of_sample) {
+                all[channel] = x;
+            }
+        }
+        Cow::Owned(all)
+    }
+
     fn model_input(&self, stage: Stage, so_far: &Progress<'_, f64>) -> Option<Tensor<f64>> {
         let reads = self.hooks.iter().find_map(|hook| match hook {
             LayerHook::Reads(of, read) if *of == stage => Some(read),
@@ -310,7 +342,11 @@ pub(super) fn run_with(
     let wrong = WrongLayer::new(case.parameters(), mistakes, setting)?;
     let wrong = wrong.at_parts(case.sequence.schedule());
     let documents = wrong.documents(case.documents());
-    let state = wrong.initial(case.state(), (case.input(), &documents));
+    let given = case.state().map(|state| match setting.sample {
+        Some(Sample { heads, .. }) => Cow::Owned(state.of_heads(heads)),
+        None => Cow::Borrowed(state),
+    });
+    let state = wrong.initial(given.as_deref(), (case.input(), &documents));
     let by = FromUpstream {
         by: &wrong,
         replaced: replaced_or_stored(setting, is_projected),

@@ -208,6 +208,7 @@ pub(crate) fn wrong_gradients(
         stored: None,
         backward: true,
         memo: None,
+        sample: None,
     };
     let wrong = WrongModel::on_the_way_back(parameters, rows.1, mistakes, setting);
     Ok(wrong.gradients(parameters, rows, targets)?.1)

@@ -80,7 +80,9 @@ fn with_skip(
         for (d1, d2, h) in sizes.pairs() {
             let x = read(run, b, h * sizes.d_h + d1, h * sizes.d_h + d2);
             let row = y.row_mut(sizes.pair(b, d1, d2, h));
-            row.iter_mut().zip(x).for_each(|(y, x)| *y += d[h] * x);
+            row.iter_mut()
+                .zip(x)
+                .for_each(|(y, x)| *y += d[run.head(h)] * x);
         }
     }
     y
@@ -93,7 +95,7 @@ fn skip_after_gate(gated: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
     for b in 0..sizes.batch {
         for (d1, d2, h) in sizes.pairs() {
             let row = skip.row_mut(sizes.pair(b, d1, d2, h));
-            row.iter_mut().for_each(|kv| *kv *= d[h]);
+            row.iter_mut().for_each(|kv| *kv *= d[run.head(h)]);
         }
     }
     run.plus_ungated(gated, &skip)

@@ -54,22 +54,20 @@ fn leak(state: &mut LayerState<f64>, beginning: &Beginning<'_>, keys: bool, mode
         documents,
         ..
     } = *beginning;
-    let mut before: Option<(usize, LayerState<f64>)> = None;
-    for (n, (row, tokens)) in documents.iter().enumerate() {
-        if let Some((of_row, left)) = &before
-            && *of_row == row
+    let pairs = documents.iter().zip(documents.iter().skip(1));
+    for (before, ((row, tokens), (next_row, _))) in pairs.enumerate() {
+        if row == next_row
+            && let Some(left) = after(layer, input, (row, tokens), &state_of(state, before))
         {
             if keys {
-                let at = part(&state.shift, n);
+                let at = part(&state.shift, before + 1);
                 state.shift.data_mut()[at].copy_from_slice(left.shift.data());
             }
             if modes {
-                let at = part(&state.diagonal, n);
+                let at = part(&state.diagonal, before + 1);
                 state.diagonal.data_mut()[at].copy_from_slice(left.diagonal.data());
             }
         }
-        let left = after(layer, input, (row, tokens), &state_of(state, n));
-        before = left.map(|left| (row, left));
     }
 }
 

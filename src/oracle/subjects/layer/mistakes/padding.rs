@@ -36,7 +36,8 @@ fn lacking(run: &StageRun<'_>, at: &Place) -> usize {
 /// The state after `n` tokens of zeros; none where `l_max` leaves no recurrence.
 fn after_padding(layer: &Layer<f64>, state: &LayerState<f64>, n: usize) -> Option<LayerState<f64>> {
     let batch = state.shift.shape()[0];
-    let zeros = Tensor::filled([batch, n, layer.d_model()], 0.0);
+    let zeros = Tensor::filled([batch, n, layer.input_channels()], 0.0);
+    let layer = layer.without_output();
     let stages = layer.forward(&Form::Recurrence, &zeros, Some(state));
     stages.ok().map(|stages| stages.state)
 }
@@ -48,7 +49,8 @@ fn keys_after_tokens(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
     }
     let after = x.clone();
     run.keys(x, 0, |run, ssm, at, _| {
-        let bias = run.parameters.get(Name::KBias)[at.signal % run.so_far.sizes.d];
+        let channel = run.channel_of_all(at.signal % run.so_far.sizes.d);
+        let bias = run.parameters.get(Name::KBias)[channel];
         left_by(ssm, after.row(at.state), &vec![bias; run.number])
     })
 }

@@ -184,7 +184,7 @@ rows! { LayerHook:
         seen "seen in an independent port"
         looks "no memory: position t depends on position t alone"
         fix "shift along the sequence axis"
-        by [Stage(At::ShiftK, across_channels)];
+        by [Stage(At::ShiftK, across_channels), LayerHook::AcrossChannels];
     "M17" "shift_is_decay" at "shift_kernel"
         wrong "A = diag(exp(-(n+1)/N)), K_t = sum_n C_n B_n exp(-(n+1) t/N)"
         right "A the shift matrix"

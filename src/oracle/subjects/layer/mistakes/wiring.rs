@@ -166,14 +166,15 @@ rows! { LayerHook:
         seen "the official code: its CPU path and step() against its fused kernel"
         looks "gated is a pure permutation of the right one"
         fix "set the rearrange before output_linear to the order the weights were trained with"
-        by [Parameters(other_head_order)];
+        by [Parameters(other_head_order), LayerHook::AcrossHeads];
     "M25" "head_split_perm" at "kv"
         wrong "channel c = j H + h when q, k', v are split into heads"
         right "c = h d_h + j"
         seen "plausible"
         looks "q, k, v right; kv mixes channels of different heads"
         fix "heads are the slow axis: rearrange '(h d1) -> h d1'"
-        by [Stage(At::Kv, products_of_split_heads), Stage(At::Gated, gate_of_split_heads)];
+        by [Stage(At::Kv, products_of_split_heads), Stage(At::Gated, gate_of_split_heads),
+            LayerHook::AcrossHeads];
     "M27" "contract_wrong_index" at "gated"
         wrong "o[d1] = sum_d2 q[d2] y[d1,d2]"
         right "o[d2] = sum_d1 q[d1] y[d1,d2]"
