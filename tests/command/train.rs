@@ -61,9 +61,22 @@ fn other_commands_read_what_is_trained() {
         done(&format!("{task} {flags} {SMALL} --stop 1 --out {out}"));
         let case = Case::open(Path::new(&out)).expect("a case");
         assert_eq!(case.kind(), "model");
+        let perplexity = ["lm", "perplexity", &out];
+        if flags == "--mixer s4d" {
+            let output = hippos(&perplexity);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                !output.status.success()
+                    && stderr.contains("S4D")
+                    && stderr.contains("--form step"),
+                "{stderr}"
+            );
+        } else {
+            assert!(hippos(&perplexity).status.success());
+        }
         for args in [
             vec!["run", &out, "--grad", "--out", &stages],
-            vec!["lm", "perplexity", &out, "--form", "sequence"],
+            vec!["lm", "perplexity", &out, "--form", "step"],
             vec!["golden", "--from", &out, "--out", &golden],
             vec!["check", &golden, &stages],
         ] {

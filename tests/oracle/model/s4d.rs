@@ -88,7 +88,10 @@ fn wrong_ports_are_refused_at_the_first_layer() {
     for (name, change) in wrong {
         for report in judged(&port(with_changed(name, change), Form::Recurrence)) {
             assert!(!report.pass(), "{name:?}");
-            let first = report.stages.iter().find(|stage| stage.name == "block0.residual");
+            let first = report
+                .stages
+                .iter()
+                .find(|stage| stage.name == "block0.residual");
             assert!(!first.expect("judged").pass, "{name:?}: {report}");
         }
     }

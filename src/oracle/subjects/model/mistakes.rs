@@ -393,7 +393,7 @@ rows! { ModelHook:
         by [Config(other_head_order)];
     "L15" "discretization" at "block0.residual"
         wrong "the other of bilinear and zero-order hold"
-        right "the file's in every H3 layer"
+        right "the file's in every H3 or S4D layer"
         seen "state-spaces/s4#92 (users take zoh for granted)"
         looks "wrong from the first block with an H3 layer on, by little at small dt"
         fix "see disc"
