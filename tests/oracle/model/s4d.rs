@@ -40,8 +40,11 @@ fn right_parameters() -> ModelParameters<f64> {
     case(OFFICIAL).parameters().expect("parameters")
 }
 
+/// A change of a parameter's element, by its place.
+type Change = fn(usize, f64) -> f64;
+
 /// The parameters with those of one name changed in every block.
-fn with_changed(changed: Name, change: fn(usize, f64) -> f64) -> ModelParameters<f64> {
+fn with_changed(changed: Name, change: Change) -> ModelParameters<f64> {
     let right = right_parameters();
     let edited = ModelParameters::new(right.config().clone(), |name| {
         let values = right.get(name).iter().copied();
@@ -77,7 +80,7 @@ fn the_official_layer_and_every_form_are_accepted() {
 /// all time steps alike, without the projection's bias.
 #[test]
 fn wrong_ports_are_refused_at_the_first_layer() {
-    let wrong: [(Name, fn(usize, f64) -> f64); 6] = [
+    let wrong: [(Name, Change); 6] = [
         (Name::C, |_, x| x / 2.0),
         (Name::C, |i, x| if i % 2 == 1 { -x } else { x }),
         (Name::D, |_, _| 0.0),
