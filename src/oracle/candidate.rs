@@ -412,7 +412,6 @@ fn same_choices(
     for (key, as_computed) in [
         ("L", &same as &dyn Fn(usize) -> usize),
         ("head_dim", &same),
-        ("d_state", &same),
         ("l_max", &cut),
     ] {
         let number = |value: &str| value.trim().parse::<usize>().ok().map(as_computed);

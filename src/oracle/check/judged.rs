@@ -245,7 +245,15 @@ impl Judged<'_> {
             return false;
         }
         self.size > 0.0 && self.rms() >= evidence::LARGE * self.size
+            || self.is_far_on_the_whole()
             || self.of_typical().is_some_and(|times| times > FAR)
+    }
+
+    /// True if, in a format of 16 bits, the stage is off by a large part of itself, however right each step may be.
+    fn is_far_on_the_whole(&self) -> bool {
+        let golden = self.golden.data();
+        let far = evidence::LARGE * rms(golden);
+        self.scales.coarse.is_some() && distance(self.candidate.data(), golden) >= far
     }
 
     /// The fit of these values, in place of the reference's, to the candidate; `None` if they are

@@ -28,6 +28,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+/// The cases before this one are layers and dense models over whole sequences, which the ports of the tables run.
+const SERVED: &str = "68";
+
 /// One wrong port in so many is taken by `--quick`.
 const QUICK: usize = 200;
 
@@ -50,10 +53,11 @@ fn main() -> Result<()> {
         }
     }
     let has = |flag: &str| flags.iter().any(|given| given == flag);
-    let cases = committed()?;
+    let mut cases = committed()?;
     if has("--suite") {
         return tables::suite(&cases);
     }
+    cases.retain(|case| case.name < SERVED);
     if has("--shares") {
         let wrong = wrong_ports(&cases, &[Format::BF16], sample)?;
         let right = right_ports(&cases, &[Format::BF16], 1)?;
