@@ -262,6 +262,10 @@ impl Real for Counted {
         self.function(f64::tanh)
     }
 
+    fn erf(self) -> Self {
+        self.function(Real::erf)
+    }
+
     fn relu(self) -> Self {
         Self(self.0.relu())
     }

@@ -1,6 +1,6 @@
 //! Dual numbers: a value and its derivative, propagated by the same code.
 
-use super::real::Real;
+use super::real::{Real, erf_slope};
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::sample::{Rng, Sample};
@@ -202,6 +202,10 @@ impl<T: Real> Real for Dual<T> {
     fn tanh(self) -> Self {
         let t = self.value.tanh();
         self.chain(t, (T::ONE - t) * (T::ONE + t))
+    }
+
+    fn erf(self) -> Self {
+        self.chain(self.value.erf(), erf_slope(self.value))
     }
 
     fn relu(self) -> Self {

@@ -129,6 +129,10 @@ impl<P: Precision> Real for Emulated<P> {
         Self::new(self.value.tanh())
     }
 
+    fn erf(self) -> Self {
+        Self::new(Real::erf(self.value))
+    }
+
     fn relu(self) -> Self {
         Self::of(self.value.relu())
     }

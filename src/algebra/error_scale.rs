@@ -3,7 +3,7 @@
 
 use super::ball::{Ball, Disc};
 use super::float_format::FloatFormat;
-use super::real::Real;
+use super::real::{Real, erf_slope};
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::{ComplexScalar, Scalar};
@@ -374,6 +374,11 @@ impl Real for ErrorScale {
     fn tanh(self) -> Self {
         let y = same_everywhere(Ball::tanh, self.value);
         self.function(y, 1.0 - y * y, LIBRARY)
+    }
+
+    fn erf(self) -> Self {
+        let y = same_everywhere(Ball::erf, self.value);
+        self.function(y, same_everywhere(erf_slope, self.value), LIBRARY)
     }
 
     /// With the error of the formula as it is usually coded, `(exp(z) - 1) / z`, which cancels: the

@@ -4,6 +4,7 @@
 //! multiply-add, so that a result does not depend on what the compiler finds to fuse.
 
 use super::ball::eft::{Product, product};
+use super::error_function::erf;
 use super::float_format::FloatFormat;
 use super::real::Real;
 use super::ring::{Field, Ring, one_by_one};
@@ -75,6 +76,10 @@ macro_rules! float_scalar {
 
             fn tanh(self) -> Self {
                 self.tanh()
+            }
+
+            fn erf(self) -> Self {
+                Self::from_f64(erf(f64::from(self)))
             }
 
             fn relu(self) -> Self {

@@ -328,6 +328,10 @@ impl Real for Grid {
         self.at_zero(0.0, f64::tanh)
     }
 
+    fn erf(self) -> Self {
+        self.at_zero(0.0, Real::erf)
+    }
+
     fn relu(self) -> Self {
         match self.value > 0.0 {
             true => self,

@@ -31,7 +31,6 @@ pub use ball::{Ball, Disc};
 pub use counted::{Counted, OperationCount};
 pub use dual::Dual;
 pub use emulated::Emulated;
-pub(crate) use error_function::exact_gelu;
 pub use error_scale::{ComplexErrorScale, ErrorBound, ErrorScale};
 pub use float_format::FloatFormat;
 pub use grid::{ComplexGrid, Demand, Grid};
@@ -52,5 +51,5 @@ pub use scalar::{ComplexScalar, Scalar};
 internals!(hermitian::hermitian_eigen);
 
 pub(crate) use error_scale::{COMPLEX_PRODUCT, modulus};
-pub(crate) use real::{complex_exp, pi};
+pub(crate) use real::{complex_exp, erf_slope, pi};
 pub(crate) use ring::{dot, one_half};

@@ -32,6 +32,9 @@ pub trait Real: Scalar {
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
 
+    /// The error function: `2/sqrt(pi)` times the integral of `e^{-t^2}` from 0 to `self`.
+    fn erf(self) -> Self;
+
     /// `max(self, 0)`. A ball that straddles zero yields the hull of both cases.
     fn relu(self) -> Self;
 
@@ -131,6 +134,13 @@ pub(crate) fn pi<T: Real>() -> T {
     let x = T::from_f64(core::f64::consts::PI);
     let x = x + x.sin_cos().0;
     x + x.sin_cos().0
+}
+
+/// The slope of [`Real::erf`], `2/sqrt(pi) e^{-x^2}`.
+pub(crate) fn erf_slope<T: Real>(x: T) -> T {
+    // pi is never zero.
+    let square = T::from_i64(4).divide(pi()).unwrap_or(T::ONE);
+    square.sqrt() * (-(x * x)).exp()
 }
 
 #[cfg(test)]

@@ -262,6 +262,10 @@ impl<P: Precision> Real for Rounded<P> {
         Self::library(self.ball.tanh())
     }
 
+    fn erf(self) -> Self {
+        Self::library(self.ball.erf())
+    }
+
     /// Exact in any format.
     fn relu(self) -> Self {
         Self::from_ball(self.ball.relu())

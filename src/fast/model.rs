@@ -172,7 +172,12 @@ impl<T: ModelElement> FastModel<T> {
         mut value_of: impl FnMut(ModelName) -> Result<Vec<f64>, Error>,
     ) -> Result<Self, Error> {
         config.check()?;
-        config.check_computed()?;
+        if config.has_s4d() {
+            return Err(Error::unsupported(
+                "a model with S4D layers, which the fast path trains and does not run; expected blocks of H3 \
+                 and attention (the reference runs S4D layers too)",
+            ));
+        }
         let mut checked = |name: ModelName| {
             let value = value_of(name)?;
             let size = name.shape(config).iter().product();

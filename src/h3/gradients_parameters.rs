@@ -1,10 +1,9 @@
 //! From the gradients of the discrete layer to those of the official parameters.
 
-use super::config::RealType;
 use super::gradients::LayerGradients;
-use super::parameters::{Name, Parameters, sigmoid};
-use crate::algebra::{ComplexScalar, Real, Ring, real_and_imaginary};
-use crate::error::{Error, check_len};
+use super::parameters::{Name, Parameters};
+use crate::algebra::Real;
+use crate::error::Error;
 use crate::ssm::StateSpace;
 
 impl<T: Real> Parameters<T> {
@@ -16,20 +15,8 @@ impl<T: Real> Parameters<T> {
     ///
     /// If `gradients` is not of a layer of these sizes, or as [`discretize`](Self::discretize).
     pub fn gradients(&self, gradients: &LayerGradients<T>) -> Result<Self, Error> {
-        let config = self.config();
-        check_len(
-            "gradients of the heads",
-            gradients.diagonal.len(),
-            config.n_heads(),
-        )?;
-        let discrete: Vec<_> = gradients
-            .diagonal
-            .iter()
-            .map(|head| (head.poles().to_vec(), head.b().to_vec()))
-            .collect();
-        let modes = self.modes();
-        let continuous = modes.discretize_adjoint(config.disc, &discrete)?;
-        Self::new(config.clone(), |name| {
+        let of_models = self.diagonal_models().gradients(&gradients.diagonal)?;
+        Self::new(self.config().clone(), |name| {
             Ok(match name {
                 Name::QWeight => gradients.q.weight.entries().to_vec(),
                 Name::KWeight => gradients.k.weight.entries().to_vec(),
@@ -42,23 +29,9 @@ impl<T: Real> Parameters<T> {
                 Name::ShiftB => joined(&gradients.shift, |s| s.b().to_vec()),
                 Name::ShiftC => joined(&gradients.shift, |s| s.c().to_vec()),
                 Name::ShiftD => gradients.shift.iter().map(|s| s.feedthrough()).collect(),
-                Name::D => gradients.diagonal.iter().map(|s| s.feedthrough()).collect(),
-                Name::C => joined(&gradients.diagonal, |head| real_and_imaginary(head.c())),
-                Name::B => real_and_imaginary(&continuous.b),
-                // d exp(x) = exp(x) dx, and exp(log_dt) is at hand.
-                Name::LogDt => modes
-                    .dt
-                    .iter()
-                    .zip(&continuous.dt)
-                    .map(|(&dt, &g)| dt * g)
-                    .collect(),
-                Name::InvAReal => self
-                    .get(Name::InvAReal)
-                    .iter()
-                    .zip(&continuous.lambda)
-                    .map(|(&stored, g)| decode_slope(config.real_type, stored) * g.re())
-                    .collect(),
-                Name::AImag => continuous.lambda.iter().map(|g| g.im()).collect(),
+                Name::D | Name::C | Name::B | Name::LogDt | Name::InvAReal | Name::AImag => {
+                    of_models.get(name).unwrap_or(&[]).to_vec()
+                }
             })
         })
     }
@@ -71,18 +44,4 @@ fn joined<S, T: Copy>(models: &[S], read: fn(&S) -> Vec<T>) -> Vec<T> {
         all.extend_from_slice(&read(model));
     }
     all
-}
-
-/// The slope of the real part of lambda in its stored parameter.
-///
-/// As PyTorch's: zero at the kink of relu, and one above softplus's threshold of 20.
-fn decode_slope<T: Real>(real_type: RealType, stored: T) -> T {
-    -match real_type {
-        RealType::None => T::ONE,
-        RealType::Exp => stored.exp(),
-        RealType::Relu => stored.step(),
-        RealType::Sigmoid => sigmoid(stored) * sigmoid(-stored),
-        RealType::Softplus if stored.to_f64() > 20.0 => <T as Ring>::ONE,
-        RealType::Softplus => sigmoid(stored),
-    }
 }

@@ -3,6 +3,7 @@
 #![doc = include_str!("../../docs/07-h3.md")]
 
 mod config;
+mod diagonal_models;
 mod evaluate;
 mod form;
 mod forward;
@@ -23,6 +24,7 @@ use crate::internals::internals;
 
 pub use crate::algebra::Linear;
 pub use config::{Config, HeadOrder, RealType};
+pub(crate) use diagonal_models::{DiagonalModels, sigmoid};
 pub(crate) use evaluate::Evaluate;
 pub use form::Form;
 pub(crate) use forward::{documents_of, multiply};
@@ -32,7 +34,6 @@ pub use init::Initialization;
 pub(crate) use init::normal;
 pub use layer::{Layer, LayerParts, LayerState};
 pub use modes::Modes;
-pub(crate) use parameters::sigmoid;
 pub use parameters::{Name, Parameters};
 pub(crate) use parts::join;
 pub(crate) use plain::Plain;

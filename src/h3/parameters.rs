@@ -1,11 +1,12 @@
 //! The official parameters, and from them the discrete layer.
 
-use super::config::{Config, RealType};
+use super::config::Config;
+use super::diagonal_models::DiagonalModels;
 use super::layer::{Layer, LayerParts};
 use super::modes::Modes;
-use crate::algebra::{ComplexScalar, Linear, Matrix, Real};
+use crate::algebra::{Linear, Matrix, Real};
 use crate::error::{Error, check_len};
-use crate::ssm::{Diagonal, Shift};
+use crate::ssm::Shift;
 
 /// The parameters of the official layer, in this order: projections, shift model, diagonal model,
 /// output projection.
@@ -198,11 +199,7 @@ impl<T: Real> Parameters<T> {
     /// `real_type` says, the imaginary part as stored.
     #[must_use]
     pub fn lambda(&self) -> Vec<T::Complex> {
-        self.get(Name::InvAReal)
-            .iter()
-            .zip(self.get(Name::AImag))
-            .map(|(&re, &im)| T::Complex::from_parts(decode_real(self.config.real_type, re), im))
-            .collect()
+        self.diagonal_models().lambda()
     }
 
     /// The discrete layer: `lambda` and `dt = exp(log_dt)` decoded, every diagonal model
@@ -218,19 +215,13 @@ impl<T: Real> Parameters<T> {
     /// [`discretize`](Self::discretize) from the decoded models.
     pub(crate) fn discretize_modes(&self, modes: &Modes<T>) -> Result<Layer<T>, Error> {
         let config = &self.config;
-        let (d, m, n) = (config.d_model, config.d_state, config.n_modes());
-        let c = self.complex(Name::C);
+        let (d, m) = (config.d_model, config.d_state);
         let mut shift = Vec::with_capacity(d);
         for channel in 0..d {
             let taps = channel * m..(channel + 1) * m;
             let b = self.get(Name::ShiftB)[taps.clone()].to_vec();
             let c = self.get(Name::ShiftC)[taps].to_vec();
             shift.push(Shift::new(b, c, self.get(Name::ShiftD)[channel])?);
-        }
-        let mut diagonal = Vec::with_capacity(config.n_heads());
-        for (h, (a, b)) in modes.discretize(config.disc)?.into_iter().enumerate() {
-            let c = c[h * n..(h + 1) * n].to_vec();
-            diagonal.push(Diagonal::new(a, b, c, self.get(Name::D)[h])?);
         }
         Layer::new(LayerParts {
             head_dim: config.head_dim,
@@ -241,18 +232,18 @@ impl<T: Real> Parameters<T> {
             v: self.linear(Name::VWeight, Name::VBias)?,
             output: self.linear(Name::OutputWeight, Name::OutputBias)?,
             shift,
-            diagonal,
+            diagonal: self.diagonal_models().discretize_modes(modes)?,
         })
     }
 
     /// The continuous diagonal models, decoded.
     pub(crate) fn modes(&self) -> Modes<T> {
-        Modes {
-            n_ssm: self.config.n_ssm,
-            lambda: self.lambda(),
-            b: self.complex(Name::B),
-            dt: self.get(Name::LogDt).iter().map(|&x| x.exp()).collect(),
-        }
+        self.diagonal_models().modes()
+    }
+
+    /// The stored parameters of the diagonal models.
+    pub(super) fn diagonal_models(&self) -> DiagonalModels<T> {
+        DiagonalModels::of(&self.config, |name| self.get(name).to_vec())
     }
 
     fn linear(&self, weight: Name, bias: Name) -> Result<Linear<T>, Error> {
@@ -262,82 +253,32 @@ impl<T: Real> Parameters<T> {
             self.get(bias).to_vec(),
         )
     }
-
-    /// A parameter whose last axis of 2 holds real and imaginary parts.
-    fn complex(&self, name: Name) -> Vec<T::Complex> {
-        self.get(name)
-            .chunks_exact(2)
-            .map(|parts| T::Complex::from_parts(parts[0], parts[1]))
-            .collect()
-    }
 }
 
-/// The real part of lambda from its stored parameter (`ss_kernel_diag.py`, `_A`).
-fn decode_real<T: Real>(real_type: RealType, stored: T) -> T {
-    -match real_type {
-        RealType::None => stored,
-        RealType::Exp => stored.exp(),
-        RealType::Relu => stored.relu() + T::from_f64(1e-4),
-        RealType::Sigmoid => sigmoid(stored),
-        RealType::Softplus => softplus(stored),
-    }
-}
-
-/// `1 / (1 + e^{-x})`, with the exponential of a number below zero in both branches, so that it
-/// can neither overflow nor cancel.
-pub(crate) fn sigmoid<T: Real>(x: T) -> T {
-    let negative = x.to_f64() < 0.0;
-    let e = if negative { x } else { -x }.exp();
-    let numerator = if negative { e } else { T::ONE };
-    // 1 + e lies in [1, 2]; only a ball too wide to be of use can fail to exclude zero, and it
-    // is still enclosed by the form that does not divide.
-    numerator.divide(T::ONE + e).unwrap_or_else(|| {
-        let half = T::from_f64(0.5);
-        half + half * (half * x).tanh()
-    })
-}
-
-/// `ln(1 + e^x)`; as PyTorch does (`threshold = 20`), the identity above 20, where it differs
-/// from the formula by up to 2e-9.
-fn softplus<T: Real>(x: T) -> T {
-    if x.to_f64() > 20.0 {
-        x
-    } else {
-        x.exp().ln_1p()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::algebra::Ball;
-
-    #[test]
-    fn the_sigmoid_neither_overflows_nor_underflows_early() {
-        // 1 + e^-740 rounds to 1, and e^-740 is a number still, while e^740 is none.
-        assert!(sigmoid(-740.0) > 0.0);
-        assert_eq!(sigmoid(-740.0), Real::exp(-740.0));
-        assert_eq!(sigmoid(800.0), 1.0);
-        assert_eq!((sigmoid(0.0), sigmoid(-0.0)), (0.5, 0.5));
+impl<T> DiagonalModels<T> {
+    /// The parameters that `value_of` gives for each of their names, of the right lengths.
+    pub(crate) fn of(config: &Config, value_of: impl Fn(Name) -> Vec<T>) -> Self {
+        Self {
+            config: config.clone(),
+            log_dt: value_of(Name::LogDt),
+            b: value_of(Name::B),
+            c: value_of(Name::C),
+            inv_a_real: value_of(Name::InvAReal),
+            a_imag: value_of(Name::AImag),
+            d: value_of(Name::D),
+        }
     }
 
-    /// The slope is 1/4 at most. With the exponential in the denominator alone no more of a small
-    /// radius comes out; with it in both places twice as much would.
-    #[test]
-    fn the_sigmoid_of_a_ball_around_zero_is_narrow() {
-        let radius = f64::EPSILON;
-        let y = sigmoid(Ball::new([0.0, 0.0], radius));
-        assert!(y.contains(0.5));
-        assert!((radius / 4.0..=radius / 4.0 * 1.001).contains(&y.radius()));
-    }
-
-    /// PyTorch's threshold: "reverts to the linear function" above 20, not at 20.
-    #[test]
-    fn softplus_is_the_formula_up_to_twenty() {
-        // ln(1 + e^20) = 20 + ln(1 + e^-20) = 20 + 2.0611536e-9.
-        let above: f64 = softplus(20.0) - 20.0;
-        assert!((above - 2.061_153_6e-9).abs() < 1e-14, "{above:e}");
-        let next = 20f64.next_up();
-        assert_eq!(softplus(next), next);
+    /// One parameter; `None` for a name that is none of theirs.
+    pub(crate) fn get(&self, name: Name) -> Option<&[T]> {
+        match name {
+            Name::LogDt => Some(&self.log_dt),
+            Name::B => Some(&self.b),
+            Name::C => Some(&self.c),
+            Name::InvAReal => Some(&self.inv_a_real),
+            Name::AImag => Some(&self.a_imag),
+            Name::D => Some(&self.d),
+            _ => None,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::curve::{Curve, Epoch};
 use super::score::score;
-use super::settings::{Data, MixerChoice, Settings};
+use super::settings::{Data, Settings};
 use crate::algebra::Rng;
 use crate::error::{Error, check_len};
 use crate::fast::{Dropout, Level, Trainer};
@@ -253,10 +253,9 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     ///
-    /// If the mixers are S4D layers, of which there are no cases; the writer's own checks are passed on.
+    /// The writer's own checks are passed on.
     pub fn case(&self) -> Result<Writer, Error> {
         let (held_out, seq_len) = (&self.data.held_out, self.curve.settings.seq_len);
-        self.trainer.config().check_computed()?;
         let batch = (TOKENS_OF_CASE / seq_len).clamp(1, held_out.len());
         let ids = (0..batch).flat_map(|i| held_out.inputs(i)).copied();
         let ids = Tensor::new([batch, seq_len], ids.collect())?;
@@ -265,15 +264,10 @@ impl<'a> Run<'a> {
         let case = ModelCase::new(self.trainer.parameters()?, ids)?
             .with_targets(Tensor::new([batch, seq_len], targets)?);
         let mut writer = Case::from(case).writer_in(TRAINED_IN)?;
-        self.add_settings(&mut writer)?;
-        Ok(writer)
-    }
-
-    fn add_settings(&self, writer: &mut Writer) -> Result<(), Error> {
         for (key, value) in self.curve.settings.metadata() {
             writer.metadata(&key, &value)?;
         }
-        Ok(())
+        Ok(writer)
     }
 
     /// Everything needed to resume the run, as a case file that [`Saved::open`] reads.
@@ -282,16 +276,7 @@ impl<'a> Run<'a> {
     ///
     /// The writer's own checks are passed on.
     pub fn saved(&self) -> Result<Writer, Error> {
-        let mut writer = match self.curve.settings.mixer {
-            // Of which there are no cases.
-            MixerChoice::S4d => {
-                let mut writer = Writer::new();
-                add_parameters(&mut writer, "", &self.trainer.parameters()?)?;
-                self.add_settings(&mut writer)?;
-                writer
-            }
-            _ => self.case()?,
-        };
+        let mut writer = self.case()?;
         writer.metadata(DATA, &fingerprint(self.data))?;
         let epochs = &self.curve.epochs;
         let values: [Vec<f64>; 2] = [

@@ -27,7 +27,12 @@ pub(super) fn fast_model<T: ModelElement>(
     level: Level,
     weights: Option<WeightFormat>,
 ) -> Result<FastModel<T>, Error> {
-    FastModel::with_weights(level, weights, case.config(), |name| case.parameter(name))
+    let config = case.config();
+    if config.has_s4d() {
+        let why = "a model with S4D layers, which the fast path does not run; the reference does (--form step)";
+        return Err(Error::unsupported(why).in_file(case.file().path()));
+    }
+    FastModel::with_weights(level, weights, config, |name| case.parameter(name))
         .map_err(|e| e.in_file(case.file().path()))
 }
 

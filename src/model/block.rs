@@ -3,6 +3,7 @@
 use super::attention::{KeyValueCache, MultiHeadAttention};
 use super::layer_norm::LayerNorm;
 use super::mlp::Mlp;
+use super::s4d::S4d;
 use crate::algebra::Real;
 use crate::error::{Error, check_len};
 use crate::h3::{Layer, LayerState};
@@ -15,6 +16,8 @@ use crate::tensor::Tensor;
 pub enum Mixer<T: Real> {
     /// An H3 layer.
     H3(Box<Layer<T>>),
+    /// An S4D layer.
+    S4d(S4d<T>),
     /// Multi-head attention.
     Attention(MultiHeadAttention<T>),
 }
@@ -25,6 +28,8 @@ pub enum Mixer<T: Real> {
 pub enum MixerState<T: Real> {
     /// The states of an H3 layer, whose size does not depend on the number of tokens.
     H3(LayerState<T>),
+    /// The states of an S4D layer's models, (sequences, d, m/2).
+    S4d(Tensor<T::Complex>),
     /// Keys and values of every token.
     Attention(KeyValueCache<T>),
 }
@@ -33,13 +38,20 @@ impl<T: Real> MixerState<T> {
     pub(super) fn h3(&self) -> Option<&LayerState<T>> {
         match self {
             Self::H3(state) => Some(state),
-            Self::Attention(_) => None,
+            Self::S4d(_) | Self::Attention(_) => None,
+        }
+    }
+
+    pub(super) fn s4d(&self) -> Option<&Tensor<T::Complex>> {
+        match self {
+            Self::S4d(state) => Some(state),
+            Self::H3(_) | Self::Attention(_) => None,
         }
     }
 
     pub(super) fn cache(&self) -> Option<&KeyValueCache<T>> {
         match self {
-            Self::H3(_) => None,
+            Self::H3(_) | Self::S4d(_) => None,
             Self::Attention(cache) => Some(cache),
         }
     }

@@ -11,8 +11,8 @@ pub enum SsmMixer {
     #[default]
     H3,
     /// S4D layers, with which H3's paper compares itself (safari `src/models/sequence/ssm/s4d.py`):
-    /// a diagonal model per channel, the exact GELU, a projection. They are trained on the fast
-    /// path ([`Trainer`](crate::fast::Trainer)) and computed by nothing else.
+    /// a diagonal model per channel, the exact GELU, a projection ([`S4d`](super::S4d)). On the fast path they
+    /// are trained ([`Trainer`](crate::fast::Trainer)), and not run token by token.
     S4d,
 }
 
@@ -52,15 +52,9 @@ impl ModelConfig {
         self.attn_layer_idx.contains(&block)
     }
 
-    /// Refuses S4D layers, which are trained on the fast path and computed by nothing else.
-    pub(crate) fn check_computed(&self) -> Result<(), Error> {
-        let has_ssm = self.attn_layer_idx.len() < self.n_layer;
-        match self.ssm {
-            SsmMixer::S4d if has_ssm => Err(Error::unsupported(
-                "a model with S4D layers: the fast path trains and scores it, and nothing else computes it",
-            )),
-            _ => Ok(()),
-        }
+    /// True if a block has an S4D layer.
+    pub(crate) fn has_s4d(&self) -> bool {
+        self.ssm == SsmMixer::S4d && self.attn_layer_idx.len() < self.n_layer
     }
 
     /// Channels of an attention head; 0 if there is no attention.
@@ -87,6 +81,9 @@ impl ModelConfig {
             if size == 0 {
                 return Err(Error::value(what, "0; expected at least 1"));
             }
+        }
+        if self.has_s4d() {
+            self.check_s4d()?;
         }
         let epsilon = self.layer_norm_epsilon;
         if !(epsilon.is_finite() && epsilon >= 0.0) {
@@ -122,6 +119,22 @@ impl ModelConfig {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses sizes and choices that no S4D layer has: it has a diagonal model per channel, whose kernel is
+    /// never cut, and no taps besides the modes.
+    fn check_s4d(&self) -> Result<(), Error> {
+        let h3 = &self.h3;
+        let refused = |what: &str, found: usize, expected: &str| {
+            let why = format!("{found}; expected {expected} in a model with S4D layers");
+            Err(Error::value(what, why))
+        };
+        match h3.l_max {
+            _ if h3.head_dim != 1 => refused("head_dim", h3.head_dim, "1"),
+            _ if !h3.d_state.is_multiple_of(2) => refused("d_state", h3.d_state, "an even number"),
+            Some(l_max) => refused("l_max", l_max, "none"),
+            None => Ok(()),
+        }
     }
 
     /// Refuses tokens the embedding has no row for, and positions the table has no row for.

@@ -8,7 +8,7 @@ use super::mlp::gelu;
 use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
 use crate::attention::softmax_attention;
 use crate::error::{Error, check_len};
-use crate::h3::{Form, Layer, LayerState, Plain};
+use crate::h3::{Evaluate, Form, Layer, LayerState, Plain};
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
@@ -87,6 +87,9 @@ pub(crate) trait ModelHooks<T: Real> {
         u: Rows<'_, T>,
         state: Option<&LayerState<T>>,
     ) -> Result<Mixed<T>, Error>;
+
+    /// The algorithm of the diagonal models of S4D layers.
+    fn models(&self) -> &dyn Evaluate<T>;
 
     /// The ranges of documents as seen by one part of the model.
     fn documents(&self, _part: Part, rows: &Documents) -> Documents {
@@ -172,6 +175,10 @@ where
         let stages = layer.forward_documents(self, u, documents, state)?;
         Ok((stages.output, stages.state))
     }
+
+    fn models(&self) -> &dyn Evaluate<T> {
+        self
+    }
 }
 
 impl<T> ModelHooks<T> for Plain
@@ -191,6 +198,10 @@ where
         }
         let stages = layer.forward_by(self, u, state)?;
         Ok((stages.output, stages.state))
+    }
+
+    fn models(&self) -> &dyn Evaluate<T> {
+        self
     }
 }
 
@@ -212,6 +223,7 @@ impl<T: Real> Model<T> {
     pub fn zero_state(&self, batch: usize) -> ModelState<T> {
         let mixers = self.blocks.iter().map(|block| match &block.mixer {
             Mixer::H3(layer) => MixerState::H3(layer.zero_state(batch)),
+            Mixer::S4d(layer) => MixerState::S4d(layer.zero_state(batch)),
             Mixer::Attention(_) => MixerState::Attention(KeyValueCache::new(batch)),
         });
         ModelState {
@@ -231,6 +243,7 @@ impl<T: Real> Model<T> {
                 layer.check_state(state, sequences)?;
                 check_len("position of an H3 layer's state", state.position, longest)
             }
+            (Mixer::S4d(layer), MixerState::S4d(state)) => layer.check_state(state, sequences),
             (Mixer::Attention(_), MixerState::Attention(cache)) => {
                 cache.check(&state.positions, self.config.d_model())
             }
@@ -423,6 +436,12 @@ fn mix<T: Real>(
             let before = before.and_then(MixerState::h3);
             let (output, after) = hooks.h3(block, layer, (u, &documents), before)?;
             Ok((output, MixerState::H3(after)))
+        }
+        Mixer::S4d(layer) => {
+            let documents = hooks.documents(Part::H3, rows);
+            let before = before.and_then(MixerState::s4d);
+            let (output, after) = layer.forward(hooks.models(), (u, &documents), before)?;
+            Ok((output, MixerState::S4d(after)))
         }
         Mixer::Attention(attention) => {
             let documents = hooks.documents(Part::Attention, rows);

@@ -82,7 +82,7 @@ pub fn initial_values(
                 1.0 + normal(0.02)
             }
             ModelName::Block(_, BlockName::OutWeight | BlockName::Fc2Weight) => normal(residual),
-            ModelName::Block(_, BlockName::H3(name)) => match name {
+            ModelName::Block(_, BlockName::H3(name) | BlockName::S4d(name)) => match name {
                 Name::InvAReal => -core::f64::consts::LN_2 + normal(0.02),
                 Name::AImag => core::f64::consts::PI * (at % modes) as f64 + normal(0.02),
                 // Uniform between the logarithms of 0.001 and 0.1.

@@ -21,6 +21,17 @@ pub fn gelu<T: Real>(x: T) -> T {
     half * (T::ONE + (T::from_f64(SQRT_2_OVER_PI) * inner).tanh())
 }
 
+/// The Gaussian error linear unit itself, `x/2 (1 + erf(x / sqrt 2))`: `F.gelu(x)`, as S4D layers have it.
+pub fn exact_gelu<T: Real>(x: T) -> T {
+    x * below(x)
+}
+
+/// The share of the normal distribution below `x`, `(1 + erf(x / sqrt 2)) / 2`.
+pub(super) fn below<T: Real>(x: T) -> T {
+    let half = T::from_f64(0.5);
+    half * (T::ONE + (x * half.sqrt()).erf())
+}
+
 /// `fc2(gelu(fc1(x)))` of every token (flash-attention `modules/mlp.py`).
 #[derive(Clone, Debug)]
 pub struct Mlp<T> {
@@ -45,5 +56,26 @@ impl<T: Real> Mlp<T> {
     pub(crate) fn apply(&self, x: &[T], activation: impl Fn(T) -> T) -> Vec<T> {
         let hidden: Vec<T> = self.fc1.apply(x).into_iter().map(activation).collect();
         self.fc2.apply(&hidden)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exact_gelu_has_its_known_values() {
+        for (x, expected) in [
+            (1.0, 0.841_344_746_068_542_9),
+            (-3.0, -0.004_049_694_094_890_284),
+            (0.0, 0.0),
+        ] {
+            let off: f64 = exact_gelu(x) - expected;
+            assert!(off.abs() < 4e-16, "{x}: {off:e}");
+            assert!(
+                (gelu(x) - expected).abs() > 1e-5 || x == 0.0,
+                "the other one"
+            );
+        }
     }
 }

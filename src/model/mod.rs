@@ -17,6 +17,7 @@ mod operations;
 mod parameters;
 mod perplexity;
 mod prompt;
+mod s4d;
 mod sampling;
 mod shapes;
 mod streaming;
@@ -24,7 +25,7 @@ mod text;
 
 pub use attention::{KeyValueCache, MultiHeadAttention};
 pub(crate) use backward::{
-    Cotangent, ModelBackward, NormGradient, cross_entropy, gelu_slope, mean_loss,
+    Cotangent, ModelBackward, NormGradient, cross_entropy, exact_gelu_slope, gelu_slope, mean_loss,
     weights_of_counted,
 };
 pub use backward::{ModelGradients, Targets};
@@ -37,12 +38,13 @@ pub use initial::{ModelPreset, initial_values};
 pub use initialization::initial_parameters;
 pub use layer_norm::LayerNorm;
 pub(crate) use mlp::{GELU_CUBE, SQRT_2_OVER_PI};
-pub use mlp::{Mlp, gelu};
+pub use mlp::{Mlp, exact_gelu, gelu};
 pub use names::{BlockName, ModelName, StoredNames};
-pub(crate) use names::{HEAD, block_of};
+pub(crate) use names::{HEAD, block_has_s4d, block_of};
 pub use operations::{Operations, operations_per_token};
 pub use parameters::ModelParameters;
 pub use perplexity::{Perplexity, perplexity};
+pub use s4d::S4d;
 pub use sampling::Sampling;
 pub use streaming::ModelStream;
 pub use text::Text;

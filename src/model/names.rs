@@ -55,6 +55,15 @@ impl BlockName {
         Name::OutputBias,
     ];
 
+    /// The parameter of a mixer of this kind that is what an H3 layer calls so. An S4D layer has no
+    /// counterpart of most.
+    pub(crate) fn of_mixer(ssm: SsmMixer, name: Name) -> Self {
+        match ssm {
+            SsmMixer::H3 => Self::H3(name),
+            SsmMixer::S4d => Self::S4d(name),
+        }
+    }
+
     /// The parameters of a block whose mixer is attention (`None`), or of this kind.
     pub(crate) fn all(ssm: Option<SsmMixer>) -> impl Iterator<Item = Self> {
         let mixer = match ssm {
@@ -110,6 +119,14 @@ impl BlockName {
             Self::Fc2Bias => "mlp.fc2.bias".into(),
         }
     }
+}
+
+/// True if a block has an S4D layer: a tensor with one of the names that no H3 layer has. `stored` tells
+/// whether there is a tensor of an official name.
+pub(crate) fn block_has_s4d(block: usize, stored: impl Fn(&str) -> bool) -> bool {
+    [Name::InvAReal, Name::AImag]
+        .into_iter()
+        .any(|name| stored(&ModelName::Block(block, BlockName::S4d(name)).official()))
 }
 
 /// A parameter of the model. The head has no parameter of its own: its weight is that of the

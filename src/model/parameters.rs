@@ -2,15 +2,16 @@
 
 use super::attention::MultiHeadAttention;
 use super::block::{Block, Mixer};
-use super::config::ModelConfig;
+use super::config::{ModelConfig, SsmMixer};
 use super::forward::Model;
 use super::layer_norm::LayerNorm;
 use super::mlp::Mlp;
 use super::named::Named;
 use super::names::{BlockName, ModelName};
+use super::s4d::S4d;
 use crate::algebra::{Matrix, Real};
 use crate::error::{Error, check_len};
-use crate::h3::{Linear, Parameters};
+use crate::h3::{DiagonalModels, Linear, Name, Parameters};
 use crate::tensor::Tensor;
 
 /// The official parameters of one model, of consistent shapes.
@@ -123,10 +124,21 @@ impl<T: Real> ModelParameters<T> {
 }
 
 impl<S: Copy> ModelParameters<S> {
+    /// The images of the parameters of the diagonal models of an S4D block, whose `B` is 1.
+    pub(super) fn s4d<T: Real>(&self, block: usize, convert: &dyn Fn(S) -> T) -> DiagonalModels<T> {
+        let config = &self.config.h3;
+        DiagonalModels::of(config, |name| match name {
+            Name::B => [T::ONE, T::ZERO].repeat(config.n_ssm * config.n_modes()),
+            name => {
+                let stored = self.get(ModelName::Block(block, BlockName::S4d(name)));
+                stored.iter().map(|&x| convert(x)).collect()
+            }
+        })
+    }
+
     /// The model of these numbers' images.
     fn build_by<T: Real>(&self, convert: &dyn Fn(S) -> T) -> Result<Model<T>, Error> {
         let config = &self.config;
-        config.check_computed()?;
         let d = config.d_model();
         let values =
             |name: ModelName| -> Vec<T> { self.get(name).iter().map(|&x| convert(x)).collect() };
@@ -139,14 +151,18 @@ impl<S: Copy> ModelParameters<S> {
                 let weight = Matrix::new(outputs, inputs, values(of(weight)))?;
                 Linear::new(weight, values(of(bias)))
             };
-            let mixer = if config.is_attention(i) {
-                Mixer::Attention(MultiHeadAttention::new(
+            let mixer = match config.ssm {
+                _ if config.is_attention(i) => Mixer::Attention(MultiHeadAttention::new(
                     config.num_heads,
                     linear(BlockName::QkvWeight, BlockName::QkvBias, 3 * d, d)?,
                     linear(BlockName::OutWeight, BlockName::OutBias, d, d)?,
-                )?)
-            } else {
-                Mixer::H3(Box::new(self.h3(i)?.map(convert).discretize()?))
+                )?),
+                SsmMixer::H3 => Mixer::H3(Box::new(self.h3(i)?.map(convert).discretize()?)),
+                SsmMixer::S4d => {
+                    let [weight, bias] = [Name::OutputWeight, Name::OutputBias].map(BlockName::S4d);
+                    let models = self.s4d(i, convert).discretize()?;
+                    Mixer::S4d(S4d::new(models, linear(weight, bias, d, d)?)?)
+                }
             };
             let inner = config.d_inner;
             Ok(Block {

@@ -1,6 +1,6 @@
 //! The parameters of a model of given sizes, and their shapes.
 
-use super::config::{ModelConfig, SsmMixer};
+use super::config::ModelConfig;
 use super::names::{BlockName, ModelName};
 use crate::h3::Name;
 
@@ -21,14 +21,9 @@ impl ModelConfig {
         names
     }
 
-    /// The parameter of a block's mixer that is what an H3 layer calls so. An S4D layer has no
-    /// counterpart of most.
+    /// The parameter of a block's mixer that is what an H3 layer calls so, as [`BlockName::of_mixer`].
     pub(crate) fn mixer_name(&self, block: usize, name: Name) -> ModelName {
-        let of_mixer = match self.ssm {
-            SsmMixer::H3 => BlockName::H3(name),
-            SsmMixer::S4d => BlockName::S4d(name),
-        };
-        ModelName::Block(block, of_mixer)
+        ModelName::Block(block, BlockName::of_mixer(self.ssm, name))
     }
 
     /// The number of scalar parameters.

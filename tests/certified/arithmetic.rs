@@ -937,6 +937,7 @@ fn unknown_is_unknown() {
         Ball::from_f64(-2.0).ln_1p(),
         Ball::UNKNOWN.sin_cos().0,
         Ball::UNKNOWN.tanh(),
+        Ball::UNKNOWN.erf(),
         Ball::UNKNOWN.relu(),
         Ball::UNKNOWN.step(),
         Ball::UNKNOWN.exp_m1(),

@@ -144,6 +144,9 @@ impl<P: Precision> Real for Port<P> {
     fn tanh(self) -> Self {
         self.library(Ball::tanh)
     }
+    fn erf(self) -> Self {
+        self.library(Ball::erf)
+    }
     fn relu(self) -> Self {
         port(self.0.max(0.0))
     }

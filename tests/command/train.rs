@@ -55,14 +55,28 @@ fn other_commands_read_what_is_trained() {
         ("recall", ""),
         ("induction", "--mixer attention --heads 2"),
         ("recall", "--mixer hybrid --vocab 20"),
+        ("recall", "--mixer s4d"),
     ] {
         let (out, stages, golden) = (path("case"), path("stages"), path("golden"));
         done(&format!("{task} {flags} {SMALL} --stop 1 --out {out}"));
         let case = Case::open(Path::new(&out)).expect("a case");
         assert_eq!(case.kind(), "model");
+        let perplexity = ["lm", "perplexity", &out];
+        if flags == "--mixer s4d" {
+            let output = hippos(&perplexity);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                !output.status.success()
+                    && stderr.contains("S4D")
+                    && stderr.contains("--form step"),
+                "{stderr}"
+            );
+        } else {
+            assert!(hippos(&perplexity).status.success());
+        }
         for args in [
             vec!["run", &out, "--grad", "--out", &stages],
-            vec!["lm", "perplexity", &out],
+            vec!["lm", "perplexity", &out, "--form", "step"],
             vec!["golden", "--from", &out, "--out", &golden],
             vec!["check", &golden, &stages],
         ] {
@@ -161,10 +175,6 @@ fn what_contradicts_itself_is_refused() {
             "does not divide",
         ),
         ("recall --dropout 1".into(), "--dropout: 1; expected"),
-        (
-            format!("recall --mixer s4d --out {out}"),
-            "--out does not go with --mixer s4d",
-        ),
         (
             format!("text {saved} --examples 3"),
             "--examples does not go",

@@ -186,6 +186,43 @@ pub(crate) fn tanh(x: &Dyadic, digits: i64) -> Known {
     Known::fixed(if x.int.is_negative() { t.neg() } else { t }, p)
 }
 
+/// `1 / sqrt(pi)`, by Newton's iteration `y <- y (3 - pi y^2) / 2`.
+fn inverse_root_of_pi(p: i64) -> Int {
+    cached("1/sqrt(pi)", p, |p| {
+        let three = Int::from(3).shift(p);
+        let mut y = Dyadic::from_f64(0.564_189_583_547_756_3).fixed(p);
+        let mut digits = 50;
+        while digits < 2 * p {
+            let step = three.sub(&mul(&pi(p), &mul(&y, &y, p), p));
+            y = mul(&y, &step, p).shift(-1);
+            digits *= 2;
+        }
+        y
+    })
+}
+
+/// `erf x = 2/sqrt(pi) sum_k (-1)^k x^{2k+1} / (k! (2k+1))`, for `|x|` below 2^5.
+pub(crate) fn erf(x: &Dyadic, digits: i64) -> Known {
+    // The terms reach e^{x^2}, as many times more than a unit as they may be off.
+    let size = x.to_f64();
+    let lost = (1.5 * size * size) as i64 + 24;
+    let p = precision(digits, exponent_of(x));
+    let wide = p + lost;
+    let exact = x.fixed(wide);
+    let square = mul(&exact, &exact, wide);
+    let (mut power, mut sum, mut k) = (exact, Int::zero(), 0);
+    while !power.is_zero() {
+        sum = sum.add(&power.div_small(2 * k + 1));
+        k += 1;
+        power = mul(&power, &square, wide).div_small(k).neg();
+    }
+    // In steps of precision, since the root is kept per precision; the places too many are cut off.
+    let root_at = (wide / 1024 + 1) * 1024;
+    let root = inverse_root_of_pi(root_at).shift(wide - root_at);
+    let value = mul(&sum, &root, wide).shift(1 - lost);
+    Known::fixed(value, p)
+}
+
 /// `ln(1 + x)`: `y <- y + 2 (a - e^y)/(a + e^y)` triples the digits of `y = ln a`.
 pub(crate) fn ln_1p(x: &Dyadic, digits: i64) -> Known {
     let a = x.add(&Dyadic::power_of_two(0));

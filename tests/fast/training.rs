@@ -7,7 +7,7 @@ use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{Dropout, Level, ModelElement, Trainer};
 use hungry_hippos::h3::{Form, HeadOrder, RealType};
-use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters};
+use hungry_hippos::model::{BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer};
 use hungry_hippos::oracle::ModelFile;
 use hungry_hippos::ssm::Discretization;
 use hungry_hippos::training::{OptimizerOptions, ParameterGroup, official_groups};
@@ -105,6 +105,7 @@ fn judge_gradients<T: ModelElement>(name: &str, relative: f64) {
 fn every_gradient_is_the_official_one() {
     judge_gradients::<f64>("lm-grad-v2-h3-ignore", 1e-11);
     judge_gradients::<f64>("lm-grad-v3-attention-ignore", 1e-11);
+    judge_gradients::<f64>("lm-grad-s4d", 1e-11);
 }
 
 /// 3.7e-6 is what the official run in float32 is off by itself.
@@ -213,6 +214,12 @@ fn odd_models() -> Vec<(ModelConfig, (usize, usize))> {
     (wide.vocab_size, wide.d_inner, wide.h3.real_type) = (35, 33, RealType::Relu);
     wide.h3.d_state = 10;
     let attention = config(2, &[0, 1], 2, 18);
+    let mut s4d = config(3, &[1], 2, 10);
+    (s4d.ssm, s4d.h3.n_ssm) = (SsmMixer::S4d, 1);
+    s4d.h3.disc = Discretization::ZeroOrderHold;
+    let mut s4d_alone = s4d.clone();
+    s4d_alone.attn_layer_idx.clear();
+    (s4d_alone.h3.n_ssm, s4d_alone.h3.disc) = (10, Discretization::Bilinear);
     vec![
         // More sequences than parts; a single token; shorter and longer than the window; one sequence.
         (pairs, (11, 7)),
@@ -220,6 +227,8 @@ fn odd_models() -> Vec<(ModelConfig, (usize, usize))> {
         (triples, (2, 1)),
         (wide, (1, 23)),
         (attention, (9, 19)),
+        (s4d, (5, 9)),
+        (s4d_alone, (2, 1)),
     ]
 }
 

@@ -4,8 +4,8 @@
 //! rounding is accounted for by itself and only the truncation of the series needs a proof; then
 //! widen by how far the function can move within the radius.
 
-use super::bound::{Bound, add_down, sqrt_down, sub_down};
-use super::constants::{Constant, FACTORIALS, INVERSE_FACTORIALS, LN_2};
+use super::bound::{Bound, add_down, mul_down, sqrt_down, sub_down};
+use super::constants::{Constant, FACTORIALS, INVERSE_FACTORIALS, LN_2, QUARTER_PI};
 use super::expansion::{self, MAX_WORDS, Terms};
 use super::interval::BallN;
 use core::cmp::Ordering;
@@ -176,6 +176,57 @@ impl<const W: usize> BallN<W> {
         let slope = (sech_squared * growth).min(Bound::of(1.0));
         let apart = Bound::of(1.0) + center.magnitude();
         center.widened((slope * r).min(apart))
+    }
+
+    /// `erf m` at the midpoint. For `s = |m|` it is `2/sqrt(pi) e^{-s^2}` times
+    /// `sum_k 2^k s^{2k+1} / (1 3 5 ... (2k+1))` (Abramowitz and Stegun 7.1.6): all terms have one sign, and nothing
+    /// cancels. Each is `2 s^2/(2k+1)` times the one before. From where this ratio is at most 1/2 on, the
+    /// terms left out add up to no more than twice the first of them.
+    ///
+    /// Far out `1 - erf s < e^{-s^2}`, which is true from `s = 1/sqrt(pi)` on.
+    fn erf_of_center(self) -> Self {
+        let m = self.center();
+        if m.is_unknown() {
+            return m;
+        }
+        let negative = m.midpoint()[0] < 0.0;
+        let size = if negative { -m } else { m };
+        let s = size.midpoint()[0];
+        let square = size * size;
+        let positive = if s >= 40.0 {
+            // e^{-1600} < 2^-2300.
+            Self::ONE.widened(Bound::of(super::eft::ETA))
+        } else if s * s * core::f64::consts::LOG2_E >= (53 * W + 10) as f64 {
+            Self::ONE.widened((-square).exponential().magnitude())
+        } else {
+            let (mut term, mut sum, mut odd) = (size, Self::ZERO, 1.0);
+            while 4.0 * s * s >= odd || term.midpoint()[0] > negligible::<W>() * sum.midpoint()[0] {
+                sum = sum + term;
+                odd += 2.0;
+                let next = term * square.scaled(1);
+                term = next.quotient(Self::exact(odd)).unwrap_or(Self::UNKNOWN);
+            }
+            let sum = sum.widened(Bound::of(2.0) * term.magnitude());
+            // 2/sqrt(pi) = 1/sqrt(pi/4).
+            let root = Self::constant(&QUARTER_PI).square_root();
+            let value = (sum * (-square).exponential()).quotient(root);
+            value.unwrap_or(Self::UNKNOWN)
+        };
+        if negative { -positive } else { positive }
+    }
+
+    /// The slope is `2/sqrt(pi) e^{-t^2}`, with `t` at least the least magnitude in the ball; and no two values
+    /// are more than `1 + |erf m|` apart from the center's.
+    pub(super) fn error_function(self) -> Self {
+        let center = self.erf_of_center();
+        if self.is_exact() {
+            return center;
+        }
+        let least = self.lower_magnitude();
+        let power = Self::exact(-mul_down(least, least)).exp_of_center();
+        let slope = Bound::of(1.128_379_168) * power.magnitude();
+        let apart = Bound::of(1.0) + center.magnitude();
+        center.widened((slope * self.rad()).min(apart))
     }
 
     /// With `l = m - r >= 0`, `|sqrt(m + d) - sqrt m| <= sqrt m - sqrt l = r/(sqrt m + sqrt l)`.

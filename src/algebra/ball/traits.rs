@@ -84,6 +84,10 @@ impl<const W: usize> Real for BallN<W> {
         self.hyperbolic_tangent()
     }
 
+    fn erf(self) -> Self {
+        self.error_function()
+    }
+
     fn relu(self) -> Self {
         self.positive_part()
     }

@@ -53,9 +53,9 @@ Runs:
   --resume FILE    continue a run that --save wrote; the settings are those of the file
 
 Files, written completely or not at all:
-  --save FILE      after every epoch, everything that --resume needs; except with s4d, also a case file as --out
+  --save FILE      after every epoch, everything that --resume needs; also a case file as --out
   --out FILE       the trained weights and some held-out sequences with their targets, as a case that run,
-                   golden and lm read; not with s4d, which none of them computes
+                   golden and lm read
   --plot FILE      the curves of loss and score, as SVG
   --json           print the curves and settings for programs, instead of the table
 ";
@@ -123,11 +123,6 @@ pub(crate) fn main(mut raw: Vec<OsString>) -> Result<ExitCode, Failure> {
         Some(saved) => of_saved(saved, task, &args)?,
         None => asked(task, &args)?,
     };
-    if settings.mixer == MixerChoice::S4d && args.value("--out").is_some() {
-        return Err(Failure(
-            "--out does not go with --mixer s4d: no other command computes S4D layers".into(),
-        ));
-    }
     let data = match file {
         None => settings.synthetic()?,
         Some(file) => {

@@ -125,15 +125,7 @@ fn gelu(x: f64) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::gelu;
-    use crate::algebra::exact_gelu;
-    use crate::fast::{Dropout, Level, Trainer};
-    use crate::h3::Name;
-    use crate::learning::{MixerChoice, Settings, Task};
-    use crate::model::{
-        BlockName, ModelName, ModelParameters, gelu as mlp_gelu, initial_parameters,
-    };
-    use crate::training::{OptimizerOptions, official_groups};
-    use num_complex::Complex;
+    use crate::model::{exact_gelu, exact_gelu_slope, gelu as mlp_gelu};
 
     /// The reference's is by a series and a continued fraction.
     #[test]
@@ -142,142 +134,8 @@ mod tests {
             let x = f64::from(i) / 100.0;
             let [value, slope] = gelu(x);
             assert!((value - exact_gelu(x)).abs() <= 1e-14, "{x}");
-            let h = 1e-5;
-            let difference = (gelu(x + h)[0] - gelu(x - h)[0]) / (2.0 * h);
-            assert!(
-                (slope - difference).abs() < 1e-9,
-                "{x}: {slope} {difference}"
-            );
+            assert!((slope - exact_gelu_slope(x)).abs() <= 1e-14, "{x}");
         }
-    }
-
-    const TOKENS: [usize; 7] = [1, 6, 2, 5, 1, 9, 2];
-    const TARGETS: [Option<usize>; 7] =
-        [Some(6), Some(2), None, Some(1), Some(9), Some(2), Some(5)];
-    const SIZES: (usize, usize) = (1, 7);
-
-    /// A model of 10 channels, more than a vector of some levels, with biases and LayerNorms that are not
-    /// those of the beginning, and steps that decay within the sequence.
-    fn parameters() -> ModelParameters<f64> {
-        let official = Settings::official(Task::Recall, MixerChoice::S4d, None);
-        let mut settings = official.expect("settings");
-        (settings.d_model, settings.d_state, settings.blocks) = (10, 6, 1);
-        let initial = initial_parameters(&settings.config(), 3).expect("a model");
-        let log_dt = ModelName::Block(0, BlockName::S4d(Name::LogDt));
-        ModelParameters::new(settings.config(), |name| {
-            let shift = if name == log_dt { 3.0 } else { 0.0 };
-            let values = initial.get(name).iter().enumerate();
-            Ok(values
-                .map(|(i, x)| 4.0 * x + shift + 0.1 * (i as f64).sin())
-                .collect())
-        })
-        .expect("the same shapes")
-    }
-
-    fn trainer(parameters: &ModelParameters<f64>) -> Trainer<f64> {
-        let groups = official_groups(parameters.config(), &OptimizerOptions::official(1e-3));
-        Trainer::new(Level::detect(), parameters, &groups, None, 1).expect("a model")
-    }
-
-    /// The model by its definition, the convolution a sum: the logits of every token.
-    fn by_definition(parameters: &ModelParameters<f64>) -> Vec<f64> {
-        let config = parameters.config();
-        let (d, n, len) = (config.d_model(), config.h3.n_modes(), TOKENS.len());
-        let of = |name| parameters.get(ModelName::Block(0, name));
-        let s4d = |name| of(BlockName::S4d(name));
-        let complex = |x: &[f64], i: usize| Complex::new(x[2 * i], x[2 * i + 1]);
-        let norm = |x: &[f64], weight: &[f64], bias: &[f64]| -> Vec<f64> {
-            let mean = x.iter().sum::<f64>() / d as f64;
-            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
-            let factor = (variance + config.layer_norm_epsilon).sqrt();
-            let scaled = x.iter().map(|x| (x - mean) / factor);
-            scaled
-                .zip(weight)
-                .zip(bias)
-                .map(|((x, w), b)| x * w + b)
-                .collect()
-        };
-        let linear = |x: &[f64], weight: &[f64], bias: &[f64]| -> Vec<f64> {
-            let rows = weight.chunks_exact(x.len()).zip(bias);
-            rows.map(|(row, b)| b + row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>())
-                .collect()
-        };
-        let kernel = |channel: usize, lag: usize| -> f64 {
-            let dt = s4d(Name::LogDt)[channel].exp();
-            let modes = (0..n).map(|i| {
-                let w = Complex::new(-s4d(Name::InvAReal)[i].exp(), s4d(Name::AImag)[i]);
-                let c = complex(s4d(Name::C), channel * n + i) * ((w * dt).exp() - 1.0) / w;
-                2.0 * (c * (w * dt * lag as f64).exp()).re
-            });
-            modes.sum()
-        };
-        let table = parameters.get(ModelName::Embeddings);
-        let embedded = TOKENS.map(|token| table[token * d..(token + 1) * d].to_vec());
-        let [weight, bias] = [BlockName::Norm1Weight, BlockName::Norm1Bias].map(of);
-        let u = embedded.each_ref().map(|x| norm(x, weight, bias));
-        let logits = (0..len).flat_map(|t| {
-            let y: Vec<f64> = (0..d)
-                .map(|c| {
-                    let past = (0..=t).map(|s| kernel(c, t - s) * u[s][c]).sum::<f64>();
-                    exact_gelu(past + s4d(Name::D)[c] * u[t][c])
-                })
-                .collect();
-            let mixed = linear(&y, s4d(Name::OutputWeight), s4d(Name::OutputBias));
-            let x: Vec<f64> = mixed.iter().zip(&embedded[t]).map(|(a, b)| a + b).collect();
-            let normed = norm(&x, of(BlockName::Norm2Weight), of(BlockName::Norm2Bias));
-            let hidden = linear(&normed, of(BlockName::Fc1Weight), of(BlockName::Fc1Bias));
-            let hidden: Vec<f64> = hidden.into_iter().map(mlp_gelu).collect();
-            let hidden = linear(&hidden, of(BlockName::Fc2Weight), of(BlockName::Fc2Bias));
-            let x: Vec<f64> = hidden.iter().zip(&x).map(|(a, b)| a + b).collect();
-            let [weight, bias] = [ModelName::NormWeight, ModelName::NormBias];
-            let x = norm(&x, parameters.get(weight), parameters.get(bias));
-            linear(&x, table, &[0.0; 10])
-        });
-        logits.collect()
-    }
-
-    #[test]
-    fn the_forward_pass_is_the_definition() {
-        let parameters = parameters();
-        let found = trainer(&parameters).logits(&TOKENS, SIZES).expect("runs");
-        let exact = by_definition(&parameters);
-        assert_eq!(found.len(), exact.len());
-        for (found, exact) in found.iter().zip(&exact) {
-            assert!(
-                (found - exact).abs() < 1e-11 && exact.abs() > 1e-6,
-                "{found} {exact}"
-            );
-        }
-    }
-
-    /// Two elements of every parameter, by central differences of the loss.
-    #[test]
-    fn the_gradient_is_the_slope_of_the_loss() {
-        let parameters = parameters();
-        let none = Dropout::default();
-        let gradients = trainer(&parameters).gradients(&TOKENS, &TARGETS, SIZES, &none);
-        let (_, gradients) = gradients.expect("runs");
-        let h = 1e-5;
-        for name in parameters.config().names() {
-            let len = parameters.get(name).len();
-            for at in [len / 3, len - 1] {
-                let loss = |by: f64| {
-                    let moved = ModelParameters::new(parameters.config().clone(), |of| {
-                        let mut values = parameters.get(of).to_vec();
-                        if of == name {
-                            values[at] += by;
-                        }
-                        Ok(values)
-                    });
-                    trainer(&moved.expect("shapes"))
-                        .loss(&TOKENS, &TARGETS, SIZES)
-                        .expect("runs")
-                };
-                let slope = (loss(h) - loss(-h)) / (2.0 * h);
-                let found = gradients.get(name)[at];
-                let error = (found - slope).abs();
-                assert!(error < 1e-8, "{} {at}: {found} {slope}", name.official());
-            }
-        }
+        assert!((gelu(3.0)[0] - mlp_gelu(3.0)).abs() > 1e-4, "the other one");
     }
 }

@@ -327,6 +327,20 @@ impl<T: Real> Back<'_, T> {
                 found.extend(Name::ALL.map(|name| (of(BlockName::H3(name)), values(name))));
                 Ok(gradients.input)
             }
+            Mixer::S4d(layer) => {
+                let documents = self.hooks.documents(Part::H3, self.documents);
+                let ways = (self.hooks.models(), self.hooks.models_back());
+                let gradient = layer.adjoint(ways, (u, &documents), g)?;
+                let of_models = self.parameters.s4d(i, &|x| x).gradients(&gradient.models)?;
+                for name in BlockName::S4D_NAMES {
+                    if let Some(values) = of_models.get(name) {
+                        found.insert(of(BlockName::S4d(name)), values.to_vec());
+                    }
+                }
+                let names = [Name::OutputWeight, Name::OutputBias].map(BlockName::S4d);
+                found.extend(linear(gradient.output, names.map(of)));
+                Ok(gradient.input)
+            }
             Mixer::Attention(attention) => {
                 let documents = self.hooks.documents(Part::Attention, self.documents);
                 let attend = |[q, k, v]: [&Matrix<T>; 3], scale| self.hooks.attend(q, k, v, scale);

@@ -9,7 +9,7 @@ use super::loss::{Targets, cross_entropy, weights_of_counted};
 use super::mlp::gelu_slope;
 use crate::algebra::{Matrix, Real, RootsOfUnity};
 use crate::error::Error;
-use crate::h3::{Form, Layer, LayerGradients, Plain};
+use crate::h3::{Backward, Form, Layer, LayerGradients, Plain};
 use crate::tensor::Tensor;
 
 /// A tensor whose cotangent the backward pass keeps.
@@ -42,6 +42,9 @@ pub(crate) trait ModelBackward<T: Real>: ModelHooks<T> {
         u: Rows<'_, T>,
         g: &Tensor<T>,
     ) -> Result<LayerGradients<T>, Error>;
+
+    /// The adjoint of the diagonal models of S4D layers.
+    fn models_back(&self) -> &dyn Backward<T>;
 
     /// The adjoint of the attention of one head over one document, as [`softmax_attention_adjoint`].
     fn attend_back(
@@ -118,6 +121,10 @@ where
     ) -> Result<LayerGradients<T>, Error> {
         layer.gradients_of_documents(self, u, documents, None, g, None)
     }
+
+    fn models_back(&self) -> &dyn Backward<T> {
+        self
+    }
 }
 
 impl<T> ModelBackward<T> for Plain
@@ -133,5 +140,9 @@ where
         g: &Tensor<T>,
     ) -> Result<LayerGradients<T>, Error> {
         layer.gradients_by(self, self, u, None, g, None)
+    }
+
+    fn models_back(&self) -> &dyn Backward<T> {
+        self
     }
 }

@@ -1,7 +1,7 @@
 //! The MLP, backwards.
 
-use super::super::mlp::{GELU_CUBE, Mlp, SQRT_2_OVER_PI};
-use crate::algebra::Real;
+use super::super::mlp::{GELU_CUBE, Mlp, SQRT_2_OVER_PI, below};
+use crate::algebra::{Real, erf_slope};
 use crate::h3::Linear;
 
 /// The gradients of an MLP, summed over tokens.
@@ -22,6 +22,15 @@ pub(crate) fn gelu_slope<T: Real>(x: T) -> T {
     let half = T::from_f64(0.5);
     let inner_slope = c * (T::ONE + T::from_i64(3) * cube * (x * x));
     half * (T::ONE + t) + half * x * ((T::ONE - t) * (T::ONE + t)) * inner_slope
+}
+
+/// The slope of [`exact_gelu`](super::super::exact_gelu), `P(x) + x p(x)` with the normal distribution `P` and its
+/// density `p`.
+pub(crate) fn exact_gelu_slope<T: Real>(x: T) -> T {
+    let half = T::from_f64(0.5);
+    let root = half.sqrt();
+    let density = half * root * erf_slope(x * root);
+    below(x) + x * density
 }
 
 impl<T: Real> Mlp<T> {

@@ -11,6 +11,7 @@
 //! MLP          e = W2^T g * gelu'(W1 x + b1);  x receives W1^T e           mlp.rs
 //! attention    S receives P o (E - rowsum(P o E)),  E = G V^T              attention.rs
 //! H3           the layer's own adjoint                                     h3::gradients
+//! S4D          x receives W^T g * gelu'(x);  u by the models' adjoint       s4d.rs
 //! residual     x + f(x):  x receives g + f^T g                             gradients.rs
 //! embedding    every row receives the sum of g over its tokens             gradients.rs
 //! ```
@@ -33,10 +34,11 @@ mod hooks;
 mod layer_norm;
 mod loss;
 mod mlp;
+mod s4d;
 
 pub use gradients::ModelGradients;
 pub(crate) use hooks::{Cotangent, ModelBackward};
 pub(crate) use layer_norm::NormGradient;
 pub use loss::Targets;
 pub(crate) use loss::{cross_entropy, mean_loss, weights_of_counted};
-pub(crate) use mlp::gelu_slope;
+pub(crate) use mlp::{exact_gelu_slope, gelu_slope};

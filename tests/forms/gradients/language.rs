@@ -61,8 +61,12 @@ fn problem(
                 1.0 + 0.5 * rng.unit()
             }
             // Away from the kink of relu.
-            ModelName::Block(_, BlockName::H3(Name::InvAReal)) => 0.5 + 0.3 * rng.unit(),
-            ModelName::Block(_, BlockName::H3(Name::LogDt)) => rng.unit() - 1.0,
+            ModelName::Block(_, BlockName::H3(Name::InvAReal) | BlockName::S4d(Name::InvAReal)) => {
+                0.5 + 0.3 * rng.unit()
+            }
+            ModelName::Block(_, BlockName::H3(Name::LogDt) | BlockName::S4d(Name::LogDt)) => {
+                rng.unit() - 1.0
+            }
             _ => 0.8 * rng.unit(),
         };
         Ok((0..size).map(value).collect())
@@ -138,6 +142,25 @@ fn problems() -> Vec<Problem> {
             whole(),
             |config| {
                 (config.h3.head_dim, config.h3.n_ssm) = (1, 4);
+            },
+        ),
+        problem(
+            "packed S4D",
+            &[],
+            (Zoh, RealType::Exp),
+            Documents::packed(LEN, &[0, 2, LEN]).expect("fits"),
+            |config| {
+                (config.ssm, config.h3.head_dim) = (SsmMixer::S4d, 1);
+            },
+        ),
+        problem(
+            "padded S4D and attention",
+            &[1],
+            (Bilinear, RealType::Softplus),
+            Documents::padded(LEN, &[4, LEN], Padding::Right).expect("fits"),
+            |config| {
+                (config.ssm, config.h3.head_dim) = (SsmMixer::S4d, 1);
+                config.h3.n_ssm = 2;
             },
         ),
     ]

@@ -68,6 +68,12 @@ fn every_gradient_is_the_official_one() {
     }
 }
 
+#[test]
+fn every_gradient_of_s4d_layers_is_the_official_one() {
+    let (count, _) = judge_gradients("lm-grad-s4d", Precision::F64, 1e-12);
+    assert_eq!(count, 46);
+}
+
 /// 3.7e-6 is what the official run in float32 is off by itself.
 #[test]
 fn float32_is_within_what_float32_allows() {

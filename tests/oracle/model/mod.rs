@@ -14,6 +14,7 @@ mod names;
 mod official;
 mod plain;
 mod refusals;
+mod s4d;
 mod sampling;
 mod sizes;
 mod states;

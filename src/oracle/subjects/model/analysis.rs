@@ -4,7 +4,7 @@
 use super::super::layer::Analysis;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
-use crate::h3::{Layer, LayerState};
+use crate::h3::{Evaluate, Layer, LayerState};
 use crate::model::{
     BlockStage, Cotangent, GELU_CUBE, LayerNorm, Mixed, ModelHooks, Rows, SQRT_2_OVER_PI, gelu,
 };
@@ -93,6 +93,10 @@ impl<P: Path> ModelHooks<ErrorScale> for ModelAnalysis<P> {
     ) -> Result<Mixed<ErrorScale>, Error> {
         let stages = layer.forward_by(&Analysis::UNIFORM, u, state)?;
         Ok((stages.output, stages.state))
+    }
+
+    fn models(&self) -> &dyn Evaluate<ErrorScale> {
+        &Analysis::UNIFORM
     }
 
     /// Scores, exponentials, normalizer and weighted sum; what other ways add, for each score `s`:

@@ -4,7 +4,7 @@ use super::super::layer::Analysis;
 use super::analysis::{ModelAnalysis, Path, attention_weights, normed_from};
 use crate::algebra::{ErrorScale, Field, LIBRARY_FACTOR, Matrix, Ring};
 use crate::error::Error;
-use crate::h3::{Layer, LayerGradients};
+use crate::h3::{Backward, Layer, LayerGradients};
 use crate::model::{
     Cotangent, GELU_CUBE, LayerNorm, ModelBackward, ModelHooks, NormGradient, Rows, SQRT_2_OVER_PI,
     cross_entropy, gelu_slope,
@@ -20,6 +20,10 @@ impl<P: Path> ModelBackward<ErrorScale> for ModelAnalysis<P> {
         g: &Tensor<ErrorScale>,
     ) -> Result<LayerGradients<ErrorScale>, Error> {
         layer.gradients_by(&Analysis::UNIFORM, &Analysis::UNIFORM, u, None, g, None)
+    }
+
+    fn models_back(&self) -> &dyn Backward<ErrorScale> {
+        &Analysis::UNIFORM
     }
 
     /// With the weights as on the way forward, computed again or kept. The mean that is taken off the

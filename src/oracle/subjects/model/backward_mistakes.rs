@@ -1,9 +1,9 @@
 //! Known mistakes of losses and gradients of language models.
 
 use super::hooks::ModelHook::{self, Embedded, Gradient, LossWeights, NormBack, Slope, Tied};
-use crate::algebra::{Matrix, exact_gelu};
+use crate::algebra::Matrix;
 use crate::error::Error;
-use crate::model::{LayerNorm, ModelName, NormGradient, Targets};
+use crate::model::{LayerNorm, ModelName, NormGradient, Targets, exact_gelu_slope};
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
 
@@ -63,13 +63,6 @@ fn without_variance(
         input: plain.input.iter().map(|e| e - mean).collect(),
         ..plain
     })
-}
-
-/// The slope of `x Phi(x)`: `Phi(x) + x phi(x)`.
-fn erf_slope(x: f64) -> f64 {
-    let below = if x == 0.0 { 0.5 } else { exact_gelu(x) / x };
-    let density = (-0.5 * x * x).exp() / (2.0 * core::f64::consts::PI).sqrt();
-    below + x * density
 }
 
 fn head_only(head: &Matrix<f64>, _lookup: &Matrix<f64>) -> Result<Matrix<f64>, Error> {
@@ -159,7 +152,7 @@ rows! { ModelHook:
         seen "plausible (a kernel forwards, a formula backwards)"
         looks "fc1's gradients and all before them off by less than a hundredth, fc2's right"
         fix "use the slope of the function of the forward pass: F.gelu(x, approximate='tanh')"
-        by [Slope(erf_slope)];
+        by [Slope(exact_gelu_slope)];
     "T05" "dropout_left_on" at "block0.residual"
         wrong "embedded tokens scaled by 1/(1 - 0.1), as what a dropout keeps"
         right "no dropout"

@@ -19,7 +19,7 @@ use super::analysis::{Followed, ModelAnalysis, Path};
 use super::scales::{OwnErrors, moved, steps_of};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
-use crate::h3::{Form, Layer, LayerGradients, LayerState};
+use crate::h3::{Backward, Evaluate, Form, Layer, LayerGradients, LayerState};
 use crate::model::{
     BlockStage, Cotangent, Mixed, ModelBackward, ModelGradients, ModelHooks, ModelName,
     ModelParameters, Rows, Targets,
@@ -300,6 +300,10 @@ impl ModelHooks<f64> for Moved<'_> {
         self.form.h3(block, layer, u, state)
     }
 
+    fn models(&self) -> &dyn Evaluate<f64> {
+        self.form
+    }
+
     fn embedded(&self, computed: Tensor<f64>) -> Tensor<f64> {
         match self.sum {
             0 => moved(computed, self.at, &self.steps),
@@ -324,6 +328,10 @@ impl ModelBackward<f64> for Moved<'_> {
         g: &Tensor<f64>,
     ) -> Result<LayerGradients<f64>, Error> {
         self.form.h3_back(block, layer, u, g)
+    }
+
+    fn models_back(&self) -> &dyn Backward<f64> {
+        self.form
     }
 }
 

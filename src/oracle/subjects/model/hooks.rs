@@ -5,7 +5,7 @@ use super::case::ModelCase;
 use crate::algebra::Matrix;
 use crate::attention::softmax_attention;
 use crate::error::Error;
-use crate::h3::{Form, Layer, LayerGradients, LayerState, Parameters};
+use crate::h3::{Backward, Evaluate, Form, Layer, LayerGradients, LayerState, Parameters};
 use crate::model::{
     BlockStage, Cotangent, LayerNorm, Mixed, Model, ModelBackward, ModelConfig, ModelGradients,
     ModelHooks, ModelName, ModelParameters, ModelStages, NormGradient, Part, Rows, Targets, gelu,
@@ -118,7 +118,7 @@ fn stages_with(
         })
         .collect();
     let wrong_layer = |block: usize| -> Result<Option<WrongLayer<'_>>, Error> {
-        if in_layers.is_empty() || config.is_attention(block) {
+        if in_layers.is_empty() || config.is_attention(block) || config.has_s4d() {
             return Ok(None);
         }
         let parameters: Parameters<f64> = parameters.h3(block)?;
@@ -313,6 +313,10 @@ impl ModelBackward<f64> for WrongModel<'_> {
         self.form.h3_back(block, layer, u, g)
     }
 
+    fn models_back(&self) -> &dyn Backward<f64> {
+        &self.form
+    }
+
     fn norm_back(
         &self,
         norm: &LayerNorm<f64>,
@@ -375,6 +379,10 @@ impl ModelHooks<f64> for WrongModel<'_> {
             }
             None => self.form.h3(block, layer, (u, documents), state),
         }
+    }
+
+    fn models(&self) -> &dyn Evaluate<f64> {
+        &self.form
     }
 
     fn documents(&self, part: Part, rows: &Documents) -> Documents {

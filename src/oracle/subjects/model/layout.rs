@@ -5,7 +5,8 @@ use super::super::layer::{config_metadata, read_choices};
 use crate::error::Error;
 use crate::h3::{self, Name, RealType};
 use crate::model::{
-    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, SsmMixer, StoredNames, Text, block_of,
+    BlockName, HEAD, ModelConfig, ModelName, ModelParameters, SsmMixer, StoredNames, Text,
+    block_has_s4d, block_of,
 };
 use crate::oracle::read::{
     check_finite, check_shape, check_size, demand, none_lacks, optional, required, shape_of,
@@ -343,11 +344,24 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
         (false, false) if strings.contains_key("nheads") => required(strings, "nheads")?,
         (false, _) => required(strings, "num_heads")?,
     };
-    let h3_block = (0..n_layer).find(|block| !is_attention(block));
-    let h3 = match h3_block {
+    let of_s4d = |block: &usize| block_has_s4d(*block, |name| names.get(name).is_some());
+    let ssm_block = (0..n_layer).find(|block| !is_attention(block));
+    let ssm = match ssm_block.filter(of_s4d) {
+        Some(_) => SsmMixer::S4d,
+        None => SsmMixer::H3,
+    };
+    let h3 = match ssm_block {
         Some(block) => {
-            let axis =
-                |name: Name, rank, at| axis(ModelName::Block(block, BlockName::H3(name)), rank, at);
+            let of_mixer = |name: Name, rank, at| {
+                let name = BlockName::of_mixer(ssm, name);
+                axis(ModelName::Block(block, name), rank, at)
+            };
+            let axis = |name: Name, rank, at| match (ssm, name) {
+                // An S4D layer has no shift models and no `B`: the modes are those of `C`.
+                (SsmMixer::S4d, Name::ShiftB) => Ok(2 * of_mixer(Name::C, 4, 2)?),
+                (SsmMixer::S4d, Name::B) => of_mixer(Name::InvAReal, 2, 0),
+                _ => of_mixer(name, rank, at),
+            };
             let heads = axis(Name::LogDt, 1, 0)?;
             if heads == 0 || !d.is_multiple_of(heads) {
                 let why =
@@ -371,7 +385,7 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
         attn_layer_idx,
         num_heads,
         layer_norm_epsilon: required(strings, "layer_norm_epsilon")?,
-        ssm: SsmMixer::H3,
+        ssm,
         h3,
     };
     for (key, size) in [

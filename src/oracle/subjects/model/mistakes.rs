@@ -5,12 +5,13 @@ use super::hooks::ModelHook::{
     self, Activation, Attend, Config, Layers, Mixers, Norm, Parameters, Residual, Saved, Stages,
     TakesRows,
 };
-use crate::algebra::{FloatFormat, Matrix, dot, exact_gelu};
+use crate::algebra::{FloatFormat, Matrix, dot};
 use crate::attention::softmax;
 use crate::error::Error;
 use crate::h3::HeadOrder;
 use crate::model::{
     BlockName, LayerNorm, Model, ModelConfig, ModelName, ModelParameters, ModelStages, Part,
+    exact_gelu,
 };
 use crate::oracle::mistake::{Row, rows};
 use crate::ssm::Discretization;
@@ -392,7 +393,7 @@ rows! { ModelHook:
         by [Config(other_head_order)];
     "L15" "discretization" at "block0.residual"
         wrong "the other of bilinear and zero-order hold"
-        right "the file's in every H3 layer"
+        right "the file's in every H3 or S4D layer"
         seen "state-spaces/s4#92 (users take zoh for granted)"
         looks "wrong from the first block with an H3 layer on, by little at small dt"
         fix "see disc"

@@ -29,7 +29,7 @@ use targets::{has_gradients, without_gradients};
 use super::layer::{LayerCase, parameter_axes as layer_axes};
 use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
-use crate::h3::{Form, Plain};
+use crate::h3::{Form, Name, Plain};
 use crate::model::{
     BlockName, ModelBackward, ModelConfig, ModelHooks, ModelName, ModelParameters, mean_loss,
 };
@@ -122,8 +122,9 @@ impl Subject for ModelCase {
     fn describe(&self) -> String {
         let config = self.parameters.config();
         format!(
-            "{} blocks, attention at {:?}, d_model {}, vocabulary {}, input_ids {:?}{}",
+            "{} blocks{}, attention at {:?}, d_model {}, vocabulary {}, input_ids {:?}{}",
             config.n_layer,
+            if config.has_s4d() { " of S4D" } else { "" },
             config.attn_layer_idx,
             config.d_model(),
             config.vocab_size,
@@ -410,6 +411,10 @@ pub(crate) fn parameter_axes(name: ModelName, config: &ModelConfig) -> Vec<(Axis
         ModelName::Block(_, BlockName::H3(name)) => return layer_axes(name, &config.h3),
         ModelName::Embeddings => &[Word, Channel],
         ModelName::Positions => &[Time, Channel],
+        // `D` has a first axis of length one.
+        ModelName::Block(_, BlockName::S4d(name)) if name != Name::D => {
+            return layer_axes(name, &config.h3);
+        }
         _ if name.shape(config).len() == 2 => &[Row, Column],
         _ => &[Channel],
     };
@@ -419,8 +424,7 @@ pub(crate) fn parameter_axes(name: ModelName, config: &ModelConfig) -> Vec<(Axis
 #[cfg(test)]
 mod tests {
     use super::ModelCase;
-    use crate::algebra::exact_gelu;
-    use crate::model::{ModelParameters, ModelPreset, gelu};
+    use crate::model::{ModelParameters, ModelPreset, exact_gelu, gelu};
     use crate::oracle::golden::stored;
     use crate::oracle::subject::{Named, Setting, Subject};
     use crate::oracle::upstream::{Upstream, UpstreamStage};

@@ -1,15 +1,16 @@
 //! A language model in checkpoints.
 
 use super::super::layer;
-use crate::model::{BlockName, HEAD, ModelName, SsmMixer, StoredNames, block_of};
+use crate::h3::Name;
+use crate::model::{BlockName, HEAD, ModelName, SsmMixer, StoredNames, block_has_s4d, block_of};
 use crate::oracle::official::{Choices, Official, Parameter, StoredAs};
 use std::collections::BTreeSet;
 
 /// The shape of a block's parameter: d channels, Q of queries, keys and values, I of the MLP; of an H3
-/// layer as there.
+/// or S4D layer as there.
 fn shape(name: BlockName) -> &'static str {
     match name {
-        // No case holds an S4D layer, and so no checkpoint is asked for one.
+        BlockName::S4d(Name::D) => "1d",
         BlockName::H3(name) | BlockName::S4d(name) => {
             let rows = layer::SHAPES.iter();
             let mut shapes = rows.filter(|(known, _)| *known == name);
@@ -43,7 +44,11 @@ fn parameters(names: &BTreeSet<&str>) -> Vec<Parameter> {
     let last = names.iter().filter_map(|name| block_of(name)).max();
     for block in 0..last.map_or(1, |last| last + 1) {
         let is_attention = names.contains(&attention(block)[..]);
-        let ssm = (!is_attention).then_some(SsmMixer::H3);
+        let ssm = match block_has_s4d(block, |name| names.contains(name)) {
+            _ if is_attention => None,
+            true => Some(SsmMixer::S4d),
+            false => Some(SsmMixer::H3),
+        };
         for name in BlockName::all(ssm) {
             let official = ModelName::Block(block, name).official();
             rows.push(Parameter {

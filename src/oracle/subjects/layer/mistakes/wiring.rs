@@ -3,10 +3,10 @@
 use super::super::hooks::LayerHook::{self, Modes, Parameters, Reads, Stage};
 use super::super::stage_run::StageRun;
 use super::sequences_exchanged;
-use crate::algebra::exact_gelu;
 use crate::h3::{
     HeadOrder, Modes as Decoded, Name, Parameters as Loaded, Progress, Sizes, Stage as At,
 };
+use crate::model::exact_gelu;
 use crate::model::gelu;
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;

@@ -4,6 +4,7 @@ use super::super::analysis::tests::assert_bound;
 use super::super::scales::tests::{model, text};
 use super::*;
 use crate::algebra::Dual;
+use crate::h3::Plain;
 
 type Number = Dual<f64>;
 
@@ -34,6 +35,10 @@ impl ModelHooks<Number> for Seeded {
         Form::Recurrence.h3(block, layer, u, state)
     }
 
+    fn models(&self) -> &dyn Evaluate<Number> {
+        &Plain::Recurrence
+    }
+
     fn embedded(&self, computed: Tensor<Number>) -> Tensor<Number> {
         match self.sum {
             0 => self.seeded(computed),
@@ -62,6 +67,10 @@ impl ModelBackward<Number> for Seeded {
         g: &Tensor<Number>,
     ) -> Result<LayerGradients<Number>, Error> {
         Form::Recurrence.h3_back(block, layer, u, g)
+    }
+
+    fn models_back(&self) -> &dyn Backward<Number> {
+        &Plain::Recurrence
     }
 }
 
