@@ -15,8 +15,8 @@ const MOST_UNEXPLAINED: f64 = 0.5;
 /// At one stage so many of the mistakes that explain most are tried with every other.
 const PAIRED: usize = 6;
 
-/// Of two mistakes that explain an error together one explains this share of it alone, unless they nearly cancel.
-const ALONE: f64 = 0.2;
+/// A mistake that explains so much alone needs none made before it.
+const ALL: f64 = 0.99;
 
 /// One finding for every step that is wrong; `parts` are those in which the port says it ran.
 pub(super) fn diagnose(
@@ -55,7 +55,8 @@ pub(super) fn diagnose(
         cost,
         runs_left: Cell::new((STEPS * WORK / cost).max(PAIRED * PAIRED)),
     };
-    let (findings, settled) = search.findings(&wrong);
+    let mut made = Vec::new();
+    let (findings, settled) = search.findings(&wrong, &mut made);
     if settled {
         return findings;
     }
@@ -75,7 +76,7 @@ pub(super) fn diagnose(
     let more = trials.mistakes(&between, &lens, backward);
     search.all.extend(&more);
     search.pairs = true;
-    search.findings(&wrong).0
+    search.findings(&wrong, &mut made).0
 }
 
 /// The finding if every step is right but the whole is not.
@@ -97,7 +98,7 @@ fn added_up(stage: &Judged<'_>) -> Finding {
 const WORK: usize = 800_000_000;
 
 /// Pairs are tried at as many steps as take so many times the work of one: a wrong training run has hundreds.
-const STEPS: usize = 4;
+const STEPS: usize = 2;
 
 /// The chunk lengths at which a mistake between chunks may have happened, but for the first one,
 /// the likeliest first: the parts in which the port says it ran, the places at which a stage begins to be
@@ -140,9 +141,30 @@ struct Search<'a> {
     runs_left: Cell<usize>,
 }
 
+/// A mistake that an earlier stage showed.
+#[derive(Clone, Copy)]
+struct Made {
+    mistake: &'static Mistake,
+    /// The chunk length, if it sits between chunks.
+    chunk_len: Option<usize>,
+}
+
+/// What is said of a wrong stage.
+struct Said {
+    finding: Finding,
+    /// The wrong stages that it explains, this one among them.
+    explained: Vec<usize>,
+    /// Those of them at which it leaves more than the tolerance.
+    nearly: Vec<usize>,
+    /// True if nothing else is left to look for.
+    settled: bool,
+}
+
 /// Mistakes made in one step, and how they fit every stage.
 struct Hypothesis {
     mistakes: Vec<&'static Mistake>,
+    /// The chunk length, if one of them sits between chunks.
+    chunk_len: Option<usize>,
     fits: Vec<Option<Fit>>,
     fit: Fit,
     /// Stages at which they would show and do not.
@@ -152,22 +174,27 @@ struct Hypothesis {
 }
 
 impl Search<'_> {
-    /// A finding for every step that is wrong, and whether each is explained.
-    fn findings(&self, wrong: &[usize]) -> (Vec<Finding>, bool) {
+    /// A finding for every step that is wrong, and whether each is explained, given mistakes that were found to be made
+    /// (at later stages, where all is gone through again). Those found are added.
+    fn findings(&self, wrong: &[usize], made: &mut Vec<Made>) -> (Vec<Finding>, bool) {
         let mut wrong = wrong.to_vec();
         let (mut findings, mut all_settled) = (Vec::new(), true);
+        let mut nearly = Vec::new();
         while let Some(&at) = wrong.first() {
-            let (finding, explained, settled) = self.explain(at, &wrong);
-            wrong.retain(|at| !explained.contains(at));
-            findings.push(finding);
-            all_settled &= settled;
+            let said = self.explain(at, &wrong, made);
+            nearly.extend(said.nearly.iter().copied());
+            wrong.retain(|at| !said.explained.contains(at) || said.nearly.contains(at));
+            // What is left there may be a mistake of its own; if none is known, it is no finding.
+            if said.finding.reproduced || !nearly.contains(&at) {
+                findings.push(said.finding);
+                all_settled &= said.settled;
+            }
         }
         (findings, all_settled)
     }
 
-    /// The finding at a stage, the wrong stages that it explains, and whether nothing else is left
-    /// to look for.
-    fn explain(&self, at: usize, wrong: &[usize]) -> (Finding, Vec<usize>, bool) {
+    /// What is said of a stage. Mistakes that were `made` at stages before it may act here too; those found are added.
+    fn explain(&self, at: usize, wrong: &[usize], made: &mut Vec<Made>) -> Said {
         let stage = &self.stages[at];
         let probes = &self.probes[at];
         let probe = probes.iter().rev().max_by(|a, b| {
@@ -176,7 +203,8 @@ impl Search<'_> {
             order.then(b.fit.left.total_cmp(&a.fit.left))
         });
         let generic = probes.iter().map(share).fold(0.0, f64::max);
-        let mut found = self.singles(at, wrong, generic);
+        let mut found = self.singles(at, wrong, made);
+        found = best(found, generic);
         if self.pairs && found.is_empty() && generic < NEARLY_ALL {
             found = self.pairs(at, wrong);
         }
@@ -191,18 +219,38 @@ impl Search<'_> {
         let Some(best) = found.first() else {
             let finding = self.finding(at, pattern, &[], false, &explained);
             let settled = probe.is_some_and(|probe| leaves_nothing(stage, probe));
-            return (finding, explained, settled);
+            return Said {
+                finding,
+                explained,
+                nearly: Vec::new(),
+                settled,
+            };
         };
         explained.extend(&best.explained);
         let nearly_all = best.fit.left <= 1.0 && best.fit.evidence.share >= NEARLY_ALL;
         // What is generic speaks of one stage; a mistake may explain several at once.
         let more = best.fit.evidence.share > generic || !best.explained.is_empty();
-        let reproduced = nearly_all && more;
-        (
-            self.finding(at, pattern, &found, reproduced, &explained),
+        let is_likely = nearly_all && more;
+        // What would show elsewhere too, and does not, explains this stage alone.
+        let reproduced = is_likely && best.contradicted == 0;
+        if is_likely {
+            let chunk_len = best.chunk_len;
+            for &mistake in &best.mistakes {
+                if !made
+                    .iter()
+                    .any(|known| core::ptr::eq(known.mistake, mistake))
+                {
+                    made.push(Made { mistake, chunk_len });
+                }
+            }
+        }
+        let is_left = |&at: &usize| best.fits[at].is_some_and(|fit| fit.left > 1.0);
+        Said {
+            finding: self.finding(at, pattern, &found, reproduced, &explained),
+            nearly: best.explained.iter().copied().filter(is_left).collect(),
             explained,
-            nearly_all,
-        )
+            settled: nearly_all,
+        }
     }
 
     fn finding(
@@ -227,15 +275,63 @@ impl Search<'_> {
         }
     }
 
-    /// Mistakes that leave nothing of a stage's error beyond its tolerance and explain as much as
-    /// anything does, the best first, and those that cannot be told apart from it.
-    fn singles(&self, at: usize, wrong: &[usize], generic: f64) -> Vec<Hypothesis> {
-        let found = self.all.iter().filter_map(|trial| {
+    /// Mistakes that leave nothing of a stage's error beyond its tolerance: alone, or on top of those that were made
+    /// before. These may do nothing here alone: a wrong pole does not matter to a convolution by the port's own kernel, but
+    /// to a state that is carried wrongly.
+    fn singles(&self, at: usize, wrong: &[usize], made: &[Made]) -> Vec<Hypothesis> {
+        let alone = self.all.iter().filter_map(|trial| {
             let fit = trial.fits[at]?;
-            (fit.left <= 1.0)
-                .then(|| self.hypothesis(vec![trial.mistake], &trial.fits, fit, at, wrong))
+            (fit.left <= 1.0).then(|| self.of_trial(trial, fit, at, wrong))
         });
-        best(found.collect(), generic)
+        let mut found: Vec<Hypothesis> = alone.collect();
+        let explains = |h: &Hypothesis| h.fit.evidence.share >= ALL;
+        if !made.is_empty() && !found.iter().any(explains) {
+            found.extend(self.on_top(made, at, wrong));
+        }
+        found
+    }
+
+    /// Mistakes made before and another one. A port has one chunk length.
+    fn on_top(&self, made: &[Made], at: usize, wrong: &[usize]) -> Vec<Hypothesis> {
+        let len = made.iter().find_map(|made| made.chunk_len);
+        let before: Vec<_> = made.iter().map(|made| made.mistake).collect();
+        let is_new = |trial: &&&Trial| !before.iter().any(|one| core::ptr::eq(*one, trial.mistake));
+        let in_the_port = |trial: &&&Trial| {
+            let is_at = |len| !trial.needs_chunks || trial.chunk_len == len;
+            trial.fits[at].is_some() && len.is_none_or(is_at)
+        };
+        let others = self.all.iter().filter(is_new).filter(in_the_port);
+        let most = (WORK / self.cost).min(self.runs_left.get());
+        let others: Vec<_> = others.take(most).collect();
+        self.runs_left.set(self.runs_left.get() - others.len());
+        let (trials, backward) = (self.trials, self.backward);
+        let runs = crate::threads::map(&others, |other| {
+            let run = |before: &[&'static Mistake]| {
+                let together = [before, &[other.mistake]].concat();
+                trials.fits(&together, len.unwrap_or(other.chunk_len), backward)
+            };
+            let all = run(&before);
+            let fit = all[at].filter(|fit| fit.left <= 1.0)?;
+            if fit.evidence.share < NEARLY_ALL {
+                return None;
+            }
+            // Those that do nothing here are not said, and explain nothing elsewhere.
+            let acts = |&one: &&'static Mistake| {
+                let is_other = |known: &&Mistake| !core::ptr::eq(*known, one);
+                let without: Vec<_> = before.iter().copied().filter(is_other).collect();
+                run(&without)[at].is_none_or(|other| other.evidence.share != fit.evidence.share)
+            };
+            let acting: Vec<_> = before.iter().copied().filter(|one| acts(&one)).collect();
+            (!acting.is_empty()).then(|| (run(&acting), acting))
+        });
+        let found = others.into_iter().zip(runs).filter_map(|(other, run)| {
+            let (fits, mut together) = run?;
+            let fit = fits[at]?;
+            together.push(other.mistake);
+            let len = len.or(other.needs_chunks.then_some(other.chunk_len));
+            Some(self.hypothesis(together, len, &fits, fit, at, wrong))
+        });
+        found.collect()
     }
 
     /// The same with what is beyond the tolerance left unexplained.
@@ -243,7 +339,7 @@ impl Search<'_> {
         let found = self.all.iter().filter_map(|trial| {
             let fit = trial.fits[at]?;
             let explains = fit.evidence.share >= NEARLY_ALL;
-            explains.then(|| self.hypothesis(vec![trial.mistake], &trial.fits, fit, at, wrong))
+            explains.then(|| self.of_trial(trial, fit, at, wrong))
         });
         best(found.collect(), generic)
     }
@@ -255,7 +351,7 @@ impl Search<'_> {
             let fit = trial.fits[at]?;
             let evidence = fit.focused.filter(|part| part.convicts(0))?;
             let of_part = Fit { evidence, ..fit };
-            Some(self.hypothesis(vec![trial.mistake], &trial.fits, of_part, at, wrong))
+            Some(self.of_trial(trial, of_part, at, wrong))
         });
         let mut found = best(found.collect(), 0.0);
         for hypothesis in &mut found {
@@ -276,9 +372,7 @@ impl Search<'_> {
         let mut found = Vec::new();
         let (trials, backward) = (self.trials, self.backward);
         let runs_of_each = (WORK / self.cost / PAIRED).max(PAIRED);
-        let of_some_weight = |(_, fit): &&(&&Trial, Fit)| fit.evidence.share >= ALONE;
-        let first = acting.iter().take_while(of_some_weight).take(PAIRED);
-        for (place, (one, _)) in first.enumerate() {
+        for (place, (one, _)) in acting.iter().enumerate().take(PAIRED) {
             let others: Vec<_> = acting[place + 1..]
                 .iter()
                 .filter(|(other, _)| other.mistake.id != one.mistake.id)
@@ -286,10 +380,7 @@ impl Search<'_> {
                 .collect();
             self.runs_left.set(self.runs_left.get() - others.len());
             let runs = crate::threads::map(&others, |(other, _)| {
-                let len = match one.needs_chunks {
-                    true => one.chunk_len,
-                    false => other.chunk_len,
-                };
+                let len = if one.needs_chunks { one } else { other }.chunk_len;
                 trials.fits(&[one.mistake, other.mistake], len, backward)
             });
             for ((other, _), fits) in others.into_iter().zip(runs) {
@@ -299,16 +390,26 @@ impl Search<'_> {
                 {
                     let mut mistakes = vec![one.mistake, other.mistake];
                     mistakes.sort_by_key(|mistake| mistake.place());
-                    found.push(self.hypothesis(mistakes, &fits, fit, at, wrong));
+                    let chunked = [**one, **other]
+                        .into_iter()
+                        .find(|trial| trial.needs_chunks);
+                    let len = chunked.map(|trial| trial.chunk_len);
+                    found.push(self.hypothesis(mistakes, len, &fits, fit, at, wrong));
                 }
             }
         }
         best(found, 0.0)
     }
 
+    fn of_trial(&self, trial: &Trial, fit: Fit, at: usize, wrong: &[usize]) -> Hypothesis {
+        let len = trial.needs_chunks.then_some(trial.chunk_len);
+        self.hypothesis(vec![trial.mistake], len, &trial.fits, fit, at, wrong)
+    }
+
     fn hypothesis(
         &self,
         mistakes: Vec<&'static Mistake>,
+        chunk_len: Option<usize>,
         fits: &[Option<Fit>],
         fit: Fit,
         at: usize,
@@ -318,12 +419,9 @@ impl Search<'_> {
             let Some(fit) = fits[other] else {
                 return false;
             };
-            let shows = fit.would_show();
-            let absent = match self.reports[other].verdict {
-                StageVerdict::Fail => fit.evidence.along < 0.5 && fit.evidence.size < 5.0,
-                _ => true,
-            };
-            other != at && shows && absent
+            // A stage that is wrong may be so by this mistake and another one.
+            let is_wrong = self.reports[other].verdict == StageVerdict::Fail;
+            other != at && !is_wrong && fit.would_show()
         };
         let explains = |&other: &usize| {
             // Within a wide tolerance of what it predicts is much that it does not explain.
@@ -337,6 +435,7 @@ impl Search<'_> {
             contradicted: (0..fits.len()).filter(contradicts).count(),
             explained: wrong.iter().copied().filter(explains).collect(),
             mistakes,
+            chunk_len,
             fits: fits.to_vec(),
             fit,
         }
@@ -396,8 +495,11 @@ fn best(mut found: Vec<Hypothesis>, generic: f64) -> Vec<Hypothesis> {
     };
     let (contradicted, explained) = (first.contradicted, first.explained.len());
     let limit = 4.0 * unexplained(first) + 0.02;
+    // Of those that explain this stage as well, others may be explained by another mistake.
+    let least = unexplained(first);
     found.retain(|h| {
-        h.contradicted == contradicted && h.explained.len() == explained && unexplained(h) <= limit
+        let is_as_good = h.explained.len() == explained || unexplained(h) <= least;
+        h.contradicted == contradicted && is_as_good && unexplained(h) <= limit
     });
     let mut told: Vec<Hypothesis> = Vec::new();
     for hypothesis in found {

@@ -63,7 +63,14 @@ fn draw(golden: &Golden, format: Format, ports: usize, rng: &mut Rng, found: &mu
         let Ok(port) = case.run_stored(&ids, format) else {
             continue;
         };
-        if !finite(&port) {
+        // Where two mistakes hide the third (keys that are all zero hide all that is computed of them), nothing in the
+        // port says that it was made.
+        let is_hidden = |id: &&str| {
+            let others: Vec<&str> = ids.iter().copied().filter(|other| other != id).collect();
+            case.run_stored(&others, format)
+                .is_ok_and(|without| without == port)
+        };
+        if !finite(&port) || ids.iter().any(is_hidden) {
             continue;
         }
         made += 1;
@@ -84,14 +91,20 @@ fn draw(golden: &Golden, format: Format, ports: usize, rng: &mut Rng, found: &mu
     }
 }
 
-/// In float32 nearly all are named; in 16 bits the figure is printed, since of a step that is wrong below what
-/// refuses it in a port whose other steps are wrong too nothing is said. No port passes, and hardly one is
-/// given a name that is not its own. With `HIPPOS_EXHAUSTIVE` set, some 300 ports of every format.
+/// In float32 nearly all are named; in 16 bits fewer, since of a step that is wrong below what refuses it in a port whose
+/// other steps are wrong too nothing is said. No port passes, and of a hundred ports no more than three are given a name
+/// that is not theirs: that of a mistake that makes the same numbers at this stage, where the others hide by what it
+/// differs. With `HIPPOS_EXHAUSTIVE` set, some 300 ports of every format.
 #[test]
 fn three_mistakes_are_named_at_their_stages() {
     let mut cases: Vec<(&str, Golden)> = committed();
     cases.retain(|(name, _)| !name.contains("-exact-"));
-    for (format, least) in [(Format::F32, 0.97), (Format::BF16, 0.0), (Format::F16, 0.0)] {
+    let mut all = Vec::new();
+    for (format, least) in [
+        (Format::F32, 0.97),
+        (Format::BF16, 0.88),
+        (Format::F16, 0.93),
+    ] {
         let (step, ports) = match is_exhaustive() {
             true => (1, 9),
             false => (cases.len() / 2, 1),
@@ -101,10 +114,13 @@ fn three_mistakes_are_named_at_their_stages() {
             draw(golden, format, ports, &mut rng, &mut found);
         }
         println!("{}: {found:?}", format.name());
+        all.push((format, least, found));
+    }
+    for (format, least, found) in all {
         let named = found.named as f64 / found.mistakes as f64;
         assert!(named >= least, "{}: {found:?}", format.name());
         assert_eq!(found.accepted, 0, "{}: {found:?}", format.name());
-        let few = found.falsely * 100 <= found.ports;
+        let few = found.falsely * 100 <= 3 * found.ports;
         assert!(few, "{}: {found:?}", format.name());
     }
 }
