@@ -171,7 +171,7 @@ fn a_mistake_is_named_with_its_fix() {
         "\"findings\":[{\"stage\":\"ssm_kernel\",\"pattern\":\"the right stage times 0.500000\",\"reproduced\":true,\"suspects\":[{",
         "\"mistakes\":[{\"id\":\"M41\",\"name\":\"no_factor_2\",",
         "\"power\":null,\"precision\":[],\"absent\":[\"q\",",
-        "\"unknown\":[],\"close\":[],\"text\":\"tolerance for f32\\u000a  stage ",
+        "\"unknown\":[],\"close\":[],\"sampled\":null,\"text\":\"tolerance for f32\\u000a  stage ",
     ] {
         assert!(json.contains(held), "{held} not in {json}");
     }

@@ -44,11 +44,11 @@ impl Report {
             ("findings", list(&self.findings, finding)),
             ("equal", equal),
             ("power", power),
-            ("sampled", sampled),
             ("precision", list(&self.precision, |said| quoted(said))),
             ("absent", list(&self.holdings.absent, |name| quoted(name))),
             ("unknown", list(&self.holdings.unknown, |name| quoted(name))),
             ("close", close),
+            ("sampled", sampled),
             ("text", quoted(&self.to_string())),
         ];
         format!("{}\n", object(&fields))
