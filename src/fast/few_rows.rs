@@ -1,5 +1,6 @@
 //! Products of a few rows: the time goes into reading the weight, so that is what threads share.
 
+use super::experience::Experience;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::tile::{height_of, tile_of};
@@ -33,50 +34,13 @@ pub(super) struct FewRowsThreads<T: Element> {
 /// comes from a cache, some 20.
 const WORTH_WAKING: usize = 1 << 15;
 
-/// The time that products took, alone and together. Where others use the machine, waiting for a thread that was put
-/// off costs more than it helped: then one thread works alone until that has changed.
-#[derive(Debug)]
-struct Experience {
-    /// Seconds per operation, by the logarithm of the number of operations: alone, and together. 0 if not known.
-    rates: [[f64; 2]; usize::BITS as usize],
-    /// The calls of so many operations.
-    calls: [usize; usize::BITS as usize],
-}
-
-/// Calls after which the way that was slower is tried again.
-const CALLS_TO_TRY: usize = 32;
-
-impl Experience {
-    /// True if so many operations are to be shared.
-    fn share(&mut self, operations: usize) -> bool {
-        let class = operations.max(1).ilog2() as usize;
-        let [alone, together] = self.rates[class];
-        self.calls[class] += 1;
-        (together <= alone || alone == 0.0) != self.calls[class].is_multiple_of(CALLS_TO_TRY)
-    }
-
-    /// Takes note of a time, the later ones counting more.
-    fn note(&mut self, operations: usize, shared: bool, seconds: f64) {
-        let rate = &mut self.rates[operations.max(1).ilog2() as usize][usize::from(shared)];
-        let new = seconds / operations.max(1) as f64;
-        *rate = if *rate == 0.0 {
-            new
-        } else {
-            0.75 * *rate + 0.25 * new
-        };
-    }
-}
-
 impl<T: Element> FewRowsThreads<T> {
     /// `others` threads beside the caller's.
     pub(super) fn new(others: usize) -> Self {
         Self {
             parked: Parked::new(others),
             task: Arc::default(),
-            experience: Experience {
-                rates: [[0.0; 2]; usize::BITS as usize],
-                calls: [0; usize::BITS as usize],
-            },
+            experience: Experience::default(),
             worth_waking: WORTH_WAKING,
         }
     }

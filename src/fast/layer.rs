@@ -276,7 +276,12 @@ impl<T: Element> FastLayer<T> {
             if let Some(kept) = &mut kept {
                 kept.push(state, set, self.groups());
             }
-            self.run_set(u, out, set, state, cut, workspace);
+            let rows = rows_of(set);
+            let products = self.projections.operations(rows) + self.output.operations(rows);
+            let mixing = self.groups() * self.config.head_dim * rows * self.operations();
+            workspace.with_experience(products + mixing, |workspace| {
+                self.run_set(u, out, set, state, cut, workspace);
+            });
         }
         for piece in plan.sets().flatten() {
             state.positions[piece.sequence] += piece.len;

@@ -11,6 +11,7 @@ mod diagonal;
 mod diagonal_adjoint;
 mod diagonal_outputs;
 mod elementwise;
+mod experience;
 mod few_rows;
 mod heads_adjoint;
 mod lanes;

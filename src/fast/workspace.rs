@@ -1,9 +1,11 @@
 //! The buffers and threads a caller keeps between calls.
 
+use super::experience::Experience;
 use super::few_rows::FewRowsThreads;
 use super::lanes::Element;
 use super::pieces::Plan;
 use super::scratch::{AdjointBuffers, Scratch};
+use std::time::Instant;
 
 /// Vector operations that take some times as long as starting a thread and waiting for its end, which was measured at
 /// 40 to 50 microseconds.
@@ -31,6 +33,10 @@ pub struct Workspace<T: Element> {
     pub(super) adjoint: AdjointBuffers<T>,
     /// The fewest vector operations that threads start for.
     worth_starting: usize,
+    /// The time that sets of pieces took.
+    experience: Experience,
+    /// True while threads do not start, since that took longer of late.
+    alone: bool,
 }
 
 impl<T: Element> Workspace<T> {
@@ -47,6 +53,8 @@ impl<T: Element> Workspace<T> {
             gated: Vec::new(),
             adjoint: AdjointBuffers::default(),
             worth_starting: WORTH_STARTING,
+            experience: Experience::default(),
+            alone: false,
         }
     }
 
@@ -59,9 +67,25 @@ impl<T: Element> Workspace<T> {
         self
     }
 
+    /// Does what takes so many vector operations, with threads or alone, whichever was quicker of late. Starting one was
+    /// measured at 40 to 150 microseconds, depending on the machine.
+    pub(super) fn with_experience(&mut self, operations: usize, work: impl FnOnce(&mut Self)) {
+        let is_open = self.threads.len() > 1 && self.worth_starting > 0;
+        if !is_open || operations < self.worth_starting {
+            return work(self);
+        }
+        let shared = self.experience.share(operations);
+        let begun = Instant::now();
+        self.alone = !shared;
+        work(self);
+        self.alone = false;
+        let seconds = begun.elapsed().as_secs_f64();
+        self.experience.note(operations, shared, seconds);
+    }
+
     /// The threads worth starting for so many vector operations.
     pub(super) fn threads_for(&mut self, operations: usize) -> &mut [Scratch<T>] {
-        let count = match operations < self.worth_starting {
+        let count = match self.alone || operations < self.worth_starting {
             true => 1,
             false => self.threads.len(),
         };

@@ -316,12 +316,12 @@ impl Search<'_> {
                 return None;
             }
             // Those that do nothing here are not said, and explain nothing elsewhere.
-            let acts = |&one: &&'static Mistake| {
-                let is_other = |known: &&Mistake| !core::ptr::eq(*known, one);
+            let acts = |one: &&'static Mistake| {
+                let is_other = |known: &&Mistake| !core::ptr::eq(*known, *one);
                 let without: Vec<_> = before.iter().copied().filter(is_other).collect();
                 run(&without)[at].is_none_or(|other| other.evidence.share != fit.evidence.share)
             };
-            let acting: Vec<_> = before.iter().copied().filter(|one| acts(&one)).collect();
+            let acting: Vec<_> = before.iter().copied().filter(acts).collect();
             (!acting.is_empty()).then(|| (run(&acting), acting))
         });
         let found = others.into_iter().zip(runs).filter_map(|(other, run)| {

@@ -156,8 +156,6 @@ impl Sums {
             elements: ratio(e2 * e2, self.e4),
             length: m2.sqrt(),
             of_stage: ratio(m2, r2).sqrt(),
-            along: ratio(em, m2),
-            size: ratio(e2, m2).sqrt(),
             if_made: ratio(m2 - 2.0 * against, made),
             elements_if_made: ratio(self.f2 * self.f2, self.f4),
             left_of_stage: ratio(m2, r2).sqrt() - 1.5 * ratio(e2, r2).sqrt(),
@@ -177,10 +175,6 @@ pub(super) struct Evidence {
     pub(super) length: f64,
     /// The same in units of the stage's own.
     of_stage: f64,
-    /// The error along the departure, in units of it.
-    pub(super) along: f64,
-    /// The length of the error in units of the departure's.
-    pub(super) size: f64,
     /// The least share that a port would show that departs so and rounds as this one does.
     if_made: f64,
     elements_if_made: f64,
