@@ -301,16 +301,19 @@ impl<T: Element> DiagonalSsm<T> {
             .zip(states)
             .enumerate()
             .map(|(i, ((u, y), x))| (i % self.groups.len(), u, x, y));
-        let threads = workspace.threads_for(steps * self.operations());
-        // One long signal: there is only its time to be shared.
-        if u.batch() * self.groups.len() == 1 && threads.len() > 1 {
-            for (group, u, x, y) in items {
-                self.run_group_in_two(group, u, x, y);
+        let operations = steps * self.operations();
+        workspace.with_experience(operations, |workspace| {
+            let threads = workspace.threads_for(operations);
+            // One long signal: there is only its time to be shared.
+            if u.batch() * self.groups.len() == 1 && threads.len() > 1 {
+                for (group, u, x, y) in items {
+                    self.run_group_in_two(group, u, x, y);
+                }
+                return;
             }
-            return Ok(());
-        }
-        share(items, threads, |scratch, (group, u, x, y)| {
-            self.run_group(group, u, x, y, &mut scratch.diagonal);
+            share(items, threads, |scratch, (group, u, x, y)| {
+                self.run_group(group, u, x, y, &mut scratch.diagonal);
+            });
         });
         Ok(())
     }

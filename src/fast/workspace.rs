@@ -70,7 +70,7 @@ impl<T: Element> Workspace<T> {
     /// Does what takes so many vector operations, with threads or alone, whichever was quicker of late. Starting one was
     /// measured at 40 to 150 microseconds, depending on the machine.
     pub(super) fn with_experience(&mut self, operations: usize, work: impl FnOnce(&mut Self)) {
-        let is_open = self.threads.len() > 1 && self.worth_starting > 0;
+        let is_open = self.threads.len() > 1 && self.worth_starting > 0 && !self.alone;
         if !is_open || operations < self.worth_starting {
             return work(self);
         }
