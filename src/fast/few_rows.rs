@@ -262,8 +262,8 @@ impl<T: Element, W: Widen<T>> Kernel for FewKernel<'_, '_, T, W> {
     type Output = ();
 
     /// Several tiles at a time, since a multiply-add waits for the last one into the same sum: eight registers of sums
-    /// keep two units busy. Where lanes are widened it is six, since the compiler
-    /// ran out of registers with eight.
+    /// keep two units busy. Where lanes are widened it is six in tiles of one vector, since the compiler
+    /// ran out of registers with eight, and one tile of three vectors: with three of those a step was no quicker.
     #[inline(always)]
     fn run<S: Isa>(self) {
         let (height, vectors) = tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);

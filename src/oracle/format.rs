@@ -191,6 +191,22 @@ mod tests {
             assert_eq!(found, numbers, "{}", format.name());
             assert_eq!(Format::from_name(format.name()), Some(format));
 
+            // Transforms in 16 bits are said.
+            let transforms = format.transform_unit_roundoff();
+            assert_eq!(
+                transforms,
+                if numbers[0] == two(-53) {
+                    two(-53)
+                } else if format.name() == "tf32" {
+                    two(-11)
+                } else {
+                    two(-24)
+                }
+            );
+            if let Some(said) = format.with_transforms_in_16_bits() {
+                assert_eq!(said.transform_unit_roundoff(), numbers[1]);
+            }
+
             let alone = format.without_projections();
             let coarser = format.projection_unit_roundoff();
             assert_eq!(alone.unit_roundoff(), coarser);

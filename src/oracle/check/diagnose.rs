@@ -15,7 +15,8 @@ const MOST_UNEXPLAINED: f64 = 0.5;
 /// At one stage so many of the mistakes that explain most are tried with every other.
 const PAIRED: usize = 6;
 
-/// A mistake that explains so much alone needs none made before it.
+/// A mistake that explains so much alone needs none made before it. It only saves work: what is found on top of others
+/// is held against it by the same rule (`best`).
 const ALL: f64 = 0.99;
 
 /// One finding for every step that is wrong; `parts` are those in which the port says it ran.

@@ -135,11 +135,12 @@ impl Finding {
     }
 }
 
-/// Known mistakes that explain a stage: one, or two made in the same step.
+/// Known mistakes that explain a stage: one, two made in the same step, or one together with those that other steps
+/// showed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Suspect {
-    /// In the order of the catalogue.
+    /// Those that other steps showed first.
     pub mistakes: Vec<&'static Mistake>,
     /// The share of the error that they explain.
     pub share: f64,
