@@ -46,10 +46,13 @@ pub(super) trait SignalTiles: Sized {
     /// The same with the sizes of [`signal_tile`].
     #[inline(always)]
     fn of_level<S: Isa>(self) {
-        match signal_tile(S::ACCUMULATORS) {
-            (4, _) => self.tiles::<S, 4, 6>(),
-            (_, 3) => self.tiles::<S, 2, 3>(),
-            _ => self.tiles::<S, 2, 1>(),
+        // Asked in `const`, so that no kernel is compiled in the tiles of another level.
+        if const { matches!(signal_tile(S::ACCUMULATORS), (4, 6)) } {
+            self.tiles::<S, 4, 6>();
+        } else if const { matches!(signal_tile(S::ACCUMULATORS), (2, 3)) } {
+            self.tiles::<S, 2, 3>();
+        } else {
+            self.tiles::<S, 2, 1>();
         }
     }
 }

@@ -354,9 +354,10 @@ impl<T: Element> Kernel for Receive<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        match signal_tile(S::ACCUMULATORS) {
-            (4, _) => self.tiles::<S, 4>(),
-            _ => self.tiles::<S, 2>(),
+        if const { signal_tile(S::ACCUMULATORS).0 == 4 } {
+            self.tiles::<S, 4>();
+        } else {
+            self.tiles::<S, 2>();
         }
     }
 }

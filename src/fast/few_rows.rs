@@ -4,7 +4,7 @@ use super::experience::Experience;
 use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::tile::{height_of, tile_of};
-use super::weights::{Tiles, Weights, Widen, WithTiles};
+use super::weights::{Tiles, Weights, Whole, Widen, WithTiles};
 use crate::threads::{Parked, Task, lock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
@@ -249,7 +249,26 @@ struct FewTimes<'a, T: Element> {
 
 impl<T: Element> WithTiles<T> for FewTimes<'_, T> {
     fn run<W: Widen<T>>(self, tiles: Tiles<'_, T, W>) {
-        self.level.run(FewKernel { few: self, tiles });
+        // Kernels that widen what they read are compiled for f32 alone; f64 is there to compare with.
+        if const { W::WIDENS && T::Lanes::WIDTH == 8 } {
+            let Tiles {
+                codes,
+                scales,
+                bias,
+            } = tiles;
+            let vectors = tile_of(self.level.accumulators(), T::Lanes::WIDTH).1;
+            let scale = |i: usize| scales.get(i / (self.inputs * vectors) * vectors + i % vectors);
+            let codes = codes.iter().enumerate();
+            let wide = codes.map(|(i, code)| W::lanes(code, scale(i).copied().unwrap_or_default()));
+            let tiles = Tiles::<T, Whole> {
+                codes: &wide.collect::<Vec<_>>(),
+                scales: &[],
+                bias,
+            };
+            self.level.run(FewKernel { few: self, tiles });
+        } else {
+            self.level.run(FewKernel { few: self, tiles });
+        }
     }
 }
 
@@ -266,17 +285,26 @@ impl<T: Element, W: Widen<T>> Kernel for FewKernel<'_, '_, T, W> {
     /// ran out of registers with eight, and one tile of three vectors: with three of those a step was no quicker.
     #[inline(always)]
     fn run<S: Isa>(self) {
-        let (height, vectors) = tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
-        match (vectors, height_of(self.few.rows, height)) {
-            (3, 1) if W::WIDENS => self.tiles::<S, 1, 3, 1>(),
-            (3, 1) => self.tiles::<S, 1, 3, 3>(),
-            (3, 2) => self.tiles::<S, 2, 3, 2>(),
-            (3, _) => self.tiles::<S, 4, 3, 1>(),
-            (_, 1) if W::WIDENS => self.tiles::<S, 1, 1, 3>(),
-            (_, 1) => self.tiles::<S, 1, 1, 4>(),
-            (_, 2) => self.tiles::<S, 2, 1, 2>(),
-            (_, 3) => self.tiles::<S, 3, 1, 1>(),
-            _ => self.tiles::<S, 4, 1, 1>(),
+        let (height, _) = tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
+        let rows = height_of(self.few.rows, height);
+        // Asked in `const`, as in `is_tile`.
+        if const { tile_of(S::ACCUMULATORS, T::Lanes::WIDTH).1 == 3 } {
+            match rows {
+                1 if const { W::WIDENS } => self.tiles::<S, 1, 3, 1>(),
+                1 => self.tiles::<S, 1, 3, 3>(),
+                2 => self.tiles::<S, 2, 3, 2>(),
+                _ => self.tiles::<S, 4, 3, 1>(),
+            }
+        } else {
+            match rows {
+                1 if const { W::WIDENS } => self.tiles::<S, 1, 1, 3>(),
+                1 => self.tiles::<S, 1, 1, 4>(),
+                2 => self.tiles::<S, 2, 1, 2>(),
+                _ if const { tile_of(S::ACCUMULATORS, T::Lanes::WIDTH).0 == 3 } => {
+                    self.tiles::<S, 3, 1, 1>();
+                }
+                _ => self.tiles::<S, 4, 1, 1>(),
+            }
         }
     }
 }

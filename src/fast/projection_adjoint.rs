@@ -136,11 +136,14 @@ impl<T: Element> Kernel for Receive<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        match tile_of(S::ACCUMULATORS, T::Lanes::WIDTH) {
-            (4, 6) => self.tiles::<S, 4, 6>(),
-            (8, _) => self.tiles::<S, 8, 3>(),
-            (4, _) => self.tiles::<S, 4, 1>(),
-            _ => self.tiles::<S, 2, 1>(),
+        if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (4, 6)) } {
+            self.tiles::<S, 4, 6>();
+        } else if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (8, 3)) } {
+            self.tiles::<S, 8, 3>();
+        } else if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (4, 1)) } {
+            self.tiles::<S, 4, 1>();
+        } else {
+            self.tiles::<S, 2, 1>();
         }
     }
 }

@@ -361,10 +361,12 @@ impl<K: Tiled> Kernel for K {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        match tile_of(S::ACCUMULATORS) {
-            (6, 4) => self.tiles::<S, 6, 4>(),
-            (6, _) => self.tiles::<S, 6, 1>(),
-            _ => self.tiles::<S, 3, 1>(),
+        if const { matches!(tile_of(S::ACCUMULATORS), (6, 4)) } {
+            self.tiles::<S, 6, 4>();
+        } else if const { matches!(tile_of(S::ACCUMULATORS), (6, 1)) } {
+            self.tiles::<S, 6, 1>();
+        } else {
+            self.tiles::<S, 3, 1>();
         }
     }
 }

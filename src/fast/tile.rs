@@ -17,6 +17,13 @@ pub(super) const fn tile_of(accumulators: usize, width: usize) -> (usize, usize)
     }
 }
 
+/// True if register tiles have this size in the instruction set of a kernel. Asked in `if const`, so that no kernel is
+/// compiled in the tiles of another level.
+pub(super) const fn is_tile<T: Element, S: Isa>(rows: usize, vectors: usize) -> bool {
+    let (height, width) = tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
+    height == rows && width == vectors
+}
+
 /// The rows of the smallest register tile that holds `rows` of at most `most` rows.
 pub(super) const fn height_of(rows: usize, most: usize) -> usize {
     match rows {
@@ -60,11 +67,14 @@ impl<T: Element> Tile<'_, T> {
     /// All packed rows times this tile, handed to `store(row, vector of the tile, lanes)`.
     #[inline(always)]
     fn times<S: Isa>(&self, packed: &[T], rows: usize, store: impl FnMut(usize, usize, T::Lanes)) {
-        match tile_of(S::ACCUMULATORS, T::Lanes::WIDTH) {
-            (6, 3) => self.times_sized::<S, 6, 3>(packed, rows, store),
-            (8, _) => self.times_sized::<S, 8, 3>(packed, rows, store),
-            (6, _) => self.times_sized::<S, 6, 1>(packed, rows, store),
-            _ => self.times_sized::<S, 3, 1>(packed, rows, store),
+        if const { is_tile::<T, S>(6, 3) } {
+            self.times_sized::<S, 6, 3>(packed, rows, store);
+        } else if const { is_tile::<T, S>(8, 3) } {
+            self.times_sized::<S, 8, 3>(packed, rows, store);
+        } else if const { is_tile::<T, S>(6, 1) } {
+            self.times_sized::<S, 6, 1>(packed, rows, store);
+        } else {
+            self.times_sized::<S, 3, 1>(packed, rows, store);
         }
     }
 
@@ -86,7 +96,7 @@ impl<T: Element> Tile<'_, T> {
             match height_of(count, R) {
                 1 => self.one::<S, 1, V>(rest, first, count, &mut store),
                 2 => self.one::<S, 2, V>(rest, first, count, &mut store),
-                4 => self.one::<S, 4, V>(rest, first, count, &mut store),
+                4 if const { R > 4 } => self.one::<S, 4, V>(rest, first, count, &mut store),
                 _ => self.one::<S, R, V>(rest, first, count, &mut store),
             }
         }

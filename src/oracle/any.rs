@@ -53,7 +53,7 @@ pub(super) trait AnyCase: CheckedCase {
     fn run_in_f32(&self, form: &Form, gradients: bool) -> Result<Named<f64>, Error>;
     fn run_in_balls(&self, form: &Form, gradients: bool) -> Result<Named<Balls>, Error>;
     fn run_in_longer_balls(&self, gradients: bool) -> Result<Named<LongerBalls>, Error>;
-    fn run_in_grids(&self, gradients: bool) -> Result<Named<Grid>, Error>;
+    fn run_in_grids(&self, gradients: bool) -> Result<Option<Named<Grid>>, Error>;
     fn scales(&self) -> Result<Vec<Scale>, Error>;
     fn stored_scale(&self, x: f64) -> f64;
     fn as_any(&self) -> &dyn Any;
@@ -191,8 +191,12 @@ impl<S: Subject> AnyCase for S {
         self.run_plainly(gradients)
     }
 
-    fn run_in_grids(&self, gradients: bool) -> Result<Named<Grid>, Error> {
-        self.run_plainly(gradients)
+    /// Nothing if no case of its kind can be exact.
+    fn run_in_grids(&self, gradients: bool) -> Result<Option<Named<Grid>>, Error> {
+        if const { S::MAY_BE_EXACT } {
+            return self.run_plainly(gradients).map(Some);
+        }
+        Ok(None)
     }
 
     fn scales(&self) -> Result<Vec<Scale>, Error> {

@@ -169,6 +169,9 @@ impl<S> SuiteRow<S> {
 pub(crate) trait Subject: Sized + Send + Sync + 'static {
     /// The metadata `kind` of its files.
     const KIND: &'static str;
+    /// False if no case of it can be exact in any format, since all of them take exponentials or square roots. Nothing is
+    /// then compiled to find out.
+    const MAY_BE_EXACT: bool = true;
     /// The tensors that a file may hold or not.
     const OPTIONAL: &'static [&'static str] = &[];
     /// The places in the reference at which a mistake can be made.

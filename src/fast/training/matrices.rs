@@ -73,24 +73,29 @@ impl<T: Element> Kernel for Times<'_, T> {
         let depth = self.inputs * T::Lanes::WIDTH;
         for (vectors, at) in panels(depth, self.outputs) {
             let (weight, first) = (&self.weight[at], vectors.start);
-            match (
-                tile_of(S::ACCUMULATORS, T::Lanes::WIDTH),
-                vectors.len() == PANEL,
-            ) {
-                ((6, 2), true) => self.panel::<S, 6, 2, 2, 0>(weight, first),
-                ((6, 2), false) => self.panel::<S, 6, 1, 1, 0>(weight, first),
-                ((8, _), true) => self.panel::<S, 8, 2, 2, 0>(weight, first),
-                ((8, _), false) => self.panel::<S, 8, 1, 1, 0>(weight, first),
-                ((6, _), true) => {
+            let whole = vectors.len() == PANEL;
+            if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (6, 2)) } {
+                match whole {
+                    true => self.panel::<S, 6, 2, 2, 0>(weight, first),
+                    false => self.panel::<S, 6, 1, 1, 0>(weight, first),
+                }
+            } else if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (8, 2)) } {
+                match whole {
+                    true => self.panel::<S, 8, 2, 2, 0>(weight, first),
+                    false => self.panel::<S, 8, 1, 1, 0>(weight, first),
+                }
+            } else if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (6, 1)) } {
+                if whole {
                     self.panel::<S, 6, 1, 2, 0>(weight, first);
                     self.panel::<S, 6, 1, 2, 1>(weight, first + 1);
+                } else {
+                    self.panel::<S, 6, 1, 1, 0>(weight, first);
                 }
-                ((6, _), false) => self.panel::<S, 6, 1, 1, 0>(weight, first),
-                (_, true) => {
-                    self.panel::<S, 3, 1, 2, 0>(weight, first);
-                    self.panel::<S, 3, 1, 2, 1>(weight, first + 1);
-                }
-                (_, false) => self.panel::<S, 3, 1, 1, 0>(weight, first),
+            } else if whole {
+                self.panel::<S, 3, 1, 2, 0>(weight, first);
+                self.panel::<S, 3, 1, 2, 1>(weight, first + 1);
+            } else {
+                self.panel::<S, 3, 1, 1, 0>(weight, first);
             }
         }
     }
@@ -183,24 +188,29 @@ impl<T: Element> Kernel for Sums<'_, T> {
         }
         for (vectors, at) in panels(self.outputs * T::Lanes::WIDTH, self.inputs) {
             let first = vectors.start;
-            match (
-                tile_of_sums(S::ACCUMULATORS, T::Lanes::WIDTH),
-                vectors.len() == PANEL,
-            ) {
-                ((4, 2), true) => self.panel::<S, 4, 2, 2, 0>(at, first),
-                ((4, 2), false) => self.panel::<S, 4, 1, 1, 0>(at, first),
-                ((8, _), true) => self.panel::<S, 8, 2, 2, 0>(at, first),
-                ((8, _), false) => self.panel::<S, 8, 1, 1, 0>(at, first),
-                ((4, _), true) => {
+            let whole = vectors.len() == PANEL;
+            if const { matches!(tile_of_sums(S::ACCUMULATORS, T::Lanes::WIDTH), (4, 2)) } {
+                match whole {
+                    true => self.panel::<S, 4, 2, 2, 0>(at, first),
+                    false => self.panel::<S, 4, 1, 1, 0>(at, first),
+                }
+            } else if const { matches!(tile_of_sums(S::ACCUMULATORS, T::Lanes::WIDTH), (8, 2)) } {
+                match whole {
+                    true => self.panel::<S, 8, 2, 2, 0>(at, first),
+                    false => self.panel::<S, 8, 1, 1, 0>(at, first),
+                }
+            } else if const { matches!(tile_of_sums(S::ACCUMULATORS, T::Lanes::WIDTH), (4, 1)) } {
+                if whole {
                     self.panel::<S, 4, 1, 2, 0>(at.clone(), first);
                     self.panel::<S, 4, 1, 2, 1>(at, first + 1);
+                } else {
+                    self.panel::<S, 4, 1, 1, 0>(at, first);
                 }
-                ((4, _), false) => self.panel::<S, 4, 1, 1, 0>(at, first),
-                (_, true) => {
-                    self.panel::<S, 2, 1, 2, 0>(at.clone(), first);
-                    self.panel::<S, 2, 1, 2, 1>(at, first + 1);
-                }
-                (_, false) => self.panel::<S, 2, 1, 1, 0>(at, first),
+            } else if whole {
+                self.panel::<S, 2, 1, 2, 0>(at.clone(), first);
+                self.panel::<S, 2, 1, 2, 1>(at, first + 1);
+            } else {
+                self.panel::<S, 2, 1, 1, 0>(at, first);
             }
         }
     }

@@ -28,6 +28,7 @@ use run::{InForm, Plainly, STATES};
 
 impl Subject for Mamba2Case {
     const KIND: &'static str = "mamba2";
+    const MAY_BE_EXACT: bool = false;
     const OPTIONAL: &'static [&'static str] = &[
         "in_proj.bias",
         "conv1d.bias",

@@ -46,6 +46,7 @@ use crate::tensor::Tensor;
 
 impl Subject for ModelCase {
     const KIND: &'static str = layout::KIND;
+    const MAY_BE_EXACT: bool = false;
     const OPTIONAL: &'static [&'static str] = &["targets"];
     type Hook = ModelHook;
 

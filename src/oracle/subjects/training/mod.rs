@@ -32,6 +32,7 @@ use hooks::TrainingHook;
 
 impl Subject for TrainingCase {
     const KIND: &'static str = "training";
+    const MAY_BE_EXACT: bool = false;
     type Hook = TrainingHook;
 
     fn read(file: &dyn Tensors) -> Result<Self, Error> {
