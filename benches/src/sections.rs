@@ -566,22 +566,23 @@ fn backward(python: &mut Option<Python>) {
         let adjoint = FastAdjoint::<f32>::new(Level::detect(), &p).unwrap();
         let mut out = vec![0.0f32; len * D];
         let mut of_u = out.clone();
-        let mut saved = SavedStates::new();
+        let (mut kept, mut fewer) = (SavedStates::with_projections(), SavedStates::new());
         let mut gradients = adjoint.zero_gradients();
         let mut workspace = Workspace::new(threads);
         let zero = adjoint.layer().zero_state(1);
-        let mut run = |official: bool| {
+        let mut run = |official: bool, keep: bool| {
             let (mut state, mut cotangent) = (zero.clone(), zero.clone());
+            let saved = if keep { &mut kept } else { &mut fewer };
             seconds(|| {
                 gradients.clear();
                 adjoint
-                    .forward(&u, &mut out, &mut state, &mut saved, &mut workspace)
+                    .forward(&u, &mut out, &mut state, saved, &mut workspace)
                     .unwrap();
                 adjoint
                     .backward(
                         &u,
                         &g,
-                        &saved,
+                        saved,
                         &mut cotangent,
                         &mut of_u,
                         &mut gradients,
@@ -595,8 +596,9 @@ fn backward(python: &mut Option<Python>) {
         };
         let run = RefCell::new(&mut run);
         let mut all = vec![
-            Contestant::new("fast", || run.borrow_mut()(true)),
-            Contestant::new("fast, sums left in place", || run.borrow_mut()(false)),
+            Contestant::new("fast", || run.borrow_mut()(true, true)),
+            Contestant::new("fast, sums left in place", || run.borrow_mut()(false, true)),
+            Contestant::new("fast, projected again", || run.borrow_mut()(true, false)),
         ];
         let sizes = format!("{D} {len}");
         all.extend(ask(&python, "torch_best_backward", threads, &sizes, 1.0));
@@ -610,7 +612,8 @@ fn backward(python: &mut Option<Python>) {
         let own = memory_of(|| {
             let (mut state, mut cotangent) = (zero.clone(), zero.clone());
             let (mut out, mut of_u) = (vec![0.0f32; len * D], vec![0.0f32; len * D]);
-            let (mut saved, mut sums) = (SavedStates::new(), adjoint.zero_gradients());
+            let (mut saved, mut sums) =
+                (SavedStates::with_projections(), adjoint.zero_gradients());
             let workspace = &mut Workspace::new(threads);
             adjoint
                 .forward(&u, &mut out, &mut state, &mut saved, workspace)

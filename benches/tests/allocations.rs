@@ -116,7 +116,7 @@ fn nothing_is_allocated<T: Element>(level: Level) {
         ));
         let adjoint = FastAdjoint::<T>::new(level, &p).expect("a layer");
         let (mut out, mut of_u) = (u.clone(), u.clone());
-        let (mut saved, mut sums) = (SavedStates::new(), adjoint.zero_gradients());
+        let (mut saved, mut sums) = (SavedStates::with_projections(), adjoint.zero_gradients());
         let mut state = adjoint.layer().zero_state(2);
         let mut cotangent = state.clone();
         found.push((

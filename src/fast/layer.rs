@@ -251,7 +251,7 @@ impl<T: Element> FastLayer<T> {
         Ok(())
     }
 
-    /// As [`run`](Self::run), by a plan, keeping the state before every piece if asked to.
+    /// As [`run`](Self::run), by a plan, keeping what a backward run needs if asked to.
     pub(super) fn run_plan(
         &self,
         u: &[T],
@@ -273,14 +273,15 @@ impl<T: Element> FastLayer<T> {
             out[gap.start * d..gap.end * d].fill(T::ZERO);
         }
         for set in plan.sets() {
-            if let Some(kept) = &mut kept {
-                kept.push(state, set, self.groups());
-            }
             let rows = rows_of(set);
+            let panels = 3 * self.groups() * self.config.head_dim;
+            let kept = kept.as_mut();
+            let mut kept =
+                kept.and_then(|kept| kept.push(state, set, self.groups(), panels * rows));
             let products = self.projections.operations(rows) + self.output.operations(rows);
             let mixing = self.groups() * self.config.head_dim * rows * self.operations();
             workspace.with_experience(products + mixing, |workspace| {
-                self.run_set(u, out, set, state, cut, workspace);
+                self.run_set((u, out), set, state, cut, kept.as_deref_mut(), workspace);
             });
         }
         for piece in plan.sets().flatten() {
@@ -374,14 +375,14 @@ impl<T: Element> FastLayer<T> {
     }
 
     /// A set of pieces: projections and mixing group of heads by group of heads, then the output
-    /// projection.
+    /// projection. Queries, keys and values are kept if there is room for them.
     fn run_set(
         &self,
-        u: &[T],
-        out: &mut [T],
+        (u, out): (&[T], &mut [T]),
         set: &[Piece],
         state: &mut FastState<T>,
         cut: Option<&Cut<T>>,
+        kept: Option<&mut [T::Lanes]>,
         workspace: &mut Workspace<T>,
     ) {
         let (d, d_h, batch) = (self.config.d_model, self.config.head_dim, state.batch());
@@ -404,23 +405,27 @@ impl<T: Element> FastLayer<T> {
         gated.resize(self.groups() * d_h * rows, T::Lanes::ZERO);
 
         let groups = self.groups();
+        let mut kept = kept.map(|kept| kept.chunks_exact_mut(3 * d_h * rows));
+        let kept = (0..groups).map(|_| kept.as_mut().and_then(Iterator::next));
         let shift = split_parts(&mut state.shift, self.shift_part(batch), groups);
         let diagonal = split_parts(&mut state.diagonal, self.diagonal_part(batch), groups);
         let items = gated
             .chunks_exact_mut(d_h * rows)
             .zip(shift.zip(diagonal))
+            .zip(kept)
             .enumerate();
         let mixing = groups * d_h * rows * self.operations();
         if few {
             let items = items.zip(heads.chunks_exact_mut(3 * d_h * rows));
             share(items, workspace.threads_for(mixing), |scratch, item| {
-                let ((group, (gated, states)), heads) = item;
+                let ((group, ((gated, states), kept)), heads) = item;
+                keep(heads, kept);
                 self.mix((group, set), heads, states, cut, gated, scratch);
             });
         } else {
             let operations = self.projections.operations(rows) + mixing;
             share(items, workspace.threads_for(operations), |scratch, item| {
-                let (group, (gated, states)) = item;
+                let (group, ((gated, states), kept)) = item;
                 let mut heads = core::mem::take(&mut scratch.heads);
                 heads.resize(3 * d_h * rows, T::Lanes::ZERO);
                 let first = 3 * group * d_h;
@@ -431,6 +436,7 @@ impl<T: Element> FastLayer<T> {
                     &mut heads,
                     &mut scratch.wide,
                 );
+                keep(&heads, kept);
                 self.mix((group, set), &mut heads, states, cut, gated, scratch);
                 scratch.heads = heads;
             });
@@ -511,5 +517,12 @@ impl<T: Element> FastLayer<T> {
                 }
             }
         }
+    }
+}
+
+/// Keeps panels if there is room for them.
+fn keep<L: Copy>(panels: &[L], kept: Option<&mut [L]>) {
+    if let Some(kept) = kept {
+        kept.copy_from_slice(panels);
     }
 }

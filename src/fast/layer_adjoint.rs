@@ -3,7 +3,8 @@
 //! Forwards, the state before every piece of a sequence is kept; backwards, the pieces are taken
 //! from the last: queries, keys, values and the models' outputs are computed again from the state
 //! before the piece, and the cotangent of the state is passed on to the piece before. Memory is
-//! bounded by a set of pieces, one state per piece, and the gradients themselves.
+//! bounded by a set of pieces, one state per piece, and the gradients themselves; who can spare more has
+//! queries, keys and values kept ([`SavedStates::with_projections`]), and is quicker.
 
 use super::diagonal::DiagonalParameters;
 use super::diagonal_adjoint::DiagonalAdjoint;
@@ -11,7 +12,7 @@ use super::heads_adjoint::{GroupPart, HeadSums};
 use super::lanes::{Element, Vector};
 use super::layer::FastLayer;
 use super::layer_parameters::{Continuous, LaneLayout, PROJECTIONS, shift_parameters};
-use super::layer_state::{FastState, SavedStates};
+use super::layer_state::{FastState, SavedSet, SavedStates};
 use super::level::Level;
 use super::panels::{lane_groups, split_parts};
 use super::pieces::{Piece, Span, check_documents, row_of, rows_of, runs, spans, whole};
@@ -251,19 +252,27 @@ impl<T: Element> FastAdjoint<T> {
             cotangent.batch(),
             saved.sequences,
         )?;
-        let (plan, states) = (&saved.plan, saved.states());
-        check_len("saved states", states.len(), plan.sets().len())?;
+        let (plan, saved) = (&saved.plan, saved.sets());
+        check_len("saved states", saved.len(), plan.sets().len())?;
         check_len("gradients", gradients.heads.len(), self.layer.groups())?;
         self.layer.check_state(cotangent)?;
-        for before in states {
-            self.layer.check_state(before)?;
+        let panels = 3 * self.layer.groups() * self.layer.config.head_dim;
+        for (set, saved) in plan.sets().zip(saved) {
+            self.layer.check_state(&saved.before)?;
+            if !saved.projections.is_empty() {
+                check_len(
+                    "saved projections",
+                    saved.projections.len(),
+                    panels * rows_of(set),
+                )?;
+            }
         }
         for gap in plan.padding(u.len().checked_div(d).unwrap_or(0)) {
             of_u[gap.start * d..gap.end * d].fill(T::ZERO);
         }
-        for (set, before) in plan.sets().zip(states).rev() {
+        for (set, saved) in plan.sets().zip(saved).rev() {
             let signals = Signals { u, g, set };
-            self.back_set(&signals, before, cotangent, of_u, gradients, workspace);
+            self.back_set(&signals, saved, cotangent, of_u, gradients, workspace);
         }
         Ok(())
     }
@@ -365,7 +374,7 @@ impl<T: Element> FastAdjoint<T> {
         g.check_shape("cotangent of the output", u.shape())?;
         let mut output = vec![T::ZERO; u.data().len()];
         let mut input = output.clone();
-        let mut saved = SavedStates::new();
+        let mut saved = SavedStates::with_projections();
         let initial = running.position();
         self.forward(u.data(), &mut output, &mut running, &mut saved, workspace)?;
         let mut gradients = self.zero_gradients();
@@ -388,11 +397,11 @@ impl<T: Element> FastAdjoint<T> {
         })
     }
 
-    /// One set of pieces, in the states before them.
+    /// One set of pieces, of which this was saved.
     fn back_set(
         &self,
         signals: &Signals<'_, T>,
-        before: &FastState<T>,
+        saved: &SavedSet<T>,
         cotangent: &mut FastState<T>,
         of_u: &mut [T],
         gradients: &mut FastGradientSums<T>,
@@ -415,9 +424,15 @@ impl<T: Element> FastAdjoint<T> {
             |r| signals.row(signals.u, d, r),
             |r| signals.row(signals.g, d, r),
         );
-        layer
-            .projections
-            .pack_rows_shared(rows, u, &mut packed, workspace);
+        let SavedSet {
+            before,
+            projections,
+        } = saved;
+        if projections.is_empty() {
+            layer
+                .projections
+                .pack_rows_shared(rows, u, &mut packed, workspace);
+        }
         self.to_gated
             .pack_rows_shared(rows, g, &mut packed_g, workspace);
         let vectors = self.layout.vectors();
@@ -450,20 +465,24 @@ impl<T: Element> FastAdjoint<T> {
         let threads = workspace.threads_for(products + mixing);
         share(items, threads, |scratch, (group, item)| {
             let ((((gated, of_heads), l_shift), l_diagonal), sums) = item;
-            scratch.heads.resize(3 * d_h * rows, T::Lanes::ZERO);
-            layer.projections.multiply_to_panels(
-                &packed,
-                rows,
-                3 * group * d_h,
-                &mut scratch.heads,
-                &mut scratch.wide,
-            );
+            let size = 3 * d_h * rows;
+            if projections.is_empty() {
+                scratch.heads.resize(size, T::Lanes::ZERO);
+                layer.projections.multiply_to_panels(
+                    &packed,
+                    rows,
+                    3 * group * d_h,
+                    &mut scratch.heads,
+                    &mut scratch.wide,
+                );
+            }
+            let kept = projections.chunks_exact(size).nth(group);
             let part = GroupPart {
                 layer,
                 adjoint: &self.diagonal,
                 group,
                 set,
-                heads: &scratch.heads,
+                heads: kept.unwrap_or(&scratch.heads),
                 of_gated: &of_gated[group * d_h * rows..][..d_h * rows],
                 shift: &before.shift[group * shift..][..shift],
                 diagonal: &before.diagonal[group * diagonal..][..diagonal],

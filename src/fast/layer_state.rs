@@ -75,18 +75,28 @@ impl<T: Element> FastState<T> {
     }
 }
 
-/// The states a forward run saves for the backward run, one before every piece that it works on.
+/// What a forward run saves for the backward run: the state before every piece that it works on and, if asked to, the
+/// queries, keys and values.
 ///
 /// Its buffers are reused.
 #[derive(Clone, Debug, Default)]
 pub struct SavedStates<T: Element> {
     pub(super) plan: Plan,
-    /// For every set of pieces, the states before them.
-    states: Vec<FastState<T>>,
+    sets: Vec<SavedSet<T>>,
     used: usize,
+    keeps_projections: bool,
     pub(super) sequences: usize,
     /// The length of the input.
     pub(super) len: usize,
+}
+
+/// What is saved of a set of pieces.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SavedSet<T: Element> {
+    /// The states before the pieces.
+    pub(super) before: FastState<T>,
+    /// [group of heads][d1][q, k, v][row of the set]; empty if they are not kept.
+    pub(super) projections: Vec<T::Lanes>,
 }
 
 impl<T: Element> SavedStates<T> {
@@ -96,15 +106,25 @@ impl<T: Element> SavedStates<T> {
         Self::default()
     }
 
+    /// Nothing saved yet. Queries, keys and values will be: three numbers a token and channel, for a backward run that need not
+    /// project again, which saves it 3 of 11 products with a weight. It yields the same bits.
+    #[must_use]
+    pub fn with_projections() -> Self {
+        Self {
+            keeps_projections: true,
+            ..Self::default()
+        }
+    }
+
     /// The number of states saved.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.states().iter().map(FastState::batch).sum()
+        self.sets().iter().map(|set| set.before.batch()).sum()
     }
 
-    /// The states before every set.
-    pub(super) fn states(&self) -> &[FastState<T>] {
-        &self.states[..self.used]
+    /// What is saved of every set.
+    pub(super) fn sets(&self) -> &[SavedSet<T>] {
+        &self.sets[..self.used]
     }
 
     /// Forgets every state.
@@ -112,12 +132,27 @@ impl<T: Element> SavedStates<T> {
         (self.used, self.sequences, self.len) = (0, 0, 0);
     }
 
-    /// Saves the states before a set of pieces, in a layer of `groups` groups of heads.
-    pub(super) fn push(&mut self, state: &FastState<T>, set: &[Piece], groups: usize) {
-        if self.used == self.states.len() {
-            self.states.push(FastState::default());
+    /// Saves the states before a set of pieces, in a layer of `groups` groups of heads, and returns the room for
+    /// `projections` lanes of queries, keys and values, if they are kept.
+    pub(super) fn push(
+        &mut self,
+        state: &FastState<T>,
+        set: &[Piece],
+        groups: usize,
+        projections: usize,
+    ) -> Option<&mut [T::Lanes]> {
+        if self.used == self.sets.len() {
+            self.sets.push(SavedSet::default());
         }
-        self.states[self.used].take_over(state, set, groups);
+        let saved = &mut self.sets[self.used];
         self.used += 1;
+        saved.before.take_over(state, set, groups);
+        let size = if self.keeps_projections {
+            projections
+        } else {
+            0
+        };
+        saved.projections.resize(size, T::Lanes::ZERO);
+        (size > 0).then_some(&mut saved.projections)
     }
 }

@@ -420,6 +420,37 @@ proptest! {
             prop_assert_eq!(&one, &bits(fast::<f32>(level, &t, threads)));
         }
     }
+
+    #[test]
+    fn projecting_again_changes_no_bit(
+        batch in 1usize..4,
+        heads in 1usize..40,
+        head_dim in 1usize..3,
+        len in 1usize..90,
+        seed: u64,
+    ) {
+        let t = sample(config(heads, head_dim, 6), batch, len, seed);
+        let (u, g) = (tensor::<f32>(&t.u), tensor::<f32>(&t.g));
+        for level in Level::all() {
+            let adjoint = FastAdjoint::<f32>::new(level, &t.p).unwrap();
+            let (layer, mut workspace) = (adjoint.layer(), Workspace::new(1));
+            let mut run = |mut saved: SavedStates<f32>| -> Vec<u64> {
+                let mut state = layer.zero_state(batch);
+                let (mut cotangent, mut sums) = (state.clone(), adjoint.zero_gradients());
+                let (mut out, mut of_u) = (vec![0.0; u.data().len()], vec![0.0; u.data().len()]);
+                adjoint.forward(u.data(), &mut out, &mut state, &mut saved, &mut workspace).unwrap();
+                let (u, g) = (u.data(), g.data());
+                adjoint
+                    .backward(u, g, &saved, &mut cotangent, &mut of_u, &mut sums, &mut workspace)
+                    .unwrap();
+                let official = adjoint.official(&sums).unwrap();
+                let sums = Name::ALL.into_iter().flat_map(|name| official.get(name).to_vec());
+                let signals = of_u.iter().chain(&out).map(|&x| f64::from(x));
+                sums.chain(signals).map(f64::to_bits).collect()
+            };
+            prop_assert_eq!(run(SavedStates::new()), run(SavedStates::with_projections()));
+        }
+    }
 }
 
 /// What the bound is there to refuse.
