@@ -313,8 +313,7 @@ impl<T: Element> FastAdjoint<T> {
                 (Name::QWeight | Name::KWeight | Name::VWeight, Some(which)) => {
                     by_channel(d, &|row, list| {
                         let vector = 3 * (row / width) + which;
-                        let row = projections.row(vector * width + row % width);
-                        list.iter_mut().zip(row).for_each(|(to, x)| *to = x);
+                        projections.read_row(vector * width + row % width, list);
                     })
                 }
                 (Name::QBias | Name::KBias | Name::VBias, Some(which)) => {
@@ -332,13 +331,11 @@ impl<T: Element> FastAdjoint<T> {
                 }),
                 (Name::ShiftD, _) => by_channel(1, &|row, list| list[0] = shift.d[row]),
                 (Name::OutputWeight, _) => {
-                    let mut weight = vec![0.0; d * d];
+                    let mut by_gated = vec![0.0; d * d];
                     for (gated, row) in self.layout.rows(LaneLayout::gated) {
-                        for (to, x) in output.row(row).take(d).enumerate() {
-                            weight[to * d + gated] = x;
-                        }
+                        output.read_row(row, &mut by_gated[gated * d..][..d]);
                     }
-                    weight
+                    transposed(&by_gated, d)
                 }
                 (Name::OutputBias, _) => (0..d).map(|to| output.input(to)).collect(),
                 (Name::C, _) => diagonal.c.iter().flat_map(|z| [z.re, z.im]).collect(),
@@ -526,4 +523,20 @@ impl<'a, T> Signals<'a, T> {
     fn row(&self, of: &'a [T], d: usize, r: usize) -> &'a [T] {
         &of[row_of(self.set, r) * d..][..d]
     }
+}
+
+/// The transpose of a matrix of rows of `d`, some rows of the result at a time, so that neither is read or written at
+/// more places than a cache has room for.
+fn transposed(matrix: &[f64], d: usize) -> Vec<f64> {
+    const ROWS: usize = 8;
+    let mut transposed = vec![0.0; matrix.len()];
+    for (part, rows) in transposed.chunks_mut(ROWS * d).enumerate() {
+        let columns = part * ROWS..(part * ROWS + ROWS).min(d);
+        for (j, row) in matrix.chunks_exact(d).enumerate() {
+            for (i, &x) in row[columns.clone()].iter().enumerate() {
+                rows[i * d + j] = x;
+            }
+        }
+    }
+    transposed
 }

@@ -108,11 +108,17 @@ impl<T: Element> WeightSums<T> {
         });
     }
 
-    /// The gradient of a row, with zeros up to whole tiles.
-    pub(super) fn row(&self, row: usize) -> impl Iterator<Item = f64> {
+    /// Reads the gradient of a row, whose columns are the first of the tiles'.
+    pub(super) fn read_row(&self, row: usize, to: &mut [f64]) {
         let tiles = self.entries.chunks_exact((self.rows * self.vectors).max(1));
-        let lanes = tiles.flat_map(move |tile| &tile[row * self.vectors..][..self.vectors]);
-        lanes.flat_map(|lanes| lanes.lanes()).map(|x| x.to_f64())
+        for (tile, to) in tiles.zip(to.chunks_mut(self.vectors * T::Lanes::WIDTH)) {
+            let lanes = &tile[row * self.vectors..][..self.vectors];
+            for (lanes, to) in lanes.iter().zip(to.chunks_mut(T::Lanes::WIDTH)) {
+                for (to, x) in to.iter_mut().zip(lanes.lanes()) {
+                    *to = x.to_f64();
+                }
+            }
+        }
     }
 
     /// The sum of an input.
