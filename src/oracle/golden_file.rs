@@ -104,11 +104,14 @@ impl Golden {
     /// The report on a candidate that works in a format.
     #[must_use]
     pub fn check(&self, candidate: &Candidate, format: Format) -> Report {
-        let golden = Reference {
+        check(self.reference(), candidate, format)
+    }
+
+    pub(super) fn reference(&self) -> Reference<'_> {
+        Reference {
             case: &*self.0.case,
             stages: &self.0.stages,
-        };
-        check(golden, candidate, format)
+        }
     }
 }
 

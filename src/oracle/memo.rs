@@ -10,7 +10,7 @@ use std::sync::{PoisonError, RwLock};
 /// the same chunks. A step's answer depends on the numbers it is asked with and nothing else, so it
 /// is the same, bit for bit, whether it is remembered or computed.
 #[derive(Debug, Default)]
-pub(crate) struct Memo {
+pub struct Memo {
     answers: RwLock<HashMap<u64, Vec<Answered>>>,
     /// How many numbers runs with mistakes have left.
     left: AtomicUsize,
@@ -21,7 +21,7 @@ const ROOM: usize = 1 << 23;
 
 /// A step of the reference that costs more than to look its numbers up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// `W x + b` of every token.
     Project,
     /// A model's kernel.
@@ -55,7 +55,7 @@ impl Answered {
 
 /// A memo as a run uses it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Recall<'m> {
+pub struct Recall<'m> {
     memo: Option<&'m Memo>,
     /// True for a run without mistakes, whose answers are all kept.
     is_right: bool,
@@ -63,12 +63,13 @@ pub(crate) struct Recall<'m> {
 
 impl<'m> Recall<'m> {
     /// Of a run that makes no mistake, or one.
-    pub(crate) fn new(memo: Option<&'m Memo>, is_right: bool) -> Self {
+    #[must_use]
+    pub fn new(memo: Option<&'m Memo>, is_right: bool) -> Self {
         Self { memo, is_right }
     }
 
     /// A step's answer, remembered or computed.
-    pub(crate) fn answer<A: Clone + Send + Sync + 'static>(
+    pub fn answer<A: Clone + Send + Sync + 'static>(
         &self,
         step: Step,
         asked: &[&[f64]],

@@ -18,6 +18,7 @@ mod mistake;
 mod official;
 mod precision;
 mod read;
+mod rerun;
 mod sequence;
 mod spelling;
 mod stage;
@@ -25,6 +26,8 @@ mod subject;
 mod subjects;
 mod suite;
 mod upstream;
+
+use crate::internals::internals;
 
 pub use candidate::{Candidate, CandidateStage, Holdings, PortNumber};
 pub use case::Case;
@@ -46,3 +49,7 @@ pub use subjects::layer::{ExactLayer, FORMAT, LayerCase};
 pub use subjects::model::{ModelCase, ModelFile, model_metadata};
 pub(crate) use suite::operators_of_the_suite;
 pub use suite::{SUITE_SEED, SuiteCase, suite};
+
+internals!(memo::{Memo, Recall, Step});
+internals!(rerun::{Rerun, check_on_heads});
+internals!(upstream::{Sample, Setting, Upstream, UpstreamStage});

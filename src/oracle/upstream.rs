@@ -9,51 +9,55 @@ use std::cell::RefCell;
 
 /// The settings of a run with mistakes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Setting<'a> {
+pub struct Setting<'a> {
     /// The chunk length of the port, for mistakes between chunks.
-    pub(crate) chunk_len: usize,
+    pub chunk_len: usize,
     /// Stages of the port from which the run goes on in place of its own: what it then holds of each
     /// stage is computed from those, so that a mistake shows where it is made and nowhere else.
-    pub(crate) upstream: Option<&'a Upstream>,
+    pub upstream: Option<&'a Upstream>,
     /// The format in which every stage is stored before anything is computed from it, if it is not
     /// f64.
-    pub(crate) stored: Option<Format>,
+    pub stored: Option<Format>,
     /// Answers of runs without mistakes in settings that differ from this one in nothing but mistakes.
-    pub(crate) memo: Option<&'a Memo>,
+    pub memo: Option<&'a Memo>,
     /// True for the gradients, by the whole pass forwards and back; else the stages of the forward
     /// pass.
-    pub(crate) backward: bool,
+    pub backward: bool,
     /// The heads that are run alone, if not all are. The port's stages are then theirs.
-    pub(crate) sample: Option<Sample<'a>>,
+    pub sample: Option<Sample<'a>>,
 }
 
 /// Some heads of a large case.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sample<'a> {
-    pub(crate) heads: &'a [usize],
+pub struct Sample<'a> {
+    /// Their numbers.
+    pub heads: &'a [usize],
     /// The port's stages at all heads, for what is computed from all of them.
-    pub(crate) whole: &'a Upstream,
+    pub whole: &'a Upstream,
 }
 
 /// Stages of a port, in the golden file's shapes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Upstream {
+pub struct Upstream {
     stages: Vec<UpstreamStage>,
 }
 
 /// One stage of a port.
 #[derive(Clone, Debug)]
-pub(crate) struct UpstreamStage {
-    pub(crate) name: String,
+pub struct UpstreamStage {
+    /// The name in files.
+    pub name: String,
     /// A NaN where the port's number is unknown; the run's own value is used there.
-    pub(crate) values: Tensor<f64>,
+    pub values: Tensor<f64>,
     /// What the port may have used in its place is within this many unit roundoffs of its own size:
     /// a fused port computes on from the number before it was rounded.
-    pub(crate) rounding: f64,
+    pub rounding: f64,
 }
 
 impl Upstream {
-    pub(crate) fn new(stages: Vec<UpstreamStage>) -> Self {
+    /// These stages.
+    #[must_use]
+    pub fn new(stages: Vec<UpstreamStage>) -> Self {
         Self { stages }
     }
 

@@ -9,6 +9,7 @@ mod diagonal;
 mod documents;
 mod gradients;
 mod layer;
+mod learning;
 mod model;
 #[path = "../oracle/model/support.rs"]
 mod models;

@@ -10,6 +10,8 @@ mod mamba;
 mod model;
 mod mutants;
 mod operators;
+mod reruns;
 mod safetensors;
+mod sampled_heads;
 mod served;
 mod verdicts;

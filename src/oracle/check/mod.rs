@@ -45,7 +45,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
 }
 
 /// The same, with known mistakes tried on so many heads as is said.
-fn check_on(
+pub(super) fn check_on(
     golden: Reference<'_>,
     candidate: &Candidate,
     format: Format,

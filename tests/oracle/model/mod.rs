@@ -12,6 +12,7 @@ mod likelihood;
 mod mistakes;
 mod names;
 mod official;
+mod own_stages;
 mod plain;
 mod refusals;
 mod s4d;

@@ -12,8 +12,6 @@ mod run;
 mod scales;
 mod stage_run;
 mod suite;
-#[cfg(test)]
-mod tests;
 mod upstream;
 mod wrong;
 mod wrong_backward;

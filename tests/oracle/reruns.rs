@@ -1,21 +1,19 @@
-//! A layer's runs as the check asks for them: with mistakes, and from a port's own stages.
+//! Claim: a layer's runs are as the check asks for them: with mistakes, from a port's own stages, on some
+//! heads alone, and with what runs without mistakes compute remembered.
 
-use super::LayerHook;
-use super::suite::{random_parameter, suite};
-use super::{LayerCase, forward_mistakes};
-use crate::algebra::Rng;
-use crate::h3::{Config, HeadOrder, Name, Parameters, RealType};
-use crate::oracle::format::Format;
-use crate::oracle::golden::stored;
-use crate::oracle::memo::{Memo, Recall, Step};
-use crate::oracle::mistake::Row;
-use crate::oracle::subject::{Named, Setting, Subject};
-use crate::oracle::upstream::{Sample, Upstream, UpstreamStage};
-use crate::ssm::{Discretization, causal_convolution};
-use crate::tensor::Tensor;
+use crate::common::golden_file;
+use crate::verdicts::{Stages, is_exhaustive};
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::Rng;
+use hungry_hippos::h3::{Config, HeadOrder, Name, Parameters, RealType};
+use hungry_hippos::oracle::{
+    Axis, Case, Format, Golden, LayerCase, Memo, Mistake, Recall, Rerun, Sample, Setting, Step,
+    Upstream, UpstreamStage, suite,
+};
+use hungry_hippos::ssm::{Discretization, causal_convolution};
 
 /// A layer of two heads, sequences of 13 tokens, with this many taps.
-fn case(d_state: usize, batch: usize) -> LayerCase {
+fn case(d_state: usize, batch: usize) -> Case {
     let rng = &mut Rng::new(11);
     let config = Config {
         d_model: 2,
@@ -29,23 +27,38 @@ fn case(d_state: usize, batch: usize) -> LayerCase {
     };
     let parameters = Parameters::new(config.clone(), |name: Name| {
         let size = name.shape(&config).iter().product();
-        let value = |_| random_parameter(&config, (0.1, 0.7), name, rng);
-        Ok((0..size).map(value).collect())
+        Ok((0..size).map(|_| parameter(name, rng.unit())).collect())
     });
-    let input = Tensor::filled([batch, 13, 2], 0.0).map(|_| rng.unit());
-    LayerCase::new(parameters.expect("a layer"), input).expect("a case")
+    let input = (0..batch * 13 * 2).map(|_| rng.unit()).collect();
+    let input = Tensor::new([batch, 13, 2], input).expect("fits");
+    Case::from(LayerCase::new(parameters.expect("a layer"), input).expect("a case"))
 }
 
-type Known = &'static Row<LayerHook>;
+/// A number of a parameter, in a range where every part of the layer matters; `unit` is between -1 and 1.
+fn parameter(name: Name, unit: f64) -> f64 {
+    let between = |low: f64, high: f64| low + (high - low) * (0.5 + 0.5 * unit);
+    match name {
+        Name::LogDt => between(0.1f64.ln(), 0.7f64.ln()),
+        Name::InvAReal => between(-2.0, 0.5),
+        Name::AImag => 3.0 * unit + 3.0 * unit.signum(),
+        _ => 1.2 * unit,
+    }
+}
+
+/// The layer's case of a golden file of the suite.
+fn stored(name: &str) -> Case {
+    let golden = Golden::open(&golden_file(name)).expect("a golden file");
+    Case::from(golden.layer().expect("a layer's").clone())
+}
 
 fn run(
-    case: &LayerCase,
-    mistakes: &[Known],
+    case: &Case,
+    mistakes: &[&'static Mistake],
     chunk_len: usize,
     from: Option<&Upstream>,
-) -> Named<f64> {
-    let setting = setting(chunk_len, from);
-    Subject::run_with(case, mistakes, setting).expect("runs")
+) -> Stages {
+    let run = Rerun(case).run(mistakes, setting(chunk_len, from));
+    run.expect("runs")
 }
 
 /// Forwards, and nothing remembered.
@@ -64,9 +77,10 @@ fn setting(chunk_len: usize, from: Option<&Upstream>) -> Setting<'_> {
 #[test]
 fn mistakes_between_chunks_depend_on_the_chunk_length() {
     let case = case(4, 2);
-    for row in forward_mistakes() {
-        let seen = run(&case, &[row], 3, None) != run(&case, &[row], 4, None);
-        assert_eq!(LayerCase::needs_chunks(row), seen, "{}", row.mistake.id);
+    for mistake in Rerun(&case).mistakes(false) {
+        let seen = run(&case, &[mistake], 3, None) != run(&case, &[mistake], 4, None);
+        let expected = Rerun(&case).needs_chunks(mistake);
+        assert_eq!(expected, seen, "{}", mistake.id);
     }
 }
 
@@ -74,9 +88,10 @@ fn mistakes_between_chunks_depend_on_the_chunk_length() {
 #[test]
 fn the_cost_of_a_run_is_counted() {
     // Six channels in heads of two.
-    let (case, _) = stored::<LayerCase>("03-heads");
-    let config = case.parameters().config();
-    let (batch, len, d) = (case.input().shape()[0], 41, config.d_model);
+    let case = stored("03-heads");
+    let layer = case.layer().expect("a layer's");
+    let config = layer.parameters().config();
+    let (batch, len, d) = (layer.input().shape()[0], 41, config.d_model);
     let pairs = config.head_dim * config.head_dim * config.n_heads();
     let mut counted = 0;
     for _sequence in 0..batch {
@@ -89,7 +104,7 @@ fn the_cost_of_a_run_is_counted() {
             counted += (0..len).map(|t| t + config.d_state).sum::<usize>() + 500;
         }
     }
-    assert_eq!(case.cost(len), counted);
+    assert_eq!(Rerun(&case).cost(len), counted);
 }
 
 /// Cases with states that are given and states between chunks, with kernels that are cut, and with
@@ -102,7 +117,7 @@ const CASES: [&str; 4] = [
 ];
 
 /// Stages in a run's place, those chosen by name.
-fn upstream(stages: &Named<f64>, rounding: f64, chosen: impl Fn(&str) -> bool) -> Upstream {
+fn upstream(stages: &Stages, rounding: f64, chosen: impl Fn(&str) -> bool) -> Upstream {
     let stages = stages.iter().filter(|(name, _)| chosen(name));
     let stages = stages.map(|(name, values)| UpstreamStage {
         name: name.clone(),
@@ -113,7 +128,7 @@ fn upstream(stages: &Named<f64>, rounding: f64, chosen: impl Fn(&str) -> bool) -
 }
 
 /// The names of the stages that differ between two runs.
-fn differing(one: &Named<f64>, other: &Named<f64>) -> Vec<String> {
+fn differing(one: &Stages, other: &Stages) -> Vec<String> {
     assert_eq!(one.len(), other.len());
     let pairs = one.iter().zip(other);
     let changed = pairs.filter(|(one, other)| one != other);
@@ -121,9 +136,9 @@ fn differing(one: &Named<f64>, other: &Named<f64>) -> Vec<String> {
 }
 
 /// The stages computed from this one, directly or by way of others.
-fn downstream(case: &LayerCase, name: &str, directly: bool) -> Vec<String> {
+fn downstream(case: &Case, name: &str, directly: bool) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for spec in Subject::stages(case) {
+    for spec in Rerun(case).stages() {
         let mut from = spec.from.iter();
         if from.any(|before| before == name || !directly && found.contains(before)) {
             found.push(spec.name);
@@ -132,14 +147,14 @@ fn downstream(case: &LayerCase, name: &str, directly: bool) -> Vec<String> {
     found
 }
 
-fn is_upstream(case: &LayerCase, name: &str) -> bool {
+fn is_upstream(case: &Case, name: &str) -> bool {
     !downstream(case, name, true).is_empty()
 }
 
 #[test]
 fn from_its_own_stages_a_run_is_itself() {
     for name in CASES {
-        let (case, _) = stored::<LayerCase>(name);
+        let case = stored(name);
         let whole = run(&case, &[], 3, None);
         for all in [true, false] {
             let own = upstream(&whole, 0.0, |stage| {
@@ -156,7 +171,7 @@ fn from_its_own_stages_a_run_is_itself() {
 #[test]
 fn a_wrong_stage_moves_what_is_computed_from_it() {
     for name in CASES {
-        let (case, _) = stored::<LayerCase>(name);
+        let case = stored(name);
         let whole = run(&case, &[], 3, None);
         for (wrong, _) in &whole {
             if !is_upstream(&case, wrong) {
@@ -182,7 +197,7 @@ fn a_wrong_stage_moves_what_is_computed_from_it() {
 /// A mistake shows in its own step, not in those that follow from it.
 #[test]
 fn a_mistake_shows_where_it_is_made() {
-    let (case, _) = stored::<LayerCase>("03-heads");
+    let case = stored("03-heads");
     let whole = run(&case, &[], 3, None);
     let own = upstream(&whole, 0.0, |stage| is_upstream(&case, stage));
     for (mistake, shows) in [
@@ -190,9 +205,9 @@ fn a_mistake_shows_where_it_is_made() {
         ("no_d", &["ssm_out"]),
         ("no_factor_2", &["ssm_kernel"]),
     ] {
-        let mut known = forward_mistakes().into_iter();
-        let row = known.find(|row| row.mistake.name == mistake);
-        let wrong = run(&case, &[row.expect("in the catalogue")], 3, Some(&own));
+        let mut known = Rerun(&case).mistakes(false).into_iter();
+        let known = known.find(|known| known.name == mistake);
+        let wrong = run(&case, &[known.expect("in the catalogue")], 3, Some(&own));
         assert_eq!(differing(&whole, &wrong), shows, "{mistake}");
     }
 }
@@ -201,12 +216,12 @@ fn a_mistake_shows_where_it_is_made() {
 /// may have stored in fewer bits than it works in.
 #[test]
 fn a_step_counts_the_rounding_of_what_it_is_computed_from() {
-    let (case, _) = stored::<LayerCase>("01-basic");
+    let case = stored("01-basic");
     let whole = run(&case, &[], 3, None);
     let u = Format::F32.unit_roundoff();
     for (stored, each) in [(0.0, 1.0), (u, 1.0), (4.0 * u, 4.0)] {
         let own = upstream(&whole, stored, |stage| is_upstream(&case, stage));
-        let scales = case.local_scales(&own, Format::F32).expect("runs");
+        let scales = Rerun(&case).local_scales(&own, Format::F32).expect("runs");
         let (_, scale) = scales.iter().find(|(name, _)| name == "kv").expect("there");
         let (_, kv) = whole.iter().find(|(name, _)| name == "kv").expect("there");
         for (bound, kv) in scale.data().iter().zip(kv.data()) {
@@ -224,11 +239,11 @@ const REMEMBERED: [&str; 3] = ["37-chunks-ragged", "74-packed-resumed", "76-padd
 
 /// The numbers of a run bit by bit; of one that has no value, none.
 fn bits(
-    case: &LayerCase,
-    mistakes: &[Known],
+    case: &Case,
+    mistakes: &[&'static Mistake],
     setting: Setting<'_>,
 ) -> Vec<(String, Vec<usize>, Vec<u64>)> {
-    let stages = Subject::run_with(case, mistakes, setting).unwrap_or_default();
+    let stages = Rerun(case).run(mistakes, setting).unwrap_or_default();
     let stages = stages.into_iter().map(|(name, stage)| {
         let numbers = stage.data().iter().map(|x| x.to_bits());
         (name, stage.shape().to_vec(), numbers.collect())
@@ -241,16 +256,22 @@ fn bits(
 /// and without, in chunks and backwards. With `HIPPOS_EXHAUSTIVE` set on every layer of the suite.
 #[test]
 fn mistakes_are_the_same_remembered_and_computed() {
-    let all = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
-    let names: Vec<&str> = match all {
-        true => suite().iter().map(|row| row.name).collect(),
+    let names: Vec<&str> = match is_exhaustive() {
+        true => {
+            let suite = suite().into_iter();
+            let layers = suite.filter(|case| case.kind == "layer");
+            layers.map(|case| case.name).collect()
+        }
         false => REMEMBERED.to_vec(),
     };
-    let directions = [false, true].map(|backward| (backward, LayerCase::mistakes(backward)));
     for name in names {
-        let (case, _) = stored::<LayerCase>(name);
+        let case = stored(name);
+        let rerun = Rerun(&case);
+        let mut specs = rerun.stages().into_iter();
+        let has_gradients = specs.any(|spec| spec.name.starts_with("grad."));
+        let directions = [false, true].map(|backward| (backward, rerun.mistakes(backward)));
         let whole = run(&case, &[], 3, None);
-        let port: Named<f64> = whole
+        let port: Stages = whole
             .iter()
             .map(|(name, stage)| (name.clone(), stage.map(|x| 1.25 * x + 0.5)))
             .collect();
@@ -283,11 +304,11 @@ fn mistakes_are_the_same_remembered_and_computed() {
             }
         }
         for (backward, mistakes) in &directions {
-            if *backward && !case.has_cotangent() {
+            if *backward && !has_gradients {
                 continue;
             }
-            for &mistake in mistakes.iter().flatten() {
-                let lens = match LayerCase::needs_chunks(mistake) {
+            for &mistake in mistakes {
+                let lens = match rerun.needs_chunks(mistake) {
                     true => &[3, 4][..],
                     false => &[3],
                 };
@@ -301,7 +322,7 @@ fn mistakes_are_the_same_remembered_and_computed() {
                     };
                     let found = bits(&case, &[mistake], remembered(setting));
                     let computed = bits(&case, &[mistake], setting);
-                    assert!(found == computed, "{name}: {}", mistake.mistake.id);
+                    assert!(found == computed, "{name}: {}", mistake.id);
                 }
             }
         }
@@ -311,16 +332,15 @@ fn mistakes_are_the_same_remembered_and_computed() {
 /// A memo that holds a wrong answer is believed, and the comparison above sees it.
 #[test]
 fn a_wrong_memory_is_seen() {
-    let (case, _) = stored::<LayerCase>("01-basic");
+    let case = stored("01-basic");
     let whole = run(&case, &[], 3, None);
-    let stage = |name: &str| {
-        &whole
-            .iter()
-            .find(|(known, _)| known == name)
-            .expect("one")
-            .1
+    let first_row = |name: &str| {
+        let mut stages = whole.iter();
+        let (_, stage) = stages.find(|(known, _)| known == name).expect("one");
+        let len = stage.shape().last().copied().expect("an axis");
+        &stage.data()[..len]
     };
-    let (kernel, keys) = (stage("ssm_kernel").row(0), stage("kv").row(0));
+    let (kernel, keys) = (first_row("ssm_kernel"), first_row("kv"));
     let memo = Memo::default();
     let _ = Recall::new(Some(&memo), true).answer(Step::Convolve, &[kernel, keys], || {
         let right = causal_convolution(kernel, keys);
@@ -347,21 +367,31 @@ fn heads_alone_are_those_of_the_whole_run() {
         ("24-resumed", [2, 3]),
         ("36-chunks", [0, 2]),
     ] {
-        let (case, _) = stored::<LayerCase>(name);
-        let specs = Subject::stages(&case);
-        let all = case.parameters().config().n_heads();
-        let of_sample = |stages: &Named<f64>| -> Named<f64> {
+        let case = stored(name);
+        let rerun = Rerun(&case);
+        let specs = rerun.stages();
+        let layer = case.layer().expect("a layer's");
+        let all = layer.parameters().config().n_heads();
+        let of_sample = |stages: &Stages| -> Stages {
             let picked = stages.iter().map(|(name, stage)| {
                 let spec = specs.iter().find(|spec| spec.name == *name);
                 let spec = spec.expect("a stage");
-                let elements = Subject::of_heads(&case, spec, &heads);
+                let elements = rerun.of_heads(spec, &heads);
                 let picked = elements.iter().map(|&at| stage.data()[at]).collect();
-                let shape = spec.shape_of_heads([heads.len(), all]);
-                (name.clone(), Tensor::new(shape, picked).expect("fits"))
+                let mut spec = spec.clone();
+                for (axis, len) in &mut spec.axes {
+                    if matches!(axis, Axis::Head | Axis::Channel) {
+                        *len = *len / all * heads.len();
+                    }
+                }
+                (
+                    name.clone(),
+                    Tensor::new(spec.shape(), picked).expect("fits"),
+                )
             });
             picked.collect()
         };
-        let port: Named<f64> = run(&case, &[], 3, None)
+        let port: Stages = run(&case, &[], 3, None)
             .iter()
             .map(|(name, stage)| (name.clone(), stage.map(|x| 1.25 * x + 0.5)))
             .collect();
@@ -371,15 +401,15 @@ fn heads_alone_are_those_of_the_whole_run() {
             heads: &heads,
             whole: &whole,
         };
-        for row in [&[][..]].into_iter().chain(forward_mistakes().chunks(1)) {
-            let run = |setting| Subject::run_with(&case, row, setting).unwrap_or_default();
+        for made in [&[][..]].into_iter().chain(rerun.mistakes(false).chunks(1)) {
+            let run = |setting| rerun.run(made, setting).unwrap_or_default();
             let alone = run(Setting {
                 sample: Some(sample),
                 ..setting(3, Some(&own))
             });
             let among_all = of_sample(&run(setting(3, Some(&whole))));
-            let is_across = row.iter().any(|row| Subject::is_across_heads(&case, row));
-            let id = row.first().map_or("none", |row| row.mistake.id);
+            let is_across = made.iter().any(|one| rerun.is_across_heads(one));
+            let id = made.first().map_or("none", |one| one.id);
             let is_same = differing(&alone, &among_all).is_empty();
             assert_eq!(is_same, !is_across, "{name}: {id}");
         }
