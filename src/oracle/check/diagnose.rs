@@ -2,22 +2,16 @@
 
 use super::super::golden::Reference;
 use super::super::mistake::Mistake;
-use super::evidence::NEARLY_ALL;
-use super::judged::{Fit, Judged};
+use super::evidence::{ALL, NEARLY_ALL};
+use super::hypothesis::{Hypothesis, MOST_UNEXPLAINED, best, unexplained};
+use super::judged::{Fit, Grid, Judged};
 use super::pattern;
-use super::report::{Finding, StageReport, StageVerdict, Suspect};
+use super::report::{Finding, StageReport, StageVerdict};
 use super::trials::{ProbeTrial, Trial, Trials, default_chunk_len};
 use std::cell::Cell;
 
-/// A mistake that leaves more of an error than this unexplained is not named for it.
-const MOST_UNEXPLAINED: f64 = 0.5;
-
 /// At one stage so many of the mistakes that explain most are tried with every other.
 const PAIRED: usize = 6;
-
-/// A mistake that explains so much alone needs none made before it. It only saves work: what is found on top of others
-/// is held against it by the same rule (`best`).
-const ALL: f64 = 0.99;
 
 /// One finding for every step that is wrong; `parts` are those in which the port says it ran.
 pub(super) fn diagnose(
@@ -53,6 +47,7 @@ pub(super) fn diagnose(
         all: known.iter().collect(),
         backward,
         pairs: false,
+        settled: Vec::new(),
         cost,
         runs_left: Cell::new((STEPS * WORK / cost).max(PAIRED * PAIRED)),
     };
@@ -136,6 +131,8 @@ struct Search<'a> {
     backward: bool,
     /// True if two mistakes made in one step are looked for.
     pairs: bool,
+    /// The stages that are settled so far.
+    settled: Vec<Settled>,
     /// Multiplications of one run.
     cost: usize,
     /// Runs that trying mistakes in pairs may still take, at all steps together.
@@ -150,6 +147,12 @@ struct Made {
     chunk_len: Option<usize>,
 }
 
+/// A stage of which mistakes explain all.
+struct Settled {
+    at: usize,
+    by: Vec<Made>,
+}
+
 /// What is said of a wrong stage.
 struct Said {
     finding: Finding,
@@ -161,24 +164,12 @@ struct Said {
     settled: bool,
 }
 
-/// Mistakes made in one step, and how they fit every stage.
-struct Hypothesis {
-    mistakes: Vec<&'static Mistake>,
-    /// The chunk length, if one of them sits between chunks.
-    chunk_len: Option<usize>,
-    fits: Vec<Option<Fit>>,
-    fit: Fit,
-    /// Stages at which they would show and do not.
-    contradicted: usize,
-    /// The other wrong stages that they explain.
-    explained: Vec<usize>,
-}
-
 impl Search<'_> {
     /// A finding for every step that is wrong, and whether each is explained, given mistakes that were found to be made
     /// (at later stages, where all is gone through again). Those found are added.
-    fn findings(&self, wrong: &[usize], made: &mut Vec<Made>) -> (Vec<Finding>, bool) {
+    fn findings(&mut self, wrong: &[usize], made: &mut Vec<Made>) -> (Vec<Finding>, bool) {
         let mut wrong = wrong.to_vec();
+        self.settled.clear();
         let (mut findings, mut all_settled) = (Vec::new(), true);
         let mut nearly = Vec::new();
         while let Some(&at) = wrong.first() {
@@ -195,7 +186,7 @@ impl Search<'_> {
     }
 
     /// What is said of a stage. Mistakes that were `made` at stages before it may act here too; those found are added.
-    fn explain(&self, at: usize, wrong: &[usize], made: &mut Vec<Made>) -> Said {
+    fn explain(&mut self, at: usize, wrong: &[usize], made: &mut Vec<Made>) -> Said {
         let stage = &self.stages[at];
         let probes = &self.probes[at];
         let probe = probes.iter().rev().max_by(|a, b| {
@@ -204,8 +195,11 @@ impl Search<'_> {
             order.then(b.fit.left.total_cmp(&a.fit.left))
         });
         let generic = probes.iter().map(share).fold(0.0, f64::max);
-        let mut found = self.singles(at, wrong, made);
-        found = best(found, generic);
+        let mut found = self.on_grid(at, wrong);
+        if found.is_empty() {
+            found = best(self.singles(at, wrong, made), generic);
+            self.add_siblings(&mut found, made, at, wrong);
+        }
         if self.pairs && found.is_empty() && generic < NEARLY_ALL {
             found = self.pairs(at, wrong);
         }
@@ -215,7 +209,12 @@ impl Search<'_> {
         if found.is_empty() {
             found = self.in_few_elements(at, wrong);
         }
-        let pattern = pattern::describe(stage, probe);
+        let on_grid = found.first().filter(|h| h.fit.grid == Grid::On);
+        let coarse = on_grid.and_then(|h| h.mistakes[0].rounding);
+        let pattern = match coarse.filter(|_| stage.wrong().next().is_none()) {
+            Some(coarse) => pattern::on_grid(coarse),
+            None => pattern::describe(stage, probe),
+        };
         let mut explained = vec![at];
         let Some(best) = found.first() else {
             let finding = self.finding(at, pattern, &[], false, &explained);
@@ -233,7 +232,7 @@ impl Search<'_> {
         let more = best.fit.evidence.share > generic || !best.explained.is_empty();
         let is_likely = nearly_all && more;
         // What would show elsewhere too, and does not, explains this stage alone.
-        let reproduced = is_likely && best.contradicted == 0;
+        let reproduced = is_likely && best.contradicted == 0 && best.fit.leaves_rounding();
         if is_likely {
             let chunk_len = best.chunk_len;
             for &mistake in &best.mistakes {
@@ -244,6 +243,14 @@ impl Search<'_> {
                     made.push(Made { mistake, chunk_len });
                 }
             }
+        }
+        if is_likely && best.fit.evidence.share >= ALL && best.fit.leaves_rounding() {
+            let by = best.mistakes.iter().map(|&mistake| Made {
+                mistake,
+                chunk_len: best.chunk_len,
+            });
+            let by = by.collect();
+            self.settled.push(Settled { at, by });
         }
         let is_left = |&at: &usize| best.fits[at].is_some_and(|fit| fit.left > 1.0);
         Said {
@@ -285,15 +292,74 @@ impl Search<'_> {
             (fit.left <= 1.0).then(|| self.of_trial(trial, fit, at, wrong))
         });
         let mut found: Vec<Hypothesis> = alone.collect();
+        found.retain(|h| h.fit.evidence.share < NEARLY_ALL || self.agrees(h));
+        // What explains all alone needs none made before it. It only saves work: what is found on top of others is held
+        // against it by the same rule (`best`).
         let explains = |h: &Hypothesis| h.fit.evidence.share >= ALL;
         if !made.is_empty() && !found.iter().any(explains) {
-            found.extend(self.on_top(made, at, wrong));
+            found.extend(self.on_top(made, at, wrong, &|_| true));
         }
         found
     }
 
-    /// Mistakes made before and another one. A port has one chunk length.
-    fn on_top(&self, made: &[Made], at: usize, wrong: &[usize]) -> Vec<Hypothesis> {
+    /// False for what acts at a stage of which other mistakes explain all, and neither explains it as well nor leaves it
+    /// explained if it is made together with them.
+    fn agrees(&self, hypothesis: &Hypothesis) -> bool {
+        self.settled.iter().all(|settled| {
+            let Some(fit) = hypothesis.fits[settled.at] else {
+                return true;
+            };
+            let is_in = |made: &Made| {
+                let mut own = hypothesis.mistakes.iter();
+                own.any(|own| core::ptr::eq(*own, made.mistake))
+            };
+            let explains = |fit: Fit| fit.left <= 1.0 && fit.evidence.share >= NEARLY_ALL;
+            if explains(fit) || !fit.would_show() || settled.by.iter().all(is_in) {
+                return true;
+            }
+            let before = settled.by.iter().filter(|made| !is_in(made));
+            let before = before.map(|made| made.mistake);
+            let together: Vec<_> = before.chain(hypothesis.mistakes.iter().copied()).collect();
+            let lens = settled.by.iter().map(|made| made.chunk_len);
+            let len = lens.chain([hypothesis.chunk_len]).flatten().next();
+            let len = len.unwrap_or(self.usual_len());
+            let fits = self.trials.fits(&together, len, self.backward);
+            fits[settled.at].is_some_and(explains)
+        })
+    }
+
+    /// The chunk length at which mistakes are tried first.
+    fn usual_len(&self) -> usize {
+        self.all.first().map_or(1, |trial| trial.chunk_len)
+    }
+
+    /// Adds mistakes of this stage that make the same numbers as what was found if they are made on top of others.
+    fn add_siblings(&self, found: &mut Vec<Hypothesis>, made: &[Made], at: usize, wrong: &[usize]) {
+        let Some(first) = found.first().filter(|_| !made.is_empty()) else {
+            return;
+        };
+        if first.fit.evidence.share < ALL {
+            return;
+        }
+        let name = &self.stages[at].spec.name;
+        let (contradicted, limit) = (first.contradicted, 4.0 * unexplained(first) + 0.02);
+        let here = |one: &Mistake| one.first_stage == name;
+        for other in self.on_top(made, at, wrong, &here) {
+            let is_as_good = other.contradicted <= contradicted && unexplained(&other) <= limit;
+            if is_as_good && !found.iter().any(|known| known.is_same(&other)) {
+                found.push(other);
+            }
+        }
+    }
+
+    /// Mistakes made before together, and on top of them another one of those asked for. A port has one chunk length.
+    fn on_top(
+        &self,
+        made: &[Made],
+        at: usize,
+        wrong: &[usize],
+        asked: &dyn Fn(&Mistake) -> bool,
+    ) -> Vec<Hypothesis> {
         let len = made.iter().find_map(|made| made.chunk_len);
         let before: Vec<_> = made.iter().map(|made| made.mistake).collect();
         let is_new = |trial: &&&Trial| !before.iter().any(|one| core::ptr::eq(*one, trial.mistake));
@@ -302,14 +368,19 @@ impl Search<'_> {
             trial.fits[at].is_some() && len.is_none_or(is_at)
         };
         let others = self.all.iter().filter(is_new).filter(in_the_port);
+        let others = others.filter(|trial| asked(trial.mistake)).map(Some);
+        let none = (before.len() > 1).then_some(None);
         let most = (WORK / self.cost).min(self.runs_left.get());
-        let others: Vec<_> = others.take(most).collect();
+        let others: Vec<_> = none.into_iter().chain(others).take(most).collect();
         self.runs_left.set(self.runs_left.get() - others.len());
         let (trials, backward) = (self.trials, self.backward);
+        let usual = self.usual_len();
         let runs = crate::threads::map(&others, |other| {
             let run = |before: &[&'static Mistake]| {
-                let together = [before, &[other.mistake]].concat();
-                trials.fits(&together, len.unwrap_or(other.chunk_len), backward)
+                let other_len = other.map_or(usual, |other| other.chunk_len);
+                let other = other.map(|other| other.mistake);
+                let together: Vec<_> = before.iter().copied().chain(other).collect();
+                trials.fits(&together, len.unwrap_or(other_len), backward)
             };
             let all = run(&before);
             let fit = all[at].filter(|fit| fit.left <= 1.0)?;
@@ -323,13 +394,16 @@ impl Search<'_> {
                 run(&without)[at].is_none_or(|other| other.evidence.share != fit.evidence.share)
             };
             let acting: Vec<_> = before.iter().copied().filter(acts).collect();
-            (!acting.is_empty()).then(|| (run(&acting), acting))
+            // Of those made before, two at least; each was tried alone.
+            let enough = acting.len() > usize::from(other.is_none());
+            enough.then(|| (run(&acting), acting))
         });
         let found = others.into_iter().zip(runs).filter_map(|(other, run)| {
             let (fits, mut together) = run?;
             let fit = fits[at]?;
-            together.push(other.mistake);
-            let len = len.or(other.needs_chunks.then_some(other.chunk_len));
+            together.extend(other.map(|other| other.mistake));
+            let chunked = other.filter(|other| other.needs_chunks);
+            let len = len.or(chunked.map(|other| other.chunk_len));
             Some(self.hypothesis(together, len, &fits, fit, at, wrong))
         });
         found.collect()
@@ -360,6 +434,15 @@ impl Search<'_> {
             hypothesis.fit = hypothesis.fits[at].unwrap_or(hypothesis.fit);
         }
         found
+    }
+
+    /// Mistakes that leave none but the numbers of a coarser format, where the port has none but those.
+    fn on_grid(&self, at: usize, wrong: &[usize]) -> Vec<Hypothesis> {
+        let found = self.all.iter().filter_map(|trial| {
+            let fit = trial.fits[at].filter(|fit| fit.grid == Grid::On && fit.left <= 1.0)?;
+            Some(self.of_trial(trial, fit, at, wrong))
+        });
+        found.collect()
     }
 
     /// Two mistakes made in the step.
@@ -402,6 +485,21 @@ impl Search<'_> {
         best(found, 0.0)
     }
 
+    fn is_wrong(&self, at: usize) -> bool {
+        self.reports[at].verdict == StageVerdict::Fail
+    }
+
+    /// True if a stage is computed from a kernel that is wrong.
+    fn has_wrong_kernel(&self, at: usize) -> bool {
+        let mut from = self.stages[at].spec.from.iter();
+        from.any(|name| {
+            let is_it = |other: &usize| self.stages[*other].spec.name == *name;
+            let kernel = (0..self.stages.len()).find(is_it);
+            kernel
+                .is_some_and(|kernel| self.stages[kernel].spec.is_kernel() && self.is_wrong(kernel))
+        })
+    }
+
     fn of_trial(&self, trial: &Trial, fit: Fit, at: usize, wrong: &[usize]) -> Hypothesis {
         let len = trial.needs_chunks.then_some(trial.chunk_len);
         self.hypothesis(vec![trial.mistake], len, &trial.fits, fit, at, wrong)
@@ -421,8 +519,11 @@ impl Search<'_> {
                 return false;
             };
             // A stage that is wrong may be so by this mistake and another one.
-            let is_wrong = self.reports[other].verdict == StageVerdict::Fail;
-            other != at && !is_wrong && fit.would_show()
+            let is_wrong = self.is_wrong(other);
+            // What passes on states between chunks does not use kernels: where those of the port are wrong, it departs from
+            // what is computed by them, whatever it does else.
+            let by_wrong_kernel = chunk_len.is_some() && self.has_wrong_kernel(other);
+            other != at && !is_wrong && !by_wrong_kernel && fit.would_show()
         };
         let explains = |&other: &usize| {
             // Within a wide tolerance of what it predicts is much that it does not explain.
@@ -440,22 +541,6 @@ impl Search<'_> {
             fits: fits.to_vec(),
             fit,
         }
-    }
-}
-
-impl Hypothesis {
-    fn suspect(&self) -> Suspect {
-        let acting = self.explained.iter().filter_map(|&at| self.fits[at]);
-        Suspect {
-            mistakes: self.mistakes.clone(),
-            share: self.fit.evidence.share,
-            worst: acting.map(|fit| fit.left).fold(self.fit.left, f64::max),
-        }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        let ids = |h: &Self| -> Vec<&str> { h.mistakes.iter().map(|mistake| mistake.id).collect() };
-        ids(self) == ids(other)
     }
 }
 
@@ -477,36 +562,4 @@ fn adjusted(probe: &ProbeTrial) -> f64 {
     let (elements, fitted) = (probe.fit.evidence.elements, probe.fitted as f64);
     let left = 1.0 - probe.fit.evidence.share;
     1.0 - left * elements / (elements - fitted).max(0.1)
-}
-
-/// The best of them, and those that cannot be told apart from it: contradicted nowhere, explaining
-/// most of the wrong stages, and most of this one.
-fn best(mut found: Vec<Hypothesis>, generic: f64) -> Vec<Hypothesis> {
-    // Less than that is due to the order of sums: of two names for one thing the catalogue's first counts.
-    let unexplained = |h: &Hypothesis| (1.0 - h.fit.evidence.share).max(1e-12);
-    let least = found.iter().map(unexplained).fold(1.0 - generic, f64::min);
-    found.retain(|h| unexplained(h) <= (4.0 * least + 0.1).min(MOST_UNEXPLAINED));
-    found.sort_by(|a, b| {
-        let order = a.contradicted.cmp(&b.contradicted);
-        let order = order.then(b.explained.len().cmp(&a.explained.len()));
-        order.then(unexplained(a).total_cmp(&unexplained(b)))
-    });
-    let Some(first) = found.first() else {
-        return found;
-    };
-    let (contradicted, explained) = (first.contradicted, first.explained.len());
-    let limit = 4.0 * unexplained(first) + 0.02;
-    // Of those that explain this stage as well, others may be explained by another mistake.
-    let least = unexplained(first);
-    found.retain(|h| {
-        let is_as_good = h.explained.len() == explained || unexplained(h) <= least;
-        h.contradicted == contradicted && is_as_good && unexplained(h) <= limit
-    });
-    let mut told: Vec<Hypothesis> = Vec::new();
-    for hypothesis in found {
-        if !told.iter().any(|known| known.is_same(&hypothesis)) {
-            told.push(hypothesis);
-        }
-    }
-    told
 }

@@ -44,8 +44,15 @@ const SHARE_OF_FEW: f64 = 0.97;
 /// A hypothesis must explain this share of an error to count as its explanation.
 pub(super) const NEARLY_ALL: f64 = 0.9;
 
+/// This share of an error is all of it.
+pub(super) const ALL: f64 = 0.99;
+
+/// An error of so many times that of storing the stages, or of so many roundings of a kernel or of a single step, is made
+/// within the models.
+pub(super) const SEVERAL: f64 = 4.0;
+
 /// The chance that is taken of so many random directions that one of them is the error's.
-const CHANCE: f64 = 1e-12;
+pub(super) const CHANCE: f64 = 1e-12;
 
 /// The scales that a port's error is weighed against.
 #[derive(Clone, Copy, Debug)]

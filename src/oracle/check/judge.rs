@@ -7,7 +7,7 @@ use super::super::golden::{GoldenStage, Reference};
 use super::super::memo::Memo;
 use super::super::subject::{Given, GivenValues, Named, Setting, is_gradient_of_given};
 use super::super::upstream::{Upstream, UpstreamStage};
-use super::evidence::{Scales, Weights};
+use super::evidence::{SEVERAL, Scales, Weights};
 use super::judged::{Judged, Local, Source, distance, rms};
 use crate::algebra::ErrorBound;
 use crate::tensor::Tensor;
@@ -252,6 +252,7 @@ pub(super) fn judge<'a>(
             bounds: whole.bounds.clone(),
             local: whole,
             scales,
+            is_exact,
             unit: match stage.projections {
                 Some(_) => judged_in.unit_roundoff(),
                 None => judged_in.projection_unit_roundoff(),
@@ -325,10 +326,6 @@ pub(super) fn is_exact(stage: &GoldenStage, format: Format) -> bool {
     let by_transforms = spec.is_kernel() || spec.is_gradient() || !spec.from.is_empty();
     stage.is_exact_in(format) && !(by_transforms && format.transforms().is_some())
 }
-
-/// An error of so many times that of storing the stages, or of so many roundings of a kernel or of a single step, is made
-/// within the models.
-const SEVERAL: f64 = 4.0;
 
 /// If the error of storing stages is below this share of one rounding, it says nothing about ports
 /// that round more.

@@ -21,6 +21,8 @@ pub(super) struct Judged<'a> {
     /// The same of the one step that computes the stage.
     pub(super) local: Local,
     pub(super) scales: Scales,
+    /// True if nothing rounds in it in the port's format, and it is judged so.
+    pub(super) is_exact: bool,
     /// The unit roundoff that the stage is judged by: of two formats the coarser, where there is no analysis
     /// of both.
     pub(super) unit: f64,
@@ -67,6 +69,22 @@ pub(super) struct Fit {
     pub(super) departs: f64,
     /// The largest distance of the candidate from the hypothesis, as a fraction of its tolerance.
     pub(super) left: f64,
+    /// In a format of 16 bits, the distance from the hypothesis as a multiple of one rounding of the stage.
+    pub(super) roundings_left: Option<f64>,
+    /// What a mistake that rounds the stage itself says of its numbers.
+    pub(super) grid: Grid,
+}
+
+/// The numbers of a stage next to those of a coarser format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Grid {
+    /// The mistake leaves others, or a right port has too few others to tell.
+    #[default]
+    Unknown,
+    /// The mistake leaves none but those of the coarser format, and the candidate has others.
+    Off,
+    /// The candidate too has none but those.
+    On,
 }
 
 /// Elements from which a hypothesis departs by less than this part of its largest departure are none
@@ -91,13 +109,23 @@ impl Fit {
     /// error.
     pub(super) fn convicts(&self, fitted: usize) -> bool {
         let focused = self.focused.as_ref();
-        self.evidence.convicts(fitted) || focused.is_some_and(|found| found.convicts(fitted))
+        self.grid == Grid::On
+            || self.evidence.convicts(fitted)
+            || focused.is_some_and(|found| found.convicts(fitted))
+    }
+
+    /// True if what the hypothesis leaves of the error is what rounding leaves. Within the wide tolerances of 16 bits much
+    /// more would be.
+    pub(super) fn leaves_rounding(&self) -> bool {
+        let times = self.roundings_left.filter(|times| times.is_finite());
+        times.is_none_or(|times| times <= evidence::SEVERAL)
     }
 
     /// True if a port that makes the mistake would not pass.
     pub(super) fn would_show(&self) -> bool {
         let focused = self.focused.as_ref();
         self.departs > 2.0
+            || self.grid != Grid::Unknown
             || self.evidence.would_show()
             || focused.is_some_and(Evidence::would_convict)
     }
@@ -222,8 +250,12 @@ impl Judged<'_> {
 
     /// The error of the step as a multiple of one rounding of the stage.
     pub(super) fn roundings(&self) -> f64 {
-        let reference = &self.local.reference;
-        distance(self.candidate.data(), reference) / (self.unit * rms(reference))
+        self.roundings_from(&self.local.reference)
+    }
+
+    /// The distance of the candidate from these values as a multiple of one rounding of them.
+    pub(super) fn roundings_from(&self, values: &[f64]) -> f64 {
+        distance(self.candidate.data(), values) / (self.unit * rms(values))
     }
 
     /// Measures what the step makes, given the numbers that it changes.
@@ -247,6 +279,12 @@ impl Judged<'_> {
         self.size > 0.0 && self.rms() >= evidence::LARGE * self.size
             || self.is_far_on_the_whole()
             || self.of_typical().is_some_and(|times| times > FAR)
+    }
+
+    /// True if the error of the step is no large part of the stage.
+    pub(super) fn is_near(&self) -> bool {
+        let reference = &self.local.reference;
+        distance(self.candidate.data(), reference) < evidence::LARGE * rms(reference)
     }
 
     /// True if, in a format of 16 bits, the stage is off by a large part of itself, however right each step may be.
@@ -320,7 +358,34 @@ impl Judged<'_> {
             evidence: all,
             departs: departs.fold(0.0, f64::max),
             left: self.left(predicted),
+            roundings_left: self.scales.coarse.map(|_| self.roundings_from(predicted)),
+            grid: Grid::Unknown,
         })
+    }
+
+    /// What the stage's numbers say of a mistake that rounds to a coarser format, given its own.
+    pub(super) fn grid(&self, coarse: FloatFormat, predicted: &[f64]) -> Grid {
+        match predicted.iter().all(|&x| coarse.holds(x)) {
+            true => self.numbers_of(coarse),
+            false => Grid::Unknown,
+        }
+    }
+
+    /// Whether the stage has none but numbers of a coarser format. A right number that is off those by more than two
+    /// roundings of the stored type, and by more than what errors before it make of one that is exact, is stored as one of
+    /// them by chance alone, of so many to one as the type has numbers between two of them.
+    pub(super) fn numbers_of(&self, coarse: FloatFormat) -> Grid {
+        let least = (2.0 * self.stored).max(coarse.unit_roundoff() / 8.0);
+        let is_off = |x: f64| (coarse.round(x) - x).abs() > least * x.abs();
+        let right = self.local.base.iter().zip(self.golden.data());
+        let off = right.filter(|&(&base, &golden)| is_off(base) && is_off(golden));
+        let off = off.count();
+        let by_chance = (self.stored / coarse.unit_roundoff()).powf(off as f64);
+        match self.candidate.data().iter().all(|&x| coarse.holds(x)) {
+            _ if by_chance > evidence::CHANCE => Grid::Unknown,
+            true => Grid::On,
+            false => Grid::Off,
+        }
     }
 
     /// The weights for a departure. One that is nothing but where right ports have no error at all, and where the

@@ -3,6 +3,7 @@
 mod diagnose;
 mod evidence;
 mod html;
+mod hypothesis;
 mod json;
 mod judge;
 mod judged;

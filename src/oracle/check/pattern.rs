@@ -1,10 +1,11 @@
 //! An error in words, for what the catalogue does not hold.
 
 use super::super::stage::Axis;
-use super::evidence::NEARLY_ALL;
+use super::evidence::{ALL, NEARLY_ALL};
 use super::judged::Judged;
 use super::probe::Probe;
 use super::trials::ProbeTrial;
+use crate::algebra::FloatFormat;
 
 /// Places of an axis are named one by one up to so many.
 const NAMED: usize = 6;
@@ -101,6 +102,23 @@ pub(super) fn first_wrong_token(stage: &Judged<'_>) -> Option<usize> {
     time.wrong.iter().position(|&wrong| wrong)
 }
 
+/// The share of an error from which on a probe describes it. A tenth of the error that is left of zeros is a stage of a
+/// third of its size: that is no zero.
+fn least_share(probe: Probe) -> f64 {
+    match probe {
+        Probe::Zero | Probe::ZeroAt(..) => ALL,
+        _ => NEARLY_ALL,
+    }
+}
+
+/// What is said of a stage that has none but the numbers of a coarser format.
+pub(super) fn on_grid(coarse: FloatFormat) -> String {
+    format!(
+        "within the worst case of rounding, but every number is one of {}, which has fewer bits",
+        coarse.name()
+    )
+}
+
 /// One sentence about the error of a stage, given the generic hypothesis that explains most of it.
 pub(super) fn describe(stage: &Judged<'_>, probe: Option<&ProbeTrial>) -> String {
     if !stage.is_finite() {
@@ -110,9 +128,11 @@ pub(super) fn describe(stage: &Judged<'_>, probe: Option<&ProbeTrial>) -> String
         return format!("{none} of {} elements {is} not finite", numbers.len());
     }
     if let Some(trial) = probe
-        && trial.fit.evidence.share >= NEARLY_ALL
+        && trial.fit.evidence.share >= least_share(trial.probe)
     {
-        let exactly = match trial.fit.left <= 1.0 {
+        // In 16 bits what is within the tolerance of zeros need be none.
+        let is_it = trial.probe != Probe::Zero || stage.candidate.data().iter().all(|&x| x == 0.0);
+        let exactly = match trial.fit.left <= 1.0 && is_it {
             true => "",
             false => ", nearly",
         };

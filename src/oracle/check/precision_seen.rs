@@ -2,7 +2,7 @@
 
 use super::super::candidate::Candidate;
 use super::super::format::Format;
-use super::judged::Judged;
+use super::judged::{Grid, Judged};
 use crate::algebra::FloatFormat;
 
 /// The root mean square of a right port's error, in units of the probable one, is about this.
@@ -28,9 +28,11 @@ pub(super) fn describe(
     is_reproduced: impl Fn(&str) -> bool,
 ) -> Vec<String> {
     let mut said = Vec::new();
-    said.extend(coarser(stages, format, is_reproduced));
+    said.extend(coarser(stages, format, &is_reproduced));
+    said.extend(in_16_bits_on_exact(stages, format, &is_reproduced));
     said.extend(finer(stages, format));
     said.extend(narrow_storage(stages, format, candidate));
+    said.extend(narrow_numbers(stages));
     said
 }
 
@@ -104,6 +106,25 @@ fn rounds_only(stage: &Judged<'_>) -> bool {
     error.sqrt() < (8.0 * stage.stored).max(0.01) * size.sqrt()
 }
 
+/// Where nothing rounds but exponentials and transforms, and the port is off by no more than they can be in 16 bits.
+fn in_16_bits_on_exact(
+    stages: &[Judged<'_>],
+    format: Format,
+    is_reproduced: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let first = stages.iter().find(|stage| {
+        let is_by_models = stage.spec.is_kernel() || !stage.spec.from.is_empty();
+        let is_wrong =
+            is_by_models && stage.is_exact && stage.is_finite() && stage.worst_local().0 > 1.0;
+        is_wrong && stage.is_near() && !is_reproduced(&stage.spec.name)
+    })?;
+    let (name, format) = (&first.spec.name, format.name());
+    Some(format!(
+        "in {name} nothing rounds in {format} but exponentials and transforms, which on an exact case have to be taken in \
+         float32 at least: a port that takes them in 16 bits is refused here"
+    ))
+}
+
 /// Every stage finer than the format that is said.
 fn finer(stages: &[Judged<'_>], format: Format) -> Option<String> {
     let finest = |stage: &&Judged<'_>| stage.is_finite() && stage.rms() * APART * 16.0 < TYPICAL;
@@ -136,6 +157,20 @@ fn narrow_storage(stages: &[Judged<'_>], format: Format, candidate: &Candidate) 
             format.name(),
             names.join(", ")
         )
+    })
+}
+
+/// Stages of a port in float16 that have none but numbers of bfloat16, though their type has others.
+fn narrow_numbers(stages: &[Judged<'_>]) -> Option<String> {
+    let bf16 = FloatFormat::BF16;
+    let narrow = stages.iter().filter(|stage| {
+        let is_finer = stage.scales.coarse.is_some() && bf16.unit_roundoff() > 2.0 * stage.unit;
+        is_finer && stage.is_finite() && stage.numbers_of(bf16) == Grid::On
+    });
+    let names: Vec<&str> = narrow.map(|stage| stage.spec.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!("every number is one of bf16, which has fewer bits than the type stored: {names}")
     })
 }
 

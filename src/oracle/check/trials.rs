@@ -122,6 +122,18 @@ impl<'a> Trials<'a> {
                     && let Some(predicted) = find(&found, &stage.spec.name)
                 {
                     *fit = stage.fit(predicted.data());
+                    if let (
+                        Some(fit),
+                        &[
+                            Mistake {
+                                rounding: Some(coarse),
+                                ..
+                            },
+                        ],
+                    ) = (fit, mistakes)
+                    {
+                        fit.grid = stage.grid(*coarse, predicted.data());
+                    }
                 }
             }
         }

@@ -126,6 +126,8 @@ impl<S: StateSpace> Copy for ModelHook<S> {}
 pub(super) struct WrongModel<'m, S: StateSpace + 'static> {
     /// In the order of the catalogue.
     pub(super) hooks: Vec<&'static ModelHook<S>>,
+    /// Those of them that act on the state passed on at the first boundary alone.
+    pub(super) once: Vec<&'static ModelHook<S>>,
     pub(super) l_max: Option<usize>,
     pub(super) boundaries: Boundaries,
     /// The number that some mistakes have, such as a kernel's length.
@@ -186,6 +188,7 @@ impl<S: Recalled + 'static> WrongModel<'_, S> {
         let hooks = self.hooks.iter().copied();
         Self {
             hooks: hooks.filter(|hook| !left_out(hook)).collect(),
+            once: self.once.clone(),
             boundaries: self.boundaries.clone(),
             ..*self
         }
@@ -322,7 +325,11 @@ impl<S: Recalled + 'static> Blocks<S> for WrongBlocks<'_, S> {
             }),
             _ => state,
         };
-        self.hooks.hooks.iter().fold(state, edit)
+        let acts = |hook: &&&'static ModelHook<S>| {
+            let is_it = |once: &&'static ModelHook<S>| core::ptr::eq(*once, **hook);
+            chunk == 1 || !self.hooks.once.iter().any(is_it)
+        };
+        self.hooks.hooks.iter().filter(acts).fold(state, edit)
     }
 
     fn read(&self, ssm: &S, x: &[S::Element], len: usize) -> Vec<f64> {

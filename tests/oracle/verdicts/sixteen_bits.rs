@@ -4,9 +4,10 @@
 use super::{LONG, Stages, committed_one, dumped, is_exhaustive, judge, layer, named, stage};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Bf16, Emulated, FloatFormat, Real};
+use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::fourier::convolution::via_real_fft;
 use hungry_hippos::h3::{Form, Name};
-use hungry_hippos::oracle::{Format, Golden, Verdict};
+use hungry_hippos::oracle::{Case, Format, Golden, Precision, Verdict};
 use hungry_hippos::safetensors::{Dtype, SafeTensors};
 
 type Narrow = Emulated<Bf16>;
@@ -155,4 +156,85 @@ fn a_factor_beyond_shared_roundings_is_refused() {
             assert_eq!(at, is_refused.then_some(wrong), "{factor}: {report}");
         }
     }
+}
+
+/// A kernel that was rounded to bfloat16 in a port in float16 is off by less than float16 may be there; that it has no other
+/// numbers is what shows it. With one that bfloat16 has not it is a right port's.
+#[test]
+fn numbers_of_a_coarser_format_are_seen() {
+    let golden = committed_one("03-heads");
+    let kernel = &stage(&golden, "ssm_kernel").values;
+    let mut numbers: Vec<f64> = kernel
+        .data()
+        .iter()
+        .map(|&x| FloatFormat::BF16.round(x))
+        .collect();
+    let judged = |numbers: &[f64]| {
+        let kernel = Tensor::new(kernel.shape(), numbers.to_vec()).expect("fits");
+        judge(
+            &golden,
+            &dumped(&[("ssm_kernel", &kernel)], Dtype::F16),
+            Format::F16,
+        )
+    };
+    let report = judged(&numbers);
+    assert_eq!(report.verdict(), Verdict::Refused, "{report}");
+    let found = &report.findings[0];
+    assert!(report.stages[0].worst < 1.0, "{report}");
+    assert_eq!(
+        found.pattern,
+        "within the worst case of rounding, but every number is one of bf16, which has fewer bits"
+    );
+    assert_eq!(found.suspects[0].mistakes[0].id, "M70a");
+    let said = "note: every number is one of bf16, which has fewer bits than the type stored: ssm_kernel\n";
+    assert!(report.to_string().contains(said), "{report}");
+    // Half the numbers of a right port in float16.
+    for (x, right) in numbers.iter_mut().zip(kernel.data()).step_by(2) {
+        *x = FloatFormat::F16.round(*right);
+    }
+    let report = judged(&numbers);
+    assert!(!report.to_string().contains("every number"), "{report}");
+}
+
+/// Where the right numbers are themselves those of a coarser format, having no others says nothing, however the stages before
+/// were rounded.
+#[test]
+fn exact_numbers_are_no_evidence_of_a_coarser_format() {
+    let golden = committed_one("59-exact-chunks");
+    let case = Case::from(layer(&golden).clone());
+    let gradients = golden
+        .stages()
+        .iter()
+        .any(|stage| stage.name() == "grad.input");
+    for form in Form::all([Chunking::Uniform(5), Chunking::Uniform(16)]) {
+        let port = case.run(&form, Precision::F32, gradients).expect("runs");
+        let report = judge(&golden, &dumped(&named(&port), Dtype::F32), Format::F32);
+        assert_eq!(report.verdict(), Verdict::Pass, "{form}: {report}");
+    }
+}
+
+/// Exponentials in 16 bits on an exact case are refused, and told why; a stage that is wrong in earnest is not.
+#[test]
+fn exponentials_in_16_bits_on_an_exact_case_are_told() {
+    let golden = committed_one("50-exact-basic");
+    let kernel = &stage(&golden, "ssm_kernel").values;
+    let said = |times: f64| {
+        let off = |at: usize, x: f64| x * if at % 2 == 1 { times } else { 1.0 };
+        let numbers = kernel.data().iter().enumerate();
+        let numbers = numbers.map(|(at, &x)| FloatFormat::BF16.round(off(at, x)));
+        let kernel = Tensor::new(kernel.shape(), numbers.collect()).expect("fits");
+        let report = judge(
+            &golden,
+            &dumped(&[("ssm_kernel", &kernel)], Dtype::BF16),
+            Format::BF16,
+        );
+        (report.verdict(), report.to_string())
+    };
+    let why = "in ssm_kernel nothing rounds in bf16 but exponentials and transforms";
+    let (verdict, text) = said(1.03);
+    assert!(verdict == Verdict::Refused && text.contains(why), "{text}");
+    let (verdict, text) = said(-1.0);
+    assert!(verdict == Verdict::Refused && !text.contains(why), "{text}");
+    let (verdict, text) = said(1.0);
+    assert!(verdict == Verdict::Pass && !text.contains(why), "{text}");
 }

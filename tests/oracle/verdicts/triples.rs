@@ -92,9 +92,8 @@ fn draw(golden: &Golden, format: Format, ports: usize, rng: &mut Rng, found: &mu
 }
 
 /// In float32 nearly all are named; in 16 bits fewer, since of a step that is wrong below what refuses it in a port whose
-/// other steps are wrong too nothing is said. No port passes, and of a hundred ports no more than three are given a name
-/// that is not theirs: that of a mistake that makes the same numbers at this stage, where the others hide by what it
-/// differs. With `HIPPOS_EXHAUSTIVE` set, some 300 ports of every format.
+/// other steps are wrong too nothing is said. No port passes, and of a hundred ports no more than one is given a name
+/// that is not theirs. With `HIPPOS_EXHAUSTIVE` set, some 300 ports of every format.
 #[test]
 fn three_mistakes_are_named_at_their_stages() {
     let mut cases: Vec<(&str, Golden)> = committed();
@@ -102,8 +101,8 @@ fn three_mistakes_are_named_at_their_stages() {
     let mut all = Vec::new();
     for (format, least) in [
         (Format::F32, 0.97),
-        (Format::BF16, 0.88),
-        (Format::F16, 0.93),
+        (Format::BF16, 0.90),
+        (Format::F16, 0.95),
     ] {
         let (step, ports) = match is_exhaustive() {
             true => (1, 9),
@@ -120,7 +119,7 @@ fn three_mistakes_are_named_at_their_stages() {
         let named = found.named as f64 / found.mistakes as f64;
         assert!(named >= least, "{}: {found:?}", format.name());
         assert_eq!(found.accepted, 0, "{}: {found:?}", format.name());
-        let few = found.falsely * 100 <= 3 * found.ports;
+        let few = found.falsely * 100 <= found.ports;
         assert!(few, "{}: {found:?}", format.name());
     }
 }

@@ -127,6 +127,7 @@ impl Committed {
                 continue;
             };
             let (mut departures, mut acts, mut changes_output) = (Stages::new(), false, false);
+            let mut rounded = Vec::new();
             for (name, stage) in stages {
                 let from = match name.starts_with("grad.") {
                     true => &backward,
@@ -138,6 +139,12 @@ impl Committed {
                 else {
                     continue;
                 };
+                if let Some(coarse) = mistake.rounding {
+                    let holds = |x: &Tensor<f64>| x.data().iter().all(|&x| coarse.holds(x));
+                    if holds(&stage) && !holds(from) {
+                        rounded.push(name.clone());
+                    }
+                }
                 let scale = golden.scale_at(Format::F64);
                 let mut departure = Vec::new();
                 for ((w, r), s) in stage.data().iter().zip(from.data()).zip(scale) {
@@ -153,6 +160,7 @@ impl Committed {
                 wrong.push(Wrong {
                     mistake,
                     departures,
+                    rounded,
                     changes_output,
                 });
             }
@@ -172,6 +180,8 @@ fn is_cotangent(name: &str) -> bool {
 pub(crate) struct Wrong {
     pub(crate) mistake: &'static Mistake,
     departures: Stages,
+    /// Of a mistake that rounds, the stages that it leaves rounded.
+    rounded: Vec<String>,
     pub(crate) changes_output: bool,
 }
 
@@ -201,7 +211,13 @@ impl Wrong {
             let stage = match departure {
                 None => right.clone(),
                 Some((_, m)) => {
-                    let sums = right.data().iter().zip(m.data()).map(|(c, m)| c + m);
+                    // What is rounded is so with the errors that a right port has there.
+                    let coarse = self
+                        .mistake
+                        .rounding
+                        .filter(|_| self.rounded.contains(name));
+                    let store = |x: f64| coarse.map_or(x, |coarse| coarse.round(x));
+                    let sums = right.data().iter().zip(m.data()).map(|(c, m)| store(c + m));
                     Tensor::new(right.shape(), sums.collect())?
                 }
             };

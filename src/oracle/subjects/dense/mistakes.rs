@@ -77,6 +77,7 @@ pub(super) fn run_with(
     };
     let wrong = WrongModel {
         hooks: hooks.iter().filter_map(of_model).collect(),
+        once: Vec::new(),
         l_max: None,
         boundaries: match has(|hook| matches!(hook, InChunks)) {
             true => Boundaries::Every(setting.chunk_len),

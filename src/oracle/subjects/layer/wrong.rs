@@ -28,6 +28,8 @@ pub(crate) struct WrongLayer<'m> {
     pub(super) parameters: Parameters<f64>,
     /// In the order of the catalogue.
     pub(super) hooks: Vec<&'static LayerHook>,
+    /// Those of mistakes that are made after a prompt: in chunks, what they do to a state is done at the first boundary.
+    after_prompt: Vec<&'static LayerHook>,
     boundaries: Boundaries,
     /// The chunk length, and the number of a mistake that has one.
     pub(super) number: usize,
@@ -51,6 +53,12 @@ impl<'m> WrongLayer<'m> {
         let mut rows = mistakes.to_vec();
         rows.sort_by_key(|row| row.mistake.place());
         let hooks: Vec<&'static LayerHook> = rows.iter().flat_map(|row| row.hooks.iter()).collect();
+        let is_after_prompt = |row: &&&'static Row<LayerHook>| {
+            let mut hooks = row.hooks.iter();
+            hooks.any(|hook| matches!(hook, LayerHook::AfterPrompt))
+        };
+        let after_prompt = rows.iter().filter(is_after_prompt);
+        let after_prompt = after_prompt.flat_map(|row| row.hooks.iter()).collect();
         let mut parameters = parameters.clone();
         for hook in &hooks {
             if let LayerHook::Parameters(edit) = hook {
@@ -88,6 +96,7 @@ impl<'m> WrongLayer<'m> {
             parameters,
             recall: Recall::new(setting.memo, hooks.is_empty()),
             hooks,
+            after_prompt,
             boundaries,
             number,
         })
@@ -195,24 +204,27 @@ impl<'m> WrongLayer<'m> {
     }
 
     fn shift_hooks(&self) -> WrongModel<'m, Shift<f64>> {
-        let of = |hook: &&'static LayerHook| match hook {
+        self.model_hooks(|hook| match hook {
             LayerHook::Shift(hook) => Some(hook),
             _ => None,
-        };
-        self.model_hooks(self.hooks.iter().filter_map(of).collect())
+        })
     }
 
     fn diagonal_hooks(&self) -> WrongModel<'m, Diagonal<f64>> {
-        let of = |hook: &&'static LayerHook| match hook {
+        self.model_hooks(|hook| match hook {
             LayerHook::Diagonal(hook) => Some(hook),
             _ => None,
-        };
-        self.model_hooks(self.hooks.iter().filter_map(of).collect())
+        })
     }
 
-    fn model_hooks<S: StateSpace>(&self, hooks: Vec<&'static ModelHook<S>>) -> WrongModel<'m, S> {
+    fn model_hooks<S: StateSpace>(
+        &self,
+        of: impl Fn(&'static LayerHook) -> Option<&'static ModelHook<S>>,
+    ) -> WrongModel<'m, S> {
+        let of = |hooks: &[&'static LayerHook]| hooks.iter().filter_map(|hook| of(hook)).collect();
         WrongModel {
-            hooks,
+            hooks: of(&self.hooks),
+            once: of(&self.after_prompt),
             l_max: self.config().l_max,
             boundaries: self.boundaries.clone(),
             number: self.number,
