@@ -274,20 +274,6 @@ fn read_stages(case: &dyn CheckedCase, file: &dyn Tensors) -> Result<Vec<GoldenS
     Ok(stages)
 }
 
-/// The case and the stages of a golden file of the suite, for unit tests: they reach what a check does,
-/// and compile no ball arithmetic.
-#[cfg(test)]
-pub(crate) fn stored<S: super::subject::Subject>(name: &str) -> (S, Vec<GoldenStage>) {
-    let path = format!(
-        "{}/tests/golden/v2/{name}.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let file = crate::safetensors::SafeTensors::open(path.as_ref()).expect("a golden file");
-    let case = S::read(&file).expect("a case");
-    let stages = read_stages(&case, &file).expect("of this version");
-    (case, stages)
-}
-
 /// The formats listed for a stage, taken off the list.
 fn take_formats(exact: &mut Vec<(String, Vec<FloatFormat>)>, stage: &str) -> Vec<FloatFormat> {
     let at = exact.iter().position(|(name, _)| name == stage);

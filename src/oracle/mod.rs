@@ -51,5 +51,6 @@ pub(crate) use suite::operators_of_the_suite;
 pub use suite::{SUITE_SEED, SuiteCase, suite};
 
 internals!(memo::{Memo, Recall, Step});
-internals!(rerun::{Rerun, check_on_heads});
+internals!(rerun::{Rerun, check_on_heads, precision_seen});
+internals!(subjects::layer::{error_scales, gradient_scales});
 internals!(upstream::{Sample, Setting, Upstream, UpstreamStage});

@@ -3,7 +3,7 @@
 
 use super::candidate::Candidate;
 use super::case::Case;
-use super::check::{Report, check_on};
+use super::check::{Report, check_on, precision_of};
 use super::format::Format;
 use super::golden_file::Golden;
 use super::mistake::Mistake;
@@ -91,4 +91,16 @@ pub fn check_on_heads(
     heads: Option<[usize; 2]>,
 ) -> Report {
     check_on(golden.reference(), candidate, format, &|_, _| heads)
+}
+
+/// The sentences on the precision a candidate works in, seen in the size of its errors: those of a report in
+/// which no mistake reproduces an error.
+#[must_use]
+pub fn precision_seen(
+    golden: &Golden,
+    candidate: &Candidate,
+    format: Format,
+    chunk_len: usize,
+) -> Vec<String> {
+    precision_of(golden.reference(), candidate, format, chunk_len)
 }

@@ -268,3 +268,14 @@ fn correct_bits(golden: &[f64], candidate: &[f64]) -> f64 {
     // Not a negative zero.
     (-(error / largest(golden)).log2()).clamp(0.0, 53.0) + 0.0
 }
+
+/// The sentences on a candidate's precision, where no error is one that a known mistake reproduces.
+pub(super) fn precision_of(
+    golden: Reference<'_>,
+    candidate: &Candidate,
+    format: Format,
+    chunk_len: usize,
+) -> Vec<String> {
+    let (stages, _) = judge::judge(golden, [candidate; 2], format, chunk_len);
+    precision_seen::describe(&stages, format, candidate, |_| false)
+}

@@ -188,6 +188,3 @@ fn nearest(u: f64) -> Option<FloatFormat> {
     let off = |format: &FloatFormat| (format.unit_roundoff() / u).log2().abs();
     FORMATS.into_iter().min_by(|a, b| off(a).total_cmp(&off(b)))
 }
-
-#[cfg(test)]
-mod tests;

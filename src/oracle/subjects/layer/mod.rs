@@ -27,9 +27,12 @@ pub(crate) use official::{OFFICIAL, SHAPES, choices};
 pub(crate) use suite::{random_parameter, suite};
 pub(crate) use wrong::WrongLayer;
 
+internals!(scales::{error_scales, gradient_scales});
+
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Config, Form, HeadOrder, Name, Stage};
+use crate::internals::internals;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::sequence::{Sequence as Served, mark_name};

@@ -57,7 +57,7 @@ pub(super) fn scales(case: &LayerCase) -> Result<Vec<Scale>, Error> {
 /// # Errors
 ///
 /// As [`Layer::forward`](crate::h3::Layer::forward).
-pub(super) fn error_scales(case: &LayerCase, format: Format) -> Result<Named<ErrorBound>, Error> {
+pub fn error_scales(case: &LayerCase, format: Format) -> Result<Named<ErrorBound>, Error> {
     scales_by(case, &Analysis::in_format(format))
 }
 
@@ -162,7 +162,7 @@ pub(super) fn local_scales(
 /// # Errors
 ///
 /// As [`Layer::gradients`](crate::h3::Layer::gradients).
-pub(super) fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Error> {
+pub fn gradient_scales(case: &LayerCase) -> Result<Named<ErrorBound>, Error> {
     gradients_by(case, &Analysis::UNIFORM)
 }
 

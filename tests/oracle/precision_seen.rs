@@ -1,20 +1,23 @@
-use super::super::judge::judge;
-use super::*;
-use crate::oracle::golden::{GoldenStage, Reference, stored};
-use crate::oracle::subject::Named;
-use crate::oracle::subjects::layer::LayerCase;
-use crate::safetensors::{Dtype, SafeTensors, Writer};
+//! Claim: the precision a port works in is seen in the size of its errors.
+
+use crate::common::golden_file;
+use crate::verdicts::{Stages, dumped, named};
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::FloatFormat;
+use hungry_hippos::oracle::{Format, Golden, precision_seen};
+use hungry_hippos::safetensors::Dtype;
 
 const STAGES: [&str; 6] = ["q", "k", "v", "shift_k", "kv", "output"];
 
 /// A case whose numbers need all bits of f32.
-fn golden() -> (LayerCase, Vec<GoldenStage>) {
-    stored("44-fine")
+fn golden() -> Golden {
+    Golden::open(&golden_file("44-fine")).expect("a golden file")
 }
 
 /// Some stages of a port that rounds every number of every stage to a format.
-fn rounded(to: FloatFormat) -> Named<f64> {
-    let stages = golden().1.into_iter();
+fn rounded(to: FloatFormat) -> Stages {
+    let golden = golden();
+    let stages = golden.stages().iter();
     let stages = stages.filter(|stage| STAGES.contains(&stage.name()));
     stages
         .map(|stage| (stage.name().into(), stage.values.map(|x| to.round(x))))
@@ -22,24 +25,11 @@ fn rounded(to: FloatFormat) -> Named<f64> {
 }
 
 /// What is said of the precision of stages stored in a type, by a port that says it works in a format.
-fn said(stages: &Named<f64>, dtype: Dtype, format: Format) -> Vec<String> {
-    let (case, golden_stages) = golden();
-    let mut writer = Writer::new();
-    for (name, stage) in stages {
-        let added = writer.add(name, dtype, stage.shape(), stage.data());
-        added.expect("fits");
-    }
-    let bytes = writer.to_bytes().expect("small");
-    let file = SafeTensors::from_bytes(bytes).expect("valid");
-    let golden = Reference {
-        case: &case,
-        stages: &golden_stages,
-    };
-    let (given, padding) = (golden.case.given(), golden.case.padding());
-    let candidate = Candidate::read(&file, golden.stages, &given, &padding, &[]);
-    let candidate = candidate.expect("can be judged");
-    let (judged, _) = judge(golden, [&candidate; 2], format, 7);
-    describe(&judged, format, &candidate, |_| false)
+fn said(stages: &Stages, dtype: Dtype, format: Format) -> Vec<String> {
+    let golden = golden();
+    let file = dumped(&named(stages), dtype);
+    let candidate = golden.candidate(&file).expect("can be judged");
+    precision_seen(&golden, &candidate, format, 7)
 }
 
 const SEEN: &str = "on the errors look like those of";
@@ -190,7 +180,9 @@ fn mistakes_have_no_precision() {
     }
     assert_eq!(said(&stages, Dtype::F32, Format::F32), [""; 0]);
     for (_, stage) in &mut stages {
-        stage.data_mut()[3] = f64::NAN;
+        let mut values = stage.data().to_vec();
+        values[3] = f64::NAN;
+        *stage = Tensor::new(stage.shape(), values).expect("fits");
     }
     assert_eq!(said(&stages, Dtype::F32, Format::F32), [""; 0]);
 }
