@@ -12,7 +12,7 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, available_parallelism, scope};
 
 /// The most threads of one call of [`map`]: each may hold the stages of a layer, or a run of a whole case. Calls may be
@@ -85,13 +85,22 @@ pub(crate) fn both<A: Send, B: Send>(a: impl Fn() -> A + Sync, b: impl Fn() -> B
     (taken(first), taken(second))
 }
 
+/// Number of threads that run at once on this machine, asked once: the system reads several files to say it, which
+/// takes longer than a small product of matrices.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| available_parallelism().map_or(1, NonZero::get))
+}
+
 /// The result of a function for every item, in the order of the items.
 pub(crate) fn map<I: Sync, R: Send>(items: &[I], f: impl Fn(&I) -> R + Sync) -> Vec<R> {
-    let threads = available_parallelism().map_or(1, NonZero::get);
+    if let [] | [_] = items {
+        return items.iter().map(f).collect();
+    }
     let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
     // An item taken late is one less for a thread that was held up.
     let next = AtomicUsize::new(0);
-    let others = threads.min(MOST_THREADS).min(items.len()).saturating_sub(1);
+    let others = cores().min(MOST_THREADS).min(items.len()).saturating_sub(1);
     on_threads(others, &|| {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
