@@ -1,6 +1,7 @@
 //! Golden losses, gradients and training steps: right ports pass, the official one among them; every known
 //! mistake that acts is refused and named.
 
+use super::super::verdicts::is_exhaustive;
 use super::support::{Stages, judge};
 use crate::common::{data, golden_file, largest};
 use hungry_hippos::Tensor;
@@ -19,11 +20,6 @@ const SUITE: [(&str, &[&str]); 3] = [
     ),
     ("88-training", &["T06", "T14b", "T16a", "T16b"]),
 ];
-
-/// True where every case is asked for, and not one that stands for the others.
-fn is_exhaustive() -> bool {
-    std::env::var_os("HIPPOS_EXHAUSTIVE").is_some()
-}
 
 fn open(name: &str) -> (Golden, Case) {
     let path = golden_file(name);

@@ -56,10 +56,14 @@ impl Judged {
     }
 }
 
+/// Every second form on every case, the others on the next; with `HIPPOS_EXHAUSTIVE` set, every form on all.
 #[test]
 fn right_ports_pass_in_every_form() {
-    for judged in cases() {
-        for form in Form::all([Chunking::Uniform(5)]) {
+    for (number, judged) in cases().into_iter().enumerate() {
+        for (at, form) in Form::all([Chunking::Uniform(5)]).into_iter().enumerate() {
+            if (number + at) % 2 == 1 && !is_exhaustive() {
+                continue;
+            }
             let run = judged.case.run(&form, Precision::F32, true).expect("runs");
             let report = judged.check(&run, Format::F32);
             assert!(report.pass(), "{}, {form}: {report:?}", judged.name);

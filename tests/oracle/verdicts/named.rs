@@ -242,15 +242,18 @@ fn two_mistakes_of_a_model_are_named() {
 #[test]
 fn what_16_bits_can_tell_is_named() {
     let step = if is_exhaustive() { 1 } else { 80 };
-    for (format, number, least) in [
+    let formats = [
         (Format::MIXED_BF16, FloatFormat::F32, 200),
         (Format::BF16, FloatFormat::BF16, 50),
-    ] {
+    ];
+    for (turn, (format, number, least)) in formats.into_iter().enumerate() {
         let (mut clear, mut misnamed) = (0, Vec::new());
-        for (case, golden) in &committed() {
-            if !["04-heads-hd2", "13-short", "25-resumed-heads"].contains(case) {
+        let cases = ["04-heads-hd2", "13-short", "25-resumed-heads"];
+        for (place, case) in cases.into_iter().enumerate() {
+            if (turn + place) % 2 == 1 && !is_exhaustive() {
                 continue;
             }
+            let golden = &committed_one(case);
             let mistaken = Mistaken::new(golden);
             for mistake in forward_mistakes(&mistaken.case).into_iter().step_by(step) {
                 let Some(mut stages) = mistaken.stages(&[mistake.id]) else {
