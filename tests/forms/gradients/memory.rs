@@ -176,7 +176,7 @@ fn measure() {
     let rng = &mut Rng::new(2);
 
     // One model: 3 N scalars, m N/T states, a chunk's transforms.
-    let (m, n, t) = (128, 1 << 15, 256);
+    let (m, n, t) = (128, 1 << 14, 256);
     let ssm = Diagonal::<f64>::sample(m, rng);
     let mut signal = |n: usize| -> Vec<f64> { (0..n).map(|_| f64::sample(rng)).collect() };
     let (u, g) = (signal(n), signal(n));

@@ -5,8 +5,7 @@ mod mamba2;
 mod served;
 mod ssd;
 
-use crate::common::{assert_close, close, data, largest};
-use crate::verdicts::is_exhaustive;
+use crate::common::{assert_close, close, data, is_exhaustive, largest};
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::{Candidate, Case, Format, Golden, Precision, Report};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};

@@ -1,9 +1,8 @@
 //! Golden models: right ports pass, whatever way they compute; every known mistake is refused and
 //! named.
 
-use super::super::verdicts::is_exhaustive;
 use super::support::{Stages, case, certified, file, judge, model_of};
-use crate::common::golden_file;
+use crate::common::{golden_file, is_exhaustive};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};

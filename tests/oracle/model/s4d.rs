@@ -1,10 +1,9 @@
 //! Models with S4D layers: the official layer's run is accepted, ports with mistakes and wrong gradients are
 //! refused, and so are files that hold no such model.
 
-use super::super::verdicts::is_exhaustive;
 use super::refusals::{Parts, parts, with, written};
 use super::support::{Stages, case, judge};
-use crate::common::data;
+use crate::common::{data, is_exhaustive};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters, SsmMixer};

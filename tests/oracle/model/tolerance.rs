@@ -1,8 +1,8 @@
 //! Claim: what a port may be off by is the scale in units of its format, and what underflow may add; a little
 //! less is accepted, a little more refused.
 
-use super::super::verdicts::is_exhaustive;
 use super::support::{Stages, certified, config, judge};
+use crate::common::is_exhaustive;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};

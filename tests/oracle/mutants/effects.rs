@@ -1,9 +1,9 @@
 //! Where each mutant acts.
 
-use super::super::verdicts::is_exhaustive;
 use super::formulas::reference;
 use super::layers::{EQUAL, Named, case, distance, forward_mistakes, is_served, official, random};
 use super::layers::{PLAIN, SHAPES, Shape, stage, subjects};
+use crate::common::is_exhaustive;
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;

@@ -1,8 +1,8 @@
 //! Ports of the suite's operators: right ones pass in every form, wrong ones are refused and named.
 
-use super::super::verdicts::{committed_one, dumped, is_exhaustive};
+use super::super::verdicts::{committed_one, dumped};
 use super::files;
-use crate::common::{close, largest};
+use crate::common::{close, is_exhaustive, largest};
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;

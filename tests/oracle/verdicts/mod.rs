@@ -19,18 +19,13 @@ mod tf32;
 mod thresholds;
 mod triples;
 
-use crate::common::{data, golden_file};
+use crate::common::{data, golden_file, is_exhaustive};
 use hungry_hippos::Tensor;
 use hungry_hippos::oracle::{
     Case, Finding, Format, Golden, GoldenStage, LayerCase, Mistake, Report, Verdict, suite,
 };
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::path::PathBuf;
-
-/// True if the tests run all that they can, which takes minutes, and not a part of it.
-pub(crate) fn is_exhaustive() -> bool {
-    std::env::var_os("HIPPOS_EXHAUSTIVE").is_some()
-}
 
 /// The golden cases of the official code, certified here.
 pub(crate) const OFFICIAL: [&str; 6] = [

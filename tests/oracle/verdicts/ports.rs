@@ -184,9 +184,12 @@ const PORTS: [Row; 30] = [
     ("torch-f32", "judged/torch-golden", "", Right, &[], &[]),
 ];
 
-/// Those whose search for a name takes seconds: run with `HIPPOS_EXHAUSTIVE` set.
-const SLOW: [&str; 4] = [
+/// Those whose search for a name takes longest: run with `HIPPOS_EXHAUSTIVE` set.
+const SLOW: [&str; 7] = [
     "f32-stored-as-f64",
+    "official-f64",
+    "padded-by-1",
+    "states-3-tokens-early",
     "backward-carry-undecayed",
     "backward-carry",
     "one-chunk-state-early",
