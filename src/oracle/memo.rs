@@ -30,8 +30,6 @@ pub(crate) enum Step {
     Convolve,
     /// `M_ux u`.
     Absorb,
-    /// A model's response to a sequence, with the state that it leaves.
-    Respond,
 }
 
 #[derive(Debug)]

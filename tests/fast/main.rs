@@ -11,6 +11,7 @@ mod gradients;
 mod layer;
 mod model;
 #[path = "../oracle/model/support.rs"]
+#[allow(dead_code, reason = "a part of it is what the oracle's tests call")]
 mod models;
 mod operators;
 mod projection;

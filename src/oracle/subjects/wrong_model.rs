@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::flashconv::{Blocks, Chunking, early_rows, pass_states};
 use crate::oracle::memo::{Recall, Step};
 use crate::ssm::{Dense, Diagonal, Response, Shift, StateSpace, causal_convolution};
-use num_complex::Complex;
 
 /// Taps of a kernel, any number of them.
 pub(super) type Taps<'a> = &'a dyn Fn(usize) -> Vec<f64>;
@@ -140,18 +139,11 @@ pub(super) trait Recalled:
 {
     /// All that its kernel and its states depend on, as numbers.
     fn numbers(&self) -> Vec<f64>;
-
-    /// A state as numbers.
-    fn numbers_of(state: &[Self::Element]) -> Vec<f64>;
 }
 
 impl Recalled for Shift<f64> {
     fn numbers(&self) -> Vec<f64> {
         [self.b(), self.c()].concat()
-    }
-
-    fn numbers_of(state: &[f64]) -> Vec<f64> {
-        state.to_vec()
     }
 }
 
@@ -161,19 +153,11 @@ impl Recalled for Diagonal<f64> {
         let numbers = parts.into_iter().flatten();
         numbers.flat_map(|z| [z.re, z.im]).collect()
     }
-
-    fn numbers_of(state: &[Complex<f64>]) -> Vec<f64> {
-        state.iter().flat_map(|z| [z.re, z.im]).collect()
-    }
 }
 
 impl Recalled for Dense<f64> {
     fn numbers(&self) -> Vec<f64> {
         [self.a.entries(), &self.b, &self.c].concat()
-    }
-
-    fn numbers_of(state: &[f64]) -> Vec<f64> {
-        state.to_vec()
     }
 }
 
@@ -233,31 +217,6 @@ impl<S: Recalled + 'static> WrongModel<'_, S> {
         if passes && let Some(respond) = last!(self.hooks, Response) {
             return Ok(respond(ssm, u, x0));
         }
-        let is_one_chunk = !passes || matches!(self.boundaries, Boundaries::None);
-        if !is_one_chunk || !self.hooks.is_empty() || u.len() < LEAST_RECALLED {
-            return self.in_chunks(ssm, kernel, u, x0);
-        }
-        // Most models of a run have no mistake: one answer for all blocks of the chunk.
-        let [states, len] = sizes_of(ssm, u.len());
-        let (sizes, state) = ([states, len, ssm.feedthrough()], S::numbers_of(x0));
-        let asked = [&sizes[..], &ssm.numbers(), kernel, u, &state];
-        let answer = self.recall.answer(Step::Respond, &asked, || {
-            let response = self.in_chunks(ssm, kernel, u, x0)?;
-            Ok::<_, Error>((response.output, response.state))
-        });
-        answer.map(|(output, state)| Response { output, state })
-    }
-
-    /// The response computed, chunk by chunk where states are passed on.
-    fn in_chunks(
-        &self,
-        ssm: &S,
-        kernel: &[f64],
-        u: &[f64],
-        x0: &[S::Element],
-    ) -> Result<Response<S>, Error> {
-        // Kernels that are cut pass on no states.
-        let passes = kernel.len() == u.len();
         let blocks = WrongBlocks {
             hooks: self,
             ssm,

@@ -110,7 +110,7 @@ fn a_model_keeps_what_its_blocks_return() {
         use hungry_hippos::ssm::Discretization;
 
         const SLACK: usize = 2 << 20;
-        let (n_layer, len, d) = (40, 256, 16);
+        let (n_layer, len, d) = (24, 256, 16);
         let config = ModelConfig {
             n_layer,
             d_inner: 2 * d,

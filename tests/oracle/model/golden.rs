@@ -1,7 +1,7 @@
 //! Golden models: right ports pass, whatever way they compute; every known mistake is refused and
 //! named.
 
-use super::support::{Stages, case, certified, file, judge, model_of};
+use super::support::{Stages, case, certified, file, judge, model_of, verdicts};
 use crate::common::{golden_file, is_exhaustive};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
@@ -102,7 +102,7 @@ fn documents_are_judged() {
             assert!(worst.fold(0.0, f64::max) < 0.1, "{name}");
         }
         for (place, mistake) in ["L20a", "L20b", "L20c", "L20d"].into_iter().enumerate() {
-            if (turn + place) % 2 == 1 && !is_exhaustive() {
+            if (turn + place) % 2 == 0 && !is_exhaustive() {
                 continue;
             }
             let stages = case.run_with(&[mistake], None).expect("computed");
@@ -152,23 +152,19 @@ fn schedules_say_where_states_are_handed_on() {
 }
 
 /// Stages of which each is stored in the format of the projections are those of a right port in the mixed format,
-/// step by step too, and of none in f32: of every model one such port is refused there, with `HIPPOS_EXHAUSTIVE` set
-/// all are (what takes the time is the search for mistakes that explain it).
+/// step by step too, and of none in f32.
 #[test]
 fn each_step_in_a_mixed_format_is_of_the_coarser_one() {
     let rounded = |x: f64, bits: i32| {
         let unit = 2f64.powi(x.abs().log2().floor() as i32 + 1 - bits);
         (x / unit).round_ties_even() * unit
     };
-    for (turn, (name, golden)) in committed().iter().enumerate() {
-        for (place, (format, bits)) in [
+    for (name, golden) in &committed() {
+        for (format, bits) in [
             (Format::MIXED_TF32, 11),
             (Format::MIXED_F16, 11),
             (Format::MIXED_BF16, 8),
-        ]
-        .into_iter()
-        .enumerate()
-        {
+        ] {
             let stages = golden.stages().iter().map(|stage| {
                 let values = stage.values.map(|x| rounded(x, bits));
                 (stage.name().to_string(), values)
@@ -176,10 +172,11 @@ fn each_step_in_a_mixed_format_is_of_the_coarser_one() {
             let stages: Stages = stages.collect();
             let report = judge(golden, &stages, Dtype::F32, format);
             assert!(report.pass(), "{name} in {}: {report}", format.name());
-            if place != turn && !is_exhaustive() {
+            // The stages of both formats of 11 bits are the same.
+            if format == Format::MIXED_F16 {
                 continue;
             }
-            let report = judge(golden, &stages, Dtype::F32, Format::F32);
+            let report = verdicts(golden, &stages, Dtype::F32, Format::F32);
             let wrong = |stage: &&StageReport| stage.verdict == StageVerdict::Fail;
             let refused = report.stages.iter().filter(wrong).count();
             assert!(2 * refused > stages.len(), "{name}: {report}");
@@ -206,7 +203,7 @@ fn mixed_formats_are_the_coarser_one() {
         let moved = right.data().iter().zip(scale.data());
         let moved = moved.map(|(x, scale)| x + units * 2f64.powi(-11) * scale);
         let moved = Tensor::new(right.shape(), moved.collect()).expect("fits");
-        let report = judge(&golden, &vec![(name.into(), moved)], Dtype::F64, format);
+        let report = verdicts(&golden, &vec![(name.into(), moved)], Dtype::F64, format);
         report.stages[0].worst <= 1.0
     };
     assert!(within(0.5, Format::TF32) && within(0.5, Format::MIXED_TF32));

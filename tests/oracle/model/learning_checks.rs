@@ -1,7 +1,7 @@
 //! Golden losses, gradients and training steps: right ports pass, the official one among them; every known
 //! mistake that acts is refused and named.
 
-use super::support::{Stages, judge};
+use super::support::{Stages, judge, verdicts};
 use crate::common::{data, golden_file, is_exhaustive, largest};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
@@ -120,7 +120,7 @@ fn a_trained_model_is_judged_by_its_loss_alone() {
         (Precision::F32, Dtype::F32, Format::F32),
     ] {
         let right = case.run(&Form::Fft, precision, true).expect("runs");
-        let report = judge(&golden, &right, dtype, format);
+        let report = verdicts(&golden, &right, dtype, format);
         assert!(report.pass(), "{report}");
         assert_eq!(report.stages.len(), names.len());
         let (_, logits) = right
@@ -133,7 +133,7 @@ fn a_trained_model_is_judged_by_its_loss_alone() {
         // Teeth: the mean over one position fewer.
         let mut stages = right.clone();
         edited(&mut stages, "loss", |loss| loss[0] *= 22.0 / 21.0);
-        let report = judge(&golden, &stages, dtype, format);
+        let report = verdicts(&golden, &stages, dtype, format);
         let failed: Vec<&str> = report
             .stages
             .iter()
@@ -176,7 +176,7 @@ fn a_gradient_off_by_a_little_is_refused() {
             edited(&mut stages, gradient, |values| {
                 values.iter_mut().for_each(|x| *x *= factor);
             });
-            let report = judge(&golden, &stages, dtype, format);
+            let report = verdicts(&golden, &stages, dtype, format);
             let mut judged = report.stages.iter();
             let judged = judged.find(|stage| stage.name == *gradient);
             assert!(
@@ -209,7 +209,7 @@ fn a_step_that_was_not_taken_does_not_pass() {
                     *x = before + times * (*x - before);
                 }
             });
-            let report = judge(&golden, &stages, Dtype::F32, Format::F32);
+            let report = verdicts(&golden, &stages, Dtype::F32, Format::F32);
             let mut judged = report.stages.iter();
             let judged = judged.find(|stage| stage.name == *weight);
             let verdict = judged.expect("judged").verdict;

@@ -2,7 +2,7 @@
 //! refused, and so are files that hold no such model.
 
 use super::refusals::{Parts, parts, with, written};
-use super::support::{Stages, case, judge};
+use super::support::{Stages, case, verdicts};
 use crate::common::{data, is_exhaustive};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
@@ -60,7 +60,7 @@ fn with_changed(changed: Name, change: Change) -> ModelParameters<f64> {
 
 fn judged(stages: &Stages) -> [Report; 2] {
     [(Dtype::F64, Format::F64), (Dtype::F32, Format::F32)]
-        .map(|(dtype, format)| judge(&GOLDEN, stages, dtype, format))
+        .map(|(dtype, format)| verdicts(&GOLDEN, stages, dtype, format))
 }
 
 #[test]

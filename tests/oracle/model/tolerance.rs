@@ -1,7 +1,7 @@
 //! Claim: what a port may be off by is the scale in units of its format, and what underflow may add; a little
 //! less is accepted, a little more refused.
 
-use super::support::{Stages, certified, config, judge};
+use super::support::{Stages, certified, config, verdicts};
 use crate::common::is_exhaustive;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
@@ -37,7 +37,7 @@ fn judged(golden: &Golden, name: &str, off: &[f64], format: Format) -> (bool, f6
     let moved = values.data().iter().zip(off).map(|(x, off)| x + off);
     let moved = Tensor::new(values.shape(), moved.collect()).expect("fits");
     let stages: Stages = vec![(name.into(), moved)];
-    let report = judge(golden, &stages, Dtype::F64, format);
+    let report = verdicts(golden, &stages, Dtype::F64, format);
     let within = report.stages[0].worst <= 1.0;
     assert!(within || !report.stages[0].pass, "{name}");
     (within, report.stages[0].probable)

@@ -3,7 +3,7 @@
 
 use super::{
     Mistaken, committed_one, dumped, is_exhaustive, judge, layer, named, names, of_documents,
-    served, told,
+    served, told, verdicts,
 };
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
@@ -69,7 +69,7 @@ fn padding_is_not_compared() {
                     (stage.name().to_string(), values.expect("of this shape"))
                 })
                 .collect();
-            judge(&golden, &dumped(&named(&stages), Dtype::F64), Format::F32).verdict()
+            verdicts(&golden, &dumped(&named(&stages), Dtype::F64), Format::F32).verdict()
         };
         // All stages over time at once: what is computed from such numbers is not compared either.
         let everywhere = |x: f64| {
@@ -94,7 +94,7 @@ fn padding_is_not_compared() {
                     (stage.name().to_string(), values.expect("of this shape"))
                 })
                 .collect();
-            judge(&golden, &dumped(&named(&stages), Dtype::F32), Format::F32).verdict()
+            verdicts(&golden, &dumped(&named(&stages), Dtype::F32), Format::F32).verdict()
         };
         for x in [7.0, 1e30, f64::NAN] {
             assert_eq!(everywhere(x), Verdict::Pass, "{name}, {x}");
@@ -119,7 +119,8 @@ fn padding_is_not_compared() {
 }
 
 /// Every mistake of this class, by all stages and by output and states alone: on the first case that it changes by
-/// both, on the others by one or the other in turn; with `HIPPOS_EXHAUSTIVE` set, by both on all.
+/// both, on every second one after it, and where padding stands on the left, by the latter; with `HIPPOS_EXHAUSTIVE`
+/// set, by both on all. (On the left, all stages take seconds.)
 #[test]
 fn mistakes_are_refused_and_named() {
     let (mut seen, mut runs, mut misnamed) = (BTreeMap::new(), 0, Vec::new());
@@ -135,8 +136,10 @@ fn mistakes_are_refused_and_named() {
             let times = seen.entry(mistake.id).or_insert(0_usize);
             *times += 1;
             let dumps = match (*times, is_exhaustive()) {
-                (1, _) | (_, true) => &[true, false][..],
-                (times, _) => &[times % 2 == 0],
+                (_, true) => &[true, false][..],
+                (1, _) if name != "76-padded-left" => &[true, false],
+                (times, _) if times % 2 == 1 => &[false],
+                _ => &[],
             };
             let saved = |name: &str| name == "output" || name.contains("final_state");
             for &all in dumps {
@@ -229,7 +232,7 @@ fn mistakes_that_pass_in_bf16_are_called_so() {
                 continue;
             };
             let dump = dumped(&named(&stages), Dtype::BF16);
-            let report = judge(&golden, &dump, Format::BF16);
+            let report = verdicts(&golden, &dump, Format::BF16);
             match report.verdict() {
                 Verdict::Refused => refused += 1,
                 Verdict::Pass => {
@@ -271,9 +274,9 @@ fn states_at_marks_from_unrounded_keys_pass() {
             }
             SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid")
         };
-        let report = judge(&golden, &dump("", 1.0), Format::MIXED_BF16);
+        let report = verdicts(&golden, &dump("", 1.0), Format::MIXED_BF16);
         assert_eq!(report.verdict(), Verdict::Pass, "{name}: {report}");
-        let report = judge(
+        let report = verdicts(
             &golden,
             &dump("state.4.final_state_k", 1.1),
             Format::MIXED_BF16,

@@ -64,7 +64,7 @@ fn report(
     let file = SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid");
     let given = golden.case.given();
     let candidate = Candidate::read(&file, &stages, &given, &[], &[]).expect("can be judged");
-    check_on(golden, &candidate, Format::F32, &|_, _| heads)
+    check_on(golden, &candidate, (Format::F32, true), &|_, _| heads)
 }
 
 /// On half of the heads the same mistakes are named at the same stages as on all, one that takes numbers from one
