@@ -104,7 +104,15 @@ impl Golden {
     /// The report on a candidate that works in a format.
     #[must_use]
     pub fn check(&self, candidate: &Candidate, format: Format) -> Report {
-        check(self.reference(), candidate, format)
+        check(self.reference(), candidate, format, true)
+    }
+
+    /// The verdicts of [`check`](Self::check) without the search for mistakes that explain them: a report
+    /// without findings.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn verdicts(&self, candidate: &Candidate, format: Format) -> Report {
+        check(self.reference(), candidate, format, false)
     }
 
     pub(super) fn reference(&self) -> Reference<'_> {

@@ -90,7 +90,7 @@ pub fn check_on_heads(
     format: Format,
     heads: Option<[usize; 2]>,
 ) -> Report {
-    check_on(golden.reference(), candidate, format, &|_, _| heads)
+    check_on(golden.reference(), candidate, (format, true), &|_, _| heads)
 }
 
 /// The sentences on the precision a candidate works in, seen in the size of its errors: those of a report in

@@ -8,6 +8,7 @@
 #![allow(clippy::float_cmp, reason = "exact results are compared exactly")]
 
 use crate::common::exact::Dyadic;
+use crate::common::trials;
 use hungry_hippos::algebra::{
     Ball, Bf16, ComplexScalar, Disc, F16, F32, F64, Field, FloatFormat, LIBRARY_FACTOR, Precision,
     Real, Ring, Rng, RootsOfUnity, Rounded, RoundedDisc, Scalar, Tf32,
@@ -303,7 +304,7 @@ fn single_operations() {
         let mut rng = Rng::new(P::FORMAT.digits() as u64);
         // Per operation the largest share of the radius that was used.
         let mut worst = [0.0f64; 12];
-        for _ in 0..20_000 {
+        for _ in 0..trials(20_000) {
             let mut draw = || round::<P>(rng.unit() * 2f64.powi(rng.below(8) as i32 - 4));
             let (a, b, c, d) = (draw(), draw(), draw(), draw());
             let (pa, pb) = (port::<P>(a), port::<P>(b));

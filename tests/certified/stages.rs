@@ -1,7 +1,7 @@
 //! Claim: certified stages do not depend on the form, and are the same bits on every machine and
 //! in every build; an undecided rounding is decided by more words.
 
-use crate::common::{data, saved};
+use crate::common::{data, is_exhaustive, saved};
 use hungry_hippos::algebra::{Ball, ComplexScalar, Real};
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
@@ -52,13 +52,19 @@ static BY_RECURRENCE: LazyLock<Vec<Bits>> = LazyLock::new(|| {
         .collect()
 });
 
+/// By default each case in one of two other forms, with `HIPPOS_EXHAUSTIVE` set in both.
 #[test]
 fn the_rounded_values_do_not_depend_on_the_form() {
-    for (name, steps) in CASES.into_iter().zip(BY_RECURRENCE.iter()) {
+    for (turn, (name, steps)) in CASES.into_iter().zip(BY_RECURRENCE.iter()).enumerate() {
         let case = open(name);
         assert!(steps.len() > 25, "stages and gradients");
-        for form in [Form::Fft, Form::FlashConv(Chunking::Uniform(13))] {
-            let by = bits(&certified(&case, &form, true).expect("decided"));
+        let forms = [Form::Fft, Form::FlashConv(Chunking::Uniform(13))];
+        let forms = match is_exhaustive() {
+            true => &forms[..],
+            false => &forms[turn % 2..][..1],
+        };
+        for form in forms {
+            let by = bits(&certified(&case, form, true).expect("decided"));
             assert_eq!(by.len(), steps.len(), "{name}, {form}");
             for ((stage, expected), (other, got)) in steps.iter().zip(by) {
                 assert_eq!(stage, &other, "stages in one order");

@@ -1,6 +1,7 @@
 //! The numbers that `hippos verify` prints: everything is right, all of it was compared, and a failure
 //! would be counted.
 
+use crate::common::is_exhaustive;
 use hungry_hippos::fast::Level;
 use hungry_hippos::flashconv::MatrixSet;
 use hungry_hippos::verify::{exact, fast_path, forms, matrix_sets, operators, served};
@@ -16,7 +17,9 @@ fn every_pair_is_compared_and_failures_are_counted() {
     assert!(report.float_comparisons > 0 && report.bound_used.iter().all(|&used| used > 0.0));
     assert_eq!(report.failures(), 0);
     assert_eq!(forms(3, 1, &mut || ()).expect("runs"), report);
-    assert_ne!(forms(4, 1, &mut || ()).expect("runs"), report);
+    if is_exhaustive() {
+        assert_ne!(forms(4, 1, &mut || ()).expect("runs"), report);
+    }
     report.pairs[5].equal -= 1;
     report.outside_bound += 2;
     assert_eq!(report.failures(), 3);

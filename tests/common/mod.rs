@@ -13,6 +13,20 @@ use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 
+/// True if `HIPPOS_EXHAUSTIVE` is set: tests then try all that they can, which takes minutes, and not a part of it.
+pub(crate) fn is_exhaustive() -> bool {
+    std::env::var_os("HIPPOS_EXHAUSTIVE").is_some()
+}
+
+/// The number of random trials: all of them if everything is tried, else a third.
+pub(crate) fn trials(all: u32) -> u32 {
+    if is_exhaustive() {
+        all
+    } else {
+        all.div_ceil(3)
+    }
+}
+
 /// The path of a case in `tests/data`.
 pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.safetensors"))

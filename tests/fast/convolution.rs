@@ -1,5 +1,6 @@
 //! The long convolution against its definition.
 
+use crate::common::trials;
 use crate::support::{LENGTHS, assert_within, share_used, signal, transform_bound};
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{Element, Level, LongConvolution, Panels, Workspace};
@@ -156,7 +157,7 @@ fn transforms_beyond_the_cache_at_every_level() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(trials(48)))]
 
     #[test]
     fn every_shape_at_every_level(

@@ -1,5 +1,6 @@
 //! The diagonal models over lanes against the recurrence.
 
+use crate::common::trials;
 use crate::support::{LENGTHS, assert_within, expected, models, share_used, signal};
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{
@@ -109,7 +110,7 @@ fn every_length_at_every_level() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(trials(48)))]
 
     #[test]
     fn every_shape_at_every_level(

@@ -1,5 +1,6 @@
 //! The layer backwards against the reference's gradients in double precision.
 
+use crate::common::trials;
 use crate::decoding::{self, REAL_TYPES};
 use crate::layer::{config, rounded, trial};
 use crate::support::{assert_within, share_used};
@@ -374,7 +375,7 @@ fn official_gradients_at_every_level() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(trials(24)))]
 
     #[test]
     fn gradients_of_any_size(

@@ -1,6 +1,7 @@
 //! The whole layer against the reference in double precision, and against the official layers of
 //! `tests/data`.
 
+use crate::common::trials;
 use crate::decoding::{self, REAL_TYPES};
 use crate::support::{assert_within, share_used};
 use hungry_hippos::Tensor;
@@ -314,7 +315,7 @@ fn layers_of_some_sizes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(trials(24)))]
 
     #[test]
     fn layers_of_any_size(

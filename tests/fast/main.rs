@@ -12,6 +12,7 @@ mod layer;
 mod learning;
 mod model;
 #[path = "../oracle/model/support.rs"]
+#[allow(dead_code, reason = "a part of it is what the oracle's tests call")]
 mod models;
 mod operators;
 mod projection;

@@ -1,5 +1,6 @@
 //! Projections against sums of products.
 
+use crate::common::trials;
 use crate::support::{assert_within, share_used, signal};
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::fast::{Element, Level, Projection, Workspace};
@@ -52,7 +53,7 @@ pub(crate) fn check<T: Element>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(trials(64)))]
 
     #[test]
     fn every_shape_at_every_level(

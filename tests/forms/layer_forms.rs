@@ -1,7 +1,7 @@
 //! Claim: the whole H3 layer is the same function in every form, exactly, for every head
 //! dimension and head order, and goes on from a saved state as if it had never stopped.
 
-use crate::common::ragged;
+use crate::common::{ragged, trials};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{M61, Rng};
 use hungry_hippos::flashconv::Chunking;
@@ -163,7 +163,7 @@ fn resuming_agrees(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(trials(24)))]
 
     #[test]
     fn forms_agree_exactly(

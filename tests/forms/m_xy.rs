@@ -2,7 +2,7 @@
 //! M_xy has the rows CA, ..., CA^T. The rows C, ..., CA^{T-1} are right only where something else
 //! moves with them; alone they are right in the first chunk and wrong in every later one.
 
-use crate::common::ragged;
+use crate::common::{ragged, trials};
 use hungry_hippos::algebra::{M61, Rng, Sample};
 use hungry_hippos::flashconv::{Chunking, Convention, MatrixSet, flashconv};
 use hungry_hippos::ssm::{Dense, Diagonal, Shift, StateSpace};
@@ -49,7 +49,7 @@ where
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(trials(48)))]
 
     #[test]
     fn the_row_sets(m in 1usize..=16, n in 1usize..=200, seed: u64) {

@@ -1,7 +1,7 @@
 //! Claim: recurrence = scan = Toeplitz = direct = FFT = block FFT = FlashConv, for every
 //! structure of the state matrix, exactly, from any initial state, outputs and final state.
 
-use crate::common::{lengths, ragged};
+use crate::common::{lengths, ragged, trials};
 use hungry_hippos::algebra::{M61, Rng, RootsOfUnity, Sample, Scalar};
 use hungry_hippos::flashconv::{Chunking, chunk_states, flashconv};
 use hungry_hippos::h3::Form;
@@ -101,7 +101,7 @@ fn agree_for_all_structures(m: usize, n: usize, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(trials(48)))]
 
     #[test]
     fn forms_agree_exactly(m in 1usize..=16, n in 1usize..=200, seed: u64) {

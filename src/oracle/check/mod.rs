@@ -39,8 +39,15 @@ use trials::{ProbeTrial, Trial, Trials};
 /// what it is multiplied with on its way). *Local*: the same of the one step that computes the stage
 /// from the port's own upstream stages. *Evidence*: no known mistake and nothing generic explains
 /// more of that step's error than rounding ever looks like.
-pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format) -> Report {
-    check_on(golden, candidate, format, &|judged, own| {
+///
+/// What is refused is searched for the mistakes that explain it, unless only the verdicts are asked for.
+pub(super) fn check(
+    golden: Reference<'_>,
+    candidate: &Candidate,
+    format: Format,
+    is_explained: bool,
+) -> Report {
+    check_on(golden, candidate, (format, is_explained), &|judged, own| {
         golden.case.sampled_heads(judged, own)
     })
 }
@@ -49,7 +56,7 @@ pub(super) fn check(golden: Reference<'_>, candidate: &Candidate, format: Format
 pub(super) fn check_on(
     golden: Reference<'_>,
     candidate: &Candidate,
-    format: Format,
+    (format, is_explained): (Format, bool),
     heads: sample::Size<'_>,
 ) -> Report {
     let padding = golden.case.padding();
@@ -82,7 +89,7 @@ pub(super) fn check_on(
         report_of(place, stage, candidate, probes, &known)
     });
     let refused = reports.iter().any(|stage| !stage.pass);
-    let findings = match refused {
+    let findings = match refused && is_explained {
         true => {
             let parts = candidate.parts();
             diagnose::diagnose(golden, &stages, (&reports, &probes), &trials, &known, parts)

@@ -3,6 +3,7 @@
 //! every gradient, in every form, exactly.
 
 use super::support::{Served, forms, packed, packed_rows};
+use crate::common::is_exhaustive;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{Form, HeadOrder, LayerShape};
 use hungry_hippos::ssm::{Documents, Padding};
@@ -56,7 +57,7 @@ fn packed_is_each_document_alone() {
                     (4, true) => i % 2 == 1,
                     _ => false,
                 };
-                if by_default || exhaustive() {
+                if by_default || is_exhaustive() {
                     println!("head_dim {head_dim}, documents of {lengths:?}: {why}");
                     let shape = shape(head_dim, None);
                     let served = Served::sample(shape, packed(&lengths), with_state, rng);
@@ -65,10 +66,6 @@ fn packed_is_each_document_alone() {
             }
         }
     }
-}
-
-fn exhaustive() -> bool {
-    std::env::var_os("HIPPOS_EXHAUSTIVE").is_some()
 }
 
 /// Lengths of rows, each with its reason: one token, a full row, shorter than the window, exactly as
@@ -81,7 +78,7 @@ fn padded_is_each_row_alone() {
     for head_dim in [1, 2, 4] {
         for padding in [Padding::Right, Padding::Left] {
             for with_state in [false, true] {
-                if head_dim == 4 && with_state != (padding == Padding::Left) && !exhaustive() {
+                if head_dim == 4 && with_state != (padding == Padding::Left) && !is_exhaustive() {
                     continue;
                 }
                 let documents = Documents::padded(13, &LENGTHS, padding).expect("fits");

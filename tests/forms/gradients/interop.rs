@@ -2,7 +2,7 @@
 //! certify is both.
 
 use super::support::random;
-use crate::common::{assert_close, close, data, largest, saved};
+use crate::common::{assert_close, close, data, is_exhaustive, largest, saved};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Ball, Real, Rng, RootsOfUnity};
 use hungry_hippos::flashconv::Chunking;
@@ -63,11 +63,16 @@ fn forms(seq_len: usize) -> Vec<Form> {
     ])
 }
 
+/// Of every case by every second form, of the next one by the others; with `HIPPOS_EXHAUSTIVE` set, by all.
 #[test]
 fn every_gradient_is_the_official_one() {
-    for name in FLOAT64_CASES {
+    for (number, name) in FLOAT64_CASES.into_iter().enumerate() {
         let (case, file) = open(name);
-        for form in forms(case.input().shape()[1]) {
+        let forms = forms(case.input().shape()[1]).into_iter();
+        for (at, form) in forms.enumerate() {
+            if (number + at) % 2 == 1 && !is_exhaustive() {
+                continue;
+            }
             let gradients = gradients::<f64>(&case, &form);
             assert_eq!(gradients.len(), 1 + Name::ALL.len(), "input and parameters");
             for (tensor, ours) in gradients {
@@ -171,10 +176,13 @@ fn mistakes_are_refused() {
 /// rounded value, and f64 and the official autograd are within their bounds of that.
 ///
 /// A ball's error is about `2^-100` per operation; what it may have grown to is checked, not
-/// assumed.
+/// assumed. The largest case, of heads of 8 channels, takes longer than all others: with `HIPPOS_EXHAUSTIVE` set.
 #[test]
 fn balls_certify_the_gradients() {
     for name in FLOAT64_CASES {
+        if name == "layer-v3-hd8-L90" && !is_exhaustive() {
+            continue;
+        }
         let (case, file) = open(name);
         let len = case.input().shape()[1];
         let form = Form::FlashConv(Chunking::Uniform(len.div_ceil(3)));

@@ -110,7 +110,7 @@ fn a_model_keeps_what_its_blocks_return() {
         use hungry_hippos::ssm::Discretization;
 
         const SLACK: usize = 2 << 20;
-        let (n_layer, len, d) = (40, 256, 16);
+        let (n_layer, len, d) = (24, 256, 16);
         let config = ModelConfig {
             n_layer,
             d_inner: 2 * d,
@@ -176,7 +176,7 @@ fn measure() {
     let rng = &mut Rng::new(2);
 
     // One model: 3 N scalars, m N/T states, a chunk's transforms.
-    let (m, n, t) = (128, 1 << 15, 256);
+    let (m, n, t) = (128, 1 << 14, 256);
     let ssm = Diagonal::<f64>::sample(m, rng);
     let mut signal = |n: usize| -> Vec<f64> { (0..n).map(|_| f64::sample(rng)).collect() };
     let (u, g) = (signal(n), signal(n));

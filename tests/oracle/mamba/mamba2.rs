@@ -76,13 +76,14 @@ fn the_official_float32_run_passes() {
 #[test]
 fn mistakes_are_refused_and_named() {
     let mut acted = Vec::new();
-    for name in ["84-mamba2", "85-mamba2-packed", "85b-mamba2-near-limits"] {
+    let names = ["84-mamba2", "85-mamba2-packed", "85b-mamba2-near-limits"];
+    for (number, name) in names.into_iter().enumerate() {
         let golden = Golden::open(&golden_file(name)).expect("committed");
         let case = Case::open(&golden_file(name)).expect("a case");
         let right = case.run(&Form::Scan, Precision::F32, true).expect("runs");
         let report = judged(&golden, &right);
         assert!(report.pass(), "{name}: {report}");
-        acted.extend(assert_named(name, &case, &golden));
+        acted.extend(assert_named((number, name), &case, &golden));
     }
     // What rounds alone, or has an effect below a part in ten thousand here, is not asked for.
     let (case, _) = open(LIMITED);

@@ -55,13 +55,14 @@ fn the_official_float32_run_passes() {
 #[test]
 fn mistakes_are_refused_and_named() {
     let mut acted = Vec::new();
-    for name in ["80-ssd", "81-ssd-packed", "82b-ssd-padded"] {
+    let names = ["80-ssd", "81-ssd-packed", "82b-ssd-padded"];
+    for (number, name) in names.into_iter().enumerate() {
         let golden = Golden::open(&golden_file(name)).expect("committed");
         let case = Case::open(&golden_file(name)).expect("a case");
         let grads = case.run(&Form::Scan, Precision::F32, true).expect("runs");
         let report = judged(&golden, &grads);
         assert!(report.pass(), "{name}: {report}");
-        acted.extend(assert_named(name, &case, &golden));
+        acted.extend(assert_named((number, name), &case, &golden));
     }
     let (case, _) = open("ssd-v4-gla-L19");
     for mistake in case.mistakes() {

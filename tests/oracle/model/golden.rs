@@ -1,8 +1,8 @@
 //! Golden models: right ports pass, whatever way they compute; every known mistake is refused and
 //! named.
 
-use super::support::{Stages, case, certified, file, judge, model_of};
-use crate::common::golden_file;
+use super::support::{Stages, case, certified, file, judge, model_of, verdicts};
+use crate::common::{golden_file, is_exhaustive};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Form, Name};
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
@@ -74,10 +74,11 @@ fn right_ports_are_accepted() {
     }
 }
 
-/// Whatever a port holds at padding; and every leak between documents is named, those of the layers too.
+/// Whatever a port holds at padding; and every leak between documents is named, those of the layers too: each in
+/// one of the two models, with `HIPPOS_EXHAUSTIVE` set in both.
 #[test]
 fn documents_are_judged() {
-    for (name, golden) in &served() {
+    for (turn, (name, golden)) in served().iter().enumerate() {
         let case = Case::from(model_of(golden).clone());
         let in_f64 = case.run(&Form::Fft, Precision::F64, false).expect("runs");
         let in_f32 = case.run(&Form::Scan, Precision::F32, false).expect("runs");
@@ -100,7 +101,10 @@ fn documents_are_judged() {
             let worst = report.stages.iter().map(|stage| stage.worst);
             assert!(worst.fold(0.0, f64::max) < 0.1, "{name}");
         }
-        for mistake in ["L20a", "L20b", "L20c", "L20d"] {
+        for (place, mistake) in ["L20a", "L20b", "L20c", "L20d"].into_iter().enumerate() {
+            if (turn + place) % 2 == 0 && !is_exhaustive() {
+                continue;
+            }
             let stages = case.run_with(&[mistake], None).expect("computed");
             let report = judge(golden, &stages, Dtype::F32, Format::F32);
             let finding = report.findings.first();
@@ -168,7 +172,11 @@ fn each_step_in_a_mixed_format_is_of_the_coarser_one() {
             let stages: Stages = stages.collect();
             let report = judge(golden, &stages, Dtype::F32, format);
             assert!(report.pass(), "{name} in {}: {report}", format.name());
-            let report = judge(golden, &stages, Dtype::F32, Format::F32);
+            // The stages of both formats of 11 bits are the same.
+            if format == Format::MIXED_F16 {
+                continue;
+            }
+            let report = verdicts(golden, &stages, Dtype::F32, Format::F32);
             let wrong = |stage: &&StageReport| stage.verdict == StageVerdict::Fail;
             let refused = report.stages.iter().filter(wrong).count();
             assert!(2 * refused > stages.len(), "{name}: {report}");
@@ -195,7 +203,7 @@ fn mixed_formats_are_the_coarser_one() {
         let moved = right.data().iter().zip(scale.data());
         let moved = moved.map(|(x, scale)| x + units * 2f64.powi(-11) * scale);
         let moved = Tensor::new(right.shape(), moved.collect()).expect("fits");
-        let report = judge(&golden, &vec![(name.into(), moved)], Dtype::F64, format);
+        let report = verdicts(&golden, &vec![(name.into(), moved)], Dtype::F64, format);
         report.stages[0].worst <= 1.0
     };
     assert!(within(0.5, Format::TF32) && within(0.5, Format::MIXED_TF32));
@@ -262,7 +270,6 @@ fn departure(golden: &Golden, stages: &Stages, format: Format) -> f64 {
 /// (with `HIPPOS_EXHAUSTIVE` set all, on all models where they act; a minute).
 #[test]
 fn every_known_mistake_is_refused_and_named_first() {
-    let exhaustive = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
     // In some case, at each precision, by how many times the tolerance.
     let known = mistakes();
     let mut refused = vec![[0.0f64; 2]; known.len()];
@@ -278,7 +285,7 @@ fn every_known_mistake_is_refused_and_named_first() {
             let is_first = *refused == [0.0; 2];
             for (which, (dtype, format)) in FLOATS.into_iter().enumerate() {
                 refused[which] = departure(golden, &stages, format).max(refused[which]);
-                if !(exhaustive || is_first && at % 4 == 2 * which) {
+                if !(is_exhaustive() || is_first && at % 4 == 2 * which) {
                     continue;
                 }
                 let report = judge(golden, &stages, dtype, format);

@@ -38,6 +38,12 @@ pub(crate) fn judge(golden: &Golden, stages: &Stages, dtype: Dtype, format: Form
     golden.check(&candidate.expect("can be judged"), format)
 }
 
+/// The verdicts of that check, without the search for mistakes that explain them.
+pub(crate) fn verdicts(golden: &Golden, stages: &Stages, dtype: Dtype, format: Format) -> Report {
+    let candidate = golden.candidate(&file(stages, dtype));
+    golden.verdicts(&candidate.expect("can be judged"), format)
+}
+
 /// The case of a model's golden file.
 pub(crate) fn model_of(golden: &Golden) -> &ModelCase {
     golden.model().expect("a model's golden file")

@@ -1,7 +1,8 @@
 //! Claim: what a port may be off by is the scale in units of its format, and what underflow may add; a little
 //! less is accepted, a little more refused.
 
-use super::support::{Stages, certified, config, judge};
+use super::support::{Stages, certified, config, verdicts};
+use crate::common::is_exhaustive;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
@@ -36,7 +37,7 @@ fn judged(golden: &Golden, name: &str, off: &[f64], format: Format) -> (bool, f6
     let moved = values.data().iter().zip(off).map(|(x, off)| x + off);
     let moved = Tensor::new(values.shape(), moved.collect()).expect("fits");
     let stages: Stages = vec![(name.into(), moved)];
-    let report = judge(golden, &stages, Dtype::F64, format);
+    let report = verdicts(golden, &stages, Dtype::F64, format);
     let within = report.stages[0].worst <= 1.0;
     assert!(within || !report.stages[0].pass, "{name}");
     (within, report.stages[0].probable)
@@ -82,12 +83,16 @@ fn what_underflow_may_add() {
 }
 
 /// One unit roundoff times the scale, for what is stored in F64 half of its last place, and what the golden value
-/// itself is rounded by.
+/// itself is rounded by. Of every stage in two formats, of the next one in the other two; with `HIPPOS_EXHAUSTIVE` set
+/// in all.
 #[test]
 fn what_rounding_may_add() {
     let golden = golden(1.0 / 1024.0, 0.25);
-    for stage in golden.stages() {
-        for (format, unit, lost) in formats() {
+    for (turn, stage) in golden.stages().iter().enumerate() {
+        for (at, (format, unit, lost)) in formats().into_iter().enumerate() {
+            if (turn + at) % 2 == 1 && !is_exhaustive() {
+                continue;
+            }
             let pairs = stage.values.data().iter().zip(stage.scale.data());
             let allowed: Vec<f64> = pairs
                 .map(|(x, scale)| {

@@ -3,6 +3,7 @@
 use super::formulas::reference;
 use super::layers::{EQUAL, Named, case, distance, forward_mistakes, is_served, official, random};
 use super::layers::{PLAIN, SHAPES, Shape, stage, subjects};
+use crate::common::is_exhaustive;
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
@@ -188,7 +189,7 @@ fn conjugating_everything_is_harmless() {
 
 /// Pairs: the order does not matter, and up to the later one's first stage only the earlier one
 /// shows. (Where one of the two sits between chunks the other runs in chunks too; then only the
-/// first holds.)
+/// first holds.) Of every mistake with every third of the others; with `HIPPOS_EXHAUSTIVE` set, with all.
 #[test]
 fn pairs_compose() {
     let s = random(
@@ -213,9 +214,13 @@ fn pairs_compose() {
     };
     let parts: Vec<_> = known.iter().map(parts).collect();
     let place = |i: usize| place(&right, known[i].first_stage);
+    let step = if is_exhaustive() { 1 } else { 3 };
     let mut later_shows = 0;
     for (i, one) in known.iter().map(|m| m.id).enumerate() {
         for (j, other) in known.iter().map(|m| m.id).enumerate().skip(i + 1) {
+            if (i + j) % step != 0 {
+                continue;
+            }
             let pair = run(&[one, other]);
             // One pair in five the other way round too.
             let reversed = match (i + j) % 5 {
@@ -242,7 +247,7 @@ fn pairs_compose() {
         }
     }
     // Nearly all later mutants show beside the earlier one.
-    assert!(later_shows > 2000, "{later_shows}");
+    assert!(step * later_shows > 2000, "{later_shows}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a mistake can change: its first stage, and what is computed from that.
 
 use super::layers::{EQUAL, Named, distance, forward_mistakes, subjects};
-use crate::common::golden_file;
+use crate::common::{golden_file, is_exhaustive};
 use hungry_hippos::oracle::{Case, Golden, Precision, SUITE_SEED, StageSpec, suite};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +57,7 @@ fn specs(golden: &Golden) -> Vec<StageSpec> {
     stages.map(|stage| stage.spec.clone()).collect()
 }
 
+/// Every mistake on every second layer, the next one on the others; with `HIPPOS_EXHAUSTIVE` set, on all.
 #[test]
 fn a_mistake_changes_its_first_stage_and_what_comes_of_it() {
     let subjects = subjects();
@@ -67,7 +68,7 @@ fn a_mistake_changes_its_first_stage_and_what_comes_of_it() {
     assert!(downstream["shift_kernel"].contains("output"));
     assert!(!downstream["q"].contains("ssm_out") && downstream["output"].is_empty());
     let mut elsewhere: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for mistake in forward_mistakes() {
+    for (at, mistake) in forward_mistakes().into_iter().enumerate() {
         let first = mistake.first_stage;
         let mut allowed = downstream[first].clone();
         allowed.insert(first);
@@ -77,7 +78,8 @@ fn a_mistake_changes_its_first_stage_and_what_comes_of_it() {
                 allowed.extend(&downstream[stage]);
             }
         }
-        for (case, right) in &runs {
+        let step = if is_exhaustive() { 1 } else { 2 };
+        for (case, right) in runs.iter().skip(at % step).step_by(step) {
             let changed = changed(case, right, mistake.id);
             // By itself: none of what it is computed from is changed.
             let by_itself = specs.iter().filter(|spec| {

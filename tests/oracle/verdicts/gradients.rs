@@ -1,6 +1,6 @@
 //! Mistakes in the backward pass: refused, and named first.
 
-use super::{committed, dumped, judge, layer};
+use super::{committed, dumped, is_exhaustive, judge, layer};
 use hungry_hippos::Tensor;
 use hungry_hippos::oracle::{Case, Format, Golden, Mistake};
 use hungry_hippos::safetensors::Dtype;
@@ -45,7 +45,7 @@ fn departure(golden: &Golden, gradients: &[(String, Tensor<f64>)]) -> f64 {
 /// in both (a minute).
 #[test]
 fn gradient_mistakes_are_refused_and_named() {
-    let exhaustive = std::env::var_os("HIPPOS_EXHAUSTIVE").is_some();
+    let exhaustive = is_exhaustive();
     let mut seen: Vec<&str> = Vec::new();
     let (mut runs, mut first, mut accepted) = (0, 0, Vec::new());
     for (name, golden) in &committed() {

@@ -19,18 +19,14 @@ mod tf32;
 mod thresholds;
 mod triples;
 
-use crate::common::{data, golden_file};
+use crate::common::{data, golden_file, is_exhaustive};
 use hungry_hippos::Tensor;
 use hungry_hippos::oracle::{
-    Case, Finding, Format, Golden, GoldenStage, LayerCase, Mistake, Report, Verdict, suite,
+    Case, Finding, Format, Golden, GoldenStage, LayerCase, Mistake, Report, StageVerdict, Verdict,
+    suite,
 };
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use std::path::PathBuf;
-
-/// True if the tests run all that they can, which takes minutes, and not a part of it.
-pub(crate) fn is_exhaustive() -> bool {
-    std::env::var_os("HIPPOS_EXHAUSTIVE").is_some()
-}
 
 /// The golden cases of the official code, certified here.
 pub(crate) const OFFICIAL: [&str; 6] = [
@@ -160,6 +156,13 @@ pub(crate) fn dumped(stages: &[(&str, &Tensor<f64>)], dtype: Dtype) -> SafeTenso
     SafeTensors::from_bytes(bytes).expect("what was written can be read")
 }
 
+/// The first step that is wrong, if one is.
+pub(crate) fn first_wrong(report: &Report) -> Option<&str> {
+    let mut stages = report.stages.iter();
+    let wrong = stages.find(|stage| stage.verdict == StageVerdict::Fail);
+    wrong.map(|stage| &stage.name[..])
+}
+
 /// What is said of the first step that is wrong.
 pub(crate) fn first_finding(report: &Report) -> &Finding {
     assert_eq!(report.verdict(), Verdict::Refused, "{report}");
@@ -190,6 +193,12 @@ pub(crate) fn is_cotangent(tensor: &str) -> bool {
     let stage = stripped.unwrap_or(tensor).strip_prefix("grad.");
     let known = ["gated", "q", "ssm_out", "kv", "shift_k", "k", "v"];
     stage.is_some_and(|stage| known.contains(&stage))
+}
+
+/// The verdicts on a dump, without the search for mistakes that explain them.
+pub(crate) fn verdicts(golden: &Golden, file: &SafeTensors, format: Format) -> Report {
+    let candidate = golden.candidate(file).expect("can be judged");
+    golden.verdicts(&candidate, format)
 }
 
 pub(crate) fn judge(golden: &Golden, file: &SafeTensors, format: Format) -> Report {

@@ -241,16 +241,20 @@ fn two_mistakes_of_a_model_are_named() {
 /// At 16 bits what departs by four tolerances is named; how much does is in chapter 13.
 #[test]
 fn what_16_bits_can_tell_is_named() {
-    let step = if is_exhaustive() { 1 } else { 80 };
-    for (format, number, least) in [
+    // One mistake in so many, on half of the cases.
+    let (step, half) = if is_exhaustive() { (1, 1) } else { (41, 2) };
+    let formats = [
         (Format::MIXED_BF16, FloatFormat::F32, 200),
         (Format::BF16, FloatFormat::BF16, 50),
-    ] {
+    ];
+    for (turn, (format, number, least)) in formats.into_iter().enumerate() {
         let (mut clear, mut misnamed) = (0, Vec::new());
-        for (case, golden) in &committed() {
-            if !["04-heads-hd2", "13-short", "25-resumed-heads"].contains(case) {
+        let cases = ["04-heads-hd2", "13-short", "25-resumed-heads"];
+        for (place, case) in cases.into_iter().enumerate() {
+            if (turn + place + 1) % half != 0 {
                 continue;
             }
+            let golden = &committed_one(case);
             let mistaken = Mistaken::new(golden);
             for mistake in forward_mistakes(&mistaken.case).into_iter().step_by(step) {
                 let Some(mut stages) = mistaken.stages(&[mistake.id]) else {
@@ -276,7 +280,7 @@ fn what_16_bits_can_tell_is_named() {
             format.name(),
             misnamed.len()
         );
-        assert!(clear * step >= least, "{}: {clear}", format.name());
+        assert!(half * clear * step >= least, "{}: {clear}", format.name());
         assert!(misnamed.len() * 100 <= clear, "{misnamed:#?}");
     }
 }

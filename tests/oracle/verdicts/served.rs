@@ -3,23 +3,23 @@
 
 use super::{
     Mistaken, committed_one, dumped, is_exhaustive, judge, layer, named, names, of_documents,
-    served, told,
+    served, told, verdicts,
 };
 use hungry_hippos::Tensor;
 use hungry_hippos::flashconv::Chunking;
 use hungry_hippos::h3::Form;
 use hungry_hippos::oracle::{Case, Format, GoldenStage, Precision, Verdict};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Every second form on every case, the others on the next; with `HIPPOS_EXHAUSTIVE` set, every form on all.
+/// Every fourth form on every case, the others on the next three; with `HIPPOS_EXHAUSTIVE` set, every form on all.
 #[test]
 fn right_ports_pass_in_every_form() {
     for (number, (name, golden)) in served().into_iter().enumerate() {
         let case = Case::from(layer(&golden).clone());
         let forms = Form::all([1, 4, 7].map(Chunking::Uniform));
         for (at, form) in forms.into_iter().enumerate() {
-            if (number + at) % 2 == 1 && !is_exhaustive() {
+            if (number + at) % 4 != 0 && !is_exhaustive() {
                 continue;
             }
             let stages = case.run(&form, Precision::F32, true).expect("runs");
@@ -34,7 +34,7 @@ fn right_ports_pass_in_every_form() {
 }
 
 /// Nothing that a port writes at padding is compared, neither numbers nor what is none; but for the
-/// gradient of the input.
+/// gradient of the input. In one stage one of them, in turn; with `HIPPOS_EXHAUSTIVE` set all.
 #[test]
 fn padding_is_not_compared() {
     for (name, golden) in served() {
@@ -69,7 +69,7 @@ fn padding_is_not_compared() {
                     (stage.name().to_string(), values.expect("of this shape"))
                 })
                 .collect();
-            judge(&golden, &dumped(&named(&stages), Dtype::F64), Format::F32).verdict()
+            verdicts(&golden, &dumped(&named(&stages), Dtype::F64), Format::F32).verdict()
         };
         // All stages over time at once: what is computed from such numbers is not compared either.
         let everywhere = |x: f64| {
@@ -94,24 +94,36 @@ fn padding_is_not_compared() {
                     (stage.name().to_string(), values.expect("of this shape"))
                 })
                 .collect();
-            judge(&golden, &dumped(&named(&stages), Dtype::F32), Format::F32).verdict()
+            verdicts(&golden, &dumped(&named(&stages), Dtype::F32), Format::F32).verdict()
         };
         for x in [7.0, 1e30, f64::NAN] {
             assert_eq!(everywhere(x), Verdict::Pass, "{name}, {x}");
         }
-        for x in [7.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(changed("output", x), Verdict::Pass, "{name}, {x}");
-            assert_eq!(changed("gated", x), Verdict::Pass, "{name}, {x}");
-            assert_eq!(changed("grad.gated", x), Verdict::Pass, "{name}, {x}");
-            assert_eq!(changed("grad.input", x), Verdict::Refused, "{name}, {x}");
+        let first = usize::from(name == "76-padded-left");
+        for (at, (stage, verdict)) in [
+            ("output", Verdict::Pass),
+            ("gated", Verdict::Pass),
+            ("grad.gated", Verdict::Pass),
+            ("grad.input", Verdict::Refused),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for (turn, x) in [7.0, f64::NAN, f64::INFINITY].into_iter().enumerate() {
+                if (first + at) % 3 == turn || is_exhaustive() {
+                    assert_eq!(changed(stage, x), verdict, "{name}, {stage}, {x}");
+                }
+            }
         }
     }
 }
 
-/// Every mistake of this class, by all stages and by output and states alone.
+/// Every mistake of this class, by all stages and by output and states alone: on the first case that it changes by
+/// both, on every second one after it, and where padding stands on the left, by the latter; with `HIPPOS_EXHAUSTIVE`
+/// set, by both on all. (On the left, all stages take seconds.)
 #[test]
 fn mistakes_are_refused_and_named() {
-    let (mut seen, mut runs, mut misnamed) = (BTreeSet::new(), 0, Vec::new());
+    let (mut seen, mut runs, mut misnamed) = (BTreeMap::new(), 0, Vec::new());
     for (name, golden) in served() {
         let mistaken = Mistaken::new(&golden);
         for mistake in mistaken.case.mistakes() {
@@ -121,9 +133,16 @@ fn mistakes_are_refused_and_named() {
             let Some(stages) = mistaken.stages(&[mistake.id]) else {
                 continue;
             };
-            seen.insert(mistake.id);
+            let times = seen.entry(mistake.id).or_insert(0_usize);
+            *times += 1;
+            let dumps = match (*times, is_exhaustive()) {
+                (_, true) => &[true, false][..],
+                (1, _) if name != "76-padded-left" => &[true, false],
+                (times, _) if times % 2 == 1 => &[false],
+                _ => &[],
+            };
             let saved = |name: &str| name == "output" || name.contains("final_state");
-            for all in [true, false] {
+            for &all in dumps {
                 let mut dump = named(&stages);
                 dump.retain(|(name, _)| all || saved(name));
                 let report = judge(&golden, &dumped(&dump, Dtype::F32), Format::F32);
@@ -140,9 +159,15 @@ fn mistakes_are_refused_and_named() {
         "M99a", "M99b", "M99c", "M100a", "M100b", "M101a", "M101b", "M101c", "M102a", "M102b",
         "M103",
     ];
-    assert_eq!(seen, all.into_iter().collect());
+    assert_eq!(seen.into_keys().collect::<Vec<_>>(), in_order(all));
     println!("{} of {runs} not named: {misnamed:#?}", misnamed.len());
     assert!(misnamed.is_empty(), "{misnamed:#?}");
+}
+
+/// Ids in the order of their letters.
+fn in_order<const N: usize>(mut ids: [&'static str; N]) -> Vec<&'static str> {
+    ids.sort_unstable();
+    ids.to_vec()
 }
 
 /// Of the way back: cotangents of states, and what goes on over a boundary.
@@ -189,21 +214,25 @@ fn gradient_mistakes_are_refused_and_named() {
 }
 
 /// In bfloat16 throughout, as far as they can be seen there: what passes is what the report says it
-/// could not have refused.
+/// could not have refused. Every third mistake on every case, the others on the next two; with `HIPPOS_EXHAUSTIVE` set,
+/// all on all.
 #[test]
 fn mistakes_that_pass_in_bf16_are_called_so() {
     let (mut refused, mut undecided, mut passed) = (0, 0, Vec::new());
-    for (name, golden) in served() {
+    for (number, (name, golden)) in served().into_iter().enumerate() {
         let mistaken = Mistaken::new(&golden);
-        for mistake in mistaken.case.mistakes() {
+        for (at, mistake) in mistaken.case.mistakes().into_iter().enumerate() {
             if !of_documents(mistake.id) || mistake.first_stage.starts_with("grad.") {
+                continue;
+            }
+            if (number + at) % 3 != 0 && !is_exhaustive() {
                 continue;
             }
             let Some(stages) = mistaken.stages(&[mistake.id]) else {
                 continue;
             };
             let dump = dumped(&named(&stages), Dtype::BF16);
-            let report = judge(&golden, &dump, Format::BF16);
+            let report = verdicts(&golden, &dump, Format::BF16);
             match report.verdict() {
                 Verdict::Refused => refused += 1,
                 Verdict::Pass => {
@@ -245,9 +274,9 @@ fn states_at_marks_from_unrounded_keys_pass() {
             }
             SafeTensors::from_bytes(writer.to_bytes().expect("small")).expect("valid")
         };
-        let report = judge(&golden, &dump("", 1.0), Format::MIXED_BF16);
+        let report = verdicts(&golden, &dump("", 1.0), Format::MIXED_BF16);
         assert_eq!(report.verdict(), Verdict::Pass, "{name}: {report}");
-        let report = judge(
+        let report = verdicts(
             &golden,
             &dump("state.4.final_state_k", 1.1),
             Format::MIXED_BF16,

@@ -1,7 +1,9 @@
 //! Ports in 16 bits where a first-order tolerance in one format is not enough: transforms in 16 bits, and
 //! roundings that multiply over a thousand steps.
 
-use super::{LONG, Stages, committed_one, dumped, is_exhaustive, judge, layer, named, stage};
+use super::{
+    LONG, Stages, committed_one, dumped, first_wrong, is_exhaustive, layer, named, stage, verdicts,
+};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Bf16, Emulated, FloatFormat, Real};
 use hungry_hippos::flashconv::Chunking;
@@ -52,8 +54,8 @@ fn by_narrow_spectra(golden: &Golden, late: bool) -> Stages {
 fn transforms_in_16_bits_are_right_where_they_are_said() {
     let said = |format: Format| format.with_transforms_in_16_bits().expect("has 16 bits");
     let verdict = |golden: &Golden, file: &SafeTensors, format| {
-        let report = judge(golden, file, format);
-        let at = report.findings.first().map(|found| found.stage.clone());
+        let report = verdicts(golden, file, format);
+        let at = first_wrong(&report).map(str::to_string);
         (report.verdict(), at, report.to_string())
     };
     for (name, format, dtype) in [
@@ -108,7 +110,7 @@ fn a_thousand_steps_in_bfloat16_pass() {
         let mut stages: Stages = stages
             .map(|(name, stage)| (name.to_string(), stage.map(Real::to_f64)))
             .collect();
-        let report = judge(&golden, &dumped(&named(&stages), Dtype::BF16), Format::BF16);
+        let report = verdicts(&golden, &dumped(&named(&stages), Dtype::BF16), Format::BF16);
         assert_ne!(report.verdict(), Verdict::Refused, "{form}: {report}");
         let kernel = report
             .stages
@@ -121,7 +123,7 @@ fn a_thousand_steps_in_bfloat16_pass() {
 
         stages.retain(|(name, _)| name == "ssm_kernel");
         stages[0].1 = stages[0].1.map(|x| -x);
-        let report = judge(&golden, &dumped(&named(&stages), Dtype::BF16), Format::BF16);
+        let report = verdicts(&golden, &dumped(&named(&stages), Dtype::BF16), Format::BF16);
         assert_eq!(report.verdict(), Verdict::Refused, "{form}: {report}");
     }
 }
@@ -151,8 +153,8 @@ fn a_factor_beyond_shared_roundings_is_refused() {
                     (name.to_string(), port)
                 })
                 .collect();
-            let report = judge(&golden, &dumped(&named(&port), Dtype::BF16), Format::BF16);
-            let at = report.findings.first().map(|found| &found.stage[..]);
+            let report = verdicts(&golden, &dumped(&named(&port), Dtype::BF16), Format::BF16);
+            let at = first_wrong(&report);
             assert_eq!(at, is_refused.then_some(wrong), "{factor}: {report}");
         }
     }

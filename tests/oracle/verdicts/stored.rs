@@ -1,7 +1,9 @@
 //! A golden file is sufficient in itself: what is checked with it is what it holds, and nothing is
 //! certified or derived again. Version 1, which holds less, is still read, and judges alike.
 
-use super::{Stages, committed_one, dumped, is_cotangent, judge, named, stage, version_1};
+use super::{
+    Stages, committed_one, dumped, is_cotangent, judge, named, stage, verdicts, version_1,
+};
 use crate::common::golden_file;
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::Form;
@@ -97,7 +99,7 @@ fn with(name: &str, tensor: &str, change: impl Fn(&mut [f64])) -> Golden {
 /// everywhere.
 fn fractions(golden: &Golden, values: &Tensor<f64>, name: &str, format: Format) -> [f64; 2] {
     let off = values.map(|x| x * (1.0 + 1e-3));
-    let report = judge(golden, &dumped(&[(name, &off)], Dtype::F64), format);
+    let report = verdicts(golden, &dumped(&[(name, &off)], Dtype::F64), format);
     let stage = &report.stages[0];
     [stage.worst, stage.probable]
 }
@@ -165,14 +167,14 @@ fn nothing_is_certified_again() {
             .map(|s| (s.name(), &s.values))
             .collect();
         let file = dumped(&right, Dtype::F64);
-        assert!(judge(&huge, &file, Format::F64).pass(), "{name}");
+        assert!(verdicts(&huge, &file, Format::F64).pass(), "{name}");
         let bytes = huge.writer().and_then(|w| w.to_bytes()).expect("small");
         let case = Case::read(&SafeTensors::from_bytes(bytes).expect("valid")).expect("a case");
         assert!(case.certify().is_err(), "{name}: its stages have values");
 
         let moved = with(name, golden.stages()[0].name(), |x| x[0] = 5.0);
         assert_eq!(moved.stages()[0].values.data()[0], 5.0, "{name}");
-        let report = judge(&moved, &file, Format::F64);
+        let report = verdicts(&moved, &file, Format::F64);
         assert!(!report.stages[0].pass, "{name}");
         assert_eq!(report.stages[0].golden, 5.0, "{name}");
     }

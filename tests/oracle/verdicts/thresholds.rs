@@ -1,6 +1,6 @@
 //! Every tolerance and every word of a report at its bound, just inside it and just outside.
 
-use super::{committed_one, dumped, first_finding, judge, layer, named, stage};
+use super::{committed_one, dumped, first_finding, is_exhaustive, judge, layer, named, stage};
 use hungry_hippos::Tensor;
 use hungry_hippos::h3::{Name, Parameters};
 use hungry_hippos::oracle::{Case, Format, Golden, LayerCase, Report, default_chunk_len};
@@ -107,15 +107,21 @@ fn what_is_at_its_tolerance_is_within_it() {
 }
 
 /// The fraction a report gives, to its digits, of elements of every size and in a uniform format each: none
-/// of the tolerance's terms is too small to be seen in one of them.
+/// of the tolerance's terms is too small to be seen in one of them. Of every stage and format two elements, the others
+/// in the next format; with `HIPPOS_EXHAUSTIVE` set, all.
 #[test]
 fn fractions_are_those_of_the_formula() {
     let golden = committed_one("03-heads");
-    for format in [Format::F64, Format::F32, Format::F16, Format::BF16] {
+    let formats = [Format::F64, Format::F32, Format::F16, Format::BF16];
+    for (turn, format) in formats.into_iter().enumerate() {
         for name in ["q", "shift_kernel", "ssm_kernel", "final_state"] {
             let bounds = tolerances(&golden, name, format);
             let right = &stage(&golden, name).values;
-            for at in [0, 17, 29, bounds.len() - 1] {
+            let elements = [0, 17, 29, bounds.len() - 1];
+            for (place, at) in elements.into_iter().enumerate() {
+                if (turn + place) % 2 == 1 && !is_exhaustive() {
+                    continue;
+                }
                 let off = right.data()[at] + 0.9 * bounds[at];
                 let report = changed(&golden, name, format, |x| x[at] = off);
                 let expected = (off - right.data()[at]).abs() / bounds[at];
