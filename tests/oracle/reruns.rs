@@ -1,8 +1,8 @@
 //! Claim: a layer's runs are as the check asks for them: with mistakes, from a port's own stages, on some
 //! heads alone, and with what runs without mistakes compute remembered.
 
-use crate::common::golden_file;
-use crate::verdicts::{Stages, is_exhaustive};
+use crate::common::{golden_file, is_exhaustive};
+use crate::verdicts::Stages;
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::{Config, HeadOrder, Name, Parameters, RealType};

@@ -2,7 +2,8 @@
 //! roundings that multiply over a thousand steps.
 
 use super::{
-    LONG, Stages, committed_one, dumped, first_wrong, is_exhaustive, layer, named, stage, verdicts,
+    LONG, Stages, committed_one, dumped, first_wrong, is_exhaustive, judge, layer, named, stage,
+    verdicts,
 };
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::{Bf16, Emulated, FloatFormat, Real};
