@@ -276,12 +276,11 @@ impl<T: Element> FastLayer<T> {
             let rows = rows_of(set);
             let panels = 3 * self.groups() * self.config.head_dim;
             let kept = kept.as_mut();
-            let mut kept =
-                kept.and_then(|kept| kept.push(state, set, self.groups(), panels * rows));
+            let kept = kept.and_then(|kept| kept.push(state, set, self.groups(), panels * rows));
             let products = self.projections.operations(rows) + self.output.operations(rows);
             let mixing = self.groups() * self.config.head_dim * rows * self.operations();
             workspace.with_experience(products + mixing, |workspace| {
-                self.run_set((u, out), set, state, cut, kept.as_deref_mut(), workspace);
+                self.run_set((u, out), set, state, cut, kept, workspace);
             });
         }
         for piece in plan.sets().flatten() {
