@@ -79,7 +79,10 @@ fn coarser_formats_are_seen() {
         ),
     ] {
         let expected = format!("from {}", words.replace("on .", SEEN));
-        assert_eq!(said(&rounded(to), stored, format), [expected]);
+        // Numbers of bfloat16 in a finer type of 16 bits are spoken of besides.
+        let mut said = said(&rounded(to), stored, format);
+        said.retain(|one| !one.starts_with("every number is one of bf16"));
+        assert_eq!(said, [expected]);
     }
     // Errors of TF32's size, not its numbers.
     let mut off = 1.0;

@@ -241,19 +241,14 @@ fn two_mistakes_of_a_model_are_named() {
 /// At 16 bits what departs by four tolerances is named; how much does is in chapter 13.
 #[test]
 fn what_16_bits_can_tell_is_named() {
-    // One mistake in so many, on half of the cases.
-    let (step, half) = if is_exhaustive() { (1, 1) } else { (41, 2) };
+    let step = if is_exhaustive() { 1 } else { 80 };
     let formats = [
         (Format::MIXED_BF16, FloatFormat::F32, 200),
         (Format::BF16, FloatFormat::BF16, 50),
     ];
-    for (turn, (format, number, least)) in formats.into_iter().enumerate() {
+    for (format, number, least) in formats {
         let (mut clear, mut misnamed) = (0, Vec::new());
-        let cases = ["04-heads-hd2", "13-short", "25-resumed-heads"];
-        for (place, case) in cases.into_iter().enumerate() {
-            if (turn + place + 1) % half != 0 {
-                continue;
-            }
+        for case in ["04-heads-hd2", "13-short", "25-resumed-heads"] {
             let golden = &committed_one(case);
             let mistaken = Mistaken::new(golden);
             for mistake in forward_mistakes(&mistaken.case).into_iter().step_by(step) {
@@ -280,7 +275,7 @@ fn what_16_bits_can_tell_is_named() {
             format.name(),
             misnamed.len()
         );
-        assert!(half * clear * step >= least, "{}: {clear}", format.name());
+        assert!(clear * step >= least, "{}: {clear}", format.name());
         assert!(misnamed.len() * 100 <= clear, "{misnamed:#?}");
     }
 }
