@@ -17,7 +17,7 @@
 //! form, with other powers in its matrices (chapter 11): [`Carried`] says which.
 
 use super::lanes::{Arithmetic, Element, Vector};
-use super::level::{Isa, Kernel, Level};
+use super::level::{Isa, Kernel, Level, match_size};
 use super::scratch::BlockScratch;
 use core::ops::Range;
 use num_complex::Complex;
@@ -46,14 +46,11 @@ pub(super) trait SignalTiles: Sized {
     /// The same with the sizes of [`signal_tile`].
     #[inline(always)]
     fn of_level<S: Isa>(self) {
-        // Asked in `const`, so that no kernel is compiled in the tiles of another level.
-        if const { matches!(signal_tile(S::ACCUMULATORS), (4, 6)) } {
-            self.tiles::<S, 4, 6>();
-        } else if const { matches!(signal_tile(S::ACCUMULATORS), (2, 3)) } {
-            self.tiles::<S, 2, 3>();
-        } else {
-            self.tiles::<S, 2, 1>();
-        }
+        match_size!(signal_tile(S::ACCUMULATORS);
+            (4, 6) => self.tiles::<S, 4, 6>(),
+            (2, 3) => self.tiles::<S, 2, 3>(),
+            _ => self.tiles::<S, 2, 1>(),
+        );
     }
 }
 

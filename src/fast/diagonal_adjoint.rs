@@ -17,7 +17,7 @@ use super::blocks::{BLOCK, Blocks, Carried, Mode, Record, Tables, product};
 use super::blocks::{padded_pairs, signal_tile};
 use super::diagonal::{Coefficients, DiagonalParameters, DiagonalSsm};
 use super::lanes::{Arithmetic, Element, Vector};
-use super::level::{Isa, Kernel, Level};
+use super::level::{Isa, Kernel, Level, match_size};
 use super::panels::lane_groups;
 use super::scratch::{BlockScratch, DiagonalAdjointScratch};
 use num_complex::Complex;
@@ -354,11 +354,10 @@ impl<T: Element> Kernel for Receive<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        if const { signal_tile(S::ACCUMULATORS).0 == 4 } {
-            self.tiles::<S, 4>();
-        } else {
-            self.tiles::<S, 2>();
-        }
+        match_size!(signal_tile(S::ACCUMULATORS);
+            (4, _) => self.tiles::<S, 4>(),
+            _ => self.tiles::<S, 2>(),
+        );
     }
 }
 

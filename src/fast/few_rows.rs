@@ -2,7 +2,7 @@
 
 use super::experience::Experience;
 use super::lanes::{Arithmetic, Element, Vector};
-use super::level::{Isa, Kernel, Level};
+use super::level::{Isa, Kernel, Level, match_size};
 use super::tile::{height_of, tile_of};
 use super::weights::{Tiles, Weights, Whole, Widen, WithTiles};
 use crate::threads::{Parked, Task, lock};
@@ -250,7 +250,7 @@ struct FewTimes<'a, T: Element> {
 impl<T: Element> WithTiles<T> for FewTimes<'_, T> {
     fn run<W: Widen<T>>(self, tiles: Tiles<'_, T, W>) {
         // Kernels that widen what they read are compiled for f32 alone; f64 is there to compare with.
-        if const { W::WIDENS && T::Lanes::WIDTH == 8 } {
+        if const { W::WIDENS && size_of::<T>() > size_of::<f32>() } {
             let Tiles {
                 codes,
                 scales,
@@ -287,25 +287,23 @@ impl<T: Element, W: Widen<T>> Kernel for FewKernel<'_, '_, T, W> {
     fn run<S: Isa>(self) {
         let (height, _) = tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
         let rows = height_of(self.few.rows, height);
-        // Asked in `const`, as in `is_tile`.
-        if const { tile_of(S::ACCUMULATORS, T::Lanes::WIDTH).1 == 3 } {
-            match rows {
+        match_size!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
+            (_, 3) => match rows {
                 1 if const { W::WIDENS } => self.tiles::<S, 1, 3, 1>(),
                 1 => self.tiles::<S, 1, 3, 3>(),
                 2 => self.tiles::<S, 2, 3, 2>(),
                 _ => self.tiles::<S, 4, 3, 1>(),
-            }
-        } else {
-            match rows {
+            },
+            _ => match rows {
                 1 if const { W::WIDENS } => self.tiles::<S, 1, 1, 3>(),
                 1 => self.tiles::<S, 1, 1, 4>(),
                 2 => self.tiles::<S, 2, 1, 2>(),
-                _ if const { tile_of(S::ACCUMULATORS, T::Lanes::WIDTH).0 == 3 } => {
-                    self.tiles::<S, 3, 1, 1>();
-                }
-                _ => self.tiles::<S, 4, 1, 1>(),
-            }
-        }
+                _ => match_size!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
+                    (3, _) => self.tiles::<S, 3, 1, 1>(),
+                    _ => self.tiles::<S, 4, 1, 1>(),
+                ),
+            },
+        );
     }
 }
 

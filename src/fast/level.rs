@@ -27,6 +27,23 @@ pub(crate) trait Kernel {
     fn run<S: Isa>(self) -> Self::Output;
 }
 
+/// A `match` on a size that the instruction set fixes, as [`Isa::ACCUMULATORS`] does. It is asked in `const`, so that nothing
+/// is compiled in the sizes of another level; of a plain `match` all arms are.
+macro_rules! match_size {
+    ($size:expr; _ => $last:expr $(,)?) => {
+        $last
+    };
+    ($size:expr; $pattern:pat => $then:expr, $($rest:tt)+) => {
+        if const { matches!($size, $pattern) } {
+            $then
+        } else {
+            match_size!($size; $($rest)+)
+        }
+    };
+}
+
+pub(super) use match_size;
+
 macro_rules! isa {
     ($name:ident, fma: $fma:literal, accumulators: $accumulators:literal) => {
         #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! The gradient of a weight: the product of cotangents and inputs, over rows.
 
 use super::lanes::{Arithmetic, Element, Vector};
-use super::level::{Isa, Kernel, Level};
+use super::level::{Isa, Kernel, Level, match_size};
 use super::panels::lane_groups;
 use super::scratch::{Scratch, WideRows};
 use super::share::share;
@@ -142,15 +142,12 @@ impl<T: Element> Kernel for Receive<'_, T> {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (4, 6)) } {
-            self.tiles::<S, 4, 6>();
-        } else if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (8, 3)) } {
-            self.tiles::<S, 8, 3>();
-        } else if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (4, 1)) } {
-            self.tiles::<S, 4, 1>();
-        } else {
-            self.tiles::<S, 2, 1>();
-        }
+        match_size!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
+            (4, 6) => self.tiles::<S, 4, 6>(),
+            (8, 3) => self.tiles::<S, 8, 3>(),
+            (4, 1) => self.tiles::<S, 4, 1>(),
+            _ => self.tiles::<S, 2, 1>(),
+        );
     }
 }
 

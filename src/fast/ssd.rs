@@ -13,7 +13,7 @@
 //! No product of decays is a quotient of two others.
 
 use super::lanes::{Arithmetic, Element, Vector};
-use super::level::{Isa, Kernel, Level};
+use super::level::{Isa, Kernel, Level, match_size};
 use super::panels::{Panels, lane_groups, split_parts};
 use super::share::share;
 use super::workspace::Workspace;
@@ -361,13 +361,11 @@ impl<K: Tiled> Kernel for K {
 
     #[inline(always)]
     fn run<S: Isa>(self) {
-        if const { matches!(tile_of(S::ACCUMULATORS), (6, 4)) } {
-            self.tiles::<S, 6, 4>();
-        } else if const { matches!(tile_of(S::ACCUMULATORS), (6, 1)) } {
-            self.tiles::<S, 6, 1>();
-        } else {
-            self.tiles::<S, 3, 1>();
-        }
+        match_size!(tile_of(S::ACCUMULATORS);
+            (6, 4) => self.tiles::<S, 6, 4>(),
+            (6, 1) => self.tiles::<S, 6, 1>(),
+            _ => self.tiles::<S, 3, 1>(),
+        );
     }
 }
 

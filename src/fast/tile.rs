@@ -1,7 +1,7 @@
 //! Packed rows times one tile of a weight, in registers.
 
 use super::lanes::{Arithmetic, Element, Vector};
-use super::level::{Isa, Kernel};
+use super::level::{Isa, Kernel, match_size};
 
 /// Rows and vectors of a register tile, per level and width of the lanes.
 ///
@@ -15,13 +15,6 @@ pub(super) const fn tile_of(accumulators: usize, width: usize) -> (usize, usize)
         6.. => (6, 1),
         _ => (3, 1),
     }
-}
-
-/// True if register tiles have this size in the instruction set of a kernel. Asked in `if const`, so that no kernel is
-/// compiled in the tiles of another level.
-pub(super) const fn is_tile<T: Element, S: Isa>(rows: usize, vectors: usize) -> bool {
-    let (height, width) = tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
-    height == rows && width == vectors
 }
 
 /// The rows of the smallest register tile that holds `rows` of at most `most` rows.
@@ -67,15 +60,12 @@ impl<T: Element> Tile<'_, T> {
     /// All packed rows times this tile, handed to `store(row, vector of the tile, lanes)`.
     #[inline(always)]
     fn times<S: Isa>(&self, packed: &[T], rows: usize, store: impl FnMut(usize, usize, T::Lanes)) {
-        if const { is_tile::<T, S>(6, 3) } {
-            self.times_sized::<S, 6, 3>(packed, rows, store);
-        } else if const { is_tile::<T, S>(8, 3) } {
-            self.times_sized::<S, 8, 3>(packed, rows, store);
-        } else if const { is_tile::<T, S>(6, 1) } {
-            self.times_sized::<S, 6, 1>(packed, rows, store);
-        } else {
-            self.times_sized::<S, 3, 1>(packed, rows, store);
-        }
+        match_size!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
+            (6, 3) => self.times_sized::<S, 6, 3>(packed, rows, store),
+            (8, 3) => self.times_sized::<S, 8, 3>(packed, rows, store),
+            (6, 1) => self.times_sized::<S, 6, 1>(packed, rows, store),
+            _ => self.times_sized::<S, 3, 1>(packed, rows, store),
+        );
     }
 
     #[inline(always)]

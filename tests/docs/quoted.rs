@@ -1,6 +1,5 @@
 //! What the documentation quotes of a command's output is what the command prints: a block of text
-//! under `<!-- printed by: COMMAND -->`. `hippos verify` takes as long as all others together: by default it is run
-//! with `--quick`, whose lines differ in their numbers alone, and these are compared with `HIPPOS_EXHAUSTIVE` set.
+//! under `<!-- printed by: COMMAND -->`.
 
 use crate::{pages, root};
 use hungry_hippos::safetensors::SafeTensors;
@@ -61,31 +60,7 @@ fn printed(command: &str) -> String {
     text.get_or_init(|| run(command)).clone()
 }
 
-/// True if a command is run with fewer trials, which prints other numbers.
-fn is_shortened(command: &str) -> bool {
-    command == "hippos verify" && std::env::var_os("HIPPOS_EXHAUSTIVE").is_none()
-}
-
-/// A text as it is compared: of a command that is shortened with `#` for every number, and without the spaces by which
-/// numbers line up.
-fn compared(command: &str, text: &str) -> String {
-    if !is_shortened(command) {
-        return text.to_string();
-    }
-    let mut compared = String::new();
-    for c in text.chars() {
-        let c = if c.is_ascii_digit() { '#' } else { c };
-        if !(matches!(c, '#' | ' ') && compared.ends_with(c)) {
-            compared.push(c);
-        }
-    }
-    compared
-}
-
 fn run(command: &str) -> String {
-    if is_shortened(command) {
-        return run("hippos verify --quick");
-    }
     if command == "cargo run --example recall" {
         return recall::report().expect("the layer is one");
     }
@@ -152,8 +127,7 @@ fn quotations_are_what_commands_print() {
                 command,
                 lines,
             } = quotation;
-            let printed = compared(&command, &printed(&command));
-            let lines: Vec<String> = lines.iter().map(|line| compared(&command, line)).collect();
+            let printed = printed(&command);
             if let Some(line) = missing(&lines, &printed) {
                 panic!(
                     "{place}: `{command}` does not print this line there:\n{line}\nbut:\n{printed}"
@@ -178,8 +152,7 @@ fn unprinted(list: &str, printed_by: impl Fn(&str) -> String) -> Vec<String> {
             let quoted = pages
                 .iter()
                 .any(|(path, body)| path == Path::new(page) && body.contains(text.as_str()));
-            let all = compared(command, &printed_by(command));
-            !quoted || !all.contains(&compared(command, printed))
+            !quoted || !printed_by(command).contains(printed.as_str())
         })
         .map(str::to_string)
         .collect()
@@ -251,21 +224,6 @@ fn the_table_of_official_errors_is_what_certified_runs_print() {
     assert_ne!(other, table[2]);
     table[2] = &other;
     assert_eq!(misquoted_errors(&table, printed).0.len(), 1);
-}
-
-/// Numbers of a command that is shortened are no difference; words are.
-#[test]
-fn shortened_commands_differ_in_numbers_alone() {
-    let verify = |text: &str| compared("hippos verify", text);
-    let run = verify("scan  equal 256/256  9.6e-16");
-    match is_shortened("hippos verify") {
-        true => assert_eq!(run, verify("scan    equal 32/32 1.2e-7")),
-        false => assert_eq!(run, "scan  equal 256/256  9.6e-16"),
-    }
-    assert_ne!(run, verify("scan  equals 256/256  9.6e-16"));
-    assert_ne!(run, verify("scan  equal 256/256  9.6e-16 f"));
-    let other = compared("hippos check x", "equal 256");
-    assert_eq!(other, "equal 256");
 }
 
 /// The comparison can fail: a digit changed, a line dropped, lines exchanged.

@@ -79,10 +79,7 @@ fn coarser_formats_are_seen() {
         ),
     ] {
         let expected = format!("from {}", words.replace("on .", SEEN));
-        // Numbers of bfloat16 in a finer type of 16 bits are spoken of besides.
-        let mut said = said(&rounded(to), stored, format);
-        said.retain(|one| !one.starts_with("every number is one of bf16"));
-        assert_eq!(said, [expected]);
+        assert_eq!(said(&rounded(to), stored, format), [expected]);
     }
     // Errors of TF32's size, not its numbers.
     let mut off = 1.0;
@@ -188,4 +185,32 @@ fn mistakes_have_no_precision() {
         *stage = Tensor::new(stage.shape(), values).expect("fits");
     }
     assert_eq!(said(&stages, Dtype::F32, Format::F32), [""; 0]);
+}
+
+/// A port in float16 that stores none but numbers of bfloat16 is told at which stages; one whose projections are in
+/// bfloat16 is not, nor one in bfloat16.
+#[test]
+fn numbers_of_bfloat16_are_said_in_float16_alone() {
+    let stages = rounded(FloatFormat::BF16);
+    let words = format!(
+        "every number is one of bf16, which has fewer bits than the type stored: {}",
+        STAGES.join(", ")
+    );
+    for (stored, format, is_said) in [
+        (Dtype::F16, Format::F16, true),
+        (Dtype::F32, Format::MIXED_BF16, false),
+        (Dtype::F32, Format::BF16, false),
+    ] {
+        let said = said(&stages, stored, format);
+        assert_eq!(
+            said.contains(&words),
+            is_said,
+            "{}: {said:?}",
+            format.name()
+        );
+        let any = said.iter().any(|one| one.starts_with("every number"));
+        assert_eq!(any, is_said, "{}: {said:?}", format.name());
+    }
+    let right = said(&rounded(FloatFormat::F16), Dtype::F16, Format::F16);
+    assert!(right.is_empty(), "{right:?}");
 }

@@ -5,7 +5,7 @@
 //! few dozen channels, where packing costs as much as multiplying, run from the caches too.
 
 use crate::fast::lanes::{Arithmetic, Element, Vector};
-use crate::fast::level::{Isa, Kernel};
+use crate::fast::level::{Isa, Kernel, match_size};
 use core::ops::Range;
 
 /// Vectors of columns side by side in a panel of a matrix: [panel][row][vector of the panel].
@@ -74,29 +74,30 @@ impl<T: Element> Kernel for Times<'_, T> {
         for (vectors, at) in panels(depth, self.outputs) {
             let (weight, first) = (&self.weight[at], vectors.start);
             let whole = vectors.len() == PANEL;
-            if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (6, 2)) } {
-                match whole {
+            match_size!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH);
+                (6, 2) => match whole {
                     true => self.panel::<S, 6, 2, 2, 0>(weight, first),
                     false => self.panel::<S, 6, 1, 1, 0>(weight, first),
-                }
-            } else if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (8, 2)) } {
-                match whole {
+                },
+                (8, 2) => match whole {
                     true => self.panel::<S, 8, 2, 2, 0>(weight, first),
                     false => self.panel::<S, 8, 1, 1, 0>(weight, first),
-                }
-            } else if const { matches!(tile_of(S::ACCUMULATORS, T::Lanes::WIDTH), (6, 1)) } {
-                if whole {
-                    self.panel::<S, 6, 1, 2, 0>(weight, first);
-                    self.panel::<S, 6, 1, 2, 1>(weight, first + 1);
-                } else {
-                    self.panel::<S, 6, 1, 1, 0>(weight, first);
-                }
-            } else if whole {
-                self.panel::<S, 3, 1, 2, 0>(weight, first);
-                self.panel::<S, 3, 1, 2, 1>(weight, first + 1);
-            } else {
-                self.panel::<S, 3, 1, 1, 0>(weight, first);
-            }
+                },
+                (6, 1) => match whole {
+                    true => {
+                        self.panel::<S, 6, 1, 2, 0>(weight, first);
+                        self.panel::<S, 6, 1, 2, 1>(weight, first + 1);
+                    }
+                    false => self.panel::<S, 6, 1, 1, 0>(weight, first),
+                },
+                _ => match whole {
+                    true => {
+                        self.panel::<S, 3, 1, 2, 0>(weight, first);
+                        self.panel::<S, 3, 1, 2, 1>(weight, first + 1);
+                    }
+                    false => self.panel::<S, 3, 1, 1, 0>(weight, first),
+                },
+            );
         }
     }
 }
@@ -189,29 +190,30 @@ impl<T: Element> Kernel for Sums<'_, T> {
         for (vectors, at) in panels(self.outputs * T::Lanes::WIDTH, self.inputs) {
             let first = vectors.start;
             let whole = vectors.len() == PANEL;
-            if const { matches!(tile_of_sums(S::ACCUMULATORS, T::Lanes::WIDTH), (4, 2)) } {
-                match whole {
+            match_size!(tile_of_sums(S::ACCUMULATORS, T::Lanes::WIDTH);
+                (4, 2) => match whole {
                     true => self.panel::<S, 4, 2, 2, 0>(at, first),
                     false => self.panel::<S, 4, 1, 1, 0>(at, first),
-                }
-            } else if const { matches!(tile_of_sums(S::ACCUMULATORS, T::Lanes::WIDTH), (8, 2)) } {
-                match whole {
+                },
+                (8, 2) => match whole {
                     true => self.panel::<S, 8, 2, 2, 0>(at, first),
                     false => self.panel::<S, 8, 1, 1, 0>(at, first),
-                }
-            } else if const { matches!(tile_of_sums(S::ACCUMULATORS, T::Lanes::WIDTH), (4, 1)) } {
-                if whole {
-                    self.panel::<S, 4, 1, 2, 0>(at.clone(), first);
-                    self.panel::<S, 4, 1, 2, 1>(at, first + 1);
-                } else {
-                    self.panel::<S, 4, 1, 1, 0>(at, first);
-                }
-            } else if whole {
-                self.panel::<S, 2, 1, 2, 0>(at.clone(), first);
-                self.panel::<S, 2, 1, 2, 1>(at, first + 1);
-            } else {
-                self.panel::<S, 2, 1, 1, 0>(at, first);
-            }
+                },
+                (4, 1) => match whole {
+                    true => {
+                        self.panel::<S, 4, 1, 2, 0>(at.clone(), first);
+                        self.panel::<S, 4, 1, 2, 1>(at, first + 1);
+                    }
+                    false => self.panel::<S, 4, 1, 1, 0>(at, first),
+                },
+                _ => match whole {
+                    true => {
+                        self.panel::<S, 2, 1, 2, 0>(at.clone(), first);
+                        self.panel::<S, 2, 1, 2, 1>(at, first + 1);
+                    }
+                    false => self.panel::<S, 2, 1, 1, 0>(at, first),
+                },
+            );
         }
     }
 }

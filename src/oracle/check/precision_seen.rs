@@ -32,7 +32,7 @@ pub(super) fn describe(
     said.extend(in_16_bits_on_exact(stages, format, &is_reproduced));
     said.extend(finer(stages, format));
     said.extend(narrow_storage(stages, format, candidate));
-    said.extend(narrow_numbers(stages));
+    said.extend(narrow_numbers(stages, format));
     said
 }
 
@@ -169,12 +169,17 @@ fn narrow_storage(stages: &[Judged<'_>], format: Format, candidate: &Candidate) 
     })
 }
 
-/// Stages of a port in float16 that have none but numbers of bfloat16, though their type has others.
-fn narrow_numbers(stages: &[Judged<'_>]) -> Option<String> {
+/// Stages of a port in float16 that have none but numbers of bfloat16, though their type has others. Where projections are
+/// in bfloat16 some stages have to.
+fn narrow_numbers(stages: &[Judged<'_>], format: Format) -> Option<String> {
     let bf16 = FloatFormat::BF16;
+    let is_finer = |unit: f64| bf16.unit_roundoff() > 2.0 * unit;
+    if !is_finer(format.projection_unit_roundoff()) {
+        return None;
+    }
     let narrow = stages.iter().filter(|stage| {
-        let is_finer = stage.scales.coarse.is_some() && bf16.unit_roundoff() > 2.0 * stage.unit;
-        is_finer && stage.is_finite() && stage.numbers_of(bf16) == Grid::On
+        let is_narrow = stage.scales.coarse.is_some() && is_finer(stage.unit);
+        is_narrow && stage.is_finite() && stage.numbers_of(bf16) == Grid::On
     });
     let names: Vec<&str> = narrow.map(|stage| stage.spec.name.as_str()).collect();
     (!names.is_empty()).then(|| {
