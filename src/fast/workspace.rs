@@ -15,9 +15,9 @@ const WORTH_STARTING: usize = 1 << 19;
 ///
 /// A call takes no more threads than the workspace was made for, and one where its work is too little to be shared out.
 /// What takes little time alone, a step or the product of a few rows, is shared with threads that start once and are
-/// parked between calls; for all that takes longer, threads start with the call, if that was quicker of late. After the first call of a kind nothing
-/// is left to allocate, except what the system allocates to start a thread, and what two threads pass each other of a
-/// single group of channels over one long sequence.
+/// parked between calls; for all that takes longer, threads start with the call, if that was quicker of late. After the
+/// first call of a kind nothing is left to allocate, except what the system allocates to start a thread, and what two
+/// threads pass each other of a single group of channels over one long sequence.
 #[derive(Clone, Debug)]
 pub struct Workspace<T: Element> {
     threads: Vec<Scratch<T>>,

@@ -2,13 +2,13 @@
 //! above.
 
 use crate::common::golden_file;
+use crate::verdicts::cases::case_of;
 use hungry_hippos::Tensor;
-use hungry_hippos::algebra::{ErrorBound, ErrorScale, Ring, Rng};
-use hungry_hippos::h3::{Config, Form, HeadOrder, LayerState, Name, Parameters, RealType};
+use hungry_hippos::algebra::{ErrorBound, ErrorScale, Ring};
+use hungry_hippos::h3::{Form, LayerState, Name};
 use hungry_hippos::oracle::{
     Case, Format, Golden, GoldenStage, LayerCase, Precision, error_scales, gradient_scales,
 };
-use hungry_hippos::ssm::Discretization;
 use num_complex::Complex;
 
 /// Golden files of heads of one channel and of two.
@@ -17,34 +17,7 @@ const TWO_CHANNELS: &str = "03-heads";
 
 /// A layer of random parameters: four heads, or two of two channels; one sequence of five tokens.
 fn case(head_dim: usize, l_max: Option<usize>) -> LayerCase {
-    case_of(head_dim, l_max, |_, _, unit| unit)
-}
-
-/// The same with numbers made of the parameter's name, the place in it and one between -1 and 1.
-fn case_of(
-    head_dim: usize,
-    l_max: Option<usize>,
-    number: impl Fn(Name, usize, f64) -> f64,
-) -> LayerCase {
-    let config = Config {
-        d_model: 4,
-        head_dim,
-        d_state: 6,
-        n_ssm: 1,
-        disc: Discretization::Bilinear,
-        real_type: RealType::Exp,
-        l_max,
-        head_order: HeadOrder::D2H,
-    };
-    let rng = &mut Rng::new(31);
-    let parameters = Parameters::new(config.clone(), |name| {
-        let size = name.shape(&config).iter().product();
-        let numbers = (0..size).map(|at| number(name, at, rng.unit()));
-        Ok(numbers.collect())
-    });
-    let input = (0..20).map(|_| rng.unit()).collect();
-    let input = Tensor::new([1, 5, 4], input).expect("fits");
-    LayerCase::new(parameters.expect("a layer"), input).expect("finite")
+    case_of((head_dim, 1), l_max, [1, 5], |_, _, unit| unit)
 }
 
 fn scales_at(case: &LayerCase, format: Format) -> Bounds {
@@ -165,7 +138,7 @@ fn gradients_of_kernels_that_are_just_whole() {
 #[test]
 fn gradients_that_are_zero_have_the_error_of_an_fft() {
     let (len, m) = (5, 6);
-    let case = case_of(1, None, |name, at, unit| match name {
+    let case = case_of((1, 1), None, [1, 5], |name, at, unit| match name {
         Name::ShiftB => f64::from(u8::from(at.is_multiple_of(m))),
         _ => unit,
     });

@@ -3,7 +3,7 @@
 use super::{committed_one, dumped, judge, layer, stage};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
-use hungry_hippos::h3::{Config, Form, HeadOrder, Parameters, RealType};
+use hungry_hippos::h3::{Config, Form, HeadOrder, Name, Parameters, RealType};
 use hungry_hippos::oracle::{Case, Format, Golden, LayerCase, Precision};
 use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 use hungry_hippos::ssm::Discretization;
@@ -16,6 +16,16 @@ fn case(
     l_max: Option<usize>,
     batch: usize,
     len: usize,
+) -> LayerCase {
+    case_of((head_dim, n_ssm), l_max, [batch, len], |_, _, unit| unit)
+}
+
+/// The same with numbers made of the parameter's name, the place in it and one between -1 and 1.
+pub(crate) fn case_of(
+    (head_dim, n_ssm): (usize, usize),
+    l_max: Option<usize>,
+    [batch, len]: [usize; 2],
+    number: impl Fn(Name, usize, f64) -> f64,
 ) -> LayerCase {
     let config = Config {
         d_model: 4,
@@ -30,7 +40,8 @@ fn case(
     let rng = &mut Rng::new(31);
     let parameters = Parameters::new(config.clone(), |name| {
         let size = name.shape(&config).iter().product();
-        Ok((0..size).map(|_| rng.unit()).collect())
+        let numbers = (0..size).map(|at| number(name, at, rng.unit()));
+        Ok(numbers.collect())
     });
     let input = (0..batch * len * 4).map(|_| rng.unit()).collect();
     let input = Tensor::new([batch, len, 4], input).expect("fits");

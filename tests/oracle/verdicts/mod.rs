@@ -1,7 +1,7 @@
 //! Claims about the oracle: correct ports pass, whatever way they compute; mutants fail and are
 //! named; what cannot be judged is said.
 
-mod cases;
+pub(crate) mod cases;
 mod correct;
 mod dense;
 mod exact;
