@@ -612,8 +612,7 @@ fn backward(python: &mut Option<Python>) {
         let own = memory_of(|| {
             let (mut state, mut cotangent) = (zero.clone(), zero.clone());
             let (mut out, mut of_u) = (vec![0.0f32; len * D], vec![0.0f32; len * D]);
-            let (mut saved, mut sums) =
-                (SavedStates::with_projections(), adjoint.zero_gradients());
+            let (mut saved, mut sums) = (SavedStates::with_projections(), adjoint.zero_gradients());
             let workspace = &mut Workspace::new(threads);
             adjoint
                 .forward(&u, &mut out, &mut state, &mut saved, workspace)
