@@ -1,5 +1,6 @@
 //! The one error type of the crate.
 
+use crate::into_vec::IntoVec as _;
 use core::fmt;
 use std::path::Path;
 
@@ -76,7 +77,7 @@ impl Error {
             let other = format!("tensor {name:?}");
             (other != what).then(|| format!("{other} {shape:?}"))
         });
-        let others: Vec<String> = others.collect();
+        let others: Vec<String> = others.into_vec();
         let expected = match others.is_empty() {
             true => expected,
             false => format!("{expected} (to go with {})", others.join(", ")),
@@ -101,7 +102,7 @@ impl Error {
         name: &str,
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let known: Vec<&str> = known.into_iter().collect();
+        let known: Vec<&str> = known.into_iter().into_vec();
         let known = known.join(", ");
         Self::value(
             what,

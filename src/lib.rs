@@ -46,6 +46,7 @@ pub mod flashconv;
 pub mod fourier;
 pub mod h3;
 mod internals;
+mod into_vec;
 pub mod learning;
 pub mod lm;
 mod mamba;

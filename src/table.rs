@@ -1,5 +1,7 @@
 //! Text tables, as the command prints them.
 
+use crate::into_vec::IntoVec as _;
+
 /// Lines of aligned columns: the first column to the left, the others to the right if `right` is
 /// set.
 #[must_use]
@@ -12,7 +14,7 @@ pub fn aligned(rows: &[Vec<String>], right: bool) -> String {
             .max()
             .unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(width).into_vec();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();

@@ -1,6 +1,7 @@
 //! A row-major array with a shape: what the layer takes and returns.
 
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use core::ops::Range;
 
 /// The largest product of the axes that are not zero, of an array that is empty.
@@ -74,7 +75,7 @@ impl<T: Copy> Tensor<T> {
     fn map_by<U: Copy>(&self, f: &mut dyn FnMut(T) -> U) -> Tensor<U> {
         Tensor {
             shape: self.shape.clone(),
-            data: self.data.iter().map(|&x| f(x)).collect(),
+            data: self.data.iter().map(|&x| f(x)).into_vec(),
         }
     }
 

@@ -8,6 +8,7 @@ mod parked;
 
 pub(crate) use parked::{Parked, Task};
 
+use crate::into_vec::IntoVec as _;
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +27,7 @@ const MOST_THREADS: usize = 8;
 pub(crate) fn on_threads(others: usize, work: &(dyn Fn() + Sync)) {
     scope(|scope| {
         let start = |_| Builder::new().spawn_scoped(scope, work).ok();
-        let others: Vec<_> = (0..others).map_while(start).collect();
+        let others: Vec<_> = (0..others).map_while(start).into_vec();
         work();
         for other in others {
             if let Err(panic) = other.join() {
@@ -95,9 +96,9 @@ fn cores() -> usize {
 /// The result of a function for every item, in the order of the items.
 pub(crate) fn map<I: Sync, R: Send>(items: &[I], f: impl Fn(&I) -> R + Sync) -> Vec<R> {
     if let [] | [_] = items {
-        return items.iter().map(f).collect();
+        return items.iter().map(f).into_vec();
     }
-    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).into_vec();
     // An item taken late is one less for a thread that was held up.
     let next = AtomicUsize::new(0);
     let others = cores().min(MOST_THREADS).min(items.len()).saturating_sub(1);
@@ -110,7 +111,7 @@ pub(crate) fn map<I: Sync, R: Send>(items: &[I], f: impl Fn(&I) -> R + Sync) -> 
             *lock(result) = Some(f(item));
         }
     });
-    results.into_iter().map(taken).collect()
+    results.into_iter().map(taken).into_vec()
 }
 
 /// The lock, poisoned or not: nothing that is behind one here can be left half way by a panic, which is passed on.

@@ -6,6 +6,7 @@ use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::sample::{Rng, Sample};
 use super::scalar::Scalar;
+use crate::into_vec::IntoVec as _;
 use core::cell::Cell;
 use core::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use num_complex::Complex;
@@ -220,7 +221,7 @@ impl RootsOfUnity for Complex<Counted> {
             roots
                 .into_iter()
                 .map(|z| Complex::new(Counted(z.re), Counted(z.im)))
-                .collect(),
+                .into_vec(),
         )
     }
 }

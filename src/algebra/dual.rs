@@ -5,6 +5,7 @@ use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::sample::{Rng, Sample};
 use super::scalar::{ComplexScalar, Scalar};
+use crate::into_vec::IntoVec as _;
 use core::ops::{Add, Mul, Neg, Sub};
 
 /// `value + derivative * e` with `e^2 = 0`: arithmetic on it carries out the rules of
@@ -148,7 +149,7 @@ impl<C: RootsOfUnity> RootsOfUnity for Dual<C> {
     /// Roots of unity are constants.
     fn roots_of_unity(n: usize) -> Option<Vec<Self>> {
         let roots = C::roots_of_unity(n)?;
-        Some(roots.into_iter().map(Self::constant).collect())
+        Some(roots.into_iter().map(Self::constant).into_vec())
     }
 }
 

@@ -6,6 +6,7 @@ use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::Scalar;
+use crate::into_vec::IntoVec as _;
 use core::marker::PhantomData;
 use core::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use num_complex::Complex;
@@ -144,6 +145,6 @@ impl<P: Precision> RootsOfUnity for Complex<Emulated<P>> {
     fn roots_of_unity(n: usize) -> Option<Vec<Self>> {
         let roots = Complex::<f64>::roots_of_unity(n)?.into_iter();
         let rounded = roots.map(|w| Self::new(Emulated::new(w.re), Emulated::new(w.im)));
-        Some(rounded.collect())
+        Some(rounded.into_vec())
     }
 }

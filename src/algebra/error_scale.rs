@@ -8,6 +8,7 @@ use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::{ComplexScalar, Scalar};
 use super::side_by_side;
+use crate::into_vec::IntoVec as _;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 use num_complex::Complex;
 
@@ -544,7 +545,7 @@ impl RootsOfUnity for ComplexErrorScale {
             roots
                 .into_iter()
                 .map(|w| Self::rounded(w, ErrorBound::ZERO, 1.0))
-                .collect(),
+                .into_vec(),
         )
     }
 }

@@ -11,6 +11,7 @@ use super::ring::{Field, Ring, one_by_one};
 use super::roots::{RootsOfUnity, fold_turn};
 use super::scalar::Scalar;
 use super::side_by_side::{self, LANES, Lanes, Numbers, SideBySide};
+use crate::into_vec::IntoVec as _;
 use core::f64::consts::{FRAC_1_SQRT_2, TAU};
 use num_complex::Complex;
 
@@ -96,7 +97,7 @@ macro_rules! float_scalar {
                             let (cos, sin) = fold_turn(k, n, cos_sin_of_eighth_turn);
                             Complex::new($float::from_f64(cos), $float::from_f64(sin))
                         })
-                        .collect()
+                        .into_vec()
                 })
             }
         }

@@ -11,6 +11,7 @@ use super::real::Real;
 use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::{ComplexScalar, Scalar};
+use crate::into_vec::IntoVec as _;
 use core::ops::{Add, Mul, Neg, Sub};
 use num_complex::Complex;
 
@@ -452,6 +453,6 @@ impl RootsOfUnity for ComplexGrid {
         };
         let roots = Complex::<f64>::roots_of_unity(n)?.into_iter();
         let parts = roots.map(|w| Self::from_parts(part(w.re), part(w.im)));
-        Some(parts.collect())
+        Some(parts.into_vec())
     }
 }

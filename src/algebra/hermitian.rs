@@ -6,6 +6,7 @@ use super::real::Real;
 use super::ring::{Field, Ring, one_half};
 use super::scalar::ComplexScalar;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use num_complex::Complex;
 
 /// Sweeps after which something is wrong: convergence is quadratic, and six to ten are the rule.
@@ -44,7 +45,7 @@ pub fn hermitian_eigen<T: Real>(h: &Matrix<T::Complex>) -> Result<HermitianEigen
     });
     let (values, v) = jacobi(h.map(|z| Complex::new(z.re().to_f64(), z.im().to_f64())))?;
     let mut eigen = HermitianEigen {
-        values: values.into_iter().map(T::from_f64).collect(),
+        values: values.into_iter().map(T::from_f64).into_vec(),
         vectors: v.map(|z| T::Complex::from_parts(T::from_f64(z.re), T::from_f64(z.im))),
     };
     let mut digits = f64::UNIT_ROUNDOFF;
@@ -126,9 +127,9 @@ fn jacobi(mut a: Matrix<Complex<f64>>) -> Result<(Vec<f64>, Matrix<Complex<f64>>
             }
         }
         if off <= f64::UNIT_ROUNDOFF * total {
-            let mut order: Vec<usize> = (0..n).collect();
+            let mut order: Vec<usize> = (0..n).into_vec();
             order.sort_by(|&i, &j| f64::total_cmp(&a.row(i)[i].re, &a.row(j)[j].re));
-            let values = order.iter().map(|&k| a.row(k)[k].re).collect();
+            let values = order.iter().map(|&k| a.row(k)[k].re).into_vec();
             return Ok((values, Matrix::from_fn(n, n, |i, j| v.row(i)[order[j]])));
         }
     }

@@ -3,6 +3,7 @@
 use super::matrix::Matrix;
 use super::ring::{Ring, dot};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// A projection `W u + b` of d channels to d channels.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,7 @@ impl<T: Ring> Linear<T> {
     pub fn map<U: Ring>(&self, f: impl Fn(T) -> U) -> Linear<U> {
         Linear {
             weight: self.weight.map(&f),
-            bias: self.bias.iter().map(|&x| f(x)).collect(),
+            bias: self.bias.iter().map(|&x| f(x)).into_vec(),
         }
     }
 
@@ -36,7 +37,7 @@ impl<T: Ring> Linear<T> {
         let weight = |i: usize, j: usize| self.weight.row(rows[i])[j];
         Self {
             weight: Matrix::from_fn(rows.len(), self.weight.cols(), weight),
-            bias: rows.iter().map(|&row| self.bias[row]).collect(),
+            bias: rows.iter().map(|&row| self.bias[row]).into_vec(),
         }
     }
 
@@ -58,7 +59,7 @@ impl<T: Ring> Linear<T> {
             .iter()
             .enumerate()
             .map(|(i, &b)| dot(self.weight.row(i), u) + b)
-            .collect()
+            .into_vec()
     }
 
     /// `W u + b` of vectors known to fit, one after another.
@@ -89,14 +90,14 @@ impl<T: Ring> Linear<T> {
         let sum = |g: &Vec<T>| g.iter().fold(T::ZERO, |sum, &g| sum + g);
         Self {
             weight: Matrix::known(g.len(), u.len(), products),
-            bias: g.iter().map(sum).collect(),
+            bias: g.iter().map(sum).into_vec(),
         }
     }
 
     fn weight_rows(&self) -> Vec<&[T]> {
         (0..self.weight.rows())
             .map(|i| self.weight.row(i))
-            .collect()
+            .into_vec()
     }
 
     /// The zero projection of this many channels.
@@ -124,10 +125,10 @@ impl<T: Ring> Linear<T> {
 
 /// The columns of so many, of a matrix given by its rows.
 fn columns<T: Ring>(rows: &[&[T]], count: usize) -> Vec<Vec<T>> {
-    let column = |j: usize| rows.iter().map(|row| row[j]).collect();
-    (0..count).map(column).collect()
+    let column = |j: usize| rows.iter().map(|row| row[j]).into_vec();
+    (0..count).map(column).into_vec()
 }
 
 fn slices<T>(rows: &[Vec<T>]) -> Vec<&[T]> {
-    rows.iter().map(Vec::as_slice).collect()
+    rows.iter().map(Vec::as_slice).into_vec()
 }

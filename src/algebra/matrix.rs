@@ -2,6 +2,7 @@
 
 use super::ring::{Ring, dot};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use core::ops::Range;
 
 /// The most entries a transform may be written out in (a 4096 x 4096 matrix).
@@ -141,7 +142,7 @@ impl<T: Ring> Matrix<T> {
         Matrix {
             rows: self.rows,
             cols: self.cols,
-            entries: self.entries.iter().map(|&x| f(x)).collect(),
+            entries: self.entries.iter().map(|&x| f(x)).into_vec(),
         }
     }
 
@@ -182,7 +183,7 @@ impl<T: Ring> Matrix<T> {
     /// If `x` has not as many elements as `self` has columns.
     pub fn apply(&self, x: &[T]) -> Result<Vec<T>, Error> {
         check_len("vector", x.len(), self.cols)?;
-        Ok((0..self.rows).map(|i| dot(self.row(i), x)).collect())
+        Ok((0..self.rows).map(|i| dot(self.row(i), x)).into_vec())
     }
 
     /// The sum.

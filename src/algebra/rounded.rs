@@ -41,6 +41,7 @@ use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::sample::{Rng, Sample};
 use super::scalar::{ComplexScalar, Scalar};
+use crate::into_vec::IntoVec as _;
 use core::marker::PhantomData;
 use core::ops::{Add, Mul, Neg, Sub};
 
@@ -432,7 +433,7 @@ impl<P: Precision> RootsOfUnity for RoundedDisc<P> {
                 )
             }
         });
-        Some(rounded.collect())
+        Some(rounded.into_vec())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sums of products side by side: a matrix product of numbers made of several floats, some sums at a time.
 
 use super::ring::{Ring, dot};
+use crate::into_vec::IntoVec as _;
 use crate::threads;
 
 /// Sums taken at once: two of the narrowest vectors that machines of today have.
@@ -39,16 +40,16 @@ const ROWS: usize = 128;
 /// [`Ring::products`] of such scalars, shared out among threads. The rows of `b` are taken [`LANES`] at a
 /// time, laid side by side.
 pub(super) fn products<T: SideBySide<P>, const P: usize>(a: &[&[T]], b: &[&[T]]) -> Vec<T> {
-    let parts: Vec<&[&[T]]> = a.chunks(ROWS).collect();
+    let parts: Vec<&[&[T]]> = a.chunks(ROWS).into_vec();
     threads::map(&parts, |rows| products_of(rows, b)).concat()
 }
 
 /// The same on one thread.
 fn products_of<T: SideBySide<P>, const P: usize>(a: &[&[T]], b: &[&[T]]) -> Vec<T> {
     let in_parts = |row: &&[T]| -> (Numbers, Vec<[f64; P]>) {
-        (T::numbers(row), row.iter().map(|x| x.parts()).collect())
+        (T::numbers(row), row.iter().map(|x| x.parts()).into_vec())
     };
-    let rows: Vec<_> = a.iter().map(in_parts).collect();
+    let rows: Vec<_> = a.iter().map(in_parts).into_vec();
     let mut products = vec![T::ZERO; a.len() * b.len()];
     let mut panel = Vec::new();
     for (at, columns) in b.chunks(LANES).enumerate() {

@@ -2,6 +2,7 @@
 
 use crate::algebra::{Matrix, Ring};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// Multi-head attention without its projections: cuts the channels of `q`, `k` and `v` (tokens x
 /// channels each, `(h c)`: head h has consecutive channels) into `n_heads` equal parts, gives each
@@ -50,5 +51,5 @@ pub fn multi_head<T: Ring>(
     }
     let cols = outputs.iter().map(Matrix::cols).sum();
     let rows = (0..q.rows()).flat_map(|i| outputs.iter().flat_map(move |o| o.row(i).to_vec()));
-    Matrix::new(q.rows(), cols, rows.collect())
+    Matrix::new(q.rows(), cols, rows.into_vec())
 }

@@ -2,6 +2,7 @@
 
 use crate::algebra::{Field, Matrix, Scalar, dot};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Dense, recurrence};
 
 fn check_shapes<T: Field>(
@@ -40,7 +41,7 @@ pub fn linear_attention_quadratic<T: Field>(
     check_shapes(phi_q, phi_k, v)?;
     let mut o = Vec::with_capacity(v.rows() * v.cols());
     for i in 0..v.rows() {
-        let weights: Vec<T> = (0..=i).map(|j| dot(phi_q.row(i), phi_k.row(j))).collect();
+        let weights: Vec<T> = (0..=i).map(|j| dot(phi_q.row(i), phi_k.row(j))).into_vec();
         let normalizer = weights.iter().fold(T::ZERO, |sum, &w| sum + w);
         for c in 0..v.cols() {
             let sum = weights
@@ -110,7 +111,7 @@ pub fn linear_attention_ssm<T: Scalar>(
         for a in 0..keys.rows() {
             let driven: Vec<T> = (0..keys.cols())
                 .map(|i| keys.row(a)[i] * weight(i))
-                .collect();
+                .into_vec();
             rows.extend(recurrence(&sum, &driven, None)?.output);
         }
         Ok(Matrix::new(keys.rows(), keys.cols(), rows)?.transpose())

@@ -2,6 +2,7 @@
 
 use crate::algebra::{Matrix, Real};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// Causal softmax attention of one head:
 /// `o_i = sum_{j <= i} softmax_j(scale * q_i . k_j) v_j`.
@@ -29,7 +30,7 @@ pub fn softmax_attention<T: Real>(
     let mut weights = Vec::with_capacity(q.rows() * k.rows());
     for i in 0..q.rows() {
         let seen = &scores.row(i)[..=before + i];
-        let row: Vec<T> = seen.iter().map(|&s| scale * s).collect();
+        let row: Vec<T> = seen.iter().map(|&s| scale * s).into_vec();
         weights.extend(softmax(&row)?);
         weights.resize((i + 1) * k.rows(), T::ZERO);
     }
@@ -49,7 +50,7 @@ pub(crate) fn softmax<T: Real>(scores: &[T]) -> Result<Vec<T>, Error> {
     let top = top
         .max_by(|a, b| a.to_f64().total_cmp(&b.to_f64()))
         .unwrap_or(T::ZERO);
-    let exps: Vec<T> = scores.iter().map(|&s| (s - top).exp()).collect();
+    let exps: Vec<T> = scores.iter().map(|&s| (s - top).exp()).into_vec();
     let sum = exps.iter().fold(T::ZERO, |sum, &e| sum + e);
     exps.into_iter()
         .map(|e| {

@@ -6,6 +6,7 @@ use super::pieces::Piece;
 use super::rows::{Exponential, ModelElement};
 use super::share::share;
 use super::workspace::Workspace;
+use crate::into_vec::IntoVec as _;
 
 /// The keys and values of one head of one sequence, laid out for [`Attend`].
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ impl<T: ModelElement> AttentionCache<T> {
         Self {
             head_dim,
             num_heads,
-            heads: (0..batch * num_heads).map(|_| head()).collect(),
+            heads: (0..batch * num_heads).map(|_| head()).into_vec(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::share::share;
 use super::transform::Size;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::threads::{in_two, lock};
 use core::ops::Range;
 use num_complex::Complex;
@@ -194,7 +195,7 @@ impl<T: Element> DiagonalSsm<T> {
                 let lanes = first..models.min(first + width);
                 Coefficients::new(parameters, lanes, rows)
             })
-            .collect();
+            .into_vec();
         Ok(Self {
             level,
             models,

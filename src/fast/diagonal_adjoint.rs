@@ -20,6 +20,7 @@ use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level, match_size};
 use super::panels::lane_groups;
 use super::scratch::{BlockScratch, DiagonalAdjointScratch};
+use crate::into_vec::IntoVec as _;
 use num_complex::Complex;
 
 /// A bank prepared to be run backwards.
@@ -97,7 +98,7 @@ impl<T: Element> DiagonalAdjoint<T> {
         Self {
             level,
             rows,
-            groups: groups.collect(),
+            groups: groups.into_vec(),
             parameters,
         }
     }

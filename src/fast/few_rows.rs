@@ -5,6 +5,7 @@ use super::lanes::{Arithmetic, Element, Vector};
 use super::level::{Isa, Kernel, Level, match_size};
 use super::tile::{height_of, tile_of};
 use super::weights::{Tiles, Weights, Whole, Widen, WithTiles};
+use crate::into_vec::IntoVec as _;
 use crate::threads::{Parked, Task, lock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
@@ -261,7 +262,7 @@ impl<T: Element> WithTiles<T> for FewTimes<'_, T> {
             let codes = codes.iter().enumerate();
             let wide = codes.map(|(i, code)| W::lanes(code, scale(i).copied().unwrap_or_default()));
             let tiles = Tiles::<T, Whole> {
-                codes: &wide.collect::<Vec<_>>(),
+                codes: &wide.into_vec(),
                 scales: &[],
                 bias,
             };

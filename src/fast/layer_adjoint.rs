@@ -24,6 +24,7 @@ use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::{LayerState, Name, Parameters};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
@@ -337,8 +338,8 @@ impl<T: Element> FastAdjoint<T> {
                     }
                     transposed(&by_gated, d)
                 }
-                (Name::OutputBias, _) => (0..d).map(|to| output.input(to)).collect(),
-                (Name::C, _) => diagonal.c.iter().flat_map(|z| [z.re, z.im]).collect(),
+                (Name::OutputBias, _) => (0..d).map(|to| output.input(to)).into_vec(),
+                (Name::C, _) => diagonal.c.iter().flat_map(|z| [z.re, z.im]).into_vec(),
                 (Name::D, _) => diagonal.d.clone(),
                 (Name::B, _) => continuous.b.clone(),
                 (Name::LogDt, _) => continuous.log_dt.clone(),

@@ -7,6 +7,7 @@ use super::lanes::{Element, Vector};
 use super::shift::ShiftParameters;
 use crate::error::Error;
 use crate::h3::{Config, HeadOrder, Name, Parameters};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Discretization;
 use num_complex::Complex;
 
@@ -142,7 +143,7 @@ impl DiagonalParameters {
 
 fn complex(parts: &[f64]) -> Vec<Complex<f64>> {
     let pairs = parts.chunks_exact(2);
-    pairs.map(|z| Complex::new(z[0], z[1])).collect()
+    pairs.map(|z| Complex::new(z[0], z[1])).into_vec()
 }
 
 /// The parameters of the continuous models.
@@ -183,10 +184,10 @@ impl Continuous {
             disc: config.disc,
             lambda: lambda
                 .map(|(&re, &im)| Complex::new(decay(real_type, re), im))
-                .collect(),
+                .into_vec(),
             b: complex(b),
-            dt: log_dt.iter().map(|x| x.exp()).collect(),
-            slope: real.iter().map(|&x| decay_slope(real_type, x)).collect(),
+            dt: log_dt.iter().map(|x| x.exp()).into_vec(),
+            slope: real.iter().map(|&x| decay_slope(real_type, x)).into_vec(),
         }
     }
 
@@ -222,14 +223,14 @@ impl Continuous {
             log_dt.push(dt * of_dt);
         }
         ContinuousGradient {
-            b: of_b.iter().flat_map(|z| [z.re, z.im]).collect(),
+            b: of_b.iter().flat_map(|z| [z.re, z.im]).into_vec(),
             log_dt,
             inv_a_real: of_lambda
                 .iter()
                 .zip(&self.slope)
                 .map(|(z, slope)| z.re * slope)
-                .collect(),
-            a_imag: of_lambda.iter().map(|z| z.im).collect(),
+                .into_vec(),
+            a_imag: of_lambda.iter().map(|z| z.im).into_vec(),
         }
     }
 }

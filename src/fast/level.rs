@@ -1,6 +1,7 @@
 //! Instruction sets: detection, and the one place where code for them is entered.
 
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use core::fmt;
 use core::str::FromStr;
 
@@ -234,7 +235,7 @@ impl FromStr for Level {
         let levels = Self::all();
         let found = levels.iter().find(|level| level.name() == name);
         found.copied().ok_or_else(|| {
-            let names: Vec<_> = levels.iter().map(|level| level.name()).collect();
+            let names: Vec<_> = levels.iter().map(|level| level.name()).into_vec();
             Error::value(
                 "level",
                 format!("{name:?} is not one this machine has: {}", names.join(", ")),

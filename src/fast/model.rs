@@ -14,6 +14,7 @@ use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
 use crate::h3::Parameters;
+use crate::into_vec::IntoVec as _;
 use crate::model::{BlockName, ModelConfig, ModelName};
 use crate::ssm::Documents;
 
@@ -203,7 +204,7 @@ impl<T: ModelElement> FastModel<T> {
         };
         let positions = if config.max_position_embeddings > 0 {
             let table = checked(ModelName::Positions)?;
-            table.into_iter().map(T::from_f64).collect()
+            table.into_iter().map(T::from_f64).into_vec()
         } else {
             Vec::new()
         };
@@ -247,7 +248,7 @@ impl<T: ModelElement> FastModel<T> {
         });
         FastModelState {
             positions: vec![0; batch],
-            mixers: mixers.collect(),
+            mixers: mixers.into_vec(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::lanes::{Element, Vector};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The number of groups of lanes that hold so many channels.
 pub(crate) fn lane_groups<T: Element>(channels: usize) -> usize {
@@ -269,13 +270,13 @@ impl Places {
         let of_group = |i: usize| {
             let (part, first) = (i / groups, i % groups * lanes);
             let group = first..channels.min(first + lanes);
-            let places: Vec<usize> = group.map(|c| place(part, c)).collect();
+            let places: Vec<usize> = group.map(|c| place(part, c)).into_vec();
             places
         };
         Self {
             sequences: panels.batch / parts,
             width: parts * channels,
-            of_lanes: (0..parts * groups).map(of_group).collect(),
+            of_lanes: (0..parts * groups).map(of_group).into_vec(),
         }
     }
 

@@ -10,6 +10,7 @@ use super::weight_format::WeightFormat;
 use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// Rows a thread takes at a time: their packed copy stays in the second-level cache while every
 /// panel of the weight passes by.
@@ -243,7 +244,7 @@ impl<T: Element> Projection<T> {
         weight: &[f64],
         bias: &[f64],
     ) -> Result<Self, Error> {
-        let bias: Vec<T> = bias.iter().map(|&x| T::from_f64(x)).collect();
+        let bias: Vec<T> = bias.iter().map(|&x| T::from_f64(x)).into_vec();
         Self::packed(
             level,
             format,

@@ -4,6 +4,7 @@ use super::lanes::{Arithmetic, Element, LaneMap, Vector};
 use super::level::{Isa, Kernel, Level};
 use super::share::share;
 use super::workspace::Workspace;
+use crate::into_vec::IntoVec as _;
 
 /// Vector operations of the activation, about, its two divisions counted as what they take.
 const GELU_OPERATIONS: usize = 48;
@@ -170,7 +171,7 @@ pub(super) struct Norm<T> {
 
 impl<T: ModelElement> Norm<T> {
     pub(super) fn new(weight: &[f64], bias: &[f64], epsilon: f64) -> Self {
-        let rounded = |x: &[f64]| x.iter().map(|&x| T::from_f64(x)).collect();
+        let rounded = |x: &[f64]| x.iter().map(|&x| T::from_f64(x)).into_vec();
         Self {
             weight: rounded(weight),
             bias: rounded(bias),

@@ -9,6 +9,7 @@ use super::share::share;
 use super::transform::{Gated, Pair};
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The parameters of a bank of shift models, in double precision, whatever the precision of the run.
 ///
@@ -120,7 +121,7 @@ impl<T: Element> ShiftSsm<T> {
             level,
             models,
             taps: m,
-            groups: groups.collect(),
+            groups: groups.into_vec(),
             long: None,
         })
     }

@@ -18,6 +18,7 @@ use super::panels::{Panels, lane_groups, split_parts};
 use super::share::share;
 use super::workspace::Workspace;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// Steps per chunk. A step and head costs `2 N P` multiply-adds for the state and `(T + R) P / 2` for the
 /// triangle, and the state is read and written once per chunk.
@@ -185,7 +186,7 @@ impl Ssd {
         let places = self.places::<T>(batch);
         Ok(places
             .map(|(at, lane)| state.lanes[at].lanes()[lane])
-            .collect())
+            .into_vec())
     }
 
     fn check_state<T: Element>(&self, batch: usize, state: &SsdState<T>) -> Result<(), Error> {

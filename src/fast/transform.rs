@@ -13,6 +13,7 @@
 
 use super::lanes::{Arithmetic, Element, LaneMap, Vector};
 use super::level::Isa;
+use crate::into_vec::IntoVec as _;
 use core::f64::consts::TAU;
 
 /// A complex number in every lane: [re, im].
@@ -163,13 +164,13 @@ impl<T: Element> Transform<T> {
         let roots = (0..radix)
             .flat_map(|k| (0..radix).map(move |j| (k, j)))
             .map(|(k, j)| constant(child(k) * j as f64))
-            .collect();
+            .into_vec();
         let block = if n <= 2 * BLOCK { n } else { BLOCK };
         let (mut above, mut within) = (Vec::new(), Vec::new());
         let mut open: Vec<(usize, usize, f64)> = (0..radix)
             .rev()
             .map(|k| (k * (n / radix), n / radix, child(k)))
-            .collect();
+            .into_vec();
         while let Some((start, size, fraction)) = open.pop() {
             if size < 4 {
                 continue;

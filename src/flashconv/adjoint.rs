@@ -6,6 +6,7 @@ use super::state_passing::fused;
 use crate::algebra::{Ring, RootsOfUnity, Scalar};
 use crate::error::{Error, check_len};
 use crate::fourier::adjoint::correlate;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{
     Adjoint, Gradients, PackedGradients, add_states, check_cotangents, check_packed_cotangents,
 };
@@ -90,7 +91,7 @@ where
         }
         before
     };
-    let incoming: Vec<_> = pieces.iter().map(before).collect();
+    let incoming: Vec<_> = pieces.iter().map(before).into_vec();
     let convolution = fused(ssm, u.len(), chunking)?;
     back_through((ssm, &convolution), (u, g), &pieces, &incoming, g_states)
 }
@@ -135,7 +136,7 @@ where
 fn of_one<S: Adjoint>(row: PackedGradients<S>) -> Gradients<S> {
     Gradients {
         input: row.input,
-        state: row.states.into_iter().flatten().collect(),
+        state: row.states.into_iter().flatten().into_vec(),
         model: row.model,
     }
 }
@@ -157,7 +158,7 @@ where
     let mut of_kernel = vec![S::Scalar::ZERO; longest.unwrap_or(0)];
     let mut input = vec![S::Scalar::ZERO; u.len()];
     // A document without tokens hands back the cotangent that it was given.
-    let mut states: Vec<Vec<S::Element>> = g_states.iter().map(|g| g.to_vec()).collect();
+    let mut states: Vec<Vec<S::Element>> = g_states.iter().map(|g| g.to_vec()).into_vec();
     let mut adjoint = Vec::new();
     for (piece, state) in pieces.iter().zip(incoming).rev() {
         if piece.is_last {
@@ -167,7 +168,7 @@ where
         let (u, g, input) = (&u[tokens.clone()], &g[tokens.clone()], &mut input[tokens]);
 
         // A correlation is the fused convolution of the cotangent reversed in time.
-        let reversed: Vec<_> = g.iter().rev().copied().collect();
+        let reversed: Vec<_> = g.iter().rev().copied().into_vec();
         let from_outputs = convolution.apply(&reversed)?.into_iter().rev();
         let from_state = ssm.input_to_state_adjoint(u, &adjoint, &mut gradient);
         for (i, (y, s)) in from_outputs.zip(from_state).enumerate() {

@@ -1,6 +1,7 @@
 //! The division of a sequence into chunks.
 
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use core::ops::Range;
 
 /// The division of a sequence into consecutive chunks.
@@ -65,7 +66,7 @@ impl Chunking {
                 rest = after;
                 chunk
             })
-            .collect())
+            .into_vec())
     }
 }
 

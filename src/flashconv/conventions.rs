@@ -3,6 +3,7 @@
 use super::chunks::Chunking;
 use super::state_passing::{Blocks, delayed, early_rows, pass_states};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{StateSpace, causal_convolution, initial_state};
 
 /// The convention for reading the state: after the update or before.
@@ -148,6 +149,6 @@ impl Convention {
                     Self::ReadsBefore => before + d * u,
                 }
             })
-            .collect())
+            .into_vec())
     }
 }

@@ -4,6 +4,7 @@ use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::fourier::block::FusedConvolution;
 use crate::fourier::convolution::transform_len;
+use crate::into_vec::IntoVec as _;
 
 /// The longest short transform of the block FFT.
 const MAX_FACTOR: usize = 16;
@@ -50,12 +51,12 @@ where
         }
         let mut y = self.fused.apply(&embed(chunk))?;
         y.truncate(chunk.len());
-        Ok(y.into_iter().map(ComplexScalar::re).collect())
+        Ok(y.into_iter().map(ComplexScalar::re).into_vec())
     }
 }
 
 fn embed<T: Scalar>(x: &[T]) -> Vec<T::Complex> {
-    x.iter().map(|&x| T::Complex::from_base(x)).collect()
+    x.iter().map(|&x| T::Complex::from_base(x)).into_vec()
 }
 
 /// A power of two as factors of at most [`MAX_FACTOR`], the short transforms of the block FFT.

@@ -4,6 +4,7 @@ use super::chunks::{Chunking, pieces};
 use super::fused::ChunkConvolution;
 use crate::algebra::{Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{PackedResponse, Response, StateSpace, add_states, check_states, initial_state};
 use core::ops::Range;
 
@@ -66,7 +67,7 @@ pub(crate) fn pass_states<S: StateSpace>(
     let row = pass_states_packed(ssm, blocks, u, &whole, &[&x0], chunking)?;
     Ok(Response {
         output: row.output,
-        state: row.states.into_iter().flatten().collect(),
+        state: row.states.into_iter().flatten().into_vec(),
     })
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn pass_states_packed<S: StateSpace>(
     check_states(ssm, documents, x0)?;
     let d = ssm.feedthrough();
     // A document without tokens leaves the state that it was given.
-    let mut states: Vec<Vec<S::Element>> = x0.iter().map(|x| x.to_vec()).collect();
+    let mut states: Vec<Vec<S::Element>> = x0.iter().map(|x| x.to_vec()).into_vec();
     let mut output = vec![S::Scalar::ZERO; u.len()];
     let mut state = Vec::new();
     let mut first = 0;
@@ -224,7 +225,7 @@ pub fn chunk_states<S: StateSpace>(
             );
             state.clone()
         })
-        .collect())
+        .into_vec())
 }
 
 /// `[C; CA; ...; CA^{len-1}] x`: the rows of `M_xy` one step early.

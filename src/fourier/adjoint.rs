@@ -9,6 +9,7 @@ use super::convolution::{embed, real_parts, transform_len};
 use super::fft::{fft, inverse_fft};
 use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// Given the cotangent `g` of `y = f * u`
 /// ([`causal_convolution`](super::convolution::causal_convolution)), those of `f` and of `u`, in
@@ -60,7 +61,7 @@ where
         .iter()
         .zip(fft(&embed(g, n))?)
         .map(|(x, g)| x.conj() * g)
-        .collect();
+        .into_vec();
     Ok(real_parts(&inverse_fft(&product)?, len))
 }
 
@@ -78,7 +79,7 @@ pub fn adjoint_by_reversal<T: Scalar>(
     convolve: impl Fn(&[T], &[T]) -> Result<Vec<T>, Error>,
 ) -> Result<(Vec<T>, Vec<T>), Error> {
     check_len("cotangent of the output", g.len(), u.len())?;
-    let reversed: Vec<T> = g.iter().rev().copied().collect();
+    let reversed: Vec<T> = g.iter().rev().copied().into_vec();
     let correlate = |x: &[T], len: usize| -> Result<Vec<T>, Error> {
         let mut y = convolve(x, &reversed)?;
         y.reverse();

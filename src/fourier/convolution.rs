@@ -12,6 +12,7 @@ use super::fft::{fft, inverse_fft};
 use super::real::{inverse_real_fft, real_fft};
 use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The shortest power of two at which no product wraps around.
 ///
@@ -150,17 +151,17 @@ fn prepare<'a, T>(f: &'a [T], u: &[T]) -> Result<Option<(&'a [T], usize)>, Error
 
 /// A real signal as a complex one, padded with zeros to `n`.
 pub(super) fn embed<T: Scalar>(x: &[T], n: usize) -> Vec<T::Complex> {
-    let mut z: Vec<T::Complex> = x.iter().map(|&x| T::Complex::from_base(x)).collect();
+    let mut z: Vec<T::Complex> = x.iter().map(|&x| T::Complex::from_base(x)).into_vec();
     z.resize(n, T::Complex::from_base(T::ZERO));
     z
 }
 
 fn multiply<C: ComplexScalar>(a: &[C], b: &[C]) -> Vec<C> {
-    a.iter().zip(b).map(|(&a, &b)| a * b).collect()
+    a.iter().zip(b).map(|(&a, &b)| a * b).into_vec()
 }
 
 /// The real parts of the first `len` elements. The imaginary parts are zero up to rounding,
 /// and over `M61` exactly.
 pub(super) fn real_parts<C: ComplexScalar>(z: &[C], len: usize) -> Vec<C::Base> {
-    z[..len].iter().map(|z| z.re()).collect()
+    z[..len].iter().map(|z| z.re()).into_vec()
 }

@@ -3,6 +3,7 @@
 use super::twiddles::{Direction, Twiddles, check_power_of_two, divide_by_len};
 use crate::algebra::RootsOfUnity;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// The same as [`dft`](super::dft::dft) in `n log2(n) / 2` butterflies, for `n = 2^t`.
 ///
@@ -36,7 +37,7 @@ fn transform<C: RootsOfUnity>(x: &[C], direction: Direction) -> Result<Vec<C>, E
     check_power_of_two("FFT input", n)?;
     let twiddles = Twiddles::<C>::new(n, direction)?;
     let bits = n.trailing_zeros();
-    let mut y: Vec<C> = (0..n).map(|i| x[reverse_bits(i, bits)]).collect();
+    let mut y: Vec<C> = (0..n).map(|i| x[reverse_bits(i, bits)]).into_vec();
     for half in (0..bits).map(|level| 1 << level) {
         for pair in y.chunks_exact_mut(2 * half) {
             let (even, odd) = pair.split_at_mut(half);

@@ -12,6 +12,7 @@ use super::fft::{fft, inverse_fft};
 use super::twiddles::{Direction, Twiddles};
 use crate::algebra::{ComplexScalar, RootsOfUnity, Scalar, one_half, real_and_imaginary};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// Bins `0, ..., n/2` of the transform of `n` real numbers, by one complex FFT of length `n/2`.
 ///
@@ -32,7 +33,7 @@ where
     let twiddles = Twiddles::<T::Complex>::new(n, Direction::Forward)?;
     let packed: Vec<T::Complex> = (0..h)
         .map(|j| T::Complex::from_parts(x[2 * j], x[2 * j + 1]))
-        .collect();
+        .into_vec();
     let z = fft(&packed)?;
     let half = one_half()?;
     Ok((0..=h)
@@ -40,7 +41,7 @@ where
             let (even, odd) = unpack(z[k % h], z[(h - k) % h], half);
             even + twiddles.get(n, k as u64) * odd
         })
-        .collect())
+        .into_vec())
 }
 
 /// The `n` real numbers with the given bins `0, ..., n/2`: the inverse of [`real_fft`].
@@ -78,7 +79,7 @@ where
             let odd = twiddles.get(n, k as u64) * (near - far).scale(half);
             even + times_i(odd)
         })
-        .collect();
+        .into_vec();
     let z = inverse_fft(&packed)?;
     Ok(real_and_imaginary(&z))
 }
@@ -105,7 +106,7 @@ where
         .iter()
         .zip(y)
         .map(|(&x, &y)| T::Complex::from_parts(x, y))
-        .collect();
+        .into_vec();
     let z = fft(&packed)?;
     let half = one_half()?;
     Ok((0..=n / 2)

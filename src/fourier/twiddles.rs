@@ -2,6 +2,7 @@
 
 use crate::algebra::{ComplexScalar, Field, Ring, RootsOfUnity};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// The direction of a transform, which is the sign of the exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl<C: RootsOfUnity> Twiddles<C> {
                     sum + x[j] * self.get(n, j as u64 * k as u64)
                 })
             })
-            .collect()
+            .into_vec()
     }
 }
 

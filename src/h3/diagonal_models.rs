@@ -4,6 +4,7 @@ use super::config::{Config, RealType};
 use super::modes::Modes;
 use crate::algebra::{ComplexScalar, Real, Ring, real_and_imaginary};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Diagonal, StateSpace};
 
 /// The stored parameters of the diagonal models of a layer of H heads, row-major; or what each of them
@@ -33,7 +34,7 @@ impl<T: Real> DiagonalModels<T> {
         let pairs = self.inv_a_real.iter().zip(&self.a_imag);
         pairs
             .map(|(&re, &im)| T::Complex::from_parts(decode_real(real_type, re), im))
-            .collect()
+            .into_vec()
     }
 
     /// The continuous models, decoded.
@@ -42,7 +43,7 @@ impl<T: Real> DiagonalModels<T> {
             n_ssm: self.config.n_ssm,
             lambda: self.lambda(),
             b: complex(&self.b),
-            dt: self.log_dt.iter().map(|&x| x.exp()).collect(),
+            dt: self.log_dt.iter().map(|&x| x.exp()).into_vec(),
         }
     }
 
@@ -77,7 +78,7 @@ impl<T: Real> DiagonalModels<T> {
         let of_models: Vec<_> = discrete
             .iter()
             .map(|head| (head.poles().to_vec(), head.b().to_vec()))
-            .collect();
+            .into_vec();
         let modes = self.modes();
         let continuous = modes.discretize_adjoint(config.disc, &of_models)?;
         // d exp(x) = exp(x) dx, and exp(log_dt) is at hand.
@@ -85,17 +86,17 @@ impl<T: Real> DiagonalModels<T> {
         let of_real = self.inv_a_real.iter().zip(&continuous.lambda);
         Ok(Self {
             config: config.clone(),
-            log_dt: of_dt.map(|(&dt, &g)| dt * g).collect(),
+            log_dt: of_dt.map(|(&dt, &g)| dt * g).into_vec(),
             b: real_and_imaginary(&continuous.b),
             c: discrete
                 .iter()
                 .flat_map(|head| real_and_imaginary(head.c()))
-                .collect(),
+                .into_vec(),
             inv_a_real: of_real
                 .map(|(&stored, g)| decode_slope(config.real_type, stored) * g.re())
-                .collect(),
-            a_imag: continuous.lambda.iter().map(|g| g.im()).collect(),
-            d: discrete.iter().map(|head| head.feedthrough()).collect(),
+                .into_vec(),
+            a_imag: continuous.lambda.iter().map(|g| g.im()).into_vec(),
+            d: discrete.iter().map(|head| head.feedthrough()).into_vec(),
         })
     }
 }
@@ -105,7 +106,7 @@ fn complex<T: Real>(stored: &[T]) -> Vec<T::Complex> {
     stored
         .chunks_exact(2)
         .map(|parts| T::Complex::from_parts(parts[0], parts[1]))
-        .collect()
+        .into_vec()
 }
 
 /// The real part of lambda from its stored parameter (`ss_kernel_diag.py`, `_A`).

@@ -4,6 +4,7 @@ use super::form::ModelForm;
 use super::stages::{Progress, Stage};
 use crate::algebra::{Linear, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift, StateSpace, each_document};
 use crate::tensor::Tensor;
 use core::ops::Range;
@@ -182,8 +183,8 @@ pub(super) fn project<T: Ring>(
     let (outputs, mut shape) = (linear.bias().len(), x.shape().to_vec());
     shape.splice(shape.len().saturating_sub(1).., [outputs]);
     let mut projected = Tensor::filled(shape, T::ZERO);
-    let tokens: Vec<usize> = documents.tokens().collect();
-    let rows: Vec<&[T]> = tokens.iter().map(|&token| x.row(token)).collect();
+    let tokens: Vec<usize> = documents.tokens().into_vec();
+    let rows: Vec<&[T]> = tokens.iter().map(|&token| x.row(token)).into_vec();
     let y = linear.apply_to_rows(&rows);
     for (token, y) in tokens.into_iter().zip(y.chunks_exact(outputs)) {
         projected.row_mut(token).copy_from_slice(y);

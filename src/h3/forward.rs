@@ -7,6 +7,7 @@ use super::stages::{Progress, Sizes, Stage, Stages};
 use crate::algebra::{Matrix, Ring, RootsOfUnity, Scalar};
 use crate::attention::masked_attention;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Documents, StateSpace, toeplitz_of_documents};
 use crate::tensor::Tensor;
 
@@ -266,7 +267,7 @@ impl<T: Scalar> Layer<T> {
         for b in 0..sizes.batch {
             for (channel, shift) in self.parts().shift.iter().enumerate() {
                 let rows = || documents.numbers(b).map(|n| sizes.channel(n, channel));
-                let x0: Vec<_> = rows().map(|r| state.shift.row(r)).collect();
+                let x0: Vec<_> = rows().map(|r| state.shift.row(r)).into_vec();
                 let (r, kernel) = (sizes.channel(b, channel), kernels.row(channel));
                 let response = by.shift_row(shift, kernel, k.row(r), documents.row(b), &x0)?;
                 shift_k.row_mut(r).copy_from_slice(&response.output);
@@ -294,7 +295,7 @@ impl<T: Scalar> Layer<T> {
         for b in 0..sizes.batch {
             for (d1, d2, h) in sizes.pairs() {
                 let rows = || documents.numbers(b).map(|n| sizes.pair(n, d1, d2, h));
-                let x0: Vec<_> = rows().map(|r| state.diagonal.row(r)).collect();
+                let x0: Vec<_> = rows().map(|r| state.diagonal.row(r)).into_vec();
                 let (r, kernel) = (sizes.pair(b, d1, d2, h), kernels.row(h));
                 let ssm = &self.parts().diagonal[h];
                 let response = by.diagonal_row(ssm, kernel, kv.row(r), documents.row(b), &x0)?;
@@ -346,7 +347,7 @@ impl<T: Scalar> Layer<T> {
                 let mask = toeplitz_of_documents(kernel, ssm.feedthrough(), row, len);
                 let o = masked_attention(&head(q), &head(shift_k), &head(v), &mask)?;
                 for d2 in 0..d_h {
-                    let mut column: Vec<T> = (0..len).map(|i| o.row(i)[d2]).collect();
+                    let mut column: Vec<T> = (0..len).map(|i| o.row(i)[d2]).into_vec();
                     for d1 in 0..d_h {
                         let q = q.row(sizes.channel(b, h * d_h + d1));
                         for (n, tokens) in documents.numbers(b).zip(row) {

@@ -9,6 +9,7 @@ use super::layer::{Layer, LayerState, stack};
 use super::stages::{Sizes, Stage};
 use crate::algebra::{Linear, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{
     Adjoint, Diagonal, Documents, Gradients, PackedGradients, Shift, each_document_back,
 };
@@ -278,8 +279,8 @@ impl<T: Scalar> Layer<T> {
             k: Linear::zeros(sizes.d, sizes.d),
             v: Linear::zeros(sizes.d, sizes.d),
             output: Linear::zeros(sizes.d, sizes.d),
-            shift: parts.shift.iter().map(Adjoint::zero_gradient).collect(),
-            diagonal: parts.diagonal.iter().map(Adjoint::zero_gradient).collect(),
+            shift: parts.shift.iter().map(Adjoint::zero_gradient).into_vec(),
+            diagonal: parts.diagonal.iter().map(Adjoint::zero_gradient).into_vec(),
         };
         let mut of_gated = self.output_adjoint(&g);
         change_rows(back, Stage::Gated, &mut of_gated);
@@ -352,11 +353,11 @@ impl<T: Scalar> Layer<T> {
                 let pair = sizes.pair(b, d1, d2, h);
                 let channel = self.gated_channel(h, d2);
                 let rows = || documents.numbers(b).map(|n| sizes.pair(n, d1, d2, h));
-                let x0: Vec<_> = rows().map(|r| state.diagonal.row(r)).collect();
-                let g_final: Vec<_> = rows().map(|r| g_state.diagonal.row(r)).collect();
+                let x0: Vec<_> = rows().map(|r| state.diagonal.row(r)).into_vec();
+                let g_final: Vec<_> = rows().map(|r| g_state.diagonal.row(r)).into_vec();
                 let (q, k, v) = (heads.q.row(key), heads.shift_k.row(key), heads.v.row(value));
 
-                let kv: Vec<T> = k.iter().zip(v).map(|(&k, &v)| k * v).collect();
+                let kv: Vec<T> = k.iter().zip(v).map(|(&k, &v)| k * v).into_vec();
                 let y = forward
                     .diagonal_row(ssm, kernels.row(h), &kv, row, &x0)?
                     .output;
@@ -409,8 +410,8 @@ impl<T: Scalar> Layer<T> {
         for b in 0..sizes.batch {
             for (channel, shift) in self.parts().shift.iter().enumerate() {
                 let rows = || documents.numbers(b).map(|n| sizes.channel(n, channel));
-                let x0: Vec<_> = rows().map(|r| state.shift.row(r)).collect();
-                let g_final: Vec<_> = rows().map(|r| g_state.shift.row(r)).collect();
+                let x0: Vec<_> = rows().map(|r| state.shift.row(r)).into_vec();
+                let g_final: Vec<_> = rows().map(|r| g_state.shift.row(r)).into_vec();
                 let r = sizes.channel(b, channel);
                 let signals = (k.row(r), g.row(r));
                 let states = [&x0[..], &g_final[..]];
@@ -460,17 +461,17 @@ fn project_adjoint<T: Ring>(
     of_input: &mut Tensor<T>,
     sizes: Sizes,
 ) {
-    let tokens: Vec<usize> = documents.tokens().collect();
+    let tokens: Vec<usize> = documents.tokens().into_vec();
     let column = |&token: &usize| -> Vec<T> {
         let (b, i) = (token / sizes.len, token % sizes.len);
         let channels = 0..sizes.d;
         channels
             .map(|channel| g.row(sizes.channel(b, channel))[i])
-            .collect()
+            .into_vec()
     };
-    let g: Vec<Vec<T>> = tokens.iter().map(column).collect();
-    let g: Vec<&[T]> = g.iter().map(Vec::as_slice).collect();
-    let u: Vec<&[T]> = tokens.iter().map(|&token| u.row(token)).collect();
+    let g: Vec<Vec<T>> = tokens.iter().map(column).into_vec();
+    let g: Vec<&[T]> = g.iter().map(Vec::as_slice).into_vec();
+    let u: Vec<&[T]> = tokens.iter().map(|&token| u.row(token)).into_vec();
     *gradient = projection.gradient_of_rows(&u, &g);
     let received = projection.transposed_to_rows(&g);
     for (token, received) in tokens.into_iter().zip(received.chunks_exact(sizes.d)) {
@@ -483,5 +484,5 @@ fn project_adjoint<T: Ring>(
 /// The rows of an array, one after another.
 fn all_rows<T: Copy>(x: &Tensor<T>) -> Vec<&[T]> {
     let len = x.shape().last().copied().unwrap_or(1);
-    x.data().chunks_exact(len.max(1)).collect()
+    x.data().chunks_exact(len.max(1)).into_vec()
 }

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::flashconv::{block_factors, flashconv_adjoint, flashconv_adjoint_packed};
 use crate::fourier::adjoint as fourier;
 use crate::fourier::convolution::{transform_len, via_block_fft, via_real_fft};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{
     Adjoint, Gradients, PackedGradients, causal_convolution_adjoint, convolution_adjoint_with,
     each_document_back, recurrence_adjoint, scan_adjoint, scan_adjoint_packed, toeplitz_matrix,
@@ -160,6 +161,6 @@ fn toeplitz_adjoint<T: Ring>(f: &[T], u: &[T], g: &[T]) -> Result<(Vec<T>, Vec<T
     let outer = Matrix::from_fn(n, n, |i, j| g[i] * u[j]);
     let of_kernel = (0..f.len())
         .map(|j| (j..n).fold(T::ZERO, |sum, i| sum + outer.row(i)[i - j]))
-        .collect();
+        .into_vec();
     Ok((of_kernel, of_input))
 }

@@ -4,6 +4,7 @@ use super::gradients::LayerGradients;
 use super::parameters::{Name, Parameters};
 use crate::algebra::Real;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::StateSpace;
 
 impl<T: Real> Parameters<T> {
@@ -28,7 +29,7 @@ impl<T: Real> Parameters<T> {
                 Name::OutputBias => gradients.output.bias.clone(),
                 Name::ShiftB => joined(&gradients.shift, |s| s.b().to_vec()),
                 Name::ShiftC => joined(&gradients.shift, |s| s.c().to_vec()),
-                Name::ShiftD => gradients.shift.iter().map(|s| s.feedthrough()).collect(),
+                Name::ShiftD => gradients.shift.iter().map(|s| s.feedthrough()).into_vec(),
                 Name::D | Name::C | Name::B | Name::LogDt | Name::InvAReal | Name::AImag => {
                     of_models.get(name).unwrap_or(&[]).to_vec()
                 }

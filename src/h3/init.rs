@@ -4,6 +4,7 @@ use super::config::{Config, RealType};
 use super::parameters::{Name, Parameters};
 use crate::algebra::{Ball, ComplexScalar, Real, Ring, Rng};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::hippo::Diagonalized;
 use crate::tensor::Tensor;
 
@@ -72,7 +73,7 @@ impl Initialization {
         }
         let shape = [batch, seq_len, self.config.d_model];
         let size = numbers("the input", &shape)?;
-        Tensor::new(shape, (0..size).map(|_| normal(rng)).collect())
+        Tensor::new(shape, (0..size).map(|_| normal(rng)).into_vec())
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -125,7 +126,7 @@ impl Initialization {
         let mut poles = Vec::new();
         for measure in &self.measure {
             let one = measure.poles::<Ball>(self.config.d_state)?;
-            let parts: Vec<_> = one.iter().map(|z| (z.re(), z.im())).collect();
+            let parts: Vec<_> = one.iter().map(|z| (z.re(), z.im())).into_vec();
             for _ in 0..copies {
                 poles.extend_from_slice(&parts);
             }
@@ -139,7 +140,7 @@ impl Initialization {
         let d_state = config.d_state;
         let mut uniform = |fan_in: usize| -> Vec<f64> {
             let bound = 1.0 / (fan_in as f64).sqrt();
-            (0..size).map(|_| bound * rng.unit()).collect()
+            (0..size).map(|_| bound * rng.unit()).into_vec()
         };
         Ok(match name {
             Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
@@ -149,8 +150,8 @@ impl Initialization {
             Name::ShiftC => uniform(d_state),
             Name::ShiftB => (0..size)
                 .map(|i| if i % d_state == 0 { 1.0 } else { 0.0 })
-                .collect(),
-            Name::ShiftD | Name::D => (0..size).map(|_| normal(rng)).collect(),
+                .into_vec(),
+            Name::ShiftD | Name::D => (0..size).map(|_| normal(rng)).into_vec(),
             Name::LogDt => {
                 let (low, high) = (ln(self.dt_min), ln(self.dt_max));
                 let half = Ball::from_f64(0.5);
@@ -158,21 +159,21 @@ impl Initialization {
                     let fraction = half + half * Ball::from_f64(unit);
                     (low + fraction * (high - low)).to_f64()
                 };
-                (0..size).map(|_| between(rng.unit())).collect()
+                (0..size).map(|_| between(rng.unit())).into_vec()
             }
             Name::B => (0..size)
                 .map(|i| if i % 2 == 0 { 1.0 } else { 0.0 })
-                .collect(),
+                .into_vec(),
             Name::C => {
                 let root = Ball::from_f64(0.5).sqrt();
                 let part = |x: f64| (root * Ball::from_f64(x)).to_f64();
-                (0..size).map(|_| part(normal(rng))).collect()
+                (0..size).map(|_| part(normal(rng))).into_vec()
             }
             Name::InvAReal => poles
                 .iter()
                 .map(|&(re, _)| encode_real(config.real_type, re))
                 .collect::<Result<_, _>>()?,
-            Name::AImag => poles.iter().map(|(_, im)| im.to_f64()).collect(),
+            Name::AImag => poles.iter().map(|(_, im)| im.to_f64()).into_vec(),
         })
     }
 }

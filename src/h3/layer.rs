@@ -3,6 +3,7 @@
 use super::config::HeadOrder;
 use crate::algebra::{ComplexScalar, Linear, Ring, Scalar, real_and_imaginary};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Diagonal, Shift, StateSpace};
 use crate::tensor::Tensor;
 
@@ -107,8 +108,8 @@ impl<T: Scalar> Layer<T> {
                 k: k.map(&f),
                 v: v.map(&f),
                 output: output.map(&f),
-                shift: shift.iter().map(|model| model.map(&f)).collect(),
-                diagonal: diagonal.iter().map(|model| model.map(&f)).collect(),
+                shift: shift.iter().map(|model| model.map(&f)).into_vec(),
+                diagonal: diagonal.iter().map(|model| model.map(&f)).into_vec(),
             },
             taps: self.taps,
             modes: self.modes,
@@ -155,8 +156,8 @@ impl<T: Scalar> Layer<T> {
                 k: parts.k.of_rows(&channels),
                 v: parts.v.of_rows(&channels),
                 output: parts.output.of_rows(&gated),
-                shift: channels.iter().map(|&c| parts.shift[c].clone()).collect(),
-                diagonal: heads.iter().map(|&h| parts.diagonal[h].clone()).collect(),
+                shift: channels.iter().map(|&c| parts.shift[c].clone()).into_vec(),
+                diagonal: heads.iter().map(|&h| parts.diagonal[h].clone()).into_vec(),
             },
             ..*self
         }
@@ -239,7 +240,7 @@ pub(super) fn stack<S: StateSpace>(
     len: usize,
     kernel: &dyn Fn(&S, usize) -> Vec<S::Scalar>,
 ) -> Tensor<S::Scalar> {
-    let rows: Vec<_> = models.iter().map(|model| kernel(model, len)).collect();
+    let rows: Vec<_> = models.iter().map(|model| kernel(model, len)).into_vec();
     Tensor::known([models.len(), len], rows.concat())
 }
 
@@ -278,8 +279,8 @@ impl<T: Scalar> LayerState<T> {
         let keys = (0..batch).flat_map(|b| channels.iter().map(move |c| b * of * d_h + c));
         let pairs =
             (0..batch * d_h * d_h).flat_map(|pair| heads.iter().map(move |h| pair * of + h));
-        let keys: Vec<&[T]> = keys.map(|row| self.shift.row(row)).collect();
-        let pairs: Vec<&[T::Complex]> = pairs.map(|row| self.diagonal.row(row)).collect();
+        let keys: Vec<&[T]> = keys.map(|row| self.shift.row(row)).into_vec();
+        let pairs: Vec<&[T::Complex]> = pairs.map(|row| self.diagonal.row(row)).into_vec();
         Self {
             shift: Tensor::known([batch, channels.len(), taps], keys.concat()),
             diagonal: Tensor::known([batch, d_h, d_h, heads.len(), modes], pairs.concat()),

@@ -6,6 +6,7 @@ use super::layer::{Layer, LayerParts};
 use super::modes::Modes;
 use crate::algebra::{Linear, Matrix, Real};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Shift;
 
 /// The parameters of the official layer, in this order: projections, shift model, diagonal model,
@@ -186,10 +187,10 @@ impl<T: Copy> Parameters<T> {
 
     /// [`map`](Self::map), compiled once for every pair of types and not for every function.
     fn map_by<U: Copy>(&self, f: &mut dyn FnMut(T) -> U) -> Parameters<U> {
-        let mut image = |value: &Vec<T>| value.iter().map(|&x| f(x)).collect();
+        let mut image = |value: &Vec<T>| value.iter().map(|&x| f(x)).into_vec();
         Parameters {
             config: self.config.clone(),
-            values: self.values.iter().map(&mut image).collect(),
+            values: self.values.iter().map(&mut image).into_vec(),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::config::HeadOrder;
 use super::layer::{Layer, LayerParts, LayerState};
 use crate::algebra::{Linear, Matrix, Rng, Sample};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;
 
@@ -32,13 +33,13 @@ impl<T: Sample> Layer<T> {
         let d = shape.n_heads.saturating_mul(shape.head_dim);
         let mut linear = || {
             let weight = Matrix::from_fn(d, d, |_, _| T::sample_dense_entry(d, rng));
-            Linear::new(weight, (0..d).map(|_| T::sample(rng)).collect())
+            Linear::new(weight, (0..d).map(|_| T::sample(rng)).into_vec())
         };
         let (q, k, v, output) = (linear()?, linear()?, linear()?, linear()?);
-        let shift = (0..d).map(|_| Shift::sample(shape.d_state, rng)).collect();
+        let shift = (0..d).map(|_| Shift::sample(shape.d_state, rng)).into_vec();
         let diagonal = (0..shape.n_heads)
             .map(|_| Diagonal::sample(shape.d_state / 2, rng))
-            .collect();
+            .into_vec();
         Self::new(LayerParts {
             head_dim: shape.head_dim,
             l_max: shape.l_max,

@@ -2,6 +2,7 @@
 
 use super::curve::{Curve, Epoch, Measure};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::replace_file;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -122,7 +123,7 @@ fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
         .map(|k| k as f64 * step)
         .take_while(|&value| value <= high + 1e-6 * step)
         .map(|value| (value, format!("{value:.decimals$}")))
-        .collect()
+        .into_vec()
 }
 
 /// The smallest range that holds all values, never empty.
@@ -181,7 +182,7 @@ pub fn plot(curves: &[Curve]) -> String {
          <desc id=\"d\">Training loss above and held-out score below, over epochs. Last scores: {}.</desc>\n\
          <style>{STYLE}</style>\n<rect class=\"r\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n\
          <text class=\"t\" x=\"{}\" y=\"18\">{title}</text>\n",
-        described.collect::<Vec<_>>().join("; "),
+        described.into_vec().join("; "),
         LOSS[0],
     );
     loss.draw(&mut svg, "training loss, nats per token");

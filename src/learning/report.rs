@@ -1,6 +1,7 @@
 //! The results of several runs of one task: a table for people, JSON for programs.
 
 use super::curve::{Curve, Measure};
+use crate::into_vec::IntoVec as _;
 use crate::table::aligned;
 
 /// The accuracies whose first epochs are told, in per cent: what the official text promises of H3 and
@@ -42,7 +43,7 @@ pub fn table(curves: &[Curve]) -> String {
         rows.push(row);
     }
     let mut text = aligned(&rows, true);
-    let last: Vec<f64> = curves.iter().filter_map(Curve::last).collect();
+    let last: Vec<f64> = curves.iter().filter_map(Curve::last).into_vec();
     if last.len() > 1 {
         let mean = last.iter().sum::<f64>() / last.len() as f64;
         let least = last.iter().copied().fold(f64::INFINITY, f64::min);
@@ -63,7 +64,7 @@ pub fn table(curves: &[Curve]) -> String {
 /// The runs as JSON: one line.
 #[must_use]
 pub fn json(curves: &[Curve]) -> String {
-    let runs: Vec<String> = curves.iter().map(run).collect();
+    let runs: Vec<String> = curves.iter().map(run).into_vec();
     format!(
         "{{\"schema\":\"{SCHEMA}\",\"runs\":[{}]}}\n",
         runs.join(",")
@@ -77,7 +78,7 @@ fn run(curve: &Curve) -> String {
             .epochs
             .iter()
             .map(|epoch| number(value(epoch)))
-            .collect();
+            .into_vec();
         format!("[{}]", values.join(","))
     };
     // Names and numbers, in which nothing has to be escaped.

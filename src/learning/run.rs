@@ -6,6 +6,7 @@ use super::settings::{Data, Settings};
 use crate::algebra::Rng;
 use crate::error::{Error, check_len};
 use crate::fast::{Dropout, Level, Trainer};
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelParameters, initial_parameters};
 use crate::oracle::{Case, ModelCase};
 use crate::safetensors::{Dtype, TensorFile, Writer};
@@ -94,7 +95,7 @@ impl Saved {
         Ok(Self {
             curve: Curve {
                 settings,
-                epochs: epochs.map(|(loss, score)| Epoch { loss, score }).collect(),
+                epochs: epochs.map(|(loss, score)| Epoch { loss, score }).into_vec(),
             },
             fingerprint: strings
                 .get(DATA)
@@ -258,9 +259,9 @@ impl<'a> Run<'a> {
         let (held_out, seq_len) = (&self.data.held_out, self.curve.settings.seq_len);
         let batch = (TOKENS_OF_CASE / seq_len).clamp(1, held_out.len());
         let ids = (0..batch).flat_map(|i| held_out.inputs(i)).copied();
-        let ids = Tensor::new([batch, seq_len], ids.collect())?;
+        let ids = Tensor::new([batch, seq_len], ids.into_vec())?;
         let targets = (0..batch).flat_map(|i| held_out.targets(i));
-        let targets = targets.map(|&id| Some(id)).collect();
+        let targets = targets.map(|&id| Some(id)).into_vec();
         let case = ModelCase::new(self.trainer.parameters()?, ids)?
             .with_targets(Tensor::new([batch, seq_len], targets)?);
         let mut writer = Case::from(case).writer_in(TRAINED_IN)?;
@@ -280,8 +281,8 @@ impl<'a> Run<'a> {
         writer.metadata(DATA, &fingerprint(self.data))?;
         let epochs = &self.curve.epochs;
         let values: [Vec<f64>; 2] = [
-            epochs.iter().map(|epoch| epoch.loss).collect(),
-            epochs.iter().map(|epoch| epoch.score).collect(),
+            epochs.iter().map(|epoch| epoch.loss).into_vec(),
+            epochs.iter().map(|epoch| epoch.score).into_vec(),
         ];
         for (name, values) in CURVES.into_iter().zip(values) {
             writer.add(name, Dtype::F64, &[values.len()], &values)?;

@@ -5,6 +5,7 @@ use super::sequences::Sequences;
 use crate::algebra::Real as _;
 use crate::error::Error;
 use crate::fast::Trainer;
+use crate::into_vec::IntoVec as _;
 use crate::model::Perplexity;
 
 /// Sequences scored at once, which bounds the memory of their logits.
@@ -39,7 +40,7 @@ pub(super) fn score(
             Measure::BitsPerByte => {
                 let logits = trainer.logits(&ids, sizes)?;
                 for (row, &next) in logits.chunks_exact(vocabulary).zip(&targets) {
-                    let row: Vec<f64> = row.iter().map(|x| x.to_f64()).collect();
+                    let row: Vec<f64> = row.iter().map(|x| x.to_f64()).into_vec();
                     found.count(&row, next)?;
                 }
             }

@@ -1,6 +1,7 @@
 //! Sequences of tokens to learn from, all of one length.
 
 use crate::algebra::Rng;
+use crate::into_vec::IntoVec as _;
 
 /// Sequences of tokens, each with the token that follows every one of its places.
 ///
@@ -26,7 +27,7 @@ impl Sequences {
     /// The windows of `seq_len` tokens of a text, each beginning where the one before ends; a rest that
     /// fills none is left out.
     pub(super) fn windows(text: &[u8], seq_len: usize) -> Self {
-        let tokens = text.iter().map(|&byte| usize::from(byte)).collect();
+        let tokens = text.iter().map(|&byte| usize::from(byte)).into_vec();
         Self {
             tokens,
             seq_len,
@@ -74,7 +75,7 @@ impl Sequences {
 
     /// Every index once, in a random order (Fisher and Yates).
     pub(super) fn shuffled(&self, rng: &mut Rng) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.len()).collect();
+        let mut order: Vec<usize> = (0..self.len()).into_vec();
         for last in (1..order.len()).rev() {
             order.swap(last, rng.below(last + 1));
         }

@@ -5,6 +5,7 @@ use super::tasks;
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelConfig, SsmMixer};
 use crate::spelled::spelled;
 use crate::ssm::Discretization;
@@ -172,7 +173,7 @@ impl Settings {
         let asked = vocabulary.unwrap_or(sizes[0][0]);
         let known = sizes.iter().find(|sizes| sizes[0] == asked);
         let &[vocabulary, seq_len, examples, epochs] = known.ok_or_else(|| {
-            let known: Vec<String> = sizes.iter().map(|sizes| sizes[0].to_string()).collect();
+            let known: Vec<String> = sizes.iter().map(|sizes| sizes[0].to_string()).into_vec();
             let why = format!("{asked}; {task} has {}", known.join(" or "));
             Error::value("vocabulary", why)
         })?;
@@ -203,7 +204,7 @@ impl Settings {
         let d = self.d_model;
         let attn_layer_idx: Vec<usize> = match self.mixer {
             MixerChoice::H3 | MixerChoice::S4d => Vec::new(),
-            MixerChoice::Attention => (0..self.blocks).collect(),
+            MixerChoice::Attention => (0..self.blocks).into_vec(),
             MixerChoice::Hybrid => vec![self.blocks / 2],
         };
         let has_attention = !attn_layer_idx.is_empty();

@@ -7,6 +7,7 @@
 
 use super::sequences::Sequences;
 use crate::algebra::Rng;
+use crate::into_vec::IntoVec as _;
 use std::collections::BTreeSet;
 
 /// The prefix after which the answer is asked for.
@@ -22,7 +23,7 @@ pub(super) fn recall(vocabulary: usize, seq_len: usize, count: usize, rng: &mut 
     let half = (vocabulary - 2) / 2;
     let (key, value) = (1, 1 + half);
     distinct(seq_len, count, || {
-        let map: Vec<usize> = (0..half).map(|_| value + rng.below(half)).collect();
+        let map: Vec<usize> = (0..half).map(|_| value + rng.below(half)).into_vec();
         let mut tokens = Vec::with_capacity(seq_len + 1);
         let mut present = BTreeSet::new();
         for _ in 0..(seq_len - 2) / 2 {
@@ -51,7 +52,7 @@ pub(super) fn induction(
 ) -> Sequences {
     let words = seq_len - 1;
     distinct(seq_len, count, || {
-        let mut tokens: Vec<usize> = (0..words).map(|_| 1 + rng.below(vocabulary - 2)).collect();
+        let mut tokens: Vec<usize> = (0..words).map(|_| 1 + rng.below(vocabulary - 2)).into_vec();
         // The word that follows is never the last.
         let place = rng.below(words - 2);
         tokens[place] = prefix(vocabulary);

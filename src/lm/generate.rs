@@ -5,6 +5,7 @@ use crate::algebra::{Real, Rng, RootsOfUnity};
 use crate::error::Error;
 use crate::fast::{FastModel, FastModelState, Level, ModelElement, ModelWorkspace, WeightFormat};
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::model::{Model, ModelStream, Sampling, Text};
 use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
@@ -103,13 +104,13 @@ impl<T: ModelElement> Continues for Fast<T> {
         let logits =
             self.model
                 .last_logits_of_documents(ids.data(), documents, state, workspace)?;
-        Ok(logits.into_iter().map(Real::to_f64).collect())
+        Ok(logits.into_iter().map(Real::to_f64).into_vec())
     }
 
     fn next(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
         let (state, workspace) = (&mut self.state, &mut self.workspace);
         let logits = self.model.last_logits(ids, state, workspace)?;
-        Ok(logits.into_iter().map(Real::to_f64).collect())
+        Ok(logits.into_iter().map(Real::to_f64).into_vec())
     }
 }
 
@@ -132,14 +133,14 @@ where
             .iter()
             .map(|(b, tokens)| b * documents.seq_len() + tokens.end - 1);
         let rows = last.flat_map(|r| stages.logits.row(r));
-        let logits = rows.map(|&x| x.to_f64()).collect();
+        let logits = rows.map(|&x| x.to_f64()).into_vec();
         self.stream = ModelStream::resume(self.model, stages.state)?;
         Ok(logits)
     }
 
     fn next(&mut self, ids: &[usize]) -> Result<Vec<f64>, Error> {
         let logits = self.stream.step(ids)?.logits;
-        Ok(logits.data().iter().map(|&x| x.to_f64()).collect())
+        Ok(logits.data().iter().map(|&x| x.to_f64()).into_vec())
     }
 }
 
@@ -178,7 +179,7 @@ impl Generation<'_> {
 
     fn run(&self, model: &mut dyn Continues, begun: Instant) -> Result<Generated, Error> {
         let mut sequences: Vec<Vec<usize>> =
-            self.prompts.sequences().map(<[usize]>::to_vec).collect();
+            self.prompts.sequences().map(<[usize]>::to_vec).into_vec();
         let mut rng = Rng::new(self.seed);
         let read = begun.elapsed().as_secs_f64();
         let mut logits = model.prompts(self.prompts)?;

@@ -5,6 +5,7 @@ use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
 use crate::fast::{FastModel, Level, ModelElement, ModelWorkspace, WeightFormat};
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::model::Text;
 use crate::oracle::ModelFile;
 use crate::safetensors::Dtype;
@@ -43,7 +44,7 @@ where
     let stages = model.forward_text(&form, text)?.named().into_iter();
     Ok(stages
         .map(|(name, stage)| (name, stage.map(Real::to_f64)))
-        .collect())
+        .into_vec())
 }
 
 /// The logits (batch, seq_len, vocabulary) by the fast path in F32 or F64, widened to f64; zeros at padding. All tokens

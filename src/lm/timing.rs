@@ -3,6 +3,7 @@
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::fast::{FastModel, Level, ModelWorkspace};
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelConfig, initial_values};
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ impl StepTimes {
     /// Seconds per step after each length: the median of all rounds.
     #[must_use]
     pub fn medians(&self) -> Vec<f64> {
-        self.seconds.iter().cloned().map(median).collect()
+        self.seconds.iter().cloned().map(median).into_vec()
     }
 
     /// The increase in seconds per previous token, and its standard error: the slope of the
@@ -32,7 +33,7 @@ impl StepTimes {
         let rounds = self.lengths.iter().zip(&self.seconds);
         let samples: Vec<(f64, f64)> = rounds
             .flat_map(|(&n, rounds)| rounds.iter().map(move |&s| (n as f64, s)))
-            .collect();
+            .into_vec();
         (self.lengths.len() > 1 && samples.len() > 2).then(|| slope(&samples))
     }
 }
@@ -56,7 +57,7 @@ pub fn step_times(
     for config in configs {
         let model = FastModel::<f32>::new(level, config, |name| {
             let rng = Rng::named(0, &name.official());
-            Ok(initial_values(config, name, rng).collect())
+            Ok(initial_values(config, name, rng).into_vec())
         })?;
         let times = StepTimes {
             lengths: lengths.to_vec(),
@@ -81,7 +82,7 @@ pub fn step_times(
         }
         progress();
     }
-    Ok(models.into_iter().map(|(_, times)| times).collect())
+    Ok(models.into_iter().map(|(_, times)| times).into_vec())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

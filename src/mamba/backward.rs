@@ -6,6 +6,7 @@ use super::parameters::{Mamba2Name, Mamba2Parameters};
 use super::ssd::{Place, skip, skip_gradient};
 use crate::algebra::{Matrix, Real, dot};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Varying, VaryingGradients};
 use crate::tensor::Tensor;
 
@@ -215,7 +216,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
                 .iter()
                 .zip(&weight[first..])
                 .map(|(&g, &w)| g * w)
-                .collect();
+                .into_vec();
             let mean = dot(&weighted, x).divide(count).unwrap_or(T::ZERO);
             for (k, (&x, &g)) in x.iter().zip(g).enumerate() {
                 of_weight[first + k] = of_weight[first + k] + g * (x * r);

@@ -6,6 +6,7 @@ use super::parameters::{Mamba2Config, Mamba2Name, Mamba2Parameters};
 use super::ssd::{GroupOf, Place, Ssd, group_of, skip};
 use crate::algebra::{Matrix, Real, dot};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Documents, Varying, VaryingResponse};
 use crate::tensor::Tensor;
 
@@ -215,7 +216,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
                 }
                 let last = |k: usize| (tokens.len() + k) as isize - taps;
                 let columns = (0..c.d_conv).map(|k| self.xbc(zxbcdt, place, last(k), channel));
-                let columns: Vec<T> = columns.collect();
+                let columns: Vec<T> = columns.into_vec();
                 state
                     .row_mut(document * c.conv_dim() + channel)
                     .copy_from_slice(&columns);
@@ -238,7 +239,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
     /// A, below zero: one number per head.
     pub(crate) fn a(&self) -> Vec<T> {
         let a_log = self.layer.get(Mamba2Name::ALog);
-        a_log.iter().map(|a| -a.exp()).collect()
+        a_log.iter().map(|a| -a.exp()).into_vec()
     }
 
     /// The operands of the operator.
@@ -271,7 +272,7 @@ impl<T: Real> Mamba2Pass<'_, T> {
     pub(crate) fn gate(&self, x: &Tensor<T>, zxbcdt: &Tensor<T>) -> Tensor<T> {
         let z = zxbcdt.columns(self.layer.config.columns()[2].clone());
         let pairs = x.data().iter().zip(z.data());
-        let data = pairs.map(|(&x, &z)| x * silu(z)).collect();
+        let data = pairs.map(|(&x, &z)| x * silu(z)).into_vec();
         Tensor::known(z.shape(), data)
     }
 
@@ -428,6 +429,6 @@ impl<T: Real> Mamba2Stages<T> {
             (SsmState, self.states.ssm),
         ];
         let named = named.into_iter().filter(|(_, x)| !x.data().is_empty());
-        named.map(|(stage, x)| (stage.name(), x)).collect()
+        named.map(|(stage, x)| (stage.name(), x)).into_vec()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::algebra::Ring;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The choices of a layer (official `mamba_ssm/modules/mamba2.py`, `Mamba2.__init__`).
 #[derive(Clone, Debug, PartialEq)]
@@ -180,8 +181,8 @@ impl<T: Ring> Mamba2Parameters<T> {
         Mamba2Parameters {
             config: self.config.clone(),
             values: values
-                .map(|values| values.iter().map(|&x| f(x)).collect())
-                .collect(),
+                .map(|values| values.iter().map(|&x| f(x)).into_vec())
+                .into_vec(),
         }
     }
 }

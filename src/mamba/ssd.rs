@@ -2,6 +2,7 @@
 
 use crate::algebra::{Matrix, Ring};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{
     Documents, Varying, VaryingGradients, VaryingResponse, varying_recurrence_adjoint,
 };
@@ -360,7 +361,7 @@ pub(crate) fn skip<T: Ring>(y: &Tensor<T>, x: &Tensor<T>, d: &[T]) -> Result<Ten
     let places = per_token(x, d)?;
     let pairs = y.data().iter().zip(x.data()).enumerate();
     let sums = pairs.map(|(at, (&y, &x))| y + d[places(at)] * x);
-    Tensor::new(y.shape(), sums.collect())
+    Tensor::new(y.shape(), sums.into_vec())
 }
 
 /// The gradient of D from the cotangent of `y + D x`.

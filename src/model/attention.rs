@@ -4,6 +4,7 @@ use crate::algebra::{Matrix, Real};
 use crate::attention::{multi_head, softmax_attention};
 use crate::error::{Error, check_len};
 use crate::h3::{Linear, documents_of};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
@@ -31,7 +32,7 @@ impl<T> KeyValueCache<T> {
     /// The cache before any token, for a batch.
     #[must_use]
     pub fn new(batch: usize) -> Self {
-        let empty = || (0..batch).map(|_| Vec::new()).collect();
+        let empty = || (0..batch).map(|_| Vec::new()).into_vec();
         Self {
             keys: empty(),
             values: empty(),

@@ -7,6 +7,7 @@ use super::s4d::S4d;
 use crate::algebra::Real;
 use crate::error::{Error, check_len};
 use crate::h3::{Layer, LayerState};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
@@ -75,7 +76,7 @@ pub struct Block<T: Real> {
 /// `a + b`, element by element, of arrays known to have one length.
 pub(super) fn add<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
     debug_assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(&a, &b)| a + b).collect()
+    a.iter().zip(b).map(|(&a, &b)| a + b).into_vec()
 }
 
 /// Rows of ids (batch, seq_len) that are whole.

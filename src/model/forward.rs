@@ -9,6 +9,7 @@ use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
 use crate::attention::softmax_attention;
 use crate::error::{Error, check_len};
 use crate::h3::{Evaluate, Form, Layer, LayerState, Plain};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
@@ -63,7 +64,7 @@ impl<T: Real> ModelStages<T> {
                     (BlockStage::Residual.name(i), residual),
                 ]
             })
-            .collect();
+            .into_vec();
         named.push(("logits".into(), self.logits));
         named
     }
@@ -227,7 +228,7 @@ impl<T: Real> Model<T> {
             Mixer::Attention(_) => MixerState::Attention(KeyValueCache::new(batch)),
         });
         ModelState {
-            mixers: mixers.collect(),
+            mixers: mixers.into_vec(),
             positions: vec![0; batch],
         }
     }
@@ -360,7 +361,7 @@ impl<T: Real> Model<T> {
             logits,
             state: ModelState {
                 mixers,
-                positions: positions.collect(),
+                positions: positions.into_vec(),
             },
         })
     }
@@ -417,7 +418,7 @@ impl<T: Real> Model<T> {
     /// The head alone.
     fn scores(&self, x: &[T]) -> Vec<T> {
         let words = 0..self.embeddings.rows();
-        words.map(|id| dot(self.embeddings.row(id), x)).collect()
+        words.map(|id| dot(self.embeddings.row(id), x)).into_vec()
     }
 }
 

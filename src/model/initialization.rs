@@ -6,6 +6,7 @@ use super::parameters::ModelParameters;
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{Initialization, Name, Parameters, normal};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::hippo::Diagonalized;
 
 /// The standard deviation of weights (`initializer_range`).
@@ -55,7 +56,7 @@ pub fn initial_parameters(config: &ModelConfig, seed: u64) -> Result<ModelParame
         let size = name.shape(config).iter().product();
         let normals = |deviation: f64| {
             let rng = &mut Rng::named(seed, &name.official());
-            (0..size).map(|_| deviation * normal(rng)).collect()
+            (0..size).map(|_| deviation * normal(rng)).into_vec()
         };
         let constant = |value: f64| vec![value; size];
         Ok(match name {
@@ -95,7 +96,7 @@ fn s4d(layer: &Initialization, rng: &mut Rng) -> Result<Parameters<f64>, Error> 
     let mut parameters = layer.parameters(rng)?;
     let modes = layer.config.n_modes();
     let imaginary = parameters.get(Name::AImag)[..modes].to_vec();
-    let b: Vec<[f64; 2]> = (0..modes).map(|_| [normal(rng), normal(rng)]).collect();
+    let b: Vec<[f64; 2]> = (0..modes).map(|_| [normal(rng), normal(rng)]).into_vec();
     let size = |[re, im]: [f64; 2]| re * re + im * im;
     let squares = b
         .iter()

@@ -3,6 +3,7 @@
 use crate::algebra::Real;
 use crate::error::{Error, check_len};
 use crate::h3::Linear;
+use crate::into_vec::IntoVec as _;
 
 /// `sqrt(2 / pi)`, to the nearest `f64`, as PyTorch has it.
 pub(crate) const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
@@ -54,7 +55,7 @@ impl<T: Real> Mlp<T> {
 
     /// One token (d), with the activation given.
     pub(crate) fn apply(&self, x: &[T], activation: impl Fn(T) -> T) -> Vec<T> {
-        let hidden: Vec<T> = self.fc1.apply(x).into_iter().map(activation).collect();
+        let hidden: Vec<T> = self.fc1.apply(x).into_iter().map(activation).into_vec();
         self.fc2.apply(&hidden)
     }
 }

@@ -1,6 +1,7 @@
 //! Numbers under the names of parameters.
 
 use super::names::ModelName;
+use crate::into_vec::IntoVec as _;
 
 /// One vector per name, in the order of the names.
 ///
@@ -56,10 +57,10 @@ impl<T> Named<T> {
     where
         T: Copy,
     {
-        let mut image = |vector: &Vec<T>| vector.iter().map(|&x| f(x)).collect();
+        let mut image = |vector: &Vec<T>| vector.iter().map(|&x| f(x)).into_vec();
         Named {
             names: self.names.clone(),
-            vectors: self.vectors.iter().map(&mut image).collect(),
+            vectors: self.vectors.iter().map(&mut image).into_vec(),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::s4d::S4d;
 use crate::algebra::{Matrix, Real};
 use crate::error::{Error, check_len};
 use crate::h3::{DiagonalModels, Linear, Name, Parameters};
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 
 /// The official parameters of one model, of consistent shapes.
@@ -131,7 +132,7 @@ impl<S: Copy> ModelParameters<S> {
             Name::B => [T::ONE, T::ZERO].repeat(config.n_ssm * config.n_modes()),
             name => {
                 let stored = self.get(ModelName::Block(block, BlockName::S4d(name)));
-                stored.iter().map(|&x| convert(x)).collect()
+                stored.iter().map(|&x| convert(x)).into_vec()
             }
         })
     }
@@ -141,7 +142,7 @@ impl<S: Copy> ModelParameters<S> {
         let config = &self.config;
         let d = config.d_model();
         let values =
-            |name: ModelName| -> Vec<T> { self.get(name).iter().map(|&x| convert(x)).collect() };
+            |name: ModelName| -> Vec<T> { self.get(name).iter().map(|&x| convert(x)).into_vec() };
         let table = |name: ModelName, rows: usize| Matrix::new(rows, d, values(name));
         let epsilon = T::from_f64(config.layer_norm_epsilon);
         let norm = |weight, bias| LayerNorm::new(values(weight), values(bias), epsilon);

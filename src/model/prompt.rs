@@ -6,6 +6,7 @@ use super::text::prompt_and_steps;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain, join};
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 
 impl<T> Model<T>
@@ -66,7 +67,7 @@ where
             at += tokens;
         }
         let whole = |pick: &dyn Fn(&ModelStages<T>) -> &Tensor<T>| {
-            let parts: Vec<_> = parts.iter().map(pick).collect();
+            let parts: Vec<_> = parts.iter().map(pick).into_vec();
             join(&parts, |_| 1)
         };
         let blocks = 0..self.blocks.len();
@@ -74,7 +75,7 @@ where
         Ok(ModelStages {
             blocks: blocks
                 .map(|i| [0, 1].map(|which| whole(&|part| &part.blocks[i][which])))
-                .collect(),
+                .into_vec(),
             logits: whole(&|part| &part.logits),
             state: last.unwrap_or_else(|| self.zero_state(batch)),
         })

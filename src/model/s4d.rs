@@ -4,6 +4,7 @@ use super::mlp::exact_gelu;
 use crate::algebra::{Linear, Real, Ring, Scalar};
 use crate::error::{Error, check_len};
 use crate::h3::Evaluate;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Diagonal, Documents, StateSpace};
 use crate::tensor::Tensor;
 
@@ -93,7 +94,7 @@ impl<T: Real> S4d<T> {
             let kernel = by.ssm_kernel(model, documents.longest());
             for b in 0..batch {
                 let states = || documents.numbers(b).map(|n| n * d + c);
-                let x0: Vec<_> = states().map(|r| before.row(r)).collect();
+                let x0: Vec<_> = states().map(|r| before.row(r)).into_vec();
                 let signal = channel(u, b, c);
                 let row = documents.row(b);
                 let response = by.diagonal_row(model, &kernel, &signal, row, &x0)?;
@@ -110,7 +111,7 @@ impl<T: Real> S4d<T> {
 /// One channel of a row of `x` (batch, seq_len, channels), over time.
 pub(super) fn channel<T: Copy>(x: &Tensor<T>, b: usize, c: usize) -> Vec<T> {
     let len = x.shape()[1];
-    (b * len..(b + 1) * len).map(|r| x.row(r)[c]).collect()
+    (b * len..(b + 1) * len).map(|r| x.row(r)[c]).into_vec()
 }
 
 /// Writes one channel of a row.

@@ -2,6 +2,7 @@
 
 use crate::algebra::Rng;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// The choice of the next token from its logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,7 +82,7 @@ impl Sampling {
             let better = |best: usize, at: usize| if logits[at] > logits[best] { at } else { best };
             return Ok((1..logits.len()).fold(0, better));
         };
-        let mut likeliest: Vec<usize> = (0..logits.len()).collect();
+        let mut likeliest: Vec<usize> = (0..logits.len()).into_vec();
         // Stable, so that of equal logits the first tokens are kept.
         likeliest.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
         likeliest.truncate(top_k.unwrap_or(logits.len()));
@@ -89,7 +90,7 @@ impl Sampling {
         let weights: Vec<f64> = likeliest
             .iter()
             .map(|&id| ((logits[id] - top) / temperature).exp())
-            .collect();
+            .into_vec();
         let total: f64 = weights.iter().sum();
         let mut kept = weights.len();
         if let Some(p) = top_p {

@@ -4,6 +4,7 @@ use super::block::documents_of_ids;
 use super::forward::{Model, ModelHooks, ModelStages, Rows};
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
@@ -127,7 +128,7 @@ pub(super) fn prompt_and_steps(prompt: usize, tokens: usize) -> Result<Vec<usize
     Ok(whole
         .into_iter()
         .chain(core::iter::repeat_n(1, steps))
-        .collect())
+        .into_vec())
 }
 
 impl<T> Model<T>

@@ -10,6 +10,7 @@ use crate::algebra::ball::BallN;
 use crate::algebra::{ErrorBound, Grid, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use core::any::Any;
 
 /// Balls with midpoints of two words, which decide nearly every rounding.
@@ -68,7 +69,7 @@ where
     let stages = subject.run::<T>(form, gradients)?.into_iter();
     Ok(stages
         .map(|(name, stage)| (name, stage.map(Real::to_f64)))
-        .collect())
+        .into_vec())
 }
 
 /// The row of a mistake in its subject's catalogue.
@@ -114,7 +115,7 @@ impl<S: Subject> CheckedCase for S {
 
     fn mistakes(&self, backward: bool) -> Vec<&'static Mistake> {
         let rows = S::mistakes(backward).concat();
-        rows.into_iter().map(|row| &row.mistake).collect()
+        rows.into_iter().map(|row| &row.mistake).into_vec()
     }
 
     fn needs_chunks(&self, mistake: &'static Mistake) -> bool {

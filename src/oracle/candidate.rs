@@ -9,6 +9,7 @@ use super::spelling::{may_stand_for, nearest};
 use super::subject::{Given, GivenValues, is_gradient_of_given};
 use crate::algebra::FloatFormat;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::{Dtype, Tensors};
 use crate::tensor::Tensor;
 use std::borrow::Cow;
@@ -121,7 +122,7 @@ impl Candidate {
         let mut candidate = Self {
             stages: Vec::new(),
             dtypes: Vec::new(),
-            unknown: unknown.into_iter().map(sized).collect(),
+            unknown: unknown.into_iter().map(sized).into_vec(),
             parts,
         };
         for stage in golden {
@@ -162,7 +163,7 @@ impl Candidate {
                 Error::value(format!("stage {name:?}"), why)
             })?;
             let shape = stage.values.shape();
-            let values: Vec<f64> = values.iter().map(|x| x.widen()).collect();
+            let values: Vec<f64> = values.iter().map(|x| x.widen()).into_vec();
             if values.len() != stage.values.data().len() {
                 return Err(Error::shape(
                     format!("stage {name:?}"),
@@ -247,7 +248,7 @@ impl Candidate {
                 None => format!("{name:?}"),
             }
         });
-        let held: Vec<String> = held.collect();
+        let held: Vec<String> = held.into_vec();
         let more = if self.unknown.len() > NAMED {
             ", ..."
         } else {
@@ -284,9 +285,9 @@ impl Candidate {
         let names = golden.iter().map(GoldenStage::name);
         let absent = names.filter(|name| self.stage(name).is_none());
         Holdings {
-            absent: absent.map(String::from).collect(),
-            close: close.collect(),
-            unknown: self.unknown.iter().map(|(name, _)| name.clone()).collect(),
+            absent: absent.map(String::from).into_vec(),
+            close: close.into_vec(),
+            unknown: self.unknown.iter().map(|(name, _)| name.clone()).into_vec(),
         }
     }
 
@@ -332,7 +333,7 @@ impl Candidate {
             [Dtype::BF16] => Ok(Format::BF16),
             [_] => Ok(Format::F64),
             _ => {
-                let types: Vec<_> = self.dtypes.iter().map(|dtype| dtype.name()).collect();
+                let types: Vec<_> = self.dtypes.iter().map(|dtype| dtype.name()).into_vec();
                 let why = format!(
                     "its stages are stored as {}; state the format the port computes in (--dtype)",
                     types.join(" and ")
@@ -345,7 +346,7 @@ impl Candidate {
 
 /// The names of golden stages, in one line.
 fn names(golden: &[GoldenStage]) -> String {
-    let names: Vec<&str> = golden.iter().map(GoldenStage::name).collect();
+    let names: Vec<&str> = golden.iter().map(GoldenStage::name).into_vec();
     names.join(", ")
 }
 
@@ -509,7 +510,7 @@ fn in_shape(
         return Ok((Tensor::new(expected, values)?, None));
     }
     let squeezed = |shape: &[usize]| -> Vec<usize> {
-        shape.iter().copied().filter(|&axis| axis != 1).collect()
+        shape.iter().copied().filter(|&axis| axis != 1).into_vec()
     };
     if squeezed(shape) == squeezed(expected) {
         let note = format!("read {shape:?} as {expected:?}");
@@ -539,5 +540,5 @@ pub(super) fn exchanged(values: &[f64], rows: usize, cols: usize) -> Vec<f64> {
             let (b, r, c) = (place / (rows * cols), place / cols % rows, place % cols);
             values[(b * cols + c) * rows + r]
         })
-        .collect()
+        .into_vec()
 }

@@ -13,6 +13,7 @@ use super::subjects::layer::LayerCase;
 use super::subjects::model::ModelCase;
 use crate::error::Error;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::{Dtype, TensorFile, Tensors, Writer};
 use crate::tensor::Tensor;
 use core::fmt;
@@ -101,7 +102,7 @@ impl Case {
             Precision::F32 => self.0.run_in_f32(form, gradients),
             Precision::Certified => {
                 let stages = self.certified(form, gradients)?.stages.into_iter();
-                Ok(stages.map(|stage| (stage.name, stage.values)).collect())
+                Ok(stages.map(|stage| (stage.name, stage.values)).into_vec())
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::algebra::ball::BallN;
 use crate::algebra::{FloatFormat, Real};
 use crate::error::Error;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 
 /// The largest radius of a written number, relative to the largest magnitude of all stages: a unit in
@@ -101,7 +102,7 @@ impl Certified {
         Self {
             stages: stages
                 .map(|(name, balls)| CertifiedStage::of(name, &balls))
-                .collect(),
+                .into_vec(),
             words: W,
         }
     }
@@ -109,7 +110,7 @@ impl Certified {
     /// Of longer expansions that were the first: every element is one that two words did not decide.
     fn all_retried(mut self) -> Self {
         for stage in &mut self.stages {
-            stage.retried = (0..stage.values.data().len()).collect();
+            stage.retried = (0..stage.values.data().len()).into_vec();
         }
         self
     }
@@ -175,7 +176,7 @@ impl CertifiedStage {
         let open: Vec<usize> = open
             .filter(|(_, known)| !known.is_rounded)
             .map(|(at, _)| at)
-            .collect();
+            .into_vec();
         Self {
             name,
             values: known.map(|known| known.value),
@@ -209,7 +210,7 @@ pub(super) fn counted<'a>(counts: impl Iterator<Item = (&'a str, usize)>) -> Opt
     let some = counts.filter(|(_, count)| *count > 0);
     let text: Vec<String> = some
         .map(|(name, count)| format!("{name}:{count}"))
-        .collect();
+        .into_vec();
     (!text.is_empty()).then(|| text.join(","))
 }
 

@@ -6,6 +6,7 @@ use super::read::Strings;
 use super::stage::StageSpec;
 use crate::algebra::{Demand, FloatFormat};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// The metadata key that says which stages are exact in which formats.
 pub(super) const EXACT: &str = "exact";
@@ -56,10 +57,10 @@ pub(super) fn spell<'a>(
 ) -> Option<String> {
     let entries = stages.filter(|(_, formats)| !formats.is_empty());
     let entry = |(stage, formats): (&str, &[FloatFormat])| {
-        let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+        let names: Vec<&str> = formats.iter().map(|format| format.name()).into_vec();
         format!("{stage}={}", names.join(","))
     };
-    let entries: Vec<String> = entries.map(entry).collect();
+    let entries: Vec<String> = entries.map(entry).into_vec();
     (!entries.is_empty()).then(|| entries.join(";"))
 }
 

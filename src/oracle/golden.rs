@@ -8,6 +8,7 @@ use super::read::read_tensor;
 use super::stage::StageSpec;
 use crate::algebra::FloatFormat;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
 use crate::threads;
@@ -94,8 +95,8 @@ impl GoldenStage {
             Some(projections) => scale
                 .zip(projections.data())
                 .map(|(scale, part)| scale + (ratio - 1.0) * part)
-                .collect(),
-            None => scale.map(|scale| scale * ratio).collect(),
+                .into_vec(),
+            None => scale.map(|scale| scale * ratio).into_vec(),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::kinds::{checkpoint_kinds, official};
 use super::official::{Choices, Sizes, StoredAs};
 use crate::algebra::Rng;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::{Dtype, SafeTensors, Tensors, Writer};
 use core::cell::RefCell;
 use core::fmt;
@@ -41,7 +42,7 @@ pub struct Checkpoint<'a> {
 
 impl fmt::Debug for Checkpoint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&String> = self.stored.keys().collect();
+        let names: Vec<&String> = self.stored.keys().into_vec();
         f.debug_tuple("Checkpoint").field(&names).finish()
     }
 }
@@ -50,7 +51,7 @@ impl<'a> Checkpoint<'a> {
     /// The kinds whose names in checkpoints are known.
     #[must_use]
     pub fn kinds() -> Vec<&'static str> {
-        checkpoint_kinds().collect()
+        checkpoint_kinds().into_vec()
     }
 
     /// The block of a kind whose names begin with `prefix`, except names (without the prefix) to be
@@ -73,7 +74,7 @@ impl<'a> Checkpoint<'a> {
         let within: Vec<&str> = all
             .iter()
             .filter_map(|name| name.strip_prefix(prefix))
-            .collect();
+            .into_vec();
         if let Some(name) = ignored.iter().find(|name| !within.contains(name)) {
             return Err(Error::value(
                 format!("tensor {name:?}"),
@@ -84,7 +85,7 @@ impl<'a> Checkpoint<'a> {
             ignored.contains(name) || official.beside.iter().any(|begin| name.starts_with(begin))
         });
         let mut stored = (official.stored)(&taken)?;
-        let names: Vec<String> = stored.keys().cloned().collect();
+        let names: Vec<String> = stored.keys().cloned().into_vec();
         let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let parameters = (official.parameters)(&names);
         let mut sizes = Sizes::new(&names);
@@ -125,7 +126,7 @@ impl<'a> Checkpoint<'a> {
             let first = parameters.iter().find(|parameter| parameter.needed);
             let end = first.map_or("", |parameter| &parameter.name);
             let elsewhere = all.iter().filter_map(|name| name.strip_suffix(end));
-            let elsewhere: Vec<String> = elsewhere.map(|begin| format!("{begin:?}")).collect();
+            let elsewhere: Vec<String> = elsewhere.map(|begin| format!("{begin:?}")).into_vec();
             if missing > 0 && !elsewhere.is_empty() && !names.contains(end) {
                 let begins = elsewhere.join(", ");
                 wrong.push(format!("(a {kind} may begin at {begins})"));
@@ -146,7 +147,7 @@ impl<'a> Checkpoint<'a> {
             kind,
             stored,
             choices,
-            left_out: beside.into_iter().map(String::from).collect(),
+            left_out: beside.into_iter().map(String::from).into_vec(),
             absent,
             input,
         })
@@ -169,7 +170,7 @@ impl<'a> Checkpoint<'a> {
     #[must_use]
     pub fn missing(&self, choices: &BTreeMap<String, String>) -> Vec<&'static str> {
         let asked = self.choices.asked.iter().copied();
-        asked.filter(|key| !choices.contains_key(*key)).collect()
+        asked.filter(|key| !choices.contains_key(*key)).into_vec()
     }
 
     /// A writer with the parameters under their official names, in the types of the checkpoint.
@@ -212,11 +213,11 @@ impl<'a> Checkpoint<'a> {
         };
         match vocabulary {
             Some(vocabulary) => {
-                let tokens: Vec<i64> = (0..size).map(|_| rng.below(vocabulary) as i64).collect();
+                let tokens: Vec<i64> = (0..size).map(|_| rng.below(vocabulary) as i64).into_vec();
                 writer.add_i64("input_ids", &axes, &tokens)?;
             }
             None => {
-                let values: Vec<f64> = (0..size).map(|_| rng.unit()).collect();
+                let values: Vec<f64> = (0..size).map(|_| rng.unit()).into_vec();
                 writer.add("input", Dtype::F64, &axes, &values)?;
             }
         }
@@ -258,7 +259,7 @@ impl<'a> Checkpoint<'a> {
                 && !asked.contains(&&key[..])
                 && !possible.contains(&&key[..])
             {
-                let known: Vec<&str> = asked.iter().chain(possible).copied().collect();
+                let known: Vec<&str> = asked.iter().chain(possible).copied().into_vec();
                 return Err(Error::value(
                     format!("{key} = {value:?}"),
                     format!(
@@ -327,7 +328,7 @@ impl Tensors for Block<'_> {
 
     fn names(&self) -> Vec<&str> {
         let stored = self.checkpoint.stored.keys().map(String::as_str);
-        let mut names: Vec<&str> = stored.chain(self.given.names()).collect();
+        let mut names: Vec<&str> = stored.chain(self.given.names()).into_vec();
         names.sort_unstable();
         names
     }

@@ -1,5 +1,6 @@
 //! Results of the reference, cached for runs with mistakes.
 
+use crate::into_vec::IntoVec as _;
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -93,7 +94,7 @@ impl<'m> Recall<'m> {
             let mut known = memo.answers.write().unwrap_or_else(PoisonError::into_inner);
             known.entry(place).or_default().push(Answered {
                 step,
-                asked: asked.iter().map(|part| part.to_vec()).collect(),
+                asked: asked.iter().map(|part| part.to_vec()).into_vec(),
                 answer: Box::new(answer.clone()),
             });
         }

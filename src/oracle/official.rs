@@ -1,6 +1,7 @@
 //! The names of the parameters of a block in checkpoints, and the choices that a case of it needs besides.
 
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The names of tensors in a checkpoint, by their official ones.
@@ -102,7 +103,7 @@ impl<'a> Sizes<'a> {
             let expected = letters.chars().map(|letter| {
                 known(letter, &self.lengths).map_or(letter.to_string(), |len| len.to_string())
             });
-            return Err(expected.collect::<Vec<_>>().join(", "));
+            return Err(expected.into_vec().join(", "));
         }
         for (letter, &len) in axes() {
             self.lengths.insert(letter, len);

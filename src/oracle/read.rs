@@ -1,6 +1,7 @@
 //! Metadata and tensors of a case file, read and checked.
 
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::Tensors;
 use crate::tensor::Tensor;
 use core::str::FromStr;
@@ -20,7 +21,7 @@ pub(crate) fn metadata<'a>(strings: &'a Strings, key: &str) -> Result<&'a str, E
 /// Refuses a file that lacks any of these metadata strings, naming all that it lacks.
 pub(crate) fn demand(strings: &Strings, keys: &[&str]) -> Result<(), Error> {
     let lacking = keys.iter().filter(|key| !strings.contains_key(**key));
-    none_lacks(["metadata"; 2], lacking.map(ToString::to_string).collect())
+    none_lacks(["metadata"; 2], lacking.map(ToString::to_string).into_vec())
 }
 
 /// Refuses a file that lacks any of these tensors, naming all that it lacks.
@@ -30,7 +31,7 @@ pub(crate) fn demand_tensors<'a>(
 ) -> Result<(), Error> {
     let lacking = names.into_iter().filter(|name| file.find(name).is_none());
     let lacking = lacking.map(|name| format!("{name:?}"));
-    none_lacks(["tensor", "tensors"], lacking.collect())
+    none_lacks(["tensor", "tensors"], lacking.into_vec())
 }
 
 /// Refuses names of what a file lacks; the words are those for one and for several.

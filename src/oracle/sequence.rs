@@ -3,6 +3,7 @@
 use super::read::{Strings, check_shape};
 use super::subject::Given;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::Tensors;
 use crate::ssm::{Documents, Padding};
 
@@ -165,7 +166,7 @@ impl Sequence {
             Self::Padded(_, Padding::Left) => say("padding", "left"),
             Self::Scheduled(schedule) => {
                 say("schedule", &schedule.text);
-                let marks: Vec<String> = schedule.marks.iter().map(usize::to_string).collect();
+                let marks: Vec<String> = schedule.marks.iter().map(usize::to_string).into_vec();
                 say("marks", &marks.join(","));
             }
             Self::Whole | Self::Packed(_) => {}
@@ -398,6 +399,6 @@ impl Schedule {
             true => vec![1; count],
             false => vec![count],
         };
-        self.parts.iter().flat_map(of).collect()
+        self.parts.iter().flat_map(of).into_vec()
     }
 }

@@ -2,12 +2,13 @@
 
 use super::subject::{Given, Subject};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::Tensors;
 
 /// The letters and digits of a name, in lower case.
 pub(super) fn letters(name: &str) -> Vec<char> {
     let letters = name.chars().filter(|c| c.is_alphanumeric());
-    letters.flat_map(char::to_lowercase).collect()
+    letters.flat_map(char::to_lowercase).into_vec()
 }
 
 /// True if a name is nearly a stage's: the same but for case and punctuation, or one letter wrong,

@@ -1,5 +1,6 @@
 //! Stages as data: names, shapes, the meaning of every axis, and what each is computed from.
 
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 use core::fmt;
 use core::ops::Range;
@@ -10,15 +11,15 @@ pub(crate) type Named<T> = Vec<(String, Tensor<T>)>;
 /// Things in the order of their names. The names are sorted apart from them, so that one sort is
 /// compiled and not one for every type.
 pub(crate) fn in_order_of_name<T>(things: Vec<T>, name: fn(&T) -> &str) -> Vec<T> {
-    let order = order_of(&things.iter().map(name).collect::<Vec<_>>());
-    let mut things: Vec<Option<T>> = things.into_iter().map(Some).collect();
+    let order = order_of(&things.iter().map(name).into_vec());
+    let mut things: Vec<Option<T>> = things.into_iter().map(Some).into_vec();
     let taken = order.into_iter().filter_map(|at| things[at].take());
-    taken.collect()
+    taken.into_vec()
 }
 
 /// The places of these names, the first name's first.
 fn order_of(names: &[&str]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..names.len()).collect();
+    let mut order: Vec<usize> = (0..names.len()).into_vec();
     order.sort_by_key(|&at| names[at]);
     order
 }
@@ -113,7 +114,7 @@ impl StageSpec {
             name: name.into(),
             axes: axes.to_vec(),
             merged: 0..0,
-            from: from.iter().map(ToString::to_string).collect(),
+            from: from.iter().map(ToString::to_string).into_vec(),
             kernel: false,
             changed: None,
         }
@@ -145,7 +146,7 @@ impl StageSpec {
     /// The shape in files.
     #[must_use]
     pub fn shape(&self) -> Vec<usize> {
-        let mut shape: Vec<usize> = self.axes.iter().map(|&(_, len)| len).collect();
+        let mut shape: Vec<usize> = self.axes.iter().map(|&(_, len)| len).into_vec();
         if !self.merged.is_empty() {
             let size = shape[self.merged.clone()].iter().product();
             shape.splice(self.merged.clone(), [size]);
@@ -169,7 +170,7 @@ impl StageSpec {
         self.axes.iter().fold(vec![0], |before, &(axis, len)| {
             let places = places(axis, len);
             let at = |before: usize| places.iter().map(move |place| before * len + place);
-            before.into_iter().flat_map(at).collect()
+            before.into_iter().flat_map(at).into_vec()
         })
     }
 
@@ -185,7 +186,7 @@ impl StageSpec {
         let at = |element: usize, axis: usize| element / stride(axis) % self.axes[axis].1;
         let is_padding =
             |&element: &usize| padding.contains(&(at(element, row), at(element, time)));
-        (0..len).filter(is_padding).collect()
+        (0..len).filter(is_padding).into_vec()
     }
 
     /// True for kernels of models.

@@ -10,6 +10,7 @@ use super::upstream::Upstream;
 use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::safetensors::{Dtype, Tensors, Writer};
 use crate::tensor::Tensor;
 
@@ -55,7 +56,7 @@ impl Given {
             name: name.into(),
             shape: vec![values.len()],
             // What was read from an i64 fits one.
-            values: GivenValues::Integers(values.iter().map(|&x| x as i64).collect()),
+            values: GivenValues::Integers(values.iter().map(|&x| x as i64).into_vec()),
             by_token: None,
         }
     }
@@ -117,7 +118,7 @@ impl Scale {
             uniform,
             projections: None,
         };
-        errors.map(scale).collect()
+        errors.map(scale).into_vec()
     }
 }
 
@@ -126,7 +127,7 @@ pub(crate) fn errors(stages: Named<ErrorScale>) -> Named<ErrorBound> {
     let stages = stages.into_iter();
     stages
         .map(|(name, stage)| (name, stage.map(ErrorScale::error)))
-        .collect()
+        .into_vec()
 }
 
 /// Errors times a ratio of units.
@@ -134,7 +135,7 @@ pub(crate) fn scaled(errors: Named<ErrorBound>, ratio: f64) -> Named<ErrorBound>
     let errors = errors.into_iter();
     errors
         .map(|(name, stage)| (name, stage.map(|error| error * ratio)))
-        .collect()
+        .into_vec()
 }
 
 /// One case of a subject's golden suite.
@@ -281,7 +282,7 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
 
     /// The elements of a stage that belong to some heads, in the order of a case of these heads alone.
     fn of_heads(&self, spec: &StageSpec, _heads: &[usize]) -> Vec<usize> {
-        spec.elements(|_, len| (0..len).collect())
+        spec.elements(|_, len| (0..len).into_vec())
     }
 
     /// True if a mistake takes numbers from one head to another, so that no head can be run alone with it.

@@ -7,6 +7,7 @@ use super::subjects::{
     convolution, dense, h3_operator, hyena, layer, mamba2, model, ssd, striped_hyena, training,
 };
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use core::fmt;
 
 /// The seed of the suite that is kept in the repository.
@@ -75,7 +76,7 @@ pub fn suite() -> Vec<SuiteCase> {
         .chain(dense)
         .chain(exact);
     let all = all.chain(convolutions).chain(h3_operators).chain(hyenas);
-    let mut cases: Vec<SuiteCase> = all.chain(striped).chain(ssd).chain(mamba2).collect();
+    let mut cases: Vec<SuiteCase> = all.chain(striped).chain(ssd).chain(mamba2).into_vec();
     cases.sort_by_key(|case| case.name);
     cases
 }
@@ -96,5 +97,5 @@ pub(crate) fn operators_of_the_suite(seed: u64) -> Result<Vec<Operator>, Error> 
         all(hyena::suite(), seed)?,
         all(striped_hyena::suite(), seed)?,
     ];
-    Ok(operators.into_iter().flatten().collect())
+    Ok(operators.into_iter().flatten().into_vec())
 }

@@ -4,6 +4,7 @@ use super::format::Format;
 use super::memo::Memo;
 use super::stage::Named;
 use crate::algebra::{ErrorBound, ErrorScale};
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 use std::cell::RefCell;
 
@@ -78,13 +79,13 @@ impl Upstream {
             values: values(stage),
             rounding: stage.rounding,
         });
-        Self::new(stages.collect())
+        Self::new(stages.into_vec())
     }
 
     /// The stages but for some.
     pub(crate) fn without(&self, left_out: impl Fn(&str) -> bool) -> Self {
         let stages = self.stages.iter();
-        Self::new(stages.filter(|s| !left_out(&s.name)).cloned().collect())
+        Self::new(stages.filter(|s| !left_out(&s.name)).cloned().into_vec())
     }
 }
 
@@ -137,7 +138,7 @@ impl<'a, T: Copy> Replaced<'a, T> {
                     true => computed,
                     false => (self.scalar)(x, own.rounding),
                 });
-                let go_on = Tensor::known(computed.shape(), go_on.collect());
+                let go_on = Tensor::known(computed.shape(), go_on.into_vec());
                 self.computed.borrow_mut().push((name.into(), computed));
                 go_on
             }

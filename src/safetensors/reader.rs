@@ -4,6 +4,7 @@ use super::dtype::Dtype;
 use super::header::{Entry, Header, PREFIX_LEN, announced_len, too_short};
 use super::json::quoted;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use core::fmt;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -231,7 +232,7 @@ impl TensorView<'_> {
     fn elements<const N: usize, T>(&self, decode: impl Fn([u8; N]) -> T) -> Vec<T> {
         // The layout check has left no rest.
         let (elements, _) = self.bytes.as_chunks::<N>();
-        elements.iter().map(|&bytes| decode(bytes)).collect()
+        elements.iter().map(|&bytes| decode(bytes)).into_vec()
     }
 
     fn unsupported(&self, expected: &str) -> Error {

@@ -4,6 +4,7 @@ use super::dtype::Dtype;
 use super::on_disk::TensorFile;
 use super::reader::SafeTensors;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use std::collections::BTreeMap;
 
 /// A file of named tensors, in memory ([`SafeTensors`]) or on disk ([`TensorFile`]).
@@ -45,7 +46,7 @@ impl Tensors for SafeTensors {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.names().collect()
+        self.names().into_vec()
     }
 
     fn find(&self, name: &str) -> Option<(Dtype, &[usize])> {
@@ -72,7 +73,7 @@ impl Tensors for TensorFile {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.names().collect()
+        self.names().into_vec()
     }
 
     fn find(&self, name: &str) -> Option<(Dtype, &[usize])> {

@@ -6,6 +6,7 @@ use super::json::{push_string, quoted};
 use super::replace::{replace, replace_file};
 use super::{MAX_ENTRIES, MAX_HEADER_LEN, MAX_RANK, METADATA_KEY};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -75,9 +76,9 @@ impl Writer {
         let bits = values.iter().map(|&x| format.encode(x));
         let bytes = match dtype.bits() {
             // As they are: not even a NaN changes.
-            64 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            32 => bits.flat_map(|bits| (bits as u32).to_le_bytes()).collect(),
-            _ => bits.flat_map(|bits| (bits as u16).to_le_bytes()).collect(),
+            64 => values.iter().flat_map(|x| x.to_le_bytes()).into_vec(),
+            32 => bits.flat_map(|bits| (bits as u32).to_le_bytes()).into_vec(),
+            _ => bits.flat_map(|bits| (bits as u16).to_le_bytes()).into_vec(),
         };
         self.insert(name, dtype, shape, bytes, len)
     }
@@ -94,7 +95,7 @@ impl Writer {
         values: &[i64],
     ) -> Result<&mut Self, Error> {
         let len = self.check_new(name, Dtype::I64, shape)?;
-        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).into_vec();
         self.insert(name, Dtype::I64, shape, bytes, len)
     }
 
@@ -173,7 +174,7 @@ impl Writer {
     /// [`Error::Value`] if the header would be longer than the format allows.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         // The map is sorted by name, and the sort is stable.
-        let mut tensors: Vec<_> = self.tensors.iter().collect();
+        let mut tensors: Vec<_> = self.tensors.iter().into_vec();
         tensors.sort_by_key(|(_, tensor)| Reverse(tensor.dtype));
         let entries = tensors.iter().map(|(name, tensor)| Entry {
             name: name.as_str(),
@@ -252,7 +253,7 @@ fn beginning<'a>(
         let end = begin + tensor.len;
         comma(&mut out);
         push_string(&mut out, tensor.name);
-        let axes: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
+        let axes: Vec<String> = tensor.shape.iter().map(usize::to_string).into_vec();
         out.push_str(&format!(
             r#":{{"dtype":"{}","shape":[{}],"data_offsets":[{begin},{end}]}}"#,
             tensor.dtype,
@@ -317,7 +318,7 @@ where
             "not sorted by name, or not distinct",
         ));
     }
-    let counted: Vec<(&str, usize)> = entries.iter().map(|e| (e.name, e.len / 4)).collect();
+    let counted: Vec<(&str, usize)> = entries.iter().map(|e| (e.name, e.len / 4)).into_vec();
     let (beginning, _) = beginning(metadata, entries.into_iter())?;
     replace(path, |file| {
         let system = |e: std::io::Error| Streamed(Error::file(name(), e));

@@ -3,6 +3,7 @@
 use super::state_space::{StateSpace, add_states, initial_state};
 use crate::algebra::Ring;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The adjoint of every block of [`StateSpace`].
 ///
@@ -167,7 +168,7 @@ pub fn causal_convolution_adjoint<T: Ring>(f: &[T], u: &[T], g: &[T]) -> (Vec<T>
                     .zip(other)
                     .fold(T::ZERO, |sum, (&g, &x)| sum + g * x)
             })
-            .collect()
+            .into_vec()
     };
     (correlate(u, f.len()), correlate(f, u.len()))
 }
@@ -196,7 +197,7 @@ pub(crate) fn convolution_adjoint_with<S: Adjoint>(
         .zip(of_state)
         .zip(u.iter().zip(g))
         .map(|((y, s), (&u, &g))| y + s + ssm.feedthrough_adjoint(u, g, &mut gradient))
-        .collect();
+        .into_vec();
     let carried = ssm.advance_adjoint(&x0, u.len(), &g_state, &mut gradient);
     let read = ssm.state_to_output_adjoint(&x0, g, &mut gradient);
     Ok(Gradients {

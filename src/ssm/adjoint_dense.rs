@@ -8,6 +8,7 @@ use super::adjoint::{Adjoint, add_assign, add_scaled};
 use super::dense::Dense;
 use super::state_space::StateSpace;
 use crate::algebra::{Matrix, Scalar, dot};
+use crate::into_vec::IntoVec as _;
 
 impl<T: Scalar> Dense<T> {
     /// `A`.
@@ -110,7 +111,7 @@ impl<T: Scalar> Adjoint for Dense<T> {
 
     fn read_adjoint(&self, x: &[T], g: T, gradient: &mut Self) -> Vec<T> {
         add_scaled(&mut gradient.c, g, x);
-        self.c.iter().map(|&c| c * g).collect()
+        self.c.iter().map(|&c| c * g).into_vec()
     }
 
     fn kernel_adjoint(&self, g: &[T], gradient: &mut Self) {
@@ -136,7 +137,7 @@ impl<T: Scalar> Adjoint for Dense<T> {
     }
 
     fn input_to_state_adjoint(&self, u: &[T], g: &[T], gradient: &mut Self) -> Vec<T> {
-        let newest_first: Vec<T> = u.iter().rev().copied().collect();
+        let newest_first: Vec<T> = u.iter().rev().copied().into_vec();
         let (mut of_input, of_b) = self.columns_adjoint(&self.b, &newest_first, g, gradient);
         add_assign(&mut gradient.b, &of_b);
         of_input.reverse();

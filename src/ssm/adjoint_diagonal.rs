@@ -4,6 +4,7 @@ use super::adjoint::{Adjoint, add_assign};
 use super::diagonal::Diagonal;
 use super::state_space::StateSpace;
 use crate::algebra::{ComplexScalar, Ring, Scalar};
+use crate::into_vec::IntoVec as _;
 
 /// `p(a) = sum_i w_i a^i` and `p'(a)`, the first weight meeting `a^0`.
 ///
@@ -70,7 +71,7 @@ impl<T: Scalar> Adjoint for Diagonal<T> {
                 gradient.c[n] = gradient.c[n] + x.conj().scale(g);
                 self.c[n].conj().scale(g)
             })
-            .collect()
+            .into_vec()
     }
 
     /// `f_j = trace(c b a^j)`, so with `p(a) = sum_j g_j a^j` the loss moves by
@@ -105,7 +106,7 @@ impl<T: Scalar> Adjoint for Diagonal<T> {
                 }
                 a.power(k as u64).conj() * g
             })
-            .collect()
+            .into_vec()
     }
 
     /// `y_i = trace(c a^i x)`, `i` from 1: the polynomial `a p(a)`, of slope `p(a) + a p'(a)`.
@@ -125,7 +126,7 @@ impl<T: Scalar> Adjoint for Diagonal<T> {
                 gradient.c[n] = gradient.c[n] + twice((x * p).conj());
                 twice((c * p).conj())
             })
-            .collect()
+            .into_vec()
     }
 
     /// `x = b p(a)` with the last input meeting `a^0`.

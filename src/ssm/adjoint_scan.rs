@@ -6,6 +6,7 @@ use super::prefixes::prefixes;
 use super::state_space::add_states;
 use crate::algebra::Ring;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use core::ops::Range;
 
 /// The gradients by two associative scans: one forward for the states, one from the last step to
@@ -27,7 +28,7 @@ pub fn scan_adjoint<S: Adjoint>(
     let row = scan_adjoint_packed(ssm, (u, g), &whole, [&[&x0], &[&g_state]])?;
     Ok(Gradients {
         input: row.input,
-        state: row.states.into_iter().flatten().collect(),
+        state: row.states.into_iter().flatten().into_vec(),
         model: row.model,
     })
 }
@@ -58,7 +59,7 @@ pub(crate) fn scan_adjoint_packed<S: Adjoint>(
                 add_states(&ssm.advance(x0[document], 1), &ssm.inject(u)),
             ),
         };
-        let nodes: Vec<_> = u.iter().enumerate().map(node).collect();
+        let nodes: Vec<_> = u.iter().enumerate().map(node).into_vec();
         let start = (Some(0), zero.clone());
         prefixes(&nodes, &start.clone(), start, &|later, earlier| {
             let Some(k) = later.0 else {
@@ -79,7 +80,7 @@ pub(crate) fn scan_adjoint_packed<S: Adjoint>(
             }
             Some(document) => (None, g_states[document].to_vec()),
         };
-        let nodes: Vec<_> = (0..u.len()).rev().map(node).collect();
+        let nodes: Vec<_> = (0..u.len()).rev().map(node).into_vec();
         let last = ending_at(documents, u.len());
         let last = last.map_or(zero.clone(), |document| g_states[document].to_vec());
         let nothing = (Some(0), zero.clone());

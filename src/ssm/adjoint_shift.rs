@@ -4,6 +4,7 @@ use super::adjoint::{Adjoint, add_assign, add_scaled};
 use super::shift::Shift;
 use super::state_space::StateSpace;
 use crate::algebra::{Ring, Scalar, dot};
+use crate::into_vec::IntoVec as _;
 
 /// `x_n` moved up to `x_{n-k}`: `k` powers of the transposed shift.
 fn moved_up<T: Ring>(x: &[T], k: usize) -> Vec<T> {
@@ -50,7 +51,7 @@ impl<T: Scalar> Adjoint for Shift<T> {
 
     fn read_adjoint(&self, x: &[T], g: T, gradient: &mut Self) -> Vec<T> {
         add_scaled(&mut gradient.c, g, x);
-        self.c.iter().map(|&c| c * g).collect()
+        self.c.iter().map(|&c| c * g).into_vec()
     }
 
     /// `f_j = sum_n C_n B_{n-j}`: `C` meets the taps `B` moved down, `B` the taps `C` moved up.

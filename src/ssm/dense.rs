@@ -3,6 +3,7 @@
 use super::state_space::{StateSpace, Transition};
 use crate::algebra::{Matrix, Scalar, dot};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// A state space model with a dense `A`: the definition, without assumptions.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +38,8 @@ impl<T: Scalar> Dense<T> {
     pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Dense<U> {
         Dense {
             a: self.a.map(&f),
-            b: self.b.iter().map(|&x| f(x)).collect(),
-            c: self.c.iter().map(|&x| f(x)).collect(),
+            b: self.b.iter().map(|&x| f(x)).into_vec(),
+            c: self.c.iter().map(|&x| f(x)).into_vec(),
             d: f(self.d),
         }
     }
@@ -47,12 +48,12 @@ impl<T: Scalar> Dense<T> {
     pub(super) fn row_times_a(&self, r: &[T]) -> Vec<T> {
         (0..r.len())
             .map(|j| (0..r.len()).fold(T::ZERO, |sum, i| sum + r[i] * self.a.row(i)[j]))
-            .collect()
+            .into_vec()
     }
 
     /// `A x`.
     pub(super) fn a_times(&self, x: &[T]) -> Vec<T> {
-        (0..x.len()).map(|i| dot(self.a.row(i), x)).collect()
+        (0..x.len()).map(|i| dot(self.a.row(i), x)).into_vec()
     }
 }
 
@@ -70,7 +71,7 @@ impl<T: Scalar> StateSpace for Dense<T> {
     }
 
     fn inject(&self, u: T) -> Vec<T> {
-        self.b.iter().map(|&b| b * u).collect()
+        self.b.iter().map(|&b| b * u).into_vec()
     }
 
     fn read(&self, x: &[T]) -> T {
@@ -99,7 +100,7 @@ impl<T: Scalar> StateSpace for Dense<T> {
                 row = self.row_times_a(&row);
                 f
             })
-            .collect()
+            .into_vec()
     }
 
     /// Through the matrix `A^k`, by squaring.
@@ -124,7 +125,7 @@ impl<T: Scalar> StateSpace for Dense<T> {
                 row = self.row_times_a(&row);
                 dot(&row, x)
             })
-            .collect()
+            .into_vec()
     }
 
     /// Through the columns `B, AB, A^2 B, ...`, the last input meeting `B`.
@@ -144,7 +145,7 @@ impl<T: Scalar> StateSpace for Dense<T> {
 impl<T: Scalar> Matrix<T> {
     /// The square matrix applied to a vector known to fit.
     fn apply_square(&self, x: &[T]) -> Vec<T> {
-        (0..self.rows()).map(|i| dot(self.row(i), x)).collect()
+        (0..self.rows()).map(|i| dot(self.row(i), x)).into_vec()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::state_space::{StateSpace, Transition};
 use crate::algebra::{ComplexScalar, Ring, Scalar};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// A diagonal state space model with `m` stored complex modes, which represent `2m` real states.
 ///
@@ -51,9 +52,9 @@ impl<T: Scalar> Diagonal<T> {
     pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Diagonal<U> {
         let complex = |z: &T::Complex| U::Complex::from_parts(f(z.re()), f(z.im()));
         Diagonal {
-            a: self.a.iter().map(complex).collect(),
-            b: self.b.iter().map(complex).collect(),
-            c: self.c.iter().map(complex).collect(),
+            a: self.a.iter().map(complex).into_vec(),
+            b: self.b.iter().map(complex).into_vec(),
+            c: self.c.iter().map(complex).into_vec(),
             d: f(self.d),
         }
     }
@@ -91,7 +92,7 @@ impl<T: Scalar> Diagonal<T> {
                 }
                 sum.trace()
             })
-            .collect()
+            .into_vec()
     }
 }
 
@@ -109,7 +110,7 @@ impl<T: Scalar> StateSpace for Diagonal<T> {
     }
 
     fn inject(&self, u: T) -> Vec<T::Complex> {
-        self.b.iter().map(|&b| b.scale(u)).collect()
+        self.b.iter().map(|&b| b.scale(u)).into_vec()
     }
 
     fn read(&self, x: &[T::Complex]) -> T {
@@ -132,7 +133,7 @@ impl<T: Scalar> StateSpace for Diagonal<T> {
     }
 
     fn kernel(&self, len: usize) -> Vec<T> {
-        let weights = self.c.iter().zip(&self.b).map(|(&c, &b)| c * b).collect();
+        let weights = self.c.iter().zip(&self.b).map(|(&c, &b)| c * b).into_vec();
         self.vandermonde(weights, len)
     }
 
@@ -141,7 +142,7 @@ impl<T: Scalar> StateSpace for Diagonal<T> {
             .iter()
             .zip(x)
             .map(|(&a, &x)| a.power(k as u64) * x)
-            .collect()
+            .into_vec()
     }
 
     fn state_to_output(&self, x: &[T::Complex], len: usize) -> Vec<T> {
@@ -151,7 +152,7 @@ impl<T: Scalar> StateSpace for Diagonal<T> {
             .zip(&self.a)
             .zip(x)
             .map(|((&c, &a), &x)| c * a * x)
-            .collect();
+            .into_vec();
         self.vandermonde(weights, len)
     }
 
@@ -167,7 +168,7 @@ impl<T: Scalar> StateSpace for Diagonal<T> {
                 }
                 sum * b
             })
-            .collect()
+            .into_vec()
     }
 }
 
@@ -187,6 +188,6 @@ impl<C: Ring> Transition for DiagonalPower<C> {
     }
 
     fn apply(&self, x: &[C]) -> Vec<C> {
-        self.0.iter().zip(x).map(|(&a, &x)| a * x).collect()
+        self.0.iter().zip(x).map(|(&a, &x)| a * x).into_vec()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::algebra::Ring;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 use core::ops::Range;
 
@@ -30,7 +31,7 @@ impl Documents {
     pub fn whole(batch: usize, len: usize) -> Self {
         Self {
             len,
-            rows: (0..batch).map(|_| vec![0..len; 1]).collect(),
+            rows: (0..batch).map(|_| vec![0..len; 1]).into_vec(),
         }
     }
 
@@ -41,7 +42,7 @@ impl Documents {
     ///
     /// If the numbers do not begin with 0, increase, and end with `len`.
     pub fn packed(len: usize, cu_seqlens: &[usize]) -> Result<Self, Error> {
-        let row: Vec<_> = cu_seqlens.windows(2).map(|w| w[0]..w[1]).collect();
+        let row: Vec<_> = cu_seqlens.windows(2).map(|w| w[0]..w[1]).into_vec();
         let ends = (cu_seqlens.first(), cu_seqlens.last());
         if ends != (Some(&0), Some(&len)) || row.iter().any(Range::is_empty) {
             return Err(Error::value(
@@ -75,7 +76,7 @@ impl Documents {
         };
         Ok(Self {
             len,
-            rows: lengths.iter().map(|of| vec![row(of); 1]).collect(),
+            rows: lengths.iter().map(|of| vec![row(of); 1]).into_vec(),
         })
     }
 
@@ -136,7 +137,7 @@ impl Documents {
         let rows = self.rows.iter().map(|row| moved(row, self.len, by));
         Self {
             len: self.len,
-            rows: rows.collect(),
+            rows: rows.into_vec(),
         }
     }
 

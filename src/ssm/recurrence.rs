@@ -2,6 +2,7 @@
 
 use super::state_space::{Response, StateSpace, initial_state};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The outputs and final state by the recurrence
 /// `x_i = A x_{i-1} + B u_i`, `y_i = C x_i + D u_i`, from the initial state `x0` (zeros if
@@ -16,7 +17,7 @@ pub fn recurrence<S: StateSpace>(
     x0: Option<&[S::Element]>,
 ) -> Result<Response<S>, Error> {
     let mut state = initial_state(ssm, x0)?;
-    let output = u.iter().map(|&u| ssm.step(&mut state, u)).collect();
+    let output = u.iter().map(|&u| ssm.step(&mut state, u)).into_vec();
     Ok(Response { output, state })
 }
 

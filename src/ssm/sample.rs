@@ -4,9 +4,10 @@ use super::dense::Dense;
 use super::diagonal::Diagonal;
 use super::shift::Shift;
 use crate::algebra::{Matrix, Rng, Sample};
+use crate::into_vec::IntoVec as _;
 
 fn vector<T: Sample>(m: usize, rng: &mut Rng) -> Vec<T> {
-    (0..m).map(|_| T::sample(rng)).collect()
+    (0..m).map(|_| T::sample(rng)).into_vec()
 }
 
 impl<T: Sample> Dense<T> {
@@ -20,9 +21,9 @@ impl<T: Sample> Dense<T> {
 impl<T: Sample> Diagonal<T> {
     /// A random model with `m` stored complex modes.
     pub fn sample(m: usize, rng: &mut Rng) -> Self {
-        let a = (0..m).map(|_| T::sample_pole(rng)).collect();
-        let b = (0..m).map(|_| T::sample_complex(rng)).collect();
-        let c = (0..m).map(|_| T::sample_complex(rng)).collect();
+        let a = (0..m).map(|_| T::sample_pole(rng)).into_vec();
+        let b = (0..m).map(|_| T::sample_complex(rng)).into_vec();
+        let c = (0..m).map(|_| T::sample_complex(rng)).into_vec();
         Self::from_parts(a, b, c, T::sample(rng))
     }
 }

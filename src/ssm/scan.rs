@@ -5,6 +5,7 @@ use super::prefixes::prefixes;
 use super::state_space::{Response, StateSpace, Transition, add_states, initial_state};
 use crate::algebra::Ring;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use core::ops::Range;
 
 /// One node of the scan: the affine map `x -> A x + b`. Where a document begins `A` is 0, and no
@@ -98,7 +99,7 @@ pub(crate) fn scan_packed<S: StateSpace>(
     };
     Ok(PackedResponse {
         output,
-        states: documents.iter().zip(x0).map(after).collect(),
+        states: documents.iter().zip(x0).map(after).into_vec(),
     })
 }
 
@@ -109,7 +110,7 @@ fn states<S: StateSpace>(
     x0: Vec<S::Element>,
     node: &dyn Fn(usize, S::Scalar) -> Affine<S::Transition>,
 ) -> Vec<Vec<S::Element>> {
-    let maps: Vec<_> = u.iter().enumerate().map(|(i, &u)| node(i, u)).collect();
+    let maps: Vec<_> = u.iter().enumerate().map(|(i, &u)| node(i, u)).into_vec();
     states_after(&maps, ssm.transition().identity(), x0)
 }
 
@@ -125,7 +126,7 @@ where
 {
     let nothing = Affine {
         a: Some(identity.clone()),
-        b: x0.iter().map(|_| T::Element::ZERO).collect(),
+        b: x0.iter().map(|_| T::Element::ZERO).into_vec(),
     };
     let start = Affine {
         a: Some(identity),
@@ -133,7 +134,7 @@ where
     };
     let tree = prefixes(maps, &nothing, start, &Affine::after);
     let pairs = maps.iter().zip(&tree);
-    pairs.map(|(map, before)| map.after(before).b).collect()
+    pairs.map(|(map, before)| map.after(before).b).into_vec()
 }
 
 /// The outputs, read from the state after every input.
@@ -141,5 +142,5 @@ fn outputs<S: StateSpace>(ssm: &S, u: &[S::Scalar], states: &[Vec<S::Element>]) 
     let pairs = states.iter().zip(u);
     pairs
         .map(|(state, &u)| ssm.read(state) + ssm.feedthrough() * u)
-        .collect()
+        .into_vec()
 }

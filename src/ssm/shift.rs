@@ -3,6 +3,7 @@
 use super::state_space::{StateSpace, Transition};
 use crate::algebra::{Ring, Scalar, dot};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The shift model: `(A x)_n = x_{n-1}`, `(A x)_0 = 0`, so `A` has ones on its first
 /// subdiagonal and `A^m = 0`.
@@ -37,8 +38,8 @@ impl<T: Scalar> Shift<T> {
     #[must_use]
     pub fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Shift<U> {
         Shift {
-            b: self.b.iter().map(|&x| f(x)).collect(),
-            c: self.c.iter().map(|&x| f(x)).collect(),
+            b: self.b.iter().map(|&x| f(x)).into_vec(),
+            c: self.c.iter().map(|&x| f(x)).into_vec(),
             d: f(self.d),
         }
     }
@@ -66,7 +67,7 @@ impl<T: Scalar> StateSpace for Shift<T> {
     }
 
     fn inject(&self, u: T) -> Vec<T> {
-        self.b.iter().map(|&b| b * u).collect()
+        self.b.iter().map(|&b| b * u).into_vec()
     }
 
     fn read(&self, x: &[T]) -> T {
@@ -87,7 +88,7 @@ impl<T: Scalar> StateSpace for Shift<T> {
 
     /// `f_j = sum_n C_n B_{n-j}`: a correlation of the taps, zero from `j = m` on.
     fn kernel(&self, len: usize) -> Vec<T> {
-        (0..len).map(|j| self.read_shifted(&self.b, j)).collect()
+        (0..len).map(|j| self.read_shifted(&self.b, j)).into_vec()
     }
 
     fn advance(&self, x: &[T], k: usize) -> Vec<T> {
@@ -95,7 +96,7 @@ impl<T: Scalar> StateSpace for Shift<T> {
     }
 
     fn state_to_output(&self, x: &[T], len: usize) -> Vec<T> {
-        (1..=len).map(|i| self.read_shifted(x, i)).collect()
+        (1..=len).map(|i| self.read_shifted(x, i)).into_vec()
     }
 
     /// `x_n = sum_k B_{n-k} u_{T-k}`: only the last `m` inputs are still in the window.
@@ -108,7 +109,7 @@ impl<T: Scalar> StateSpace for Shift<T> {
                     .enumerate()
                     .fold(T::ZERO, |sum, (k, &u)| sum + self.b[n - k] * u)
             })
-            .collect()
+            .into_vec()
     }
 }
 

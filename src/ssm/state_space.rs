@@ -2,6 +2,7 @@
 
 use crate::algebra::{Ring, Scalar};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// A discrete, time-invariant state space model with scalar input and output:
 ///
@@ -133,5 +134,5 @@ pub(crate) fn initial_state<S: StateSpace + ?Sized>(
 
 /// The sum of two states.
 pub(crate) fn add_states<E: Ring>(x: &[E], y: &[E]) -> Vec<E> {
-    x.iter().zip(y).map(|(&a, &b)| a + b).collect()
+    x.iter().zip(y).map(|(&a, &b)| a + b).into_vec()
 }

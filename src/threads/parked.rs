@@ -4,6 +4,7 @@
 //! outlives the call.
 
 use super::lock;
+use crate::into_vec::IntoVec as _;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -116,7 +117,7 @@ impl Started {
             let board = Arc::clone(&board);
             Builder::new().spawn(move || board.serve()).ok()
         };
-        let threads = (0..others).map_while(start).collect();
+        let threads = (0..others).map_while(start).into_vec();
         Self { board, threads }
     }
 }

@@ -4,6 +4,7 @@ use super::groups::{ParameterGroup, check_groups};
 use super::schedule::Schedule;
 use crate::algebra::Real;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelConfig, ModelName, ModelParameters};
 
 /// The number that the official clipping adds to the norm.
@@ -382,8 +383,8 @@ impl<T: Real> TrainingState<T> {
             };
             hooks.moments(numbers, before, g)
         });
-        let moments: Vec<[T; 2]> = moments.collect();
-        let [means, squares] = [0, 1].map(|which| moments.iter().map(|m| m[which]).collect());
+        let moments: Vec<[T; 2]> = moments.into_vec();
+        let [means, squares] = [0, 1].map(|which| moments.iter().map(|m| m[which]).into_vec());
         let stands = |of: UpdateStage, computed: Vec<T>| {
             let stands = hooks.stage(step, of, computed);
             check_len(&of.name(step), stands.len(), values.len())?;
@@ -393,7 +394,7 @@ impl<T: Real> TrainingState<T> {
         let squares = stands(UpdateStage::Square(name), squares)?;
         let after = values.iter().zip(means.iter().zip(&squares));
         let after = after.map(|(&value, (&m, &v))| hooks.value(numbers, value, [m, v]));
-        let after = stands(UpdateStage::Value(name), after.collect())?;
+        let after = stands(UpdateStage::Value(name), after.into_vec())?;
         self.parameters.get_mut(name).copy_from_slice(&after);
         self.exp_avg.get_mut(name).copy_from_slice(&means);
         self.exp_avg_sq.get_mut(name).copy_from_slice(&squares);

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::h3::Name;
+use crate::into_vec::IntoVec as _;
 use crate::model::{BlockName, ModelConfig, ModelName};
 
 /// Parameters with the numbers AdamW updates them by.
@@ -85,7 +86,7 @@ pub fn official_groups(config: &ModelConfig, options: &OptimizerOptions) -> Vec<
         of(marked, options.ssm_rate, 0.0),
     ];
     let is_there = |group: &ParameterGroup| !group.parameters.is_empty();
-    groups.into_iter().filter(is_there).collect()
+    groups.into_iter().filter(is_there).into_vec()
 }
 
 /// Refuses groups that are not those of a model.

@@ -4,6 +4,7 @@ use super::adamw::{AdamW, AsOfficial, OptimizerHooks, TrainingState, UpdateStage
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::{Error, check_len};
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelParameters, Targets};
 use crate::tensor::Tensor;
 
@@ -35,7 +36,7 @@ impl<T: Real> TrainingStep<T> {
             let name = |name: String| of_step(&format!("{kind}.{name}"));
             of.tensors()
                 .map(|(of, x)| (name(of.official()), x))
-                .collect()
+                .into_vec()
         };
         let rates = Tensor::known([self.rates.len()], self.rates.clone());
         [

@@ -8,6 +8,7 @@ use crate::algebra::{
 use crate::error::Error;
 use crate::flashconv::{Blocks, Chunking, pass_states};
 use crate::h3::{Config, HeadOrder, ModelForm, Plain, RealType, Stages, documents_of};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::{ExactLayer, LayerCase};
 use crate::ssm::{
     Discretization, Response, StateSpace, causal_convolution, finish_convolution, recurrence, scan,
@@ -232,14 +233,14 @@ impl ModelForm for Sums {
                 let rng = &mut Rng::new(*seed);
                 let output = |i: usize| {
                     let used = kernel.iter().take(i + 1).enumerate();
-                    let mut terms: Vec<_> = used.map(|(j, &f)| f * u[i - j]).collect();
+                    let mut terms: Vec<_> = used.map(|(j, &f)| f * u[i - j]).into_vec();
                     let mut sum = S::Scalar::ZERO;
                     while !terms.is_empty() {
                         sum = sum + terms.swap_remove(rng.below(terms.len()));
                     }
                     sum
                 };
-                (0..u.len()).map(output).collect()
+                (0..u.len()).map(output).into_vec()
             }
         };
         finish_convolution(ssm, convolved, u, x0)

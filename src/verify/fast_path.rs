@@ -6,6 +6,7 @@ use crate::algebra::{FloatFormat, Rng};
 use crate::error::Error;
 use crate::fast::Level;
 use crate::h3::{Config, HeadOrder, Name, Parameters, RealType};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::{Golden, LayerCase, Precision};
 use crate::ssm::Discretization;
 
@@ -93,7 +94,7 @@ pub fn fast_path(seed: u64, trials: usize) -> Result<FastPathReport, Error> {
         f32: TypeReport::default(),
     };
     let mut found = FastPathReport {
-        levels: Level::all().into_iter().map(report).collect(),
+        levels: Level::all().into_iter().map(report).into_vec(),
         layers: trials.div_ceil(EVERY),
     };
     let fresh = found.levels.clone();
@@ -144,7 +145,7 @@ impl Sample {
                 Name::AImag => 6.0 * rng.unit(),
                 _ => rng.unit(),
             };
-            Ok((0..size).map(draw).collect())
+            Ok((0..size).map(draw).into_vec())
         })?;
         let input = parameters.discretize()?.sample_input(batch, len, rng);
         let case = LayerCase::new(parameters, input)?;

@@ -6,6 +6,7 @@ use crate::algebra::{Chosen, FloatFormat, M61, Real, Rng, RootsOfUnity, Rounded,
 use crate::error::Error;
 use crate::flashconv::Chunking;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use std::sync::{Mutex, PoisonError};
 
 /// The longest sequence tried, on which the stated soundness bound rests.
@@ -155,13 +156,13 @@ struct Comparison {
 impl Comparison {
     fn new() -> Self {
         let forms = all_forms(1, &mut Rng::new(0));
-        let names: Vec<String> = forms.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = forms.iter().map(ToString::to_string).into_vec();
         let pairs = pairs_of(&names).map(|(a, b)| FormPair {
             forms: [a.clone(), b.clone()],
             ..FormPair::default()
         });
         Self {
-            pairs: pairs.collect(),
+            pairs: pairs.into_vec(),
             float_comparisons: 0,
             outside_bound: 0,
             bound_used: [0.0; 2],
@@ -214,7 +215,7 @@ impl Comparison {
         for form in &forms {
             let result: Option<Vec<f64>> = model
                 .run(form)?
-                .map(|result| result.into_iter().map(T::to_f64).collect());
+                .map(|result| result.into_iter().map(T::to_f64).into_vec());
             let bounds = balls.run(form)?;
             for (&x, ball) in result.iter().flatten().zip(bounds.iter().flatten()) {
                 self.float_comparisons += 1;

@@ -4,6 +4,7 @@ use super::trials::outcomes;
 use crate::algebra::{M61, Rng, Sample};
 use crate::error::Error;
 use crate::flashconv::{Chunking, MatrixSet};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Dense, Diagonal, Shift, StateSpace};
 
 /// Chunks compared, and how many of them were equal.
@@ -65,14 +66,14 @@ pub fn matrix_sets(seed: u64, trials: usize) -> Result<Vec<MatrixSetReport>, Err
         first: ChunkCount::default(),
         later: ChunkCount::default(),
     };
-    let mut reports: Vec<_> = MatrixSet::ALL.into_iter().map(report).collect();
+    let mut reports: Vec<_> = MatrixSet::ALL.into_iter().map(report).into_vec();
     let fresh = reports.clone();
     let found = outcomes(trials, |trial| {
         let mut reports = fresh.clone();
         let rng = &mut Rng::new(seed ^ ((trial as u64 + 1) << 32));
         let (n, m) = (2 + rng.below(199), 1 + rng.below(16));
         let chunk = 1 + rng.below(n / 2);
-        let u: Vec<M61> = (0..n).map(|_| M61::sample(rng)).collect();
+        let u: Vec<M61> = (0..n).map(|_| M61::sample(rng)).into_vec();
         compare(&mut reports, &Dense::sample(m, rng), &u, chunk)?;
         compare(&mut reports, &Diagonal::sample(m, rng), &u, chunk)?;
         compare(&mut reports, &Shift::sample(m, rng), &u, chunk)?;

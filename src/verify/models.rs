@@ -3,6 +3,7 @@
 use crate::algebra::{ComplexScalar, Rng, RootsOfUnity, Sample, Scalar, real_and_imaginary};
 use crate::error::Error;
 use crate::h3::{Form, HeadOrder, Layer, LayerShape, LayerState};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Dense, Diagonal, Shift, StateSpace};
 use crate::tensor::Tensor;
 
@@ -34,13 +35,13 @@ pub(super) fn sample<T: Sample>(
     rng: &mut Rng,
 ) -> Result<Model<T>, Error> {
     let (len, m) = (1 + rng.below(longest), 1 + rng.below(16));
-    let mut vector = |n: usize| -> Vec<T> { (0..n).map(|_| T::sample(rng)).collect() };
+    let mut vector = |n: usize| -> Vec<T> { (0..n).map(|_| T::sample(rng)).into_vec() };
     let (u, x0) = (vector(len), vector(m));
     Ok(match kind {
         Kind::Dense => Model::Dense(Dense::sample(m, rng), u, x0),
         Kind::Shift => Model::Shift(Shift::sample(m, rng), u, x0),
         Kind::Diagonal => {
-            let x0 = (0..m).map(|_| T::sample_complex(rng)).collect();
+            let x0 = (0..m).map(|_| T::sample_complex(rng)).into_vec();
             Model::Diagonal(Diagonal::sample(m, rng), u, x0)
         }
         Kind::Layer => {
@@ -73,7 +74,7 @@ impl<T: Scalar> Model<T> {
 
     /// The same model, input and state in other scalars.
     pub(super) fn map<U: Scalar>(&self, f: impl Fn(T) -> U) -> Model<U> {
-        let vector = |x: &[T]| x.iter().map(|&x| f(x)).collect();
+        let vector = |x: &[T]| x.iter().map(|&x| f(x)).into_vec();
         match self {
             Self::Dense(ssm, u, x0) => Model::Dense(ssm.map(&f), vector(u), vector(x0)),
             Self::Shift(ssm, u, x0) => Model::Shift(ssm.map(&f), vector(u), vector(x0)),
@@ -81,7 +82,7 @@ impl<T: Scalar> Model<T> {
                 let x0 = x0
                     .iter()
                     .map(|z| U::Complex::from_parts(f(z.re()), f(z.im())))
-                    .collect();
+                    .into_vec();
                 Model::Diagonal(ssm.map(&f), vector(u), x0)
             }
             Self::Layer(layer, u, state) => {

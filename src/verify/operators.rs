@@ -6,6 +6,7 @@ use crate::algebra::{Field, M61, Ring, Rng, Sample};
 use crate::error::Error;
 use crate::flashconv::{Chunking, MatrixSet, pass_states_packed};
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::{
     ByForm, Filters, Function, Inputs, Operator, SUITE_SEED, Source, Stages,
     operators_of_the_suite, taps_model,
@@ -153,7 +154,7 @@ impl Drawn {
         Self {
             given: given
                 .map(|input| input.values.map(|_| M61::sample(rng)))
-                .collect(),
+                .into_vec(),
             seed: rng.next_u64(),
         }
     }
@@ -180,7 +181,7 @@ impl Source<M61> for Drawn {
         let rng = &mut Rng::new(self.seed ^ node as u64);
         let shape = function.shape(operands);
         let count = shape.iter().product();
-        Tensor::new(shape, (0..count).map(|_| M61::sample(rng)).collect())
+        Tensor::new(shape, (0..count).map(|_| M61::sample(rng)).into_vec())
     }
 
     /// Free numbers are functions of nothing.

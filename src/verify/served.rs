@@ -6,6 +6,7 @@ use crate::algebra::{M61, Rng};
 use crate::error::Error;
 use crate::flashconv::Chunking;
 use crate::h3::{Form, HeadOrder, Layer, LayerShape, Stages};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Documents, Padding};
 use crate::tensor::Tensor;
 
@@ -92,7 +93,7 @@ pub fn served(seed: u64, trials: usize) -> Result<Vec<ServedReport>, Error> {
 }
 
 fn some_lengths(count: usize, rng: &mut Rng) -> Vec<usize> {
-    (0..count).map(|_| 1 + rng.below(LONGEST)).collect()
+    (0..count).map(|_| 1 + rng.below(LONGEST)).into_vec()
 }
 
 /// Outputs, and the final states of the shift and of the diagonal models.

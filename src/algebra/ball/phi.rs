@@ -7,6 +7,7 @@ use super::elementary::{negligible, terms_above};
 use super::expansion::Terms;
 use super::interval::BallN;
 use crate::algebra::roots::fold_turn;
+use crate::into_vec::IntoVec as _;
 
 impl<const W: usize> DiscN<W> {
     /// `e^m` at the midpoint `m = x + i y`: `e^x (cos y + i sin y)`.
@@ -136,7 +137,7 @@ impl<const W: usize> DiscN<W> {
                 let (cos, sin) = fold_turn(k, n, Self::eighth_turn);
                 Self::of_parts(cos, sin)
             })
-            .collect()
+            .into_vec()
     }
 
     /// Cosine and sine of `2 pi k/n` for `0 <= 8 k <= n`.

@@ -3,6 +3,7 @@
 use super::{ErrorBound, ErrorScale};
 use crate::algebra::ring::Ring;
 use crate::algebra::side_by_side::{LANES, Lanes, Numbers, SideBySide};
+use crate::into_vec::IntoVec as _;
 
 /// Values up to this, and errors up to [`LARGEST_ERROR`], give finite sums of a million products and more; values from
 /// [`LEAST`] on products that are not zero.
@@ -169,11 +170,11 @@ fn sliding(
     let is_there = |x: &ErrorScale| of_u == Numbers::Any || x.parts() != [0.0; 4];
     let x = &x[..x.iter().rposition(is_there).map_or(0, |last| last + 1)];
     let numbers = ErrorScale::numbers(x).max(of_u);
-    let parts: Vec<[f64; 4]> = x.iter().map(|x| x.parts()).collect();
+    let parts: Vec<[f64; 4]> = x.iter().map(|x| x.parts()).into_vec();
     // Beyond the end are lanes that nobody reads.
     let beyond = [ErrorScale::ZERO; LANES];
-    let lanes: Vec<[f64; 4]> = u.iter().chain(&beyond).map(|u| u.parts()).collect();
-    let lanes: Vec<[Lanes; 4]> = lanes.windows(LANES).map(transposed).collect();
+    let lanes: Vec<[f64; 4]> = u.iter().chain(&beyond).map(|u| u.parts()).into_vec();
+    let lanes: Vec<[Lanes; 4]> = lanes.windows(LANES).map(transposed).into_vec();
     let mut y = Vec::with_capacity(len);
     for i in (0..len).step_by(LANES) {
         let outputs = i..len.min(i + LANES);

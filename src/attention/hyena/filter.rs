@@ -2,6 +2,7 @@
 
 use crate::algebra::{Matrix, Ring};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{StateSpace, causal_convolution, toeplitz_matrix};
 
 /// A causal filter, `y_i = sum_{j <= i} f_j u_{i-j} + d u_i`: a kernel with a feedthrough, wherever
@@ -57,7 +58,7 @@ impl<T: Ring> Filter<T> {
     ) -> Result<Vec<T>, Error> {
         let convolved = convolve(&self.kernel, u)?;
         let outputs = convolved.iter().zip(u);
-        Ok(outputs.map(|(&y, &u)| y + self.feedthrough * u).collect())
+        Ok(outputs.map(|(&y, &u)| y + self.feedthrough * u).into_vec())
     }
 }
 
@@ -85,7 +86,7 @@ impl<T: Ring> ShortFilter<T> {
     #[must_use]
     pub fn of_conv1d(weight: &[T], bias: T) -> Self {
         Self {
-            taps: weight.iter().rev().copied().collect(),
+            taps: weight.iter().rev().copied().into_vec(),
             bias,
         }
     }
@@ -94,6 +95,6 @@ impl<T: Ring> ShortFilter<T> {
     #[must_use]
     pub fn apply(&self, u: &[T]) -> Vec<T> {
         let convolved = causal_convolution(&self.taps, u);
-        convolved.into_iter().map(|y| y + self.bias).collect()
+        convolved.into_iter().map(|y| y + self.bias).into_vec()
     }
 }

@@ -3,6 +3,7 @@
 use super::filter::Filter;
 use crate::algebra::{Linear, Matrix, Real, pi};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// Hyena's implicit filters (Poli et al. 2023; safari, `HyenaFilter`): for every
 /// channel c, `h_c(i) = window_c(t_i) FFN_c(z_i)`, `i = 0, ..., l_max - 1`, where
@@ -58,7 +59,7 @@ impl<T: Real> ImplicitFilter<T> {
             let mut x = self.features.row(i).to_vec();
             for layer in &self.layers {
                 let sums = layer.apply(&x).into_iter().zip(&self.frequency);
-                x = sums.map(|(x, &w)| (w * x).sin_cos().0).collect();
+                x = sums.map(|(x, &w)| (w * x).sin_cos().0).into_vec();
             }
             let t = place(i, l_max)?;
             for (c, (kernel, y)) in kernels.iter_mut().zip(self.output.apply(&x)?).enumerate() {
@@ -71,7 +72,7 @@ impl<T: Real> ImplicitFilter<T> {
                 kernel,
                 feedthrough,
             })
-            .collect())
+            .into_vec())
     }
 }
 
@@ -131,7 +132,7 @@ pub fn positional_features<T: Real>(l_max: usize, emb_dim: usize) -> Result<Matr
     let mut entries = Vec::with_capacity(l_max * emb_dim);
     for i in 0..l_max {
         let w = quotient(two_pi * T::from_i64(i as i64), T::from_i64(l_max as i64))?;
-        let turned: Vec<_> = frequencies.iter().map(|&f| (f * w).sin_cos()).collect();
+        let turned: Vec<_> = frequencies.iter().map(|&f| (f * w).sin_cos()).into_vec();
         entries.push(place(i, l_max)?);
         entries.extend(turned.iter().map(|&(_, cos)| cos));
         entries.extend(turned.iter().map(|&(sin, _)| -sin));

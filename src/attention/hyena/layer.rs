@@ -4,6 +4,7 @@ use super::filter::{Filter, ShortFilter};
 use super::operator::{Step, recursive_with};
 use crate::algebra::{Linear, Ring};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::causal_convolution;
 use crate::tensor::Tensor;
 
@@ -65,14 +66,14 @@ impl<T: Ring> HyenaLayer<T> {
     fn channel(&self, projected: &[Vec<T>], c: usize) -> (Vec<Step<T>>, Vec<T>) {
         let d = self.out_proj.weight().rows();
         let signal = |p: usize| {
-            let signal: Vec<T> = projected.iter().map(|row| row[p * d + c]).collect();
+            let signal: Vec<T> = projected.iter().map(|row| row[p * d + c]).into_vec();
             self.short[p * d + c].apply(&signal)
         };
         let steps = (0..self.order).map(|n| Step {
             filter: self.long[n * d + c].clone(),
             gate: signal(self.order - 1 - n),
         });
-        (steps.collect(), signal(self.order))
+        (steps.into_vec(), signal(self.order))
     }
 
     /// The output (batch, seq_len, d) for an input of that shape.
@@ -102,14 +103,14 @@ impl<T: Ring> HyenaLayer<T> {
         let mut output = Vec::with_capacity(u.data().len());
         for b in 0..batch {
             let rows = (0..len).map(|i| self.in_proj.apply(u.row(b * len + i)));
-            let projected: Vec<Vec<T>> = rows.collect();
+            let projected: Vec<Vec<T>> = rows.into_vec();
             let mut channels = Vec::with_capacity(d);
             for c in 0..d {
                 let (steps, v) = self.channel(&projected, c);
                 channels.push(recursive_with(&steps, &v, &convolve)?);
             }
             for i in 0..len {
-                let token: Vec<T> = channels.iter().map(|channel| channel[i]).collect();
+                let token: Vec<T> = channels.iter().map(|channel| channel[i]).into_vec();
                 output.extend(self.out_proj.apply(&token));
             }
         }

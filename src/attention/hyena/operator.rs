@@ -3,6 +3,7 @@
 use super::filter::Filter;
 use crate::algebra::{Matrix, Ring};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::causal_convolution;
 
 /// One step of the recursion: filter, then gate.
@@ -51,7 +52,7 @@ pub fn recursive_with<T: Ring>(
             .iter()
             .zip(filtered)
             .map(|(&x, y)| x * y)
-            .collect();
+            .into_vec();
     }
     Ok(z)
 }

@@ -10,6 +10,7 @@ use super::super::share::share;
 use super::super::transform::Gated;
 use super::super::workspace::Workspace;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The kernels of an H3 operator, in double precision, whatever the precision of the run; channel `h head_dim + i`
 /// is channel `i` of head `h`.
@@ -63,9 +64,9 @@ fn convolution<T: Element>(
     let tap = |at: usize| kernels[at % channels * taps + at / channels];
     let rows: Vec<T> = (0..reach * channels)
         .map(|at| T::from_f64(tap(at)))
-        .collect();
+        .into_vec();
     let kernels = Panels::from_rows(1, reach, channels, &rows)?;
-    let d: Vec<T> = d.iter().map(|&d| T::from_f64(d)).collect();
+    let d: Vec<T> = d.iter().map(|&d| T::from_f64(d)).into_vec();
     let d = (!d.is_empty()).then_some(&d[..]);
     let mut convolution = LongConvolution::with_taps(level, channels, seq_len, reach);
     convolution.set_kernels_and_feedthrough(&kernels, d, &mut Workspace::new(1))?;
@@ -96,7 +97,7 @@ impl<T: Element> H3Operator<T> {
         // Channel i of every head.
         let of_heads = |x: &[f64], each: usize, i: usize| -> Vec<f64> {
             let rows = x.chunks_exact(each.max(1)).skip(i).step_by(head_dim);
-            rows.flatten().copied().collect()
+            rows.flatten().copied().into_vec()
         };
         let shift = |i: usize| {
             let taps = of_heads(&kernels.shift, taps, i);

@@ -10,6 +10,7 @@ use super::super::share::share;
 use super::super::shift::{ShiftParameters, ShiftSsm, ShiftState};
 use super::super::workspace::Workspace;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use num_complex::Complex;
 
 /// Steps worked on at once, so that what stands between the filters stays in the caches.
@@ -105,7 +106,7 @@ pub(super) fn taps_of(taps: Vec<f64>, channels: usize, d: Vec<f64>) -> ShiftPara
     let newest = |i: usize| if i.is_multiple_of(count) { 1.0 } else { 0.0 };
     ShiftParameters {
         taps: count,
-        b: (0..taps.len()).map(newest).collect(),
+        b: (0..taps.len()).map(newest).into_vec(),
         c: taps,
         d,
     }
@@ -118,7 +119,7 @@ impl StripedParameters {
         check_len(what, of_groups.len(), each * self.groups)?;
         let in_group = self.channels / self.groups.max(1);
         let rows = (0..self.channels).map(|c| &of_groups[c / in_group * each..][..each]);
-        Ok(rows.flatten().copied().collect())
+        Ok(rows.flatten().copied().into_vec())
     }
 
     fn modes(&self, poles: &[Complex<f64>], residues: &[Complex<f64>]) -> Result<Inner64, Error> {
@@ -131,7 +132,7 @@ impl StripedParameters {
             pairs: a.len().checked_div(self.channels).unwrap_or(0),
             b: vec![Complex::new(1.0, 0.0); a.len()],
             // The models double the real part.
-            c: c.iter().map(|c| c * 0.5).collect(),
+            c: c.iter().map(|c| c * 0.5).into_vec(),
             a,
             d: self.feedthrough()?,
         }))
@@ -146,14 +147,14 @@ impl StripedParameters {
     }
 
     fn inner(&self) -> Result<Inner64, Error> {
-        let real = |x: &[f64]| -> Vec<Complex<f64>> { x.iter().map(|&x| x.into()).collect() };
+        let real = |x: &[f64]| -> Vec<Complex<f64>> { x.iter().map(|&x| x.into()).into_vec() };
         match &self.filter {
             StripedFilter::Sh1 { poles, residues } => self.modes(poles, residues),
             StripedFilter::Hcl {
                 log_poles,
                 residues,
             } => {
-                let poles: Vec<f64> = log_poles.iter().map(|l| l.exp()).collect();
+                let poles: Vec<f64> = log_poles.iter().map(|l| l.exp()).into_vec();
                 self.modes(&real(&poles), &real(residues))
             }
             StripedFilter::Hcm(h) => Ok(Inner64::Taps(taps_of(
@@ -180,7 +181,7 @@ enum Inner64 {
 fn reversed(x: &[f64], rows: usize) -> Vec<f64> {
     let each = x.len().checked_div(rows).unwrap_or(0);
     let rows = x.chunks_exact(each.max(1));
-    rows.flat_map(|row| row.iter().rev().copied()).collect()
+    rows.flat_map(|row| row.iter().rev().copied()).into_vec()
 }
 
 impl<T: Element> StripedOperator<T> {
@@ -216,7 +217,7 @@ impl<T: Element> StripedOperator<T> {
         let mut bias = Vec::new();
         for part in short_bias.chunks(channels.max(1)) {
             for lanes in part.chunks(T::Lanes::WIDTH) {
-                let lanes: Vec<T> = lanes.iter().map(|&x| T::from_f64(x)).collect();
+                let lanes: Vec<T> = lanes.iter().map(|&x| T::from_f64(x)).into_vec();
                 bias.push(T::Lanes::load(&lanes));
             }
         }

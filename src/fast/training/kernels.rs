@@ -12,6 +12,7 @@ use crate::fast::layer_parameters::{CONTINUOUS, Continuous};
 use crate::fast::level::{Isa, Kernel, Level};
 use crate::fast::panels::lane_groups;
 use crate::h3::Name;
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelConfig, SsmMixer};
 use core::ops::Range;
 use num_complex::Complex;
@@ -84,7 +85,7 @@ pub(super) struct LayerKernels<T: Element> {
 /// A parameter in the official order, in double precision.
 fn official<T: Element>(lanes: &[T::Lanes], len: usize) -> Vec<f64> {
     let numbers = lanes.iter().flat_map(|lanes| lanes.lanes());
-    numbers.take(len).map(|x| x.to_f64()).collect()
+    numbers.take(len).map(|x| x.to_f64()).into_vec()
 }
 
 /// The layer whose kernels are meant.
@@ -149,7 +150,7 @@ impl LayerOf<'_> {
         let (mut padded, mut column) = (Vec::new(), Vec::new());
         for vector in 0..vectors {
             let rows = |x: &'_ [T::Lanes]| -> Vec<T::Lanes> {
-                x.iter().skip(vector).step_by(vectors).copied().collect()
+                x.iter().skip(vector).step_by(vectors).copied().into_vec()
             };
             pad(&mut padded, T::Lanes::ZERO, rows(b).into_iter());
             column.clone_from(&rows(c));
@@ -219,7 +220,7 @@ impl LayerOf<'_> {
         for vector in 0..vectors {
             let kernel = &received[self.sizes.of_shift(vector)];
             let rows = |x: &'_ [T::Lanes]| -> Vec<T::Lanes> {
-                x.iter().skip(vector).step_by(vectors).copied().collect()
+                x.iter().skip(vector).step_by(vectors).copied().into_vec()
             };
             pad(&mut padded, T::Lanes::ZERO, rows(b).into_iter());
             self.level.run(Convolve::<T> {
@@ -293,7 +294,7 @@ impl LayerOf<'_> {
             }
         }
         let continuous = kernels.continuous.gradient(&of_a, &of_b);
-        let of_c: Vec<_> = of_c.iter().flat_map(|z| [z.re, z.im]).collect();
+        let of_c: Vec<_> = of_c.iter().flat_map(|z| [z.re, z.im]).into_vec();
         for (name, values) in [
             (Name::LogDt, continuous.log_dt),
             (Name::B, continuous.b),

@@ -15,6 +15,7 @@ use crate::fast::level::Level;
 use crate::fast::panels::lane_groups;
 use crate::fast::rows::ModelElement;
 use crate::h3::Name;
+use crate::into_vec::IntoVec as _;
 use crate::model::{BlockName, ModelConfig, ModelName, SsmMixer};
 
 /// All weights of a model, as the passes read them.
@@ -398,7 +399,7 @@ impl<T: ModelElement> Network<T> {
         self.normalize_back(NORM, last, of_normed, of_x, gradient);
         let (gradient, received) = gradient.split_at_mut(self.slots.len);
         let received = &mut received.chunks_exact_mut(self.sizes.len().max(1));
-        let mut received: Vec<_> = received.collect();
+        let mut received: Vec<_> = received.into_vec();
         for (i, block) in blocks.iter().enumerate().rev() {
             let hidden = (&*block.hidden, inner);
             self.project_back(pair(i, FC2), hidden, (of_x, d), (of_inner, false), gradient);

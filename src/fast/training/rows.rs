@@ -3,6 +3,7 @@
 use crate::fast::lanes::{Arithmetic, Element, Vector};
 use crate::fast::level::{Isa, Kernel};
 use crate::fast::rows::{Gelu, ModelElement};
+use crate::into_vec::IntoVec as _;
 
 /// The sum of all lanes, in halves: so always in the same order.
 #[inline(always)]
@@ -24,7 +25,7 @@ pub(super) fn mask<T: Element>(channels: usize) -> Vec<T::Lanes> {
     let vectors = 0..channels.div_ceil(width);
     let ones = vec![T::ONE; width];
     let within = vectors.map(|v| T::Lanes::load(&ones[..width.min(channels - v * width)]));
-    within.collect()
+    within.into_vec()
 }
 
 /// The weight of a LayerNorm and the channels of its rows.

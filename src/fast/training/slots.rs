@@ -8,6 +8,7 @@ use crate::error::{Error, check_len};
 use crate::fast::lanes::{Element, Vector};
 use crate::fast::panels::lane_groups;
 use crate::h3::{HeadOrder, Name};
+use crate::into_vec::IntoVec as _;
 use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters};
 use core::ops::Range;
 use std::collections::BTreeMap;
@@ -194,7 +195,7 @@ impl Slots {
             let places = slot.places::<T>();
             Ok(places
                 .map(|(vector, lane)| from[vector].lanes()[lane].to_f64())
-                .collect())
+                .into_vec())
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::fast::lanes::{Element, Vector};
 use crate::fast::level::Level;
 use crate::fast::rows::ModelElement;
 use crate::fast::share::share;
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelConfig, ModelParameters};
 use crate::training::{ParameterGroup, check_clip, check_groups};
 
@@ -87,7 +88,7 @@ impl<T: ModelElement> Trainer<T> {
         });
         let zeros = vec![T::Lanes::ZERO; network.slots.len];
         let mut trainer = Self {
-            group_of: group_of.collect(),
+            group_of: group_of.into_vec(),
             network,
             groups: groups.to_vec(),
             clip,
@@ -394,7 +395,7 @@ impl<T: ModelElement> Trainer<T> {
         let sums = self.gradient.chunks_mut(AT_ONCE).enumerate();
         share(sums, threads, |_, (at, sum)| {
             let here = at * AT_ONCE..at * AT_ONCE + sum.len();
-            let runs: Vec<_> = gradients.iter().map(|of| &of[here.clone()]).collect();
+            let runs: Vec<_> = gradients.iter().map(|of| &of[here.clone()]).into_vec();
             network.level.run(SumRuns::<T> { runs: &runs, sum });
         });
         let (gradient, received) = self.gradient.split_at_mut(network.slots.len);
@@ -421,7 +422,7 @@ impl<T: ModelElement> Trainer<T> {
         let level = network.level;
         let updates = self.groups.iter();
         let updates = updates.map(|group| Update::<T>::new(group, factor, clip, self.steps));
-        let updates: Vec<_> = updates.collect();
+        let updates: Vec<_> = updates.into_vec();
         let [first, second] = &mut self.moments;
         let mut rest = (
             &mut network.weights[..],

@@ -11,6 +11,7 @@ use super::super::twiddles::{Direction, Twiddles, divide_by_len};
 use super::{check_factors, product};
 use crate::algebra::RootsOfUnity;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// The bins of [`dft`](super::super::dft::dft) in the order of [`permuted_order`]: the block
 /// FFT in place, by decimation in frequency.
@@ -66,7 +67,7 @@ pub fn permuted_order(factors: &[usize]) -> Result<Vec<usize>, Error> {
     for &n2 in factors {
         order = (0..n2)
             .flat_map(|k2| order.iter().map(move |&k1| k2 + n2 * k1))
-            .collect();
+            .into_vec();
     }
     Ok(order)
 }
@@ -78,7 +79,7 @@ fn decimate_in_frequency<C: RootsOfUnity>(x: &mut [C], factors: &[usize], twiddl
     };
     let (n, n1) = (x.len(), x.len() / n2);
     for j1 in 0..n1 {
-        let column: Vec<C> = (0..n2).map(|j2| x[j1 + n1 * j2]).collect();
+        let column: Vec<C> = (0..n2).map(|j2| x[j1 + n1 * j2]).into_vec();
         for (k2, z) in twiddles.dft(&column).into_iter().enumerate() {
             x[j1 + n1 * k2] = z * twiddles.get(n, (j1 * k2) as u64);
         }
@@ -101,7 +102,7 @@ fn decimate_in_time<C: RootsOfUnity>(x: &mut [C], factors: &[usize], twiddles: &
     for j1 in 0..n1 {
         let column: Vec<C> = (0..n2)
             .map(|k2| x[j1 + n1 * k2] * twiddles.get(n, (j1 * k2) as u64))
-            .collect();
+            .into_vec();
         for (j2, z) in twiddles.dft(&column).into_iter().enumerate() {
             x[j1 + n1 * j2] = z;
         }

@@ -4,6 +4,7 @@ use super::super::dft::dft_matrix;
 use super::super::twiddles::{Direction, Twiddles};
 use crate::algebra::{Matrix, RootsOfUnity};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// The factors of `F_N = P (I_N2 (x) F_N1) P^T D (I_N1 (x) F_N2) P`, each an `N x N` matrix,
 /// `N = N1 N2`.
@@ -30,10 +31,10 @@ impl<C: RootsOfUnity> BlockFactors<C> {
         let n = super::product(&[n1, n2])?;
         Matrix::<C>::check_size(n)?;
         let twiddles = Twiddles::<C>::new(n, Direction::Forward)?;
-        let source: Vec<usize> = (0..n).map(|i| i / n2 + n1 * (i % n2)).collect();
+        let source: Vec<usize> = (0..n).map(|i| i / n2 + n1 * (i % n2)).into_vec();
         let diagonal: Vec<C> = (0..n)
             .map(|i| twiddles.get(n, ((i / n2) * (i % n2)) as u64))
-            .collect();
+            .into_vec();
         Ok(Self {
             permutation: Matrix::permutation(&source),
             short_n2: Matrix::identity(n1).kronecker(&dft_matrix(n2)?),

@@ -19,6 +19,7 @@
 mod fused;
 mod matrices;
 
+use crate::into_vec::IntoVec as _;
 pub use fused::FusedConvolution;
 pub use matrices::BlockFactors;
 
@@ -92,7 +93,7 @@ fn step<C: RootsOfUnity>(x: &[C], factors: &[usize], twiddles: &Twiddles<C>) -> 
 fn transpose<C: Copy>(x: &[C], rows: usize, cols: usize) -> Vec<C> {
     (0..rows * cols)
         .map(|i| x[i / rows + cols * (i % rows)])
-        .collect()
+        .into_vec()
 }
 
 /// The factors other than 1, if the product of all of them is `n`.
@@ -107,7 +108,7 @@ fn check_factors(factors: &[usize], n: usize) -> Result<Vec<usize>, Error> {
             format_args!("{factors:?}, product {product}"),
         ));
     }
-    Ok(factors.iter().copied().filter(|&r| r != 1).collect())
+    Ok(factors.iter().copied().filter(|&r| r != 1).into_vec())
 }
 
 /// The length that the factors make.

@@ -5,6 +5,7 @@ use crate::algebra::{Matrix, Real};
 use crate::attention::softmax;
 use crate::error::{Error, check_len};
 use crate::h3::Linear;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 
@@ -43,7 +44,7 @@ pub(crate) fn softmax_attention_adjoint<T: Real>(
     let of_weights = g.times(&v.transpose())?;
     let (mut weights, mut of_scores) = (Vec::new(), Vec::new());
     for i in 0..len {
-        let row: Vec<T> = scores.row(i)[..=i].iter().map(|&s| scale * s).collect();
+        let row: Vec<T> = scores.row(i)[..=i].iter().map(|&s| scale * s).into_vec();
         let row = softmax(&row)?;
         let of_row = &of_weights.row(i)[..=i];
         let mean = crate::algebra::dot(&row, of_row);
@@ -91,20 +92,20 @@ impl<T: Real> MultiHeadAttention<T> {
             output: Linear::zeros(d, d),
         };
         for (b, tokens) in documents.iter() {
-            let rows: Vec<usize> = tokens.map(|i| b * len + i).collect();
-            let qkv: Vec<Vec<T>> = rows.iter().map(|&r| self.qkv.apply(u.row(r))).collect();
+            let rows: Vec<usize> = tokens.map(|i| b * len + i).into_vec();
+            let qkv: Vec<Vec<T>> = rows.iter().map(|&r| self.qkv.apply(u.row(r))).into_vec();
             let head = |which: usize, h: usize| {
                 let first = which * d + h * d_h;
                 Matrix::from_fn(rows.len(), d_h, |i, c| qkv[i][first + c])
             };
             let heads: Vec<[Matrix<T>; 3]> = (0..self.num_heads)
                 .map(|h| [0, 1, 2].map(|which| head(which, h)))
-                .collect();
+                .into_vec();
             let mut of_context = Vec::with_capacity(rows.len());
             let contexts = heads.iter().map(|head| attend(head.each_ref(), scale));
             let contexts = contexts.collect::<Result<Vec<_>, Error>>()?;
             for (i, &r) in rows.iter().enumerate() {
-                let context: Vec<T> = contexts.iter().flat_map(|o| o.row(i)).copied().collect();
+                let context: Vec<T> = contexts.iter().flat_map(|o| o.row(i)).copied().into_vec();
                 of_context.push(
                     self.output
                         .adjoint(&context, g.row(r), &mut gradient.output),

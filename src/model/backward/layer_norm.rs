@@ -3,6 +3,7 @@
 use super::super::layer_norm::{LayerNorm, divide};
 use crate::algebra::Real;
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The gradients of one LayerNorm of one token, (d) each.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl<T: Real> LayerNorm<T> {
         let d = T::from_i64(x.len() as i64);
         let normed = x.iter().map(|&x| divide(x - center, deviation));
         let normed = normed.collect::<Result<Vec<T>, Error>>()?;
-        let of_normed: Vec<T> = g.iter().zip(&self.weight).map(|(&g, &w)| g * w).collect();
+        let of_normed: Vec<T> = g.iter().zip(&self.weight).map(|(&g, &w)| g * w).into_vec();
         let mean = of_normed.iter().fold(T::ZERO, |sum, &e| sum + e);
         let mean = divide(mean, d)?;
         let along = divide(crate::algebra::dot(&of_normed, &normed), d)?;
@@ -51,7 +52,7 @@ impl<T: Real> LayerNorm<T> {
         let input = input.map(|(&e, &x)| divide(e - mean - x * along, deviation));
         Ok(NormGradient {
             input: input.collect::<Result<_, Error>>()?,
-            weight: g.iter().zip(&normed).map(|(&g, &x)| g * x).collect(),
+            weight: g.iter().zip(&normed).map(|(&g, &x)| g * x).into_vec(),
             bias: g.to_vec(),
         })
     }

@@ -3,6 +3,7 @@
 use super::super::mlp::{GELU_CUBE, Mlp, SQRT_2_OVER_PI, below};
 use crate::algebra::{Real, erf_slope};
 use crate::h3::Linear;
+use crate::into_vec::IntoVec as _;
 
 /// The gradients of an MLP, summed over tokens.
 #[derive(Clone, Debug)]
@@ -58,10 +59,10 @@ impl<T: Real> Mlp<T> {
         gradient: &mut MlpGradient<T>,
     ) -> Vec<T> {
         let inner = self.fc1.apply(x);
-        let active: Vec<T> = inner.iter().map(|&x| activation(x)).collect();
+        let active: Vec<T> = inner.iter().map(|&x| activation(x)).into_vec();
         let of_active = self.fc2.adjoint(&active, g, &mut gradient.fc2);
         let of_inner = inner.iter().zip(of_active);
-        let of_inner: Vec<T> = of_inner.map(|(&x, g)| g * slope(x)).collect();
+        let of_inner: Vec<T> = of_inner.map(|(&x, g)| g * slope(x)).into_vec();
         self.fc1.adjoint(x, &of_inner, &mut gradient.fc1)
     }
 }

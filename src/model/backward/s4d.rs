@@ -6,6 +6,7 @@ use super::mlp::exact_gelu_slope;
 use crate::algebra::{Real, Ring};
 use crate::error::Error;
 use crate::h3::{Backward, Evaluate, Linear};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Adjoint, Diagonal, Documents};
 use crate::tensor::Tensor;
 
@@ -42,18 +43,18 @@ impl<T: Real> S4d<T> {
         let mut of_filtered = Tensor::filled(u.shape(), T::ZERO);
         for token in documents.tokens() {
             let x = filtered.row(token);
-            let active: Vec<T> = x.iter().map(|&x| exact_gelu(x)).collect();
+            let active: Vec<T> = x.iter().map(|&x| exact_gelu(x)).into_vec();
             let of_active = self.output.adjoint(&active, g.row(token), &mut output);
             let places = of_filtered.row_mut(token).iter_mut().zip(x).zip(of_active);
             places.for_each(|((to, &x), g)| *to = g * exact_gelu_slope(x));
         }
         let mut input = Tensor::filled(u.shape(), T::ZERO);
-        let mut models: Vec<_> = self.models.iter().map(Adjoint::zero_gradient).collect();
+        let mut models: Vec<_> = self.models.iter().map(Adjoint::zero_gradient).into_vec();
         let zeros = states.map(|_| T::Complex::ZERO);
         for (c, (model, gradient)) in self.models.iter().zip(&mut models).enumerate() {
             for b in 0..documents.batch() {
                 let zeros = documents.numbers(b).map(|n| zeros.row(n * d + c));
-                let zeros: Vec<_> = zeros.collect();
+                let zeros: Vec<_> = zeros.into_vec();
                 let (u, g) = (channel(u, b, c), channel(&of_filtered, b, c));
                 let (row, window) = (documents.row(b), documents.longest());
                 let of_row = back.diagonal_row(model, (&u, &g), row, [&zeros; 2], window)?;

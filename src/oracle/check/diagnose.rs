@@ -8,6 +8,7 @@ use super::judged::{Fit, Grid, Judged};
 use super::pattern;
 use super::report::{Finding, StageReport, StageVerdict};
 use super::trials::{ProbeTrial, Trial, Trials, default_chunk_len};
+use crate::into_vec::IntoVec as _;
 use std::cell::Cell;
 
 /// At one stage so many of the mistakes that explain most are tried with every other.
@@ -23,13 +24,13 @@ pub(super) fn diagnose(
     parts: &[usize],
 ) -> Vec<Finding> {
     let is = |verdict| move |&at: &usize| reports[at].verdict == verdict;
-    let mut wrong: Vec<usize> = (0..stages.len()).filter(is(StageVerdict::Fail)).collect();
+    let mut wrong: Vec<usize> = (0..stages.len()).filter(is(StageVerdict::Fail)).into_vec();
     let Some(&first) = wrong.first() else {
         let follows = (0..stages.len()).find(is(StageVerdict::Follows));
         return follows
             .map(|at| added_up(&stages[at]))
             .into_iter()
-            .collect();
+            .into_vec();
     };
     // Gradients come last: where the forward pass is wrong, theirs follow.
     let backward = stages[first].spec.is_gradient();
@@ -44,7 +45,7 @@ pub(super) fn diagnose(
         reports,
         probes,
         trials,
-        all: known.iter().collect(),
+        all: known.iter().into_vec(),
         backward,
         pairs: false,
         settled: Vec::new(),
@@ -62,7 +63,7 @@ pub(super) fn diagnose(
         .iter()
         .filter(|trial| trial.needs_chunks && is_of_it(trial.mistake))
         .map(|trial| trial.mistake)
-        .collect();
+        .into_vec();
     let begins = wrong
         .iter()
         .filter_map(|&at| pattern::first_wrong_token(&stages[at]));
@@ -249,13 +250,13 @@ impl Search<'_> {
                 mistake,
                 chunk_len: best.chunk_len,
             });
-            let by = by.collect();
+            let by = by.into_vec();
             self.settled.push(Settled { at, by });
         }
         let is_left = |&at: &usize| best.fits[at].is_some_and(|fit| fit.left > 1.0);
         Said {
             finding: self.finding(at, pattern, &found, reproduced, &explained),
-            nearly: best.explained.iter().copied().filter(is_left).collect(),
+            nearly: best.explained.iter().copied().filter(is_left).into_vec(),
             explained,
             settled: nearly_all,
         }
@@ -273,13 +274,13 @@ impl Search<'_> {
         Finding {
             stage: name(&at),
             pattern,
-            suspects: found.iter().map(Hypothesis::suspect).collect(),
+            suspects: found.iter().map(Hypothesis::suspect).into_vec(),
             reproduced,
             also_at: explained
                 .iter()
                 .filter(|other| **other != at)
                 .map(name)
-                .collect(),
+                .into_vec(),
         }
     }
 
@@ -291,7 +292,7 @@ impl Search<'_> {
             let fit = trial.fits[at]?;
             (fit.left <= 1.0).then(|| self.of_trial(trial, fit, at, wrong))
         });
-        let mut found: Vec<Hypothesis> = alone.collect();
+        let mut found: Vec<Hypothesis> = alone.into_vec();
         found.retain(|h| h.fit.evidence.share < NEARLY_ALL || self.agrees(h));
         // What explains all alone needs none made before it. It only saves work: what is found on top of others is held
         // against it by the same rule (`best`).
@@ -319,7 +320,7 @@ impl Search<'_> {
             }
             let before = settled.by.iter().filter(|made| !is_in(made));
             let before = before.map(|made| made.mistake);
-            let together: Vec<_> = before.chain(hypothesis.mistakes.iter().copied()).collect();
+            let together: Vec<_> = before.chain(hypothesis.mistakes.iter().copied()).into_vec();
             let lens = settled.by.iter().map(|made| made.chunk_len);
             let len = lens.chain([hypothesis.chunk_len]).flatten().next();
             let len = len.unwrap_or(self.usual_len());
@@ -361,7 +362,7 @@ impl Search<'_> {
         asked: &dyn Fn(&Mistake) -> bool,
     ) -> Vec<Hypothesis> {
         let len = made.iter().find_map(|made| made.chunk_len);
-        let before: Vec<_> = made.iter().map(|made| made.mistake).collect();
+        let before: Vec<_> = made.iter().map(|made| made.mistake).into_vec();
         let is_new = |trial: &&&Trial| !before.iter().any(|one| core::ptr::eq(*one, trial.mistake));
         let in_the_port = |trial: &&&Trial| {
             let is_at = |len| !trial.needs_chunks || trial.chunk_len == len;
@@ -371,7 +372,7 @@ impl Search<'_> {
         let others = others.filter(|trial| asked(trial.mistake)).map(Some);
         let none = (before.len() > 1).then_some(None);
         let most = (WORK / self.cost).min(self.runs_left.get());
-        let others: Vec<_> = none.into_iter().chain(others).take(most).collect();
+        let others: Vec<_> = none.into_iter().chain(others).take(most).into_vec();
         self.runs_left.set(self.runs_left.get() - others.len());
         let (trials, backward) = (self.trials, self.backward);
         let usual = self.usual_len();
@@ -379,7 +380,7 @@ impl Search<'_> {
             let run = |before: &[&'static Mistake]| {
                 let other_len = other.map_or(usual, |other| other.chunk_len);
                 let other = other.map(|other| other.mistake);
-                let together: Vec<_> = before.iter().copied().chain(other).collect();
+                let together: Vec<_> = before.iter().copied().chain(other).into_vec();
                 trials.fits(&together, len.unwrap_or(other_len), backward)
             };
             let all = run(&before);
@@ -390,10 +391,10 @@ impl Search<'_> {
             // Those that do nothing here are not said, and explain nothing elsewhere.
             let acts = |one: &&'static Mistake| {
                 let is_other = |known: &&Mistake| !core::ptr::eq(*known, *one);
-                let without: Vec<_> = before.iter().copied().filter(is_other).collect();
+                let without: Vec<_> = before.iter().copied().filter(is_other).into_vec();
                 run(&without)[at].is_none_or(|other| other.evidence.share != fit.evidence.share)
             };
-            let acting: Vec<_> = before.iter().copied().filter(acts).collect();
+            let acting: Vec<_> = before.iter().copied().filter(acts).into_vec();
             // Of those made before, two at least; each was tried alone.
             let enough = acting.len() > usize::from(other.is_none());
             enough.then(|| (run(&acting), acting))
@@ -406,7 +407,7 @@ impl Search<'_> {
             let len = len.or(chunked.map(|other| other.chunk_len));
             Some(self.hypothesis(together, len, &fits, fit, at, wrong))
         });
-        found.collect()
+        found.into_vec()
     }
 
     /// The same with what is beyond the tolerance left unexplained.
@@ -416,7 +417,7 @@ impl Search<'_> {
             let explains = fit.evidence.share >= NEARLY_ALL;
             explains.then(|| self.of_trial(trial, fit, at, wrong))
         });
-        best(found.collect(), generic)
+        best(found.into_vec(), generic)
     }
 
     /// Mistakes that no right port would show in the few elements from which they depart, where the rounding
@@ -428,7 +429,7 @@ impl Search<'_> {
             let of_part = Fit { evidence, ..fit };
             Some(self.of_trial(trial, of_part, at, wrong))
         });
-        let mut found = best(found.collect(), 0.0);
+        let mut found = best(found.into_vec(), 0.0);
         for hypothesis in &mut found {
             // On the whole it does not explain it.
             hypothesis.fit = hypothesis.fits[at].unwrap_or(hypothesis.fit);
@@ -442,7 +443,7 @@ impl Search<'_> {
             let fit = trial.fits[at].filter(|fit| fit.grid == Grid::On && fit.left <= 1.0)?;
             Some(self.of_trial(trial, fit, at, wrong))
         });
-        found.collect()
+        found.into_vec()
     }
 
     /// Two mistakes made in the step.
@@ -451,7 +452,7 @@ impl Search<'_> {
             .all
             .iter()
             .filter_map(|trial| Some((trial, trial.fits[at]?)))
-            .collect();
+            .into_vec();
         acting.sort_by(|(_, a), (_, b)| b.evidence.share.total_cmp(&a.evidence.share));
         let mut found = Vec::new();
         let (trials, backward) = (self.trials, self.backward);
@@ -461,7 +462,7 @@ impl Search<'_> {
                 .iter()
                 .filter(|(other, _)| other.mistake.id != one.mistake.id)
                 .take(runs_of_each.min(self.runs_left.get()))
-                .collect();
+                .into_vec();
             self.runs_left.set(self.runs_left.get() - others.len());
             let runs = crate::threads::map(&others, |(other, _)| {
                 let len = if one.needs_chunks { one } else { other }.chunk_len;
@@ -535,7 +536,7 @@ impl Search<'_> {
         };
         Hypothesis {
             contradicted: (0..fits.len()).filter(contradicts).count(),
-            explained: wrong.iter().copied().filter(explains).collect(),
+            explained: wrong.iter().copied().filter(explains).into_vec(),
             mistakes,
             chunk_len,
             fits: fits.to_vec(),

@@ -4,6 +4,8 @@
 //! far below the worst case, which has to add up all roundings with one sign, is still seen: by the
 //! share of the error that it explains.
 
+use crate::into_vec::IntoVec as _;
+
 /// The share of a stage's error that is evidence for what explains it, where the error is spread
 /// over very many elements: no right port of chapter 13's
 /// simulations reaches it.
@@ -73,7 +75,7 @@ impl Weights {
     /// Of probable errors, no smaller than a thousandth of their median: what is almost exact would
     /// decide alone. Elements without error take no part, since the bound judges them.
     pub(super) fn of(probable: &[f64]) -> Self {
-        let mut sorted: Vec<f64> = probable.iter().copied().filter(|&s| s > 0.0).collect();
+        let mut sorted: Vec<f64> = probable.iter().copied().filter(|&s| s > 0.0).into_vec();
         let middle = sorted.len() / 2;
         let floor = match sorted.is_empty() {
             true => 0.0,
@@ -83,12 +85,12 @@ impl Weights {
             true => 1.0 / s.max(floor),
             false => 0.0,
         };
-        Self(probable.iter().map(weight).collect())
+        Self(probable.iter().map(weight).into_vec())
     }
 
     /// Those of some elements.
     pub(super) fn of_elements(&self, elements: &[usize]) -> Self {
-        Self(elements.iter().map(|&at| self.0[at]).collect())
+        Self(elements.iter().map(|&at| self.0[at]).into_vec())
     }
 
     /// The weight of an element; 0 where right ports have no error.
@@ -98,7 +100,7 @@ impl Weights {
 
     /// Errors in units of the probable one.
     pub(super) fn apply(&self, errors: impl Iterator<Item = f64>) -> Vec<f64> {
-        errors.zip(&self.0).map(|(e, weight)| e * weight).collect()
+        errors.zip(&self.0).map(|(e, weight)| e * weight).into_vec()
     }
 
     /// The root mean square of an error, in units of the probable one.

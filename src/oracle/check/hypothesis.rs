@@ -3,6 +3,7 @@
 use super::super::mistake::Mistake;
 use super::judged::Fit;
 use super::report::Suspect;
+use crate::into_vec::IntoVec as _;
 
 /// A mistake that leaves more of an error than this unexplained is not named for it.
 pub(super) const MOST_UNEXPLAINED: f64 = 0.5;
@@ -33,7 +34,8 @@ impl Hypothesis {
 
     /// True if the same mistakes are made.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let ids = |h: &Self| -> Vec<&str> { h.mistakes.iter().map(|mistake| mistake.id).collect() };
+        let ids =
+            |h: &Self| -> Vec<&str> { h.mistakes.iter().map(|mistake| mistake.id).into_vec() };
         ids(self) == ids(other)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::mistake::Mistake;
 use super::report::{Finding, Report, StageReport, Suspect, Verdict};
+use crate::into_vec::IntoVec as _;
 use std::fmt::Write as _;
 
 /// The version of the report's schema (chapter 13).
@@ -112,11 +113,11 @@ fn object(fields: &[(&str, String)]) -> String {
     let fields = fields
         .iter()
         .map(|(key, value)| format!("\"{key}\":{value}"));
-    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+    format!("{{{}}}", fields.into_vec().join(","))
 }
 
 fn list<I>(items: &[I], f: impl Fn(&I) -> String) -> String {
-    let items: Vec<String> = items.iter().map(f).collect();
+    let items: Vec<String> = items.iter().map(f).into_vec();
     format!("[{}]", items.join(","))
 }
 

@@ -10,6 +10,7 @@ use super::super::upstream::{Upstream, UpstreamStage};
 use super::evidence::{SEVERAL, Scales, Weights};
 use super::judged::{Judged, Local, Source, distance, rms};
 use crate::algebra::ErrorBound;
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 use crate::threads;
 use std::borrow::Cow;
@@ -46,7 +47,7 @@ impl Own {
                 },
             })
         });
-        let all = Upstream::new(found.collect());
+        let all = Upstream::new(found.into_vec());
         let is_kernel = |name: &str| specs().any(|spec| spec.name == name && spec.is_kernel());
         let without = all.without(is_kernel);
         Self {
@@ -375,7 +376,7 @@ impl Tolerance<'_> {
             let rounded = value.abs() * f64::EPSILON / 2.0;
             scale * self.format.unit_roundoff() + stored + self.underflow + rounded
         };
-        pairs.map(bound).collect()
+        pairs.map(bound).into_vec()
     }
 
     /// The probable error. An exact number stays one, however it is stored.
@@ -390,7 +391,7 @@ impl Tolerance<'_> {
             }
             false => 0.0,
         };
-        Weights::of(&pairs.map(error).collect::<Vec<_>>())
+        Weights::of(&pairs.map(error).into_vec())
     }
 
     fn whole(&self, stage: &GoldenStage) -> Local {
@@ -428,8 +429,12 @@ impl Tolerance<'_> {
         }
         // The reference is computed in f64 here, and off by as much as a port in f64 may be.
         let own = f64::EPSILON / 2.0 / self.format.unit_roundoff();
-        let mut worst: Vec<f64> = scale.data().iter().map(|s| s.worst * (1.0 + own)).collect();
-        let mut probable: Vec<f64> = scale.data().iter().map(|s| s.probable).collect();
+        let mut worst: Vec<f64> = scale
+            .data()
+            .iter()
+            .map(|s| s.worst * (1.0 + own))
+            .into_vec();
+        let mut probable: Vec<f64> = scale.data().iter().map(|s| s.probable).into_vec();
         let mut base = base.data().to_vec();
         for &at in self.padding {
             (worst[at], probable[at], base[at]) = (0.0, 0.0, stage.values.data()[at]);
@@ -440,7 +445,9 @@ impl Tolerance<'_> {
         // makes of the port's own stages are within it of the truth.
         let pairs = bounds.into_iter().zip(limit);
         Some(Local {
-            bounds: pairs.map(|(bound, whole)| bound.min(2.0 * whole)).collect(),
+            bounds: pairs
+                .map(|(bound, whole)| bound.min(2.0 * whole))
+                .into_vec(),
             weights: self.weights(probable.into_iter(), &base),
             reference: base.clone(),
             base,

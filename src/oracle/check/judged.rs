@@ -4,6 +4,7 @@ use super::super::mistake::Mistake;
 use super::super::stage::StageSpec;
 use super::evidence::{self, Evidence, Scales, Weights};
 use crate::algebra::FloatFormat;
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 use std::borrow::Cow;
 
@@ -134,7 +135,7 @@ impl Fit {
 impl<'a> Judged<'a> {
     /// These elements of the stage, as they are judged among all.
     pub(super) fn of_elements(&self, elements: &[usize]) -> Self {
-        let pick = |x: &[f64]| elements.iter().map(|&at| x[at]).collect::<Vec<f64>>();
+        let pick = |x: &[f64]| elements.iter().map(|&at| x[at]).into_vec();
         let picked = |x: &Tensor<f64>| Cow::Owned(Tensor::known([elements.len()], pick(x.data())));
         let local = &self.local;
         let places = 0..elements.len();
@@ -151,7 +152,7 @@ impl<'a> Judged<'a> {
             },
             padding: places
                 .filter(|&at| self.padding.contains(&elements[at]))
-                .collect(),
+                .into_vec(),
             ..*self
         }
     }
@@ -320,7 +321,7 @@ impl Judged<'_> {
         if predicted.len() != base.len() || predicted == base {
             return None;
         }
-        let mut departure: Vec<f64> = predicted.iter().zip(base).map(|(p, b)| p - b).collect();
+        let mut departure: Vec<f64> = predicted.iter().zip(base).map(|(p, b)| p - b).into_vec();
         for &at in &self.padding {
             departure[at] = 0.0;
         }
@@ -441,7 +442,7 @@ fn fractions(x: &[f64], truth: &[f64], bounds: &[f64]) -> Vec<f64> {
     let pairs = x.iter().zip(truth).zip(bounds);
     pairs
         .map(|((x, truth), bound)| fraction(x - truth, *bound))
-        .collect()
+        .into_vec()
 }
 
 /// An error as a fraction of the tolerance; infinite for what is no number.
@@ -463,7 +464,7 @@ pub(super) fn rms(x: &[f64]) -> f64 {
 
 /// The root mean square of a difference.
 pub(super) fn distance(one: &[f64], other: &[f64]) -> f64 {
-    let differences: Vec<f64> = one.iter().zip(other).map(|(a, b)| a - b).collect();
+    let differences: Vec<f64> = one.iter().zip(other).map(|(a, b)| a - b).into_vec();
     rms(&differences)
 }
 

@@ -15,6 +15,7 @@ mod sample;
 mod trials;
 mod words;
 
+use crate::into_vec::IntoVec as _;
 pub use report::{
     Equal, Explained, Finding, Power, Report, SampledHeads, StageReport, StageVerdict, Suspect,
     Verdict,
@@ -84,7 +85,7 @@ pub(super) fn check_on(
         }
     }
     let probes = threads::map(&stages, |stage| trials.probes(stage));
-    let places: Vec<_> = stages.iter().zip(&probes).enumerate().collect();
+    let places: Vec<_> = stages.iter().zip(&probes).enumerate().into_vec();
     let reports = threads::map(&places, |&(place, (stage, probes))| {
         report_of(place, stage, candidate, probes, &known)
     });
@@ -102,7 +103,7 @@ pub(super) fn check_on(
             .stages
             .iter()
             .map(|stage| stage.spec.clone())
-            .collect(),
+            .into_vec(),
         power: (!refused).then(|| power(&known, &stages)),
         sampled: sampled.as_ref().map(Sampled::report),
         precision: precision_seen::describe(&stages, judged_in, candidate, |name| {
@@ -207,7 +208,7 @@ fn equal(golden: Reference<'_>, stages: &[Judged<'_>], format: Format) -> Option
         let known = known.find(|known| known.name() == stage.spec.name);
         known.is_some_and(|known| judge::is_exact(known, golden.case.judged_in(format)))
     });
-    let exact: Vec<_> = exact.collect();
+    let exact: Vec<_> = exact.into_vec();
     let is_equal = |stage: &&&Judged<'_>| stage.golden.data() == stage.candidate.data();
     (!exact.is_empty()).then(|| Equal {
         exact: exact.len(),
@@ -261,13 +262,13 @@ fn index_of(at: usize, shape: &[usize]) -> Vec<usize> {
             rest /= axis.max(1);
             place
         })
-        .collect();
+        .into_vec();
     index.reverse();
     index
 }
 
 fn correct_bits(golden: &[f64], candidate: &[f64]) -> f64 {
-    let errors: Vec<f64> = golden.iter().zip(candidate).map(|(a, b)| a - b).collect();
+    let errors: Vec<f64> = golden.iter().zip(candidate).map(|(a, b)| a - b).into_vec();
     let error = largest(&errors);
     if error <= 0.0 {
         return 53.0;

@@ -6,6 +6,7 @@ use super::judged::Judged;
 use super::probe::Probe;
 use super::trials::ProbeTrial;
 use crate::algebra::FloatFormat;
+use crate::into_vec::IntoVec as _;
 
 /// Places of an axis are named one by one up to so many.
 const NAMED: usize = 6;
@@ -25,7 +26,7 @@ impl Along {
                 axis,
                 wrong: vec![false; len],
             })
-            .collect();
+            .into_vec();
         for at in stage.wrong() {
             let mut rest = at;
             for axis in along.iter_mut().rev() {
@@ -40,7 +41,7 @@ impl Along {
     /// The place of the error, if it is not everywhere.
     fn describe(&self) -> Option<String> {
         let (axis, len) = (self.axis, self.wrong.len());
-        let places: Vec<usize> = (0..len).filter(|&at| self.wrong[at]).collect();
+        let places: Vec<usize> = (0..len).filter(|&at| self.wrong[at]).into_vec();
         let (&first, &last) = (places.first()?, places.last()?);
         if places.len() == len {
             return None;
@@ -70,7 +71,11 @@ impl Along {
                 _ => format!("wrong in {axis}s {first} to {last} (of 0 to {})", len - 1),
             });
         }
-        let named: Vec<String> = places.iter().take(NAMED).map(ToString::to_string).collect();
+        let named: Vec<String> = places
+            .iter()
+            .take(NAMED)
+            .map(ToString::to_string)
+            .into_vec();
         let more = if places.len() > NAMED { ", ..." } else { "" };
         Some(format!(
             "wrong in {} of {len} {axis}s ({}{more}), right in the others",
@@ -82,7 +87,7 @@ impl Along {
     /// The length at whose multiples, and nowhere else, runs of wrong places begin.
     fn chunk_length(&self) -> Option<usize> {
         let begins = |&t: &usize| self.wrong[t] && (t == 0 || !self.wrong[t - 1]);
-        let starts: Vec<usize> = (0..self.wrong.len()).filter(begins).collect();
+        let starts: Vec<usize> = (0..self.wrong.len()).filter(begins).into_vec();
         let &length = starts.first()?;
         let multiples = starts
             .iter()
@@ -152,7 +157,7 @@ pub(super) fn describe(stage: &Judged<'_>, probe: Option<&ProbeTrial>) -> String
     let mut said: Vec<String> = Along::all(stage)
         .iter()
         .filter_map(Along::describe)
-        .collect();
+        .into_vec();
     if said.is_empty() {
         said.push(format!(
             "{wrong} of {elements} elements outside their tolerance"

@@ -4,6 +4,7 @@ use super::super::candidate::Candidate;
 use super::super::format::Format;
 use super::judged::{Grid, Judged};
 use crate::algebra::FloatFormat;
+use crate::into_vec::IntoVec as _;
 
 /// The root mean square of a right port's error, in units of the probable one, is about this.
 const TYPICAL: f64 = 0.1;
@@ -100,7 +101,7 @@ fn coarsest_that_holds(stage: &Judged<'_>) -> Option<FloatFormat> {
 /// stored in, which is where [`by_size`] draws the line between a format and the next coarser one. A stage that is simply
 /// wrong has no precision.
 fn rounds_only(stage: &Judged<'_>) -> bool {
-    let errors: Vec<f64> = stage.errors().collect();
+    let errors: Vec<f64> = stage.errors().into_vec();
     let size: f64 = stage.local.reference.iter().map(|x| x * x).sum();
     let error: f64 = errors.iter().map(|x| x * x).sum();
     error.sqrt() < (8.0 * stage.stored).max(0.01) * size.sqrt()
@@ -129,7 +130,7 @@ fn in_16_bits_on_exact(
 fn finer(stages: &[Judged<'_>], format: Format) -> Option<String> {
     let finest = |stage: &&Judged<'_>| stage.is_finite() && stage.rms() * APART * 16.0 < TYPICAL;
     let judged = stages.iter().filter(|stage| !stage.spec.is_gradient());
-    let judged: Vec<&Judged<'_>> = judged.collect();
+    let judged: Vec<&Judged<'_>> = judged.into_vec();
     if judged.is_empty() || !judged.iter().all(finest) {
         return None;
     }
@@ -159,7 +160,7 @@ fn narrow_storage(stages: &[Judged<'_>], format: Format, candidate: &Candidate) 
         let found = candidate.stage(&stage.spec.name);
         found.is_some_and(|found| found.unit_roundoff > u)
     });
-    let names: Vec<&str> = narrow.map(|stage| stage.spec.name.as_str()).collect();
+    let names: Vec<&str> = narrow.map(|stage| stage.spec.name.as_str()).into_vec();
     (!names.is_empty()).then(|| {
         format!(
             "stored in fewer bits than {} has; the rounding is allowed for: {}",
@@ -181,7 +182,7 @@ fn narrow_numbers(stages: &[Judged<'_>], format: Format) -> Option<String> {
         let is_narrow = stage.scales.coarse.is_some() && is_finer(stage.unit);
         is_narrow && stage.is_finite() && stage.numbers_of(bf16) == Grid::On
     });
-    let names: Vec<&str> = narrow.map(|stage| stage.spec.name.as_str()).collect();
+    let names: Vec<&str> = narrow.map(|stage| stage.spec.name.as_str()).into_vec();
     (!names.is_empty()).then(|| {
         let names = names.join(", ");
         format!("every number is one of bf16, which has fewer bits than the type stored: {names}")

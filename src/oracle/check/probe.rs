@@ -1,6 +1,7 @@
 //! Generic hypotheses: errors that can occur in any port, whatever it computes.
 
 use super::super::stage::{Axis, StageSpec};
+use crate::into_vec::IntoVec as _;
 use core::fmt;
 
 /// Shifts in time are tried up to so many steps.
@@ -133,7 +134,7 @@ pub(super) fn each_probe(
 ) {
     let axes = Axes(&spec.axes);
     let each = |probe, f: &dyn Fn(usize) -> f64, fitted| {
-        let values: Vec<f64> = (0..reference.len()).map(f).collect();
+        let values: Vec<f64> = (0..reference.len()).map(f).into_vec();
         (probe, values, fitted)
     };
     let pick = |probe, from: &dyn Fn(usize) -> usize| each(probe, &|at| reference[from(at)], 0);

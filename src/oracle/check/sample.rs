@@ -11,6 +11,7 @@ use super::super::upstream::{Sample, Setting, Upstream};
 use super::judge::Own;
 use super::judged::{Judged, Source};
 use super::report::SampledHeads;
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 
 /// The numbers of heads on which mistakes are tried and of all, given the stages that are judged and those from which
@@ -39,16 +40,16 @@ impl<'a> Sampled<'a> {
         let case = golden.case;
         let forward = || stages.iter().filter(|stage| !stage.spec.is_gradient());
         let judged = forward().filter(|stage| stage.is_finite());
-        let judged: Vec<&str> = judged.map(|stage| &stage.spec.name[..]).collect();
+        let judged: Vec<&str> = judged.map(|stage| &stage.spec.name[..]).into_vec();
         let [some, all] = heads(&judged, own.all())?;
         let is_off = |stage: &&Judged<'_>| stage.wrong().next().is_some();
-        let off: Vec<&Judged<'_>> = forward().filter(is_off).collect();
+        let off: Vec<&Judged<'_>> = forward().filter(is_off).into_vec();
         let is_wrong = |&head: &usize| {
             let at = |stage: &&Judged<'_>| case.of_heads(stage.spec, &[head]);
             off.iter()
                 .any(|stage| at(stage).into_iter().any(|at| stage.is_wrong(at)))
         };
-        let heads = chosen(all, &(0..all).filter(is_wrong).collect::<Vec<_>>(), some);
+        let heads = chosen(all, &(0..all).filter(is_wrong).into_vec(), some);
         let sampled = Self {
             stages: stages
                 .iter()
@@ -56,7 +57,7 @@ impl<'a> Sampled<'a> {
                     true => stage.of_elements(&[]),
                     false => stage.of_elements(&case.of_heads(stage.spec, &heads)),
                 })
-                .collect(),
+                .into_vec(),
             own: own.map(|stage| {
                 let picked = of_heads(golden, (&stage.name, &stage.values), &heads, all);
                 picked.unwrap_or_else(|| stage.values.clone())
@@ -91,7 +92,7 @@ impl<'a> Sampled<'a> {
                 let picked = of_heads(golden, (&name, &stage), &self.heads, self.all)?;
                 Some((name, picked))
             });
-            return picked.collect();
+            return picked.into_vec();
         }
         let setting = Setting {
             sample: Some(Sample {
@@ -126,7 +127,7 @@ fn of_heads(
     let mut known = golden.stages.iter();
     let spec = &known.find(|known| known.name() == name)?.spec;
     let elements = golden.case.of_heads(spec, heads);
-    let picked = elements.iter().map(|&at| stage.data()[at]).collect();
+    let picked = elements.iter().map(|&at| stage.data()[at]).into_vec();
     let shape = spec.shape_of_heads([heads.len(), all]);
     Some(Tensor::known(shape, picked))
 }
@@ -135,7 +136,7 @@ fn of_heads(
 fn chosen(all: usize, wrong: &[usize], some: usize) -> Vec<usize> {
     let of_wrong = if wrong.len() < all { some / 2 } else { 0 };
     let mut heads = spread(wrong, of_wrong);
-    let every: Vec<usize> = (0..all).collect();
+    let every: Vec<usize> = (0..all).into_vec();
     heads.extend(spread(&every, some - heads.len()));
     heads.sort_unstable();
     heads.dedup();
@@ -151,7 +152,7 @@ fn spread(from: &[usize], some: usize) -> Vec<usize> {
         let [begin, end] = [part, part + 1].map(|part| part * from.len() / some);
         begin + ((part as f64 * GOLDEN_RATIO).fract() * (end - begin) as f64) as usize
     };
-    (0..some).map(|part| from[place(part)]).collect()
+    (0..some).map(|part| from[place(part)]).into_vec()
 }
 
 #[cfg(test)]

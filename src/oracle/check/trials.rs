@@ -8,6 +8,7 @@ use super::judge::{Own, find};
 use super::judged::{Fit, Judged, Source};
 use super::probe::{Probe, each_probe};
 use super::sample::Sampled;
+use crate::into_vec::IntoVec as _;
 use crate::threads;
 
 /// A mistake, and how it fits every stage: nothing where it changes none of it.
@@ -106,7 +107,7 @@ impl<'a> Trials<'a> {
             false => &[Source::Own, Source::WithoutKernels],
         };
         let stages = self.tried(backward);
-        let mut fits: Vec<Option<Fit>> = stages.iter().map(|_| None).collect();
+        let mut fits: Vec<Option<Fit>> = stages.iter().map(|_| None).into_vec();
         for &source in sources {
             let of = |stage: &Judged<'_>| {
                 stage.local.source == source && stage.spec.is_gradient() == backward

@@ -1,6 +1,7 @@
 //! A report in words.
 
 use super::report::{Equal, Finding, Report, SampledHeads, StageVerdict, Suspect, Verdict};
+use crate::into_vec::IntoVec as _;
 use crate::table::aligned;
 use core::fmt;
 use std::borrow::Cow;
@@ -71,7 +72,7 @@ fn text(report: &Report) -> String {
     }
     let holdings = &report.holdings;
     if !holdings.unknown.is_empty() {
-        let names: Vec<_> = holdings.unknown.iter().map(|name| shown(name)).collect();
+        let names: Vec<_> = holdings.unknown.iter().map(|name| shown(name)).into_vec();
         let _ = writeln!(text, "unknown, not judged: {}", names.join(", "));
     }
     for (name, stage) in &holdings.close {
@@ -188,7 +189,7 @@ pub(super) fn closing(report: &Report) -> String {
         }
         if !power.not_excluded.is_empty() {
             let ids = power.not_excluded.iter().map(|known| known.id);
-            let named: Vec<&str> = ids.take(NAMED).collect();
+            let named: Vec<&str> = ids.take(NAMED).into_vec();
             let _ = write!(power_said, "; not excluded: {}", named.join(", "));
             let more = power.not_excluded.len().saturating_sub(NAMED);
             if more > 0 {

@@ -3,6 +3,7 @@
 use crate::algebra::{ComplexErrorScale, ErrorBound, ErrorScale, modulus};
 use crate::error::Error;
 use crate::fourier::convolution::transform_len;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Response, StateSpace, finish_convolution, recurrence};
 
 /// A number with the error a correct port can have in it.
@@ -47,7 +48,7 @@ impl WithError for ComplexErrorScale {
 
 /// All numbers as their magnitudes.
 pub(super) fn magnitudes<E: WithError>(x: &[E]) -> Vec<E> {
-    x.iter().map(|x| x.absolute()).collect()
+    x.iter().map(|x| x.absolute()).into_vec()
 }
 
 /// The response to `u` from `x0` with the largest error bound over all admissible algorithms: the
@@ -123,7 +124,7 @@ pub(super) fn worst_correlations(
 
 fn with_more_error(x: Vec<ErrorScale>, error: f64) -> Vec<ErrorScale> {
     let x = x.into_iter();
-    x.map(|x| x.with_error(x.error() + error)).collect()
+    x.map(|x| x.with_error(x.error() + error)).into_vec()
 }
 
 /// The normwise error of a convolution by FFT in units of `u |f|_2 |v|_2`: three transforms, each
@@ -148,5 +149,5 @@ pub(super) fn larger_errors(
     let pairs = x.iter().zip(errors);
     pairs
         .map(|(x, error)| x.with_error(x.error().max(error)))
-        .collect()
+        .into_vec()
 }

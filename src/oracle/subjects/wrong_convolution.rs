@@ -4,6 +4,7 @@
 //! an FFT is written here as the sum it computes, exactly, without transforming.
 
 use crate::algebra::RootsOfUnity;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::causal_convolution;
 use num_complex::Complex;
 
@@ -67,7 +68,7 @@ impl Convolution<'_> {
 
     /// The kernel back to front.
     pub(super) fn unflipped(&self) -> Vec<f64> {
-        let reversed: Vec<f64> = self.kernel.iter().rev().copied().collect();
+        let reversed: Vec<f64> = self.kernel.iter().rev().copied().into_vec();
         causal_convolution(&reversed, self.u)
     }
 

@@ -4,6 +4,7 @@ use super::wrong_convolution::Convolution;
 use crate::algebra::Ring;
 use crate::error::Error;
 use crate::flashconv::{Blocks, Chunking, early_rows, pass_states};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::memo::{Recall, Step};
 use crate::ssm::{Dense, Diagonal, Response, Shift, StateSpace, causal_convolution};
 
@@ -61,7 +62,7 @@ impl Boundaries {
                     left -= part;
                     part
                 });
-                let mut parts: Vec<usize> = parts.filter(|&part| part > 0).collect();
+                let mut parts: Vec<usize> = parts.filter(|&part| part > 0).into_vec();
                 parts.extend((left > 0).then_some(left));
                 Chunking::Ragged(parts)
             }
@@ -153,7 +154,7 @@ impl Recalled for Diagonal<f64> {
     fn numbers(&self) -> Vec<f64> {
         let parts = [self.poles(), self.b(), self.c()];
         let numbers = parts.into_iter().flatten();
-        numbers.flat_map(|z| [z.re, z.im]).collect()
+        numbers.flat_map(|z| [z.re, z.im]).into_vec()
     }
 }
 
@@ -187,7 +188,7 @@ impl<S: Recalled + 'static> WrongModel<'_, S> {
     pub(super) fn without(&self, left_out: impl Fn(&ModelHook<S>) -> bool) -> Self {
         let hooks = self.hooks.iter().copied();
         Self {
-            hooks: hooks.filter(|hook| !left_out(hook)).collect(),
+            hooks: hooks.filter(|hook| !left_out(hook)).into_vec(),
             once: self.once.clone(),
             boundaries: self.boundaries.clone(),
             ..*self

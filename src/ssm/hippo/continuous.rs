@@ -2,6 +2,7 @@
 
 use crate::algebra::{Field, Matrix, Real, Ring, Scalar, one_half};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::ssm::dense::Dense;
 
 /// `x' = A x + B u` with a dense `A` (m x m) and `B` (m).
@@ -23,7 +24,7 @@ impl<T: Ring> Continuous<T> {
     ) -> Self {
         Self {
             a: Matrix::from_fn(m, m, a),
-            b: (0..m).map(b).collect(),
+            b: (0..m).map(b).into_vec(),
         }
     }
 
@@ -46,7 +47,7 @@ impl<T: Field> Continuous<T> {
             .ok_or_else(|| Error::value("window", "0; expected a length"))?;
         Ok(Self {
             a: self.a.map(|a| a * inverse),
-            b: self.b.iter().map(|&b| b * inverse).collect(),
+            b: self.b.iter().map(|&b| b * inverse).into_vec(),
         })
     }
 }
@@ -74,7 +75,7 @@ impl<T: Scalar> Continuous<T> {
         });
         let solved = sum(-T::ONE).solve(&right)?;
         let a = Matrix::from_fn(m, m, |i, j| solved.row(i)[j]);
-        let b = (0..m).map(|i| solved.row(i)[m]).collect();
+        let b = (0..m).map(|i| solved.row(i)[m]).into_vec();
         Dense::new(a, b, c, T::ZERO)
     }
 }

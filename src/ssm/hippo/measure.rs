@@ -8,6 +8,7 @@ use super::legs::legs;
 use super::legt::{legt, lmu};
 use crate::algebra::{Real, pi};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::spelled::spelled;
 use crate::ssm::dense::Dense;
 
@@ -75,7 +76,7 @@ impl Measure {
             Ok(p.into_iter()
                 .enumerate()
                 .map(|(n, p)| root(n) * p)
-                .collect())
+                .into_vec())
         };
         match self {
             Self::LegS => {
@@ -86,7 +87,10 @@ impl Measure {
             Self::Lmu => legendre(m, delay + delay - T::ONE),
             Self::LagT => {
                 let decay = (delay * T::from_f64(-0.5)).exp();
-                Ok(laguerre(m, delay)?.into_iter().map(|l| decay * l).collect())
+                Ok(laguerre(m, delay)?
+                    .into_iter()
+                    .map(|l| decay * l)
+                    .into_vec())
             }
             Self::FouT => Ok((0..m)
                 .map(|i| {
@@ -94,7 +98,7 @@ impl Measure {
                     let root = T::from_i64(super::fout::fout_weight(i)).sqrt();
                     root * if i % 2 == 0 { cos } else { sin }
                 })
-                .collect()),
+                .into_vec()),
         }
     }
 

@@ -5,6 +5,7 @@ use super::measure::Measure;
 use super::split::NormalPlusLowRank;
 use crate::algebra::{ComplexScalar, Real, pi};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::spelled::spelled;
 
 /// The initial poles of a diagonal model (`dplr.py`, `dplr`, by the official names). The real part
@@ -48,7 +49,7 @@ impl Diagonalized {
             let poles = split.poles().into_iter();
             return Ok(poles
                 .map(|z| T::Complex::from_parts(half, z.im()))
-                .collect());
+                .into_vec());
         }
         let (m, pi) = (T::from_i64(d_state as i64), pi::<T>());
         let ratio = |x: T, y: T| {

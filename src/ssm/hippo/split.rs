@@ -7,6 +7,7 @@ use crate::algebra::{
     ComplexScalar, HermitianEigen, Matrix, Real, Ring, hermitian_eigen, one_half,
 };
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// `A + sum_r P_r P_r^T` of a measure is normal: a multiple of the identity plus a skew-symmetric
 /// matrix.
@@ -35,7 +36,7 @@ pub(super) fn low_rank<T: Real>(measure: Measure, m: usize) -> Result<Vec<Vec<T>
     let scaled = |keep: &dyn Fn(usize) -> bool, square: &dyn Fn(usize) -> T| -> Vec<T> {
         (0..m)
             .map(|n| if keep(n) { square(n).sqrt() } else { T::ZERO })
-            .collect()
+            .into_vec()
     };
     let legendre = |n: usize| T::from_i64(2 * n as i64 + 1) * half;
     Ok(match measure {
@@ -98,7 +99,7 @@ impl<T: Real> NormalPlusLowRank<T> {
         lower
             .iter()
             .map(|&im| T::Complex::from_parts(self.real, im))
-            .collect()
+            .into_vec()
     }
 
     /// The eigenvectors of [`poles`](Self::poles) as columns, m x m/2.
@@ -125,7 +126,7 @@ impl<T: Real> NormalPlusLowRank<T> {
     /// A real vector in the coordinates of the eigenvectors, `V^* x`, m/2.
     pub fn in_eigenvectors(&self, x: &[T]) -> Result<Vec<T::Complex>, Error> {
         let conjugate = self.vectors().transpose().map(|z| z.conj());
-        let x: Vec<T::Complex> = x.iter().map(|&x| T::Complex::from_base(x)).collect();
+        let x: Vec<T::Complex> = x.iter().map(|&x| T::Complex::from_base(x)).into_vec();
         conjugate.apply(&x)
     }
 

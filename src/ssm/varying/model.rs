@@ -3,6 +3,7 @@
 use super::super::state_space::Transition;
 use crate::algebra::{Matrix, Ring, dot};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 use core::ops::Range;
 
 /// A time-varying model of `N` state channels, shared by any number of inputs:
@@ -126,7 +127,7 @@ impl<T: Ring> Varying<T> {
     pub(crate) fn input_to_state(&self, u: &Matrix<T>) -> Matrix<T> {
         let products = self.decays_to_end();
         let decayed = |t: usize| Decay(products.row(t).to_vec()).apply(self.b.row(t));
-        let columns: Vec<Vec<T>> = (0..self.seq_len()).map(decayed).collect();
+        let columns: Vec<Vec<T>> = (0..self.seq_len()).map(decayed).into_vec();
         Matrix::from_fn(u.cols(), self.state_dim(), |p, n| {
             let terms = columns.iter().enumerate();
             terms.fold(T::ZERO, |sum, (t, b)| sum + u.row(t)[p] * b[n])
@@ -174,6 +175,6 @@ impl<T: Ring> Transition for Decay<T> {
 
     fn apply(&self, x: &[T]) -> Vec<T> {
         let decays = self.0.iter().cycle();
-        x.iter().zip(decays).map(|(&x, &a)| a * x).collect()
+        x.iter().zip(decays).map(|(&x, &a)| a * x).into_vec()
     }
 }

@@ -3,6 +3,7 @@
 use super::model::{Varying, VaryingResponse};
 use crate::algebra::{Matrix, Ring, dot};
 use crate::error::{Error, check_len};
+use crate::into_vec::IntoVec as _;
 
 /// The outputs and the final state by `x_t = A_t x_{t-1} + u_t B_t^T`, `y_t = x_t C_t`, from the
 /// state `x0` (P x N; zeros if `None`). `u`: seq_len x P.
@@ -73,6 +74,6 @@ impl<T: Ring> VaryingStream<T> {
             }
             dot(x, c)
         };
-        Ok(u.iter().enumerate().map(step_row).collect())
+        Ok(u.iter().enumerate().map(step_row).into_vec())
     }
 }

@@ -4,6 +4,7 @@ use super::super::scan::{Affine, states_after};
 use super::model::{Decay, Varying, VaryingResponse};
 use crate::algebra::{Matrix, Ring, dot};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 
 /// The outputs and the final state by the tree of [`scan`](crate::ssm::scan()), over the affine
 /// maps `x -> A_t x + u_t B_t^T`. The tree is the same although every node has its own transition.
@@ -24,10 +25,10 @@ pub fn varying_scan<T: Ring>(
         let products = products.flat_map(|&u| ssm.b.row(t).iter().map(move |&b| u * b));
         Affine {
             a: Some(ssm.decay(t)),
-            b: products.collect(),
+            b: products.into_vec(),
         }
     };
-    let maps: Vec<_> = (0..ssm.seq_len()).map(map).collect();
+    let maps: Vec<_> = (0..ssm.seq_len()).map(map).into_vec();
     let states = states_after(&maps, ones, x0.entries().to_vec());
     let output = Matrix::from_fn(ssm.seq_len(), inputs, |t, p| {
         dot(&states[t][p * n..(p + 1) * n], ssm.c.row(t))

@@ -7,6 +7,7 @@ mod text;
 use super::report::{Finding, Report, SampledHeads, StageReport, StageVerdict, Suspect, Verdict};
 use super::words::{closing, partly, percent};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::Mistake;
 use crate::oracle::stage::StageSpec;
 use crate::safetensors::replace_file;
@@ -142,7 +143,7 @@ impl Report {
         if !said.is_empty() {
             add_list(page, "What could not be seen", &said);
         }
-        let mut notes: Vec<String> = self.precision.iter().map(|said| escaped(said)).collect();
+        let mut notes: Vec<String> = self.precision.iter().map(|said| escaped(said)).into_vec();
         if let Some(equal) = self.equal {
             notes.push(format!(
                 "nothing rounds in {} of the stages; equal in every element: {}",
@@ -200,7 +201,7 @@ fn add_list(page: &mut String, title: &str, items: &[String]) {
     let items: Vec<String> = items
         .iter()
         .map(|item| format!("<li>{item}</li>\n"))
-        .collect();
+        .into_vec();
     let _ = writeln!(page, "<h2>{title}</h2>\n<ul>\n{}</ul>", items.concat());
 }
 
@@ -214,7 +215,7 @@ fn add_stage(page: &mut String, stage: &StageReport, spec: &StageSpec, cells: us
     let place = spec.axes.iter().zip(place(stage, spec));
     let place: Vec<String> = place
         .map(|((axis, _), at)| format!("{axis} {at}"))
-        .collect();
+        .into_vec();
     let mut off = percent(stage.worst);
     if !off.ends_with("times") {
         off.push_str(" of");
@@ -247,7 +248,7 @@ fn place(stage: &StageReport, spec: &StageSpec) -> Vec<usize> {
         .iter()
         .zip(&shape)
         .fold(0, |flat, (at, len)| flat * len + at);
-    let lens: Vec<usize> = spec.axes.iter().map(|&(_, len)| len).collect();
+    let lens: Vec<usize> = spec.axes.iter().map(|&(_, len)| len).into_vec();
     super::index_of(flat, &lens)
 }
 
@@ -308,6 +309,6 @@ fn code(name: &str) -> String {
 }
 
 fn codes(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| code(name)).collect();
+    let names: Vec<String> = names.iter().map(|name| code(name)).into_vec();
     names.join(", ")
 }

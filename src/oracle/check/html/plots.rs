@@ -2,6 +2,7 @@
 
 use super::super::report::StageReport;
 use super::text::escaped;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::stage::{Axis, StageSpec};
 use std::fmt::Write as _;
 
@@ -122,7 +123,7 @@ pub(super) fn key() -> String {
 /// The errors of the step over time (or the last axis) and everything else, the largest where several
 /// elements share one of at most `cells` cells; nothing for what has one axis of one place.
 pub(super) fn heat_map(stage: &StageReport, spec: &StageSpec, cells: usize) -> Option<String> {
-    let lens: Vec<usize> = spec.axes.iter().map(|&(_, len)| len).collect();
+    let lens: Vec<usize> = spec.axes.iter().map(|&(_, len)| len).into_vec();
     let elements = stage.local_fractions.len();
     if elements < 2 || lens.iter().product::<usize>() != elements {
         return None;
@@ -178,7 +179,7 @@ pub(super) fn heat_map(stage: &StageReport, spec: &StageSpec, cells: usize) -> O
         .enumerate()
         .filter(|&(at, &(_, len))| at != across && len > 1)
         .map(|(_, (axis, len))| format!("{len} {axis}{}", plural(*len)))
-        .collect();
+        .into_vec();
     let down = match others.is_empty() {
         true => String::new(),
         false => format!("; down: {}", others.join(", in each ")),

@@ -11,6 +11,7 @@ pub(crate) use suite::suite;
 
 use super::graph::{Convolve, Graph, GraphCase, GraphHook, Inputs};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::{check_choice, check_size};
 use crate::oracle::stage::Axis;
@@ -62,7 +63,7 @@ impl GraphCase for ConvolutionCase {
         let (u, k) = (given("u")?, given("k")?);
         let (d, pregate, postgate) = (given("D"), given("pregate"), given("postgate"));
         let p = pregate.map_or(u, |gate| graph.multiply(gate, u));
-        let each: Vec<usize> = (0..channels).collect();
+        let each: Vec<usize> = (0..channels).into_vec();
         let parts = Convolve {
             at: "y",
             kernel: each.clone(),

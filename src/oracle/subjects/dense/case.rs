@@ -3,6 +3,7 @@
 use super::super::round_to_16_bits::round_to_16_bits;
 use crate::algebra::{Matrix, Real, Rng};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::subject::Named;
 use crate::ssm::{Dense, Response, StateSpace};
 use crate::tensor::Tensor;
@@ -32,10 +33,10 @@ impl DenseCase {
         for b in 0..batch {
             let u = self.input.row(b).iter().map(|&u| T::from_f64(u));
             let x0 = match &self.initial {
-                Some(x) => x.row(b).iter().map(|&x| T::from_f64(x)).collect(),
+                Some(x) => x.row(b).iter().map(|&x| T::from_f64(x)).into_vec(),
                 None => vec![T::ZERO; m],
             };
-            let response = respond(&u.collect::<Vec<_>>(), &x0)?;
+            let response = respond(&u.into_vec(), &x0)?;
             output.extend(response.output);
             state.extend(response.state);
         }
@@ -57,7 +58,7 @@ impl DenseCase {
         let mut numbers = |count: usize, size: f64| -> Vec<f64> {
             (0..count)
                 .map(|_| round_to_16_bits(size * rng.unit()))
-                .collect()
+                .into_vec()
         };
         let a = Matrix::new(m, m, numbers(m * m, 0.36))?;
         let (b, c, d) = (numbers(m, 1.0), numbers(m, 1.0), numbers(1, 1.0)[0]);

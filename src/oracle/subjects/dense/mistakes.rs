@@ -6,6 +6,7 @@ use super::super::wrong_model::{Boundaries, WrongModel};
 use super::case::DenseCase;
 use crate::error::Error;
 use crate::flashconv::delayed;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::memo::Recall;
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
@@ -54,7 +55,7 @@ pub(super) static ROWS: LazyLock<Vec<Row<DenseHook>>> = LazyLock::new(|| {
             hooks: Cow::Borrowed(hooks),
         })
     };
-    forward_mistakes().into_iter().filter_map(row).collect()
+    forward_mistakes().into_iter().filter_map(row).into_vec()
 });
 
 /// The stages with mistakes; all tokens, whatever the setting asks for.
@@ -63,7 +64,8 @@ pub(super) fn run_with(
     mistakes: &[&'static Row<DenseHook>],
     setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
-    let hooks: Vec<&'static DenseHook> = mistakes.iter().flat_map(|row| row.hooks.iter()).collect();
+    let hooks: Vec<&'static DenseHook> =
+        mistakes.iter().flat_map(|row| row.hooks.iter()).into_vec();
     let has = |asked: fn(&DenseHook) -> bool| hooks.iter().any(|hook| asked(hook));
     let mut ssm = case.ssm.clone();
     if has(|hook| matches!(hook, NoSkip)) {
@@ -76,7 +78,7 @@ pub(super) fn run_with(
         _ => None,
     };
     let wrong = WrongModel {
-        hooks: hooks.iter().filter_map(of_model).collect(),
+        hooks: hooks.iter().filter_map(of_model).into_vec(),
         once: Vec::new(),
         l_max: None,
         boundaries: match has(|hook| matches!(hook, InChunks)) {

@@ -10,6 +10,7 @@ use super::worst_response::{WithError, larger_errors, worst_response};
 use crate::algebra::{ErrorBound, ErrorScale, Matrix, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::{demand_tensors, read_axes, read_optional, read_tensor};
@@ -126,7 +127,7 @@ impl Subject for DenseCase {
     }
 
     fn mistakes(_backward: bool) -> Vec<Vec<&'static Row<DenseHook>>> {
-        vec![mistakes::ROWS.iter().collect()]
+        vec![mistakes::ROWS.iter().into_vec()]
     }
 
     fn needs_chunks(row: &Row<DenseHook>) -> bool {

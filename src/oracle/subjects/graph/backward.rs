@@ -7,6 +7,7 @@ use super::inputs::Inputs;
 use super::ops::{Convolve, Graph, Id, Modes, Node, Op, gradient_of};
 use crate::algebra::{ComplexScalar, Ring, Scalar};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::subject::Named;
 use crate::ssm::StateSpace;
 use crate::tensor::Tensor;
@@ -82,7 +83,7 @@ impl Graph {
                 let zeros = || Tensor::filled(input.values.shape(), T::ZERO);
                 (gradient_of(&input.name), gradient.unwrap_or_else(zeros))
             })
-            .collect())
+            .into_vec())
     }
 }
 
@@ -222,7 +223,7 @@ impl<T: Scalar> Run<'_, T> {
             sums.zip(gradients.input).for_each(|(sum, x)| add(sum, x));
             let first = modes.models[within] * each;
             let of_model = &gradients.model;
-            let residues: Vec<_> = of_model.c().iter().map(|r| r.scale(half)).collect();
+            let residues: Vec<_> = of_model.c().iter().map(|r| r.scale(half)).into_vec();
             for (operand, found) in [(0, of_model.poles()), (1, &residues)] {
                 let mut terms = vec![T::ZERO; each];
                 modes.store(found, &mut terms);

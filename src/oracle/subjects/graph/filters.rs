@@ -7,6 +7,7 @@ use crate::algebra::{ComplexErrorScale, ErrorScale, Ring, RootsOfUnity, Scalar};
 use crate::error::Error;
 use crate::fourier::adjoint::adjoint_by_reversal;
 use crate::h3::{Backward, Evaluate, Form, ModelForm, Plain};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Diagonal, PackedGradients, PackedResponse, Shift, StateSpace};
 use core::ops::Range;
 
@@ -175,7 +176,7 @@ fn modes_adjoint_by<T: Scalar>(
     states: &[Vec<T::Complex>],
 ) -> Result<PackedGradients<Diagonal<T>>, Error> {
     let zeros = vec![Ring::ZERO; ssm.state_dim()];
-    let states: Vec<&[T::Complex]> = states.iter().map(|state| &state[..]).collect();
+    let states: Vec<&[T::Complex]> = states.iter().map(|state| &state[..]).into_vec();
     let states = [&each(&zeros, documents)[..], &states];
     by.diagonal_row(ssm, (u, g), documents, states, u.len())
 }

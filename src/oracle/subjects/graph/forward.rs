@@ -5,6 +5,7 @@ use super::functions::Source;
 use super::ops::{Convolve, Graph, GraphStage, Id, Modes, Node, Op};
 use crate::algebra::{ComplexScalar, Ring, Scalar, dot};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::subject::Named;
 use crate::ssm::{Diagonal, PackedResponse};
 use crate::tensor::Tensor;
@@ -34,7 +35,7 @@ impl<T: Ring> Computed<'_, T> {
             stage.clear_padding(&mut values);
             (stage.name.clone(), values)
         };
-        self.graph.stages.iter().map(of).collect()
+        self.graph.stages.iter().map(of).into_vec()
     }
 }
 
@@ -93,12 +94,12 @@ impl<T: Scalar> Run<'_, T> {
         let value = match &node.op {
             Op::Given(at) => return Ok(self.source.given(*at)),
             Op::Function(function) => {
-                let operands: Vec<&Tensor<T>> = node.of.iter().map(|&of| &values[of]).collect();
+                let operands: Vec<&Tensor<T>> = node.of.iter().map(|&of| &values[of]).into_vec();
                 return self.source.function(id, function, &operands);
             }
-            Op::Gather(places) => places.iter().map(|&at| data(0)[at]).collect(),
-            Op::Multiply => data(0).iter().zip(data(1)).map(|(&a, &b)| a * b).collect(),
-            Op::Add => data(0).iter().zip(data(1)).map(|(&a, &b)| a + b).collect(),
+            Op::Gather(places) => places.iter().map(|&at| data(0)[at]).into_vec(),
+            Op::Multiply => data(0).iter().zip(data(1)).map(|(&a, &b)| a * b).into_vec(),
+            Op::Add => data(0).iter().zip(data(1)).map(|(&a, &b)| a + b).into_vec(),
             Op::Contract { terms, left, right } => {
                 let (a, b) = (data(0), data(1));
                 let pairs = left.chunks_exact(*terms).zip(right.chunks_exact(*terms));
@@ -107,7 +108,7 @@ impl<T: Scalar> Run<'_, T> {
                         let terms = left.iter().zip(right);
                         terms.fold(T::ZERO, |sum, (&l, &r)| sum + a[l] * b[r])
                     })
-                    .collect()
+                    .into_vec()
             }
             Op::Linear => {
                 let (x, weight) = (operand(0), operand(1));
@@ -238,7 +239,7 @@ impl Modes {
             self.load(&values[node.of[operand]].data()[model * each..(model + 1) * each])
         };
         let half = source.halves(self.times);
-        let residues = of(1).into_iter().map(|r| r.scale(half)).collect();
+        let residues = of(1).into_iter().map(|r| r.scale(half)).into_vec();
         Diagonal::new(of(0), vec![Ring::ONE; self.state], residues, d)
     }
 

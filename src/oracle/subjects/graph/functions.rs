@@ -4,6 +4,7 @@ use super::inputs::Inputs;
 use super::ops::{Function, Id};
 use crate::algebra::{Real, Scalar};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 
 /// The source of the numbers that a graph does not add or multiply up, in the scalars of a run. Between them
@@ -78,7 +79,7 @@ impl<T: Real> Source<T> for Inputs {
     ) -> Result<Option<Vec<T>>, Error> {
         let pairs = |of: &Tensor<T>, slope: fn(T) -> T| -> Vec<T> {
             let pairs = g.data().iter().zip(of.data());
-            pairs.map(|(&g, &x)| g * slope(x)).collect()
+            pairs.map(|(&g, &x)| g * slope(x)).into_vec()
         };
         Ok(match function {
             Function::Sin => Some(pairs(x, |x| x.sin_cos().1)),

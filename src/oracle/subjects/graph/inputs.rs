@@ -1,6 +1,7 @@
 //! The inputs of a graph: tensors under their names, each with the meaning of its axes.
 
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::read::{read_tensor, shape_of};
 use crate::oracle::sequence::{Schedule, Sequence};
 use crate::oracle::stage::Axis;
@@ -236,7 +237,7 @@ impl Inputs {
         file: &dyn Tensors,
         states: &[(String, Vec<usize>)],
     ) -> Result<(), Error> {
-        let known: Vec<String> = states.iter().map(|(name, _)| cotangent_of(name)).collect();
+        let known: Vec<String> = states.iter().map(|(name, _)| cotangent_of(name)).into_vec();
         let names = file.names();
         let mut given = names.iter().filter(|name| name.starts_with(COTANGENTS));
         if let Some(other) = given.find(|name| known.iter().all(|known| known != *name)) {
@@ -296,7 +297,7 @@ impl Inputs {
             }
         };
         let tensors = self.tensors.iter().map(of);
-        tensors.chain(self.sequence.given()).collect()
+        tensors.chain(self.sequence.given()).into_vec()
     }
 }
 

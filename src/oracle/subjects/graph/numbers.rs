@@ -3,6 +3,7 @@
 use super::super::round_to_16_bits::round_to_16_bits;
 use crate::algebra::{FloatFormat, Rng};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::tensor::Tensor;
 
 /// A source of numbers, by name.
@@ -32,13 +33,13 @@ impl Numbers {
             true => (self.rng.below(3) as f64 - 1.0) / 2.0,
             false => round_to_16_bits(size * self.rng.unit()),
         });
-        Tensor::new(shape, numbers.collect())
+        Tensor::new(shape, numbers.into_vec())
     }
 
     /// Numbers up to this size that only formats of 24 bits and more hold.
     pub(crate) fn fine(&mut self, shape: &[usize], size: f64) -> Result<Tensor<f64>, Error> {
         let count = shape.iter().product();
         let numbers = (0..count).map(|_| FloatFormat::F32.round(size * self.rng.unit()));
-        Tensor::new(shape, numbers.collect())
+        Tensor::new(shape, numbers.into_vec())
     }
 }

@@ -1,6 +1,7 @@
 //! A computation as data: the steps, their operands, and the names under which results are saved.
 
 use super::inputs::{COTANGENT, Inputs, cotangent_of};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::stage::{Axis, StageSpec, in_order_of_name};
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
@@ -228,7 +229,7 @@ impl Graph {
 
     /// The elements of a node at places that are a function of the place in the result.
     pub(crate) fn gather(&mut self, x: Id, shape: &[usize], from: impl Fn(usize) -> usize) -> Id {
-        let places = (0..shape.iter().product()).map(from).collect();
+        let places = (0..shape.iter().product()).map(from).into_vec();
         self.node(Op::Gather(places), &[x], shape)
     }
 
@@ -309,7 +310,7 @@ impl Graph {
         if let Some(last) = shape.last_mut() {
             *last = self.shape(weight)[0];
         }
-        let of: Vec<Id> = [x, weight].into_iter().chain(bias).collect();
+        let of: Vec<Id> = [x, weight].into_iter().chain(bias).into_vec();
         self.node(Op::Linear, &of, &shape)
     }
 
@@ -329,7 +330,7 @@ impl Graph {
             bias: parts.bias.filter(|_| bias.is_some()),
             ..parts
         };
-        self.node(Op::Convolve(parts), &of.collect::<Vec<_>>(), &shape)
+        self.node(Op::Convolve(parts), &of.into_vec(), &shape)
     }
 
     /// The filters `short` of this many channels, with their bias where there is one; where they correlate,
@@ -347,7 +348,7 @@ impl Graph {
             true => self.reversed(taps),
             false => taps,
         };
-        let each: Vec<usize> = (0..channels).collect();
+        let each: Vec<usize> = (0..channels).into_vec();
         let parts = Convolve {
             at: "short",
             kernel: each.clone(),
@@ -382,7 +383,7 @@ impl Graph {
             padding: Vec::new(),
         };
         if let Some(documents) = &self.documents {
-            let padding: Vec<_> = documents.padding().collect();
+            let padding: Vec<_> = documents.padding().into_vec();
             stage.padding = self.spec(&stage).at_padding(&padding);
         }
         self.stages.push(stage);
@@ -390,30 +391,31 @@ impl Graph {
 
     /// The stages as data; gradients last, by name, if there is a cotangent.
     pub(crate) fn specs(&self, inputs: &Inputs) -> Vec<StageSpec> {
-        let mut specs: Vec<StageSpec> = self.stages.iter().map(|stage| self.spec(stage)).collect();
+        let mut specs: Vec<StageSpec> = self.stages.iter().map(|stage| self.spec(stage)).into_vec();
         if inputs.has_cotangent() {
             let gradients = inputs.all().iter().filter_map(|input| {
                 let axes = input.axes.as_ref()?.iter().copied();
-                let axes: Vec<_> = axes.zip(input.values.shape().iter().copied()).collect();
+                let axes: Vec<_> = axes.zip(input.values.shape().iter().copied()).into_vec();
                 Some(StageSpec::new(gradient_of(&input.name), &axes, &[]))
             });
-            specs.extend(in_order_of_name(gradients.collect(), |spec: &StageSpec| {
-                &spec.name
-            }));
+            specs.extend(in_order_of_name(
+                gradients.into_vec(),
+                |spec: &StageSpec| &spec.name,
+            ));
         }
         specs
     }
 
     pub(super) fn spec(&self, stage: &GraphStage) -> StageSpec {
         let shape = self.shape(stage.node).iter().copied();
-        let axes: Vec<_> = stage.axes.iter().copied().zip(shape).collect();
+        let axes: Vec<_> = stage.axes.iter().copied().zip(shape).into_vec();
         let mut from = Vec::new();
         for &of in &self.nodes[stage.node].of {
             self.stages_before(of, &mut from);
         }
         from.sort_unstable();
         from.dedup();
-        let from: Vec<&str> = from.iter().map(|&at| &self.stages[at].name[..]).collect();
+        let from: Vec<&str> = from.iter().map(|&at| &self.stages[at].name[..]).into_vec();
         let spec = StageSpec::new(&stage.name, &axes, &from);
         match stage.kernel {
             true => spec.kernel(),
@@ -428,7 +430,7 @@ impl Graph {
         let states = stages.filter(is_last);
         let states = states.filter(|stage| self.spec(stage).is_state());
         let named = |stage: &GraphStage| (stage.name.clone(), self.shape(stage.node).to_vec());
-        states.map(named).collect()
+        states.map(named).into_vec()
     }
 
     /// The stages that gradients begin from, each with the place of its cotangent among the inputs.
@@ -442,7 +444,7 @@ impl Graph {
             };
             Some((stage, inputs.index(&name)?))
         });
-        given.collect()
+        given.into_vec()
     }
 
     /// The nearest stages on every way to a node.

@@ -9,6 +9,7 @@ use super::ops::{Graph, at_mark};
 use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::StageSpec;
@@ -181,7 +182,7 @@ impl<K: GraphCase> Subject for K {
 
     fn padding(&self) -> Vec<(usize, usize)> {
         let documents = self.inputs().documents();
-        documents.map_or_else(Vec::new, |all| all.padding().collect())
+        documents.map_or_else(Vec::new, |all| all.padding().into_vec())
     }
 
     fn default_form(&self) -> Form {
@@ -236,7 +237,7 @@ impl<K: GraphCase> Subject for K {
     }
 
     fn mistakes(backward: bool) -> Vec<Vec<&'static Row<GraphHook<K>>>> {
-        vec![<K as GraphCase>::mistakes(backward).iter().collect()]
+        vec![<K as GraphCase>::mistakes(backward).iter().into_vec()]
     }
 
     fn needs_chunks(row: &Row<GraphHook<K>>) -> bool {
@@ -256,7 +257,7 @@ impl<K: GraphCase> Subject for K {
         let hooks: Vec<GraphHook<K>> = mistakes
             .iter()
             .flat_map(|row| row.hooks.iter().copied())
-            .collect();
+            .into_vec();
         let mut case = self.clone();
         for hook in &hooks {
             if let GraphHook::Case(edit) = hook {

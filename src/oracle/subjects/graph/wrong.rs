@@ -1,5 +1,6 @@
 //! Wrong convolutions and adjoints, for any kind.
 
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{causal_convolution, moved};
 use crate::tensor::Tensor;
 use core::ops::Range;
@@ -64,7 +65,7 @@ pub(crate) fn circular_back(f: &[f64], u: &[f64], g: &[f64]) -> (Vec<f64>, Vec<f
                 .map(|(i, g)| g * x.get((i + n - j % n) % n).copied().unwrap_or(0.0))
                 .sum()
         };
-        (0..len).map(entry).collect()
+        (0..len).map(entry).into_vec()
     };
     (correlate(u, f.len().min(n)), correlate(f, n))
 }
@@ -87,7 +88,7 @@ pub(crate) fn fill(x: Option<&mut Tensor<f64>>, value: f64) {
 /// Every document with all that stands before it in its row: what filters see that are not emptied at
 /// boundaries, or that take the padding before a document for tokens.
 pub(crate) fn from_the_beginning(documents: &[Range<usize>], _len: usize) -> Vec<Range<usize>> {
-    documents.iter().map(|tokens| 0..tokens.end).collect()
+    documents.iter().map(|tokens| 0..tokens.end).into_vec()
 }
 
 /// The row as one document.

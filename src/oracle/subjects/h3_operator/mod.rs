@@ -12,6 +12,7 @@ pub(crate) use suite::suite;
 use super::graph::{Convolve, Graph, GraphCase, GraphHook, Inputs};
 use crate::error::Error;
 use crate::h3::HeadOrder;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::Row;
 use crate::oracle::read::{check_size, optional};
 use crate::oracle::stage::Axis;
@@ -98,7 +99,7 @@ impl GraphCase for H3OperatorCase {
         let (k, q, v) = (given("k")?, given("q")?, given("v")?);
         let (kernel, d_of_heads) = (given("ssm_kernel")?, given("D"));
         let (shift_kernel, d_of_keys) = (given("shift_kernel"), given("ssm_k_D"));
-        let each: Vec<usize> = (0..d).collect();
+        let each: Vec<usize> = (0..d).into_vec();
         let shift_k = shift_kernel.map_or(k, |kernel| {
             let parts = Convolve {
                 at: "shift_k",
@@ -131,7 +132,7 @@ impl GraphCase for H3OperatorCase {
             true => row / (head_dim * head_dim),
             false => row % heads,
         };
-        let of_heads: Vec<usize> = (0..head_dim * head_dim * heads).map(of_row).collect();
+        let of_heads: Vec<usize> = (0..head_dim * head_dim * heads).map(of_row).into_vec();
         let parts = Convolve {
             at: "ssm_out",
             kernel: of_heads.clone(),

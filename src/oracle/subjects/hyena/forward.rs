@@ -7,6 +7,7 @@ use super::super::graph::{
 };
 use super::case::{BIAS, DECAYS, FEATURES, FilterLayout, HyenaCase, PLACES, SHORT_BIAS, network};
 use crate::attention::hyena::positional_features;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::rows;
 use crate::ssm::causal_convolution;
 
@@ -24,7 +25,7 @@ fn in_blocks(f: &[f64], u: &[f64]) -> Vec<f64> {
     let blocks = u.chunks(half);
     blocks
         .flat_map(|block| causal_convolution(f, block))
-        .collect()
+        .into_vec()
 }
 
 /// A short filter centred on the present input.

@@ -14,6 +14,7 @@ pub(crate) use suite::suite;
 
 use super::graph::{Convolve, Function, Graph, GraphCase, GraphHook, Id, Inputs, Op};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
@@ -173,8 +174,8 @@ impl GraphCase for HyenaCase {
             graph.stage(format!("product.{n}"), product, &SIGNAL);
             let parts = Convolve {
                 at: LONG,
-                kernel: (0..d).map(|c| (n - 1) * head_dim + c % head_dim).collect(),
-                feedthrough: Some((0..d).map(|c| self.flat(n - 1, c % head_dim)).collect()),
+                kernel: (0..d).map(|c| (n - 1) * head_dim + c % head_dim).into_vec(),
+                feedthrough: Some((0..d).map(|c| self.flat(n - 1, c % head_dim)).into_vec()),
                 bias: None,
             };
             let shape = graph.shape(filter).to_vec();

@@ -10,6 +10,7 @@ use crate::algebra::{
 };
 use crate::error::Error;
 use crate::h3::{Backward, Evaluate};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::format::Format;
 use crate::ssm::{
     Adjoint, Diagonal, Gradients, Response, Shift, StateSpace, add_states, recurrence,
@@ -250,7 +251,7 @@ where
     let times_power = |x: &[ErrorScale]| -> Vec<ErrorScale> {
         x.iter()
             .map(|x| x.with_error(x.error() + S::POWER * x.value().abs()))
-            .collect()
+            .into_vec()
     };
     let mut gradient = ssm.zero_gradient();
     powers.kernel_adjoint(&times_power(&of_kernel), &mut gradient);
@@ -261,7 +262,7 @@ where
         .zip(of_state)
         .zip(u.iter().zip(g))
         .map(|((y, s), (&u, &g))| y + s + ssm.feedthrough_adjoint(u, g, &mut gradient))
-        .collect();
+        .into_vec();
     let carried = powers.advance_adjoint(x0, u.len(), g_state, &mut gradient);
     let read = powers.state_to_output_adjoint(x0, &times_power(g), &mut gradient);
     Ok(Gradients {
@@ -295,7 +296,9 @@ impl Analysed for Shift<ErrorScale> {
         let fft = fft_error(2 * m) * norm(&g[..g.len().min(m)]);
         let off = |taps: &[ErrorScale], others: &[ErrorScale]| -> Vec<ErrorScale> {
             let fft = fft * norm(others);
-            taps.iter().map(|x| x.with_error(x.error() + fft)).collect()
+            taps.iter()
+                .map(|x| x.with_error(x.error() + fft))
+                .into_vec()
         };
         let (b, c) = (off(gradient.b(), self.c()), off(gradient.c(), self.b()));
         Self::new(b, c, gradient.feedthrough())
@@ -333,7 +336,7 @@ impl Analysed for Diagonal<ErrorScale> {
         let poles =
             poles.map(|(a, relative)| a.at_least(a.with_error(relative * modulus(a.value()))));
         Self::new(
-            poles.collect(),
+            poles.into_vec(),
             self.b().to_vec(),
             self.c().to_vec(),
             self.feedthrough(),
@@ -357,7 +360,7 @@ impl Analysed for Diagonal<ErrorScale> {
 /// Sums, each as the sum of its majorant's terms, with the larger of their errors.
 fn covering<E: WithError>(x: &[E], majorant: &[E]) -> Vec<E> {
     let pairs = x.iter().zip(majorant);
-    pairs.map(|(x, &majorant)| x.covering(majorant)).collect()
+    pairs.map(|(x, &majorant)| x.covering(majorant)).into_vec()
 }
 
 /// The shift model's kernel, by its sum or, as the official code does, by an FFT of length 2m, whose unit
@@ -368,13 +371,13 @@ fn shift_kernel(ssm: &Shift<ErrorScale>, len: usize, transforms: f64) -> Vec<Err
     let kernel = ssm.kernel(len).into_iter().enumerate();
     // Beyond the window the kernel is not computed but zero.
     let kernel = kernel.map(|(j, f)| f.with_error(f.error() + if j < m { fft } else { 0.0 }));
-    kernel.collect()
+    kernel.into_vec()
 }
 
 /// The diagonal model's kernel, by running powers or, as the official code does, by
 /// `exp(l log a)`; `beyond` the first order in a unit roundoff, if there is one.
 fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize, beyond: Option<f64>) -> Vec<ErrorScale> {
-    let weights: Vec<_> = ssm.c().iter().zip(ssm.b()).map(|(&c, &b)| c * b).collect();
+    let weights: Vec<_> = ssm.c().iter().zip(ssm.b()).map(|(&c, &b)| c * b).into_vec();
     let running = ssm.kernel(len);
     let steps = logarithms(ssm);
     // The error of the sum at every step, given the relative error of a pole's power there.
@@ -392,12 +395,12 @@ fn diagonal_kernel(ssm: &Diagonal<ErrorScale>, len: usize, beyond: Option<f64>) 
             }
             sum.error()
         };
-        (0..len).map(sum).collect()
+        (0..len).map(sum).into_vec()
     };
     let by_logarithm = |n: usize, l: usize| steps[n] * l as f64 + EXPONENTIAL;
     let mut kernel = larger_errors(&running, sums(&by_logarithm).into_iter());
     if let Some(u) = beyond {
-        let growths: Vec<f64> = ssm.poles().iter().map(growth).collect();
+        let growths: Vec<f64> = ssm.poles().iter().map(growth).into_vec();
         let grown = |n: usize, l: usize| {
             let first_order = by_logarithm(n, l).max(ErrorBound::both(growths[n] * l as f64));
             first_order * (growths[n] * l as f64 * u).exp()
@@ -433,7 +436,7 @@ fn grown(
         ComplexErrorScale::new(majorant.value() * factor, majorant.error() * factor)
     });
     Diagonal::new(
-        poles.collect(),
+        poles.into_vec(),
         majorant.b().to_vec(),
         majorant.c().to_vec(),
         majorant.feedthrough(),
@@ -459,5 +462,5 @@ fn logarithms(ssm: &Diagonal<ErrorScale>) -> Vec<ErrorBound> {
         let log = logarithm.abs() + core::f64::consts::FRAC_PI_2 * chord;
         a.error() / size + (LIBRARY_FACTOR + 1.0) * log
     };
-    ssm.poles().iter().map(of_pole).collect()
+    ssm.poles().iter().map(of_pole).into_vec()
 }

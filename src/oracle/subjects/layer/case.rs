@@ -3,6 +3,7 @@
 use crate::algebra::Real;
 use crate::error::Error;
 use crate::h3::{Config, Layer, LayerState, Name, Parameters};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::read::{
     Strings, check_size, demand, demand_tensors, metadata, optional, read_tensor, required,
     shape_of,
@@ -351,7 +352,7 @@ pub(super) fn given(case: &LayerCase) -> Vec<Given> {
             let shape = name.shape(parameters.config());
             Given::numbers(name.official(), &shape, parameters.get(name))
         })
-        .collect();
+        .into_vec();
     given.push(Given::tensor("input", &case.input).by_token());
     if let Some(state) = &case.state {
         given.push(Given::tensor("initial_state_k", &state.shift));
@@ -484,7 +485,7 @@ fn read_state(
         .data()
         .chunks_exact(2)
         .map(|z| Complex::new(z[0], z[1]))
-        .collect();
+        .into_vec();
     Ok(Some(LayerState {
         shift,
         diagonal: Tensor::new([batch, d_h, d_h, config.n_heads(), n], diagonal)?,

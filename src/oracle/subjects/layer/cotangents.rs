@@ -3,6 +3,7 @@
 use crate::algebra::Scalar;
 use crate::error::Error;
 use crate::h3::{Backward, Sizes, Stage};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::subject::Named;
 use crate::oracle::upstream::Upstream;
 use crate::ssm::{Diagonal, Gradients, PackedGradients, Shift};
@@ -59,14 +60,14 @@ impl<'a, T: Scalar> Cotangents<'a, T> {
             by,
             upstream,
             scalar,
-            kept: RefCell::new(STAGES.into_iter().map(empty).collect()),
+            kept: RefCell::new(STAGES.into_iter().map(empty).into_vec()),
         }
     }
 
     /// The cotangents that were computed.
     pub(super) fn computed(self) -> Named<T> {
         let kept = self.kept.into_inner().into_iter();
-        kept.map(|(stage, x)| (name(stage), x)).collect()
+        kept.map(|(stage, x)| (name(stage), x)).into_vec()
     }
 }
 

@@ -4,6 +4,7 @@ use super::case::LayerCase;
 use crate::algebra::{Demand, FloatFormat, Grid, Real, Rng};
 use crate::error::Error;
 use crate::h3::{Config, LayerState, Name, Parameters, RealType};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::subject::Subject;
 use crate::ssm::Discretization;
 use crate::tensor::Tensor;
@@ -257,14 +258,13 @@ impl ExactLayer {
         if let Some(position) = self.position {
             let keys = [self.batch, d, m];
             let modes = [self.batch, d_h, d_h, config.n_heads(), config.n_modes()];
-            let mut draw =
-                |size: usize| (0..size).map(|_| integer(1, true, rng)).collect::<Vec<_>>();
+            let mut draw = |size: usize| (0..size).map(|_| integer(1, true, rng)).into_vec();
             let shift = Tensor::new(keys, draw(keys.iter().product()))?;
             let parts = draw(2 * modes.iter().product::<usize>());
             let pairs = parts.chunks_exact(2).map(|z| Complex::new(z[0], z[1]));
             case = case.with_state(LayerState {
                 shift,
-                diagonal: Tensor::new(modes, pairs.collect())?,
+                diagonal: Tensor::new(modes, pairs.into_vec())?,
                 position,
             })?;
         }
@@ -299,7 +299,7 @@ impl ExactLayer {
         let size: usize = name.shape(config).iter().product();
         let (m, n) = (config.d_state, config.n_modes());
         let mut all = |largest: usize, zeros: bool| -> Vec<f64> {
-            (0..size).map(|_| integer(largest, zeros, rng)).collect()
+            (0..size).map(|_| integer(largest, zeros, rng)).into_vec()
         };
         match name {
             Name::QWeight | Name::KWeight | Name::VWeight | Name::OutputWeight => {
@@ -357,8 +357,8 @@ impl ExactLayer {
                 }
                 modes
             }
-            Name::InvAReal => dealt(poles, size).map(|pole| 0.0 - pole.re).collect(),
-            Name::AImag => dealt(poles, size).map(|pole| pole.im).collect(),
+            Name::InvAReal => dealt(poles, size).map(|pole| 0.0 - pole.re).into_vec(),
+            Name::AImag => dealt(poles, size).map(|pole| pole.im).into_vec(),
         }
     }
 }
@@ -381,7 +381,7 @@ fn integer(largest: usize, zeros: bool, rng: &mut Rng) -> f64 {
 
 /// Some of `0..len`, all of them different.
 fn some_of(len: usize, number: usize, rng: &mut Rng) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..len).collect();
+    let mut places: Vec<usize> = (0..len).into_vec();
     for i in 0..number.min(len) {
         places.swap(i, i + rng.below(len - i));
     }

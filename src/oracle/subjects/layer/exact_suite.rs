@@ -4,6 +4,7 @@ use super::case::LayerCase;
 use super::exact::ExactLayer;
 use crate::algebra::{FloatFormat, Rng};
 use crate::h3::{Config, HeadOrder, RealType};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::subject::SuiteRow;
 use crate::ssm::Discretization;
 use num_complex::Complex;
@@ -55,7 +56,7 @@ pub(crate) fn exact_suite() -> Vec<SuiteRow<LayerCase>> {
             row.layer.find(&mut Rng::named(seed, row.name))
         })
     })
-    .collect()
+    .into_vec()
 }
 
 impl ExactRow {

@@ -16,6 +16,7 @@ mod upstream;
 mod wrong;
 mod wrong_backward;
 
+use crate::into_vec::IntoVec as _;
 pub(crate) use analysis::Analysis;
 pub use case::{FORMAT, LayerCase};
 pub(crate) use case::{config_metadata, read_choices};
@@ -67,7 +68,7 @@ impl Subject for LayerCase {
     }
 
     fn padding(&self) -> Vec<(usize, usize)> {
-        self.documents().padding().collect()
+        self.documents().padding().into_vec()
     }
 
     fn default_form(&self) -> Form {
@@ -156,7 +157,7 @@ impl Subject for LayerCase {
         spec.elements(|axis, len| match axis {
             Axis::Head => heads.to_vec(),
             Axis::Channel => order.channels(heads, config.n_heads(), config.head_dim),
-            _ => (0..len).collect(),
+            _ => (0..len).into_vec(),
         })
     }
 
@@ -330,5 +331,5 @@ pub(crate) fn parameter_axes(name: Name, config: &Config) -> Vec<(Axis, usize)> 
         Name::C => &[Sequence, Head, Mode, RealImaginary],
         Name::InvAReal | Name::AImag => &[Model, Mode],
     };
-    axes.iter().copied().zip(name.shape(config)).collect()
+    axes.iter().copied().zip(name.shape(config)).into_vec()
 }

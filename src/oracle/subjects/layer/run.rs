@@ -9,6 +9,7 @@ use crate::h3::{
     Backward, Evaluate, Form, Layer, LayerState, Name, Parameters, Plain, Stage, Stages,
     documents_of,
 };
+use crate::into_vec::IntoVec as _;
 use crate::oracle::sequence::{Schedule, mark_name};
 use crate::oracle::stage::in_order_of_name;
 use crate::oracle::subject::Named;
@@ -163,7 +164,7 @@ pub(super) fn owned<T: Real>(stages: Stages<T>) -> Named<T> {
     let named = stages.named().into_iter();
     named
         .map(|(name, stage)| (name.to_string(), stage))
-        .collect()
+        .into_vec()
 }
 
 /// A layer about to be run backwards from cotangents of its output and its final states.

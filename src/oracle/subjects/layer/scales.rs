@@ -13,6 +13,7 @@ use super::upstream::{FromUpstream, local_stages};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::h3::{Stage, documents_of};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::format::Format;
 use crate::oracle::subject::{Named, Scale, errors, scaled};
 use crate::oracle::upstream::{Replaced, Upstream, of_port};
@@ -35,14 +36,14 @@ pub(super) fn scales(case: &LayerCase) -> Result<Vec<Scale>, Error> {
         .map(|((name, uniform), (_, mixed))| {
             let pairs = uniform.data().iter().zip(mixed.data());
             let parts = pairs.map(|(one, mixed)| (mixed.worst - one.worst).max(0.0) / span);
-            let projections = Some(Tensor::known(uniform.shape(), parts.collect()));
+            let projections = Some(Tensor::known(uniform.shape(), parts.into_vec()));
             Scale {
                 name,
                 uniform,
                 projections,
             }
         })
-        .collect();
+        .into_vec();
     if case.has_cotangent() {
         // Gradients have no analysis in two formats; the coarser one throughout bounds it.
         scales.extend(Scale::throughout(gradient_scales(case)?));

@@ -2,6 +2,7 @@
 
 use super::super::wrong_model::{Boundaries, ModelHook, WrongModel};
 use crate::h3::{Evaluate, Parameters, Progress, Stage, Stages, multiply};
+use crate::into_vec::IntoVec as _;
 use crate::ssm::{Diagonal, Shift};
 use crate::tensor::Tensor;
 use core::ops::Range;
@@ -76,7 +77,7 @@ impl StageRun<'_> {
         let tokens = (b * len)..(b + 1) * len;
         tokens
             .map(|token| self.so_far.input.row(token)[channel])
-            .collect()
+            .into_vec()
     }
 
     /// The outer product of two (batch, d, seq_len) stages, head by head.

@@ -5,6 +5,7 @@ use super::case::LayerCase;
 use crate::algebra::{Ball, Matrix, Real, Rng};
 use crate::error::Error;
 use crate::h3::{Config, HeadOrder, LayerState, Name, Parameters, RealType};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::sequence::{Schedule, Sequence};
 use crate::oracle::subject::SuiteRow;
 use crate::ssm::{Discretization, Padding};
@@ -55,7 +56,7 @@ impl Served {
                     *end += len;
                     Some(*end)
                 });
-                Ok(Sequence::Packed([0].into_iter().chain(ends).collect()))
+                Ok(Sequence::Packed([0].into_iter().chain(ends).into_vec()))
             }
             Self::Padded(lengths, padding) => Ok(Sequence::Padded(lengths.to_vec(), padding)),
             Self::Scheduled(text) => Schedule::parse(text, None, len).map(Sequence::Scheduled),
@@ -154,7 +155,7 @@ fn rows() -> Vec<LayerRow> {
 pub(crate) fn suite() -> Vec<SuiteRow<LayerCase>> {
     let rows = rows().into_iter();
     rows.map(|row| SuiteRow::new(row.name, row.stresses, move |seed| row.build(seed)))
-        .collect()
+        .into_vec()
 }
 
 /// The choices of a row that differ from the usual ones.
@@ -231,12 +232,12 @@ impl LayerRow {
         let parameters = Parameters::new(config.clone(), |name| {
             let size = name.shape(config).iter().product();
             let drawn = (0..size).map(|_| round(random_parameter(config, self.dt, name, rng)));
-            let drawn: Vec<f64> = drawn.collect();
+            let drawn: Vec<f64> = drawn.into_vec();
             let fixed = self.isolated.and_then(|isolated| isolated.fixes(name));
             Ok(fixed.map_or(drawn, |fixed| fixed(config)))
         })?;
         let mut random = |len: usize, size: f64| -> Vec<f64> {
-            (0..len).map(|_| round(size * rng.unit())).collect()
+            (0..len).map(|_| round(size * rng.unit())).into_vec()
         };
         let (batch, d, d_h) = (self.batch, config.d_model, config.head_dim);
         let tokens = [batch, self.seq_len, d];
@@ -266,7 +267,7 @@ impl LayerRow {
             let pairs = parts.chunks_exact(2).map(|z| Complex::new(z[0], z[1]));
             Ok(LayerState {
                 shift,
-                diagonal: Tensor::new(modes, pairs.collect())?,
+                diagonal: Tensor::new(modes, pairs.into_vec())?,
                 position,
             })
         };

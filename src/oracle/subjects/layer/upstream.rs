@@ -5,6 +5,7 @@ use super::run::owned;
 use crate::algebra::{Linear, Real, Scalar};
 use crate::error::Error;
 use crate::h3::{Evaluate, Layer, LayerState, Progress, Sizes, Stage, Stages};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::subject::Named;
 use crate::oracle::upstream::{Replaced, Upstream, UpstreamStage};
 use crate::ssm::{Diagonal, Documents, PackedResponse, Response, Shift};
@@ -208,5 +209,5 @@ pub(super) fn first_tokens(own: &Upstream, tokens: usize) -> Upstream {
         values: stage.values.columns(0..tokens),
         rounding: stage.rounding,
     });
-    Upstream::new(cut.collect())
+    Upstream::new(cut.into_vec())
 }

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::h3::{
     Config, Evaluate, Layer, LayerState, Parameters, Plain, Progress, Stage, documents_of,
 };
+use crate::into_vec::IntoVec as _;
 use crate::oracle::memo::{Recall, Step};
 use crate::oracle::mistake::Row;
 use crate::oracle::sequence::{Schedule, mark_name};
@@ -52,13 +53,14 @@ impl<'m> WrongLayer<'m> {
     ) -> Result<Self, Error> {
         let mut rows = mistakes.to_vec();
         rows.sort_by_key(|row| row.mistake.place());
-        let hooks: Vec<&'static LayerHook> = rows.iter().flat_map(|row| row.hooks.iter()).collect();
+        let hooks: Vec<&'static LayerHook> =
+            rows.iter().flat_map(|row| row.hooks.iter()).into_vec();
         let is_after_prompt = |row: &&&'static Row<LayerHook>| {
             let mut hooks = row.hooks.iter();
             hooks.any(|hook| matches!(hook, LayerHook::AfterPrompt))
         };
         let after_prompt = rows.iter().filter(is_after_prompt);
-        let after_prompt = after_prompt.flat_map(|row| row.hooks.iter()).collect();
+        let after_prompt = after_prompt.flat_map(|row| row.hooks.iter()).into_vec();
         let mut parameters = parameters.clone();
         for hook in &hooks {
             if let LayerHook::Parameters(edit) = hook {
@@ -221,7 +223,7 @@ impl<'m> WrongLayer<'m> {
         &self,
         of: impl Fn(&'static LayerHook) -> Option<&'static ModelHook<S>>,
     ) -> WrongModel<'m, S> {
-        let of = |hooks: &[&'static LayerHook]| hooks.iter().filter_map(|hook| of(hook)).collect();
+        let of = |hooks: &[&'static LayerHook]| hooks.iter().filter_map(|hook| of(hook)).into_vec();
         WrongModel {
             hooks: of(&self.hooks),
             once: of(&self.after_prompt),
@@ -279,7 +281,7 @@ impl Evaluate<f64> for WrongLayer<'_> {
         if !is_read {
             return project();
         }
-        let shape: Vec<f64> = x.shape().iter().map(|&size| size as f64).collect();
+        let shape: Vec<f64> = x.shape().iter().map(|&size| size as f64).into_vec();
         let asked = [&shape, linear.weight().entries(), linear.bias(), x.data()];
         self.recall.answer(Step::Project, &asked, project)
     }

@@ -2,6 +2,7 @@
 
 use crate::algebra::Real;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{GatedNorm, Mamba2Config, Mamba2Name, Mamba2Parameters, Mamba2States};
 use crate::oracle::read::{
     Strings, check_choice, check_size, demand, flag, metadata, optional, read_optional,
@@ -291,7 +292,7 @@ impl Mamba2Case {
             let values = self.parameters.get(name);
             Some(Given::numbers(name.official(), &name.shape(c)?, values))
         });
-        let mut given: Vec<Given> = names.collect();
+        let mut given: Vec<Given> = names.into_vec();
         let of = |name: &str, tensor: Option<&Tensor<f64>>| {
             tensor.map(|tensor| Given::tensor(name, tensor))
         };

@@ -5,6 +5,7 @@ use super::case::Mamba2Case;
 use super::run::Layers;
 use crate::algebra::Matrix;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{
     GroupOf, Mamba2Config, Mamba2Evaluate, Mamba2Name, Mamba2Pass, Mamba2Stage, Mamba2Stages,
     Mamba2States, Ssd, skip,
@@ -112,7 +113,7 @@ pub(super) fn run_with(
     let hooks: Vec<Mamba2Hook> = mistakes
         .iter()
         .flat_map(|row| row.hooks.iter().copied())
-        .collect();
+        .into_vec();
     let ssd = |prefill: bool| WrongSsd {
         hooks: hooks
             .iter()
@@ -121,7 +122,7 @@ pub(super) fn run_with(
                 Mamba2Hook::Prefill(hook) if prefill => Some(*hook),
                 _ => None,
             })
-            .collect(),
+            .into_vec(),
         chunk_len: setting.chunk_len,
     };
     let by = Wrong {

@@ -4,6 +4,7 @@ use super::super::ssd::{self, SsdHook};
 use super::case::Mamba2Case;
 use super::hooks::Mamba2Hook::{self, Decoding, Gradients, HandOver, Prefill, Ssd, Stage};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{
     Mamba2Name, Mamba2Pass, Mamba2Stage, Mamba2Stages, Mamba2States, clamp, group_of, silu, skip,
     softplus,
@@ -53,7 +54,7 @@ fn norm_with_small_epsilon(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Resul
 fn gate_without_silu(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Result1 {
     let z = s.zxbcdt.columns(pass.layer.config.columns()[2].clone());
     let pairs = s.y_d.data().iter().zip(z.data());
-    Tensor::new(z.shape(), pairs.map(|(y, z)| y * z).collect())
+    Tensor::new(z.shape(), pairs.map(|(y, z)| y * z).into_vec())
 }
 
 /// The steps again from the projection of dt and its bias.
@@ -61,7 +62,7 @@ fn steps(pass: &Pass<'_>, s: &Stages, f: impl Fn(f64, f64) -> f64) -> Result1 {
     let projected = s.zxbcdt.columns(pass.layer.config.columns()[4].clone());
     let bias = pass.layer.get(Mamba2Name::DtBias);
     let values = projected.data().iter().zip(bias.iter().cycle());
-    let values = values.map(|(&x, &bias)| f(x, bias)).collect();
+    let values = values.map(|(&x, &bias)| f(x, bias)).into_vec();
     Tensor::new(projected.shape(), values)
 }
 
@@ -97,7 +98,7 @@ fn softplus_by_sum(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Result1 {
 fn decays(pass: &Pass<'_>, s: &Stages, a: impl Fn(f64) -> f64) -> Result1 {
     let a_log = pass.layer.get(Mamba2Name::ALog);
     let pairs = s.dt.data().iter().zip(a_log.iter().cycle());
-    let values = pairs.map(|(dt, &a_log)| (dt * a(a_log)).exp()).collect();
+    let values = pairs.map(|(dt, &a_log)| (dt * a(a_log)).exp()).into_vec();
     Tensor::new(s.dt.shape(), values)
 }
 
@@ -119,7 +120,7 @@ fn skip_transposed(pass: &Pass<'_>, s: &Stages, _: Tensor<f64>) -> Result1 {
     let at = |h: usize, p: usize| d[p * c.heads + h];
     let by_channel = (0..c.d_ssm()).map(|n| at(n / c.head_dim, n % c.head_dim));
     match c.d_has_hdim {
-        true => skip(&s.y, &pass.operator(s)?.x, &by_channel.collect::<Vec<_>>()),
+        true => skip(&s.y, &pass.operator(s)?.x, &by_channel.into_vec()),
         false => skip(&s.y, &pass.operator(s)?.x, d),
     }
 }
@@ -503,7 +504,7 @@ fn in_operator(
     first: Option<&'static str>,
 ) -> Vec<Row<Mamba2Hook>> {
     let row = |row: &'static Row<SsdHook>| {
-        let hooks = row.hooks.iter().map(|hook| Ssd(*hook)).collect();
+        let hooks = row.hooks.iter().map(|hook| Ssd(*hook)).into_vec();
         let mut mistake = row.mistake;
         mistake.first_stage = first.unwrap_or(mistake.first_stage);
         Row {
@@ -514,7 +515,7 @@ fn in_operator(
     // The layer's initial states and documents come in apart from the operator.
     let is_apart = |id: &str| id.starts_with("S18") || id.starts_with("S16");
     let rows = rows.into_iter().filter(|row| !is_apart(row.mistake.id));
-    rows.map(row).collect()
+    rows.map(row).into_vec()
 }
 
 static FORWARD: LazyLock<Vec<Row<Mamba2Hook>>> =
@@ -530,12 +531,12 @@ pub(super) fn forward_mistakes() -> Vec<&'static Row<Mamba2Hook>> {
 
 /// The same, put in order once: every run with a mistake asks for them.
 static ORDERED: LazyLock<Vec<&'static Row<Mamba2Hook>>> = LazyLock::new(|| {
-    let mut rows: Vec<_> = FORWARD.iter().chain(forward::ROWS).collect();
+    let mut rows: Vec<_> = FORWARD.iter().chain(forward::ROWS).into_vec();
     rows.sort_by_key(|row| row.mistake.id);
     rows
 });
 
 /// The mistakes of the backward pass.
 pub(super) fn backward_mistakes() -> Vec<&'static Row<Mamba2Hook>> {
-    BACKWARD.iter().chain(backward::ROWS).collect()
+    BACKWARD.iter().chain(backward::ROWS).into_vec()
 }

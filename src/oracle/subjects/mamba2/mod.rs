@@ -16,6 +16,7 @@ pub(crate) use suite::suite;
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{Mamba2Name, by_recurrence};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
@@ -64,7 +65,7 @@ impl Subject for Mamba2Case {
     }
 
     fn padding(&self) -> Vec<(usize, usize)> {
-        self.documents().padding().collect()
+        self.documents().padding().into_vec()
     }
 
     fn describe(&self) -> String {
@@ -244,7 +245,7 @@ fn specs(case: &Mamba2Case) -> Vec<StageSpec> {
                     Mamba2Name::D if !c.d_has_hdim => &[Head],
                     _ => &[Channel],
                 };
-                let axes: Vec<_> = axes.iter().copied().zip(shape).collect();
+                let axes: Vec<_> = axes.iter().copied().zip(shape).into_vec();
                 gradients.push(StageSpec::new(
                     format!("grad.{}", name.official()),
                     &axes,

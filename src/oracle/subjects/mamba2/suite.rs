@@ -4,6 +4,7 @@ use super::super::round_to_16_bits::round_to_16_bits;
 use super::case::Mamba2Case;
 use crate::algebra::Rng;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{GatedNorm, Mamba2Config, Mamba2Name, Mamba2Parameters};
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::SuiteRow;
@@ -89,7 +90,7 @@ fn build(
     let rng = &mut Rng::named(seed, name);
     let mut draw = |count: usize, size: f64, offset: f64| -> Vec<f64> {
         let number = |_| round_to_16_bits(offset + size * rng.unit());
-        (0..count).map(number).collect()
+        (0..count).map(number).into_vec()
     };
     let (len, d) = (13, config.d_model);
     let mut parameters = Mamba2Parameters::new(config.clone(), |name, shape| {

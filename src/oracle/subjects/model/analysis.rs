@@ -5,6 +5,7 @@ use super::super::layer::Analysis;
 use crate::algebra::{ErrorBound, ErrorScale, Field, LIBRARY_FACTOR, Matrix, Real, Ring};
 use crate::error::Error;
 use crate::h3::{Evaluate, Layer, LayerState};
+use crate::into_vec::IntoVec as _;
 use crate::model::{
     BlockStage, Cotangent, GELU_CUBE, LayerNorm, Mixed, ModelHooks, Rows, SQRT_2_OVER_PI, gelu,
 };
@@ -192,7 +193,7 @@ pub(super) fn attention_weights(
                 let score = scale * products.fold(ErrorScale::ZERO, |sum, x| sum + x);
                 score.with_error(score.error() + scale.value().abs() * size)
             })
-            .collect();
+            .into_vec();
         let rises = Rises::of(&scores);
         let top = ErrorScale::new(rises.top, ErrorBound::ZERO);
         let powers: Vec<ErrorScale> = scores
@@ -231,7 +232,7 @@ pub(super) fn normed_from(
         let (x_size, c) = (x.value().abs(), center.value());
         x.with_error(x.error() + (x_size + c.abs() + (x.value() - c).abs()))
     });
-    Ok((x.collect(), center, variance))
+    Ok((x.into_vec(), center, variance))
 }
 
 /// The rises of the largest score so far, from the first token to the last.

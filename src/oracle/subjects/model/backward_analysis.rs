@@ -5,6 +5,7 @@ use super::analysis::{ModelAnalysis, Path, attention_weights, normed_from};
 use crate::algebra::{ErrorScale, Field, LIBRARY_FACTOR, Matrix, Ring};
 use crate::error::Error;
 use crate::h3::{Backward, Layer, LayerGradients};
+use crate::into_vec::IntoVec as _;
 use crate::model::{
     Cotangent, GELU_CUBE, LayerNorm, ModelBackward, ModelHooks, NormGradient, Rows, SQRT_2_OVER_PI,
     cross_entropy, gelu_slope,
@@ -51,7 +52,7 @@ impl<P: Path> ModelBackward<ErrorScale> for ModelAnalysis<P> {
         for (i, weights) in weights.into_iter().enumerate() {
             let of_weights: Vec<ErrorScale> = (0..=i)
                 .map(|j| sum(&mut g.row(i).iter().zip(v.row(j)).map(|(&g, &v)| g * v)))
-                .collect();
+                .into_vec();
             let pairs = weights.iter().zip(&of_weights);
             let mean = sum(&mut pairs.map(|(&p, &e)| p * e));
             let pairs = g.row(i).iter().zip(output.row(i));
@@ -70,7 +71,7 @@ impl<P: Path> ModelBackward<ErrorScale> for ModelAnalysis<P> {
     /// Zero, where a port that sums it up has the rounding noise of the sum.
     fn key_biases(&self, sum: &[ErrorScale]) -> Vec<ErrorScale> {
         let noise = |x: &ErrorScale| ErrorScale::new(0.0, x.error());
-        sum.iter().map(noise).collect()
+        sum.iter().map(noise).into_vec()
     }
 
     /// From the normed token; or, as `torch.nn.functional.layer_norm` goes back, from the token itself: with
@@ -90,7 +91,7 @@ impl<P: Path> ModelBackward<ErrorScale> for ModelAnalysis<P> {
         let (Some(r), Some(share)) = (inverse, d) else {
             return Ok(back);
         };
-        let e: Vec<ErrorScale> = g.iter().zip(norm.weight()).map(|(&g, &w)| g * w).collect();
+        let e: Vec<ErrorScale> = g.iter().zip(norm.weight()).map(|(&g, &w)| g * w).into_vec();
         let sum = e.iter().fold(ErrorScale::ZERO, |sum, &e| sum + e);
         let along = crate::algebra::dot(&e, x);
         let b = (center * sum - along) * (r * r * r) * share;

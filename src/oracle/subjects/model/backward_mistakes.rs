@@ -3,6 +3,7 @@
 use super::hooks::ModelHook::{self, Embedded, Gradient, LossWeights, NormBack, Slope, Tied};
 use crate::algebra::Matrix;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::model::{LayerNorm, ModelName, NormGradient, Targets, exact_gelu_slope};
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
@@ -15,7 +16,7 @@ fn weights(targets: &Targets, weight: impl Fn(usize, usize) -> f64) -> Result<Te
     let len = targets.shape().get(1).copied().unwrap_or(1).max(1);
     let places = targets.data().iter().enumerate();
     let of = places.map(|(at, target)| target.map_or(0.0, |id| weight(at / len, id)));
-    Tensor::new(targets.shape(), of.collect())
+    Tensor::new(targets.shape(), of.into_vec())
 }
 
 fn over_all(targets: &Targets) -> Result<Tensor<f64>, Error> {
@@ -32,7 +33,7 @@ fn without_word_0(targets: &Targets) -> Result<Tensor<f64>, Error> {
 fn by_sequence(targets: &Targets) -> Result<Tensor<f64>, Error> {
     let len = targets.shape().get(1).copied().unwrap_or(1).max(1);
     let rows = targets.data().chunks(len);
-    let counted: Vec<usize> = rows.map(|row| row.iter().flatten().count()).collect();
+    let counted: Vec<usize> = rows.map(|row| row.iter().flatten().count()).into_vec();
     let rows = counted.iter().filter(|n| **n > 0).count() as f64;
     weights(targets, |row, _| 1.0 / (rows * counted[row] as f64))
 }
@@ -47,7 +48,7 @@ fn without_means(norm: &LayerNorm<f64>, x: &[f64], g: &[f64]) -> Result<NormGrad
     let deviation = norm.deviation(variance);
     let pairs = g.iter().zip(norm.weight());
     Ok(NormGradient {
-        input: pairs.map(|(g, w)| g * w / deviation).collect(),
+        input: pairs.map(|(g, w)| g * w / deviation).into_vec(),
         ..right
     })
 }
@@ -60,7 +61,7 @@ fn without_variance(
     let plain = without_means(norm, x, g)?;
     let mean = plain.input.iter().sum::<f64>() / x.len() as f64;
     Ok(NormGradient {
-        input: plain.input.iter().map(|e| e - mean).collect(),
+        input: plain.input.iter().map(|e| e - mean).into_vec(),
         ..plain
     })
 }

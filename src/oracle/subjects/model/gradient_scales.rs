@@ -20,6 +20,7 @@ use super::scales::{OwnErrors, moved, steps_of};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::h3::{Backward, Evaluate, Form, Layer, LayerGradients, LayerState};
+use crate::into_vec::IntoVec as _;
 use crate::model::{
     BlockStage, Cotangent, Mixed, ModelBackward, ModelGradients, ModelHooks, ModelName,
     ModelParameters, Rows, Targets,
@@ -65,7 +66,7 @@ pub(crate) fn gradient_errors(
     };
     let of_sequence = own.sums[0].data().len() / own.sums[0].shape()[0].max(1);
     for k in 0..sums {
-        let channels: Vec<usize> = (0..of_sequence).collect();
+        let channels: Vec<usize> = (0..of_sequence).into_vec();
         let columns = threads::map(&channels, |&at| run.column(k, at));
         for (at, column) in columns.into_iter().enumerate() {
             errors.add(&column?, (k, at), &own.errors[k], &gammas);
@@ -100,7 +101,7 @@ pub(super) fn lookup_as_rest(gradients: &mut ModelGradients<ErrorScale>) {
         let rest = one(whole) - one(head);
         lookup.with_error(lookup.error().max(rest.error()))
     });
-    gradients.lookup = Tensor::known(gradients.lookup.shape(), rest.collect());
+    gradients.lookup = Tensor::known(gradients.lookup.shape(), rest.into_vec());
 }
 
 /// The sum whose cotangent this is.
@@ -185,7 +186,7 @@ impl PathErrors {
 fn with_errors(x: &Tensor<ErrorScale>, errors: &Tensor<ErrorBound>) -> Tensor<ErrorScale> {
     let pairs = x.data().iter().zip(errors.data());
     let with = pairs.map(|(x, &error)| ErrorScale::new(x.value(), error));
-    Tensor::known(x.shape(), with.collect())
+    Tensor::known(x.shape(), with.into_vec())
 }
 
 impl Path for PathErrors {
@@ -210,7 +211,7 @@ impl Path for PathErrors {
                     worst: (sum.worst - residual.worst).max(0.0),
                     probable: (sum.probable - residual.probable).max(0.0),
                 });
-                let rest = Tensor::known(computed.shape(), rest.collect());
+                let rest = Tensor::known(computed.shape(), rest.into_vec());
                 with_errors(&computed, &rest)
             }
         }
@@ -250,7 +251,7 @@ impl Run<'_> {
                 form: self.form,
                 sum: k,
                 at,
-                steps: steps.iter().map(|step| way * step).collect(),
+                steps: steps.iter().map(|step| way * step).into_vec(),
             };
             let (stages, gradients) =
                 self.parameters
@@ -258,7 +259,7 @@ impl Run<'_> {
             let mut sums = vec![Vec::new()];
             for [hidden, residual] in stages.blocks {
                 let pairs = hidden.data().iter().zip(residual.data());
-                let sum = pairs.map(|(h, r)| h + r).collect();
+                let sum = pairs.map(|(h, r)| h + r).into_vec();
                 sums.extend([residual.data().to_vec(), sum]);
             }
             let mut cotangents = vec![Vec::new()];
@@ -272,11 +273,11 @@ impl Run<'_> {
             let per = up.len() / steps.len();
             let pairs = up.iter().zip(&down).enumerate();
             let slopes = pairs.map(|(n, (up, down))| (up - down) / (2.0 * steps[n / per.max(1)]));
-            slopes.collect()
+            slopes.into_vec()
         };
         Ok(Column {
-            sums: up.into_iter().zip(down).map(slope).collect(),
-            cotangents: up_back.into_iter().zip(down_back).map(slope).collect(),
+            sums: up.into_iter().zip(down).map(slope).into_vec(),
+            cotangents: up_back.into_iter().zip(down_back).map(slope).into_vec(),
         })
     }
 }

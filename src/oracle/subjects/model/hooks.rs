@@ -6,6 +6,7 @@ use crate::algebra::Matrix;
 use crate::attention::softmax_attention;
 use crate::error::Error;
 use crate::h3::{Backward, Evaluate, Form, Layer, LayerGradients, LayerState, Parameters};
+use crate::into_vec::IntoVec as _;
 use crate::model::{
     BlockStage, Cotangent, LayerNorm, Mixed, Model, ModelBackward, ModelConfig, ModelGradients,
     ModelHooks, ModelName, ModelParameters, ModelStages, NormGradient, Part, Rows, Targets, gelu,
@@ -77,12 +78,12 @@ pub(super) fn run_with(
     let hooks: Vec<ModelHook> = mistakes
         .iter()
         .flat_map(|row| row.hooks.iter().copied())
-        .collect();
+        .into_vec();
     let saved = hooks.iter().filter_map(|hook| match hook {
         ModelHook::Saved(edit) => Some(edit),
         _ => None,
     });
-    let saved: Vec<_> = saved.collect();
+    let saved: Vec<_> = saved.into_vec();
     if saved.is_empty() {
         return Ok(stages_with(case, hooks, setting)?.named());
     }
@@ -116,7 +117,7 @@ fn stages_with(
             ModelHook::Layers(row) => Some(*row),
             _ => None,
         })
-        .collect();
+        .into_vec();
     let wrong_layer = |block: usize| -> Result<Option<WrongLayer<'_>>, Error> {
         if in_layers.is_empty() || config.is_attention(block) || config.has_s4d() {
             return Ok(None);
@@ -220,7 +221,7 @@ fn edited(
     hooks: &[ModelHook],
 ) -> Result<ModelParameters<f64>, Error> {
     let mut config = parameters.config().clone();
-    let mut mixers: Vec<usize> = (0..config.n_layer).collect();
+    let mut mixers: Vec<usize> = (0..config.n_layer).into_vec();
     for hook in hooks {
         match hook {
             ModelHook::Config(edit) => edit(&mut config),
@@ -229,7 +230,7 @@ fn edited(
         }
     }
     let attention = |block: &usize| parameters.config().is_attention(mixers[*block]);
-    config.attn_layer_idx = (0..config.n_layer).filter(attention).collect();
+    config.attn_layer_idx = (0..config.n_layer).filter(attention).into_vec();
     ModelParameters::new(config, |name| {
         let name = match name {
             ModelName::Block(block, within) if within.is_mixer() => {
@@ -276,7 +277,7 @@ impl<'a> WrongModel<'a> {
     ) -> Self {
         let hooks = mistakes.iter().flat_map(|row| row.hooks.iter().copied());
         Self {
-            hooks: hooks.collect(),
+            hooks: hooks.into_vec(),
             replaced: replaced_or_stored(setting, |_| true),
             form: parameters.config().h3.default_form(documents.longest()),
             layers: Vec::new(),

@@ -4,6 +4,7 @@
 use super::super::layer::{config_metadata, read_choices};
 use crate::error::Error;
 use crate::h3::{self, Name, RealType};
+use crate::into_vec::IntoVec as _;
 use crate::model::{
     BlockName, HEAD, ModelConfig, ModelName, ModelParameters, SsmMixer, StoredNames, Text,
     block_has_s4d, block_of,
@@ -133,7 +134,7 @@ impl ModelLayout {
             }
         }
         // What stands at padding may be negative; it is not read, and written back as it was.
-        Tensor::new(shape, ids.into_iter().map(|id| id as usize).collect())
+        Tensor::new(shape, ids.into_iter().map(|id| id as usize).into_vec())
     }
 
     fn is_left_out(&self, name: ModelName) -> bool {
@@ -321,7 +322,7 @@ fn read_config(file: &dyn Tensors, names: &StoredNames) -> Result<ModelConfig, E
         let name = ModelName::Block(*block, BlockName::QkvWeight);
         names.get(&name.official()).is_some()
     };
-    let attn_layer_idx: Vec<usize> = (0..n_layer).filter(is_attention).collect();
+    let attn_layer_idx: Vec<usize> = (0..n_layer).filter(is_attention).into_vec();
     if let Some(stated) = strings.get("attn_layer_idx")
         && integers(stated).as_ref() != Some(&attn_layer_idx)
     {

@@ -9,6 +9,7 @@ use crate::algebra::{FloatFormat, Matrix, dot};
 use crate::attention::softmax;
 use crate::error::Error;
 use crate::h3::HeadOrder;
+use crate::into_vec::IntoVec as _;
 use crate::model::{
     BlockName, LayerNorm, Model, ModelConfig, ModelName, ModelParameters, ModelStages, Part,
     exact_gelu,
@@ -25,13 +26,13 @@ pub(super) static IN_LAYERS: LazyLock<Vec<Row<ModelHook>>> = LazyLock::new(|| {
         mistake: row.mistake,
         hooks: Cow::Owned(vec![Layers(row)]),
     };
-    forward_mistakes().into_iter().map(row).collect()
+    forward_mistakes().into_iter().map(row).into_vec()
 });
 
 /// `h + r` of a block.
 fn sum([hidden, residual]: &[Tensor<f64>; 2]) -> Tensor<f64> {
     let pairs = hidden.data().iter().zip(residual.data());
-    Tensor::known(hidden.shape(), pairs.map(|(h, r)| h + r).collect())
+    Tensor::known(hidden.shape(), pairs.map(|(h, r)| h + r).into_vec())
 }
 
 fn residual_summed(stages: &mut ModelStages<f64>) {
@@ -121,7 +122,7 @@ fn qkv_by_head(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>> {
         let read = h * 3 * d_h + which * d_h + c;
         &values[read * width..(read + 1) * width]
     });
-    Some(rows.collect::<Vec<_>>().concat())
+    Some(rows.into_vec().concat())
 }
 
 /// The queries times a factor.
@@ -151,7 +152,7 @@ fn no_mask(
     let mut weights = Vec::new();
     for i in 0..q.rows() {
         let scores = (0..k.rows()).map(|j| scale * dot(q.row(i), k.row(j)));
-        weights.extend(softmax(&scores.collect::<Vec<_>>())?);
+        weights.extend(softmax(&scores.into_vec())?);
     }
     Matrix::new(q.rows(), k.rows(), weights)?.times(v)
 }
@@ -159,11 +160,11 @@ fn no_mask(
 /// The block whose mixer every block has where attention stands `step` blocks further; each its own
 /// if there is no such block, or its mixer is attention too.
 fn moved_attention(config: &ModelConfig, step: isize) -> Vec<usize> {
-    let mut mixers: Vec<usize> = (0..config.n_layer).collect();
+    let mut mixers: Vec<usize> = (0..config.n_layer).into_vec();
     for &from in &config.attn_layer_idx {
         match from.checked_add_signed(step) {
             Some(to) if to < config.n_layer && !config.is_attention(to) => mixers.swap(from, to),
-            _ => return (0..config.n_layer).collect(),
+            _ => return (0..config.n_layer).into_vec(),
         }
     }
     mixers
@@ -188,7 +189,7 @@ fn weight_plus_one(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>
     use BlockName::{Norm1Weight, Norm2Weight};
     use ModelName::{Block, NormWeight};
     let is_weight = matches!(name, NormWeight | Block(_, Norm1Weight | Norm2Weight));
-    is_weight.then(|| p.get(name).iter().map(|x| x + 1.0).collect())
+    is_weight.then(|| p.get(name).iter().map(|x| x + 1.0).into_vec())
 }
 
 /// Every LayerNorm's bias zero.

@@ -15,6 +15,7 @@ mod scales;
 mod suite;
 mod targets;
 
+use crate::into_vec::IntoVec as _;
 pub use case::ModelCase;
 pub use file::ModelFile;
 pub(crate) use gradient_scales::{followed_gradients, gradient_errors};
@@ -57,7 +58,7 @@ impl Subject for ModelCase {
     fn metadata(&self) -> Vec<(String, String)> {
         let mut strings: Vec<_> = model_metadata(self.parameters.config())
             .into_iter()
-            .collect();
+            .into_vec();
         strings.extend(
             self.unpadded
                 .map(|size| ("vocab_size".into(), size.to_string())),
@@ -90,13 +91,13 @@ impl Subject for ModelCase {
         let mut stages = Vec::new();
         let mut before: Vec<String> = Vec::new();
         for i in 0..config.n_layer {
-            let from: Vec<&str> = before.iter().map(String::as_str).collect();
+            let from: Vec<&str> = before.iter().map(String::as_str).into_vec();
             let (residual, hidden) = (format!("block{i}.residual"), format!("block{i}.hidden"));
             stages.push(StageSpec::new(&residual, &channels, &from));
             stages.push(StageSpec::new(&hidden, &channels, &[&residual]));
             before = vec![residual, hidden];
         }
-        let from: Vec<&str> = before.iter().map(String::as_str).collect();
+        let from: Vec<&str> = before.iter().map(String::as_str).into_vec();
         stages.push(StageSpec::new("logits", &words, &from));
         if self.targets.is_some() {
             stages.push(StageSpec::new("loss", &[(Axis::Step, 1)], &["logits"]));
@@ -108,7 +109,7 @@ impl Subject for ModelCase {
     }
 
     fn padding(&self) -> Vec<(usize, usize)> {
-        self.text.documents().padding().collect()
+        self.text.documents().padding().into_vec()
     }
 
     fn seq_len(&self) -> usize {
@@ -198,11 +199,11 @@ impl Subject for ModelCase {
 
     fn mistakes(backward: bool) -> Vec<Vec<&'static Row<ModelHook>>> {
         if backward {
-            return vec![backward_mistakes::ROWS.iter().collect()];
+            return vec![backward_mistakes::ROWS.iter().into_vec()];
         }
         vec![
-            mistakes::ROWS.iter().collect(),
-            mistakes::IN_LAYERS.iter().collect(),
+            mistakes::ROWS.iter().into_vec(),
+            mistakes::IN_LAYERS.iter().into_vec(),
         ]
     }
 
@@ -286,7 +287,7 @@ impl ModelCase {
         // The cotangent of what enters a block, and what it is computed of.
         let mut after = vec![logits.clone()];
         let spec = |name: &str, axes: &[(Axis, usize)], from: &[String]| {
-            let from: Vec<&str> = from.iter().map(String::as_str).collect();
+            let from: Vec<&str> = from.iter().map(String::as_str).into_vec();
             StageSpec::new(name, axes, &from)
         };
         for i in (0..config.n_layer).rev() {
@@ -311,7 +312,7 @@ impl ModelCase {
             let [residual, hidden] = block(i).map(|name| format!("grad.{name}"));
             match name.is_after_mixer() {
                 true => vec![hidden, block(i)[0].clone()],
-                false => before.chain([residual]).collect(),
+                false => before.chain([residual]).into_vec(),
             }
         };
         for name in config.names() {
@@ -383,7 +384,7 @@ pub(crate) fn given_parameters(parameters: &ModelParameters<f64>) -> Vec<Given> 
         let values = parameters.get(name);
         Given::numbers(name.official(), &name.shape(config), values)
     };
-    config.names().into_iter().map(given).collect()
+    config.names().into_iter().map(given).into_vec()
 }
 
 /// Tokens (batch, seq_len) as a case is given them.
@@ -391,7 +392,7 @@ pub(crate) fn given_ids(name: impl Into<String>, ids: &Tensor<usize>) -> Given {
     Given {
         name: name.into(),
         shape: ids.shape().to_vec(),
-        values: GivenValues::Integers(ids.data().iter().map(|&id| id as i64).collect()),
+        values: GivenValues::Integers(ids.data().iter().map(|&id| id as i64).into_vec()),
         by_token: None,
     }
 }
@@ -419,7 +420,7 @@ pub(crate) fn parameter_axes(name: ModelName, config: &ModelConfig) -> Vec<(Axis
         _ if name.shape(config).len() == 2 => &[Row, Column],
         _ => &[Channel],
     };
-    axes.iter().copied().zip(name.shape(config)).collect()
+    axes.iter().copied().zip(name.shape(config)).into_vec()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::analysis::{ModelAnalysis, WithoutErrors};
 use crate::algebra::{ErrorBound, ErrorScale, Real};
 use crate::error::Error;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::model::{Model, ModelHooks, ModelParameters, Rows, Targets, mean_loss};
 use crate::oracle::subject::Named;
 use crate::ssm::Documents;
@@ -49,7 +50,7 @@ pub(super) fn error_scales(
     let batch = ids.shape()[0];
     let moves: Vec<(usize, usize)> = (0..own.sums.len())
         .flat_map(|k| (0..own.sums[k].data().len() / batch).map(move |at| (k, at)))
-        .collect();
+        .into_vec();
     let columns = threads::map(&moves, |&(k, at)| column(run, &own, (k, at)));
     let mut scales = own.stages;
     for ((k, at), column) in moves.into_iter().zip(columns) {
@@ -92,7 +93,7 @@ pub(super) fn loss_error(
     let pairs = logits.data().iter().zip(scale.data());
     let off = pairs.map(|(&x, &error)| ErrorScale::new(x, error));
     let loss = mean_loss(
-        &Tensor::new(logits.shape(), off.collect())?,
+        &Tensor::new(logits.shape(), off.into_vec())?,
         targets,
         rows.1,
     )?;
@@ -124,21 +125,21 @@ impl OwnErrors {
         let mut sums = vec![model.embed(rows, rows.1, None)?];
         for [hidden, residual] in &stages.blocks {
             let pairs = hidden.data().iter().zip(residual.data());
-            let after = pairs.map(|(&h, &r)| h + by.on_residual(r)).collect();
+            let after = pairs.map(|(&h, &r)| h + by.on_residual(r)).into_vec();
             sums.push(residual.clone());
             sums.push(Tensor::new(residual.shape(), after)?);
         }
         let stages = stages.named().into_iter();
         Ok(Self {
-            errors: sums.iter().map(|sum| sum.map(ErrorScale::error)).collect(),
-            sums: sums.iter().map(|sum| sum.map(Real::to_f64)).collect(),
+            errors: sums.iter().map(|sum| sum.map(ErrorScale::error)).into_vec(),
+            sums: sums.iter().map(|sum| sum.map(Real::to_f64)).into_vec(),
             stages: stages
                 .map(|(name, stage)| {
                     let is_sum = name.ends_with(".residual");
                     let own = |x: ErrorScale| if is_sum { ErrorBound::ZERO } else { x.error() };
                     (name, stage.map(own))
                 })
-                .collect(),
+                .into_vec(),
         })
     }
 }
@@ -153,7 +154,7 @@ fn column(
     let sum = &own.sums[k];
     let steps = steps_of(sum, at, model.config().d_model());
     let step = |way: f64| {
-        let steps: Vec<f64> = steps.iter().map(|step| way * step).collect();
+        let steps: Vec<f64> = steps.iter().map(|step| way * step).into_vec();
         let stages = model.forward_after(form, documents, k, moved(sum.clone(), at, &steps))?;
         Ok::<_, Error>(stages.named_from(k / 2))
     };
@@ -165,7 +166,7 @@ fn column(
             .flat_map(|&step| core::iter::repeat_n(step, per));
         let pairs = up.data().iter().zip(down.data()).zip(steps);
         let slopes = pairs.map(|((up, down), step)| (up - down) / (2.0 * step));
-        Ok((name, Tensor::new(up.shape(), slopes.collect())?))
+        Ok((name, Tensor::new(up.shape(), slopes.into_vec())?))
     });
     slopes.collect()
 }
@@ -175,7 +176,7 @@ pub(super) fn steps_of(sum: &Tensor<f64>, at: usize, d: usize) -> Vec<f64> {
     let of_sequence = sum.data().len() / sum.shape()[0];
     let sequences = sum.data().chunks_exact(of_sequence);
     let steps = sequences.map(|sequence| STEP * deviation(&sequence[at / d * d..][..d]));
-    steps.collect()
+    steps.into_vec()
 }
 
 /// A sum with channel `at` of every sequence moved by that sequence's step.

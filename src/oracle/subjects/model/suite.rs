@@ -7,6 +7,7 @@ use super::layout::h3_of_nothing;
 use crate::algebra::Rng;
 use crate::error::Error;
 use crate::h3::{self, HeadOrder, RealType};
+use crate::into_vec::IntoVec as _;
 use crate::model::{BlockName, ModelConfig, ModelName, ModelParameters, SsmMixer, Targets, Text};
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::{Subject as _, SuiteRow};
@@ -175,7 +176,7 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
         "a trained language model, whose weights mean something: two H3 blocks that recall; the loss, without gradients",
         |_| trained(),
     )])
-    .collect()
+    .into_vec()
 }
 
 /// What `hippos train recall --d-model 16 --d-state 16 --rate 1e-3 --until 99.8 --out FILE` wrote (AVX-512; seed 0,
@@ -224,7 +225,7 @@ pub(crate) fn random_ids(
 ) -> Result<Tensor<usize>, Error> {
     let tokens = shape[0] * shape[1];
     let ids = (0..tokens).map(|_| (rng.next_u64() % vocab_size as u64) as usize);
-    Tensor::new(shape, ids.collect())
+    Tensor::new(shape, ids.into_vec())
 }
 
 /// Random targets, one of so many positions not counted.
@@ -237,7 +238,7 @@ pub(crate) fn random_targets(
     let ids = random_ids(shape, vocab_size, rng)?;
     let places = ids.data().iter().enumerate();
     let targets = places.map(|(at, &id)| ((at + 1) % ignored != 0).then_some(id));
-    Tensor::new(shape, targets.collect())
+    Tensor::new(shape, targets.into_vec())
 }
 
 /// The parameters of a random model, each a number that F16 and BF16 hold exactly, in a range where every
@@ -273,6 +274,6 @@ pub(crate) fn random_model(
     };
     ModelParameters::new(config.clone(), |name| {
         let size = name.shape(config).iter().product();
-        Ok((0..size).map(|_| parameter(name, rng)).collect())
+        Ok((0..size).map(|_| parameter(name, rng)).into_vec())
     })
 }

@@ -1,6 +1,7 @@
 //! The targets of a loss in a file, and the metadata that describes them.
 
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelConfig, Targets};
 use crate::oracle::read::{Strings, check_shape};
 use crate::oracle::subject::{Given, GivenValues};
@@ -54,7 +55,7 @@ pub(crate) fn stored_targets(name: impl Into<String>, targets: &Targets) -> Give
     Given {
         name: name.into(),
         shape: targets.shape().to_vec(),
-        values: GivenValues::Integers(targets.data().iter().map(stored).collect()),
+        values: GivenValues::Integers(targets.data().iter().map(stored).into_vec()),
         by_token: None,
     }
 }
@@ -117,7 +118,7 @@ pub(crate) fn check_counted(strings: &Strings, batches: &[&Targets]) -> Result<(
     let counted = batches
         .iter()
         .map(|targets| targets.data().iter().flatten().count() as f64);
-    let counted: Vec<f64> = counted.collect();
+    let counted: Vec<f64> = counted.into_vec();
     if stated == counted {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use crate::algebra::{Matrix, Real};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{Back, GroupOf, Place, Respond, Ssd, group_of, skip, skip_gradient};
 use crate::oracle::read::{Strings, check_size, demand_tensors, read_axes, read_optional};
 use crate::oracle::sequence::{Sequence, check_initial_state, mark_name};
@@ -280,7 +281,7 @@ impl SsdCase {
         }
         named.extend([("grad.log_a", sum.log_a), ("grad.x", x)]);
         let named = named.into_iter();
-        Ok(named.map(|(name, x)| (name.to_string(), x)).collect())
+        Ok(named.map(|(name, x)| (name.to_string(), x)).into_vec())
     }
 
     /// Every stage, given how heads respond and go back.
@@ -309,7 +310,7 @@ impl<T: Real> Operands<T> {
             let at = self.documents.numbers(row).start * each;
             self.initial.data()[at..at + each].iter().copied()
         });
-        self.initial = Tensor::new(shape, first.collect())?;
+        self.initial = Tensor::new(shape, first.into_vec())?;
         self.documents = Documents::whole(batch, self.documents.seq_len());
         Ok(self)
     }

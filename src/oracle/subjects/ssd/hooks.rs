@@ -4,6 +4,7 @@ use super::case::{Operands, SsdCase};
 use crate::algebra::Matrix;
 use crate::error::Error;
 use crate::flashconv::{Chunking, VaryingBlocks, pass_varying_states, pass_varying_states_by};
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{GroupOf, Place, Ssd, by_recurrence, group_of};
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
@@ -138,7 +139,7 @@ pub(super) fn run_with(
 ) -> Result<Named<f64>, Error> {
     let hooks = mistakes.iter().flat_map(|row| row.hooks.iter().copied());
     let wrong = WrongSsd {
-        hooks: hooks.collect(),
+        hooks: hooks.into_vec(),
         chunk_len: setting.chunk_len,
     };
     let mut of: Operands<f64> = case.operands();

@@ -6,6 +6,7 @@ use super::hooks::SsdHook::{
 use crate::algebra::{FloatFormat, Matrix, dot};
 use crate::error::Error;
 use crate::flashconv::VaryingBlocks;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{Place, Ssd, by_recurrence, group_of};
 use crate::oracle::mistake::{Row, rows};
 use crate::ssm::{
@@ -23,7 +24,7 @@ fn x_times_dt(ssd: &Ssd<f64>) -> Tensor<f64> {
     };
     let each = ssd.x.shape()[3].max(1);
     let pairs = ssd.x.data().iter().enumerate();
-    let products = pairs.map(|(at, x)| x * dt.data()[at / each]).collect();
+    let products = pairs.map(|(at, x)| x * dt.data()[at / each]).into_vec();
     Tensor::known(ssd.x.shape(), products)
 }
 
@@ -317,7 +318,7 @@ rows! { SsdHook:
 
 /// The mistakes of the forward pass.
 pub(crate) fn forward_mistakes() -> Vec<&'static Row<SsdHook>> {
-    ROWS.iter().collect()
+    ROWS.iter().into_vec()
 }
 
 /// The gradient of the decay from the state after the step.
@@ -426,5 +427,5 @@ mod backward {
 
 /// The mistakes of the backward pass.
 pub(crate) fn backward_mistakes() -> Vec<&'static Row<SsdHook>> {
-    backward::ROWS.iter().collect()
+    backward::ROWS.iter().into_vec()
 }

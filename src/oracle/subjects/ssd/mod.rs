@@ -16,6 +16,7 @@ pub(crate) use worst::{worst_gradients_of_head, worst_response_of_head};
 use crate::algebra::{ErrorBound, ErrorScale, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::Form;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::{Place, by_recurrence, respond_in};
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
@@ -112,7 +113,7 @@ impl Subject for SsdCase {
     }
 
     fn padding(&self) -> Vec<(usize, usize)> {
-        self.documents().padding().collect()
+        self.documents().padding().into_vec()
     }
 
     fn describe(&self) -> String {
@@ -165,7 +166,7 @@ impl Subject for SsdCase {
             .given()
             .into_iter()
             .filter(|given| given.name != "log_a")
-            .collect();
+            .into_vec();
         let largest = largest_given(&operands);
         let (x, b) = (self.x.shape(), self.b.shape());
         (x[1] * (x[3] + b[3])) as f64 * largest * largest * largest

@@ -4,6 +4,7 @@ use super::super::round_to_16_bits::round_to_16_bits;
 use super::case::SsdCase;
 use crate::algebra::Rng;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::sequence::Sequence;
 use crate::oracle::subject::SuiteRow;
 use crate::ssm::Padding;
@@ -84,7 +85,7 @@ impl SsdRow {
                 false => round_to_16_bits(offset + size * rng.unit()),
             };
             let count = shape.iter().product();
-            let data = (0..count).map(|_| number(rng)).collect();
+            let data = (0..count).map(|_| number(rng)).into_vec();
             Tensor::new(shape, data)
         };
         let x = draw(&[batch, len, heads, inputs], 1.5, 0.0)?;

@@ -9,6 +9,7 @@
 use super::super::worst_response::WithError;
 use crate::algebra::{ErrorBound, ErrorScale, LIBRARY_FACTOR, Matrix, Ring};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::mamba::Place;
 use crate::mamba::by_recurrence;
 use crate::ssm::{Varying, VaryingGradients, VaryingResponse, VaryingStream, varying_recurrence};
@@ -145,7 +146,7 @@ pub(crate) fn worst_gradients_of_head(
         let of_output = |p: usize| g.row(t)[p].value();
         let mut row: Vec<f64> = (0..n)
             .map(|n| of_channel(n, &of_output) * c.row(t)[n].value())
-            .collect();
+            .into_vec();
         if t + 1 == u.rows() {
             for (n, sum) in row.iter_mut().enumerate() {
                 *sum += of_channel(n, &|p| g_state.row(p)[n].value());

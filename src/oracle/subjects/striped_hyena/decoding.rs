@@ -4,6 +4,7 @@ use super::super::graph::Moment;
 use super::case::{
     LOG_POLES, Operator, POLES, RESIDUES, SHORT, SHORT_BIAS, SKIP, StripedHyenaCase, TAPS,
 };
+use crate::into_vec::IntoVec as _;
 use crate::ssm::Documents;
 use crate::tensor::Tensor;
 use core::ops::Range;
@@ -22,10 +23,10 @@ fn modes(case: &StripedHyenaCase, channel: usize) -> Vec<[Complex<f64>; 2]> {
     match (poles, of(LOG_POLES)) {
         (Some((poles, _)), _) => modes
             .map(|n| [poles, residues].map(|x| Complex::new(x[2 * n], x[2 * n + 1])))
-            .collect(),
+            .into_vec(),
         (None, Some((logarithms, _))) => modes
             .map(|n| [logarithms[n].exp(), residues[n]].map(Complex::from))
-            .collect(),
+            .into_vec(),
         (None, None) => Vec::new(),
     }
 }
@@ -62,7 +63,7 @@ fn places(moment: &At<'_>, channels: usize) -> Vec<Place> {
             },
         })
     };
-    documents.iter().flat_map(place).collect()
+    documents.iter().flat_map(place).into_vec()
 }
 
 impl Place {
@@ -70,7 +71,7 @@ impl Place {
     fn raw(&self, moment: &At<'_>, at: Range<usize>) -> Option<Vec<f64>> {
         let (projected, [_, len, _]) = (moment.stage("projected")?, moment.case.sizes());
         let of = |t: usize| projected.row(self.sequence * len + t)[self.channel];
-        Some(at.map(of).collect())
+        Some(at.map(of).into_vec())
     }
 
     /// The inputs of the inner filter at positions of its row.
@@ -83,7 +84,7 @@ impl Place {
 fn inner_input(moment: &At<'_>, row: usize, gate: &str) -> Option<Vec<f64>> {
     let (x, v) = (moment.stage(gate)?, moment.stage("v")?);
     let pairs = x.row(row).iter().zip(v.row(row));
-    Some(pairs.map(|(x, v)| x * v).collect())
+    Some(pairs.map(|(x, v)| x * v).into_vec())
 }
 
 /// The feedthrough of a channel.

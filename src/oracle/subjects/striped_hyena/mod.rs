@@ -16,6 +16,7 @@ pub(crate) use suite::suite;
 
 use super::graph::{Convolve, Function, Graph, GraphCase, GraphHook, Id, Inputs, Modes, Op};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::Row;
 use crate::oracle::stage::Axis;
 use crate::safetensors::Tensors;
@@ -68,7 +69,7 @@ impl StripedHyenaCase {
             at,
             state: residues.map_or(0, |x| x.shape()[1]),
             complex: self.operator == Operator::Sh1,
-            models: (0..d).map(|c| self.group(c)).collect(),
+            models: (0..d).map(|c| self.group(c)).into_vec(),
             times: self.wiring.times,
         }
     }
@@ -115,14 +116,10 @@ impl StripedHyenaCase {
         let filtered = match modes {
             Some([poles, residues]) => {
                 let of = [poles, residues, filter, p].into_iter().chain(direct);
-                graph.node(
-                    Op::ModesFilter(self.modes(INNER)),
-                    &of.collect::<Vec<_>>(),
-                    &shape,
-                )
+                graph.node(Op::ModesFilter(self.modes(INNER)), &of.into_vec(), &shape)
             }
             None => {
-                let each: Vec<usize> = (0..d).collect();
+                let each: Vec<usize> = (0..d).into_vec();
                 let parts = Convolve {
                     at: INNER,
                     kernel: each.clone(),

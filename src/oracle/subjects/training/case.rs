@@ -4,6 +4,7 @@ use super::super::model::{ModelLayout, check_counted, read_targets};
 use super::optimizer::read_optimizer;
 use crate::algebra::{Real, RootsOfUnity};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelBackward, ModelParameters, Rows, Targets, documents_of_ids};
 use crate::oracle::read::{check_size, optional};
 use crate::oracle::sequence;
@@ -78,7 +79,7 @@ impl TrainingCase {
             return Err(Error::value(format!("tensor {name:?}"), why));
         }
         check_size(strings, "steps", batches.len(), false)?;
-        let targets: Vec<&Targets> = batches.iter().map(|batch| &batch.targets).collect();
+        let targets: Vec<&Targets> = batches.iter().map(|batch| &batch.targets).into_vec();
         check_counted(strings, &targets)?;
         Ok(Self {
             optimizer: read_optimizer(strings, &layout.config, batches.len())?,

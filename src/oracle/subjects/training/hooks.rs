@@ -3,6 +3,7 @@
 use super::super::model::{ModelHook, wrong_gradients};
 use super::case::TrainingCase;
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelConfig, ModelParameters, Rows, Targets};
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
@@ -56,7 +57,7 @@ pub(super) fn run_with(
     setting: Setting<'_>,
 ) -> Result<Named<f64>, Error> {
     let hooks = mistakes.iter().flat_map(|row| row.hooks.iter().copied());
-    let hooks: Vec<TrainingHook> = hooks.collect();
+    let hooks: Vec<TrainingHook> = hooks.into_vec();
     let mut groups = case.optimizer.groups().to_vec();
     for hook in &hooks {
         if let TrainingHook::Groups(edit) = hook {
@@ -67,7 +68,7 @@ pub(super) fn run_with(
         TrainingHook::Gradients(row) => Some(*row),
         _ => None,
     });
-    let in_gradients: Vec<_> = in_gradients.collect();
+    let in_gradients: Vec<_> = in_gradients.into_vec();
     let config = case.parameters.config();
     let schedule = case.optimizer.schedule().clone();
     let optimizer = AdamW::new(config, groups, schedule, case.optimizer.clip())?;

@@ -4,6 +4,7 @@ use super::super::model::{ModelHook, backward_mistakes};
 use super::hooks::Partition;
 use super::hooks::TrainingHook::{self, Clip, Gradients, Groups, Moments, Norm, Rate, Value};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::model::{ModelName, ModelParameters};
 use crate::oracle::mistake::{Row, rows};
 use crate::training::{
@@ -19,7 +20,7 @@ pub(super) static IN_GRADIENTS: LazyLock<Vec<Row<TrainingHook>>> = LazyLock::new
         mistake: row.mistake,
         hooks: Cow::Owned(vec![Gradients(row)]),
     };
-    backward_mistakes().iter().map(row).collect()
+    backward_mistakes().iter().map(row).into_vec()
 });
 
 /// True of a group that holds the SSMs' own parameters.

@@ -21,6 +21,7 @@ use super::model::{
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Form, Plain};
+use crate::into_vec::IntoVec as _;
 use crate::model::ModelName;
 use crate::oracle::format::Format;
 use crate::oracle::mistake::Row;
@@ -48,7 +49,7 @@ impl Subject for TrainingCase {
         strings.extend(unpadded);
         strings.insert("steps".into(), self.batches.len().to_string());
         strings.extend(optimizer::metadata(&self.optimizer));
-        strings.into_iter().collect()
+        strings.into_iter().into_vec()
     }
 
     fn given(&self) -> Vec<Given> {
@@ -75,20 +76,20 @@ impl Subject for TrainingCase {
                 if k == 1 { Vec::new() } else { from.to_vec() }
             };
             let spec = |name: String, axes: &[(Axis, usize)], from: &[String]| {
-                let from: Vec<&str> = from.iter().map(String::as_str).collect();
+                let from: Vec<&str> = from.iter().map(String::as_str).into_vec();
                 StageSpec::new(name, axes, &from)
             };
             let weights: Vec<String> = names
                 .iter()
                 .map(|name| before(&format!("param.{}", name.official())))
-                .collect();
+                .into_vec();
             stages.push(spec(of("loss"), &number, &chain(&weights)));
             let axes = |name| parameter_axes(name, config);
             let gradient = |name: &ModelName| of(&format!("grad.{}", name.official()));
             for &name in &names {
                 stages.push(spec(gradient(&name), &axes(name), &chain(&weights)));
             }
-            let gradients: Vec<String> = names.iter().map(gradient).collect();
+            let gradients: Vec<String> = names.iter().map(gradient).into_vec();
             stages.push(spec(of("grad_norm"), &number, &gradients));
             let groups = [(Axis::Group, self.optimizer.groups().len())];
             stages.push(spec(of("lr"), &groups, &[]));
@@ -124,9 +125,13 @@ impl Subject for TrainingCase {
 
     fn describe(&self) -> String {
         let config = self.parameters.config();
-        let batches: Vec<_> = self.batches.iter().map(|batch| batch.ids.shape()).collect();
+        let batches: Vec<_> = self
+            .batches
+            .iter()
+            .map(|batch| batch.ids.shape())
+            .into_vec();
         let groups = self.optimizer.groups().iter();
-        let groups: Vec<usize> = groups.map(|group| group.parameters.len()).collect();
+        let groups: Vec<usize> = groups.map(|group| group.parameters.len()).into_vec();
         format!(
             "{} steps of AdamW, {} blocks, attention at {:?}, d_model {}, vocabulary {}, batches {batches:?}, \
              groups of {groups:?} parameters",
@@ -181,8 +186,8 @@ impl Subject for TrainingCase {
         match backward {
             true => Vec::new(),
             false => vec![
-                mistakes::ROWS.iter().collect(),
-                mistakes::IN_GRADIENTS.iter().collect(),
+                mistakes::ROWS.iter().into_vec(),
+                mistakes::IN_GRADIENTS.iter().into_vec(),
             ],
         }
     }

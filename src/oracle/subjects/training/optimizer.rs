@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::h3::Name;
+use crate::into_vec::IntoVec as _;
 use crate::model::{BlockName, ModelConfig, ModelName};
 use crate::oracle::read::{Strings, optional};
 use crate::safetensors::{Cursor, Malformed};
@@ -75,7 +76,7 @@ pub(super) fn metadata(optimizer: &AdamW) -> Vec<(String, String)> {
             .parameters
             .iter()
             .map(|name| format!("{:?}", name.official()));
-        let names: Vec<String> = names.collect();
+        let names: Vec<String> = names.into_vec();
         let ParameterGroup {
             rate,
             weight_decay,
@@ -89,7 +90,7 @@ pub(super) fn metadata(optimizer: &AdamW) -> Vec<(String, String)> {
             names.join(", ")
         )
     };
-    let groups: Vec<String> = optimizer.groups().iter().map(group).collect();
+    let groups: Vec<String> = optimizer.groups().iter().map(group).into_vec();
     let clip = optimizer
         .clip()
         .map_or("none".into(), |clip| format!("{clip:?}"));
@@ -110,7 +111,7 @@ pub(super) fn metadata(optimizer: &AdamW) -> Vec<(String, String)> {
     strings
         .into_iter()
         .map(|(key, value)| (key.to_string(), value))
-        .collect()
+        .into_vec()
 }
 
 /// A metadata value that may be absent or `none`.

@@ -6,6 +6,7 @@ use super::case::TrainingCase;
 use super::hooks::in_its_place;
 use crate::algebra::{ErrorBound, ErrorScale, Field, FloatFormat, Real, Ring};
 use crate::error::Error;
+use crate::into_vec::IntoVec as _;
 use crate::model::{
     BlockName, ModelConfig, ModelGradients, ModelName, ModelParameters, Rows, Targets,
 };
@@ -99,7 +100,7 @@ impl OptimizerHooks<ErrorScale> for UpdateAnalysis<'_> {
         let computed: Vec<ErrorScale> = computed
             .into_iter()
             .map(ErrorScale::as_one_number)
-            .collect();
+            .into_vec();
         match self.replaced {
             Some(replaced) => in_its_place(replaced, self.config, (step, of), computed),
             None => computed,

@@ -5,6 +5,7 @@ use super::super::hooks::LayerHook::{
     StateCotangents,
 };
 use super::{bf16, conjugate, sequences_exchanged};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::rows;
 use crate::ssm::{Adjoint, Diagonal, causal_convolution, causal_convolution_adjoint};
 use crate::tensor::Tensor;
@@ -30,7 +31,7 @@ fn uncut_kernel_gradient(f: &[f64], u: &[f64], g: &[f64]) -> (Vec<f64>, Vec<f64>
     let (_, of_input) = causal_convolution_adjoint(f, u, g);
     let term = |i: usize, j: usize| g[i] * u.get((i + n - j) % n).copied().unwrap_or(0.0);
     let of_kernel = (0..n).map(|j| (0..g.len()).map(|i| term(i, j)).sum());
-    (of_kernel.collect(), of_input)
+    (of_kernel.into_vec(), of_input)
 }
 
 fn is_complex(parameter: &str) -> bool {
@@ -166,7 +167,7 @@ rows! { LayerHook:
         by [ReverseCarry(|c| {
             let decayed = decayed(c.ssm, c.incoming, c.len);
             let terms = c.right.iter().zip(&decayed).zip(c.incoming);
-            terms.map(|((right, decayed), incoming)| right - decayed + incoming).collect()
+            terms.map(|((right, decayed), incoming)| right - decayed + incoming).into_vec()
         })];
     "M95c" "reverse_carry_dropped" at "grad.kv"
         wrong "the way back ends at the boundaries of chunks: the state handed on is detached"

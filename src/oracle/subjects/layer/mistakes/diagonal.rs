@@ -12,6 +12,7 @@ use crate::flashconv::delayed;
 use crate::h3::{
     Config, LayerParts, Modes as Decoded, Name, Parameters as Loaded, RealType, Stage as At,
 };
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::rows;
 use crate::ssm::{Diagonal as DiagonalModel, Discretization, Response, StateSpace};
 use crate::tensor::Tensor;
@@ -50,10 +51,14 @@ fn modes_summed(ssm: &DiagonalModel<f64>, u: &[f64], x0: &[C]) -> Response<Diago
     let mut state = x0.to_vec();
     let step = |&u: &f64| {
         let sum: C = ssm.poles().iter().zip(&state).map(|(a, x)| a * x).sum();
-        state = ssm.inject(u).into_iter().map(|input| sum + input).collect();
+        state = ssm
+            .inject(u)
+            .into_iter()
+            .map(|input| sum + input)
+            .into_vec();
         ssm.read(&state) + ssm.feedthrough() * u
     };
-    let output = u.iter().map(step).collect();
+    let output = u.iter().map(step).into_vec();
     Response { output, state }
 }
 
@@ -136,7 +141,7 @@ fn states(
         }
         ssm.read(&state) + ssm.feedthrough() * u
     };
-    let output = u.iter().map(step).collect();
+    let output = u.iter().map(step).into_vec();
     Response { output, state }
 }
 
@@ -315,7 +320,7 @@ rows! { LayerHook:
         seen "seen in an independent port"
         looks "close at small dt, never equal"
         fix "dt = exp(log_dt)"
-        by [Modes(|modes, p| modes.dt = p.get(Name::LogDt).iter().map(|x| Real::ln_1p(x.exp())).collect())];
+        by [Modes(|modes, p| modes.dt = p.get(Name::LogDt).iter().map(|x| Real::ln_1p(x.exp())).into_vec())];
     "M48b" "dt_raw" at "ssm_kernel"
         wrong "dt = log_dt"
         right "dt = exp(log_dt)"

@@ -5,6 +5,7 @@ use super::super::hooks::Beginning;
 use super::super::hooks::LayerHook::{self, Diagonal, FinalState, InitialState, Shift, Stage};
 use super::sequences_exchanged;
 use crate::h3::{LayerState, Stage as At};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::rows;
 use crate::tensor::Tensor;
 use num_complex::Complex;
@@ -32,11 +33,11 @@ fn planar(mut x: Tensor<C>) -> Tensor<C> {
     let modes_each = x.shape().last().copied().unwrap_or(0);
     for row in 0..x.data().len().checked_div(modes_each).unwrap_or(0) {
         let modes = x.row_mut(row);
-        let parts: Vec<f64> = modes.iter().map(|z| z.re).collect();
+        let parts: Vec<f64> = modes.iter().map(|z| z.re).into_vec();
         let parts: Vec<f64> = parts
             .into_iter()
             .chain(modes.iter().map(|z| z.im))
-            .collect();
+            .into_vec();
         let pairs = parts.chunks_exact(2).map(|pair| C::new(pair[0], pair[1]));
         modes
             .iter_mut()

@@ -4,6 +4,7 @@ use super::super::super::wrong_model::HandOver;
 use super::super::super::wrong_model::ModelHook::{Dropped, HandedOn, ReadLater};
 use super::super::hooks::LayerHook::{self, AfterPrompt, Diagonal, InChunks, Shift};
 use super::{bf16, left_by, window};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::rows;
 use crate::ssm::{Shift as ShiftModel, StateSpace};
 use num_complex::Complex;
@@ -100,7 +101,7 @@ rows! { LayerHook:
         seen "plausible (causal_conv1d keeps its inputs in this order)"
         looks "right up to the last token of the prompt, then N - 1 positions wrong"
         fix "entry 0 of the state is the newest"
-        by [AfterPrompt, Shift(HandedOn(|over| over.state.iter().rev().copied().collect()))];
+        by [AfterPrompt, Shift(HandedOn(|over| over.state.iter().rev().copied().into_vec()))];
     "M93g" "prompt_state_one_early" at "ssm_out"
         wrong "C A^i x, i from 0, after the prompt"
         right "C A^{i+1} x"
@@ -129,12 +130,12 @@ rows! { LayerHook:
         looks "right up to the last token of the prompt, then off by up to 2^-9 of the state, fading"
         fix "keep the cache of states in float32"
         rounding BF16
-        by [AfterPrompt, Diagonal(HandedOn(|over| over.state.iter().map(|z| Complex::new(bf16(z.re), bf16(z.im))).collect()))];
+        by [AfterPrompt, Diagonal(HandedOn(|over| over.state.iter().map(|z| Complex::new(bf16(z.re), bf16(z.im))).into_vec()))];
     "M93k" "prompt_state_real" at "ssm_out"
         wrong "the real part of the diagonal state handed over"
         right "the complex state"
         seen "plausible (PyTorch: casting complex values to real discards the imaginary part)"
         looks "right up to the last token of the prompt, wrong from the next one on, fading"
         fix "keep the cache of states complex, or in pairs"
-        by [AfterPrompt, Diagonal(HandedOn(|over| over.state.iter().map(|z| z.re.into()).collect()))];
+        by [AfterPrompt, Diagonal(HandedOn(|over| over.state.iter().map(|z| z.re.into()).into_vec()))];
 }

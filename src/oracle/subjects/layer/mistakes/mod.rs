@@ -14,6 +14,7 @@ mod wiring;
 
 use super::hooks::LayerHook;
 use crate::algebra::FloatFormat;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::Row;
 use crate::ssm::{StateSpace, add_states};
 use crate::tensor::Tensor;
@@ -38,14 +39,14 @@ static FORWARD: LazyLock<Vec<&'static Row<LayerHook>>> = LazyLock::new(|| {
         handover::ROWS,
         documents::ROWS,
     ];
-    let mut rows: Vec<_> = groups.into_iter().flatten().collect();
+    let mut rows: Vec<_> = groups.into_iter().flatten().into_vec();
     rows.sort_by_key(|row| row.mistake.place());
     rows
 });
 
 /// The mistakes of the backward pass, in the order of the catalogue.
 pub(super) fn backward_mistakes() -> Vec<&'static Row<LayerHook>> {
-    backward::ROWS.iter().collect()
+    backward::ROWS.iter().into_vec()
 }
 
 /// Complex numbers stored as pairs, conjugated.
@@ -71,7 +72,7 @@ fn left_by<S: StateSpace>(ssm: &S, x0: &[S::Element], u: &[S::Scalar]) -> Vec<S:
 /// shorter those of `before` behind them.
 fn window(signal: &[f64], before: &[f64]) -> Vec<f64> {
     let newest = signal.iter().rev().chain(before);
-    newest.take(before.len()).copied().collect()
+    newest.take(before.len()).copied().into_vec()
 }
 
 /// A tensor with its sequences, along the first axis, each in the place of the one before it.

@@ -5,6 +5,7 @@ use super::super::hooks::LayerHook::{self, Diagonal, FinalState, Numbered, Shift
 use super::super::stage_run::StageRun;
 use super::window;
 use crate::h3::Stage as At;
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::rows;
 use crate::ssm::{Response, StateSpace};
 use crate::tensor::Tensor;
@@ -18,7 +19,7 @@ fn window_of(x: Tensor<f64>, run: &StageRun<'_>, stage: &Tensor<f64>) -> Tensor<
 fn oldest_first(x: Tensor<f64>, run: &StageRun<'_>) -> Tensor<f64> {
     let after = x.clone();
     run.keys(x, 0, |_, _, at, _| {
-        after.row(at.state).iter().rev().copied().collect()
+        after.row(at.state).iter().rev().copied().into_vec()
     })
 }
 
@@ -33,7 +34,7 @@ fn frozen<S: StateSpace>(ssm: &S, u: &[S::Scalar], x0: &[S::Element]) -> Respons
         state.copy_from_slice(x0);
         ssm.step(&mut state, u)
     };
-    let output = u.iter().map(step).collect();
+    let output = u.iter().map(step).into_vec();
     Response { output, state }
 }
 

@@ -8,6 +8,7 @@ use super::super::stage_run::StageRun;
 use crate::algebra::{FloatFormat, RootsOfUnity, dot};
 use crate::flashconv::delayed;
 use crate::h3::{Name, Stage as At};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::rows;
 use crate::ssm::{Shift as ShiftModel, StateSpace};
 use crate::tensor::Tensor;
@@ -38,7 +39,7 @@ fn correlated(
     let count = halves * b.len();
     (0..len)
         .map(|t| if t < count { tap(t) } else { 0.0 })
-        .collect()
+        .into_vec()
 }
 
 /// The diagonal of A in place of the shift matrix.
@@ -50,20 +51,20 @@ fn decays(m: usize) -> impl Iterator<Item = f64> {
 fn faded(ssm: &ShiftModel<f64>, x: &[f64], k: usize) -> Vec<f64> {
     let power = i32::try_from(k).unwrap_or(i32::MAX);
     let pairs = x.iter().zip(decays(ssm.state_dim()));
-    pairs.map(|(x, decay)| x * decay.powi(power)).collect()
+    pairs.map(|(x, decay)| x * decay.powi(power)).into_vec()
 }
 
 /// `C A^{first + i} x` with those decays.
 fn fading(ssm: &ShiftModel<f64>, x: &[f64], first: usize, len: usize) -> Vec<f64> {
     let row = |i| dot(ssm.c(), &faded(ssm, x, first + i));
-    (0..len).map(row).collect()
+    (0..len).map(row).into_vec()
 }
 
 /// `sum_j A^{T-j} B u_j` with those decays.
 fn fading_sum(ssm: &ShiftModel<f64>, u: &[f64]) -> Vec<f64> {
     let sum = |decay: f64| u.iter().fold(0.0, |sum, u| sum * decay + u);
     let pairs = ssm.b().iter().zip(decays(ssm.state_dim()));
-    pairs.map(|(b, decay)| b * sum(decay)).collect()
+    pairs.map(|(b, decay)| b * sum(decay)).into_vec()
 }
 
 /// The kernel by the official transforms over the state axis, their product rounded to float32, and
@@ -79,13 +80,15 @@ fn through_f32(ssm: &ShiftModel<f64>, len: usize) -> Vec<f64> {
     let spectrum = (0..2 * m).map(|k| transform(ssm.b(), k).conj() * transform(ssm.c(), k));
     let spectrum: Vec<_> = spectrum
         .map(|z| Complex::new(round(z.re), round(z.im)))
-        .collect();
+        .into_vec();
     let tap = |t: usize| {
         let terms = spectrum.iter().enumerate();
         let sum: Complex<f64> = terms.map(|(k, z)| z * roots[k * t % (2 * m)]).sum();
         round(sum.re / (2 * m) as f64)
     };
-    (0..len).map(|t| if t < m { tap(t) } else { 0.0 }).collect()
+    (0..len)
+        .map(|t| if t < m { tap(t) } else { 0.0 })
+        .into_vec()
 }
 
 /// The taps against channels `c, c - 1, ...` (cyclic) at one position.
@@ -114,7 +117,7 @@ rows! { LayerHook:
         seen "seen in an independent port"
         looks "kernel 0, 1, 0, ...: B and C have no effect"
         fix "the shift model is a learned FIR filter of d_state taps, not one delay"
-        by [Shift(Kernel(|_, _, len| (0..len).map(|t| f64::from(t == 1)).collect()))];
+        by [Shift(Kernel(|_, _, len| (0..len).map(|t| f64::from(t == 1)).into_vec()))];
     "M09a" "shift_delayed" at "shift_kernel"
         wrong "K_0 = 0, K_t = C A^{t-1} B: the output reads the state before the update"
         right "K_t = C A^t B"

@@ -10,6 +10,7 @@ use super::super::hooks::LayerHook::{
 use super::super::stage_run::StageRun;
 use super::{bf16, left_by};
 use crate::h3::{LayerState, Modes as Decoded, Parameters as Loaded, Stage as At};
+use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::rows;
 use crate::ssm::{
     Diagonal as DiagonalModel, Response, Shift as ShiftModel, StateSpace, add_states,
@@ -32,7 +33,7 @@ fn real_parts(ssm: &DiagonalModel<f64>, x: &[C], len: usize) -> Vec<f64> {
         let terms = ssm.c().iter().zip(&x);
         2.0 * terms.map(|(c, x)| c.re * x.re).sum::<f64>()
     };
-    (0..len).map(row).collect()
+    (0..len).map(row).into_vec()
 }
 
 /// `gated + sum_d1 C A^{i+1} x`.
@@ -105,7 +106,7 @@ fn steps(
         state = add_states(&state, &ssm.inject(u));
         ssm.read(&state) + ssm.feedthrough() * u
     };
-    let output = u.iter().map(step).collect();
+    let output = u.iter().map(step).into_vec();
     Response { output, state }
 }
 
@@ -122,7 +123,7 @@ fn reads_before(ssm: &ShiftModel<f64>, u: &[f64], x0: &[f64]) -> Response<ShiftM
         ssm.step(&mut state, u);
         before + ssm.feedthrough() * u
     };
-    let output = u.iter().map(step).collect();
+    let output = u.iter().map(step).into_vec();
     Response { output, state }
 }
 
@@ -135,7 +136,7 @@ fn bf16_states(ssm: &DiagonalModel<f64>, u: &[f64], x0: &[C]) -> Response<Diagon
             .for_each(|x| *x = C::new(bf16(x.re), bf16(x.im)));
         ssm.read(&state) + ssm.feedthrough() * u
     };
-    let output = u.iter().map(step).collect();
+    let output = u.iter().map(step).into_vec();
     Response { output, state }
 }
 
@@ -259,7 +260,7 @@ rows! { LayerHook:
         seen "plausible"
         looks "first chunk right; later ones miss half of the carried part"
         fix "the factor 2 belongs to every read of the state"
-        by [InChunks, Diagonal(Read(|ssm, x, len| ssm.state_to_output(x, len).iter().map(|y| 0.5 * y).collect()))];
+        by [InChunks, Diagonal(Read(|ssm, x, len| ssm.state_to_output(x, len).iter().map(|y| 0.5 * y).into_vec()))];
     "M63" "shift_state_lost" at "shift_k"
         wrong "the shift model starts every chunk from zero"
         right "from the last N keys of the chunk before"
@@ -330,7 +331,7 @@ rows! { LayerHook:
         looks "relative errors up to 2^-9 (0.2 %) in every tap"
         fix "keep kernels in float32, also under autocast"
         rounding BF16
-        by [Diagonal(Kernel(|_, f, len| f(len).into_iter().map(bf16).collect()))];
+        by [Diagonal(Kernel(|_, f, len| f(len).into_iter().map(bf16).into_vec()))];
     "M70b" "state_bf16" at "ssm_out"
         wrong "the diagonal state rounded to bfloat16 after every step"
         right "in the precision of the SSM"

@@ -6,6 +6,7 @@ use super::sequences_exchanged;
 use crate::h3::{
     HeadOrder, Modes as Decoded, Name, Parameters as Loaded, Progress, Sizes, Stage as At,
 };
+use crate::into_vec::IntoVec as _;
 use crate::model::exact_gelu;
 use crate::model::gelu;
 use crate::oracle::mistake::rows;
@@ -92,7 +93,7 @@ fn shared_in_blocks(modes: &mut Decoded<f64>, p: &Loaded<f64>) {
     let each = p.config().n_modes();
     let by_head = |of_models: &[Complex<f64>]| -> Vec<Complex<f64>> {
         let model = |h: usize| &of_models[h * n_ssm / heads * each..][..each];
-        (0..heads).flat_map(model).copied().collect()
+        (0..heads).flat_map(model).copied().into_vec()
     };
     modes.lambda = by_head(&modes.lambda);
     modes.b = by_head(&modes.b);
