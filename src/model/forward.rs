@@ -5,6 +5,7 @@ use super::block::{Block, Mixer, MixerState, add, documents_of_ids, tokens};
 use super::config::ModelConfig;
 use super::layer_norm::LayerNorm;
 use super::mlp::gelu;
+use super::s4d::S4d;
 use crate::algebra::{Matrix, Real, RootsOfUnity, dot};
 use crate::attention::softmax_attention;
 use crate::error::{Error, check_len};
@@ -91,6 +92,11 @@ pub(crate) trait ModelHooks<T: Real> {
 
     /// The algorithm of the diagonal models of S4D layers.
     fn models(&self) -> &dyn Evaluate<T>;
+
+    /// The output of an S4D layer, of its models' responses `x` (batch, seq_len, d).
+    fn s4d_output(&self, layer: &S4d<T>, x: &Tensor<T>, documents: &Documents) -> Tensor<T> {
+        layer.output(self.models(), x, documents)
+    }
 
     /// The ranges of documents as seen by one part of the model.
     fn documents(&self, _part: Part, rows: &Documents) -> Documents {
@@ -441,7 +447,8 @@ fn mix<T: Real>(
         Mixer::S4d(layer) => {
             let documents = hooks.documents(Part::H3, rows);
             let before = before.and_then(MixerState::s4d);
-            let (output, after) = layer.forward(hooks.models(), (u, &documents), before)?;
+            let (x, after) = layer.filter(hooks.models(), (u, &documents), before)?;
+            let output = hooks.s4d_output(layer, &x, &documents);
             Ok((output, MixerState::S4d(after)))
         }
         Mixer::Attention(attention) => {

@@ -55,24 +55,27 @@ impl<T: Real> S4d<T> {
         state.check_shape("state of an S4D layer", &self.state_shape(sequences))
     }
 
-    /// The output over rows `u` (batch, seq_len, d) of documents, each from its state (zeros if there is none),
-    /// and the states after them; zeros at padding after the activation.
+    /// The output of the models' responses `x` (batch, seq_len, d); zeros at padding.
+    pub(crate) fn output(
+        &self,
+        by: &dyn Evaluate<T>,
+        x: &Tensor<T>,
+        documents: &Documents,
+    ) -> Tensor<T> {
+        by.project(&self.output, &x.map(exact_gelu), documents)
+    }
+
+    /// The projection `W x + b` after the activation.
+    pub(crate) fn projection(&self) -> &Linear<T> {
+        &self.output
+    }
+
+    /// The responses of the models (batch, seq_len, d) to rows `u` of documents, each from its state (zeros if
+    /// there is none), and the states after them.
     ///
     /// # Errors
     ///
     /// If `u` or the state has another shape, or a model's response fails.
-    pub(super) fn forward(
-        &self,
-        by: &dyn Evaluate<T>,
-        (u, documents): (&Tensor<T>, &Documents),
-        state: Option<&Tensor<T::Complex>>,
-    ) -> Result<(Tensor<T>, Tensor<T::Complex>), Error> {
-        let (filtered, after) = self.filter(by, (u, documents), state)?;
-        let output = by.project(&self.output, &filtered.map(exact_gelu), documents);
-        Ok((output, after))
-    }
-
-    /// The responses of the models (batch, seq_len, d), and the states after them.
     pub(super) fn filter(
         &self,
         by: &dyn Evaluate<T>,

@@ -40,10 +40,14 @@ impl Hypothesis {
     }
 }
 
-/// The share of an error that is left. Less than this is due to the order of sums: of two names for one thing the
-/// catalogue's first counts.
+/// Shares that differ by less are told apart by the order of sums alone.
+const SAME_SHARE: f64 = 1e-11;
+
+/// The share of an error that is left, in steps of what the order of sums decides: of two names for one thing
+/// the catalogue's first counts.
 pub(super) fn unexplained(h: &Hypothesis) -> f64 {
-    (1.0 - h.fit.evidence.share).max(1e-12)
+    let steps = (1.0 - h.fit.evidence.share) / SAME_SHARE;
+    steps.round().max(0.1) * SAME_SHARE
 }
 
 /// The best of them, and those that cannot be told apart from it: contradicted nowhere, explaining

@@ -13,7 +13,12 @@ use hungry_hippos::safetensors::{Dtype, SafeTensors, Writer};
 
 /// The committed golden models over whole sequences, by name.
 fn committed() -> Vec<(&'static str, Golden)> {
-    opened(&["39-model-hybrid", "40-model-h3", "41-model-attention"])
+    opened(&[
+        "39-model-hybrid",
+        "40-model-h3",
+        "41b-model-s4d",
+        "41-model-attention",
+    ])
 }
 
 /// Those over documents in a row, and beside padding.

@@ -7,7 +7,7 @@ use crate::common::{close, largest};
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::Rng;
 use hungry_hippos::h3::HeadOrder;
-use hungry_hippos::model::{ModelConfig, ModelName, ModelParameters};
+use hungry_hippos::model::{ModelConfig, ModelName, ModelParameters, SsmMixer};
 use hungry_hippos::oracle::{Case, Format, ModelCase};
 use hungry_hippos::safetensors::Dtype;
 use hungry_hippos::ssm::Discretization;
@@ -28,6 +28,8 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
         "no_scale",
         "scale_by_model",
         "no_mask",
+        "mask_one_late",
+        "mask_one_early",
         "attention_early",
         "attention_late",
         "no_attention_bias",
@@ -44,6 +46,10 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
     middle.layer_norm_epsilon = 1e-5;
     let mut alone = with_heads_of(6, config(2, &[], 2, 6));
     alone.max_position_embeddings = 5;
+    let mut s4d = config(2, &[], 0, 4);
+    (s4d.ssm, s4d.h3.n_ssm, s4d.h3.d_state) = (SsmMixer::S4d, 1, 6);
+    let mut held = config(3, &[1], 2, 4);
+    (held.ssm, held.h3.n_ssm, held.h3.disc) = (SsmMixer::S4d, 1, Discretization::ZeroOrderHold);
     let mut exact = with_heads_of(2, config(1, &[], 0, 4));
     exact.layer_norm_epsilon = 0.0;
     vec![
@@ -131,6 +137,20 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
             .concat(),
         ),
         (
+            "S4D layers alone",
+            s4d,
+            [
+                &no_attention[..],
+                &["no_positions", "positions_from_one", "head_order"],
+            ]
+            .concat(),
+        ),
+        (
+            "S4D layers around attention, zero-order hold",
+            held,
+            vec!["no_positions", "positions_from_one", "head_order"],
+        ),
+        (
             "one channel: LayerNorms of nothing but their bias",
             config(2, &[1], 1, 1),
             vec![
@@ -146,6 +166,8 @@ fn models() -> Vec<(&'static str, ModelConfig, Vec<&'static str>)> {
                 "no_scale",
                 "scale_by_model",
                 "no_mask",
+                "mask_one_late",
+                "mask_one_early",
                 "attention_late",
                 "no_positions",
                 "positions_from_one",
@@ -178,7 +200,7 @@ fn names() -> Vec<&'static str> {
 fn mistakes_are_what_their_formulas_say() {
     // By how much of a stage's largest number, at most, in any model.
     let names = names();
-    assert_eq!(names.len(), 34);
+    assert_eq!(names.len(), 47);
     let mut departures = vec![0.0f64; names.len()];
     for (what, config, mut impossible) in models() {
         // Of whole sequences; the golden models with documents have them.
@@ -188,6 +210,9 @@ fn mistakes_are_what_their_formulas_say() {
             "documents_ignored",
             "layers_across_documents",
         ]);
+        if config.ssm != SsmMixer::S4d {
+            impossible.extend(names.iter().filter(|name| name.starts_with("s4d_")));
+        }
         if config.layer_norm_epsilon == 1e-3 {
             impossible.push("epsilon_1e3");
         }

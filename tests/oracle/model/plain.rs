@@ -3,9 +3,10 @@
 
 use hungry_hippos::Tensor;
 use hungry_hippos::algebra::FloatFormat;
-use hungry_hippos::h3::{Form, HeadOrder, Parameters};
-use hungry_hippos::model::{BlockName, ModelName, ModelParameters};
+use hungry_hippos::h3::{Form, HeadOrder, Name, Parameters};
+use hungry_hippos::model::{BlockName, ModelName, ModelParameters, SsmMixer};
 use hungry_hippos::ssm::Discretization;
+use num_complex::Complex;
 
 /// Stages in the order of computation, under their names.
 pub(crate) type Stages = Vec<(String, Vec<f64>)>;
@@ -48,6 +49,8 @@ impl Plain<'_> {
             let mixer = self.mixer(i);
             let mixed = if config.is_attention(mixer) {
                 self.attention(mixer, &u)
+            } else if config.ssm == SsmMixer::S4d {
+                self.s4d(mixer, &u)
             } else {
                 self.h3(mixer, &u)
             };
@@ -230,6 +233,69 @@ impl Plain<'_> {
         stages.expect("runs").output.into_data()
     }
 
+    /// `W gelu(f * u + D u) + b`, with the kernel of every channel summed over its modes.
+    fn s4d(&self, block: usize, u: &[f64]) -> Vec<f64> {
+        let (d, len) = (self.d, self.len);
+        let config = &self.parameters.config().h3;
+        let modes = config.d_state / 2;
+        let is_held = (config.disc == Discretization::ZeroOrderHold) != self.made("discretization");
+        let of = |name| self.of(block, BlockName::S4d(name));
+        let kernel = |c: usize, lag: usize| -> f64 {
+            let mut sum = 0.0;
+            for n in 0..modes {
+                let pole = c % config.n_ssm * modes + n;
+                let w = Complex::new(-of(Name::InvAReal)[pole].exp(), of(Name::AImag)[pole]);
+                let dt = of(Name::LogDt)[c].exp();
+                let parts = &of(Name::C)[2 * c * modes..2 * (c + 1) * modes];
+                let weight = match self.mistake {
+                    Some("s4d_planar_c") => Complex::new(parts[n], parts[modes + n]),
+                    Some("s4d_conjugated") => Complex::new(parts[2 * n], -parts[2 * n + 1]),
+                    _ => Complex::new(parts[2 * n], parts[2 * n + 1]),
+                };
+                let (a, held) = match is_held {
+                    true => ((w * dt).exp(), ((w * dt).exp() - 1.0) / w),
+                    false => {
+                        let below = 1.0 - w * dt / 2.0;
+                        ((1.0 + w * dt / 2.0) / below, dt / below)
+                    }
+                };
+                let b = match self.made("s4d_euler_input") {
+                    true => Complex::from(dt),
+                    false => held,
+                };
+                sum += (weight * b * a.powu(lag as u32)).re;
+            }
+            match self.made("s4d_half_kernel") {
+                true => sum,
+                false => 2.0 * sum,
+            }
+        };
+        let exact = |x: f64| x * (1.0 + erf(x / 2f64.sqrt())) / 2.0;
+        let mut active = Vec::new();
+        for token in 0..self.batch * len {
+            for c in 0..d {
+                let t = token % len;
+                let mut x = 0.0;
+                for lag in 0..=t {
+                    x += kernel(c, lag) * u[(token - lag) * d + c];
+                }
+                if !self.made("s4d_no_d") {
+                    x += of(Name::D)[c] * u[token * d + c];
+                }
+                active.push(match self.mistake {
+                    Some("s4d_tanh_gelu") => x * tanh_gate(x),
+                    Some("s4d_no_gelu" | "s4d_gelu_after") => x,
+                    _ => exact(x),
+                });
+            }
+        }
+        let output = biased(of(Name::OutputWeight), of(Name::OutputBias), &active, d);
+        match self.made("s4d_gelu_after") {
+            true => output.into_iter().map(exact).collect(),
+            false => output,
+        }
+    }
+
     fn attention(&self, block: usize, u: &[f64]) -> Vec<f64> {
         let (d, len) = (self.d, self.len);
         let heads = self.parameters.config().num_heads;
@@ -257,9 +323,11 @@ impl Plain<'_> {
         for b in 0..self.batch {
             for h in 0..heads {
                 for i in 0..len {
-                    let seen = match self.made("no_mask") {
-                        true => len,
-                        false => i + 1,
+                    let seen = match self.mistake {
+                        Some("no_mask") => len,
+                        Some("mask_one_late") => len.min(i + 2),
+                        Some("mask_one_early") => i.max(1),
+                        _ => i + 1,
                     };
                     let mut powers = Vec::new();
                     for j in 0..seen {
@@ -299,10 +367,10 @@ impl Plain<'_> {
             *x *= match self.mistake {
                 Some("erf_gelu") => (1.0 + erf(*x / 2f64.sqrt())) / 2.0,
                 Some("sigmoid_gelu") => 1.0 / (1.0 + (-1.702 * *x).exp()),
-                _ => {
-                    let root = (2.0 / core::f64::consts::PI).sqrt();
-                    (1.0 + (root * (*x + 0.044715 * x.powi(3))).tanh()) / 2.0
-                }
+                Some("silu_mlp") => 1.0 / (1.0 + (-*x).exp()),
+                Some("relu_mlp") => (1.0 + x.signum()) / 2.0,
+                Some("linear_mlp") => 1.0,
+                _ => tanh_gate(*x),
             };
         }
         biased(
@@ -312,6 +380,12 @@ impl Plain<'_> {
             inner,
         )
     }
+}
+
+/// The tanh approximation of GELU over its argument.
+fn tanh_gate(x: f64) -> f64 {
+    let root = (2.0 / core::f64::consts::PI).sqrt();
+    (1.0 + (root * (x + 0.044715 * x.powi(3))).tanh()) / 2.0
 }
 
 fn added(a: &[f64], b: &[f64]) -> Vec<f64> {

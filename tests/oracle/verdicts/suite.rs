@@ -69,6 +69,7 @@ fn every_kind_has_its_cases() {
             "39-model-hybrid",
             "40-model-h3",
             "41-model-attention",
+            "41b-model-s4d",
             "70-model-packed",
             "71-model-padded",
             "86-model-loss",

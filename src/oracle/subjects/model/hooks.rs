@@ -2,15 +2,15 @@
 
 use super::super::layer::{LayerHook, WrongLayer};
 use super::case::ModelCase;
-use crate::algebra::Matrix;
+use crate::algebra::{Linear, Matrix};
 use crate::attention::softmax_attention;
 use crate::error::Error;
 use crate::h3::{Backward, Evaluate, Form, Layer, LayerGradients, LayerState, Parameters};
 use crate::into_vec::IntoVec as _;
 use crate::model::{
     BlockStage, Cotangent, LayerNorm, Mixed, Model, ModelBackward, ModelConfig, ModelGradients,
-    ModelHooks, ModelName, ModelParameters, ModelStages, NormGradient, Part, Rows, Targets, gelu,
-    gelu_slope, weights_of_counted,
+    ModelHooks, ModelName, ModelParameters, ModelStages, NormGradient, Part, Rows, S4d, Targets,
+    gelu, gelu_slope, weights_of_counted,
 };
 use crate::oracle::mistake::Row;
 use crate::oracle::subject::{Named, Setting};
@@ -45,6 +45,8 @@ pub(crate) enum ModelHook {
     Attend(Attend),
     /// The activation of the MLPs.
     Activation(fn(f64) -> f64),
+    /// The output of S4D layers at one token, of their models' responses.
+    S4dOutput(fn(&Linear<f64>, &[f64]) -> Vec<f64>),
     /// Every value of the residual stream before it is read.
     Residual(fn(f64) -> f64),
     /// The stages, once all are computed.
@@ -384,6 +386,19 @@ impl ModelHooks<f64> for WrongModel<'_> {
 
     fn models(&self) -> &dyn Evaluate<f64> {
         &self.form
+    }
+
+    fn s4d_output(&self, layer: &S4d<f64>, x: &Tensor<f64>, documents: &Documents) -> Tensor<f64> {
+        let right = layer.output(self.models(), x, documents);
+        let Some(by) = first!(self.hooks, S4dOutput) else {
+            return right;
+        };
+        let mut output = right;
+        for token in documents.tokens() {
+            let of_token = by(layer.projection(), x.row(token));
+            output.row_mut(token).copy_from_slice(&of_token);
+        }
+        output
     }
 
     fn documents(&self, part: Part, rows: &Documents) -> Documents {

@@ -143,16 +143,21 @@ fn scale_by_model(p: &ModelParameters<f64>, name: ModelName) -> Option<Vec<f64>>
     scaled_queries(p, name, share.sqrt())
 }
 
-fn no_mask(
+/// Attention of token `i` to the tokens up to `last(i)`.
+fn masked(
     q: &Matrix<f64>,
     k: &Matrix<f64>,
     v: &Matrix<f64>,
     scale: f64,
+    last: fn(usize) -> usize,
 ) -> Result<Matrix<f64>, Error> {
     let mut weights = Vec::new();
     for i in 0..q.rows() {
-        let scores = (0..k.rows()).map(|j| scale * dot(q.row(i), k.row(j)));
-        weights.extend(softmax(&scores.into_vec())?);
+        let seen = last(i).min(k.rows().saturating_sub(1)) + 1;
+        let scores = (0..seen).map(|j| scale * dot(q.row(i), k.row(j)));
+        let mut of_token = softmax(&scores.into_vec())?;
+        of_token.resize(k.rows(), 0.0);
+        weights.extend(of_token);
     }
     Matrix::new(q.rows(), k.rows(), weights)?.times(v)
 }
@@ -336,6 +341,27 @@ rows! { ModelHook:
         looks "block0.residual right, hidden off by some hundredths"
         fix "F.gelu(x, approximate='tanh')"
         by [Activation(|x| x / (1.0 + (-1.702 * x).exp()))];
+    "L08c" "relu_mlp" at "block0.hidden"
+        wrong "max(x, 0)"
+        right "gelu(x) by the tanh approximation"
+        seen "plausible (a default of several frameworks)"
+        looks "block0.residual right, hidden wrong"
+        fix "F.gelu(x, approximate='tanh')"
+        by [Activation(|x| x.max(0.0))];
+    "L08d" "silu_mlp" at "block0.hidden"
+        wrong "x sigmoid(x)"
+        right "gelu(x) by the tanh approximation"
+        seen "plausible (what later language models have)"
+        looks "block0.residual right, hidden off by a tenth"
+        fix "F.gelu(x, approximate='tanh')"
+        by [Activation(|x| x / (1.0 + (-x).exp()))];
+    "L08e" "linear_mlp" at "block0.hidden"
+        wrong "x"
+        right "gelu(x)"
+        seen "plausible"
+        looks "block0.residual right, hidden wrong"
+        fix "apply the activation between fc1 and fc2"
+        by [Activation(|x| x)];
     "L09" "qkv_by_head" at "block0.residual"
         wrong "rows of Wqkv as (h three d)"
         right "(three h d)"
@@ -363,7 +389,21 @@ rows! { ModelHook:
         seen "plausible"
         looks "the last token right, the first most wrong"
         fix "mask the scores above the diagonal before the softmax"
-        by [Attend(no_mask)];
+        by [Attend(|q, k, v, scale| masked(q, k, v, scale, |_| usize::MAX))];
+    "L11b" "mask_one_late" at "block0.residual"
+        wrong "attention to the token after it too"
+        right "to none later"
+        seen "plausible (triu with diagonal=2)"
+        looks "the last token right, all before it wrong"
+        fix "mask from the first diagonal above on"
+        by [Attend(|q, k, v, scale| masked(q, k, v, scale, |i| i + 1))];
+    "L11c" "mask_one_early" at "block0.residual"
+        wrong "attention to earlier tokens alone, of the first to itself"
+        right "to itself too"
+        seen "plausible (tril with diagonal=-1)"
+        looks "the first token right, the second a copy of its value"
+        fix "the diagonal stays"
+        by [Attend(|q, k, v, scale| masked(q, k, v, scale, |i| i.saturating_sub(1)))];
     "L12a" "attention_early" at "block0.residual"
         wrong "attention one block before attn_layer_idx"
         right "at it"

@@ -11,6 +11,7 @@ mod layout;
 mod local_scales;
 mod mistakes;
 mod official;
+mod s4d_mistakes;
 mod scales;
 mod suite;
 mod targets;
@@ -202,7 +203,7 @@ impl Subject for ModelCase {
             return vec![backward_mistakes::ROWS.iter().into_vec()];
         }
         vec![
-            mistakes::ROWS.iter().into_vec(),
+            mistakes::ROWS.iter().chain(s4d_mistakes::ROWS).into_vec(),
             mistakes::IN_LAYERS.iter().into_vec(),
         ]
     }

@@ -103,6 +103,30 @@ pub(crate) fn suite() -> Vec<SuiteRow<ModelCase>> {
             ignored: None,
         },
         ModelRow {
+            name: "41b-model-s4d",
+            stresses: "a language model of S4D blocks, with attention between them: one model's poles for all channels, \
+                       zero-order hold",
+            config: ModelConfig {
+                n_layer: 3,
+                d_inner: 12,
+                vocab_size: 14,
+                max_position_embeddings: 0,
+                attn_layer_idx: vec![1],
+                num_heads: 2,
+                layer_norm_epsilon: 1e-5,
+                ssm: SsmMixer::S4d,
+                h3: h3::Config {
+                    n_ssm: 1,
+                    ..h3(6, 1, Discretization::ZeroOrderHold)
+                },
+            },
+            unpadded: 14,
+            batch: 2,
+            seq_len: 9,
+            sequence: Sequence::Whole,
+            ignored: None,
+        },
+        ModelRow {
             name: "70-model-packed",
             stresses: "a language model over 4 documents packed in a row: of one token, shorter than the window, and \
                        longer; attention between two H3 blocks, learned positions enough for the row",
@@ -249,7 +273,7 @@ pub(crate) fn random_model(
 ) -> Result<ModelParameters<f64>, Error> {
     let parameter = |name: ModelName, rng: &mut Rng| {
         let (d, inner) = (config.d_model() as f64, config.d_inner as f64);
-        if let ModelName::Block(_, BlockName::H3(name)) = name {
+        if let ModelName::Block(_, BlockName::H3(name) | BlockName::S4d(name)) = name {
             let drawn = random_parameter(&config.h3, (0.05, 0.5), name, rng);
             return round_to_16_bits(drawn);
         }
