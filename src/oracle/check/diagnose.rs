@@ -524,7 +524,9 @@ impl Search<'_> {
             // What passes on states between chunks does not use kernels: where those of the port are wrong, it departs from
             // what is computed by them, whatever it does else.
             let by_wrong_kernel = chunk_len.is_some() && self.has_wrong_kernel(other);
-            other != at && !is_wrong && !by_wrong_kernel && fit.would_show()
+            // A stage may be right of another one than that which was dumped, as the mistake says.
+            let is_predicted = fit.departs > 2.0 && fit.left <= 1.0;
+            other != at && !is_wrong && !by_wrong_kernel && !is_predicted && fit.would_show()
         };
         let explains = |&other: &usize| {
             // Within a wide tolerance of what it predicts is much that it does not explain.

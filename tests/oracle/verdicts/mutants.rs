@@ -18,12 +18,23 @@ fn decays_below(golden: &Golden, size: f64) -> bool {
 }
 
 /// True if a mistake errs by less than a format rounds: one by a relative 1e-10 / |a^t|, which
-/// no comparison of float32 outputs can tell until a mode has decayed, and one by a rounding to
-/// float32.
+/// no comparison of float32 outputs can tell until a mode has decayed, one by a rounding to
+/// float32, and `silu(y)`, which is `y` but for `y e^{-|y|}`, where every `y` but 0 is large.
 fn is_hidden(golden: &Golden, name: &str, format: Format) -> bool {
     let f32 = format == Format::F32;
     let underflow = name == "scan_underflow" && !decays_below(golden, 1e-6);
-    f32 && (underflow || name == "shift_kernel_f32")
+    let linear = name == "silu_long" && is_never_small(golden, 12.0);
+    f32 && (underflow || linear || name == "shift_kernel_f32")
+}
+
+/// True if no number of `ssm_out` is smaller, but for zeros.
+fn is_never_small(golden: &Golden, size: f64) -> bool {
+    let ssm_out = golden
+        .stages()
+        .iter()
+        .find(|stage| stage.name() == "ssm_out");
+    let values = ssm_out.into_iter().flat_map(|stage| stage.values.data());
+    values.copied().all(|y| y == 0.0 || y >= size)
 }
 
 /// The cases run by default, on which every mistake changes something at least once. Each mistake is run on one of
