@@ -55,6 +55,20 @@ impl<T: Real> S4d<T> {
         state.check_shape("state of an S4D layer", &self.state_shape(sequences))
     }
 
+    /// The layer over rows of documents in a form: the output, and the states after them.
+    #[cfg(feature = "internals")]
+    pub fn respond(
+        &self,
+        form: &crate::h3::Form,
+        rows: (&Tensor<T>, &Documents),
+        state: Option<&Tensor<T::Complex>>,
+    ) -> Result<(Tensor<T>, Tensor<T::Complex>), Error>
+    where
+        T::Complex: crate::algebra::RootsOfUnity,
+    {
+        self.forward(form, rows, state)
+    }
+
     /// The output over rows `u` (batch, seq_len, d) of documents, each from its state (zeros if there is none),
     /// and the states after them; zeros at padding after the activation.
     ///
@@ -121,6 +135,3 @@ pub(super) fn put_channel<T: Copy>(x: &mut Tensor<T>, b: usize, c: usize, signal
         x.row_mut(r)[c] = value;
     }
 }
-
-#[cfg(test)]
-mod tests;
