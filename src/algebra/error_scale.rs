@@ -145,7 +145,7 @@ const LIBRARY: f64 = super::rounded::LIBRARY_FACTOR;
 
 /// The error of a complex product by four multiplications and two additions, in units of `u |zw|`:
 /// sqrt(5), rounded up (Brent, Percival and Zimmermann 2007).
-pub(crate) const COMPLEX_PRODUCT: f64 = 2.2361;
+pub const COMPLEX_PRODUCT: f64 = 2.2361;
 
 /// The error of a complex inverse `conj(z) / |z|^2` in units of `u / |z|`: the squared norm has
 /// relative error 2u, the two divisions u each.
