@@ -10,6 +10,7 @@ mod score;
 mod sequences;
 mod settings;
 mod tasks;
+
 pub use curve::{Curve, Epoch, Measure};
 pub use plot::{plot, write_plot};
 pub use report::{json, table};

@@ -50,6 +50,9 @@ pub use subjects::model::{ModelCase, ModelFile, model_metadata};
 pub(crate) use suite::operators_of_the_suite;
 pub use suite::{SUITE_SEED, SuiteCase, suite};
 
+#[cfg(feature = "internals")]
+pub use subjects::{layer::kernel_errors, model::internals as model_analysis};
+
 internals!(certified::{Computation, certify});
 internals!(check::{
     BINS, BY_CHANCE, CHANCE, Evidence, LARGE, LOWEST, PER_DECADE, SHARE, SHARE_AT_16_BITS, SHARE_OF_FEW,
@@ -58,12 +61,7 @@ internals!(check::{
 internals!(exact::{EXACT, read_exact, spell});
 internals!(memo::{Memo, ROOM, Recall, Step});
 internals!(rerun::{Rerun, check_on_heads, precision_seen});
-#[cfg(feature = "internals")]
-pub use subjects::layer::kernel_errors;
-#[cfg(feature = "internals")]
-pub use subjects::model::internals as model_analysis;
-
-internals!(subjects::layer::{error_scales, gradient_scales});
 internals!(spelling::may_stand_for);
+internals!(subjects::layer::{error_scales, gradient_scales});
 internals!(subjects::model::up_to_8_bits);
 internals!(upstream::{Sample, Setting, Upstream, UpstreamStage});

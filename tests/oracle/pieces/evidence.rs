@@ -1,4 +1,4 @@
-//! Evidence convicts from its limits on, and not below.
+//! Evidence convicts from its limits on, and not below; the heads it is gathered on are spread.
 
 use hungry_hippos::algebra::{FloatFormat, Rng};
 use hungry_hippos::oracle::{

@@ -6,8 +6,9 @@ use crate::into_vec::IntoVec as _;
 use crate::oracle::stage::{Axis, StageSpec};
 use std::fmt::Write as _;
 
-/// The histogram's range in decades of the tolerance, and the bins of a decade.
+/// Where the histogram begins, in decades of the tolerance.
 pub const LOWEST: i32 = -6;
+/// Where it ends.
 const HIGHEST: i32 = 4;
 /// Bins in each factor of ten.
 pub const PER_DECADE: i32 = 2;
