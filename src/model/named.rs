@@ -15,6 +15,7 @@ pub struct Named<T> {
 
 impl<T> Named<T> {
     /// Without names.
+    #[allow(clippy::new_without_default, reason = "said as it is: without names")]
     pub const fn new() -> Self {
         Self {
             names: Vec::new(),

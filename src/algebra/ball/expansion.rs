@@ -45,7 +45,7 @@ pub struct Terms {
 
 impl Terms {
     /// The empty sum.
-    #[allow(clippy::new_without_default, reason = "a list begins empty by name")]
+    #[allow(clippy::new_without_default, reason = "said as it is: an empty sum")]
     pub fn new() -> Self {
         Self {
             x: [0.0; CAPACITY],
