@@ -57,6 +57,9 @@ mod spelled;
 pub mod ssm;
 pub mod table;
 mod tensor;
+#[cfg(feature = "internals")]
+pub mod threads;
+#[cfg(not(feature = "internals"))]
 mod threads;
 pub mod training;
 pub mod verify;

@@ -6,8 +6,7 @@
 
 mod parked;
 
-pub(crate) use parked::{Parked, Task};
-
+use crate::internals::internals;
 use crate::into_vec::IntoVec as _;
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -15,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, available_parallelism, scope};
+
+internals!(parked::{Parked, Task});
 
 /// The most threads of one call of [`map`]: each may hold the stages of a layer, or a run of a whole case. Calls may be
 /// within others.
@@ -42,7 +43,7 @@ const PASSED_ON: usize = 3;
 
 /// Fills buffers with `fill` on this thread until it returns false, and hands each to `drain`, in order, on another; on this
 /// one too if the system starts no other. A panic of either is passed on.
-pub(crate) fn in_two<B: Default + Send>(
+pub fn in_two<B: Default + Send>(
     mut fill: impl FnMut(&mut B) -> bool,
     drain: &(dyn Fn(&mut B) + Sync),
 ) {
@@ -123,37 +124,4 @@ fn taken<R>(slot: Mutex<Option<R>>) -> R {
     let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
     // `on_threads` returns when every item has been worked on, or else passes a panic on.
     result.expect("every item was worked on")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_two;
-    use std::sync::Mutex;
-
-    #[test]
-    fn buffers_are_drained_in_order_and_a_panic_is_passed_on() {
-        let drained = Mutex::new(Vec::new());
-        let run = |bad: usize| {
-            let mut next = 0;
-            in_two(
-                |buffer: &mut usize| {
-                    *buffer = next;
-                    next += 1;
-                    next <= 100
-                },
-                &|buffer| {
-                    assert!(*buffer != bad, "a buffer that cannot be drained");
-                    drained.lock().unwrap().push(*buffer);
-                },
-            );
-        };
-        // Whichever thread is ahead when the last one is filled.
-        for _ in 0..200 {
-            drained.lock().unwrap().clear();
-            run(usize::MAX);
-            assert!(drained.lock().unwrap().iter().copied().eq(0..100));
-        }
-        let run = std::panic::AssertUnwindSafe(|| run(50));
-        assert!(std::panic::catch_unwind(run).is_err());
-    }
 }

@@ -8,11 +8,14 @@ use super::ring::{Field, Ring};
 use super::roots::RootsOfUnity;
 use super::scalar::{ComplexScalar, Scalar};
 use super::side_by_side;
+use crate::internals::internals;
 use crate::into_vec::IntoVec as _;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 use num_complex::Complex;
 
 mod sums;
+
+internals!(sums::{convolution_of_errors, correlation_of_errors});
 
 /// The error that a correct port can have, in units of its unit roundoff `u`, under two assumptions
 /// on how the roundings of a sum of `n` terms add up.
@@ -142,7 +145,7 @@ const LIBRARY: f64 = super::rounded::LIBRARY_FACTOR;
 
 /// The error of a complex product by four multiplications and two additions, in units of `u |zw|`:
 /// sqrt(5), rounded up (Brent, Percival and Zimmermann 2007).
-pub(crate) const COMPLEX_PRODUCT: f64 = 2.2361;
+pub const COMPLEX_PRODUCT: f64 = 2.2361;
 
 /// The error of a complex inverse `conj(z) / |z|^2` in units of `u / |z|`: the squared norm has
 /// relative error 2u, the two divisions u each.
@@ -270,6 +273,14 @@ const FORMATS: [FloatFormat; 4] = [
 ];
 
 impl ErrorScale {
+    /// Its value, its errors, its magnitude and its number of terms.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn floats(self) -> [f64; 5] {
+        let ErrorBound { worst, probable } = self.error;
+        [self.value, worst, probable, self.magnitude, self.terms]
+    }
+
     /// The same number once it is rounded and stored: no longer a sum whose terms may be added in another
     /// order.
     #[must_use]
@@ -547,52 +558,5 @@ impl RootsOfUnity for ComplexErrorScale {
                 .map(|w| Self::rounded(w, ErrorBound::ZERO, 1.0))
                 .into_vec(),
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Where rounding may take a number across zero, in any format, the other branch is within tolerance in
-    /// that format; in a format too fine for that it is refused, and so it is in all where the number is out
-    /// of reach of the coarsest.
-    #[test]
-    fn either_branch_is_allowed_where_rounding_may_take_it() {
-        let error = ErrorBound::both(3.0);
-        let chosen = |x: f64| {
-            let branch = |value| move || ErrorScale::new(value, ErrorBound::ZERO);
-            let chosen = ErrorScale::select(ErrorScale::new(x, error), branch(5.0), branch(1.0));
-            assert_eq!(chosen.value(), if x > 0.0 { 5.0 } else { 1.0 });
-            let step = ErrorScale::new(x, error).step();
-            assert_eq!(step.value(), if x > 0.0 { 1.0 } else { 0.0 });
-            assert!(
-                (step.error().worst * 4.0 - chosen.error().worst).abs()
-                    <= 1e-9 * step.error().worst
-            );
-            chosen.error().worst
-        };
-        let apart = 4.0;
-        for (n, u) in FORMATS
-            .map(FloatFormat::unit_roundoff)
-            .into_iter()
-            .enumerate()
-        {
-            for part in [1.0, 0.5, 1e-3, 0.0, -0.5, -1.0] {
-                let allowed = u * chosen(part * 3.0 * u);
-                assert!(allowed >= apart * (1.0 - 1e-12), "{u:e}, {part}: {allowed}");
-                // And nothing beyond it, unless a finer format may confuse the two as well.
-                let finer = n.checked_sub(1).map(|n| FORMATS[n].unit_roundoff());
-                if finer.is_none_or(|finer| f64::abs(part) * u > 2.0 * finer) {
-                    assert!(allowed <= apart * (1.0 + 1e-12), "{u:e}, {part}: {allowed}");
-                }
-            }
-        }
-        let coarsest = FloatFormat::BF16.unit_roundoff();
-        for sign in [1.0, -1.0] {
-            let at_its_reach = chosen(sign * 3.0 * coarsest);
-            assert!(FloatFormat::F32.unit_roundoff() * at_its_reach < 1e-4 * apart);
-            assert!(chosen(sign * 3.0 * 2.001 * coarsest) <= 0.0);
-        }
     }
 }

@@ -66,21 +66,6 @@ impl<T: Ring> Matrix<T> {
         }
     }
 
-    /// Refuses a square matrix too large to be written out.
-    ///
-    /// # Errors
-    ///
-    /// If it would have more than [`MAX_ENTRIES`] entries.
-    pub(crate) fn check_size(n: usize) -> Result<(), Error> {
-        match n.checked_mul(n) {
-            Some(entries) if entries <= MAX_ENTRIES => Ok(()),
-            _ => Err(Error::value(
-                "matrix size",
-                format!("{n} x {n} is more than the {MAX_ENTRIES} entries a dense matrix may have"),
-            )),
-        }
-    }
-
     /// The matrix of a gather: `(P x)_i = x_{source[i]}`, a one in row `i`, column `source[i]`.
     pub(crate) fn permutation(source: &[usize]) -> Self {
         Self::from_fn(source.len(), source.len(), |i, j| {
@@ -227,14 +212,17 @@ impl<T: Ring> Matrix<T> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn matrices_are_written_out_up_to_4096() {
-        assert!(Matrix::<f64>::check_size(4096).is_ok());
-        assert!(Matrix::<f64>::check_size(4097).is_err());
-        assert!(Matrix::<f64>::check_size(usize::MAX).is_err());
+/// Refuses a square matrix too large to be written out.
+///
+/// # Errors
+///
+/// If it would have more than 2^24 entries.
+pub fn check_matrix_size(n: usize) -> Result<(), Error> {
+    match n.checked_mul(n) {
+        Some(entries) if entries <= MAX_ENTRIES => Ok(()),
+        _ => Err(Error::value(
+            "matrix size",
+            format!("{n} x {n} is more than the {MAX_ENTRIES} entries a dense matrix may have"),
+        )),
     }
 }

@@ -48,8 +48,13 @@ pub use sample::{Rng, Sample};
 pub(crate) use scalar::real_and_imaginary;
 pub use scalar::{ComplexScalar, Scalar};
 
+internals!(error_scale::{COMPLEX_PRODUCT, convolution_of_errors, correlation_of_errors});
 internals!(hermitian::hermitian_eigen);
+internals!(matrix::check_matrix_size);
+internals!(real::pi);
+internals!(ring::dot);
+internals!(side_by_side::{Numbers, ROWS, SideBySide, products, products_of});
 
-pub(crate) use error_scale::{COMPLEX_PRODUCT, modulus};
-pub(crate) use real::{complex_exp, erf_slope, pi};
-pub(crate) use ring::{dot, one_half};
+pub(crate) use error_scale::modulus;
+pub(crate) use real::{complex_exp, erf_slope};
+pub(crate) use ring::one_half;

@@ -130,7 +130,7 @@ where
 
 /// `pi` in any real scalar. `x + sin x` is a third-order iteration towards it: from the nearest
 /// `f64` two steps leave less than `1e-140`.
-pub(crate) fn pi<T: Real>() -> T {
+pub fn pi<T: Real>() -> T {
     let x = T::from_f64(core::f64::consts::PI);
     let x = x + x.sin_cos().0;
     x + x.sin_cos().0
@@ -141,41 +141,4 @@ pub(crate) fn erf_slope<T: Real>(x: T) -> T {
     // pi is never zero.
     let square = T::from_i64(4).divide(pi()).unwrap_or(T::ONE);
     square.sqrt() * (-(x * x)).exp()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::algebra::Counted;
-    use crate::algebra::ball::BallN;
-    use num_complex::Complex;
-
-    /// The sine of what is off is what is off; six words hold 95 digits.
-    #[test]
-    fn pi_by_two_steps() {
-        let off = pi::<BallN<6>>().sin_cos().0;
-        assert!(
-            off.contains_zero() && off.upper_magnitude() < 1e-90,
-            "{off}"
-        );
-    }
-
-    /// Up to 1 the series, of the fewest terms with `1/n! <= u`, each with a division; beyond, the quotient alone.
-    #[test]
-    fn the_series_up_to_one() {
-        let divisions = |x: f64, y: f64| {
-            let z = Complex::new(Counted::new(x), Counted::new(y));
-            let (_, count) = Counted::count(|| Counted::phi1_derivative(z));
-            count.divisions
-        };
-        let factorial = |n: u64| (1..=n).product::<u64>();
-        let terms = (1..).find(|&n| factorial(n) >= 1 << 53).expect("grows");
-        let quotient = divisions(1.5, 0.0);
-        for (x, y) in [(1.0, 0.0), (-0.25, 0.75), (0.5, -0.5), (0.125, 0.0)] {
-            assert_eq!(divisions(x, y), quotient + terms, "{x}, {y}");
-        }
-        for (x, y) in [(1.0f64.next_up(), 0.0), (0.75, -0.5)] {
-            assert_eq!(divisions(x, y), quotient, "{x}, {y}");
-        }
-    }
 }

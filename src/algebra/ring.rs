@@ -84,7 +84,7 @@ pub trait Field: Ring {
 }
 
 /// `sum_i a_i b_i`, accumulated from the left, starting from zero.
-pub(crate) fn dot<T: Ring>(a: &[T], b: &[T]) -> T {
+pub fn dot<T: Ring>(a: &[T], b: &[T]) -> T {
     debug_assert_eq!(a.len(), b.len());
     a.iter().zip(b).fold(T::ZERO, |sum, (&x, &y)| sum + x * y)
 }

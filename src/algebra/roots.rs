@@ -63,28 +63,3 @@ fn first_quarter_turn<T>(k: u128, n: u128, eighth: impl Fn(u128, u128) -> (T, T)
     }
     eighth(4 * k, 4 * n)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use num_complex::Complex;
-
-    /// Cosines are not negative up to a quarter turn, sines up to half a turn, in sign either: the zeros on the
-    /// axes are those of the quarter they end.
-    #[test]
-    fn zeros_have_the_sign_of_their_quarter() {
-        for n in [4, 8, 12, 20] {
-            let roots = Complex::<f64>::roots_of_unity(n).expect("of every order");
-            for (k, w) in roots.iter().enumerate() {
-                let cos = if 4 * k <= n || 4 * k >= 3 * n {
-                    1.0
-                } else {
-                    -1.0
-                };
-                let sin = if 2 * k <= n { 1.0 } else { -1.0 };
-                assert_eq!(w.re.signum(), cos, "cosine {k} of {n}");
-                assert_eq!(w.im.signum(), sin, "sine {k} of {n}");
-            }
-        }
-    }
-}

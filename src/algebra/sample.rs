@@ -123,30 +123,3 @@ macro_rules! sample_float {
 
 sample_float!(f32);
 sample_float!(f64);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Of 64 uniform residues not all are even, nor all below half the modulus, but once in 2^64 times.
-    #[test]
-    fn residues_have_all_their_bits() {
-        let rng = &mut Rng::new(1);
-        let drawn: Vec<u64> = (0..64).map(|_| M61::sample(rng).value()).collect();
-        let seen = drawn.iter().fold(0, |seen, x| seen | x);
-        let always = drawn.iter().fold(u64::MAX, |always, x| always & x);
-        assert_eq!((seen, always), (M61::MODULUS, 0));
-    }
-
-    /// The modulus itself is drawn again: as a residue it would be a second zero.
-    #[test]
-    fn the_modulus_is_drawn_again() {
-        // The generator undone from its last step to its first.
-        let mut rng = Rng::new(0x3162_8af6_7b21_31ab);
-        let mut other = rng.clone();
-        assert_eq!(rng.next_u64(), u64::MAX);
-        let next = rng.next_u64() >> 3;
-        assert!(0 < next && next < M61::MODULUS);
-        assert_eq!(M61::sample(&mut other), M61::new(next));
-    }
-}

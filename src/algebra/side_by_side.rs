@@ -12,7 +12,7 @@ pub(super) type Lanes = [f64; LANES];
 
 /// The numbers of a row or of a pair of rows, from the easiest to add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Numbers {
+pub enum Numbers {
     /// In range, and none needs what a few of them may need.
     Plain,
     /// In range.
@@ -23,7 +23,7 @@ pub(super) enum Numbers {
 
 /// A scalar of `P` floats of which sums of products can be taken side by side: the lanes are independent,
 /// and the compiler makes vectors of them.
-pub(super) trait SideBySide<const P: usize>: Ring {
+pub trait SideBySide<const P: usize>: Ring {
     /// The floats of a number.
     fn parts(self) -> [f64; P];
 
@@ -35,17 +35,17 @@ pub(super) trait SideBySide<const P: usize>: Ring {
 }
 
 /// Rows that one thread takes at a time: many for each time that the other rows are laid side by side.
-const ROWS: usize = 128;
+pub const ROWS: usize = 128;
 
 /// [`Ring::products`] of such scalars, shared out among threads. The rows of `b` are taken [`LANES`] at a
 /// time, laid side by side.
-pub(super) fn products<T: SideBySide<P>, const P: usize>(a: &[&[T]], b: &[&[T]]) -> Vec<T> {
+pub fn products<T: SideBySide<P>, const P: usize>(a: &[&[T]], b: &[&[T]]) -> Vec<T> {
     let parts: Vec<&[&[T]]> = a.chunks(ROWS).into_vec();
     threads::map(&parts, |rows| products_of(rows, b)).concat()
 }
 
 /// The same on one thread.
-fn products_of<T: SideBySide<P>, const P: usize>(a: &[&[T]], b: &[&[T]]) -> Vec<T> {
+pub fn products_of<T: SideBySide<P>, const P: usize>(a: &[&[T]], b: &[&[T]]) -> Vec<T> {
     let in_parts = |row: &&[T]| -> (Numbers, Vec<[f64; P]>) {
         (T::numbers(row), row.iter().map(|x| x.parts()).into_vec())
     };
@@ -80,33 +80,4 @@ fn products_of<T: SideBySide<P>, const P: usize>(a: &[&[T]], b: &[&[T]]) -> Vec<
         }
     }
     products
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::algebra::{Ball, Real, Rng};
-
-    /// More rows than one thread takes: each as if it were alone.
-    #[test]
-    fn threads_change_no_bit() {
-        let mut rng = Rng::new(1);
-        let mut row = |_| -> Vec<Ball> { (0..9).map(|_| Ball::from_f64(rng.unit())).collect() };
-        let (a, b): (Vec<_>, Vec<_>) = (
-            (0..2 * ROWS + 3).map(&mut row).collect(),
-            (0..5).map(&mut row).collect(),
-        );
-        let [a, b] = [&a, &b].map(|rows| rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let bits = |x: Vec<Ball>| -> Vec<_> {
-            let bits = |x: Ball| (x.midpoint().map(f64::to_bits), x.radius().to_bits());
-            x.into_iter().map(bits).collect()
-        };
-        let found = bits(products(&a, &b));
-        assert_eq!(found, bits(products_of(&a, &b)));
-        for (row, found) in a.iter().zip(found.chunks(b.len())) {
-            assert_eq!(found, bits(products(&[row], &b)));
-        }
-        // Rows that change places change the products.
-        assert_ne!(found, bits(products(&[&a[1..], &a[..1]].concat(), &b)));
-    }
 }

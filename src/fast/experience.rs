@@ -4,7 +4,7 @@
 /// off costs more than it helped, and on some machines starting one does: then one thread works alone until that has
 /// changed.
 #[derive(Clone, Debug)]
-pub(super) struct Experience {
+pub struct Experience {
     /// Seconds per operation, by the logarithm of the number of operations: alone, and together. 0 if not known.
     rates: [[f64; 2]; usize::BITS as usize],
     /// The calls of so many operations.
@@ -12,7 +12,7 @@ pub(super) struct Experience {
 }
 
 /// Calls in which both ways are tried in turn.
-const TRIALS: usize = 4;
+pub const TRIALS: usize = 4;
 
 /// Calls after which the way that was slower is tried again.
 const CALLS_TO_TRY: usize = 32;
@@ -28,7 +28,7 @@ impl Default for Experience {
 
 impl Experience {
     /// True if so many operations are to be shared: if that was quicker of late, and now and then if it was not.
-    pub(super) fn share(&mut self, operations: usize) -> bool {
+    pub fn share(&mut self, operations: usize) -> bool {
         let class = operations.max(1).ilog2() as usize;
         let [alone, together] = self.rates[class];
         self.calls[class] += 1;
@@ -40,7 +40,7 @@ impl Experience {
     }
 
     /// Takes note of a time: of the first ones the least, then the later ones counting more.
-    pub(super) fn note(&mut self, operations: usize, shared: bool, seconds: f64) {
+    pub fn note(&mut self, operations: usize, shared: bool, seconds: f64) {
         let class = operations.max(1).ilog2() as usize;
         let rate = &mut self.rates[class][usize::from(shared)];
         let new = seconds / operations.max(1) as f64;
@@ -49,33 +49,5 @@ impl Experience {
             (false, true) => rate.min(new),
             (false, false) => 0.75 * *rate + 0.25 * new,
         };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Both ways are tried, then the quicker one is taken but for one call in 32; each size is a matter of its own.
-    #[test]
-    fn the_quicker_way_is_taken() {
-        for quicker in [true, false] {
-            let mut experience = Experience::default();
-            let mut shared = 0;
-            for call in 0..320 {
-                let share = experience.share(5000);
-                if call < TRIALS {
-                    assert_eq!(share, call % 2 == 0, "both are tried");
-                }
-                shared += usize::from(share);
-                // The first call of all is slow.
-                let slow = if call == 0 { 5.0 } else { 1.0 };
-                let seconds = if share == quicker { slow } else { 1.2 * slow };
-                experience.note(5000, share, seconds);
-            }
-            let rare = if quicker { 320 - shared } else { shared };
-            assert!((11..=13).contains(&rare), "{rare}");
-            assert!(experience.share(9000), "of another size nothing is known");
-        }
     }
 }

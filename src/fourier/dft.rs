@@ -1,7 +1,7 @@
 //! The discrete Fourier transform by its definition, O(n^2): what every fast form must equal.
 
 use super::twiddles::{Direction, Twiddles, divide_by_len};
-use crate::algebra::{Matrix, RootsOfUnity};
+use crate::algebra::{Matrix, RootsOfUnity, check_matrix_size};
 use crate::error::Error;
 
 /// `X_k = sum_{j=0}^{n-1} x_j w_n^{-jk}`, with `w_n = exp(2 pi i / n)` over floats.
@@ -34,7 +34,7 @@ pub fn inverse_dft<C: RootsOfUnity>(bins: &[C]) -> Result<Vec<C>, Error> {
 /// [`Error::Unsupported`] if there is no root of unity of order `n`; [`Error::Value`] if `n` is
 /// too large for a dense matrix (above 4096).
 pub fn dft_matrix<C: RootsOfUnity>(n: usize) -> Result<Matrix<C>, Error> {
-    Matrix::<C>::check_size(n)?;
+    check_matrix_size(n)?;
     let twiddles = Twiddles::new(n, Direction::Forward)?;
     Ok(Matrix::from_fn(n, n, |k, j| {
         twiddles.get(n, j as u64 * k as u64)

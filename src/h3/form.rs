@@ -246,33 +246,3 @@ impl ModelForm for Form {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_back() {
-        let chunking = Chunking::Ragged(vec![2, 3]);
-        for form in Form::all([chunking.clone()]) {
-            let read = Form::from_name(form.name(), chunking.clone());
-            assert_eq!(read, Ok(form));
-        }
-        let error = Form::from_name("fourier", chunking).expect_err("no form");
-        assert_eq!(
-            error.to_string(),
-            "form: unknown value \"fourier\"; expected one of recurrence, scan, toeplitz, \
-             convolution, fft, real-fft, block-fft, flashconv, attention"
-        );
-    }
-
-    #[test]
-    fn flashconv_is_listed_once_per_chunking() {
-        let chunkings = [1, 7].map(Chunking::Uniform);
-        let forms = Form::all(chunkings.clone());
-        assert_eq!(forms.len(), Form::all([]).len() + 2);
-        for chunking in chunkings {
-            assert!(forms.contains(&Form::FlashConv(chunking)));
-        }
-    }
-}

@@ -394,7 +394,7 @@ impl<T: Scalar> Layer<T> {
 }
 
 /// An input (batch, seq_len, d) whose rows are whole; of other shapes, nothing that fits them.
-pub(crate) fn documents_of<T: Copy>(u: &Tensor<T>) -> Documents {
+pub fn documents_of<T: Copy>(u: &Tensor<T>) -> Documents {
     match u.shape() {
         &[batch, len, _] => Documents::whole(batch, len),
         _ => Documents::whole(0, 0),

@@ -76,6 +76,12 @@ impl Initialization {
         Tensor::new(shape, (0..size).map(|_| normal(rng)).into_vec())
     }
 
+    /// Refuses what [`parameters`](Self::parameters) cannot draw.
+    #[cfg(feature = "internals")]
+    pub fn checked(&self) -> Result<(), Error> {
+        self.check()
+    }
+
     fn check(&self) -> Result<(), Error> {
         let config = &self.config;
         config.check()?;
@@ -238,7 +244,7 @@ pub(crate) fn normal(rng: &mut Rng) -> f64 {
 }
 
 /// `x sqrt(-2 ln(s) / s)` with `s = x^2 + y^2`, for a point inside the unit circle other than its center.
-fn polar(x: f64, y: f64) -> Option<f64> {
+pub fn polar(x: f64, y: f64) -> Option<f64> {
     let s = x * x + y * y;
     if s == 0.0 || s >= 1.0 {
         return None;
@@ -246,54 +252,4 @@ fn polar(x: f64, y: f64) -> Option<f64> {
     let ratio = crate::algebra::Field::divide(ln(s), Ball::from_f64(s));
     let square = ratio.map_or(Ball::ZERO, |ratio| -(ratio + ratio));
     Some((Ball::from_f64(x) * square.sqrt()).to_f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::h3::HeadOrder;
-    use crate::ssm::Discretization;
-
-    #[test]
-    fn the_largest_legs_spectrum_is_of_256() {
-        let check = |d_state| {
-            let config = Config {
-                d_model: 2,
-                head_dim: 1,
-                d_state,
-                n_ssm: 1,
-                disc: Discretization::Bilinear,
-                real_type: RealType::Exp,
-                l_max: None,
-                head_order: HeadOrder::D2H,
-            };
-            let measure = vec![Diagonalized::LegS];
-            let (dt_min, dt_max) = (0.001, 0.1);
-            Initialization {
-                config,
-                measure,
-                dt_min,
-                dt_max,
-            }
-            .check()
-        };
-        assert_eq!(check(256), Ok(()));
-        assert!(check(257).unwrap_err().to_string().contains("at most 256"));
-    }
-
-    /// The circle and its center are outside.
-    #[test]
-    fn normal_numbers_come_from_within_the_circle() {
-        for (x, y) in [(0.0, 0.0), (-1.0, 0.0), (0.0, -1.0), (-1.0, 0.5)] {
-            assert_eq!(polar(x, y), None, "{x}, {y}");
-        }
-        assert!(polar(f64::EPSILON, 0.0).is_some());
-        assert!(polar(0.0, 1.0 - f64::EPSILON).is_some());
-        // s = 1/2: -2 ln(s) / s = 4 ln 2.
-        let expected = core::f64::consts::LN_2.sqrt();
-        for x in [0.5, -0.5] {
-            let error = polar(x, 0.5).unwrap() - expected * x.signum();
-            assert!(error.abs() <= f64::EPSILON, "{error:e}");
-        }
-    }
 }

@@ -160,36 +160,3 @@ impl<T: Real> Modes<T> {
         self.sample_adjoint(g, &|lambda, b, dt, g| disc.adjoint(lambda, b, dt, g))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use num_complex::Complex;
-
-    #[test]
-    fn modes_are_shared_equally_or_refused() {
-        let modes = |n_ssm| {
-            let five = vec![Complex::new(-0.5, 1.0); 5];
-            Modes {
-                n_ssm,
-                lambda: five.clone(),
-                b: five,
-                dt: vec![0.1; 10],
-            }
-            .bilinear()
-        };
-        for n_ssm in [1, 5] {
-            let heads = modes(n_ssm).expect("a divisor of 5");
-            assert!(
-                heads
-                    .iter()
-                    .all(|(a, b)| [a.len(), b.len()] == [5 / n_ssm; 2])
-            );
-        }
-        for n_ssm in [0, 2, 3, 6] {
-            let message = modes(n_ssm).expect_err("refused").to_string();
-            let why = format!("{n_ssm} does not divide 5 modes");
-            assert!(message.contains(&why), "{message}");
-        }
-    }
-}

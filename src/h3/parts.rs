@@ -1,8 +1,5 @@
 //! A sequence run in parts: a prompt at once, then tokens one by one or several at a time.
 
-#[cfg(test)]
-mod tests;
-
 use super::evaluate::Evaluate;
 use super::forward::documents_of;
 use super::layer::{Layer, LayerState, stack};
@@ -20,6 +17,19 @@ where
     T: Scalar,
     T::Complex: RootsOfUnity,
 {
+    /// The layer over consecutive parts of `u` in a form: the stages of the whole, and the state after
+    /// every part.
+    #[cfg(feature = "internals")]
+    pub fn in_parts(
+        &self,
+        form: &super::form::Form,
+        u: &Tensor<T>,
+        state: Option<&LayerState<T>>,
+        lengths: &[usize],
+    ) -> Result<(Stages<T>, Vec<LayerState<T>>), Error> {
+        self.forward_in_parts(form, u, state, lengths)
+    }
+
     /// The layer over consecutive parts of `u` (batch, seq_len, d), each from the state that the one
     /// before it left: in one way, but for parts of one token, which are steps.
     ///
@@ -87,7 +97,7 @@ where
 }
 
 /// Arrays that differ in the length of one axis, one after another along it.
-pub(crate) fn join<T: Ring>(parts: &[&Tensor<T>], axis: fn(&[usize]) -> usize) -> Tensor<T> {
+pub fn join<T: Ring>(parts: &[&Tensor<T>], axis: fn(&[usize]) -> usize) -> Tensor<T> {
     let Some(first) = parts.first() else {
         return Tensor::filled([0], T::ZERO);
     };

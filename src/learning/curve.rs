@@ -12,6 +12,15 @@ pub struct Epoch {
     pub score: f64,
 }
 
+#[cfg(feature = "internals")]
+impl Epoch {
+    /// An epoch of this loss and score.
+    #[must_use]
+    pub fn of(loss: f64, score: f64) -> Self {
+        Self { loss, score }
+    }
+}
+
 /// The measure of a model on the held-out set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -10,8 +10,6 @@ mod score;
 mod sequences;
 mod settings;
 mod tasks;
-#[cfg(test)]
-mod tests;
 
 pub use curve::{Curve, Epoch, Measure};
 pub use plot::{plot, write_plot};

@@ -73,6 +73,12 @@ impl Sequences {
         &self.tokens[i * self.stride + 1..][..self.seq_len]
     }
 
+    /// Every index once, in the order of an epoch.
+    #[cfg(feature = "internals")]
+    pub fn in_random_order(&self, rng: &mut Rng) -> Vec<usize> {
+        self.shuffled(rng)
+    }
+
     /// Every index once, in a random order (Fisher and Yates).
     pub(super) fn shuffled(&self, rng: &mut Rng) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.len()).into_vec();

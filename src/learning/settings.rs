@@ -65,6 +65,19 @@ macro_rules! settings {
 
         impl Settings {
             /// The metadata of files that keep them.
+            #[cfg(feature = "internals")]
+            #[must_use]
+            pub fn strings(&self) -> Vec<(String, String)> {
+                self.metadata()
+            }
+
+            /// The settings in such metadata.
+            #[cfg(feature = "internals")]
+            pub fn of_strings(strings: &BTreeMap<String, String>) -> Result<Self, Error> {
+                Self::of_metadata(strings)
+            }
+
+            /// The metadata of files that keep them.
             pub(super) fn metadata(&self) -> Vec<(String, String)> {
                 vec![$((format!("{PREFIX}{}", stringify!($field)), self.$field.to_string()),)+]
             }

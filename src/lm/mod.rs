@@ -10,8 +10,12 @@ mod perplexity;
 mod stages;
 mod timing;
 
+use crate::internals::internals;
+
 pub use backend::Backend;
 pub use generate::{Generated, Generation, generate};
 pub use perplexity::perplexity;
 pub use stages::{fast_logits, stages};
 pub use timing::{StepTimes, step_times};
+
+internals!(timing::median);

@@ -19,6 +19,13 @@ pub struct StepTimes {
 }
 
 impl StepTimes {
+    /// The seconds of every round at each length.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn of(lengths: Vec<usize>, seconds: Vec<Vec<f64>>) -> Self {
+        Self { lengths, seconds }
+    }
+
     /// Seconds per step after each length: the median of all rounds.
     #[must_use]
     pub fn medians(&self) -> Vec<f64> {
@@ -85,7 +92,8 @@ pub fn step_times(
     Ok(models.into_iter().map(|(_, times)| times).into_vec())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one of some values, the upper one of two; 0 of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
@@ -103,33 +111,4 @@ fn slope(samples: &[(f64, f64)]) -> (f64, f64) {
         .map(|s| (s.1 - y - slope * (s.0 - x)).powi(2))
         .sum();
     (slope, (rest / (n - 2.0) / spread).sqrt())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{StepTimes, median};
-
-    fn times(second: f64) -> StepTimes {
-        StepTimes {
-            lengths: vec![1, 2, 4],
-            seconds: vec![vec![5.0, 5.0], vec![7.0, second], vec![11.0, 11.0]],
-        }
-    }
-
-    #[test]
-    fn the_slope_of_a_line_is_exact_and_has_no_error() {
-        // 3 + 2 n at n = 1, 2, 4.
-        assert_eq!(times(7.0).seconds_per_token_before(), Some((2.0, 0.0)));
-        let (_, error) = times(8.0)
-            .seconds_per_token_before()
-            .expect("three lengths");
-        assert!(error > 0.0);
-    }
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(Vec::new()), 0.0);
-        assert_eq!(times(8.0).medians(), [5.0, 8.0, 11.0]);
-    }
 }

@@ -23,9 +23,11 @@ mod shapes;
 mod streaming;
 mod text;
 
+use crate::internals::internals;
+
 pub use attention::{KeyValueCache, MultiHeadAttention};
 pub(crate) use backward::{
-    Cotangent, ModelBackward, NormGradient, cross_entropy, exact_gelu_slope, gelu_slope, mean_loss,
+    Cotangent, ModelBackward, NormGradient, cross_entropy, gelu_slope, mean_loss,
     weights_of_counted,
 };
 pub use backward::{ModelGradients, Targets};
@@ -48,3 +50,6 @@ pub use s4d::S4d;
 pub use sampling::Sampling;
 pub use streaming::ModelStream;
 pub use text::Text;
+
+internals!(backward::exact_gelu_slope);
+internals!(named::Named);

@@ -55,6 +55,21 @@ impl<T: Real> S4d<T> {
         state.check_shape("state of an S4D layer", &self.state_shape(sequences))
     }
 
+    /// The layer over rows of documents in a form: the output, and the states after them.
+    #[cfg(feature = "internals")]
+    pub fn respond(
+        &self,
+        form: &crate::h3::Form,
+        rows: (&Tensor<T>, &Documents),
+        state: Option<&Tensor<T::Complex>>,
+    ) -> Result<(Tensor<T>, Tensor<T::Complex>), Error>
+    where
+        T::Complex: crate::algebra::RootsOfUnity,
+    {
+        let (x, after) = self.filter(form, rows, state)?;
+        Ok((self.output(form, &x, rows.1), after))
+    }
+
     /// The output of the models' responses `x` (batch, seq_len, d); zeros at padding.
     pub(crate) fn output(
         &self,
@@ -124,6 +139,3 @@ pub(super) fn put_channel<T: Copy>(x: &mut Tensor<T>, b: usize, c: usize, signal
         x.row_mut(r)[c] = value;
     }
 }
-
-#[cfg(test)]
-mod tests;

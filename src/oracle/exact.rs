@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::into_vec::IntoVec as _;
 
 /// The metadata key that says which stages are exact in which formats.
-pub(super) const EXACT: &str = "exact";
+pub const EXACT: &str = "exact";
 
 /// The stages of a case by name, each with the formats it is exact in, from the finest.
 type Exact = Vec<(String, Vec<FloatFormat>)>;
@@ -52,9 +52,7 @@ pub(super) fn exact_formats(
 
 /// `STAGE=FORMAT,FORMAT;STAGE=...`: formats from the finest; no entry for a stage exact in none, and
 /// nothing at all where no stage is.
-pub(super) fn spell<'a>(
-    stages: impl Iterator<Item = (&'a str, &'a [FloatFormat])>,
-) -> Option<String> {
+pub fn spell<'a>(stages: impl Iterator<Item = (&'a str, &'a [FloatFormat])>) -> Option<String> {
     let entries = stages.filter(|(_, formats)| !formats.is_empty());
     let entry = |(stage, formats): (&str, &[FloatFormat])| {
         let names: Vec<&str> = formats.iter().map(|format| format.name()).into_vec();
@@ -70,7 +68,7 @@ pub(super) fn spell<'a>(
 ///
 /// Naming the key, if an entry is not `STAGE=FORMAT,...`, its stage or a format is not known, or a
 /// stage or format stands there twice.
-pub(super) fn read_exact(strings: &Strings, specs: &[StageSpec]) -> Result<Exact, Error> {
+pub fn read_exact(strings: &Strings, specs: &[StageSpec]) -> Result<Exact, Error> {
     let Some(text) = strings.get(EXACT) else {
         return Ok(Vec::new());
     };
@@ -99,44 +97,4 @@ pub(super) fn read_exact(strings: &Strings, specs: &[StageSpec]) -> Result<Exact
         exact.push((stage.to_string(), formats));
     }
     Ok(exact)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Exact, String> {
-        let specs = ["q", "k"].map(|name| StageSpec::new(name, &[], &[]));
-        let strings = Strings::from([(EXACT.to_string(), text.to_string())]);
-        read_exact(&strings, &specs).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn what_is_spelled_is_read_back() {
-        let (f64, bf16) = (FloatFormat::F64, FloatFormat::BF16);
-        let stages = [("q", vec![f64, bf16]), ("none", vec![]), ("k", vec![f64])];
-        let spelled = spell(stages.iter().map(|(name, formats)| (*name, &formats[..])));
-        assert_eq!(spelled.as_deref(), Some("q=f64,bf16;k=f64"));
-        let expected = vec![("q".into(), vec![f64, bf16]), ("k".into(), vec![f64])];
-        assert_eq!(read("q=f64,bf16;k=f64"), Ok(expected));
-        assert_eq!(spell([].into_iter()), None);
-        assert_eq!(read_exact(&Strings::new(), &[]), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn errors_name_the_key() {
-        for (text, said) in [
-            ("", "\"\" is no entry"),
-            ("q", "expected STAGE=FORMAT"),
-            ("v=f32", "\"v\" is no stage"),
-            ("q=f31", "\"f31\"; expected one of f64"),
-            ("q=", "\"\"; expected one of"),
-            ("q=f32,f32", "q: f32 twice"),
-            ("q=f32;q=f32", "q twice"),
-        ] {
-            let error = read(text).expect_err(text);
-            assert!(error.contains("metadata exact"), "{text}: {error}");
-            assert!(error.contains(said), "{text}: {error}");
-        }
-    }
 }

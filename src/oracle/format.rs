@@ -164,53 +164,24 @@ impl Format {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What tolerances are made of.
+#[cfg(feature = "internals")]
+impl Format {
+    /// The unit roundoff of transforms.
+    #[must_use]
+    pub fn roundoff_of_transforms(&self) -> f64 {
+        self.transform_unit_roundoff()
+    }
 
-    /// The numbers every tolerance is made of: unit roundoff of the models, of the projections, and
-    /// what one operation may lose to underflow.
-    #[test]
-    fn numbers_of_the_formats() {
-        let two = |k| 2f64.powi(k);
-        for (format, numbers) in [
-            (Format::F64, [two(-53), two(-53), two(-1022)]),
-            (Format::F32, [two(-24), two(-24), two(-126)]),
-            (Format::TF32, [two(-11), two(-11), two(-126)]),
-            (Format::MIXED_TF32, [two(-24), two(-11), two(-126)]),
-            (Format::MIXED_F16, [two(-24), two(-11), two(-126)]),
-            (Format::MIXED_BF16, [two(-24), two(-8), two(-126)]),
-            (Format::F16, [two(-11), two(-11), two(-24)]),
-            (Format::BF16, [two(-8), two(-8), two(-126)]),
-        ] {
-            let found = [
-                format.unit_roundoff(),
-                format.projection_unit_roundoff(),
-                format.underflow(),
-            ];
-            assert_eq!(found, numbers, "{}", format.name());
-            assert_eq!(Format::from_name(format.name()), Some(format));
+    /// What one operation may lose to underflow.
+    #[must_use]
+    pub fn lost_to_underflow(&self) -> f64 {
+        self.underflow()
+    }
 
-            // Transforms in 16 bits are said.
-            let transforms = format.transform_unit_roundoff();
-            assert_eq!(
-                transforms,
-                if numbers[0] == two(-53) {
-                    two(-53)
-                } else if format.name() == "tf32" {
-                    two(-11)
-                } else {
-                    two(-24)
-                }
-            );
-            if let Some(said) = format.with_transforms_in_16_bits() {
-                assert_eq!(said.transform_unit_roundoff(), numbers[1]);
-            }
-
-            let alone = format.without_projections();
-            let coarser = format.projection_unit_roundoff();
-            assert_eq!(alone.unit_roundoff(), coarser);
-            assert_eq!(alone.projection_unit_roundoff(), coarser);
-        }
+    /// The format of a port that is taken for one that works in the coarser of two throughout.
+    #[must_use]
+    pub fn in_one(self) -> Self {
+        self.without_projections()
     }
 }

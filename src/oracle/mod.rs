@@ -50,7 +50,18 @@ pub use subjects::model::{ModelCase, ModelFile, model_metadata};
 pub(crate) use suite::operators_of_the_suite;
 pub use suite::{SUITE_SEED, SuiteCase, suite};
 
-internals!(memo::{Memo, Recall, Step});
+#[cfg(feature = "internals")]
+pub use subjects::{layer::kernel_errors, model::internals as model_analysis};
+
+internals!(certified::{Computation, certify});
+internals!(check::{
+    BINS, BY_CHANCE, CHANCE, Evidence, LARGE, LOWEST, PER_DECADE, SHARE, SHARE_AT_16_BITS, SHARE_OF_FEW,
+    SHARE_OF_LARGE, SHARE_OF_ROUNDED, SHOWN, Scales, Weights, chosen, counts, describe, percent, rows, shown,
+});
+internals!(exact::{EXACT, read_exact, spell});
+internals!(memo::{Memo, ROOM, Recall, Step});
 internals!(rerun::{Rerun, check_on_heads, precision_seen});
+internals!(spelling::may_stand_for);
 internals!(subjects::layer::{error_scales, gradient_scales});
+internals!(subjects::model::up_to_8_bits);
 internals!(upstream::{Sample, Setting, Upstream, UpstreamStage});

@@ -108,6 +108,13 @@ pub struct StageSpec {
 }
 
 impl StageSpec {
+    /// A stage without axes, computed from others.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn named(name: &str, from: &[&str]) -> Self {
+        Self::new(name, &[], from)
+    }
+
     /// A stage of these axes.
     pub(crate) fn new(name: impl Into<String>, axes: &[(Axis, usize)], from: &[&str]) -> Self {
         Self {

@@ -11,6 +11,8 @@ mod replace;
 mod source;
 mod writer;
 
+use crate::internals::internals;
+
 pub use crate::algebra::FloatFormat;
 pub use dtype::Dtype;
 pub(crate) use json::{Cursor, Malformed};
@@ -19,6 +21,9 @@ pub use reader::{SafeTensors, TensorView};
 pub(crate) use replace::replace_file;
 pub use source::Tensors;
 pub use writer::{Writer, write_streamed};
+
+internals!(dtype::ALL);
+internals!(reader::read_len);
 
 /// The key under which a header keeps its strings; never the name of a tensor.
 const METADATA_KEY: &str = "__metadata__";

@@ -12,7 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 /// Work that threads do together: each call of `work` takes what is left to do until nothing is.
-pub(crate) trait Task: Send + Sync {
+pub trait Task: Send + Sync {
+    /// Takes what is left to do until nothing is.
     fn work(&self);
 }
 
@@ -22,7 +23,7 @@ const LOOKS: usize = 1000;
 
 /// Threads that wait for the next task. They start with the first one, and end with this.
 #[derive(Debug)]
-pub(crate) struct Parked {
+pub struct Parked {
     others: usize,
     started: Option<Started>,
 }
@@ -55,7 +56,7 @@ struct State {
 
 impl Parked {
     /// `others` threads beside the caller's.
-    pub(crate) fn new(others: usize) -> Self {
+    pub fn new(others: usize) -> Self {
         Self {
             others,
             started: None,
@@ -70,7 +71,7 @@ impl Parked {
     /// Does a task on this thread and on those that are awake in time; returns when it is done and no other
     /// thread is at it. One that has not begun when the caller finds nothing left to do is not waited for, so that
     /// a busy machine delays the caller by no more than what another thread holds. A panic of any thread is passed on.
-    pub(crate) fn run(&mut self, task: &Arc<impl Task + 'static>) {
+    pub fn run(&mut self, task: &Arc<impl Task + 'static>) {
         if self.others == 0 {
             return task.work();
         }
@@ -192,82 +193,4 @@ impl std::fmt::Debug for Board {
 /// Tasks run outside the lock, so a poisoned one is as good as any.
 fn wait<'a>(on: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
     on.wait(state).unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Parked, Task};
-    use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
-    use std::thread::{ThreadId, current, sleep};
-    use std::time::Duration;
-
-    /// Numbers to be taken, each by one thread.
-    struct Count {
-        next: AtomicUsize,
-        end: usize,
-        taken: Mutex<Vec<(usize, ThreadId)>>,
-        pause: Duration,
-    }
-
-    impl Count {
-        fn new(end: usize, pause: Duration) -> Arc<Self> {
-            Arc::new(Self {
-                next: AtomicUsize::new(0),
-                end,
-                taken: Mutex::default(),
-                pause,
-            })
-        }
-    }
-
-    impl Task for Count {
-        fn work(&self) {
-            loop {
-                let at = self.next.fetch_add(1, Ordering::Relaxed);
-                if at >= self.end {
-                    return;
-                }
-                assert!(at != 666, "an item that cannot be worked on");
-                sleep(self.pause);
-                self.taken.lock().unwrap().push((at, current().id()));
-            }
-        }
-    }
-
-    #[test]
-    fn parked_threads_do_one_task_after_another_and_give_back_what_it_owned() {
-        let mut parked = Parked::new(2);
-        let mut threads = BTreeSet::new();
-        for round in 0..40 {
-            // Every tenth finds the threads asleep.
-            if round % 10 == 9 {
-                sleep(Duration::from_millis(2));
-            }
-            let task = Count::new(6, Duration::from_micros(200));
-            parked.run(&task);
-            let task = Arc::into_inner(task).expect("no other thread has it");
-            let mut taken = task.taken.into_inner().unwrap();
-            threads.extend(taken.iter().map(|(_, id)| format!("{id:?}")));
-            taken.sort_by_key(|(at, _)| *at);
-            assert!(taken.iter().map(|(at, _)| *at).eq(0..6));
-        }
-        // Started once: the caller's, and no more than two others in all rounds.
-        assert!((2..=3).contains(&threads.len()), "{threads:?}");
-        let one = Count::new(3, Duration::ZERO);
-        parked.clone().run(&one);
-        assert_eq!(one.taken.lock().unwrap().len(), 3);
-    }
-
-    #[test]
-    fn a_panic_of_a_task_is_passed_on_and_the_threads_go_on() {
-        let mut parked = Parked::new(1);
-        let failing = Count::new(1000, Duration::ZERO);
-        let run = std::panic::AssertUnwindSafe(|| parked.run(&failing));
-        assert!(std::panic::catch_unwind(run).is_err());
-        let task = Count::new(100, Duration::ZERO);
-        parked.run(&task);
-        assert_eq!(task.taken.lock().unwrap().len(), 100);
-    }
 }

@@ -92,13 +92,13 @@ impl<T: Real> StepNumbers<T> {
 }
 
 /// `1 - x` for x from 0 to 1: the difference in f64 and what it lost, which together are exact.
-fn complement<T: Real>(x: f64) -> T {
+pub fn complement<T: Real>(x: f64) -> T {
     let difference = 1.0 - x;
     T::from_f64(difference) + T::from_f64((1.0 - difference) - x)
 }
 
 /// `1 - (1 - c)^n` without cancellation: with `s_n` for it, `s_{m+n} = s_m + s_n (1 - s_m)`.
-fn correction<T: Real>(c: T, n: u64) -> T {
+pub fn correction<T: Real>(c: T, n: u64) -> T {
     if n == 0 {
         return T::ZERO;
     }
@@ -204,7 +204,7 @@ pub(crate) fn global_norm<T: Real>(gradients: &ModelParameters<T>) -> T {
 /// # Errors
 ///
 /// If the norm cannot be told from `-1e-6`: it is not known.
-pub(crate) fn clip_factor<T: Real>(norm: T, limit: f64) -> Result<T, Error> {
+pub fn clip_factor<T: Real>(norm: T, limit: f64) -> Result<T, Error> {
     let factor = T::from_f64(limit).divide(norm + T::from_f64(CLIP_EPSILON));
     let factor = factor.ok_or_else(|| Error::value("norm of the gradients", "is not known"))?;
     // 1 where the factor is below 1, else 0; the hull of both for a ball in doubt.
@@ -399,35 +399,5 @@ impl<T: Real> TrainingState<T> {
         self.exp_avg.get_mut(name).copy_from_slice(&means);
         self.exp_avg_sq.get_mut(name).copy_from_slice(&squares);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{clip_factor, complement, correction};
-
-    /// In f32 `1 - b^k` is as good as rounding it, where the difference itself loses five digits.
-    #[test]
-    fn the_corrections_do_not_cancel() {
-        for beta in [0.9, 0.999, 0.0, 0.3] {
-            for step in [1, 2, 3, 10, 1000] {
-                let exact = 1.0 - f64::powi(beta, step as i32);
-                let found = f64::from(correction(complement::<f32>(beta), step));
-                assert!(
-                    (found / exact - 1.0).abs() < 1e-6,
-                    "{beta}, {step}: {found} {exact}"
-                );
-            }
-        }
-        let cancelled = f64::from(1.0 - 0.999f32) / 1e-3 - 1.0;
-        assert!(cancelled.abs() > 1e-6, "{cancelled}");
-    }
-
-    #[test]
-    fn a_norm_is_clipped_above_its_limit_alone() {
-        assert_eq!(clip_factor(0.75, 1.0), Ok(1.0));
-        assert_eq!(clip_factor(2.0 - 1e-6, 1.0), Ok(0.5));
-        // Such a factor would be lost in a difference from 1.
-        assert_eq!(clip_factor(1e20, 1.0), Ok(1e-20));
     }
 }

@@ -31,12 +31,16 @@ mod groups;
 mod schedule;
 mod step;
 
+use crate::internals::internals;
+
 pub use adamw::{AdamW, TrainingState, Update};
 pub(crate) use adamw::{
     AsOfficial, Element, OptimizerHooks, StepNumbers, UpdateStage, adamw_moments, adamw_value,
-    check_clip, clip_factor, global_norm,
+    check_clip, global_norm,
 };
 pub use groups::{OptimizerOptions, ParameterGroup, official_groups};
 pub(crate) use groups::{check_groups, is_marked};
 pub use schedule::Schedule;
 pub use step::TrainingStep;
+
+internals!(adamw::{clip_factor, complement, correction});

@@ -20,6 +20,8 @@ mod operators;
 mod served;
 mod trials;
 
+use crate::internals::internals;
+
 pub use exact::{ExactFormat, ExactReport, exact};
 pub use fast_layer::fast_stages;
 pub use fast_path::{FastPathReport, LevelReport, TypeReport, fast_path};
@@ -27,3 +29,5 @@ pub use forms::{FormPair, FormsReport, forms};
 pub use matrix_sets::{ChunkCount, MatrixSetReport, matrix_sets};
 pub use operators::{OperatorReport, operators};
 pub use served::{ServedReport, served};
+
+internals!(forms::pairs_of);

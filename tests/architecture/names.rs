@@ -1,6 +1,6 @@
 //! The items that files name, each followed to the file that defines it.
 
-use crate::words::{after_closing, without_tests, words};
+use crate::words::{after_closing, words};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -57,18 +57,10 @@ fn use_tree(
     }
 }
 
-/// The source files of the repository, by path.
+/// The words of the source files of the repository, by path.
 #[derive(Clone)]
 pub(crate) struct Tree {
-    sources: BTreeMap<String, Source>,
-}
-
-#[derive(Clone, Default)]
-struct Source {
-    /// Without tests.
-    words: Vec<String>,
-    /// Modules in other files that are tests.
-    tests: Vec<String>,
+    sources: BTreeMap<String, Vec<String>>,
 }
 
 /// A tree read: its modules, and the paths that every file names.
@@ -134,15 +126,12 @@ impl Tree {
     }
 
     fn append(&mut self, path: &str, text: &str) {
-        let (words, tests) = without_tests(&words(text));
         let source = self.sources.entry(path.into()).or_default();
-        source.words.extend(words);
-        source.tests.extend(tests);
+        source.extend(words(text));
     }
 
-    /// The words of a file without its tests.
     pub(crate) fn words(&self, path: &str) -> &[String] {
-        self.sources.get(path).map_or(&[], |source| &source.words)
+        self.sources.get(path).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
@@ -177,16 +166,9 @@ impl Tree {
             files: BTreeMap::new(),
             named: BTreeMap::new(),
         };
-        let mut tests = Vec::new();
-        for (path, source) in &self.sources {
-            let module = self.module(path);
-            let inside = source.tests.iter();
-            tests.extend(inside.map(|name| format!("{module}::{name}")));
-            names.files.insert(module, path.clone());
+        for path in self.sources.keys() {
+            names.files.insert(self.module(path), path.clone());
         }
-        names
-            .files
-            .retain(|module, _| !tests.iter().any(|test| is_within(module, test)));
         for (module, path) in &names.files {
             let named = paths(module, self.words(path));
             names.named.insert(module.clone(), named);

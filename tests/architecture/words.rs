@@ -1,4 +1,4 @@
-//! The words of a source, without comments, literals and tests.
+//! The words of a source, without comments and literals.
 
 /// The words of a source: identifiers and single signs, `::` as one; neither comments nor literals.
 pub(crate) fn words(text: &str) -> Vec<String> {
@@ -87,36 +87,4 @@ pub(crate) fn after_closing(words: &[String], open: usize) -> usize {
         }
     }
     words.len()
-}
-
-/// The words without what stands under `#[cfg(test)]`, and the modules in other files that do.
-pub(crate) fn without_tests(words: &[String]) -> (Vec<String>, Vec<String>) {
-    let (mut rest, mut modules, mut i) = (Vec::new(), Vec::new(), 0);
-    while i < words.len() {
-        if words[i..].starts_with(&["#", "[", "cfg", "(", "test", ")", "]"].map(String::from)) {
-            while words[i] == "#" {
-                i = after_closing(words, i + 1);
-            }
-            let item = i;
-            while i < words.len() && !matches!(&*words[i], ";" | "{") {
-                i = match &*words[i] {
-                    "(" | "[" => after_closing(words, i),
-                    _ => i + 1,
-                };
-            }
-            if let [.., keyword, name] = &words[item..i.min(words.len())]
-                && keyword == "mod"
-            {
-                modules.push(name.clone());
-            }
-            i = match words.get(i).map(String::as_str) {
-                Some("{") => after_closing(words, i),
-                _ => i + 1,
-            };
-        } else {
-            rest.push(words[i].clone());
-            i += 1;
-        }
-    }
-    (rest, modules)
 }

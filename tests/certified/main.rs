@@ -4,5 +4,7 @@ mod arithmetic;
 #[path = "../common/mod.rs"]
 mod common;
 mod elementary;
+mod inside;
+mod numbers;
 mod rounded;
 mod stages;

@@ -4,7 +4,7 @@
 use crate::common::is_exhaustive;
 use hungry_hippos::fast::Level;
 use hungry_hippos::flashconv::MatrixSet;
-use hungry_hippos::verify::{exact, fast_path, forms, matrix_sets, operators, served};
+use hungry_hippos::verify::{exact, fast_path, forms, matrix_sets, operators, pairs_of, served};
 
 #[test]
 fn every_pair_is_compared_and_failures_are_counted() {
@@ -100,4 +100,10 @@ fn consistent_sets_are_right_and_a_failure_is_counted() {
         report.first.equal -= 1;
         assert_eq!(report.failures(), 2);
     }
+}
+
+#[test]
+fn pairs_are_each_once_and_in_order() {
+    let pairs: Vec<_> = pairs_of(&["a", "b", "c"]).collect();
+    assert_eq!(pairs, [(&"a", &"b"), (&"a", &"c"), (&"b", &"c")]);
 }

@@ -1,6 +1,7 @@
 //! The reference against the official code, and what the oracle says of ports, right and wrong; the
 //! files it reads and writes.
 
+mod analysis;
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;
@@ -8,8 +9,10 @@ mod float_formats;
 mod interop;
 mod mamba;
 mod model;
+mod models_of_the_suite;
 mod mutants;
 mod operators;
+mod pieces;
 mod precision_seen;
 mod reruns;
 mod safetensors;

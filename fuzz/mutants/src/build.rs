@@ -136,7 +136,7 @@ fn thin(
     loop {
         let Written { stands, .. } =
             write(at, originals, mutants, &dropped.keys().copied().collect())?;
-        let (good, messages) = cargo(at, &["check", "--lib"])?;
+        let (good, messages) = cargo(at, &["check", "--lib", "--features", "internals"])?;
         if good {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use core::ops::{Add, Mul, Range};
 /// which is zero), and the constructors of balls turn them into the ball that knows nothing. An
 /// exact zero stays zero.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::algebra) struct Bound(f64);
+pub struct Bound(f64);
 
 /// `1 + 4u`, covering two roundings.
 const UP: f64 = 1.0 + 1.0 / (1u64 << 51) as f64;
@@ -27,27 +27,31 @@ const UP_MORE: f64 = 1.0 + 1.0 / (1u64 << 50) as f64;
 const DOWN_MORE: f64 = 1.0 - 1.0 / (1u64 << 50) as f64;
 
 impl Bound {
-    pub(in crate::algebra) const ZERO: Self = Self(0.0);
-    pub(in crate::algebra) const NONE: Self = Self(f64::INFINITY);
+    /// The bound of zero.
+    pub const ZERO: Self = Self(0.0);
+    /// No bound.
+    pub const NONE: Self = Self(f64::INFINITY);
 
     /// The bound `|x|`; exact.
     #[inline(always)]
-    pub(in crate::algebra) const fn of(x: f64) -> Self {
+    pub const fn of(x: f64) -> Self {
         Self(x.abs())
     }
 
+    /// The bound as a float.
     #[inline(always)]
-    pub(in crate::algebra) const fn get(self) -> f64 {
+    pub const fn get(self) -> f64 {
         self.0
     }
 
+    /// True if the number is zero.
     #[inline(always)]
-    pub(in crate::algebra) fn is_zero(self) -> bool {
+    pub fn is_zero(self) -> bool {
         self.0 <= 0.0
     }
 
     /// True if the bound proves that the number is at most `limit`.
-    pub(in crate::algebra) fn at_most(self, limit: f64) -> bool {
+    pub fn at_most(self, limit: f64) -> bool {
         self.0 <= limit
     }
 
@@ -69,7 +73,7 @@ impl Bound {
     }
 
     /// A bound of both numbers.
-    pub(in crate::algebra) fn max(self, other: Self) -> Self {
+    pub fn max(self, other: Self) -> Self {
         if self.0.is_nan() || other.0.is_nan() {
             return Self::NONE;
         }
@@ -77,7 +81,7 @@ impl Bound {
     }
 
     /// A bound of `self / divisor` where the divisor is at least `lower >= 0`.
-    pub(in crate::algebra) fn over(self, lower: f64) -> Self {
+    pub fn over(self, lower: f64) -> Self {
         let q = self.0 / lower;
         if self.0 <= 0.0 && lower > 0.0 {
             return Self::ZERO;
@@ -88,7 +92,7 @@ impl Bound {
 
     /// A bound of `sqrt(x^2 + y^2)`.
     #[inline(always)]
-    pub(in crate::algebra) fn hypot(x: Self, y: Self) -> Self {
+    pub fn hypot(x: Self, y: Self) -> Self {
         let (x, y) = (x.0, y.0);
         if SAFE_TO_SQUARE.contains(&x.max(y)) {
             // Two roundings under the root count half; the one of the root and the last make
@@ -142,7 +146,7 @@ impl Mul for Bound {
 
 /// A bound of a sum of magnitudes.
 #[inline(always)]
-pub(in crate::algebra) fn sum_of_magnitudes(terms: &[f64]) -> Bound {
+pub fn sum_of_magnitudes(terms: &[f64]) -> Bound {
     let sum = terms.iter().fold(0.0, |sum: f64, x| sum + x.abs());
     // n - 1 roundings and one more: (1 - u)^n (1 + 2 n u) > 1 for n below 2^20.
     Bound(sum * (1.0 + terms.len() as f64 * f64::EPSILON))
@@ -157,30 +161,30 @@ fn known(lower: f64) -> f64 {
 
 /// A lower bound of `a - b` for non-negative `a` and `b`, and zero where that is the best known.
 #[inline(always)]
-pub(in crate::algebra) fn sub_down(a: f64, b: f64) -> f64 {
+pub fn sub_down(a: f64, b: f64) -> f64 {
     // A NaN gives way to zero.
     ((a - b) * DOWN).max(0.0)
 }
 
 /// A lower bound of `a + b` for non-negative lower bounds.
-pub(in crate::algebra) fn add_down(a: f64, b: f64) -> f64 {
+pub fn add_down(a: f64, b: f64) -> f64 {
     // The product may round up by half of ETA only where the sum is subnormal and hence exact,
     // and then it rounds to the sum itself at most.
     known((a + b) * DOWN)
 }
 
 /// A lower bound of `a * b` for non-negative lower bounds.
-pub(in crate::algebra) fn mul_down(a: f64, b: f64) -> f64 {
+pub fn mul_down(a: f64, b: f64) -> f64 {
     known(a * b * DOWN - ETA)
 }
 
 /// A lower bound of `sqrt a` for a non-negative lower bound `a`.
-pub(in crate::algebra) fn sqrt_down(a: f64) -> f64 {
+pub fn sqrt_down(a: f64) -> f64 {
     a.sqrt() * DOWN
 }
 
 /// A lower bound of `sqrt(x^2 + y^2)` for non-negative `x` and `y`.
-pub(in crate::algebra) fn hypot_down(x: f64, y: f64) -> f64 {
+pub fn hypot_down(x: f64, y: f64) -> f64 {
     let larger = x.max(y);
     if SAFE_TO_SQUARE.contains(&larger) {
         (x * x + y * y).sqrt() * DOWN_MORE

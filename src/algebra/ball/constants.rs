@@ -8,10 +8,10 @@ use super::bound::Bound;
 use super::eft::power_of_two;
 
 /// Number of words of each constant: two more than the longest expansion needs, and one beyond.
-pub(super) const WORDS: usize = 9;
+pub const WORDS: usize = 9;
 
 /// `ln 2 = 0.1011...` in binary, the first 512 bits after the point.
-pub(super) const LN_2_BITS: [u64; 8] = [
+pub const LN_2_BITS: [u64; 8] = [
     0xb172_17f7_d1cf_79ab,
     0xc9e3_b398_03f2_f6af,
     0x40f3_4326_7298_b62d,
@@ -23,7 +23,7 @@ pub(super) const LN_2_BITS: [u64; 8] = [
 ];
 
 /// `pi / 4 = 0.1100...` in binary, the first 512 bits after the point.
-pub(super) const QUARTER_PI_BITS: [u64; 8] = [
+pub const QUARTER_PI_BITS: [u64; 8] = [
     0xc90f_daa2_2168_c234,
     0xc4c6_628b_80dc_1cd1,
     0x2902_4e08_8a67_cc74,
@@ -36,7 +36,7 @@ pub(super) const QUARTER_PI_BITS: [u64; 8] = [
 
 /// `2 / pi = 0.1010...` in binary, the first 1664 bits after the point: the largest `f64` has its
 /// last bit at `2^971`, and the reduction wants 640 bits beyond.
-pub(super) const TWO_OVER_PI_BITS: [u64; 26] = [
+pub const TWO_OVER_PI_BITS: [u64; 26] = [
     0xa2f9_836e_4e44_1529,
     0xfc27_57d1_f534_ddc0,
     0xdb62_9599_3c43_9041,
@@ -67,7 +67,7 @@ pub(super) const TWO_OVER_PI_BITS: [u64; 26] = [
 
 /// A positive constant below 2 as a sum of 53-bit pieces of its binary expansion.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Constant {
+pub struct Constant {
     words: [f64; WORDS],
     /// True if the first word is exactly the constant.
     exact: bool,
@@ -75,23 +75,25 @@ pub(super) struct Constant {
     lead: i32,
 }
 
-pub(super) const LN_2: Constant = Constant::from_bits(&LN_2_BITS, false);
-pub(super) const QUARTER_PI: Constant = Constant::from_bits(&QUARTER_PI_BITS, false);
+/// `ln 2`.
+pub const LN_2: Constant = Constant::from_bits(&LN_2_BITS, false);
+/// `pi / 4`.
+pub const QUARTER_PI: Constant = Constant::from_bits(&QUARTER_PI_BITS, false);
 
 /// Number of inverse factorials.
-pub(super) const FACTORIALS: usize = 80;
+pub const FACTORIALS: usize = 80;
 /// `1 / k!` for `k < FACTORIALS`.
-pub(super) static INVERSE_FACTORIALS: [Constant; FACTORIALS] = inverse_factorials();
+pub static INVERSE_FACTORIALS: [Constant; FACTORIALS] = inverse_factorials();
 
 /// Number of reciprocals of odd numbers.
 pub(super) const ODDS: usize = 80;
 /// `1 / (2k + 1)` for `k < ODDS`.
-pub(super) static INVERSE_ODDS: [Constant; ODDS] = inverse_odds();
+pub static INVERSE_ODDS: [Constant; ODDS] = inverse_odds();
 
 impl Constant {
     /// The first `n` pieces, from the highest, and a bound of what they leave out, for
     /// `0 < n < WORDS`.
-    pub(super) fn truncated(&self, n: usize) -> (&[f64], Bound) {
+    pub fn truncated(&self, n: usize) -> (&[f64], Bound) {
         let left = if self.exact {
             Bound::ZERO
         } else {

@@ -53,7 +53,7 @@ impl Exact {
 
 /// The sign of the exact sum of at most 24 floats; `None` if one is not finite or the sum
 /// overflows.
-pub(super) fn sign(terms: impl Iterator<Item = f64>) -> Option<Ordering> {
+pub fn sign(terms: impl Iterator<Item = f64>) -> Option<Ordering> {
     let exact = Exact::sum(terms);
     if exact.is_finite() {
         exact.largest().partial_cmp(&0.0)

@@ -18,7 +18,7 @@ use core::ops::{Range, RangeTo};
 /// finite (an infinity meets either a finite number or the opposite infinity), so an overflow is
 /// never silent.
 #[inline(always)]
-pub(in crate::algebra) fn two_sum(a: f64, b: f64) -> (f64, f64) {
+pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let s = a + b;
     let b_virtual = s - a;
     let a_virtual = s - b_virtual;
@@ -56,10 +56,13 @@ pub(super) fn product_error(
 
 /// `a * b = p + e` up to an error of at most `lost`, which is zero unless a word underflows.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::algebra) struct Product {
-    pub(in crate::algebra) p: f64,
-    pub(in crate::algebra) e: f64,
-    pub(in crate::algebra) lost: f64,
+pub struct Product {
+    /// The product, rounded.
+    pub p: f64,
+    /// What rounding took.
+    pub e: f64,
+    /// A bound of what underflow took.
+    pub lost: f64,
 }
 
 /// The exact product of two floats as the sum of two floats.
@@ -68,7 +71,7 @@ pub(in crate::algebra) struct Product {
 /// *Pitfalls of a full floating-point proof*, IJCAR 2006, proved in Coq). Inside a slightly
 /// smaller range it is used as it stands; outside, [`product_by_exponents`] takes over.
 #[inline(always)]
-pub(in crate::algebra) fn product(a: f64, b: f64) -> Product {
+pub fn product(a: f64, b: f64) -> Product {
     let p = a * b;
     if SAFE_PRODUCT.contains(&p.abs())
         && SAFE_FACTOR.contains(&a.abs())
@@ -127,10 +130,10 @@ pub(in crate::algebra) const fn power_of_two(k: i32) -> f64 {
 }
 
 /// The smallest positive `f64`, `2^-1074`.
-pub(in crate::algebra) const ETA: f64 = f64::from_bits(1);
+pub const ETA: f64 = f64::from_bits(1);
 
 /// `(f, e)` with `x = f 2^e` and `1 <= |f| < 2`, for finite `x` other than zero.
-pub(in crate::algebra) fn significand(x: f64) -> (f64, i32) {
+pub fn significand(x: f64) -> (f64, i32) {
     const EXPONENT: u64 = 0x7ff << 52;
     let (x, shift) = if x.abs() < f64::MIN_POSITIVE {
         (x * power_of_two(64), -64)
@@ -148,7 +151,7 @@ pub(in crate::algebra) fn significand(x: f64) -> (f64, i32) {
 /// `x 2^k` and a bound on its error: zero, unless the result is subnormal and drops digits.
 ///
 /// An overflow gives an infinity.
-pub(in crate::algebra) fn scale(x: f64, k: i32) -> (f64, f64) {
+pub fn scale(x: f64, k: i32) -> (f64, f64) {
     const CHUNK: i32 = 1000;
     // Beyond 3 chunks every non-zero number has over- or underflowed.
     let mut left = k.clamp(-3 * CHUNK, 3 * CHUNK);

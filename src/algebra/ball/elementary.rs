@@ -14,7 +14,7 @@ use core::cmp::Ordering;
 const EXP_UNDERFLOW: f64 = -746.0;
 
 /// The size at which a relative truncation error no longer matters compared with rounding.
-pub(super) const fn negligible<const W: usize>() -> f64 {
+pub const fn negligible<const W: usize>() -> f64 {
     super::eft::power_of_two(-53 * (W as i32) - 10)
 }
 

@@ -19,9 +19,11 @@ const CAPACITY: usize = (MAX_WORDS + 1) * (MAX_WORDS + 2);
 
 /// An expansion and a bound of its distance from the exact result.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Approx<const W: usize> {
-    pub(super) words: [f64; W],
-    pub(super) error: Bound,
+pub struct Approx<const W: usize> {
+    /// The words, of decreasing magnitude.
+    pub words: [f64; W],
+    /// The bound of the distance.
+    pub error: Bound,
 }
 
 impl<const W: usize> Approx<W> {
@@ -35,14 +37,16 @@ impl<const W: usize> Approx<W> {
 
 /// A list of floats standing for its exact sum, known up to `lost`.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
+pub struct Terms {
     x: [f64; CAPACITY],
     len: usize,
     lost: Bound,
 }
 
 impl Terms {
-    pub(super) fn new() -> Self {
+    /// The empty sum.
+    #[allow(clippy::new_without_default, reason = "said as it is: an empty sum")]
+    pub fn new() -> Self {
         Self {
             x: [0.0; CAPACITY],
             len: 0,
@@ -50,7 +54,8 @@ impl Terms {
         }
     }
 
-    pub(super) fn push(&mut self, x: f64) {
+    /// Adds a term.
+    pub fn push(&mut self, x: f64) {
         // A NaN is not equal to zero and stays.
         if x != 0.0 {
             self.x[self.len] = x;
@@ -58,7 +63,8 @@ impl Terms {
         }
     }
 
-    pub(super) fn extend(&mut self, words: &[f64]) {
+    /// Adds terms.
+    pub fn extend(&mut self, words: &[f64]) {
         for &x in words {
             self.push(x);
         }
@@ -93,11 +99,12 @@ impl Terms {
     }
 
     /// A bound of what the words leave out.
-    pub(super) fn lost(&self) -> Bound {
+    pub fn lost(&self) -> Bound {
         self.lost
     }
 
-    pub(super) fn words(&self) -> &[f64] {
+    /// The terms.
+    pub fn words(&self) -> &[f64] {
         &self.x[..self.len]
     }
 
@@ -118,7 +125,7 @@ impl Terms {
     /// 2005). After one pass more than there are words wanted, a pass from the front squeezes out
     /// the zeros (VecSumErrBranch in Joldes, Marty, Muller and Popescu, *Arithmetic algorithms
     /// for extended precision using floating-point expansions*, 2016).
-    pub(super) fn condense(&mut self, n: usize) {
+    pub fn condense(&mut self, n: usize) {
         let mut first = 0;
         while first <= n && first < self.len {
             self.sweep(first);
@@ -220,7 +227,7 @@ fn add_double(a: [f64; 2], b: [f64; 2]) -> ([f64; 2], Bound) {
 
 /// `a * b`.
 #[inline(always)]
-pub(super) fn mul<const W: usize>(a: &[f64; W], b: &[f64; W]) -> Approx<W> {
+pub fn mul<const W: usize>(a: &[f64; W], b: &[f64; W]) -> Approx<W> {
     if W == 2 {
         let (words, error) = mul_double([a[0], a[1]], [b[0], b[1]]);
         return from_double(words, error);
@@ -284,7 +291,7 @@ fn from_double<const W: usize>(two: [f64; 2], error: Bound) -> Approx<W> {
 ///
 /// Long division gives the quotient `q` digit by digit, a digit being a word. Nothing is assumed
 /// of it: the remainder `r = a - q b` is computed exactly, and the error is at most `|r| / |b|`.
-pub(super) fn div<const W: usize>(a: &[f64; W], b: &[f64; W]) -> Approx<W> {
+pub fn div<const W: usize>(a: &[f64; W], b: &[f64; W]) -> Approx<W> {
     // Scaled to leading words near 1, so that no partial product underflows needlessly.
     let ((a, lost_a), ea) = normalized(a);
     let ((b, lost_b), eb) = normalized(b);
@@ -315,7 +322,7 @@ pub(super) fn div<const W: usize>(a: &[f64; W], b: &[f64; W]) -> Approx<W> {
 /// Digit by digit as in [`div`]; the root `s > 0` found is off by
 /// `|sqrt a - s| = |r| / (sqrt a + s)` with `r = a - s^2`, hence by at most `|r| / s`, hence
 /// `sqrt a >= s - |r|/s`, and the error is at most `|r| / (2s - |r|/s)`.
-pub(super) fn sqrt<const W: usize>(a: &[f64; W]) -> Approx<W> {
+pub fn sqrt<const W: usize>(a: &[f64; W]) -> Approx<W> {
     if a.iter().all(|&x| x == 0.0) {
         return Approx {
             words: [0.0; W],

@@ -9,6 +9,8 @@ mod disc;
 pub(super) mod eft;
 mod elementary;
 mod expansion;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod interval;
 mod logarithm;
 mod phi;
@@ -19,13 +21,3 @@ mod trigonometric;
 
 pub use disc::{Disc, DiscN};
 pub use interval::{Ball, BallN};
-
-#[cfg(test)]
-#[path = "../../../tests/common"]
-mod common {
-    pub(crate) mod exact;
-    pub(crate) mod functions;
-}
-
-#[cfg(test)]
-mod internals;

@@ -14,7 +14,7 @@ const FIRST_WORD: RangeInclusive<f64> = power_of_two(-480)..=power_of_two(480);
 /// The same of second words and radii.
 const SMALL: RangeInclusive<f64> = power_of_two(-500)..=power_of_two(480);
 /// The longest sum for which the bounds below are derived.
-pub(super) const LONGEST: usize = 1 << 18;
+pub const LONGEST: usize = 1 << 18;
 
 /// For the roundings of a sum of that many terms, each of them rounded five times.
 const UP: f64 = 1.0 + 1.0 / (1u64 << 30) as f64;

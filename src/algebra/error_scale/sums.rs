@@ -145,16 +145,14 @@ fn probable(roundings: f64) -> f64 {
     }
 }
 
-impl ErrorScale {
-    /// The causal convolution `y_i = sum_k f_k u_{i-k}`, as long as `u`, accumulated from `k = 0`.
-    pub(crate) fn convolution(f: &[Self], u: &[Self]) -> Vec<Self> {
-        sliding(f, u, u.len(), |i| i + 1, |i, k| i - k)
-    }
+/// The causal convolution `y_i = sum_k f_k u_{i-k}`, as long as `u`, accumulated from `k = 0`.
+pub fn convolution_of_errors(f: &[ErrorScale], u: &[ErrorScale]) -> Vec<ErrorScale> {
+    sliding(f, u, u.len(), |i| i + 1, |i, k| i - k)
+}
 
-    /// The correlation `y_i = sum_k x_k g_{i+k}`, `len` numbers of it, accumulated from `k = 0`.
-    pub(crate) fn correlation(x: &[Self], g: &[Self], len: usize) -> Vec<Self> {
-        sliding(x, g, len, |i| g.len().saturating_sub(i), |i, k| i + k)
-    }
+/// The correlation `y_i = sum_k x_k g_{i+k}`, `len` numbers of it, accumulated from `k = 0`.
+pub fn correlation_of_errors(x: &[ErrorScale], g: &[ErrorScale], len: usize) -> Vec<ErrorScale> {
+    sliding(x, g, len, |i| g.len().saturating_sub(i), |i, k| i + k)
 }
 
 /// `y_i = sum_k x_k u_j` with `j` the place that slides along with `i`, of no more terms than `most`.
@@ -206,74 +204,4 @@ fn transposed(numbers: &[[f64; 4]]) -> [Lanes; 4] {
         }
     }
     parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::algebra::Rng;
-    use crate::algebra::ring::dot;
-    use crate::ssm::{causal_convolution, causal_convolution_adjoint};
-
-    /// Numbers of one kind: none of them nothing; some, and some with errors nearly too large; or some beyond the range of sums side by side.
-    fn numbers(kind: usize, len: usize, rng: &mut Rng) -> Vec<ErrorScale> {
-        let mut number = |_| {
-            let (value, error) = (rng.unit(), rng.unit().abs());
-            let (value, error) = match rng.below(6) {
-                0 if kind > 0 => (0.0, 0.0),
-                1 if kind > 0 => (0.0, error),
-                2 if kind > 0 => (value, 0.0),
-                3 if kind == 1 => (value, error * 1e260),
-                3 if kind > 1 => (value * 1e-200, 0.0),
-                4 if kind > 1 => (value * 1e200, error),
-                _ => (value, error),
-            };
-            let (worst, probable) = (error, error / 2.0);
-            ErrorScale::new(value, ErrorBound { worst, probable })
-        };
-        (0..len).map(&mut number).collect()
-    }
-
-    fn bits(x: &[ErrorScale]) -> Vec<[u64; 5]> {
-        let of = |x: &ErrorScale| {
-            let ErrorBound { worst, probable } = x.error;
-            [x.value, worst, probable, x.magnitude, x.terms].map(f64::to_bits)
-        };
-        x.iter().map(of).collect()
-    }
-
-    /// Golden files hold the scales, so their bits may not depend on how sums are taken.
-    #[test]
-    fn sums_side_by_side_are_those_one_by_one() {
-        let mut rng = Rng::new(5);
-        for (kind, len) in (0..3).flat_map(|kind| [0, 1, 3, 4, 17, 40].map(|len| (kind, len))) {
-            let mut rows =
-                |count| -> Vec<_> { (0..count).map(|_| numbers(kind, len, &mut rng)).collect() };
-            let (a, b): (Vec<_>, Vec<_>) = (rows(2), rows(7));
-            let [a, b] = [&a, &b].map(|rows| rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
-            let found = ErrorScale::products(&a, &b);
-            let dots: Vec<_> = a.iter().flat_map(|a| b.iter().map(|b| dot(a, b))).collect();
-            assert_eq!(bits(&found), bits(&dots), "{kind}, {len}");
-            for taps in [1, 2, 5, 17, 50] {
-                let mut kernel = numbers(kind, taps, &mut rng);
-                // A kernel may end long before its length.
-                kernel.resize(taps + len / 2, ErrorScale::ZERO);
-                let found = ErrorScale::convolution(&kernel, a[0]);
-                let expected = causal_convolution(&kernel, a[0]);
-                assert_eq!(bits(&found), bits(&expected), "{kind}, {taps}, {len}");
-                let (of_kernel, of_input) = causal_convolution_adjoint(&kernel, a[0], a[1]);
-                let found = ErrorScale::correlation(a[0], a[1], kernel.len());
-                assert_eq!(bits(&found), bits(&of_kernel), "{kind}, {taps}, {len}");
-                let found = ErrorScale::correlation(&kernel, a[1], len);
-                assert_eq!(bits(&found), bits(&of_input), "{kind}, {taps}, {len}");
-            }
-            // Taken in another order they are others.
-            if len > 4 && kind == 0 {
-                let [mut a, mut b] = [a[0], b[0]].map(<[_]>::to_vec);
-                a.reverse();
-                b.reverse();
-                assert_ne!(bits(&found[..1]), bits(&[dot(&a, &b)]));
-            }
-        }
-    }
 }

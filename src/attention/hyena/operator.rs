@@ -1,7 +1,7 @@
 //! Hyena of order n, in its recursive form and as a matrix.
 
 use super::filter::Filter;
-use crate::algebra::{Matrix, Ring};
+use crate::algebra::{Matrix, Ring, check_matrix_size};
 use crate::error::{Error, check_len};
 use crate::into_vec::IntoVec as _;
 use crate::ssm::causal_convolution;
@@ -66,7 +66,7 @@ pub fn recursive_with<T: Ring>(
 ///
 /// If a gate is not of length `n`, or `n` is too large for a dense matrix (above 4096).
 pub fn matrix<T: Ring>(steps: &[Step<T>], n: usize) -> Result<Matrix<T>, Error> {
-    Matrix::<T>::check_size(n)?;
+    check_matrix_size(n)?;
     let mut product = Matrix::identity(n);
     for step in steps {
         check_len("gate", step.gate.len(), n)?;

@@ -18,5 +18,10 @@ mod s4d;
 mod slots;
 mod trainer;
 
+use crate::internals::internals;
+
 pub use dropout::Dropout;
 pub use trainer::{StepReport, Trainer};
+
+internals!(dropout::Masks);
+internals!(s4d::gelu);

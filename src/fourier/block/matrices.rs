@@ -2,7 +2,7 @@
 
 use super::super::dft::dft_matrix;
 use super::super::twiddles::{Direction, Twiddles};
-use crate::algebra::{Matrix, RootsOfUnity};
+use crate::algebra::{Matrix, RootsOfUnity, check_matrix_size};
 use crate::error::Error;
 use crate::into_vec::IntoVec as _;
 
@@ -29,7 +29,7 @@ impl<C: RootsOfUnity> BlockFactors<C> {
     /// factor is zero or `N` is too large for dense matrices (above 4096).
     pub fn new(n1: usize, n2: usize) -> Result<Self, Error> {
         let n = super::product(&[n1, n2])?;
-        Matrix::<C>::check_size(n)?;
+        check_matrix_size(n)?;
         let twiddles = Twiddles::<C>::new(n, Direction::Forward)?;
         let source: Vec<usize> = (0..n).map(|i| i / n2 + n1 * (i % n2)).into_vec();
         let diagonal: Vec<C> = (0..n)

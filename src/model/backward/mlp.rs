@@ -27,7 +27,7 @@ pub(crate) fn gelu_slope<T: Real>(x: T) -> T {
 
 /// The slope of [`exact_gelu`](super::super::exact_gelu), `P(x) + x p(x)` with the normal distribution `P` and its
 /// density `p`.
-pub(crate) fn exact_gelu_slope<T: Real>(x: T) -> T {
+pub fn exact_gelu_slope<T: Real>(x: T) -> T {
     let half = T::from_f64(0.5);
     let root = half.sqrt();
     let density = half * root * erf_slope(x * root);

@@ -36,9 +36,13 @@ mod loss;
 mod mlp;
 mod s4d;
 
+use crate::internals::internals;
+
 pub use gradients::ModelGradients;
 pub(crate) use hooks::{Cotangent, ModelBackward};
 pub(crate) use layer_norm::NormGradient;
 pub use loss::Targets;
 pub(crate) use loss::{cross_entropy, mean_loss, weights_of_counted};
-pub(crate) use mlp::{exact_gelu_slope, gelu_slope};
+pub(crate) use mlp::gelu_slope;
+
+internals!(mlp::exact_gelu_slope);

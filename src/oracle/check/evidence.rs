@@ -9,14 +9,14 @@ use crate::into_vec::IntoVec as _;
 /// The share of a stage's error that is evidence for what explains it, where the error is spread
 /// over very many elements: no right port of chapter 13's
 /// simulations reaches it.
-const SHARE: f64 = 0.15;
+pub const SHARE: f64 = 0.15;
 
 /// The same where the port had to round its parameters first. That moves a stage in few directions,
 /// some of which a mistake takes too.
-const SHARE_OF_ROUNDED: f64 = 0.5;
+pub const SHARE_OF_ROUNDED: f64 = 0.5;
 
 /// The numerator of the term that shrinks with the number of elements.
-const BY_CHANCE: f64 = 8.0;
+pub const BY_CHANCE: f64 = 8.0;
 
 /// A departure of this length, in units of the probable error, stands out of it.
 const STANDS_OUT: f64 = 1.0;
@@ -27,21 +27,21 @@ const FITTED_STANDS_OUT: f64 = 3.0;
 /// A departure that is this part of the stage itself needs no probable error to stand out of: only
 /// that the error points in its very direction. An error that is this part of the stage in any
 /// direction is that of no right port that was seen, and leaves the stage undecided.
-pub(super) const LARGE: f64 = 0.25;
+pub const LARGE: f64 = 0.25;
 
 /// The share of the error that such a departure must explain at least.
-const SHARE_OF_LARGE: f64 = 0.6;
+pub const SHARE_OF_LARGE: f64 = 0.6;
 
 /// In formats of 16 bits the probable error of what goes through many steps is far above what any
 /// port shows. There a departure needs none to stand out of, if it explains this much and is no
 /// smaller than one rounding of the stage.
-const SHARE_AT_16_BITS: f64 = 0.35;
+pub const SHARE_AT_16_BITS: f64 = 0.35;
 
 /// The least where the error is several times that of storing the stages. Then it is made within the
 /// models, of few numbers that were rounded (powers of poles, step by step), and has few directions
 /// however many elements it is spread over: eight random numbers have this share of a given direction with a
 /// chance of 10^-5.
-const SHARE_OF_FEW: f64 = 0.97;
+pub const SHARE_OF_FEW: f64 = 0.97;
 
 /// A hypothesis must explain this share of an error to count as its explanation.
 pub(super) const NEARLY_ALL: f64 = 0.9;
@@ -54,27 +54,27 @@ pub(super) const ALL: f64 = 0.99;
 pub(super) const SEVERAL: f64 = 4.0;
 
 /// The chance that is taken of so many random directions that one of them is the error's.
-pub(super) const CHANCE: f64 = 1e-12;
+pub const CHANCE: f64 = 1e-12;
 
 /// The scales that a port's error is weighed against.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scales {
+pub struct Scales {
     /// True if the format holds all parameters.
-    pub(super) exact_parameters: bool,
+    pub exact_parameters: bool,
     /// The unit roundoff of a format of 16 bits, if only of the projections.
-    pub(super) coarse: Option<f64>,
+    pub coarse: Option<f64>,
     /// True if the error is several times that of storing the stages in such a format.
-    pub(super) of_few: bool,
+    pub of_few: bool,
 }
 
 /// One over the probable error of every element; 0 for elements that take no part.
-#[derive(Clone)]
-pub(super) struct Weights(Vec<f64>);
+#[derive(Clone, Debug)]
+pub struct Weights(Vec<f64>);
 
 impl Weights {
     /// Of probable errors, no smaller than a thousandth of their median: what is almost exact would
     /// decide alone. Elements without error take no part, since the bound judges them.
-    pub(super) fn of(probable: &[f64]) -> Self {
+    pub fn of(probable: &[f64]) -> Self {
         let mut sorted: Vec<f64> = probable.iter().copied().filter(|&s| s > 0.0).into_vec();
         let middle = sorted.len() / 2;
         let floor = match sorted.is_empty() {
@@ -94,7 +94,7 @@ impl Weights {
     }
 
     /// The weight of an element; 0 where right ports have no error.
-    pub(super) fn at(&self, at: usize) -> f64 {
+    pub fn at(&self, at: usize) -> f64 {
         self.0[at]
     }
 
@@ -104,7 +104,7 @@ impl Weights {
     }
 
     /// The root mean square of an error, in units of the probable one.
-    pub(super) fn rms(&self, error: impl Iterator<Item = f64>) -> f64 {
+    pub fn rms(&self, error: impl Iterator<Item = f64>) -> f64 {
         let (mut sum, mut count) = (0.0, 0.0_f64);
         for (error, weight) in error.zip(&self.0) {
             sum += (error * weight).powi(2);
@@ -114,7 +114,7 @@ impl Weights {
     }
 
     /// The evidence of a predicted departure, given error, departure and stage element by element.
-    pub(super) fn evidence(
+    pub fn evidence(
         &self,
         scales: Scales,
         elements: impl Iterator<Item = (f64, f64, f64)>,
@@ -174,14 +174,14 @@ impl Sums {
 
 /// The share of a stage's error that a predicted departure explains.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Evidence {
+pub struct Evidence {
     scales: Scales,
     /// The share of the error it explains: 1 where it is the error, 0 or less where it is not.
-    pub(super) share: f64,
+    pub share: f64,
     /// The number of elements over which the error is spread.
-    pub(super) elements: f64,
+    pub elements: f64,
     /// The length of the departure in units of the probable error.
-    pub(super) length: f64,
+    pub length: f64,
     /// The same in units of the stage's own.
     of_stage: f64,
     /// The least share that a port would show that departs so and rounds as this one does.
@@ -194,7 +194,7 @@ pub(super) struct Evidence {
 impl Evidence {
     /// The share that no right port reaches, if the departure is one that could be seen at all;
     /// `fitted` numbers of it were fitted to the error.
-    pub(super) fn limit(&self, fitted: usize) -> Option<f64> {
+    pub fn limit(&self, fitted: usize) -> Option<f64> {
         self.limit_of(self.elements, fitted, 1.0)
     }
 
@@ -228,12 +228,12 @@ impl Evidence {
     }
 
     /// True if no right port shows as much.
-    pub(super) fn convicts(&self, fitted: usize) -> bool {
+    pub fn convicts(&self, fitted: usize) -> bool {
         self.limit(fitted).is_some_and(|limit| self.share > limit)
     }
 
     /// True if a port that departs so would not pass: it would be convicted, or its stage undecided.
-    pub(super) fn would_show(&self) -> bool {
+    pub fn would_show(&self) -> bool {
         self.left_of_stage > 1.25 * LARGE || self.would_convict()
     }
 
@@ -243,6 +243,3 @@ impl Evidence {
         limit.is_some_and(|limit| self.if_made > 0.9 * limit + 0.1)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -15,6 +15,7 @@ mod sample;
 mod trials;
 mod words;
 
+use crate::internals::internals;
 use crate::into_vec::IntoVec as _;
 pub use report::{
     Equal, Explained, Finding, Power, Report, SampledHeads, StageReport, StageVerdict, Suspect,
@@ -30,6 +31,14 @@ use judged::{Fit, Judged, largest};
 use sample::Sampled;
 pub use trials::default_chunk_len;
 use trials::{ProbeTrial, Trial, Trials};
+
+internals!(evidence::{
+    BY_CHANCE, CHANCE, Evidence, LARGE, SHARE, SHARE_AT_16_BITS, SHARE_OF_FEW, SHARE_OF_LARGE,
+    SHARE_OF_ROUNDED, Scales, Weights,
+});
+internals!(html::{BINS, LOWEST, PER_DECADE, counts, rows});
+internals!(sample::chosen);
+internals!(words::{SHOWN, describe, percent, shown});
 
 /// Checks a candidate's stages against a golden file at a format.
 ///

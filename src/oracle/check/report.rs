@@ -116,6 +116,19 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A finding at a stage, of no other.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn of(stage: &str, pattern: &str, suspects: Vec<Suspect>, reproduced: bool) -> Self {
+        Self {
+            stage: stage.into(),
+            pattern: pattern.into(),
+            suspects,
+            reproduced,
+            also_at: Vec::new(),
+        }
+    }
+
     /// What the closest suspect leaves of the error, as a multiple of the tolerance, if that is more than a right
     /// port's rounding: then it is near, but not what was made.
     pub(super) fn leaves(&self) -> Option<f64> {
@@ -147,6 +160,19 @@ pub struct Suspect {
     /// The largest distance of the candidate from the reference with these mistakes, as a fraction
     /// of the tolerance.
     pub worst: f64,
+}
+
+#[cfg(feature = "internals")]
+impl Suspect {
+    /// Mistakes that explain a share of the error, and what they leave as a fraction of the tolerance.
+    #[must_use]
+    pub fn of(mistakes: Vec<&'static Mistake>, share: f64, worst: f64) -> Self {
+        Self {
+            mistakes,
+            share,
+            worst,
+        }
+    }
 }
 
 /// Stages in which nothing rounds.

@@ -133,7 +133,7 @@ fn of_heads(
 }
 
 /// So many of `all` heads, spread over them; half of them from those that are wrong, if not all are.
-fn chosen(all: usize, wrong: &[usize], some: usize) -> Vec<usize> {
+pub fn chosen(all: usize, wrong: &[usize], some: usize) -> Vec<usize> {
     let of_wrong = if wrong.len() < all { some / 2 } else { 0 };
     let mut heads = spread(wrong, of_wrong);
     let every: Vec<usize> = (0..all).into_vec();
@@ -154,6 +154,3 @@ fn spread(from: &[usize], some: usize) -> Vec<usize> {
     };
     (0..some).map(|part| from[place(part)]).into_vec()
 }
-
-#[cfg(test)]
-mod tests;

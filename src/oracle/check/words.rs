@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Number of suspects shown with their fixes: at 16 bits and from few stages there can be many.
-const SHOWN: usize = 5;
+pub const SHOWN: usize = 5;
 
 /// Number of mistakes not excluded that the closing line names.
 const NAMED: usize = 12;
@@ -20,7 +20,7 @@ impl fmt::Display for Report {
 }
 
 /// A fraction of a tolerance, in words.
-pub(super) fn percent(fraction: f64) -> String {
+pub fn percent(fraction: f64) -> String {
     let percent = 100.0 * fraction;
     if percent >= 1e4 {
         format!("{fraction:.1e} times")
@@ -32,7 +32,7 @@ pub(super) fn percent(fraction: f64) -> String {
 }
 
 /// A tensor's name as a terminal may show it: what would move the cursor or change colours is escaped.
-fn shown(name: &str) -> Cow<'_, str> {
+pub fn shown(name: &str) -> Cow<'_, str> {
     match name.chars().any(char::is_control) {
         true => Cow::Owned(format!("{name:?}")),
         false => Cow::Borrowed(name),
@@ -116,7 +116,8 @@ fn table(report: &Report) -> String {
     aligned(&rows, false)
 }
 
-fn describe(text: &mut String, finding: &Finding) {
+/// Adds a finding and its suspects to a text.
+pub fn describe(text: &mut String, finding: &Finding) {
     let _ = writeln!(text, "FAIL at {}: {}", finding.stage, finding.pattern);
     if finding.suspects.is_empty() {
         text.push_str("  no known mistake explains it\n");
@@ -204,121 +205,4 @@ pub(super) fn closing(report: &Report) -> String {
         Verdict::Undecided => "undecided",
     };
     format!("{verdict}: {counts}{power}\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::oracle::subject::Subject;
-    use crate::oracle::subjects::layer::LayerCase;
-
-    /// A finding with the first mistakes of the catalogue as suspects.
-    fn finding(suspects: usize, reproduced: bool) -> Finding {
-        let rows = LayerCase::mistakes(false).concat();
-        let suspects = rows[..suspects].iter().map(|row| Suspect {
-            mistakes: vec![&row.mistake],
-            share: 1.0,
-            worst: 0.0,
-        });
-        Finding {
-            stage: "output".into(),
-            pattern: "all zero".into(),
-            suspects: suspects.collect(),
-            reproduced,
-            also_at: Vec::new(),
-        }
-    }
-
-    /// What leaves more than a right port's rounding is near, and no more than that.
-    #[test]
-    fn what_leaves_much_unexplained_is_not_said_to_explain() {
-        let mut finding = finding(2, false);
-        finding.suspects[0].worst = 52.0;
-        let text = described(&finding);
-        let first = "\n  no known mistake explains all of it: the nearest leaves 52.0 times the tolerance\n  the nearest is M";
-        assert_eq!(text.matches(first).count(), 1, "{text}");
-        assert_eq!(text.matches("\n  then M").count(), 1, "{text}");
-        assert!(
-            !text.contains("told apart") && !text.contains("or from"),
-            "{text}"
-        );
-        // What is reproduced at its own stage is so, whatever it leaves at others.
-        finding.reproduced = true;
-        let text = described(&finding);
-        assert_eq!(text.matches("\n  reproduced by M").count(), 1, "{text}");
-        assert!(!text.contains("nearest"), "{text}");
-    }
-
-    #[test]
-    fn names_do_not_steer_a_terminal() {
-        assert_eq!(shown("plain name"), "plain name");
-        assert_eq!(shown("\u{1b}[31mred"), r#""\u{1b}[31mred""#);
-        assert_eq!(shown("two\nlines"), r#""two\nlines""#);
-    }
-
-    fn described(finding: &Finding) -> String {
-        let mut text = String::new();
-        describe(&mut text, finding);
-        text
-    }
-
-    /// If many mistakes cannot be told apart, five are shown, and the number of the others.
-    #[test]
-    fn many_suspects_are_counted() {
-        for (suspects, reproduced, intros) in [
-            (0, false, [0, 0, 0]),
-            (1, true, [1, 0, 0]),
-            (1, false, [0, 1, 0]),
-            (5, true, [1, 0, 4]),
-            (5, false, [0, 1, 4]),
-            (12, false, [0, 1, 4]),
-        ] {
-            let text = described(&finding(suspects, reproduced));
-            assert!(text.starts_with("FAIL at output: all zero\n"), "{text}");
-            let count = |intro: &str| text.matches(intro).count();
-            let found = [
-                "  reproduced by M",
-                "  cannot be told apart from M",
-                "  or from M",
-            ]
-            .map(count);
-            assert_eq!(found, intros, "{text}");
-            assert_eq!(count("    fix: "), suspects.min(SHOWN), "{text}");
-            assert_eq!(
-                count("no known mistake"),
-                usize::from(suspects == 0),
-                "{text}"
-            );
-            let more = "  or from 7 more (--json names them)\n";
-            assert_eq!(text.ends_with(more), suspects == 12, "{text}");
-        }
-    }
-
-    /// Two mistakes made in one step are one explanation; where it shows again is said.
-    #[test]
-    fn what_was_made_together_is_said_together() {
-        let mut finding = finding(2, true);
-        let other = finding.suspects.pop().expect("two");
-        finding.suspects[0].mistakes.extend(other.mistakes);
-        finding.also_at = vec!["q".into(), "k".into()];
-        let text = described(&finding);
-        assert_eq!(text.matches("\n  reproduced by M").count(), 1, "{text}");
-        assert_eq!(text.matches("\n  together with M").count(), 1, "{text}");
-        assert!(text.ends_with("\n  the same shows at q, k\n"), "{text}");
-    }
-
-    #[test]
-    fn fractions_in_words() {
-        for (fraction, words) in [
-            (0.0, "0.0 %"),
-            (0.004, "0.4 %"),
-            (0.996, "99.6 %"),
-            (1.0, "1.0 times"),
-            (99.6, "99.6 times"),
-            (100.4, "1.0e2 times"),
-            (f64::INFINITY, "inf times"),
-        ] {
-            assert_eq!(percent(fraction), words);
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! The response of one model as a rounding error analysis: the largest error over all admissible algorithms.
 
-use crate::algebra::{ComplexErrorScale, ErrorBound, ErrorScale, modulus};
+use crate::algebra::{
+    ComplexErrorScale, ErrorBound, ErrorScale, convolution_of_errors, correlation_of_errors,
+    modulus,
+};
 use crate::error::Error;
 use crate::fourier::convolution::transform_len;
 use crate::into_vec::IntoVec as _;
@@ -96,7 +99,7 @@ pub(super) fn worst_convolution(
     transforms: f64,
 ) -> Result<Vec<ErrorScale>, Error> {
     let fft = transforms * fft_error(transform_len(kernel.len(), u.len())?);
-    let sums = ErrorScale::convolution(kernel, u);
+    let sums = convolution_of_errors(kernel, u);
     Ok(with_more_error(sums, fft * norm(kernel) * norm(u)))
 }
 
@@ -114,8 +117,8 @@ pub(super) fn worst_correlations(
     transforms: f64,
 ) -> Result<(Vec<ErrorScale>, Vec<ErrorScale>), Error> {
     let fft = transforms * fft_error(transform_len(kernel.len(), u.len())?) * norm(g);
-    let of_kernel = ErrorScale::correlation(u, g, kernel.len());
-    let of_input = ErrorScale::correlation(kernel, g, u.len());
+    let of_kernel = correlation_of_errors(u, g, kernel.len());
+    let of_input = correlation_of_errors(kernel, g, u.len());
     Ok((
         with_more_error(of_kernel, fft * norm(u)),
         with_more_error(of_input, fft * norm(kernel)),

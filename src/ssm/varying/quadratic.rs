@@ -1,7 +1,7 @@
 //! The outputs as one matrix applied to the inputs.
 
 use super::model::{Varying, VaryingResponse};
-use crate::algebra::{Matrix, Ring};
+use crate::algebra::{Matrix, Ring, check_matrix_size};
 use crate::error::Error;
 
 impl<T: Ring> Varying<T> {
@@ -19,7 +19,7 @@ impl<T: Ring> Varying<T> {
     /// If the sequence is too long for a matrix to be written out.
     pub fn matrix(&self) -> Result<Matrix<T>, Error> {
         let len = self.seq_len();
-        Matrix::<T>::check_size(len)?;
+        check_matrix_size(len)?;
         let mut matrix = Matrix::from_fn(len, len, |_, _| T::ZERO);
         for j in 0..len {
             // The decays from j on, one row at a time.

@@ -3,6 +3,7 @@
 
 mod anything;
 mod malformed;
+mod pieces;
 mod valid;
 mod writer;
 

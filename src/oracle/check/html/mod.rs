@@ -4,9 +4,13 @@ mod graph;
 mod plots;
 mod text;
 
+internals!(graph::rows);
+internals!(plots::{BINS, LOWEST, PER_DECADE, counts});
+
 use super::report::{Finding, Report, SampledHeads, StageReport, StageVerdict, Suspect, Verdict};
 use super::words::{closing, partly, percent};
 use crate::error::Error;
+use crate::internals::internals;
 use crate::into_vec::IntoVec as _;
 use crate::oracle::mistake::Mistake;
 use crate::oracle::stage::StageSpec;

@@ -30,6 +30,9 @@ pub(crate) use wrong::WrongLayer;
 
 internals!(scales::{error_scales, gradient_scales});
 
+#[cfg(feature = "internals")]
+pub use scales::kernel_errors;
+
 use crate::algebra::{ErrorBound, Real, RootsOfUnity};
 use crate::error::Error;
 use crate::h3::{Config, Form, HeadOrder, Name, Stage};

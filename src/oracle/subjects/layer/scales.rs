@@ -183,5 +183,18 @@ fn gradients_by(case: &LayerCase, analysis: &Analysis) -> Result<Named<ErrorBoun
     Ok(errors(run.gradients(analysis, analysis)?))
 }
 
-#[cfg(test)]
-mod tests;
+/// The errors of a kernel of `len` numbers: to first order, or beyond it in a format.
+#[cfg(feature = "internals")]
+#[must_use]
+pub fn kernel_errors(
+    ssm: &crate::ssm::Diagonal<ErrorScale>,
+    len: usize,
+    beyond: Option<Format>,
+) -> Vec<ErrorBound> {
+    let analysis = match beyond {
+        None => Analysis::UNIFORM,
+        Some(format) => Analysis::UNIFORM.beyond_first_order(format),
+    };
+    let kernel = crate::h3::Evaluate::ssm_kernel(&analysis, ssm, len);
+    kernel.into_iter().map(ErrorScale::error).into_vec()
+}

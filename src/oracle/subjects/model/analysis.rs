@@ -236,14 +236,20 @@ pub(super) fn normed_from(
 }
 
 /// The rises of the largest score so far, from the first token to the last.
-struct Rises {
-    top: f64,
-    count: f64,
-    whole: f64,
+#[derive(Clone, Copy, Debug)]
+pub struct Rises {
+    /// The largest score.
+    pub top: f64,
+    /// The number of rises.
+    pub count: f64,
+    /// All of them together.
+    pub whole: f64,
 }
 
 impl Rises {
-    fn of(scores: &[ErrorScale]) -> Self {
+    /// Of some scores.
+    #[must_use]
+    pub fn of(scores: &[ErrorScale]) -> Self {
         let first = scores.first().map_or(0.0, |s| s.value());
         let mut rises = Self {
             top: first,
@@ -261,10 +267,8 @@ impl Rises {
     }
 
     /// Of everything that was summed before the last rise, in units of its size.
-    fn error(&self) -> f64 {
+    #[must_use]
+    pub fn error(&self) -> f64 {
         self.count * (LIBRARY_FACTOR + 1.0) + self.whole
     }
 }
-
-#[cfg(test)]
-pub(super) mod tests;

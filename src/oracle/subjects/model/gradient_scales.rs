@@ -41,15 +41,10 @@ pub(crate) fn gradient_errors(
     targets: &Targets,
 ) -> Result<ModelGradients<ErrorScale>, Error> {
     let own = OwnErrors::of_model(&parameters.model()?, rows)?;
-    let without_errors = ModelAnalysis(OwnCotangents(RefCell::new(Vec::new())));
-    parameters.gradients_by(&without_errors, rows, targets)?;
-    let ModelAnalysis(OwnCotangents(found)) = without_errors;
     let sums = own.sums.len();
     let mut gammas: Vec<Option<Tensor<ErrorBound>>> = vec![None; sums];
-    for (of, error) in found.into_inner() {
-        if let Some(k) = sum_of(of) {
-            gammas[k] = Some(error);
-        }
+    for (k, error) in own_cotangents(parameters, rows, targets)? {
+        gammas[k] = Some(error);
     }
     let mut errors = PathErrors {
         sums: own.errors.clone(),
@@ -77,7 +72,21 @@ pub(crate) fn gradient_errors(
     Ok(gradients)
 }
 
-/// The same with errors followed through the whole model by absolute values, part by part: quick, and wide.
+/// What a port adds to the cotangent of every sum but the first.
+pub(super) fn own_cotangents(
+    parameters: &ModelParameters<ErrorScale>,
+    rows: Rows<'_, usize>,
+    targets: &Targets,
+) -> Result<Vec<(usize, Tensor<ErrorBound>)>, Error> {
+    let without_errors = ModelAnalysis(OwnCotangents(RefCell::new(Vec::new())));
+    parameters.gradients_by(&without_errors, rows, targets)?;
+    let ModelAnalysis(OwnCotangents(found)) = without_errors;
+    let found = found.into_inner().into_iter();
+    let of_sums = found.filter_map(|(of, error)| Some((sum_of(of)?, error)));
+    Ok(of_sums.into_vec())
+}
+
+/// [`gradient_errors`] with errors followed through the whole model by absolute values, part by part: quick, and wide.
 ///
 /// # Errors
 ///
@@ -105,7 +114,7 @@ pub(super) fn lookup_as_rest(gradients: &mut ModelGradients<ErrorScale>) {
 }
 
 /// The sum whose cotangent this is.
-fn sum_of(cotangent: Cotangent) -> Option<usize> {
+pub(super) fn sum_of(cotangent: Cotangent) -> Option<usize> {
     match cotangent {
         Cotangent::Logits => None,
         Cotangent::Block(i, BlockStage::Residual) => Some(2 * i + 1),
@@ -335,6 +344,3 @@ impl ModelBackward<f64> for Moved<'_> {
         self.form
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -29,7 +29,7 @@ use crate::tensor::Tensor;
 use crate::threads;
 
 /// The step of a difference, in units of a token's deviation.
-const STEP: f64 = 1.0 / 65536.0;
+pub const STEP: f64 = 1.0 / 65536.0;
 
 /// The error scale of every stage of a model run over rows of ids (batch, seq_len), in units of the
 /// port's unit roundoff, under the names of the stages: a port that works in one format throughout
@@ -101,17 +101,24 @@ pub(super) fn loss_error(
 }
 
 /// The errors a port adds to every number by its own roundings.
-pub(super) struct OwnErrors {
+#[derive(Clone, Debug)]
+pub struct OwnErrors {
     /// The sums `x_k` (batch, seq_len, d).
-    pub(super) sums: Vec<Tensor<f64>>,
+    /// The sums.
+    pub sums: Vec<Tensor<f64>>,
     /// Of each of them.
-    pub(super) errors: Vec<Tensor<ErrorBound>>,
+    /// What a port adds to each of them.
+    pub errors: Vec<Tensor<ErrorBound>>,
     /// Of the stages under their names. (A residual's are those of a sum, and come in as such.)
-    stages: Named<ErrorBound>,
+    /// What it adds to the stages that are no sums.
+    pub stages: Named<ErrorBound>,
 }
 
 impl OwnErrors {
-    fn of(parameters: &ModelParameters<f64>, rows: Rows<'_, usize>) -> Result<Self, Error> {
+    pub(super) fn of(
+        parameters: &ModelParameters<f64>,
+        rows: Rows<'_, usize>,
+    ) -> Result<Self, Error> {
         Self::of_model(&parameters.build()?, rows)
     }
 
@@ -146,7 +153,7 @@ impl OwnErrors {
 
 /// One column of the derivatives of all later stages with respect to sum `k`: channel `at` of a
 /// sequence moved, in all sequences at once.
-fn column(
+pub(super) fn column(
     (model, form, documents): (&Model<f64>, &Form, &Documents),
     own: &OwnErrors,
     (k, at): (usize, usize),
@@ -190,7 +197,7 @@ pub(super) fn moved(mut sum: Tensor<f64>, at: usize, steps: &[f64]) -> Tensor<f6
 }
 
 /// The distance of the channels of a token from their mean; some step to take if they are all the same.
-fn deviation(token: &[f64]) -> f64 {
+pub fn deviation(token: &[f64]) -> f64 {
     let d = token.len() as f64;
     let mean = token.iter().sum::<f64>() / d;
     let variance = token.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / d;
@@ -199,6 +206,3 @@ fn deviation(token: &[f64]) -> f64 {
         _ => mean.abs().max(STEP),
     }
 }
-
-#[cfg(test)]
-pub(super) mod tests;

@@ -1,59 +1,13 @@
-//! The analysis by other means: its derivatives by dual numbers, and its sums written out.
+//! The analysis of a model by other means: its derivatives by dual numbers, and its sums written out.
 
-use super::super::analysis::tests::assert_bound;
-use super::*;
-use crate::algebra::{Dual, Rng};
-use crate::h3::{self, HeadOrder, Name, Plain, RealType, documents_of};
-use crate::model::{BlockName, ModelConfig, ModelName, SsmMixer, Text};
-use crate::ssm::Discretization;
-
-/// A small hybrid whose tokens deviate by some `size`, and two sequences. (Of two channels, LayerNorm would leave
-/// hardly more than a sign.)
-pub(in super::super) fn model(size: f64) -> (ModelParameters<f64>, Tensor<usize>) {
-    model_of([size; 4])
-}
-
-/// The same with words of several sizes, the first of them not the largest.
-fn model_of(sizes: [f64; 4]) -> (ModelParameters<f64>, Tensor<usize>) {
-    let config = ModelConfig {
-        n_layer: 2,
-        d_inner: 5,
-        vocab_size: 4,
-        max_position_embeddings: 0,
-        attn_layer_idx: vec![1],
-        num_heads: 3,
-        layer_norm_epsilon: 0.125 * sizes[0] * sizes[0],
-        ssm: SsmMixer::H3,
-        h3: h3::Config {
-            d_model: 3,
-            head_dim: 1,
-            d_state: 2,
-            n_ssm: 1,
-            disc: Discretization::Bilinear,
-            real_type: RealType::Exp,
-            l_max: None,
-            head_order: HeadOrder::D2H,
-        },
-    };
-    let mut rng = Rng::new(37);
-    let parameters = ModelParameters::new(config.clone(), |name| {
-        let values = (0..name.shape(&config).iter().product()).map(|i: usize| {
-            let unit = rng.unit();
-            match name {
-                ModelName::Embeddings => sizes[i / 3] * unit,
-                ModelName::Block(_, BlockName::H3(Name::LogDt)) => unit - 1.0,
-                _ => 0.25 + 0.75 * unit,
-            }
-        });
-        Ok(values.collect())
-    });
-    let ids = Tensor::new([2, 3], vec![0, 1, 2, 3, 0, 3]).expect("fits");
-    (parameters.expect("a model"), ids)
-}
-
-pub(in super::super) fn text(ids: &Tensor<usize>) -> Text {
-    Text::new(ids.clone()).expect("tokens")
-}
+use super::{assert_bound, model, model_of, text};
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::{Dual, ErrorBound};
+use hungry_hippos::h3::{Form, documents_of};
+use hungry_hippos::model::{Model, ModelName};
+use hungry_hippos::oracle::model_analysis::{
+    OwnErrors, STEP, column, deviation, model_error_scales, own_errors, stages_after,
+};
 
 fn moves(own: &OwnErrors) -> Vec<(usize, usize)> {
     let batch = own.sums[0].shape()[0];
@@ -67,14 +21,16 @@ fn exact(
     own: &OwnErrors,
     (k, at): (usize, usize),
 ) -> Vec<(String, Tensor<f64>)> {
-    let mut sum = own.sums[k].map(Dual::constant);
+    let sum = own.sums[k].map(Dual::constant);
     let of_sequence = sum.data().len() / sum.shape()[0];
-    for sequence in sum.data_mut().chunks_exact_mut(of_sequence) {
+    let mut data = sum.data().to_vec();
+    for sequence in data.chunks_exact_mut(of_sequence) {
         sequence[at].derivative = 1.0;
     }
+    let sum = Tensor::new(sum.shape(), data).expect("as before");
     let documents = documents_of(&sum);
-    let stages = model.forward_after(&Plain::Recurrence, &documents, k, sum);
-    let named = stages.expect("runs").named_from(k / 2).into_iter();
+    let stages = stages_after(model, None, &documents, k, sum);
+    let named = stages.expect("runs").into_iter();
     named
         .map(|(name, stage)| (name, stage.map(|x| x.derivative)))
         .collect()
@@ -92,7 +48,7 @@ fn columns_are_derivatives() {
     ] {
         let (parameters, ids) = model_of(sizes);
         let text = text(&ids);
-        let own = OwnErrors::of(&parameters, text.rows()).expect("runs");
+        let own = own_errors(&parameters, &text).expect("runs");
         let plain = parameters.build::<f64>().expect("a model");
         let dual = parameters.build().expect("a model");
         for moved in moves(&own) {
@@ -121,9 +77,12 @@ fn columns_are_derivatives() {
 #[test]
 fn scales_are_the_sum_over_all_errors() {
     let (parameters, ids) = model(1.0);
-    let own = OwnErrors::of(&parameters, text(&ids).rows()).expect("runs");
+    let own = own_errors(&parameters, &text(&ids)).expect("runs");
     let dual = parameters.build().expect("a model");
-    let mut expected = own.stages.clone();
+    let stages = own.stages.iter();
+    let mut expected: Vec<_> = stages
+        .map(|(name, stage)| (name.clone(), stage.data().to_vec()))
+        .collect();
     for (k, at) in moves(&own) {
         let error = own.errors[k].data();
         for (name, slopes) in exact(&dual, &own, (k, at)) {
@@ -133,13 +92,13 @@ fn scales_are_the_sum_over_all_errors() {
             for (e, slope) in slopes.data().iter().enumerate() {
                 let sequence = e / half;
                 let ErrorBound { worst, probable } = error[sequence * error.len() / 2 + at];
-                let scale = &mut stage.data_mut()[e];
+                let scale = &mut stage[e];
                 scale.worst += worst * slope.abs();
                 scale.probable += probable * slope.abs();
             }
         }
     }
-    let got = error_scales(&parameters, text(&ids).rows()).expect("runs");
+    let got = model_error_scales(&parameters, &text(&ids)).expect("runs");
     let names: Vec<_> = got.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
@@ -152,7 +111,7 @@ fn scales_are_the_sum_over_all_errors() {
         ]
     );
     for ((name, got), (_, expected)) in got.iter().zip(&expected) {
-        for (got, expected) in got.data().iter().zip(expected.data()) {
+        for (got, expected) in got.data().iter().zip(expected) {
             assert_bound(name, *got, *expected, 1e-7);
             assert!(got.worst > 0.0, "{name}: no error");
         }
@@ -163,7 +122,7 @@ fn scales_are_the_sum_over_all_errors() {
 #[test]
 fn sums_are_the_models() {
     let (parameters, ids) = model(1.0);
-    let own = OwnErrors::of(&parameters, text(&ids).rows()).expect("runs");
+    let own = own_errors(&parameters, &text(&ids)).expect("runs");
     let model = parameters.build::<f64>().expect("a model");
     let words = parameters.get(ModelName::Embeddings).chunks(3);
     let words: Vec<_> = words.collect();
@@ -186,8 +145,9 @@ fn sums_are_the_models() {
         .expect("runs")
         .named();
     for (k, sum) in own.sums.iter().enumerate() {
-        let rest = model.forward_after(&Form::Recurrence, &documents_of(sum), k, sum.clone());
-        let rest = rest.expect("runs").named_from(k / 2);
+        let documents = documents_of(sum);
+        let rest = stages_after(&model, Some(&Form::Recurrence), &documents, k, sum.clone());
+        let rest = rest.expect("runs");
         assert_eq!(rest.len(), whole.len() - 2 * (k / 2), "from sum {k}");
         for ((name, stage), (_, expected)) in rest.iter().zip(&whole[2 * (k / 2)..]) {
             for (x, y) in stage.data().iter().zip(expected.data()) {

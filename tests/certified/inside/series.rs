@@ -2,12 +2,14 @@
 //! said of them, and each method up to its threshold.
 
 use super::exact;
-use crate::algebra::Rng;
-use crate::algebra::ball::common::exact::{Dyadic, Int};
-use crate::algebra::ball::common::functions;
-use crate::algebra::ball::disc::DiscN;
-use crate::algebra::ball::elementary::negligible;
-use crate::algebra::ball::interval::BallN;
+use crate::common::exact::{Dyadic, Int};
+use crate::common::functions;
+use hungry_hippos::algebra::ball::internals::{
+    eighth_turn, exp_m1_over_t, negligible, reduced, series, sin_cos_series, twice_artanh,
+    without_ln_2,
+};
+use hungry_hippos::algebra::ball::{BallN, DiscN};
+use hungry_hippos::algebra::{ComplexScalar, Field, Real, Ring, Rng};
 
 /// In use, series are cut where their tails no longer matter, and a wrong bound of the tail would
 /// not show. Here they are cut early, after two terms and more, so that the tail is all there is
@@ -20,7 +22,7 @@ fn tails_of_series() {
     for trial in 0..300 {
         let cut = [1.0, 1e-2, 1e-4, 1e-9][trial % 4];
         let x = [0.34, 0.78, 1.0, 0.2][trial / 4 % 4] * rng.unit();
-        let (ball, point) = (BallN::<4>::exact(x), exact(x));
+        let (ball, point) = (BallN::<4>::from_f64(x), exact(x));
         let one = Dyadic::power_of_two(0);
         let check = |name: &str, y: BallN<4>, truth: &Dyadic| {
             let off = Dyadic::sum(&y.midpoint()).sub(truth).abs();
@@ -36,13 +38,9 @@ fn tails_of_series() {
         };
         let quotient = |a: &Dyadic, b: &Dyadic| Dyadic::new(a.fixed(2 * p).div(&b.fixed(p)), -p);
         let exp_m1 = functions::exp_m1(&point, p).value;
-        check(
-            "exp",
-            BallN::exp_m1_over_t(ball, cut),
-            &quotient(&exp_m1, &point),
-        );
+        check("exp", exp_m1_over_t(ball, cut), &quotient(&exp_m1, &point));
         let (sin, cos) = functions::sin_cos(&point, p);
-        let (sin_ball, cos_ball) = BallN::sin_cos_series(ball, cut);
+        let (sin_ball, cos_ball) = sin_cos_series(ball, cut);
         // The sine's tail is charged as the cosine's, which is larger by up to 2n + 1: only
         // containment is asked of it.
         let off = Dyadic::sum(&sin_ball.midpoint()).sub(&sin.value).abs();
@@ -52,17 +50,17 @@ fn tails_of_series() {
             // ln((1 + x)/(1 - x)) = ln(1 + x) - ln(1 - x). The tail bound leaves out 1/(2n + 1).
             let truth = functions::ln_1p(&point, p).value;
             let truth = truth.sub(&functions::ln_1p(&point.neg(), p).value);
-            let y = BallN::twice_artanh(ball, cut);
+            let y = twice_artanh(ball, cut);
             let off = Dyadic::sum(&y.midpoint()).sub(&truth).abs();
             assert!(off <= exact(y.radius()), "artanh {x}: {y:?}");
         }
         // phi_1 and its derivative on the real axis, where tails are largest for x > 0.
-        let z = DiscN::<4>::of_parts(ball, BallN::ZERO);
+        let z = DiscN::<4>::from_parts(ball, BallN::ZERO);
         let phi = quotient(&exp_m1, &point);
         let slope = quotient(&exp_m1.add(&one).sub(&phi), &point);
         for (y, truth) in [
-            (z.series(1, |_| 1, cut), phi),
-            (z.series(2, |k| k + 1, cut), slope),
+            (series(z, 1, |_| 1, cut), phi),
+            (series(z, 2, |k| k + 1, cut), slope),
         ] {
             let off = Dyadic::sum(&y.midpoint().0).sub(&truth).abs();
             assert!(off <= exact(y.radius()), "phi {x}: {y:?}");
@@ -95,7 +93,7 @@ fn series_have_the_terms_above_the_cut() {
         let cut = [1.0, 1e-2, 1e-4, 1e-9][trial % 4];
         let x = 0.2 + 0.3 * rng.unit().abs();
         let x = [x, -x][trial / 4 % 2];
-        let (ball, point) = (BallN::<4>::exact(x), exact(x));
+        let (ball, point) = (BallN::<4>::from_f64(x), exact(x));
         let terms = |bound: &dyn Fn(i32) -> f64| (2..).find(|&n| bound(n) <= cut).unwrap();
         let over_factorial = |size: f64, k: i32| (1..=k).fold(size, |y, i| y / f64::from(i));
         let is = |name: &str, y: [f64; 4], n: i32, term: &dyn Fn(usize) -> (usize, Int, Int)| {
@@ -107,18 +105,15 @@ fn series_have_the_terms_above_the_cut() {
             );
         };
         let n = terms(&|n| over_factorial(x.abs().powi(n), n + 1));
-        is("exp", BallN::exp_m1_over_t(ball, cut).midpoint(), n, &|k| {
+        is("exp", exp_m1_over_t(ball, cut).midpoint(), n, &|k| {
             (k, Int::one(), factorial(k + 1))
         });
         let n = terms(&|n| x.abs().powi(2 * n));
-        is(
-            "artanh",
-            BallN::twice_artanh(ball, cut).midpoint(),
-            n,
-            &|k| (2 * k + 1, Int::from(2), Int::from(2 * k as i64 + 1)),
-        );
+        is("artanh", twice_artanh(ball, cut).midpoint(), n, &|k| {
+            (2 * k + 1, Int::from(2), Int::from(2 * k as i64 + 1))
+        });
         let n = terms(&|n| over_factorial(x.abs().powi(2 * n), 2 * n));
-        let (sin, cos) = BallN::sin_cos_series(ball, cut);
+        let (sin, cos) = sin_cos_series(ball, cut);
         let sign = |k: usize| Int::from(1 - 2 * (k as i64 % 2));
         is("sin", sin.midpoint(), n, &|k| {
             (2 * k + 1, sign(k), factorial(2 * k + 1))
@@ -126,12 +121,12 @@ fn series_have_the_terms_above_the_cut() {
         is("cos", cos.midpoint(), n, &|k| {
             (2 * k, sign(k), factorial(2 * k))
         });
-        let z = DiscN::<4>::of_parts(ball, BallN::ZERO);
+        let z = DiscN::<4>::from_parts(ball, BallN::ZERO);
         let n = terms(&|n| over_factorial(x.abs().powi(n), n));
-        is("phi", z.series(1, |_| 1, cut).midpoint().0, n, &|k| {
+        is("phi", series(z, 1, |_| 1, cut).midpoint().0, n, &|k| {
             (k, Int::one(), factorial(k + 1))
         });
-        is("phi'", z.series(2, |k| k + 1, cut).midpoint().0, n, &|k| {
+        is("phi'", series(z, 2, |k| k + 1, cut).midpoint().0, n, &|k| {
             (k, Int::from(k as i64 + 1), factorial(k + 2))
         });
     }
@@ -147,21 +142,21 @@ fn series_end_with_their_tables() {
     };
     let quotient = |a: &Dyadic, b: &Dyadic| Dyadic::new(a.fixed(2 * p).div(&b.fixed(p)), -p);
     let x = exact(0.99);
-    let ball = BallN::<2>::exact(0.99);
+    let ball = BallN::<2>::from_f64(0.99);
     let exp = functions::exp(&x, p).value;
     let phi = quotient(&exp.sub(&exact(1.0)), &x);
-    assert!(holds(BallN::exp_m1_over_t(ball, 0.0), &phi));
+    assert!(holds(exp_m1_over_t(ball, 0.0), &phi));
     let (sin, cos) = functions::sin_cos(&x, p);
-    let (y_sin, y_cos) = BallN::sin_cos_series(ball, 0.0);
+    let (y_sin, y_cos) = sin_cos_series(ball, 0.0);
     assert!(holds(y_sin, &sin.value) && holds(y_cos, &cos.value));
-    let z = DiscN::<2>::of_parts(ball, BallN::ZERO);
-    assert!(holds(z.series(1, |_| 1, 0.0).real(), &phi));
+    let z = DiscN::<2>::from_parts(ball, BallN::ZERO);
+    assert!(holds(series(z, 1, |_| 1, 0.0).re(), &phi));
     let slope = quotient(&exp.sub(&phi), &x);
-    assert!(holds(z.series(2, |k| k + 1, 0.0).real(), &slope));
+    assert!(holds(series(z, 2, |k| k + 1, 0.0).re(), &slope));
     // ln((1 + 1/4)/(1 - 1/4)) = ln(5/3) = 2 ln(5/4) - ln(15/16).
     let ln_1p = |x: f64| functions::ln_1p(&exact(x), p).value;
     let truth = ln_1p(0.25).scaled(1).sub(&ln_1p(-0.0625));
-    assert!(holds(BallN::twice_artanh(BallN::exact(0.25), 0.0), &truth));
+    assert!(holds(twice_artanh(BallN::from_f64(0.25), 0.0), &truth));
 }
 
 /// Reduced arguments are the exact remainders rounded to `W` words, and the radius is that rounding:
@@ -181,13 +176,13 @@ fn remainders_lose_their_last_rounding_only() {
         let ln_2_rounded = core::f64::consts::LN_2;
         let near = [1.0, 2.0, 1024.0].map(|k| k * ln_2_rounded);
         for x in near.into_iter().chain((0..40).map(|_| 700.0 * rng.unit())) {
-            let (t, k) = BallN::<W>::exact(x).without_ln_2();
+            let (t, k) = without_ln_2(BallN::<W>::from_f64(x));
             let multiple = ln_2.mul(&Dyadic::new(Int::from(i64::from(k)), 0));
             check(t, &exact(x).sub(&multiple));
         }
         for _ in 0..40 {
             let x = 1000.0 * rng.unit();
-            let (t, quadrant) = BallN::<W>::exact(x).reduced();
+            let (t, quadrant) = reduced(BallN::<W>::from_f64(x));
             // The quarter turns taken out, known modulo 4, from a rounded quotient.
             let quarters = (x / core::f64::consts::FRAC_PI_2).round() as i64;
             assert_eq!(quarters.rem_euclid(4), i64::from(quadrant));
@@ -207,9 +202,9 @@ fn remainders_lose_their_last_rounding_only() {
 #[test]
 fn the_series_of_exp_m1_ends_at_its_threshold() {
     let both = |x: f64| {
-        let m = BallN::<2>::exact(x);
-        let difference = m.exponential() - BallN::ONE;
-        (m.exponential_minus_one(), difference)
+        let m = BallN::<2>::from_f64(x);
+        let difference = m.exp() - BallN::ONE;
+        (m.exp_m1(), difference)
     };
     for x in [0.35, -0.35] {
         let (y, difference) = both(x);
@@ -231,10 +226,10 @@ fn the_series_of_ln_1p_ends_at_its_threshold() {
         (root, true),
         (root.next_up(), false),
     ] {
-        let m = BallN::<2>::exact(one_plus_m - 1.0);
-        let s = m.quotient(m + BallN::exact(2.0)).expect("not zero");
-        let y = BallN::twice_artanh(s, negligible::<2>());
-        let found = m.log_one_plus();
+        let m = BallN::<2>::from_f64(one_plus_m - 1.0);
+        let s = m.divide(m + BallN::from_f64(2.0)).expect("not zero");
+        let y = twice_artanh(s, negligible::<2>());
+        let found = m.ln_1p();
         assert_eq!(
             found.midpoint() == y.midpoint() && found.radius() == y.radius(),
             series
@@ -246,9 +241,9 @@ fn the_series_of_ln_1p_ends_at_its_threshold() {
 #[test]
 fn angles_from_long_integers() {
     for (k, n) in [(1u128, 16u128), (3, 25), (1000, 8001)] {
-        let plain = DiscN::<2>::eighth_turn(k, n);
+        let plain = eighth_turn::<2>(k, n);
         for shift in [1, 31, 32, 60, 90, 110] {
-            let (cos, sin) = DiscN::<2>::eighth_turn(k << shift, n << shift);
+            let (cos, sin) = eighth_turn::<2>(k << shift, n << shift);
             assert_eq!(cos.midpoint(), plain.0.midpoint(), "{k}/{n}, {shift}");
             assert_eq!(sin.midpoint(), plain.1.midpoint(), "{k}/{n}, {shift}");
         }

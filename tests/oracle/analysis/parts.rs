@@ -1,31 +1,20 @@
-//! The error of every part by hand.
+//! The error of every part of a model by hand.
 
-use super::*;
-use crate::algebra::Rng;
+use super::assert_bound;
+use hungry_hippos::algebra::{ErrorBound, ErrorScale, LIBRARY_FACTOR, Matrix, Rng};
+use hungry_hippos::model::LayerNorm;
+use hungry_hippos::oracle::model_analysis::{
+    Rises, activation, attend as analysed, norm as normed,
+};
+
+/// `sqrt(2 / pi)`.
+const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
 /// A number and its error.
 type Pair = (f64, f64);
 
 fn scale((value, error): Pair) -> ErrorScale {
     ErrorScale::new(value, ErrorBound::both(error))
-}
-
-pub(in super::super) fn assert_bound(
-    what: &str,
-    got: ErrorBound,
-    expected: ErrorBound,
-    relative: f64,
-) {
-    for (got, expected) in [
-        (got.worst, expected.worst),
-        (got.probable, expected.probable),
-    ] {
-        let off = (got - expected).abs();
-        assert!(
-            off <= relative * expected.abs(),
-            "{what}: {got:e}, by hand {expected:e}"
-        );
-    }
 }
 
 /// Fewer than 17 terms have one bound, the worst. The powers of attention are of numbers up to 1000, whose own
@@ -64,8 +53,7 @@ fn attend(size: f64) {
     let (q, k, v) = (about(size), about(size), about(0.0));
     let factor = (0.75, 2.0);
     let matrix = |x: &[Pair]| Matrix::from_fn(len, d_h, |i, c| scale(x[i * d_h + c]));
-    let got =
-        ModelAnalysis(WithoutErrors).attend(&matrix(&q), &matrix(&k), &matrix(&v), scale(factor));
+    let got = analysed(&matrix(&q), &matrix(&k), &matrix(&v), scale(factor));
     let got = got.expect("positive");
     for i in 0..len {
         let scores: Vec<Pair> = (0..=i)
@@ -117,7 +105,7 @@ fn attend(size: f64) {
             }
             let expected = (output, error + i as f64 * size);
             let what = format!("about {size}, token {i}, channel {c}");
-            assert_pair(&what, got.row(i)[c], expected);
+            assert_pair(&what, got.entries()[i * d_h + c], expected);
         }
     }
 }
@@ -150,9 +138,7 @@ fn layer_norms_by_hand() {
         let (weight, bias, epsilon) = (pairs(&mut rng, d), pairs(&mut rng, d), (0.25, 0.5));
         let of = |pairs: &[Pair]| pairs.iter().copied().map(scale).collect::<Vec<_>>();
         let norm = LayerNorm::new(of(&weight), of(&bias), scale(epsilon)).expect("fits");
-        let got = ModelAnalysis(WithoutErrors)
-            .norm(&norm, false, &of(&x))
-            .expect("runs");
+        let got = normed(&norm, &of(&x)).expect("runs");
 
         let n = d as f64;
         let total = |f: &dyn Fn(Pair) -> f64| x.iter().map(|&x| f(x)).sum::<f64>();
@@ -233,7 +219,7 @@ fn activations_by_hand() {
         let quotient = size / (1.0 + power);
         let by_sigmoid = error / (1.0 + power) + sum_error * quotient + quotient;
         assert_eq!(by_sigmoid > by_tanh, by_sigmoid_is_larger, "at {x}");
-        let got = ModelAnalysis(WithoutErrors).activation(scale((x, error)));
+        let got = activation(scale((x, error)));
         let off = (got.value() - value).abs();
         // Where 1 + tanh cancels, the value is good to its size times u.
         assert!(off <= 1e-15 * size, "at {x}: {} for {value}", got.value());

@@ -2,14 +2,9 @@
 //! every partial sum of floats.
 
 use super::exact;
-use crate::algebra::ball::common::exact::Dyadic;
-use crate::algebra::ball::interval::BallN;
-use crate::algebra::ball::sums::LONGEST;
-use crate::algebra::side_by_side::{Numbers, SideBySide};
-use crate::algebra::{Ring, Rng};
-use crate::into_vec::IntoVec as _;
-
-type Ball = BallN<2>;
+use crate::common::exact::Dyadic;
+use hungry_hippos::algebra::ball::internals::LONGEST;
+use hungry_hippos::algebra::{Ball, Numbers, Real, Ring, Rng, SideBySide};
 
 /// Numbers of one kind: floats of 53 and of 24 digits, balls of two words, zeros among all, and numbers so
 /// large and small that their products under- and overflow; floats of many sizes, of whose sums two words lose a part;
@@ -18,10 +13,10 @@ fn number(kind: usize, rng: &mut Rng) -> Ball {
     let x = rng.unit();
     match kind {
         _ if rng.below(9) == 0 => Ball::ZERO,
-        0 => Ball::exact(x),
-        1 => Ball::exact(f64::from(x as f32)),
+        0 => Ball::from_f64(x),
+        1 => Ball::from_f64(f64::from(x as f32)),
         2 => Ball::new([x, rng.unit() * 1e-17], rng.unit().abs() * 1e-30),
-        4 => Ball::exact(x * 2f64.powi(rng.below(121) as i32 - 60)),
+        4 => Ball::from_f64(x * 2f64.powi(rng.below(121) as i32 - 60)),
         5 => Ball::new(
             [x, x * 0.99 * f64::EPSILON / 2.0 * rng.unit().signum()],
             0.0,
@@ -35,11 +30,11 @@ fn number(kind: usize, rng: &mut Rng) -> Ball {
 }
 
 fn rows(count: usize, mut row: impl FnMut() -> Vec<Ball>) -> Vec<Vec<Ball>> {
-    (0..count).map(|_| row()).into_vec()
+    (0..count).map(|_| row()).collect()
 }
 
 fn products(a: &[Vec<Ball>], b: &[Vec<Ball>]) -> Vec<Ball> {
-    let [a, b] = [a, b].map(|rows| rows.iter().map(Vec::as_slice).into_vec());
+    let [a, b] = [a, b].map(|rows| rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
     Ball::products(&a, &b)
 }
 
@@ -67,7 +62,7 @@ fn sums_of_products_hold_the_truth() {
         let kinds = (0..7).flat_map(|a| (0..7).map(move |b| (a, b)));
         kinds.map(move |kinds| (len, kinds))
     }) {
-        let mut of = |kind| (0..len).map(|_| number(kind, &mut rng)).into_vec();
+        let mut of = |kind| (0..len).map(|_| number(kind, &mut rng)).collect();
         let (a, b) = (rows(2, || of(kinds.0)), rows(5, || of(kinds.1)));
         let found = products(&a, &b);
         assert_eq!(found.len(), 10);
@@ -101,7 +96,7 @@ fn bounds_are_nearly_reached() {
     for kind in [4, 5] {
         let mut reached = false;
         for len in [1, 2, 3, 5, 40] {
-            let mut of = || (0..len).map(|_| number(kind, &mut rng)).into_vec();
+            let mut of = || (0..len).map(|_| number(kind, &mut rng)).collect();
             let (a, b) = (rows(40, &mut of), rows(4, &mut of));
             for (at, found) in products(&a, &b).into_iter().enumerate() {
                 let off = off(found, &truth(&a[at / 4], &b[at % 4], |_, _| 0.0));
@@ -127,10 +122,10 @@ fn longer_sums_are_added_up_one_by_one() {
 #[test]
 fn radii_are_no_larger_than_they_need_to_be() {
     let mut rng = Rng::new(12);
-    let b = rows(4, || (0..50).map(|_| number(0, &mut rng)).into_vec());
+    let b = rows(4, || (0..50).map(|_| number(0, &mut rng)).collect());
     // Radii beside which what the sums themselves add is little.
     let mut wide = || Ball::new([rng.unit(), rng.unit() * 1e-17], rng.unit().abs() * 1e-24);
-    let a = rows(1, || (0..50).map(|_| wide()).into_vec());
+    let a = rows(1, || (0..50).map(|_| wide()).collect());
     for (b, found) in b.iter().zip(products(&a, &b)) {
         let ends = [1.0, -1.0].map(|end| {
             let truth = truth(&a[0], b, |_, b| end * b.midpoint()[0].signum());
@@ -148,7 +143,7 @@ fn radii_are_no_larger_than_they_need_to_be() {
 #[test]
 fn sums_of_short_products_are_exact() {
     let mut rng = Rng::new(13);
-    let mut of = || (0..200).map(|_| number(1, &mut rng)).into_vec();
+    let mut of = || (0..200).map(|_| number(1, &mut rng)).collect();
     let (a, b) = (rows(3, &mut of), rows(6, &mut of));
     for (at, found) in products(&a, &b).into_iter().enumerate() {
         let truth = truth(&a[at / 6], &b[at % 6], |_, _| 0.0);
@@ -157,7 +152,7 @@ fn sums_of_short_products_are_exact() {
             "{found:?}"
         );
     }
-    let tie = [1.0, 2f64.powi(-53)].map(Ball::exact).to_vec();
+    let tie = [1.0, 2f64.powi(-53)].map(Ball::from_f64).to_vec();
     let ones = vec![Ball::ONE; 2];
     let found = products(&[tie], &[ones])[0];
     assert_eq!(found.rounded(), Some(1.0));

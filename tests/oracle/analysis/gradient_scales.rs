@@ -1,10 +1,12 @@
 //! The analysis of the way back by other means: its derivatives by dual numbers, its sums written out.
 
-use super::super::analysis::tests::assert_bound;
-use super::super::scales::tests::{model, text};
-use super::*;
-use crate::algebra::Dual;
-use crate::h3::Plain;
+use super::{assert_bound, model, text};
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::{Dual, ErrorBound, ErrorScale, Real};
+use hungry_hippos::model::{ModelParameters, Targets, Text};
+use hungry_hippos::oracle::model_analysis::{
+    changed_gradients, model_gradient_errors, own_cotangents, own_errors_of,
+};
 
 type Number = Dual<f64>;
 
@@ -15,62 +17,13 @@ struct Seeded {
 }
 
 impl Seeded {
-    fn seeded(&self, mut computed: Tensor<Number>) -> Tensor<Number> {
+    fn seeded(&self, computed: Tensor<Number>) -> Tensor<Number> {
         let of_sequence = computed.data().len() / computed.shape()[0];
-        for sequence in computed.data_mut().chunks_exact_mut(of_sequence) {
+        let mut data = computed.data().to_vec();
+        for sequence in data.chunks_exact_mut(of_sequence) {
             sequence[self.at].derivative += 1.0;
         }
-        computed
-    }
-}
-
-impl ModelHooks<Number> for Seeded {
-    fn h3(
-        &self,
-        block: usize,
-        layer: &Layer<Number>,
-        u: Rows<'_, Number>,
-        state: Option<&LayerState<Number>>,
-    ) -> Result<Mixed<Number>, Error> {
-        Form::Recurrence.h3(block, layer, u, state)
-    }
-
-    fn models(&self) -> &dyn Evaluate<Number> {
-        &Plain::Recurrence
-    }
-
-    fn embedded(&self, computed: Tensor<Number>) -> Tensor<Number> {
-        match self.sum {
-            0 => self.seeded(computed),
-            _ => computed,
-        }
-    }
-
-    fn stage(&self, block: usize, which: BlockStage, computed: Tensor<Number>) -> Tensor<Number> {
-        let sum = match which {
-            BlockStage::Residual => 2 * block + 1,
-            BlockStage::Hidden => 2 * block + 2,
-        };
-        match sum == self.sum {
-            true => self.seeded(computed),
-            false => computed,
-        }
-    }
-}
-
-impl ModelBackward<Number> for Seeded {
-    fn h3_back(
-        &self,
-        block: usize,
-        layer: &Layer<Number>,
-        u: Rows<'_, Number>,
-        g: &Tensor<Number>,
-    ) -> Result<LayerGradients<Number>, Error> {
-        Form::Recurrence.h3_back(block, layer, u, g)
-    }
-
-    fn models_back(&self) -> &dyn Backward<Number> {
-        &Plain::Recurrence
+        Tensor::new(computed.shape(), data).expect("as before")
     }
 }
 
@@ -81,12 +34,20 @@ fn derivatives(of: &Tensor<Number>) -> Vec<f64> {
 /// The derivatives of every sum but the first, and of the cotangents of the same.
 fn exact(
     parameters: &ModelParameters<f64>,
-    rows: Rows<'_, usize>,
+    text: &Text,
     targets: &Targets,
     seeded: &Seeded,
 ) -> [Vec<Vec<f64>>; 2] {
     let parameters = parameters.map(Dual::constant);
-    let ran = parameters.gradients_by(seeded, rows, targets);
+    let ran = changed_gradients(
+        &parameters,
+        text,
+        targets,
+        &|sum, computed| match sum == seeded.sum {
+            true => seeded.seeded(computed),
+            false => computed,
+        },
+    );
     let (stages, gradients) = ran.expect("runs");
     let (mut sums, mut cotangents) = (vec![Vec::new()], vec![Vec::new()]);
     for [hidden, residual] in &stages.blocks {
@@ -106,20 +67,14 @@ fn exact(
 fn cotangents_are_off_by_all_errors() {
     let (parameters, ids) = model(1.0);
     let text = text(&ids);
-    let rows = text.rows();
     let targets = Tensor::new(ids.shape(), [1, 3, 3, 0, 2, 2].map(Some).to_vec()).expect("fits");
     let scales = parameters.map(ErrorScale::from_f64);
-    let own = OwnErrors::of_model(&scales.model().expect("a model"), rows).expect("runs");
-    let without_errors = ModelAnalysis(OwnCotangents(RefCell::new(Vec::new())));
-    scales
-        .gradients_by(&without_errors, rows, &targets)
-        .expect("runs");
+    let own = own_errors_of(&scales.model().expect("a model"), &text).expect("runs");
+    let cotangents = own_cotangents(&scales, &text, &targets).expect("runs");
     let count = own.sums.len();
     let mut gammas = vec![Vec::new(); count];
-    for (of, error) in without_errors.0.0.into_inner() {
-        if let Some(k) = sum_of(of) {
-            gammas[k] = error.data().to_vec();
-        }
+    for (k, error) in cotangents {
+        gammas[k] = error.data().to_vec();
     }
     assert!(gammas[1..].iter().flatten().all(|error| error.worst > 0.0));
     let half = own.sums[0].data().len() / 2;
@@ -127,7 +82,7 @@ fn cotangents_are_off_by_all_errors() {
     let (mut of_cotangents, mut of_sums) = (none.clone(), none);
     for k in 0..count {
         for at in 0..half {
-            let [moved, back] = exact(&parameters, rows, &targets, &Seeded { sum: k, at });
+            let [moved, back] = exact(&parameters, &text, &targets, &Seeded { sum: k, at });
             for (b, j, e) in (0..2).flat_map(|b| {
                 (1..count).flat_map(move |j| (0..half).map(move |e| (b, j, b * half + e)))
             }) {
@@ -141,7 +96,7 @@ fn cotangents_are_off_by_all_errors() {
             }
         }
     }
-    let found = gradient_errors(&scales, rows, &targets).expect("runs");
+    let found = model_gradient_errors(&scales, &text, &targets).expect("runs");
     let found = found.blocks.into_iter();
     let found = found.flat_map(|[hidden, residual]| [residual, hidden]);
     for (found, k) in found.zip(1..) {

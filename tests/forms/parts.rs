@@ -1,10 +1,10 @@
 //! Any schedule of any form is the recurrence over the whole, over the prime field: every stage, and the
 //! state after every part that of its tokens alone.
 
-use crate::algebra::{M61, Rng};
-use crate::flashconv::Chunking;
-use crate::h3::{Form, HeadOrder, Layer, LayerShape, LayerState, Stages};
-use crate::tensor::Tensor;
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::{M61, Rng};
+use hungry_hippos::flashconv::Chunking;
+use hungry_hippos::h3::{Form, HeadOrder, Layer, LayerShape, LayerState, Stages};
 
 const LEN: usize = 12;
 
@@ -60,7 +60,7 @@ fn agrees(
     state: Option<&LayerState<M61>>,
     lengths: &[usize],
 ) -> bool {
-    let run = layer.forward_in_parts(form, u, state, lengths);
+    let run = layer.in_parts(form, u, state, lengths);
     let (stages, states) = run.expect("shapes fit");
     let mut at = 0;
     let expected = lengths.iter().map(|len| {
@@ -151,7 +151,7 @@ fn parts_that_do_not_fit_are_refused() {
     let layer_of = layer(2, Some(8), rng);
     let u = layer_of.sample_input(1, LEN, rng);
     let refused = |lengths: &[usize]| {
-        let run = layer_of.forward_in_parts(&Form::Convolution, &u, None, lengths);
+        let run = layer_of.in_parts(&Form::Convolution, &u, None, lengths);
         run.map(|_| ()).expect_err("must be refused").to_string()
     };
     for lengths in [&[5, 6][..], &[13], &[]] {
@@ -167,7 +167,7 @@ fn parts_that_do_not_fit_are_refused() {
         "{message}"
     );
     // In one part nothing is handed on.
-    let run = layer_of.forward_in_parts(&Form::Convolution, &u, None, &[12]);
+    let run = layer_of.in_parts(&Form::Convolution, &u, None, &[12]);
     let cut = layer_of
         .forward(&Form::Convolution, &u, None)
         .expect("has a kernel");

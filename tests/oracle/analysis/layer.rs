@@ -1,9 +1,8 @@
-//! The analysis beyond the first order. (Scales of whole cases are tested in `tests/oracle`.)
+//! The analysis of the layer beyond the first order. (Scales of whole cases are tested in `scales.rs` beside.)
 
-use super::*;
-use crate::algebra::{COMPLEX_PRODUCT, ComplexErrorScale, Ring};
-use crate::h3::Evaluate;
-use crate::ssm::Diagonal;
+use hungry_hippos::algebra::{COMPLEX_PRODUCT, ComplexErrorScale, ErrorBound, ErrorScale, Ring};
+use hungry_hippos::oracle::{Format, kernel_errors};
+use hungry_hippos::ssm::Diagonal;
 
 /// Powers of a pole that every step takes further off in the same direction, by its own error and by that
 /// of a product. Beyond the first order they are within the scale, to first order they are not; where
@@ -15,13 +14,10 @@ fn roundings_that_multiply_are_bounded() {
         let pole = ComplexErrorScale::new(size.into(), ErrorBound::both(own * size));
         let one = vec![ComplexErrorScale::ONE];
         let ssm = Diagonal::new(vec![pole], one.clone(), one, ErrorScale::ZERO).expect("one mode");
-        let kernel = |analysis: Analysis| -> Vec<ErrorBound> {
-            let kernel = Evaluate::ssm_kernel(&analysis, &ssm, 300).into_iter();
-            kernel.map(ErrorScale::error).collect()
-        };
-        let first = kernel(Analysis::UNIFORM);
-        let beyond = kernel(Analysis::UNIFORM.beyond_first_order(Format::BF16));
-        let fine = kernel(Analysis::UNIFORM.beyond_first_order(Format::F64));
+        let kernel = |beyond: Option<Format>| kernel_errors(&ssm, 300, beyond);
+        let first = kernel(None);
+        let beyond = kernel(Some(Format::BF16));
+        let fine = kernel(Some(Format::F64));
         let factor = 1.0 + (own + COMPLEX_PRODUCT) * u;
         let mut missed = 0;
         for (l, (first, beyond)) in (0..).zip(first.iter().zip(&beyond)) {

@@ -1,5 +1,10 @@
-use super::*;
-use crate::algebra::{FloatFormat, Rng};
+//! Evidence convicts from its limits on, and not below; the heads it is gathered on are spread.
+
+use hungry_hippos::algebra::{FloatFormat, Rng};
+use hungry_hippos::oracle::{
+    BY_CHANCE, CHANCE, Evidence, LARGE, SHARE, SHARE_AT_16_BITS, SHARE_OF_FEW, SHARE_OF_LARGE,
+    SHARE_OF_ROUNDED, Scales, Weights, chosen,
+};
 
 const EXACT: Scales = Scales {
     exact_parameters: true,
@@ -237,7 +242,7 @@ fn in_16_bits_one_rounding_is_enough() {
 fn weights_are_those_of_what_rounds() {
     let weights = Weights::of(&[0.0, 2.0, 4.0, 0.0, 1e-30, 8.0, 4e-3, 9e9, 5.0]);
     let expected = [0.0, 0.5, 0.25, 0.0, 250.0, 0.125, 250.0, 1.0 / 9e9, 0.2];
-    assert_eq!(weights.0, expected);
+    assert_eq!(core::array::from_fn(|at| weights.at(at)), expected);
     // Four of seven elements.
     let weights = Weights::of(&[0.0, 2.0, 2.0, 0.0, 2.0, 2.0, 0.0]);
     let errors = [9.0, 2.0, -2.0, 9.0, 2.0, 2.0, 9.0];
@@ -283,4 +288,25 @@ fn what_would_show_does() {
         assert!(found.convicts(0) || undecided, "{trial}: {found:?}");
     }
     assert!(said > 1000 && silent > 1000, "{said}, {silent}");
+}
+
+#[test]
+fn heads_are_spread_and_half_are_wrong_ones() {
+    let even = chosen(768, &[], 16);
+    assert_eq!(even.len(), 16);
+    let parts: Vec<usize> = even.iter().map(|head| head / 48).collect();
+    assert_eq!(parts, (0..16).collect::<Vec<_>>());
+    for period in [2, 3, 4, 6, 8] {
+        let places = even.iter().map(|head| head % period);
+        let seen = places.collect::<std::collections::BTreeSet<_>>();
+        assert!(seen.len() > 1, "all alike modulo {period}");
+    }
+    // One that is wrong is among them, and no more than half are chosen for that.
+    assert!(!even.contains(&701));
+    assert!(chosen(768, &[701], 16).contains(&701));
+    let last: Vec<usize> = (704..768).collect();
+    let found = chosen(768, &last, 16);
+    let wrong = found.iter().filter(|head| last.contains(head)).count();
+    assert!((8..12).contains(&wrong), "{found:?}");
+    assert_eq!(chosen(768, &(0..768).collect::<Vec<_>>(), 16), even);
 }

@@ -1,9 +1,9 @@
 //! Every digit of the tabled constants.
 
 use super::exact;
-use crate::algebra::ball::common::exact::{Dyadic, Int};
-use crate::algebra::ball::common::functions;
-use crate::algebra::ball::constants::{
+use crate::common::exact::{Dyadic, Int};
+use crate::common::functions;
+use hungry_hippos::algebra::ball::internals::{
     Constant, FACTORIALS, INVERSE_FACTORIALS, INVERSE_ODDS, LN_2, LN_2_BITS, QUARTER_PI,
     QUARTER_PI_BITS, TWO_OVER_PI_BITS, WORDS,
 };

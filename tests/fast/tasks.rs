@@ -1,12 +1,11 @@
-//! The tasks' format, and what is made of curves. (Runs are tested in `tests/fast`.)
+//! The tasks' format, and what is made of curves. (Runs are tested in `learning.rs`.)
 
-use super::curve::{Curve, Epoch, Measure};
-use super::plot::plot;
-use super::report::{json, table};
-use super::settings::{Data, MixerChoice, Settings, Task};
-use crate::algebra::Rng;
-use crate::h3::Name;
-use crate::model::{BlockName, ModelName, initial_parameters};
+use hungry_hippos::algebra::Rng;
+use hungry_hippos::h3::Name;
+use hungry_hippos::learning::{
+    Curve, Data, Epoch, Measure, MixerChoice, Settings, Task, json, plot, table,
+};
+use hungry_hippos::model::{BlockName, ModelName, initial_parameters};
 use std::collections::BTreeSet;
 
 fn settings(task: Task, vocabulary: usize) -> Settings {
@@ -116,7 +115,7 @@ fn a_text_is_cut_into_windows() {
     assert_eq!(data.train.inputs(1), [4, 5, 6, 7]);
     assert_eq!(data.train.targets(21), [85, 86, 87, 88]);
     assert_eq!(data.held_out.inputs(0), [90, 91, 92, 93]);
-    let mut order = data.train.shuffled(&mut Rng::new(3));
+    let mut order = data.train.in_random_order(&mut Rng::new(3));
     assert_ne!(order, (0..22).collect::<Vec<_>>());
     order.sort_unstable();
     assert_eq!(order, (0..22).collect::<Vec<_>>());
@@ -131,14 +130,14 @@ fn a_text_is_cut_into_windows() {
 fn settings_are_read_as_they_are_written() {
     let mut settings = settings(Task::Recall, 20);
     (settings.rate, settings.seed) = (1.0 / 3.0, u64::MAX);
-    let mut strings: std::collections::BTreeMap<_, _> = settings.metadata().into_iter().collect();
-    assert_eq!(Settings::of_metadata(&strings), Ok(settings));
+    let mut strings: std::collections::BTreeMap<_, _> = settings.strings().into_iter().collect();
+    assert_eq!(Settings::of_strings(&strings), Ok(settings));
     strings.insert("train.mixer".into(), "hyena".into());
-    let refused = Settings::of_metadata(&strings).expect_err("no such mixer");
+    let refused = Settings::of_strings(&strings).expect_err("no such mixer");
     assert!(refused.to_string().contains("train.mixer"), "{refused}");
     strings.remove("train.seed");
     strings.remove("train.mixer");
-    let refused = Settings::of_metadata(&strings).expect_err("missing");
+    let refused = Settings::of_strings(&strings).expect_err("missing");
     assert!(
         refused.to_string().contains("train.mixer is missing")
             || refused.to_string().contains("train.mixer, which"),
@@ -153,10 +152,7 @@ fn curve(seed: u64, scores: &[f64]) -> Curve {
     Curve {
         settings,
         epochs: epochs
-            .map(|(at, &score)| Epoch {
-                loss: 2.0 - at as f64 / 8.0,
-                score,
-            })
+            .map(|(at, &score)| Epoch::of(2.0 - at as f64 / 8.0, score))
             .collect(),
     }
 }

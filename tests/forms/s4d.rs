@@ -1,17 +1,15 @@
-//! The layer by its definition, from the stored parameters.
+//! An S4D layer is its definition, from the stored parameters.
 
-use super::super::block::Mixer;
-use super::super::config::{ModelConfig, SsmMixer};
-use super::super::initial::ModelPreset;
-use super::super::initialization::initial_parameters;
-use super::super::mlp::gelu;
-use super::super::names::{BlockName, ModelName};
-use super::super::parameters::ModelParameters;
-use super::*;
-use crate::algebra::Rng;
-use crate::h3::{Form, Name, documents_of};
-use crate::ssm::Discretization;
+use hungry_hippos::Tensor;
+use hungry_hippos::algebra::Rng;
+use hungry_hippos::h3::{Form, Name, documents_of, join};
+use hungry_hippos::model::{
+    BlockName, Mixer, ModelConfig, ModelName, ModelParameters, ModelPreset, S4d, SsmMixer,
+    exact_gelu, gelu, initial_parameters,
+};
+use hungry_hippos::ssm::Discretization;
 use num_complex::Complex;
+use std::ops::Range;
 
 const LEN: usize = 7;
 const D: usize = 5;
@@ -47,16 +45,6 @@ fn layer() -> S4d<f64> {
     }
 }
 
-fn forward(
-    layer: &S4d<f64>,
-    form: &Form,
-    (u, documents): (&Tensor<f64>, &Documents),
-    state: Option<&Tensor<Complex<f64>>>,
-) -> Result<(Tensor<f64>, Tensor<Complex<f64>>), Error> {
-    let (x, after) = layer.filter(form, (u, documents), state)?;
-    Ok((layer.output(form, &x, documents), after))
-}
-
 fn input() -> Tensor<f64> {
     let mut rng = Rng::new(8);
     let values = (0..2 * LEN * D).map(|_| rng.unit()).collect();
@@ -80,7 +68,7 @@ fn by_definition(u: &Tensor<f64>, factor: f64, activation: fn(f64) -> f64) -> Ve
     let mut outputs = Vec::new();
     for b in 0..2 {
         for t in 0..LEN {
-            let at = |s: usize, c: usize| u.row(b * LEN + s)[c];
+            let at = |s: usize, c: usize| u.data()[(b * LEN + s) * D + c];
             let active = |c: usize| {
                 let past = (0..=t).map(|s| kernel(c, t - s) * at(s, c)).sum::<f64>();
                 activation(past + of(Name::D)[c] * at(t, c))
@@ -95,6 +83,14 @@ fn by_definition(u: &Tensor<f64>, factor: f64, activation: fn(f64) -> f64) -> Ve
     outputs
 }
 
+/// Some tokens of both sequences.
+fn tokens(u: &Tensor<f64>, range: Range<usize>) -> Tensor<f64> {
+    let shape = [2, range.len(), D];
+    let sequences = u.data().chunks_exact(LEN * D);
+    let some = sequences.flat_map(|of| &of[range.start * D..range.end * D]);
+    Tensor::new(shape, some.copied().collect()).expect("fits")
+}
+
 fn apart(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let pairs = a.iter().zip(b).map(|(a, b)| (a - b).abs());
@@ -106,7 +102,7 @@ fn the_layer_is_its_definition() {
     let (layer, u) = (layer(), input());
     let documents = documents_of(&u);
     for form in [Form::Recurrence, Form::Convolution, Form::Fft, Form::Scan] {
-        let (output, _) = forward(&layer, &form, (&u, &documents), None).expect("runs");
+        let (output, _) = layer.respond(&form, (&u, &documents), None).expect("runs");
         let off = |expected: &[f64]| apart(output.data(), expected);
         assert!(off(&by_definition(&u, 2.0, exact_gelu)) < 1e-13, "{form}");
         assert!(off(&by_definition(&u, 1.0, exact_gelu)) > 1e-3, "{form}");
@@ -119,19 +115,19 @@ fn a_state_is_passed_on() {
     let (layer, u) = (layer(), input());
     let run = |u: &Tensor<f64>, state: Option<&_>| {
         let rows = (u, &documents_of(u));
-        forward(&layer, &Form::Recurrence, rows, state).expect("runs")
+        layer.respond(&Form::Recurrence, rows, state).expect("runs")
     };
     let (whole, after) = run(&u, None);
-    let (first, between) = run(&u.tokens(0..3).expect("some"), None);
-    let rest = u.tokens(3..LEN).expect("some");
+    let (first, between) = run(&tokens(&u, 0..3), None);
+    let rest = tokens(&u, 3..LEN);
     let (second, end) = run(&rest, Some(&between));
     let parts = [&first, &second];
-    let joined = crate::h3::join(&parts, |_| 1);
+    let joined = join(&parts, |_| 1);
     assert!(joined == whole && end == after);
     assert!(run(&rest, None).0 != second);
-    let other = layer.zero_state(3);
+    let other = Tensor::new([3, D, 3], vec![Complex::new(0.0, 0.0); 3 * D * 3]).expect("fits");
     let rows = (&u, &documents_of(&u));
-    assert!(forward(&layer, &Form::Scan, rows, Some(&other)).is_err());
+    assert!(layer.respond(&Form::Scan, rows, Some(&other)).is_err());
 }
 
 #[test]
@@ -142,7 +138,7 @@ fn what_no_s4d_layer_has_is_refused() {
         let parameters = initial_parameters(&config, 0);
         parameters.map(|_| ()).expect_err("refused").to_string()
     };
-    config().check().expect("a model");
+    initial_parameters(&config(), 0).expect("a model");
     assert!(refused(|config| config.h3.d_state = 5).contains("d_state: 5"));
     assert!(refused(|config| config.h3.l_max = Some(4)).contains("l_max: 4"));
     assert!(refused(|config| config.h3.head_dim = 5).contains("head_dim: 5"));
