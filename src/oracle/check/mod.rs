@@ -1,6 +1,7 @@
 //! The check of a port against golden outputs (chapter 13, [`book::golden`](crate::book::golden)).
 
 mod diagnose;
+mod empty;
 mod evidence;
 mod html;
 mod hypothesis;
@@ -186,6 +187,9 @@ fn report_of(
         StageVerdict::Fail
     } else if worst > 1.0 {
         StageVerdict::Follows
+    } else if let Some((axis, place)) = empty::empty_place(stage) {
+        note = Some(format!("zero but for rounding in {axis} {place}"));
+        StageVerdict::Undecided
     } else if stage.is_undecided() {
         StageVerdict::Undecided
     } else {

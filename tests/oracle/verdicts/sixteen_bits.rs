@@ -241,3 +241,36 @@ fn exponentials_in_16_bits_on_an_exact_case_are_told() {
     let (verdict, text) = said(1.0);
     assert!(verdict == Verdict::Pass && !text.contains(why), "{text}");
 }
+
+/// Where a token of a gradient was lost, bfloat16's worst case allows it, and it is seen all the same, also if it is
+/// next to nothing instead of zero.
+#[test]
+fn a_lost_token_does_not_pass_within_a_wide_tolerance() {
+    let golden = committed_one("81-ssd-packed");
+    let exact = stage(&golden, "grad.x").values.clone();
+    let len = exact.shape()[1];
+    let each = exact.data().len() / exact.shape()[0] / len;
+    let with = |edit: &dyn Fn(usize, f64) -> f64| {
+        let edited = exact.data().iter().enumerate();
+        let edited = edited.map(|(at, &x)| FloatFormat::BF16.round(edit(at / each % len, x)));
+        let edited = Tensor::new(exact.shape(), edited.collect()).expect("fits");
+        let stages: Stages = vec![("grad.x".into(), edited)];
+        judge(&golden, &dumped(&named(&stages), Dtype::F32), Format::BF16)
+    };
+    let at = |report: &hungry_hippos::oracle::Report| {
+        let judged = report.stages.iter().find(|stage| stage.name == "grad.x");
+        judged.expect("judged").clone()
+    };
+    for nothing in [0.0, 1e-30, -1e-4] {
+        let lost = with(&|token, x| if token == 16 { nothing } else { x });
+        assert_eq!(lost.verdict(), Verdict::Undecided, "{lost}");
+        assert!(at(&lost).worst < 1.0);
+        let note = "zero but for rounding in time step 16";
+        assert_eq!(at(&lost).note.as_deref(), Some(note), "{lost}");
+        assert!(lost.to_string().contains(note), "{lost}");
+    }
+    for factor in [1.0, 0.97] {
+        let right = with(&|token, x| if token == 16 { factor * x } else { x });
+        assert_eq!(right.verdict(), Verdict::Pass, "{right}");
+    }
+}
