@@ -9,7 +9,7 @@ mod float_formats;
 mod interop;
 mod mamba;
 mod model;
-mod models_of_the_suite;
+mod model_case;
 mod mutants;
 mod operators;
 mod pieces;

@@ -1,4 +1,4 @@
-//! The analysis of the layer beyond the first order. (Scales of whole cases are tested in `scales.rs` beside.)
+//! The analysis of the layer beyond the first order. (Scales of whole cases are tested in `tests/oracle/scales.rs`.)
 
 use hungry_hippos::algebra::{COMPLEX_PRODUCT, ComplexErrorScale, ErrorBound, ErrorScale, Ring};
 use hungry_hippos::oracle::{Format, kernel_errors};
