@@ -1,11 +1,12 @@
 //! Places of an axis at which a port has nothing but zeros.
 //!
 //! A sum that rounds is almost never zero, let alone a whole row of them. So zeros are seen where the tolerance is
-//! wider than the stage: a token that was lost, a head that was never written.
+//! wider than the stage: a token that was lost, a head that was never written. What is near the end of the stored type's
+//! numbers may underflow to zero in a right port, and does not count.
 
 use super::super::stage::Axis;
 use super::evidence::LARGE;
-use super::judged::Judged;
+use super::judged::{AT_THE_END, Judged};
 
 /// A place counts if so many of its elements should be something else than zero.
 const LEAST: usize = 3;
@@ -19,6 +20,7 @@ pub(super) fn empty_place(stage: &Judged<'_>) -> Option<(Axis, usize)> {
         return None;
     }
     let mean_square = golden.iter().map(|x| x * x).sum::<f64>() / golden.len() as f64;
+    let told = AT_THE_END * stage.smallest;
     let mut stride = golden.len();
     for &(axis, len) in &stage.spec.axes {
         stride /= len;
@@ -27,7 +29,7 @@ pub(super) fn empty_place(stage: &Judged<'_>) -> Option<(Axis, usize)> {
             let place = &mut places[at / stride % len];
             place.right += right * right;
             place.found += found * found;
-            place.others += usize::from(*right != 0.0);
+            place.others += usize::from(right.abs() > told);
         }
         let elements = (golden.len() / len) as f64;
         let mut places = places.iter();
@@ -43,7 +45,7 @@ pub(super) fn empty_place(stage: &Judged<'_>) -> Option<(Axis, usize)> {
     None
 }
 
-/// A stage at one place of an axis: sums of squares, and how many of the right numbers are not zero.
+/// A stage at one place of an axis: sums of squares, and how many of the right numbers no type rounds to zero.
 #[derive(Clone, Copy, Default)]
 struct Place {
     right: f64,

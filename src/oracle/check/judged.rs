@@ -103,7 +103,7 @@ const FAR: f64 = 16.0;
 
 /// A departure of up to so many halves of the smallest number that the candidate's type stores is none
 /// that is evidence: right ports leave as much where the golden value is 0.
-const AT_THE_END: f64 = 16.0;
+pub(super) const AT_THE_END: f64 = 16.0;
 
 impl Fit {
     /// True if no right port shows as much; `fitted` numbers of the hypothesis were fitted to the

@@ -2,9 +2,10 @@
 //! named first.
 
 use super::{
-    Mistaken, committed, dumped, forward_mistakes, is_exhaustive, judge, layer, named, served, told,
+    Mistaken, committed, committed_one, dumped, forward_mistakes, is_exhaustive, judge, layer,
+    named, served, told,
 };
-use hungry_hippos::oracle::{Format, Golden, Mistake, Verdict};
+use hungry_hippos::oracle::{Case, Format, Golden, Mistake, Verdict};
 use hungry_hippos::safetensors::Dtype;
 
 /// True if some mode decays below `size` within the sequence.
@@ -18,8 +19,9 @@ fn decays_below(golden: &Golden, size: f64) -> bool {
 }
 
 /// True if a mistake errs by less than a format rounds: one by a relative 1e-10 / |a^t|, which
-/// no comparison of float32 outputs can tell until a mode has decayed, one by a rounding to
-/// float32, and `silu(y)`, which is `y` but for `y e^{-|y|}`, where every `y` but 0 is large.
+/// no comparison of float32 outputs can tell until a mode has decayed, and one by a rounding to
+/// float32. And where `ssm_out` is 0 or at least 12, `silu(y) = y - y/(1 + e^y)` is off by 6e-6 of `y` at most: a
+/// hundredth of what a transform in float32 may add on case 67, whose report says that it does not exclude it.
 fn is_hidden(golden: &Golden, name: &str, format: Format) -> bool {
     let f32 = format == Format::F32;
     let underflow = name == "scan_underflow" && !decays_below(golden, 1e-6);
@@ -122,4 +124,40 @@ fn mistakes_are_refused_and_named_in_f32() {
 #[test]
 fn mistakes_are_refused_and_named_in_f64() {
     refused_and_named(Dtype::F64, Format::F64);
+}
+
+/// A stage that is right although one before it is wrong does not speak against the mistake that says so: the skip of
+/// case 35 is added after a query of 1, and M36 is named beside M34, which forgets it. And of two names for one mistake the catalogue's first is given: the other
+/// discretization in all layers of a model is L15 and M38b.
+#[test]
+fn what_comes_true_speaks_against_no_name_and_a_tie_for_the_first() {
+    for (case, id, dtype, format, told) in [
+        (
+            "35-diagonal-alone-long",
+            "M36",
+            Dtype::F64,
+            Format::F64,
+            ["M34", "M36"],
+        ),
+        (
+            "71-model-padded",
+            "L15",
+            Dtype::F32,
+            Format::F32,
+            ["L15", "M38b"],
+        ),
+    ] {
+        let golden = committed_one(case);
+        let run = match golden.model() {
+            Some(model) => Case::from(model.clone()),
+            None => Case::from(layer(&golden).clone()),
+        };
+        let stages = run.run_with(&[id], None).expect("acts");
+        let report = judge(&golden, &dumped(&named(&stages), dtype), format);
+        let suspects = report.findings[0].suspects.iter();
+        let ids: Vec<_> = suspects
+            .map(|s| s.mistakes.iter().map(|m| m.id).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(ids, told.map(|id| vec![id]), "{report}");
+    }
 }
